@@ -1,0 +1,3 @@
+"""crow: longitudinal neuroimaging with the conditional recurrent flow."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,40 @@
+"""Sequences: a cohort as padded tensors, the only thing that flows see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Visits of a batch of subjects, padded at the end.
+
+    Shapes: ``x [batch, time, *event]`` (standardised values, 0 where padded), ``context [batch, time, features]``,
+    ``time [batch, time]`` (years since the first visit, increasing), ``mask [batch, time]`` (True for a visit).
+    """
+
+    x: Tensor
+    context: Tensor
+    time: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def __getitem__(self, rows: Tensor | slice) -> Sequences:
+        """Some subjects, cut to their longest sequence."""
+        mask = self.mask[rows]
+        length = max(1, int(mask.sum(1).max())) if len(mask) else 1
+        return Sequences(self.x[rows, :length], self.context[rows, :length], self.time[rows, :length], mask[:, :length])
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sequences:
+        return replace(
+            self,
+            x=self.x.to(device, dtype),
+            context=self.context.to(device, dtype),
+            time=self.time.to(device, dtype),
+            mask=self.mask.to(device),
+        )

@@ -1,0 +1,1 @@
+"""What a user does with crow: one file a command."""
