@@ -1,0 +1,148 @@
+"""CRow's two bijections over time: the temporal context gate and the recurrent coupling.
+
+Source: Hwang, Tao, Kim & Singh, "Conditional recurrent flow", ICCV 2019, section 3; here the gate shifts as well as
+scales, and the context (covariates, age, times) enters every subnet.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from crow.bijections.base import RecurrentBijection
+from crow.networks.recurrent import RecurrentSubnet
+
+
+def soft_clamp(s: Tensor, limit: float) -> Tensor:
+    """``limit * 2/pi * atan(s / limit)``: the identity near 0, bounded by ``limit`` (Ardizzone et al. 2019)."""
+    return limit * 0.6366197723675814 * torch.atan(s / limit)
+
+
+class Past(NamedTuple):
+    """State of a gate: its network's hidden state, the last visit, the sum of all visits, and their number."""
+
+    hidden: Tensor | None
+    last: Tensor
+    total: Tensor
+    count: Tensor
+
+
+class TemporalContextGate(RecurrentBijection):
+    """Shifts and scales a visit by what came before it: ``z_t = (x_t - m_t) exp(-g_t)``.
+
+    ``m_t`` and ``g_t`` come from a recurrent network of the visits before t and of the context at t; ``m_t`` has a
+    direct linear path from the last visit and the mean of the past. The identity at initialisation.
+
+    Args:
+        features: values a visit.
+        context: channels of the context (0 for none).
+        hidden: width of the recurrent network.
+        clamp: bound of ``|g_t|``.
+        dropout: of the network's hidden layer.
+    """
+
+    def __init__(self, features: int, context: int, hidden: int, clamp: float = 2.0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.clamp = clamp
+        self.memory = nn.GRU(features + context, hidden, batch_first=True)
+        self.inner = nn.Linear(hidden + context, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.outer = nn.Linear(hidden, 2 * features)
+        self.direct = nn.Linear(2 * features + context, features, bias=False)
+        for layer in (self.outer, self.direct):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, state: Past | None = None) -> tuple[Tensor, Tensor, Past]:
+        state = state or self._start(x)
+        past, state = self._remember(x, context, state)
+        m, g = self._shift_and_scale(past, context)
+        return (x - m) * torch.exp(-g), -g.sum(-1), state
+
+    def inverse(self, z: Tensor, context: Tensor | None = None, state: Past | None = None) -> tuple[Tensor, Tensor, Past]:
+        state = state or self._start(z)
+        xs, log_dets = [], []
+        for t in range(z.shape[1]):
+            c = None if context is None else context[:, t : t + 1]
+            past, _ = self._remember(torch.zeros_like(z[:, t : t + 1]), c, state)
+            m, g = self._shift_and_scale(past, c)
+            x = z[:, t : t + 1] * torch.exp(g) + m
+            _, state = self._remember(x, c, state)
+            xs.append(x)
+            log_dets.append(g.sum(-1))
+        return torch.cat(xs, 1), torch.cat(log_dets, 1), state
+
+    def _remember(self, x: Tensor, context: Tensor | None, state: Past) -> tuple[tuple[Tensor, Tensor, Tensor], Past]:
+        h0 = state.hidden
+        hs, h1 = self.memory(x if context is None else torch.cat([x, context], -1), h0)
+        first = x.new_zeros(x.shape[0], 1, hs.shape[2]) if h0 is None else h0[-1].unsqueeze(1)
+        before = torch.cat([first, hs[:, :-1]], 1)
+        last = torch.cat([state.last.unsqueeze(1), x[:, :-1]], 1)
+        total = state.total.unsqueeze(1) + x.cumsum(1)
+        count = state.count.unsqueeze(1) + torch.arange(x.shape[1], device=x.device, dtype=x.dtype).view(1, -1, 1)
+        mean = torch.cat([state.total.unsqueeze(1), total[:, :-1]], 1) / count.clamp_min(1)
+        return (before, last, mean), Past(h1, x[:, -1], total[:, -1], count[:, -1] + 1)
+
+    def _shift_and_scale(self, past: tuple[Tensor, Tensor, Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
+        before, last, mean = past
+        extra = [] if context is None else [context]
+        h = self.dropout(nn.functional.silu(self.inner(torch.cat([before, *extra], -1))))
+        m, g = self.outer(h).chunk(2, -1)
+        return m + self.direct(torch.cat([last, mean, *extra], -1)), soft_clamp(g, self.clamp)
+
+    def _start(self, x: Tensor) -> Past:
+        zero = x.new_zeros(x.shape[0], x.shape[2])
+        return Past(None, zero, zero, x.new_zeros(x.shape[0], 1))
+
+
+class RecurrentCoupling(RecurrentBijection):
+    """Moves one part of a visit given the whole history of the other: ``z_a = x_a exp(s) + t``, ``z_p = x_p``.
+
+    ``(s_t, t_t)`` come from a recurrent network over the passive part up to and including visit t, so both directions
+    run on whole sequences. The identity at initialisation.
+
+    Args:
+        features: values a visit, at least 2; the first half is passive, or the second with ``swap``.
+        context: channels of the context (0 for none).
+        hidden: width of the recurrent network.
+        clamp: bound of ``|s|``.
+    """
+
+    def __init__(
+        self, features: int, context: int, hidden: int, swap: bool = False, clamp: float = 2.0, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if features < 2:
+            raise ValueError(f"RecurrentCoupling needs at least 2 features, got {features}")
+        self.half, self.swap, self.clamp = features // 2, swap, clamp
+        sizes = (self.half, features - self.half)
+        passive, active = sizes[::-1] if swap else sizes
+        self.subnet = RecurrentSubnet(passive + context, hidden, 2 * active, dropout)
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        passive, active = self._split(x)
+        s, t, state = self._shift_and_scale(passive, context, state)
+        return self._join(passive, active * torch.exp(s) + t), s.sum(-1), state
+
+    def inverse(
+        self, z: Tensor, context: Tensor | None = None, state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        passive, active = self._split(z)
+        s, t, state = self._shift_and_scale(passive, context, state)
+        return self._join(passive, (active - t) * torch.exp(-s)), -s.sum(-1), state
+
+    def _shift_and_scale(self, passive: Tensor, context: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        out, state = self.subnet(passive if context is None else torch.cat([passive, context], -1), state)
+        s, t = out.chunk(2, -1)
+        return soft_clamp(s, self.clamp), t, state
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = x[..., : self.half], x[..., self.half :]
+        return (b, a) if self.swap else (a, b)
+
+    def _join(self, passive: Tensor, active: Tensor) -> Tensor:
+        return torch.cat([active, passive] if self.swap else [passive, active], -1)

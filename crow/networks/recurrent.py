@@ -1,0 +1,25 @@
+"""The recurrent subnet of CRow's couplings."""
+
+import torch
+from torch import Tensor, nn
+
+
+class RecurrentSubnet(nn.Module):
+    """A GRU over ``[batch, time, inputs]`` and a two-layer head on its state and input; zero at initialisation.
+
+    Returns the outputs ``[batch, time, outputs]`` and the GRU's last state, which carries a sequence on.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.memory = nn.GRU(inputs, hidden, batch_first=True)
+        self.inner = nn.Linear(hidden + inputs, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.outer = nn.Linear(hidden, outputs)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        h, state = self.memory(x, state)
+        h = nn.functional.silu(self.inner(torch.cat([h, x], -1)))
+        return self.outer(self.dropout(h)), state
