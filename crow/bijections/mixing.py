@@ -1,0 +1,90 @@
+"""Mixing of channels between couplings: a fixed permutation, a learned rotation, a learned 1x1."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crow.bijections.channels import ChannelBijection
+
+
+class Permutation(ChannelBijection):
+    """``z = x[order]`` along the channels, with a random order that is drawn once and saved."""
+
+    order: Tensor
+
+    def __init__(self, channels: int, space: int = 0, generator: torch.Generator | None = None) -> None:
+        super().__init__(channels, space)
+        self.register_buffer("order", torch.randperm(channels, generator=generator))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
+        return x.index_select(self.axis, self.order), x.new_zeros(x.shape[: self.axis])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(z)
+        return z.index_select(self.axis, self.order.argsort()), z.new_zeros(z.shape[: self.axis])
+
+
+class Rotation(ChannelBijection):
+    """``z = Q x`` with a learned rotation ``Q = (I + A)^-1 (I - A)`` and ``A = B - B'`` (Cayley).
+
+    A random rotation at initialisation, which leaves N(0, I) as it is; ``log_det`` is 0.
+    """
+
+    def __init__(self, channels: int, space: int = 0, generator: torch.Generator | None = None) -> None:
+        super().__init__(channels, space)
+        self.b = nn.Parameter(torch.randn(channels, channels, generator=generator) / (2 * channels) ** 0.5)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
+        return _mix(self._rotation(), x, self.space), x.new_zeros(x.shape[: self.axis])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(z)
+        return _mix(self._rotation().mT, z, self.space), z.new_zeros(z.shape[: self.axis])
+
+    def _rotation(self) -> Tensor:
+        a = self.b - self.b.mT
+        eye = torch.eye(self.channels, dtype=a.dtype, device=a.device)
+        return torch.linalg.solve(eye + a, eye - a)
+
+
+class LU(ChannelBijection):
+    """``z = P L U x``: P a fixed random permutation (saved), L unit lower, U upper with diagonal ``exp(log_diagonal)``.
+
+    The permutation alone at initialisation. ``log_det = sum(log_diagonal)`` times the number of positions.
+    Source: Kingma & Dhariwal, Glow, 2018, equation 10.
+    """
+
+    order: Tensor
+
+    def __init__(self, channels: int, space: int = 0, generator: torch.Generator | None = None) -> None:
+        super().__init__(channels, space)
+        self.register_buffer("order", torch.randperm(channels, generator=generator))
+        self.lower = nn.Parameter(torch.zeros(channels, channels))
+        self.upper = nn.Parameter(torch.zeros(channels, channels))
+        self.log_diagonal = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(x)
+        lower, upper = self._factors()
+        w = (lower @ upper).index_select(0, self.order)
+        return _mix(w, x, self.space), self.everywhere(self.log_diagonal.sum(), x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check(z)
+        lower, upper = self._factors()
+        p = torch.eye(self.channels, dtype=z.dtype, device=z.device).index_select(1, self.order)
+        half = torch.linalg.solve_triangular(lower, p, upper=False, unitriangular=True)
+        w_inverse = torch.linalg.solve_triangular(upper, half, upper=True)
+        return _mix(w_inverse, z, self.space), -self.everywhere(self.log_diagonal.sum(), z)
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        eye = torch.eye(self.channels, dtype=self.lower.dtype, device=self.lower.device)
+        return self.lower.tril(-1) + eye, self.upper.triu(1) + self.log_diagonal.exp().diag()
+
+
+def _mix(w: Tensor, x: Tensor, space: int) -> Tensor:
+    if not space:
+        return functional.linear(x, w)
+    return (w @ x.flatten(-space)).unflatten(-1, x.shape[-space:])

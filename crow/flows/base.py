@@ -1,0 +1,38 @@
+"""What every flow is: a bijection and a prior."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from crow.bijections.base import Bijection
+from crow.priors import Prior
+
+
+class Flow(nn.Module):
+    """A conditional distribution of x: ``log p(x | c) = log prior(f(x, c) | c) + log |det f'(x, c)|``.
+
+    Shapes follow ``torch.distributions``: ``log_prob`` of ``x: [*batch, *event]`` is ``[*batch]``, and n samples are
+    ``[n, *batch, *event]``. ``context_dims`` counts the axes of the context that are not batch (1 for vectors).
+    """
+
+    def __init__(self, bijection: Bijection, prior: Prior, context_dims: int = 1) -> None:
+        super().__init__()
+        self.bijection, self.prior, self.context_dims = bijection, prior, context_dims
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.log_prob(x, context)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        z, log_det = self.bijection(x, context)
+        return self.prior.log_prob(z, context) + log_det
+
+    @torch.no_grad()
+    def sample(self, context: Tensor | None = None, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """``[n, *batch, *event]``: n draws for every context, or ``[n, *event]`` where there is none."""
+        if context is None:
+            return self.bijection.inverse(self.prior.sample((n,), generator=generator))[0]
+        batch = context.shape[: context.dim() - self.context_dims]
+        repeated = context.expand(n, *context.shape).flatten(0, len(batch))
+        z = self.prior.sample((n * batch.numel(),), repeated, generator)
+        return self.bijection.inverse(z, repeated)[0].unflatten(0, (n, *batch))

@@ -1,0 +1,44 @@
+"""The plain conditional coupling flow over vectors."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from crow.bijections.base import Bijection
+from crow.bijections.chain import Chain
+from crow.bijections.coupling import AffineCoupling, Subnet
+from crow.bijections.mixing import Permutation
+from crow.flows.base import Flow
+from crow.networks.mlp import MLP
+from crow.priors import StandardPrior
+
+
+class CouplingFlow(Flow):
+    """``blocks`` conditional affine couplings with fixed permutations between them, over ``x: [*batch, features]``.
+
+    N(0, I) at initialisation. Source: Winkler et al. 2019; Ardizzone et al. 2019.
+
+    Args:
+        context: channels of the context ``[*batch, context]`` (0 for none).
+        subnet: makes each coupling's network; by default an MLP of two hidden layers of 128.
+        generator: of the permutations.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        context: int = 0,
+        blocks: int = 8,
+        subnet: Subnet | None = None,
+        clamp: float = 2.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        subnet = subnet or partial(MLP, hidden=128)
+        bijections: list[Bijection] = []
+        for _ in range(blocks):
+            bijections += [
+                Permutation(features, generator=generator), AffineCoupling(features, context, subnet, clamp=clamp)
+            ]  # fmt: skip
+        super().__init__(Chain(bijections), StandardPrior((features,)))

@@ -1,0 +1,41 @@
+"""The subnet of images in one, two and three dimensions."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+CONVOLUTION: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class ConvNet(nn.Module):
+    """``[batch, inputs, *space] -> [batch, outputs, *space]`` by 3x3 - 1x1 - 3x3; zero at initialisation with ``zero``.
+
+    2-D and 3-D weights lie channels last, which carries over to the activations. As a subnet factory:
+    ``functools.partial(ConvNet, space=2, hidden=64)``. Source: Kingma & Dhariwal, Glow, 2018, section 5.1.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        space: int,
+        hidden: int = 64,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+        zero: bool = True,
+    ) -> None:
+        super().__init__()
+        conv = CONVOLUTION[space]
+        last = conv(hidden, outputs, 3, padding=1)
+        if zero:
+            nn.init.zeros_(last.weight)
+            if last.bias is not None:
+                nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(
+            conv(inputs, hidden, 3, padding=1), activation(), conv(hidden, hidden, 1), activation(), last
+        )
+        nn.utils.convert_conv2d_weight_memory_format(self.layers, torch.channels_last)
+        nn.utils.convert_conv3d_weight_memory_format(self.layers, torch.channels_last_3d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
