@@ -25,8 +25,8 @@ class RecurrentBijection(nn.Module):
 
     ``x: [batch, time, features]``, ``context: [batch, time, channels]``, ``log_det: [batch, time]``. ``state`` carries
     everything the next visit needs, so any split gives the same answer: ``forward(x[:, :k])`` and then
-    ``forward(x[:, k:], state=state)`` equals ``forward(x)``. ``forward`` has no Python loop over time; ``inverse`` walks
-    through time with the state cached. ``state=None`` is the start of a sequence.
+    ``forward(x[:, k:], state=state)`` equals ``forward(x)``. ``forward`` has no Python loop over time; ``inverse``
+    walks through time with the state cached. ``state=None`` is the start of a sequence.
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Tensor, Any]:

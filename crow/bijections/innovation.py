@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
@@ -24,8 +27,8 @@ class MixedModelInnovation(RecurrentBijection):
     """Maps each visit to its innovation under a linear mixed model, ``z_t = L^-1 (x_t - mu_t) / sd_t``.
 
     Per region, ``x_t = f_t' beta + b0 + b1 t + eps`` with ``b ~ N(0, G)`` and ``eps ~ N(0, sigma^2)``; ``mu_t`` and
-    ``sd_t`` are the exact prediction of visit t from the visits before it. With ``Z_t = (1, t)``, ``g = G / sigma^2`` and
-    the past's ``S = sum Z Z'`` and ``u = sum Z r`` the Kalman recursion has the closed form (Laird & Ware 1982, eq. 3.2)
+    ``sd_t`` are the exact prediction of visit t from the visits before it. With ``Z_t = (1, t)``, ``g = G / sigma^2``
+    and the past's ``S = sum Z Z'`` and ``u = sum Z r`` the Kalman recursion has a closed form (Laird & Ware 1982, 3.2)
 
         C = (I + g S)^-1 g,   mu_t = f_t' beta + Z_t' C u,   sd_t^2 = sigma^2 (1 + Z_t' C Z_t),
 
@@ -33,17 +36,18 @@ class MixedModelInnovation(RecurrentBijection):
     innovations across regions: one for first visits, whose spread is that between subjects, one for later visits.
 
     The context's channel 0 is time since the first visit (in units of ``time_scale`` years, as the caller chose);
-    ``design`` names the channels that enter ``f`` beside the intercept.
+    ``f`` holds an intercept, the channels ``design``, and the products of the channels ``trends`` with time.
 
     Args:
         features: number of regions.
-        design: context channels with fixed effects.
+        design: context channels with a fixed effect.
+        trends: context channels with a fixed effect on the slope.
     """
 
-    def __init__(self, features: int, design: list[int]) -> None:
+    def __init__(self, features: int, design: Sequence[int], trends: Sequence[int] = ()) -> None:
         super().__init__()
-        self.design = list(design)
-        self.beta = nn.Parameter(torch.zeros(len(self.design) + 1, features))
+        self.design, self.trends = list(design), list(trends)
+        self.beta = nn.Parameter(torch.zeros(1 + len(self.design) + len(self.trends), features))
         self.log_sigma = nn.Parameter(torch.zeros(features))
         self.factor = nn.Parameter(torch.zeros(3, features))  # rows l11, l21, l22 of the Cholesky factor of g
         self.correlation = nn.Parameter(torch.eye(features).repeat(2, 1, 1))  # Cholesky: first visits, later visits
@@ -52,10 +56,8 @@ class MixedModelInnovation(RecurrentBijection):
         self, x: Tensor, context: Tensor | None = None, state: Moments | None = None
     ) -> tuple[Tensor, Tensor, Moments]:
         mean, sd, state = self.predict(x, context, state)
-        first = (state.n - torch.arange(x.shape[1] - 1, -1, -1, device=x.device) <= 1).unsqueeze(-1)  # [batch, time, 1]
-        e = (x - mean) / sd
-        z = torch.where(first, *(e @ inverse.mT for inverse in self._whitening()))
-        return z, self._log_det(sd, first.squeeze(-1)), state
+        first = (state.n - torch.arange(x.shape[1] - 1, -1, -1, device=x.device) <= 1).unsqueeze(-1)
+        return *self.whiten(x, mean, sd, first), state
 
     def inverse(
         self, z: Tensor, context: Tensor | None = None, state: Moments | None = None
@@ -74,7 +76,7 @@ class MixedModelInnovation(RecurrentBijection):
         """Mean and standard deviation ``[batch, time, region]`` of every visit given those before it."""
         context = _channels(context)
         t = context[..., :1]
-        fixed = _with_intercept(context, self.design) @ self.beta
+        fixed = _effects(context, self.design, self.trends) @ self.beta
         state = state or self._start(x)
         r = x - fixed
         n, s, ss = (
@@ -88,24 +90,28 @@ class MixedModelInnovation(RecurrentBijection):
         totals = (torch.ones_like(t), t, t * t, r, t * r)
         return mean, sd, Moments(*(before + v.sum(1) for before, v in zip(state, totals, strict=True)))
 
-    def _step_back(self, z: Tensor, context: Tensor, state: Moments | None) -> tuple[Tensor, Tensor, Moments]:
-        zero = torch.zeros_like(z)
-        before = state or self._start(z)
-        mean, sd, after = self.predict(zero, context, before)
-        first = (before.n < 1).unsqueeze(-1)
-        x = mean + sd * torch.where(first, *(z @ factor.mT for factor in self.correlation.tril()))
-        t = context[:, 0, :1]
-        after = after._replace(r=after.r + x[:, 0], tr=after.tr + t * x[:, 0])
-        return x, -self._log_det(sd, first.squeeze(-1)), after
+    def whiten(self, x: Tensor, mean: Tensor, sd: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """``z = L^-1 (x - mean) / sd`` and its log-determinant; ``first: [batch, time, 1]`` marks first visits."""
+        e = (x - mean) / sd
+        eye = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand(2, -1, -1)
+        inverse = torch.linalg.solve_triangular(self.correlation.tril(), eye, upper=False)
+        return torch.where(first, e @ inverse[0].mT, e @ inverse[1].mT), self._log_det(sd, first)
 
-    def _whitening(self) -> tuple[Tensor, Tensor]:
-        eye = torch.eye(self.correlation.shape[-1], dtype=self.correlation.dtype, device=self.correlation.device)
-        first, later = torch.linalg.solve_triangular(self.correlation.tril(), eye.expand_as(self.correlation), upper=False)
-        return first, later
+    def colour(self, z: Tensor, mean: Tensor, sd: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of `whiten`: ``x = mean + sd L z``."""
+        factor = self.correlation.tril()
+        e = torch.where(first, z @ factor[0].mT, z @ factor[1].mT)
+        return mean + sd * e, -self._log_det(sd, first)
+
+    def _step_back(self, z: Tensor, context: Tensor, state: Moments | None) -> tuple[Tensor, Tensor, Moments]:
+        before = state or self._start(z)
+        mean, sd, _ = self.predict(torch.zeros_like(z), context, before)
+        x, log_det = self.colour(z, mean, sd, (before.n < 1).unsqueeze(-1))
+        return x, log_det, self.predict(x, context, before)[2]
 
     def _log_det(self, sd: Tensor, first: Tensor) -> Tensor:
         of_first, of_later = self.correlation.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-        return -sd.log().sum(-1) - torch.where(first, of_first, of_later)
+        return -sd.log().sum(-1) - torch.where(first.squeeze(-1), of_first, of_later)
 
     def _start(self, x: Tensor) -> Moments:
         one, many = x.new_zeros(x.shape[0], 1), x.new_zeros(x.shape[0], x.shape[2])
@@ -117,25 +123,27 @@ def fit_mixed_model(model: MixedModelInnovation, x: Tensor, context: Tensor, mas
     """Sets the parameters of ``model`` to their maximum likelihood, region by region, and then ``L``.
 
     Beta and sigma are profiled out; the three numbers of g's factor are found by a damped Newton iteration, all regions
-    at once. Returns each region's maximum log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
+    at once. The effects of ``trends`` stay 0 unless they lower the Bayesian information criterion of all regions.
+    Returns each region's maximum log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
-    dtype = model.beta.dtype
-    x, context = x.double(), context.double()
-    x, context = (torch.where(mask.unsqueeze(-1), v, 0.0) for v in (x, context))
-    sums = _Sums.of(x, context, model.design, mask)
-    factor = _newton(sums)
-    beta, sigma, log_lik = sums.profile(factor)
-    exact = MixedModelInnovation(x.shape[2], model.design).double()
-    exact.beta.copy_(beta)
+    x, context = (torch.where(mask.unsqueeze(-1), v.double(), 0.0) for v in (x, context))
+    fits = []
+    for trends in [[], model.trends] if model.trends else [[]]:
+        sums = _Sums.of(x, context, model.design, trends, mask)
+        factor = _newton(sums)
+        beta, sigma, log_lik = sums.profile(factor)
+        penalty = 0.5 * beta.shape[0] * x.shape[2] * math.log(sums.visits)
+        fits.append((log_lik.sum() - penalty, beta, sigma, factor, log_lik))
+    _, beta, sigma, factor, log_lik = max(fits, key=lambda fit: fit[0])
+    exact = MixedModelInnovation(x.shape[2], model.design, model.trends).double()
+    exact.beta[: beta.shape[0]] = beta
     exact.log_sigma.copy_(sigma.log())
     exact.factor.copy_(factor)
     e = exact(x, context)[0]
     first = torch.zeros_like(mask)
     first[:, 0] = mask[:, 0]
-    exact.correlation.copy_(
-        torch.stack([_correlation_factor(e[first], groups=None), _correlation_factor(e[mask & ~first], groups=None)])
-    )
-    model.load_state_dict({k: v.to(dtype) for k, v in exact.state_dict().items()})
+    exact.correlation.copy_(torch.stack([_shrunk_factor(e[first]), _shrunk_factor(e[mask & ~first])]))
+    model.load_state_dict(exact.state_dict())
     return log_lik
 
 
@@ -153,11 +161,11 @@ class _Sums(NamedTuple):
     visits: float
 
     @classmethod
-    def of(cls, x: Tensor, context: Tensor, design: list[int], mask: Tensor) -> _Sums:
+    def of(cls, x: Tensor, context: Tensor, design: list[int], trends: list[int], mask: Tensor) -> _Sums:
         m = mask.unsqueeze(-1).to(x.dtype)
         t = context[..., :1] * m
         z = torch.cat([m, t], -1)
-        f = _with_intercept(context, design) * m
+        f = _effects(context, design, trends) * m
         return cls(
             m.sum(1), t.sum(1), (t * t).sum(1),
             torch.einsum("bti,btp->bip", z, f), torch.einsum("bti,btd->bid", z, x),
@@ -176,7 +184,7 @@ class _Sums(NamedTuple):
         ridge = 1e-9 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(a.shape[-1], dtype=a.dtype)
         beta = torch.linalg.solve(a + ridge, b.T.unsqueeze(-1)).squeeze(-1).T
         variance = (y - (b * beta).sum(0)).clamp_min(1e-12 * self.xx) / self.visits
-        log_lik = -0.5 * (self.visits * (variance.log() + 1 + torch.log(torch.tensor(2 * torch.pi))) + det.log().sum(0))
+        log_lik = -0.5 * (self.visits * (variance.log() + 1 + math.log(2 * math.pi)) + det.log().sum(0))
         return beta, variance.sqrt(), log_lik
 
 
@@ -191,7 +199,11 @@ def _newton(sums: _Sums, iterations: int = 100) -> Tensor:
     for _ in range(iterations):
         gradient, hessian = _derivatives(sums, theta)
         size, basis = torch.linalg.eigh(-hessian)  # [region, 3]
-        step = (basis @ ((basis.mT @ gradient.T.unsqueeze(-1)) / (size.abs() + damping[:, None]).unsqueeze(-1))).squeeze(-1).T
+        step = (
+            (basis @ ((basis.mT @ gradient.T.unsqueeze(-1)) / (size.abs() + damping[:, None]).unsqueeze(-1)))
+            .squeeze(-1)
+            .T
+        )
         trial = theta + step
         value_there = sums.profile(trial)[2]
         better = value_there > value
@@ -221,10 +233,8 @@ def _posterior(factor: Tensor, n: Tensor, t: Tensor, tt: Tensor) -> tuple[Tensor
     return (m11 * g00 - m01 * g01) / det, (m11 * g01 - m01 * g11) / det, (m00 * g11 - m10 * g01) / det, det
 
 
-def _correlation_factor(e: Tensor, groups: Tensor | None) -> Tensor:
-    """Cholesky factor of the covariance of innovations ``[visit, region]``, shrunk towards its diagonal."""
-    from sklearn.covariance import LedoitWolf
-
+def _shrunk_factor(e: Tensor) -> Tensor:
+    """Cholesky factor of the covariance of innovations ``[visit, region]``, shrunk (Ledoit & Wolf 2004)."""
     eye = torch.eye(e.shape[1], dtype=e.dtype)
     if len(e) < 3 or e.shape[1] == 1:
         return eye
@@ -232,8 +242,9 @@ def _correlation_factor(e: Tensor, groups: Tensor | None) -> Tensor:
     return torch.linalg.cholesky(shrunk)
 
 
-def _with_intercept(context: Tensor, design: list[int]) -> Tensor:
-    return torch.cat([torch.ones_like(context[..., :1]), context[..., design]], -1)
+def _effects(context: Tensor, design: list[int], trends: list[int]) -> Tensor:
+    t = context[..., :1]
+    return torch.cat([torch.ones_like(t), context[..., design], t * context[..., trends]], -1)
 
 
 def _sum_before(v: Tensor) -> Tensor:

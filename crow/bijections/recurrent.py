@@ -12,18 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
+from crow.bijections.coupling import soft_clamp
 from crow.networks.recurrent import RecurrentSubnet
-
-
-def soft_clamp(s: Tensor, limit: float) -> Tensor:
-    """``limit * 2/pi * atan(s / limit)``: the identity near 0, bounded by ``limit`` (Ardizzone et al. 2019)."""
-    return limit * 0.6366197723675814 * torch.atan(s / limit)
 
 
 class Past(NamedTuple):
     """State of a gate: its network's hidden state, the last visit, the sum of all visits, and their number."""
 
-    hidden: Tensor | None
+    hidden: Tensor
     last: Tensor
     total: Tensor
     count: Tensor
@@ -32,8 +28,8 @@ class Past(NamedTuple):
 class TemporalContextGate(RecurrentBijection):
     """Shifts and scales a visit by what came before it: ``z_t = (x_t - m_t) exp(-g_t)``.
 
-    ``m_t`` and ``g_t`` come from a recurrent network of the visits before t and of the context at t; ``m_t`` has a
-    direct linear path from the last visit and the mean of the past. The identity at initialisation.
+    ``m_t`` and ``g_t`` come from a recurrent network of the visits before t and of the context at t, and have a direct
+    linear path from the last visit, the mean of the past and the context. The identity at initialisation.
 
     Args:
         features: values a visit.
@@ -50,18 +46,22 @@ class TemporalContextGate(RecurrentBijection):
         self.inner = nn.Linear(hidden + context, hidden)
         self.dropout = nn.Dropout(dropout)
         self.outer = nn.Linear(hidden, 2 * features)
-        self.direct = nn.Linear(2 * features + context, features, bias=False)
+        self.direct = nn.Linear(2 * features + context, 2 * features, bias=False)
         for layer in (self.outer, self.direct):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.outer.bias)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, state: Past | None = None) -> tuple[Tensor, Tensor, Past]:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, state: Past | None = None
+    ) -> tuple[Tensor, Tensor, Past]:
         state = state or self._start(x)
         past, state = self._remember(x, context, state)
         m, g = self._shift_and_scale(past, context)
         return (x - m) * torch.exp(-g), -g.sum(-1), state
 
-    def inverse(self, z: Tensor, context: Tensor | None = None, state: Past | None = None) -> tuple[Tensor, Tensor, Past]:
+    def inverse(
+        self, z: Tensor, context: Tensor | None = None, state: Past | None = None
+    ) -> tuple[Tensor, Tensor, Past]:
         state = state or self._start(z)
         xs, log_dets = [], []
         for t in range(z.shape[1]):
@@ -75,26 +75,24 @@ class TemporalContextGate(RecurrentBijection):
         return torch.cat(xs, 1), torch.cat(log_dets, 1), state
 
     def _remember(self, x: Tensor, context: Tensor | None, state: Past) -> tuple[tuple[Tensor, Tensor, Tensor], Past]:
-        h0 = state.hidden
-        hs, h1 = self.memory(x if context is None else torch.cat([x, context], -1), h0)
-        first = x.new_zeros(x.shape[0], 1, hs.shape[2]) if h0 is None else h0[-1].unsqueeze(1)
-        before = torch.cat([first, hs[:, :-1]], 1)
+        h, _ = self.memory(x if context is None else torch.cat([x, context], -1), state.hidden.unsqueeze(0))
+        before = torch.cat([state.hidden.unsqueeze(1), h[:, :-1]], 1)
         last = torch.cat([state.last.unsqueeze(1), x[:, :-1]], 1)
         total = state.total.unsqueeze(1) + x.cumsum(1)
         count = state.count.unsqueeze(1) + torch.arange(x.shape[1], device=x.device, dtype=x.dtype).view(1, -1, 1)
         mean = torch.cat([state.total.unsqueeze(1), total[:, :-1]], 1) / count.clamp_min(1)
-        return (before, last, mean), Past(h1, x[:, -1], total[:, -1], count[:, -1] + 1)
+        return (before, last, mean), Past(h[:, -1], x[:, -1], total[:, -1], count[:, -1] + 1)
 
     def _shift_and_scale(self, past: tuple[Tensor, Tensor, Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
         before, last, mean = past
         extra = [] if context is None else [context]
         h = self.dropout(nn.functional.silu(self.inner(torch.cat([before, *extra], -1))))
-        m, g = self.outer(h).chunk(2, -1)
-        return m + self.direct(torch.cat([last, mean, *extra], -1)), soft_clamp(g, self.clamp)
+        m, g = (self.outer(h) + self.direct(torch.cat([last, mean, *extra], -1))).chunk(2, -1)
+        return m, soft_clamp(g, self.clamp)
 
     def _start(self, x: Tensor) -> Past:
         zero = x.new_zeros(x.shape[0], x.shape[2])
-        return Past(None, zero, zero, x.new_zeros(x.shape[0], 1))
+        return Past(x.new_zeros(x.shape[0], self.memory.hidden_size), zero, zero, x.new_zeros(x.shape[0], 1))
 
 
 class RecurrentCoupling(RecurrentBijection):
@@ -135,7 +133,9 @@ class RecurrentCoupling(RecurrentBijection):
         s, t, state = self._shift_and_scale(passive, context, state)
         return self._join(passive, (active - t) * torch.exp(-s)), -s.sum(-1), state
 
-    def _shift_and_scale(self, passive: Tensor, context: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _shift_and_scale(
+        self, passive: Tensor, context: Tensor | None, state: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         out, state = self.subnet(passive if context is None else torch.cat([passive, context], -1), state)
         s, t = out.chunk(2, -1)
         return soft_clamp(s, self.clamp), t, state

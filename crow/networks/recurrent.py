@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class RecurrentSubnet(nn.Module):
     """A GRU over ``[batch, time, inputs]`` and a two-layer head on its state and input; zero at initialisation.
 
-    Returns the outputs ``[batch, time, outputs]`` and the GRU's last state, which carries a sequence on.
+    Returns the outputs ``[batch, time, outputs]`` and the GRU's last state ``[batch, hidden]``, which carries a sequence on.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
@@ -20,6 +20,7 @@ class RecurrentSubnet(nn.Module):
         nn.init.zeros_(self.outer.bias)
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        h, state = self.memory(x, state)
+        h, _ = self.memory(x, None if state is None else state.unsqueeze(0))
+        state = h[:, -1]
         h = nn.functional.silu(self.inner(torch.cat([h, x], -1)))
         return self.outer(self.dropout(h)), state
