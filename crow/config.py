@@ -1,0 +1,188 @@
+"""Settings: typed, validated once, from YAML and ``key=value`` pairs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
+
+from crow.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+Places = dict[tuple[str, ...], str]
+
+
+class Settings(BaseModel):
+    """A group of settings: unknown keys are refused, and a yes or no is never taken for a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_number(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, bool) and "bool" not in str(cls.model_fields[info.field_name].annotation):
+            raise ValueError("a number or name is needed, not yes or no")
+        return value
+
+
+class ModelSettings(Settings):
+    """What is fitted: the objective, the number of seeds and the size of the flow."""
+
+    objective: Literal["likelihood", "inn"] = "likelihood"
+    members: PositiveInt = 3
+    blocks: PositiveInt = 4
+    hidden: PositiveInt = 32
+    dropout: Share = 0.0
+
+
+class TrainingSettings(Settings):
+    """How it is fitted; an epoch is ``steps_per_epoch`` optimiser steps and one look at the held-out subjects."""
+
+    max_epochs: NonNegativeInt = 100
+    steps_per_epoch: PositiveInt = 20
+    batch_size: PositiveInt = 128
+    learning_rate: PositiveFloat = 3e-3
+    warm_up: OpenShare = 0.1
+    weight_decay: NonNegativeFloat = 1e-3
+    gradient_clip: PositiveFloat = 5.0
+    visit_dropout: Share = 0.0
+    weight_average: Share = 0.0
+    patience: PositiveInt = 20
+    held_out: OpenShare = 0.2
+    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
+    threads: PositiveInt | None = None
+
+
+class SplitSettings(Settings):
+    """Which subjects are kept for a test, never seen in training."""
+
+    test: Share = 0.0
+
+
+class Config(Settings):
+    """Everything that, with a cohort, decides a run."""
+
+    seed: NonNegativeInt = 0
+    cohort: dict[str, Any] = {}
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    split: SplitSettings = SplitSettings()
+
+
+def load_config(path: str | Path | None = None, sets: Iterable[str] = ()) -> Config:
+    """The defaults, changed by a YAML file, changed by pairs such as ``training.max_epochs=5``.
+
+    Raises ConfigError with the file and line, or the pair, that holds an unknown key or an impossible value.
+    """
+    values: dict[str, Any] = {}
+    places: Places = {}
+    if path is not None:
+        values, places = _read_yaml(Path(path))
+    for pair in sets:
+        _set(values, places, pair)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem, places) for problem in error.errors())) from None
+
+
+def dump_config(config: Config) -> str:
+    """The resolved settings as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise ConfigError(f"{path}: cannot be read as YAML settings: {reason}.") from None
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        values = {} if node is None else loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}.") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: settings are needed as 'key: value' lines; found {type(values).__name__}.")
+    return values, dict(_places(path, node))
+
+
+def _places(path: Path, node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> Iterable[tuple[tuple[str, ...], str]]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[Hashable] = set()
+    for key, value in node.value:
+        name = (*prefix, str(key.value))
+        place = f"{path}, line {key.start_mark.line + 1}"
+        if name in seen:
+            raise ConfigError(f"{place}: {'.'.join(name)} is set twice; keep one of the lines.")
+        seen.add(name)
+        yield name, place
+        yield from _places(path, value, name)
+
+
+def _set(values: dict[str, Any], places: Places, pair: str) -> None:
+    key, equals, text = pair.partition("=")
+    name = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(name):
+        raise ConfigError(f"--set {pair}: write it as key=value, for instance training.max_epochs=50.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {pair}: the value {text!r} is not valid YAML; put it in quotes.") from None
+    for depth, part in enumerate(name[:-1]):
+        values = values.setdefault(part, {})
+        places.setdefault(name[: depth + 1], f"--set {pair}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {pair}: {'.'.join(name[: depth + 1])} is a value, not a group of settings.")
+    values[name[-1]] = value
+    places[name] = f"--set {pair}"
+
+
+def _explain(problem: Any, places: Places) -> str:
+    name = tuple(str(part) for part in problem["loc"])
+    place = next((places[name[:n]] for n in range(len(name), 0, -1) if name[:n] in places), "settings")
+    key = ".".join(name)
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: there is no setting {key}. {_closest(name)}"
+    reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{place}: {key} cannot be {problem['input']!r}: {reason[:1].lower() + reason[1:]}."
+
+
+def _closest(name: tuple[str, ...]) -> str:
+    group: type[BaseModel] = Config
+    for part in name[:-1]:
+        group = group.model_fields[part].annotation  # type: ignore[assignment]
+    keys = [".".join((*name[:-1], key)) for key in group.model_fields]
+    if near := difflib.get_close_matches(".".join(name), keys, n=1) or _elsewhere(name[-1]):
+        return f"Did you mean {near[0]}?"
+    return f"Known are {', '.join(keys)}."
+
+
+def _elsewhere(key: str) -> list[str]:
+    """The same key in another group: ``training.max_epochs`` for ``max_epochs``."""
+    groups = {name: field.annotation for name, field in Config.model_fields.items()}
+    return [
+        f"{name}.{key}"
+        for name, group in groups.items()
+        if isinstance(group, type) and issubclass(group, Settings) and key in group.model_fields
+    ]
