@@ -1,0 +1,79 @@
+"""Batches of subjects, and visits left out at random."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from crow.sequences import Sequences
+
+
+class SequenceData(pl.LightningDataModule):
+    """Training and held-out subjects in memory, a batch being some of their rows."""
+
+    def __init__(self, train: Sequences, held_out: Sequences, batch_size: int, steps_per_epoch: int, seed: int) -> None:
+        super().__init__()
+        self.train, self.held_out, self.batch_size = train, held_out, batch_size
+        self.shuffles = Shuffles(len(train), batch_size, steps_per_epoch, seed)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return _loader(self.train, self.shuffles)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        chunks = torch.arange(len(self.held_out)).split(max(self.batch_size, 256))
+        return _loader(self.held_out, chunks)
+
+
+class Shuffles(Sampler[Tensor]):
+    """``steps`` batches of row numbers from repeated shuffles, decided by (seed, epoch) alone.
+
+    A shuffle is cut into ceil(n / batch_size) batches of even size, so no subject comes twice in one.
+    """
+
+    def __init__(self, n: int, batch_size: int, steps: int, seed: int) -> None:
+        self.n, self.steps, self.seed, self.epoch = n, steps, seed, 0
+        self.batches = -(-n // batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch, also after a resume."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
+        batches: list[Tensor] = []
+        for _ in range(self.steps):
+            batches = batches or list(torch.randperm(self.n, generator=generator).tensor_split(self.batches))
+            yield batches.pop()
+
+
+def _loader(sequences: Sequences, rows: Iterable[Tensor]) -> DataLoader[Any]:
+    # A generator of its own, or every new iterator would draw from the global one that dropout draws from.
+    return DataLoader(sequences, sampler=rows, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+
+
+def derived_seed(*parts: int) -> int:
+    """A seed that depends on all ``parts``, well mixed."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def drop_visits(batch: Sequences, probability: float) -> Sequences:
+    """Leave every visit out with ``probability``, keeping at least one a subject.
+
+    What stays moves to the front in its order, and its times start at 0 again. Draws from torch's global generator.
+    """
+    draw = torch.rand(batch.mask.shape, device=batch.mask.device).masked_fill(~batch.mask, -1.0)
+    keep = batch.mask & ((draw >= probability) | (draw == draw.amax(1, keepdim=True)))
+    order = keep.int().argsort(dim=1, descending=True, stable=True)[:, : int(keep.sum(1).max())]
+    rows = torch.arange(len(batch), device=order.device)[:, None]
+    mask, time = keep[rows, order], batch.time[rows, order]
+    time = (time - time[:, :1]).masked_fill(~mask, 0.0)
+    event = mask.reshape(*mask.shape, *[1] * (batch.x.ndim - 2))
+    x = batch.x[rows, order].masked_fill(~event, 0.0)
+    return Sequences(x, batch.context[rows, order].masked_fill(~mask[..., None], 0.0), time, mask)

@@ -1,0 +1,156 @@
+"""Training of one flow on one split, from its start to its best held-out weights."""
+
+import logging
+import math
+import pickle
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import nn
+
+from crow.config import TrainingSettings
+from crow.errors import RunError
+from crow.sequences import Sequences
+from crow.training.data import SequenceData
+from crow.training.keeper import Keeper, WholeCheckpoints
+from crow.training.module import FlowModule
+from crow.training.progress import EpochBar
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training came to: the best held-out loss, its epoch (0 is the start) and one row an epoch of history."""
+
+    held_out: float
+    epoch: int
+    history: pd.DataFrame
+    interrupted: bool = False
+
+
+def train(
+    flow: nn.Module,
+    train: Sequences,
+    held_out: Sequences,
+    settings: TrainingSettings,
+    seed: int,
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    label: str = "member-1",
+) -> Fitted:
+    """Train ``flow`` in place and leave it with the weights of its best epoch, in evaluation mode.
+
+    ``flow.loss(batch)`` is the mean loss per visit. With a ``folder``, ``checkpoints/<label>.ckpt`` is kept up to date
+    (``resume`` goes on from it, to the same result bit for bit) and ``logs/<label>`` gets TensorBoard events. Ctrl-C
+    ends training early with what it has. Raises RunError for a checkpoint that is damaged or of another training.
+    """
+    checkpoint = folder / "checkpoints" / f"{label}.ckpt" if folder else None
+    facts = _facts(train, held_out, settings, seed)
+    keeper = Keeper(settings.patience, settings.max_epochs, checkpoint, facts)
+    if resume := bool(resume and checkpoint and checkpoint.exists()):
+        assert checkpoint is not None
+        keeper.load_state_dict(_read_checkpoint(checkpoint, facts))
+    interrupted = False
+    if not (resume and keeper.done):
+        with _quiet(), _threads(settings.threads), torch.random.fork_rng(range(torch.cuda.device_count())):
+            module = FlowModule(flow.train(), settings, seed)
+            data = SequenceData(train, held_out, settings.batch_size, settings.steps_per_epoch, seed)
+            trainer = _trainer(keeper, settings, folder, label, progress)
+            interrupted = _fit(trainer, module, data, checkpoint if resume else None)
+    if keeper.best:
+        flow.load_state_dict(keeper.best)
+    flow.zero_grad()
+    flow.eval()
+    loss = keeper.best_loss if keeper.history else math.nan
+    return Fitted(loss, keeper.best_epoch, pd.DataFrame(keeper.history), interrupted)
+
+
+def _trainer(keeper: Keeper, settings: TrainingSettings, folder: Path | None, label: str, progress: bool) -> pl.Trainer:
+    logger = TensorBoardLogger(folder, name="logs", version=label) if folder else False
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=1,
+        max_epochs=settings.max_epochs,
+        gradient_clip_val=settings.gradient_clip,
+        num_sanity_val_steps=0 if keeper.history else -1,
+        callbacks=[keeper, EpochBar(keeper, label)] if progress else [keeper],
+        logger=logger,
+        log_every_n_steps=settings.steps_per_epoch,
+        # An environment of its own: under SLURM Lightning would look for a checkpoint of another member to requeue.
+        plugins=[WholeCheckpoints(), LightningEnvironment()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_autolog_hparams=False,
+        inference_mode=False,
+    )
+
+
+def _fit(trainer: pl.Trainer, module: FlowModule, data: SequenceData, checkpoint: Path | None) -> bool:
+    """Run Lightning; True if the user ended it with Ctrl-C."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into an exit and leaves the signal ignored.
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        return True
+    return False
+
+
+def _facts(train: Sequences, held_out: Sequences, settings: TrainingSettings, seed: int) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be gone on with."""
+    chosen = settings.model_dump(exclude={"threads", "accelerator"})
+    sizes = {"training subjects": len(train), "held-out subjects": len(held_out), "visits": int(train.mask.sum())}
+    return {**{f"training.{key}": value for key, value in chosen.items()}, **sizes, "seed": seed}
+
+
+def _read_checkpoint(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["callbacks"]["keeper"]
+    except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise RunError(f"{path}: damaged ({type(error).__name__}). Remove it and run --resume again.") from None
+    changed = [f"{key} was {state['facts'].get(key)}, now {value}" for key, value in facts.items()
+               if state["facts"].get(key) != value]  # fmt: skip
+    if changed:
+        raise RunError(
+            f"{path}: belongs to another training: {'; '.join(changed)}. "
+            "Go on with the settings and cohort it was started with, or start again without --resume."
+        )
+    return state
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No chatter of Lightning's in a user's terminal."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,97 @@
+"""A flow in training: its steps, its optimiser, and the weights that are judged."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from crow.config import TrainingSettings
+from crow.sequences import Sequences
+from crow.training.data import derived_seed, drop_visits
+
+
+class FlowModule(pl.LightningModule):
+    """Trains ``flow.loss``: AdamW, one cycle of the learning rate, optionally a moving average of the weights.
+
+    Every epoch draws its noise from (seed, epoch) alone, so it is the same whatever came before it in the process.
+    """
+
+    def __init__(self, flow: nn.Module, settings: TrainingSettings, seed: int) -> None:
+        super().__init__()
+        self.flow, self.settings, self.seed = flow, settings, seed
+        self.average: AveragedModel | None = None
+        if settings.weight_average:
+            self.average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(settings.weight_average))
+            self.average.update_parameters(flow)
+        self.train_loss = _Mean()
+        self.held_out_loss = _Mean()
+
+    @property
+    def judged(self) -> nn.Module:
+        """The flow whose held-out loss counts: the averaged one where there is one."""
+        return self.flow if self.average is None else self.average.module
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(derived_seed(self.seed, self.current_epoch, 1))
+
+    def training_step(self, batch: Sequences) -> Tensor:
+        if self.settings.visit_dropout:
+            batch = drop_visits(batch, self.settings.visit_dropout)
+        loss: Tensor = self.flow.loss(batch)  # type: ignore[operator]
+        self.train_loss.add(loss, 1)
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.flow)
+
+    def on_validation_epoch_start(self) -> None:
+        torch.manual_seed(self.seed)
+
+    def validation_step(self, batch: Sequences) -> None:
+        self.held_out_loss.add(self.judged.loss(batch), batch.mask.sum())  # type: ignore[operator]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(
+            _groups(self.flow, self.settings.weight_decay), lr=self.settings.learning_rate, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.settings.learning_rate,
+            total_steps=max(1, self.settings.max_epochs) * self.settings.steps_per_epoch,
+            pct_start=self.settings.warm_up,
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Mean:
+    """A weighted mean that waits with the copy from the device until it is asked."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.weight: Tensor | float = 0.0
+
+    def add(self, value: Tensor, weight: Tensor | float) -> None:
+        self.total = self.total + value.detach() * weight
+        self.weight = self.weight + weight
+
+    def take(self) -> float:
+        """The mean so far (NaN where there is none); starts again."""
+        mean = float(self.total / self.weight) if self.weight else float("nan")
+        self.total = self.weight = 0.0
+        return mean
+
+
+def _groups(flow: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Only what multiplies activations decays: biases, gains and the mixed model's parameters keep their values."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in flow.named_parameters():
+        if parameter.requires_grad:
+            is_weight = name.rpartition(".")[2].startswith("weight") and parameter.ndim > 1
+            (decayed if is_weight else kept).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,31 @@
+"""Train in a folder, writing a checkpoint every epoch, and die by SIGKILL after the given number of optimiser steps."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from stub_flow import GaussianFlow, invented, new_flow
+from torch import Tensor
+
+from crow.config import TrainingSettings
+from crow.sequences import Sequences
+from crow.training import keeper
+from crow.training.fit import train
+
+
+class DoomedFlow(GaussianFlow):
+    def loss(self, batch: Sequences) -> Tensor:
+        if self.steps == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(batch)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    keeper.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    flow = DoomedFlow()
+    flow.load_state_dict(new_flow().state_dict())
+    settings = TrainingSettings.model_validate_json(sys.argv[2])
+    train(flow, invented(60, 1), invented(20, 2), settings, seed=3, folder=Path(sys.argv[1]))
