@@ -5,25 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from crow.errors import ConfigError
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Places = dict[tuple[str, ...], str]
 
 
@@ -41,43 +29,48 @@ class Settings(BaseModel):
 
 
 class ModelSettings(Settings):
-    """What is fitted: the objective, the number of seeds and the size of the flow."""
+    """What is fitted. ``members`` flows are pooled; None is chosen from the size of the cohort and printed."""
 
     objective: Literal["likelihood", "inn"] = "likelihood"
-    members: PositiveInt = 3
-    blocks: PositiveInt = 4
-    hidden: PositiveInt = 32
-    dropout: Share = 0.0
+    members: int = Field(6, ge=1)
+    start: Literal["auto", "mixed", "standard"] = "auto"
+    blocks: int = Field(3, ge=1)
+    hidden: int | None = Field(None, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    base: Literal["standard", "conditional"] = "standard"
 
 
 class TrainingSettings(Settings):
-    """How it is fitted; an epoch is ``steps_per_epoch`` optimiser steps and one look at the held-out subjects."""
+    """How it is fitted; an epoch is ``steps_per_epoch`` optimiser steps and one look at the held-out subjects.
 
-    max_epochs: NonNegativeInt = 100
-    steps_per_epoch: PositiveInt = 20
-    batch_size: PositiveInt = 128
-    learning_rate: PositiveFloat = 3e-3
-    warm_up: OpenShare = 0.1
-    weight_decay: NonNegativeFloat = 1e-3
-    gradient_clip: PositiveFloat = 5.0
-    visit_dropout: Share = 0.0
-    weight_average: Share = 0.0
-    patience: PositiveInt = 20
-    held_out: OpenShare = 0.2
+    ``visit_dropout``: in every batch each subject loses visits at a rate drawn between 0 and this.
+    """
+
+    max_epochs: int | None = Field(None, ge=0)
+    steps_per_epoch: int = Field(10, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    warm_up: float = Field(0.2, gt=0, lt=1)
+    weight_decay: float = Field(1e-3, ge=0)
+    gradient_clip: float = Field(5.0, gt=0)
+    visit_dropout: float = Field(1.0, ge=0, le=1)
+    weight_average: float = Field(0.98, ge=0, lt=1)
+    patience: int = Field(10, ge=1)
+    held_out: float = Field(0.2, gt=0, lt=1)
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
-    threads: PositiveInt | None = None
+    threads: int | None = Field(None, ge=1)
 
 
 class SplitSettings(Settings):
     """Which subjects are kept for a test, never seen in training."""
 
-    test: Share = 0.0
+    test: float = Field(0.0, ge=0, lt=1)
 
 
 class Config(Settings):
     """Everything that, with a cohort, decides a run."""
 
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0)
     cohort: dict[str, Any] = {}
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()

@@ -63,13 +63,14 @@ def derived_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def drop_visits(batch: Sequences, probability: float) -> Sequences:
-    """Leave every visit out with ``probability``, keeping at least one a subject.
+def drop_visits(batch: Sequences, most: float) -> Sequences:
+    """Leave visits out, each subject's at a rate drawn from [0, ``most``], keeping at least one.
 
     What stays moves to the front in its order, and its times start at 0 again. Draws from torch's global generator.
     """
+    rate = most * torch.rand(len(batch), 1, device=batch.mask.device)
     draw = torch.rand(batch.mask.shape, device=batch.mask.device).masked_fill(~batch.mask, -1.0)
-    keep = batch.mask & ((draw >= probability) | (draw == draw.amax(1, keepdim=True)))
+    keep = batch.mask & ((draw >= rate) | (draw == draw.amax(1, keepdim=True)))
     order = keep.int().argsort(dim=1, descending=True, stable=True)[:, : int(keep.sum(1).max())]
     rows = torch.arange(len(batch), device=order.device)[:, None]
     mask, time = keep[rows, order], batch.time[rows, order]

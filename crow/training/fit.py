@@ -54,16 +54,18 @@ def train(
     (``resume`` goes on from it, to the same result bit for bit) and ``logs/<label>`` gets TensorBoard events. Ctrl-C
     ends training early with what it has. Raises RunError for a checkpoint that is damaged or of another training.
     """
+    if (max_epochs := settings.max_epochs) is None:
+        raise ValueError("training.max_epochs has to be chosen for the cohort before training")
     checkpoint = folder / "checkpoints" / f"{label}.ckpt" if folder else None
     facts = _facts(train, held_out, settings, seed)
-    keeper = Keeper(settings.patience, settings.max_epochs, checkpoint, facts)
+    keeper = Keeper(settings.patience, max_epochs, checkpoint, facts)
     if resume := bool(resume and checkpoint and checkpoint.exists()):
         assert checkpoint is not None
         keeper.load_state_dict(_read_checkpoint(checkpoint, facts))
     interrupted = False
     if not (resume and keeper.done):
         with _quiet(), _threads(settings.threads), torch.random.fork_rng(range(torch.cuda.device_count())):
-            module = FlowModule(flow.train(), settings, seed)
+            module = FlowModule(flow.train(), settings, max_epochs, seed)
             data = SequenceData(train, held_out, settings.batch_size, settings.steps_per_epoch, seed)
             trainer = _trainer(keeper, settings, folder, label, progress)
             interrupted = _fit(trainer, module, data, checkpoint if resume else None)
@@ -80,7 +82,7 @@ def _trainer(keeper: Keeper, settings: TrainingSettings, folder: Path | None, la
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=1,
-        max_epochs=settings.max_epochs,
+        max_epochs=keeper.max_epochs,
         gradient_clip_val=settings.gradient_clip,
         num_sanity_val_steps=0 if keeper.history else -1,
         callbacks=[keeper, EpochBar(keeper, label)] if progress else [keeper],

@@ -18,9 +18,10 @@ class FlowModule(pl.LightningModule):
     Every epoch draws its noise from (seed, epoch) alone, so it is the same whatever came before it in the process.
     """
 
-    def __init__(self, flow: nn.Module, settings: TrainingSettings, seed: int) -> None:
+    def __init__(self, flow: nn.Module, settings: TrainingSettings, max_epochs: int, seed: int) -> None:
         super().__init__()
         self.flow, self.settings, self.seed = flow, settings, seed
+        self.steps = max(1, max_epochs) * settings.steps_per_epoch
         self.average: AveragedModel | None = None
         if settings.weight_average:
             self.average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(settings.weight_average))
@@ -60,7 +61,7 @@ class FlowModule(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.settings.learning_rate,
-            total_steps=max(1, self.settings.max_epochs) * self.settings.steps_per_epoch,
+            total_steps=self.steps,
             pct_start=self.settings.warm_up,
             cycle_momentum=False,
         )

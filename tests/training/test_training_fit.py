@@ -18,7 +18,7 @@ from crow.training.module import FlowModule
 
 TRAIN, HELD_OUT = invented(60, 1), invented(20, 2)
 SETTINGS = TrainingSettings(
-    max_epochs=8, steps_per_epoch=6, batch_size=32, learning_rate=0.01, visit_dropout=0.2, weight_average=0.9
+    max_epochs=8, steps_per_epoch=6, batch_size=32, learning_rate=0.01, visit_dropout=0.4, weight_average=0.9
 )
 
 
@@ -161,7 +161,7 @@ def test_weights_decay_and_gains_do_not() -> None:
     flow = nn.ModuleDict({"gru": nn.GRU(2, 3), "norm": nn.LayerNorm(3), "linear": nn.Linear(3, 3)})
     flow.register_parameter("correlation", nn.Parameter(torch.eye(2)))
     flow["linear"].bias.requires_grad_(False)
-    optimizer = FlowModule(flow, SETTINGS, 0).configure_optimizers()["optimizer"]
+    optimizer = FlowModule(flow, SETTINGS, 8, 0).configure_optimizers()["optimizer"]
     names = {id(parameter): name for name, parameter in flow.named_parameters()}
     decayed, kept = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
     assert decayed == {"gru.weight_ih_l0", "gru.weight_hh_l0", "linear.weight"}
