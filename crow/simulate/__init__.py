@@ -1,0 +1,7 @@
+"""Invented cohorts whose truth is known."""
+
+from crow.simulate.progression import simulate_adni
+from crow.simulate.simulation import Simulation
+from crow.simulate.wide import simulate_wide
+
+__all__ = ["Simulation", "simulate_adni", "simulate_wide"]

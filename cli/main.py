@@ -1,0 +1,68 @@
+"""The `crow` command: its subcommands, and how errors are told."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from crow import __version__
+from crow.cli.simulate import simulate
+from crow.errors import CrowError
+
+app = typer.Typer(
+    name="crow",
+    help="Longitudinal neuroimaging with the conditional recurrent flow: forecasts and exact sequence likelihoods.",
+    epilog="Everything runs on this computer. A first try: crow simulate --out demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(simulate)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command and leave the process: 0 done, 1 a fault of crow's, 2 something the user can mend, 130 Ctrl-C.
+
+    ``--debug`` counts at any place of the command line.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words
+    try:
+        app([word for word in words if word != "--debug"], prog_name="crow")
+    except CrowError as error:
+        _tell(str(error), debug)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        advice = "" if debug else " Run the command again with --debug and report what it prints."
+        _tell(f"crow failed: {type(error).__name__}: {error}.{advice}", debug)
+        sys.exit(1)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"crow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    pass
+
+
+def _tell(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), (message, "red")))
