@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
+from crow.cohort.findings import Finding
+from crow.cohort.options import listed
+from crow.cohort.schema import Schema
+from crow.cohort.times import PER_YEAR, own_times, years_between
+from crow.errors import CohortError
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing the reader noticed.
-
-    ``rows`` are line numbers of the file (the header is line 1); ``message`` says how many, which, and what was done or
-    must be done. An ``error`` makes the cohort unusable.
-    """
-
-    code: str
-    severity: Literal["info", "warning", "error"]
-    message: str
-    column: str | None = None
-    rows: tuple[int, ...] = ()
-
-
-class Schema(BaseModel):
-    """How a table was read: enough to read another table of the same kind, and nothing about any subject.
-
-    ``time_kind`` is what the time column holds: an age in years, years, months or days since some start, a date, or a
-    visit code (months). For a wide table ``layout`` is ``"wide"`` and the names are those after reshaping.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    layout: str
-    subject: str
-    time: str
-    time_kind: Literal["age", "years", "months", "days", "date", "visit"]
-    session: str | None = None
-    age: str | None = None
-    covariates: dict[str, Literal["numeric", "categorical"]] = {}
-    regions: list[str] = []
+__all__ = ["Cohort", "Finding", "Schema"]
 
 
 @dataclass
@@ -48,8 +23,8 @@ class Cohort:
     """The visits of a cohort, sorted by subject and time.
 
     ``visits`` has the columns ``subject`` (str), ``session`` (str), ``time`` (years since the subject's first visit),
-    ``age`` (years at the visit, NaN where unknown), then the covariates and the regions, under their names in the table.
-    ``start`` maps a subject to its first visit in the table's own time (an age, a number, or a Timestamp).
+    ``age`` (years at the visit, NaN where unknown), then the covariates and the regions, under their names in the
+    table. ``start`` maps a subject to its first visit in the table's own time (a number, an age, or a Timestamp).
     """
 
     visits: pd.DataFrame
@@ -57,6 +32,13 @@ class Cohort:
     start: pd.Series
     findings: list[Finding] = field(default_factory=list)
     path: str | None = None
+
+    @classmethod
+    def read(cls, path: str | Path, **flags: Any) -> Cohort:
+        """Read a table; flags and errors are those of `crow.cohort.reader.read`."""
+        from crow.cohort.reader import read
+
+        return read(path, **flags)
 
     @property
     def subjects(self) -> list[str]:
@@ -69,3 +51,54 @@ class Cohort:
     @property
     def covariates(self) -> list[str]:
         return list(self.schema.covariates)
+
+    def require_usable(self) -> None:
+        """Raise CohortError where a finding says that nothing can be learned from the cohort."""
+        if errors := [str(finding) for finding in self.findings if finding.severity == "error"]:
+            raise CohortError(f"{self.path}: {' '.join(errors)}")
+
+    def years(self, subject: pd.Series, own: pd.Series) -> pd.Series:
+        """Years since each subject's first visit, of times (text or values) in the table's own time column.
+
+        NaN where a time cannot be read or a subject is not in the cohort.
+        """
+        if pd.api.types.is_numeric_dtype(own) or pd.api.types.is_datetime64_any_dtype(own):
+            times = own
+        else:
+            schema = self.schema
+            text = own.astype(object).map(lambda cell: str(cell).strip())
+            times = own_times(text, schema.time_kind, schema.decimal, schema.adni, schema.date_order)
+        return years_between(subject.map(self.start), times, self.schema.time_kind)
+
+    def own_time(self, subject: pd.Series, years: pd.Series) -> pd.Series:
+        """The reverse of `years`: Timestamps (whole days) of dates, months of visit codes, else plain numbers."""
+        began = subject.map(self.start)
+        if self.schema.time_kind == "date":
+            return began + pd.to_timedelta((years * 365.25).round(), unit="D")
+        return began + years * PER_YEAR[self.schema.time_kind]
+
+    def __len__(self) -> int:
+        return len(self.visits)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{label}{': ' if label else ''}{text}" for label, text in self._summary())
+
+    def _repr_html_(self) -> str:
+        cells = (
+            f"<tr><th>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>" for label, text in self._summary()
+        )
+        return f"<table>{''.join(cells)}</table>{self.visits.head().to_html(index=False)}"
+
+    def _summary(self) -> list[tuple[str, str]]:
+        counts = self.visits.groupby("subject").size()
+        gaps = self.visits.groupby("subject")["time"].diff().dropna()
+        spread = f", {gaps.median():.2f} years apart (median)" if len(gaps) else ""
+        return [
+            ("Cohort", self.path or "in memory"),
+            ("subjects", f"{len(counts):,}"),
+            ("visits", f"{len(self.visits):,} ({counts.min()} to {counts.max()} a subject{spread})"),
+            ("time", f"{self.schema.time} ({self.schema.time_kind})"),
+            ("covariates", listed(self.covariates) or "none"),
+            (f"{len(self.regions)} regions", listed(self.regions)),
+            ("findings", listed(f"{n.code} ({n.severity})" for n in self.findings) or "none"),
+        ]

@@ -1,0 +1,53 @@
+"""What the reader notices, collected as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the reader noticed.
+
+    ``rows`` are line numbers of the file (the header is line 1); ``message`` says how many, which, and what was done or
+    must be done. An ``error`` makes the cohort unusable.
+    """
+
+    code: str
+    severity: Severity
+    message: str
+    column: str | None = None
+    rows: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.column}: {self.message}" if self.column and self.column not in self.message else self.message
+
+
+class Findings(list[Finding]):
+    """Findings in the order they were made; counts and rows are put into the message."""
+
+    def info(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
+        self._add(code, "info", message, column, rows)
+
+    def warning(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
+        self._add(code, "warning", message, column, rows)
+
+    def error(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
+        self._add(code, "error", message, column, rows)
+
+    def _add(self, code: str, severity: Severity, message: str, column: str | None, rows: Iterable[int]) -> None:
+        lines = tuple(sorted({int(row) for row in rows}))
+        self.append(Finding(code, severity, f"{at_lines(lines)}: {message}" if lines else message, column, lines))
+
+
+def at_lines(lines: Iterable[int], most: int = 8) -> str:
+    """``3 rows (lines 4, 9, 12)``, with the list cut after ``most``."""
+    numbers = sorted(set(lines))
+    shown = ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")
+    if len(numbers) == 1:
+        return f"1 row (line {shown})"
+    return f"{len(numbers):,} rows (lines {shown})"

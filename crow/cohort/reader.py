@@ -1,0 +1,195 @@
+"""A table as it was downloaded -> a Cohort, and a finding for everything that was decided on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pandas as pd
+from pydantic import ValidationError
+
+from crow.cohort import names
+from crow.cohort.cohort import Cohort
+from crow.cohort.columns import Columns
+from crow.cohort.findings import Findings
+from crow.cohort.layouts import Layout, detect_layout
+from crow.cohort.options import ReadOptions, listed, some_columns
+from crow.cohort.roles import find_roles, never_changes
+from crow.cohort.schema import Schema
+from crow.cohort.table import Table, read_table
+from crow.cohort.timeline import find_subject, find_timeline
+from crow.cohort.visits import make_visits, say_usable
+from crow.cohort.wide import SESSION, Wide, attended, exact_ages, find_waves, to_long
+from crow.errors import CohortError, ConfigError
+
+
+def read(
+    path: str | Path,
+    options: ReadOptions | None = None,
+    *,
+    schema: Schema | None = None,
+    strict: bool = True,
+    **flags: Any,
+) -> Cohort:
+    """Read a cohort table; ``flags`` are those of `ReadOptions`, and what none names is detected.
+
+    With ``schema`` (of a trained run) the table is read just as that one was. Raises CohortError where the table cannot
+    be read as visits, where its columns are not those of ``schema``, and, unless ``strict`` is False, where nothing can
+    be learned from it (one visit per subject, fewer than 10 subjects); ConfigError for a flag that does not exist.
+    """
+    options = read_options(options, **flags)
+    findings = Findings()
+    table = read_table(path, findings)
+    if schema is None:
+        columns, schema = _detect(table, options, findings)
+        learning = True
+    else:
+        columns, learning = _columns_of(table, schema, findings), False
+    visits, start = make_visits(columns, schema, options.missing or schema.missing, findings)
+    cohort = Cohort(visits, schema, start, list(findings), str(path))
+    if learning:
+        say_usable(visits, findings)
+        cohort.findings = list(findings)
+        if strict:
+            cohort.require_usable()
+    return cohort
+
+
+def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: Any) -> ReadOptions:
+    """Options changed by flags that are not None; raises ConfigError for one that is unknown or impossible."""
+    given = options.model_dump(exclude_unset=True) if isinstance(options, ReadOptions) else dict(options or {})
+    given |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return ReadOptions.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        known = f" Known are {listed(ReadOptions.model_fields, 20)}." if problem["type"] == "extra_forbidden" else ""
+        raise ConfigError(f"cohort.{name}: {problem['msg']}; found {problem['input']!r}.{known}") from None
+
+
+def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema]:
+    shaped = _shaped(table, options, findings)
+    columns, subject, wide = shaped.columns, shaped.subject, shaped.wide
+    timeline = find_timeline(columns, shaped.layout, subject, options, findings)
+    findings.extend(shaped.said.get(timeline.time, ()))
+    roles = find_roles(columns, shaped.layout, timeline, options, set(wide.columns) if wide else set(), findings)
+    since = next((name for name in columns.names if names.normal(name) == "years_bl"), None)
+    coded = [name for name in (timeline.time, timeline.age, *roles.covariates, *roles.regions) if name]
+    schema = Schema(
+        layout=shaped.layout.name,
+        subject=subject,
+        time=timeline.time,
+        time_kind=timeline.kind,
+        session=timeline.session,
+        age=timeline.age,
+        covariates=roles.covariates,
+        regions=roles.regions,
+        fixed=[name for name in roles.covariates if never_changes(columns, name, columns.cells(subject))],
+        age_is_baseline=timeline.age_is_baseline,
+        since_baseline=since if timeline.age_is_baseline else None,
+        date_order=timeline.date_order,
+        adni=shaped.layout.adni,
+        codes={name: list(codes) for name in coded if (codes := columns.numbers(name).codes)},
+        missing=options.missing or "drop-visit",
+        template=wide.template if wide else None,
+        waves=list(wide.waves) if wide else [],
+        separator=table.separator,
+        decimal=table.decimal,
+    )
+    return columns, schema
+
+
+class _Shaped(NamedTuple):
+    """A table as one row a visit; ``said`` is what to say of a column if it becomes the time."""
+
+    columns: Columns
+    layout: Layout
+    subject: str
+    wide: Wide | None = None
+    said: Mapping[str, Findings] = MappingProxyType({})
+
+
+def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
+    layout = detect_layout(table.header, findings)
+    frame = table.frame(_wanted(table.header, layout, options))
+    waves = find_waves(table.header)
+    known = dict.fromkeys([*table.header, *(waves.columns if waves else ())])
+    excluded = set(some_columns("exclude", options.exclude, known, table.path)[0])
+    frame = frame[[name for name in frame.columns if name not in excluded]]
+    columns = _columns(table, frame, layout.adni, options)
+    subject = find_subject(columns, layout, options, findings)
+    if columns.cells(subject).duplicated().any():
+        return _Shaped(columns, layout, subject)
+    wide = find_waves(columns.names)
+    if wide is None:
+        raise CohortError(
+            f"{table.path}: every subject ({subject}) has one row only; at least two visits of a subject are needed. "
+            "If another column names the subject, add --subject COLUMN."
+        )
+    frame, said = _reshaped(frame, wide, table.decimal, findings)
+    frame = frame[[name for name in frame.columns if name not in excluded]]
+    return _Shaped(_columns(table, frame, layout.adni, options), Layout("wide", session=SESSION), subject, wide, said)
+
+
+def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
+    """The columns of another table, by a schema; raises CohortError naming what is missing and what is not known."""
+    frame = table.frame()
+    wide = find_waves(table.header) if schema.layout == "wide" and schema.time not in table.header else None
+    if wide is not None:
+        frame, trials = _reshaped(frame, wide, table.decimal, findings)
+        findings.extend(trials.get(schema.time, ()))
+    missing = [name for name in schema.columns if name not in frame]
+    if missing:
+        unexpected = [name for name in frame.columns if name not in schema.columns]
+        raise CohortError(
+            f"{table.path}: its columns are not those of the run. Missing: {listed(missing)}. "
+            f"Not known to the run: {listed(unexpected) or 'none'}. Rename or add the missing ones."
+        )
+    extra = {schema.session, schema.since_baseline} - {None}
+    for name in extra - set(frame.columns):
+        frame[name] = ""
+    frame = frame[list(dict.fromkeys([*schema.columns, *extra]))]
+    return Columns(frame, table.path, decimal=table.decimal, adni=schema.adni, codes=schema.codes)
+
+
+def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions) -> Columns:
+    return Columns(frame, table.path, decimal=table.decimal, adni=adni, missing_codes=options.missing_codes)
+
+
+def _reshaped(
+    frame: pd.DataFrame, wide: Wide, decimal: str, findings: Findings
+) -> tuple[pd.DataFrame, dict[str, Findings]]:
+    """The long frame without the waves that a subject did not attend, and what to say of a column that is the time."""
+    long = to_long(frame, wide, findings)
+    trials: dict[str, Findings] = {}
+    for name in wide.columns:
+        said = Findings()
+        ages = exact_ages(frame, wide, name, decimal, said)
+        if ages is not None:
+            long[name] = [f"{age:.6g}".replace(".", decimal) if age == age else "" for age in ages]
+            trials[name] = said
+    came = attended(long, wide)
+    if not came.all():
+        counts = long[SESSION][~came].value_counts()
+        findings.info(
+            "not-attended",
+            f"{int((~came).sum()):,} waves hold nothing for their subject and are no visits "
+            f"({listed(f'{wave}: {count}' for wave, count in counts.items())}).",
+        )
+    return long[came], trials
+
+
+def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str]:
+    """All columns, or, of a table whose roles are known, those with a role and those that a flag names."""
+    if not layout.regions:
+        return header
+    named = [name for name in (options.subject, options.time, options.age, options.session) if name]
+    chosen = set(header) - set(layout.others)
+    chosen |= {name for name in header if name in (*named, *layout.times) or names.normal(name) == "years_bl"}
+    for flag in ("regions", "covariates"):
+        if patterns := getattr(options, flag):
+            chosen |= set(some_columns(flag, patterns, header, "")[0])
+    return [name for name in header if name in chosen]

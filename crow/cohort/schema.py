@@ -1,0 +1,49 @@
+"""How a table was read: enough to read another of its kind, and to write one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from crow.cohort.options import Missing
+from crow.cohort.times import DateOrder, TimeKind
+
+
+class Schema(BaseModel):
+    """How a table was read: enough to read another table of the same kind, and nothing about any subject.
+
+    ``time_kind`` is what the time column holds: an age in years, years, months or days since some start, a date, or a
+    visit code (months). For a wide table ``layout`` is ``"wide"``, the names are those after reshaping, and
+    ``template`` makes its column names from ``name`` and ``wave``. ``fixed`` are covariates that never change within a
+    subject; ``since_baseline`` is a column with the years to add to an age at baseline; ``codes`` are the numbers that
+    mean missing, by column.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    layout: str
+    subject: str
+    time: str
+    time_kind: TimeKind
+    session: str | None = None
+    age: str | None = None
+    covariates: dict[str, Literal["numeric", "categorical"]] = {}
+    regions: list[str] = []
+    fixed: list[str] = []
+    age_is_baseline: bool = False
+    since_baseline: str | None = None
+    date_order: DateOrder | None = None
+    adni: bool = False
+    codes: dict[str, list[float]] = {}
+    missing: Missing = "drop-visit"
+    template: str | None = None
+    waves: list[str] = []
+    separator: str = ","
+    decimal: str = "."
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a table must have to be read by this schema; the session is welcome, not needed."""
+        timing = [self.subject, self.time] + ([self.age] if self.age and self.age != self.time else [])
+        return [*timing, *self.covariates, *self.regions]

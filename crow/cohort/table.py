@@ -1,0 +1,161 @@
+"""A text file as a table of strings that remembers its line numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from crow.cohort.findings import Findings
+from crow.errors import CohortError
+
+SIGNATURES = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: save the sheet as CSV",
+    b"\x1f\x8b": "compressed with gzip: unpack it first",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV",
+    b"%PDF": "a PDF",
+    b"PAR1": "a Parquet file: export it as CSV",
+}
+COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
+POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; ``lines[i]`` is the line of the file where row ``i`` begins (the header is line 1)."""
+
+    path: str
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    separator: str = ","
+    decimal: str = "."
+
+    def frame(self, names: list[str] | None = None) -> pd.DataFrame:
+        """The named columns (default all) as text, stripped, indexed by line."""
+        names = self.header if names is None else names
+        places = [self.header.index(name) for name in names]
+        columns = {name: [row[k].strip() for row in self.rows] for name, k in zip(names, places, strict=True)}
+        return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=names, dtype=object)
+
+
+def read_table(path: str | Path, findings: Findings) -> Table:
+    """Read a table separated by commas, semicolons, tabs or bars, in UTF-8, UTF-16 or Windows-1252.
+
+    Raises CohortError for a file that is missing, empty, binary, has no rows, or has rows longer than its header.
+    """
+    text = _text(Path(path), findings)
+    separator = _separator(text)
+    records, lines = _records(str(path), text, separator)
+    header = _header(records[0], findings)
+    rows, lines = _rows(str(path), header, records[1:], lines[1:], findings)
+    return Table(str(path), header, rows, lines, separator, _decimal(rows, separator, findings))
+
+
+def _text(path: Path, findings: Findings) -> str:
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise CohortError(f"{path}: is a folder; name the table inside it.") from None
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read: {error.strerror}. Check the name.") from None
+    if not data.strip():
+        raise CohortError(f"{path}: the file is empty; a header and one row a visit are needed.")
+    for signature, what in SIGNATURES.items():
+        if data.startswith(signature):
+            raise CohortError(f"{path}: not a text table but {what}.")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    if b"\0" in data:
+        raise CohortError(f"{path}: not a text table: it holds zero bytes. Export the table as CSV or TSV.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        findings.info("encoding", "the file is not UTF-8; its text was read as Windows-1252.")
+        return data.decode("cp1252", errors="replace")
+
+
+def _separator(text: str) -> str:
+    """The separator that splits the header and the next lines into the same number of cells, at least two."""
+    sample = text.splitlines()[:20]
+
+    def agreement(separator: str) -> tuple[int, int]:
+        counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row]
+        return sum(count == counts[0] for count in counts) * (counts[0] > 1), counts[0]
+
+    return max(",;\t|", key=agreement)
+
+
+def _records(path: str, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
+    """Every record that is not blank, and the line where it starts."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    records, lines, line = [], [], 1
+    csv.field_size_limit(2**24)
+    try:
+        for record in reader:
+            if any(cell and not cell.isspace() for cell in record):
+                records.append(record)
+                lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise CohortError(f"{path}, line {line}: cannot be split into cells: {error}.") from None
+    return records, lines
+
+
+def _header(record: list[str], findings: Findings) -> list[str]:
+    names = [cell.strip() or f"column {number}" for number, cell in enumerate(record, 1)]
+    counts = Counter(names)
+    seen: Counter[str] = Counter()
+    for k, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[k] = f"{name}.{seen[name]}"
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        findings.warning(
+            "repeated-header",
+            f"{', '.join(repeated)}: the name stands over several columns; the later ones are "
+            f"called {repeated[0]}.2 and so on.",
+            column=repeated[0],
+            rows=[1],
+        )
+    return names
+
+
+def _rows(
+    path: str, header: list[str], records: list[list[str]], lines: list[int], findings: Findings
+) -> tuple[list[list[str]], list[int]]:
+    if not records:
+        raise CohortError(f"{path}: has a header but no rows.")
+    width = len(header)
+    short = []
+    for record, line in zip(records, lines, strict=True):
+        if len(record) > width:
+            if any(cell.strip() for cell in record[width:]):
+                raise CohortError(
+                    f"{path}, line {line}: {len(record)} cells, but the header names {width} columns. "
+                    "Put quotes around a cell that holds the separator."
+                )
+            del record[width:]
+        elif len(record) < width:
+            short.append(line)
+            record.extend([""] * (width - len(record)))
+    if short:
+        findings.warning("short-row", "fewer cells than columns; the rest was read as missing.", rows=short)
+    return records, lines
+
+
+def _decimal(rows: list[list[str]], separator: str, findings: Findings) -> str:
+    if separator == ",":
+        return "."
+    cells = [cell for row in rows[:200] for cell in row]
+    commas = sum(bool(COMMA_NUMBER.fullmatch(cell)) for cell in cells)
+    if commas == 0 or any(POINT_NUMBER.fullmatch(cell) for cell in cells):
+        return "."
+    findings.info("decimal-comma", "numbers are written with a decimal comma and were read so.")
+    return ","

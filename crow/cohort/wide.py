@@ -1,0 +1,146 @@
+"""One row a subject, one column a measure and wave (``MMSE_W1``) -> one row a visit."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from crow.cohort.findings import Findings
+from crow.cohort.names import normal
+from crow.cohort.options import listed
+from crow.cohort.times import visit_months
+from crow.cohort.values import is_blank, numbers
+
+WORD = r"[Ww]ave|WAVE|[Tt][Pp]|[Tt]ime|TIME|[Vv]isit|VISIT|[Ss]es(?:sion)?|[Yy]ear|[Mm]onth"
+LABEL = rf"(?:[WwTtVvYyMm]|(?:{WORD})_?)\d+|[Bb][Ll]"
+SUFFIXED = re.compile(rf"(?P<name>.+?)(?P<link>[_.\- ]?)(?P<label>{LABEL})")
+PREFIXED = re.compile(rf"(?P<label>{LABEL})(?P<link>[_.\- ])(?P<name>.+)")
+SESSION = "wave"
+
+
+@dataclass(frozen=True)
+class Wide:
+    """How measures and waves make column names: ``template.format(name=..., wave=...)``."""
+
+    template: str
+    waves: tuple[str, ...]
+    columns: dict[str, dict[str, str]]
+    intervals: dict[str, dict[tuple[str, str], str]]
+
+    @property
+    def used(self) -> set[str]:
+        """The columns of the table that are measures at a wave, or intervals between waves."""
+        measures = {column for group in self.columns.values() for column in group.values()}
+        return measures | {column for group in self.intervals.values() for column in group.values()}
+
+
+def find_waves(names: list[str]) -> Wide | None:
+    """The measures that stand in the table once a wave; None where no measure stands at two waves."""
+    found = (_family(names, SUFFIXED, False), _family(names, PREFIXED, True))
+    return max((wide for wide in found if wide), key=lambda wide: len(wide.used), default=None)
+
+
+def to_long(frame: pd.DataFrame, wide: Wide, findings: Findings) -> pd.DataFrame:
+    """One row a subject and wave, with the wave in ``wave``; the index stays the line of the subject's row."""
+    fixed = [name for name in frame.columns if name not in wide.used]
+    parts = []
+    for wave in wide.waves:
+        part = frame[fixed].copy()
+        part[SESSION] = wave
+        for name, columns in wide.columns.items():
+            part[name] = frame[columns[wave]] if wave in columns else ""
+        parts.append(part)
+    findings.info(
+        "wide",
+        f"one row a subject: {len(wide.used)} columns were read as {len(wide.columns)} measures "
+        f"({listed(wide.columns)}) at {len(wide.waves)} waves ({listed(wide.waves)}).",
+    )
+    return pd.concat(parts)
+
+
+def attended(frame: pd.DataFrame, wide: Wide) -> pd.Series:
+    """Whether a row of `to_long` holds anything but what is fixed for the subject."""
+    return ~frame[list(wide.columns)].apply(is_blank).all(axis=1)
+
+
+def exact_ages(frame: pd.DataFrame, wide: Wide, name: str, decimal: str, findings: Findings) -> pd.Series | None:
+    """Ages at the first wave plus the exact years between waves, where ages are whole and the table has intervals.
+
+    ``AgeMRI`` goes with ``MRIW1toW2``. An interval that differs from its rounded ages by more than a year is not used.
+    None where there is nothing to gain.
+    """
+    between = wide.intervals.get(normal(name).replace("_", "").removeprefix("age"))
+    ages = {wave: numbers(frame[column], decimal).values for wave, column in wide.columns.get(name, {}).items()}
+    if not between or any((age.dropna() % 1 != 0).any() for age in ages.values()):
+        return None
+    exact = {wave: age.copy() for wave, age in ages.items()}
+    doubtful: set[int] = set()
+    for (first, second), column in sorted(between.items(), key=lambda item: _step(wide, *item[0])):
+        if first not in exact or second not in exact:
+            continue
+        moved = exact[first] + numbers(frame[column], decimal).values
+        agrees = (moved - ages[second]).abs() < 1.5
+        doubtful |= set(frame.index[moved.notna() & ages[second].notna() & ~agrees])
+        exact[second] = moved.where(agrees, exact[second])
+    findings.info(
+        "intervals",
+        f"{name} is in whole years; the years between waves ({listed(between.values())}) are exact "
+        "and were added to the age at the first.",
+        name,
+    )
+    if doubtful:
+        findings.warning(
+            "interval-disagrees",
+            "the years between waves differ from the ages by more than a year; the ages were kept.",
+            name,
+            doubtful,
+        )
+    return pd.concat([exact.get(wave, pd.Series(np.nan, frame.index)) for wave in wide.waves])
+
+
+def _family(names: list[str], pattern: re.Pattern[str], before: bool) -> Wide | None:
+    groups: dict[tuple[str, str], dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    for column in names:
+        if match := pattern.fullmatch(column):
+            label = match["label"]
+            if not before and not match["link"] and label[0].islower():
+                continue
+            kind = re.sub(r"_?\d+$", "", label).lower().replace("bl", "m")
+            groups[match["link"], kind][match["name"]][label] = column
+    best: Wide | None = None
+    for (link, _), measures in groups.items():
+        intervals = _intervals(names, link, {label for columns in measures.values() for label in columns})
+        taken = {column for group in intervals.values() for column in group.values()}
+        columns = {n: c for n, c in measures.items() if not taken & set(c.values())}
+        if any(len(waves) > 1 for waves in columns.values()):
+            waves = sorted({label for group in columns.values() for label in group}, key=_position)
+            template = f"{{wave}}{link}{{name}}" if before else f"{{name}}{link}{{wave}}"
+            wide = Wide(template, tuple(waves), columns, intervals)
+            best = wide if best is None or len(wide.used) > len(best.used) else best
+    return best
+
+
+def _intervals(names: list[str], link: str, labels: set[str]) -> dict[str, dict[tuple[str, str], str]]:
+    """``MRIW1toW2`` -> {"mri": {("W1", "W2"): "MRIW1toW2"}}."""
+    either = "|".join(sorted(map(re.escape, labels), key=len, reverse=True))
+    pattern = re.compile(rf"(?P<name>.*?)[_.\- ]?(?P<first>{either})[_.\- ]?(?:to|TO|To)[_.\- ]?(?P<second>{either})")
+    found: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    for column in names:
+        if match := pattern.fullmatch(column):
+            found[normal(match["name"]).replace("_", "")][match["first"], match["second"]] = column
+    return dict(found)
+
+
+def _step(wide: Wide, first: str, second: str) -> tuple[int, int]:
+    """Earlier waves first; of the intervals that end at one wave, the longest last, so that it decides."""
+    return wide.waves.index(second), -wide.waves.index(first)
+
+
+def _position(label: str) -> float:
+    months = visit_months(label)
+    number = re.search(r"\d+$", label)
+    return months if months is not None else float(number[0]) if number else 0.0
