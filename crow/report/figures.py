@@ -1,0 +1,237 @@
+"""The pictures: trajectories, what-if fans, unusual visits, training and calibration curves."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from crow.errors import OutputError
+from crow.files import writing
+
+# Okabe and Ito (2008): told apart with any colour vision.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+PATHS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, GREY = "#222222", "#8A8A8A"
+LINES: Any = ("-", "--", "-.", ":")
+PANELS, COLUMNS = 9, 3
+LABELLED = 8
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "axes.labelcolor": "#333333",
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "crow",
+}
+
+
+def trajectories(
+    observed: pd.DataFrame,
+    forecasts: Mapping[str, pd.DataFrame],
+    regions: list[str] | None = None,
+    unit: str = "",
+    title: str = "",
+) -> Figure:
+    """One subject: observed visits, and per named covariate path the median with its 50 and 90 % bands.
+
+    ``observed`` has a row a visit: time, age, one column a region. A forecast has a row a visit and region: time, age,
+    region, median, q05, q25, q75, q95. The x axis is the age (years) where known, else the years since the first visit.
+    Without ``regions``, the nine of clearest forecast change are drawn.
+    """
+    everything = pd.concat(list(forecasts.values()))
+    shown = regions or _clearest(observed, everything)
+    x = "age" if observed["age"].notna().all() and everything["age"].notna().all() else "time"
+    with _style():
+        figure, panels = _grid(len(shown))
+        for axes, region in zip(panels, shown, strict=True):
+            for k, forecast in enumerate(forecasts.values()):
+                _fan(axes, observed, forecast[forecast["region"] == region], x, region, k, len(forecasts) > 1)
+            axes.plot(observed[x], observed[region], "o-", color=INK, markersize=4, linewidth=0.8, zorder=5)
+            axes.set_title(region)
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        for axes in panels[-COLUMNS:]:
+            axes.set_xlabel("age (years)" if x == "age" else "years since the first visit")
+        for axes in panels[::COLUMNS]:
+            axes.set_ylabel(unit)
+        left_out = everything["region"].nunique() - len(shown)
+        more = f"{len(shown)} of {len(shown) + left_out} regions" if left_out and not regions else ""
+        figure.suptitle(" · ".join(part for part in (title, more) if part), x=0.01, ha="left", fontweight="bold")
+        _legend(figure, list(forecasts))
+    return figure
+
+
+def likelihoods(scores: pd.DataFrame, title: str = "Log-likelihood of each visit given those before") -> Figure:
+    """Visits by log-likelihood: time (years since the first visit) against log_prob (nats), and their distribution.
+
+    ``scores`` has subject, session, time, log_prob and unusual (bool). Unusual visits are marked, the least likely
+    ones named where there is room.
+    """
+    usual, unusual = scores[~scores["unusual"]], scores[scores["unusual"]].sort_values("log_prob")
+    with _style():
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
+        axes.plot(usual["time"], usual["log_prob"], "o", color=BLUE, markersize=3, alpha=0.45, markeredgewidth=0)
+        axes.plot(unusual["time"], unusual["log_prob"], "D", color=VERMILION, markersize=5, label="unusual")
+        _name(axes, unusual.head(LABELLED), scores)
+        axes.set(xlabel="years since the first visit", ylabel="log-likelihood (nats)")
+        axes.margins(x=0.08)
+        axes.set_title(title)
+        if len(unusual):
+            axes.legend(loc="lower right")
+        beside.hist(scores["log_prob"], bins=30, orientation="horizontal", color=BLUE, alpha=0.6)
+        beside.set_xlabel("visits")
+    return figure
+
+
+def training_curves(log: pd.DataFrame) -> Figure:
+    """Loss of every member by epoch: training (thin) and held-out subjects (thick), the epoch kept marked.
+
+    ``log`` has member, epoch, train and held_out; epoch 0 is the start, before training.
+    """
+    with _style():
+        figure = Figure(figsize=(6.5, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
+            colour = PATHS[k % len(PATHS)]
+            axes.plot(rows["epoch"], rows["train"], color=colour, linewidth=0.8, alpha=0.6)
+            axes.plot(rows["epoch"], rows["held_out"], color=colour, linewidth=1.8, label=str(member))
+            if rows["held_out"].notna().any():
+                best = rows.sort_values("held_out").iloc[0]
+                axes.plot(best["epoch"], best["held_out"], "o", color=colour, markersize=6, markeredgecolor="white")
+        axes.set(xlabel="epoch", ylabel="loss per visit")
+        axes.set_ylim(*_without_outliers(log[["train", "held_out"]].to_numpy()))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title("Training (thin), held-out subjects (thick), kept (dot)")
+        axes.legend(fontsize=8)
+    return figure
+
+
+def calibration(coverage: pd.DataFrame) -> Figure:
+    """Observed against nominal coverage of the intervals, on the diagonal where they are honest.
+
+    ``coverage`` has nominal and observed (shares), and may have low and high, the bounds of observed.
+    """
+    with _style():
+        figure = Figure(figsize=(3.8, 3.8), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
+        if {"low", "high"} <= set(coverage.columns):
+            low, high = coverage["low"], coverage["high"]
+            axes.fill_between(coverage["nominal"], low, high, color=BLUE, alpha=0.2, linewidth=0)
+        axes.plot(coverage["nominal"], coverage["observed"], "o-", color=BLUE, markersize=4, label="observed")
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="nominal coverage", ylabel="observed coverage")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1))
+        axes.set_title("Calibration of the intervals")
+        axes.legend(loc="lower right")
+    return figure
+
+
+def save(figure: Figure, path: str | Path, overwrite: bool = False) -> Path:
+    """Write a figure as its name says (.png, .pdf, .svg), whole or not at all; raises OutputError where it cannot."""
+    path = Path(path)
+    kind = path.suffix.lstrip(".").lower()
+    if kind not in ("png", "pdf", "svg"):
+        raise OutputError(f"{path}: a figure is written as .png, .pdf or .svg; found {path.suffix or 'no ending'}.")
+    with _style(), writing(path, overwrite) as temporary:
+        figure.savefig(temporary, format=kind)
+    return path
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def _name(axes: Axes, visits: pd.DataFrame, scores: pd.DataFrame) -> None:
+    """Write subject and session beside each visit that is not too near to one already named."""
+    width, height = np.ptp(scores["time"]) or 1.0, np.ptp(scores["log_prob"]) or 1.0
+    named: list[tuple[float, float]] = []
+    for subject, session, time, log_p in visits[["subject", "session", "time", "log_prob"]].itertuples(index=False):
+        if any(abs(time - t) < 0.13 * width and abs(log_p - y) < 0.035 * height for t, y in named):
+            continue
+        named.append((time, log_p))
+        axes.annotate(f"{subject} {session}".strip(), (time, log_p), xytext=(6, 0), textcoords="offset points",
+                      va="center", fontsize=8, color=INK)  # fmt: skip
+
+
+def _grid(panels: int) -> tuple[Figure, list[Axes]]:
+    columns = min(panels, COLUMNS)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(max(5.0, 3.0 * columns), 2.1 * rows + 1.1), layout="constrained")
+    axes = list(np.ravel(figure.subplots(rows, columns, sharex=True, squeeze=False)))
+    for empty in axes[panels:]:
+        empty.remove()
+    for above in axes[max(0, panels - columns) : panels]:
+        above.tick_params(labelbottom=True)
+    return figure, axes[:panels]
+
+
+def _fan(
+    axes: Axes, observed: pd.DataFrame, forecast: pd.DataFrame, x: str, region: str, k: int, faint: bool
+) -> None:
+    """Bands that open from the last visit, where the value is known; ``faint`` where several overlap."""
+    last = observed.iloc[-1]
+    known = {x: last[x], **dict.fromkeys(["median", "q05", "q25", "q75", "q95"], last[region])}
+    fan = pd.concat([pd.DataFrame([known]), forecast.sort_values(x)]) if last[x] < forecast[x].min() else forecast
+    colour = PATHS[k % len(PATHS)]
+    axes.fill_between(fan[x], fan["q05"], fan["q95"], color=colour, alpha=0.09 if faint else 0.16, linewidth=0)
+    axes.fill_between(fan[x], fan["q25"], fan["q75"], color=colour, alpha=0.14 if faint else 0.30, linewidth=0)
+    axes.plot(fan[x], fan["median"], color=colour, linewidth=1.8, linestyle=LINES[k % len(LINES)])
+    axes.plot(forecast[x], forecast["median"], "o", color="white", markeredgecolor=colour, markersize=4)
+
+
+def _clearest(observed: pd.DataFrame, forecast: pd.DataFrame) -> list[str]:
+    """The regions whose median moves furthest from the last visit, in widths of the 90 % band; in their own order."""
+    ends = forecast.sort_values("time").groupby("region", sort=False).last()
+    last = observed.iloc[-1][ends.index].astype(float)
+    moved = ((ends["median"] - last).abs() / (ends["q95"] - ends["q05"])).sort_values(ascending=False)
+    chosen = set(moved.index[:PANELS])
+    return [region for region in ends.index if region in chosen]
+
+
+def _legend(figure: Figure, names: list[str]) -> None:
+    handles: list[Any] = [Line2D([], [], color=INK, marker="o", markersize=4, linewidth=0.8, label="observed")]
+    if len(names) == 1:
+        handles += [
+            Line2D([], [], color=BLUE, marker="o", markerfacecolor="white", markersize=4, label="median"),
+            Patch(color=BLUE, alpha=0.45, linewidth=0, label="50 %"),
+            Patch(color=BLUE, alpha=0.16, linewidth=0, label="90 %"),
+        ]
+    else:
+        handles += [
+            Line2D([], [], color=PATHS[k % len(PATHS)], linestyle=LINES[k % len(LINES)], linewidth=1.8, label=name)
+            for k, name in enumerate(names)
+        ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8.5, columnspacing=1.2)
+
+
+def _without_outliers(losses: np.ndarray) -> tuple[float, float]:
+    """Limits that a bad first epoch does not stretch."""
+    finite = losses[np.isfinite(losses)]
+    low, high = finite.min(), np.quantile(finite, 0.97)
+    room = 0.05 * max(high - low, 1e-6)
+    return low - room, high + room

@@ -1,0 +1,128 @@
+"""Figures show the numbers they are given, and are written whole."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.image import imread
+
+from crow.errors import OutputError
+from crow.report import figures
+
+QUANTILES = {"q05": -2.0, "q25": -1.0, "median": 0.0, "q75": 1.0, "q95": 2.0}
+
+
+def observed(regions: int = 2, age: float = 70.0) -> pd.DataFrame:
+    visits = pd.DataFrame({"time": [0.0, 1.0], "age": [age, age + 1]})
+    return visits.assign(**{f"R{k}": [100.0, 90.0] for k in range(regions)})
+
+
+def forecast(moves: list[float], age: float = 70.0) -> pd.DataFrame:
+    """Region Rk falls by ``moves[k]`` a year; its band widens by as much as it says in QUANTILES."""
+    rows = [
+        {"time": t, "age": age + t, "region": f"R{k}", **{q: 90 - move * (t - 1) + d for q, d in QUANTILES.items()}}
+        for t in (2.0, 3.0)
+        for k, move in enumerate(moves)
+    ]
+    return pd.DataFrame(rows)
+
+
+def line(axes: Axes, points: int) -> tuple[list[float], list[float]]:
+    """The first line with that many points."""
+    found = next(line for line in axes.lines if len(np.asarray(line.get_xdata())) == points)
+    return list(map(float, np.asarray(found.get_xdata()))), list(map(float, np.asarray(found.get_ydata())))
+
+
+def test_trajectories_draw_median_and_bands_from_the_last_visit() -> None:
+    figure = figures.trajectories(observed(), {"forecast": forecast([5, 1])}, unit="mm³", title="Subject 7")
+    axes = figure.axes[0]
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["R0", "R1"]
+    assert line(axes, 3) == ([71.0, 72.0, 73.0], [90.0, 85.0, 80.0])
+    assert ([70.0, 71.0], [100.0, 90.0]) in [
+        (list(np.asarray(drawn.get_xdata())), list(np.asarray(drawn.get_ydata()))) for drawn in axes.lines
+    ]
+    bands = [band for band in axes.collections if isinstance(band, PolyCollection)]
+    extents = [band.get_paths()[0].vertices for band in bands]
+    assert [(e[:, 1].min(), e[:, 1].max()) for e in extents if e is not None] == [(78.0, 90.0), (79.0, 90.0)]
+    assert axes.get_xlabel() == "age (years)" and axes.get_ylabel() == "mm³"
+    assert figure.get_suptitle() == "Subject 7"
+
+
+def test_trajectories_without_age_use_the_time() -> None:
+    figure = figures.trajectories(observed(age=np.nan), {"forecast": forecast([5, 1], age=np.nan)})
+    assert figure.axes[0].get_xlabel() == "years since the first visit"
+    assert line(figure.axes[0], 3)[0] == [1.0, 2.0, 3.0]
+
+
+def test_many_regions_show_those_that_move_most_in_table_order() -> None:
+    moves = [0.0, 9, 8, 7, 6, 0.1, 5, 4, 3, 2, 1]
+    figure = figures.trajectories(observed(len(moves)), {"forecast": forecast(moves)})
+    shown = [axes.get_title(loc="left") for axes in figure.axes]
+    assert shown == [f"R{k}" for k in (1, 2, 3, 4, 6, 7, 8, 9, 10)]
+    assert "9 of 11 regions" in figure.get_suptitle()
+    chosen = figures.trajectories(observed(len(moves)), {"forecast": forecast(moves)}, regions=["R5", "R0"])
+    assert [axes.get_title(loc="left") for axes in chosen.axes] == ["R5", "R0"]
+
+
+def test_what_if_paths_have_their_own_colours_and_lines() -> None:
+    paths = {"CDRSB 0": forecast([0, 0]), "CDRSB 5": forecast([5, 1])}
+    figure = figures.trajectories(observed(), paths)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["observed", "CDRSB 0", "CDRSB 5"]
+    fans = [drawn for drawn in figure.axes[0].lines if len(np.asarray(drawn.get_xdata())) == 3]
+    assert len({drawn.get_color() for drawn in fans}) == len({drawn.get_linestyle() for drawn in fans}) == 2
+    assert [float(np.asarray(drawn.get_ydata())[-1]) for drawn in fans] == [90.0, 80.0]
+
+
+def test_likelihoods_mark_and_name_unusual_visits() -> None:
+    scores = pd.DataFrame(
+        {"subject": ["a", "b", "c", "d"], "session": "m12", "time": [0.0, 1.0, 2.0, 3.0],
+         "log_prob": [-10.0, -11.0, -40.0, -12.0], "unusual": [False, False, True, False]}
+    )  # fmt: skip
+    axes, beside = figures.likelihoods(scores).axes
+    assert [text.get_text() for text in axes.texts] == ["c m12"]
+    assert list(np.asarray(axes.lines[0].get_ydata())) == [-10.0, -11.0, -12.0]
+    assert sum(bar.get_width() for bar in beside.patches) == 4  # type: ignore[attr-defined]
+
+
+def test_training_curves_mark_the_epoch_kept() -> None:
+    log = pd.DataFrame({"member": 1, "epoch": [0, 1, 2], "train": [3.0, 2.0, 1.0], "held_out": [3.0, 2.5, 2.7]})
+    axes = figures.training_curves(log).axes[0]
+    dots = [drawn for drawn in axes.lines if len(np.asarray(drawn.get_xdata())) == 1]
+    assert [(float(np.asarray(d.get_xdata())[0]), float(np.asarray(d.get_ydata())[0])) for d in dots] == [(1.0, 2.5)]
+
+
+def test_calibration_draws_the_diagonal_and_what_was_observed() -> None:
+    coverage = pd.DataFrame({"nominal": [0.5, 0.9], "observed": [0.4, 0.8], "low": [0.3, 0.7], "high": [0.5, 0.9]})
+    axes = figures.calibration(coverage).axes[0]
+    drawn = [list(np.asarray(line.get_ydata())) for line in axes.lines]
+    assert drawn == [[0, 1], [0.4, 0.8]]
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+def test_save_writes_the_kind_its_name_says(tmp_path: Path, kind: str) -> None:
+    figure = figures.calibration(pd.DataFrame({"nominal": [0.5], "observed": [0.4]}))
+    path = figures.save(figure, tmp_path / f"c.{kind}")
+    start = path.read_bytes()[:5]
+    assert start == {"png": b"\x89PNG\r", "pdf": b"%PDF-", "svg": b"<?xml"}[kind]
+    assert [entry.name for entry in tmp_path.iterdir()] == [f"c.{kind}"]
+
+
+def test_save_refuses_other_kinds_and_existing_files(tmp_path: Path) -> None:
+    figure = figures.calibration(pd.DataFrame({"nominal": [0.5], "observed": [0.4]}))
+    with pytest.raises(OutputError, match=r"\.png, \.pdf or \.svg; found \.doc"):
+        figures.save(figure, tmp_path / "c.doc")
+    figures.save(figure, tmp_path / "c.png")
+    with pytest.raises(OutputError, match="--overwrite"):
+        figures.save(figure, tmp_path / "c.png")
+    figures.save(figure, tmp_path / "c.png", overwrite=True)
+    assert imread(tmp_path / "c.png").shape[:2] == (570, 570)
+
+
+def test_no_state_shared_with_the_users_own_figures() -> None:
+    code = "import sys, crow.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
