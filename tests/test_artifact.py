@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,30 @@ def test_a_description_that_json_cannot_hold_leaves_no_folder(tmp_path: Path, ru
     with pytest.raises(ValueError, match="not JSON compliant"):
         save_run(tmp_path / "run", run)
     assert list(tmp_path.iterdir()) == []
+
+
+FULL_DISK = """
+import resource, sys
+import pandas as pd
+import torch
+from crow.artifact import Run, save_run
+from crow.config import Config
+from crow.errors import OutputError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+run = Run(Config(), {"weight": torch.zeros(10_000)}, {}, {}, pd.DataFrame({"epoch": [0]}))
+try:
+    save_run(sys.argv[1], run, overwrite=True)
+except OutputError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_takes_no_more_leaves_the_old_run(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, folder], capture_output=True, text=True, check=True)
+    assert f"{folder}: cannot be written: File too large" in done.stdout
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
+    assert load_run(folder).config.seed == 5
 
 
 def test_start_overwrites_a_run_when_told_to(folder: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from crow.training.keeper import Keeper
 
@@ -17,11 +17,10 @@ class EpochBar(pl.Callback):
         console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(16),
             MofNCompleteColumn(),
             TextColumn("epochs, held-out {task.fields[held_out]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
             refresh_per_second=2,
@@ -43,5 +42,5 @@ class EpochBar(pl.Callback):
 
     def _show(self) -> None:
         last, best = self.keeper.history[-1]["held_out"], self.keeper.best_loss
-        held_out = f"{last:.4g} (best {best:.4g} at epoch {self.keeper.best_epoch})"
+        held_out = f"{last:.4g} (best {best:.4g})"
         self.progress.update(self.task, completed=len(self.keeper.history) - 1, held_out=held_out)
