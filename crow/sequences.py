@@ -26,9 +26,21 @@ class Sequences:
 
     def __getitem__(self, rows: Tensor | slice) -> Sequences:
         """Some subjects, cut to their longest sequence."""
-        mask = self.mask[rows]
-        length = max(1, int(mask.sum(1).max())) if len(mask) else 1
-        return Sequences(self.x[rows, :length], self.context[rows, :length], self.time[rows, :length], mask[:, :length])
+        some = self.rows(rows)
+        length = max(1, int(some.mask.sum(1).max()))
+        return Sequences(*(v[:, :length] for v in (some.x, some.context, some.time, some.mask)))
+
+    def rows(self, rows: Tensor | slice) -> Sequences:
+        """Some subjects, with all columns."""
+        return Sequences(self.x[rows], self.context[rows], self.time[rows], self.mask[rows])
+
+    def visit(self, t: int) -> Sequences:
+        """Column t alone, still with a time axis."""
+        return Sequences(*(v[:, t : t + 1] for v in (self.x, self.context, self.time, self.mask)))
+
+    def repeat(self, n: int) -> Sequences:
+        """Every subject n times in a row."""
+        return Sequences(*(v.repeat_interleave(n, 0) for v in (self.x, self.context, self.time, self.mask)))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sequences:
         return replace(

@@ -115,9 +115,9 @@ class CRowFlow(nn.Module):
         """The visits whose latent is z, at the times and contexts of ``data`` (its x is not used)."""
         xs, log_dets = [], []
         for t in range(z.shape[1]):
-            visit = Sequences(z[:, t : t + 1], *(v[:, t : t + 1] for v in (data.context, data.time, data.mask)))
+            visit = replace(data.visit(t), x=z[:, t : t + 1])
             x, log_det = self._invert(visit, state)
-            state = self._transform(Sequences(x, visit.context, visit.time, visit.mask), state)[3]
+            state = self._transform(replace(visit, x=x), state)[3]
             xs.append(x)
             log_dets.append(log_det)
         assert state is not None
@@ -127,17 +127,17 @@ class CRowFlow(nn.Module):
         """The state after each subject's own last visit."""
         state: FlowState | None = None
         for t in range(history.x.shape[1]):
-            visit = Sequences(*(v[:, t : t + 1] for v in (history.x, history.context, history.time, history.mask)))
-            after = self._transform(visit, state)[3]
+            after = self._transform(history.visit(t), state)[3]
             state = after if state is None else map_state(partial(_where, history.mask[:, t]), after, state)
         assert state is not None
         return state
 
-    def sample(self, data: Sequences, state: FlowState | None, generator: torch.Generator) -> Tensor:
-        """One draw of the visit ``[batch, 1, region]`` at the time and context of ``data``, given the state."""
-        latent = self._context(replace(data, x=data.x.new_zeros(len(data), 1, self.features)), state)[0]
-        z = self.prior.sample((len(data), 1), latent, generator)
-        return self._invert(Sequences(z, data.context, data.time, data.mask), state)[0]
+    def sample(self, data: Sequences, state: FlowState | None, noise: Tensor) -> Tensor:
+        """The visit at the time and context of ``data`` whose base noise ``[batch, 1, region]``, N(0, I), is ``noise``."""
+        if isinstance(self.prior, ConditionalPrior):
+            mean, log_sd = self.prior.moments(self._context(replace(data, x=torch.zeros_like(noise)), state)[0])
+            noise = mean + log_sd.exp() * noise
+        return self._invert(replace(data, x=noise), state)[0]
 
     def _transform(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Tensor, FlowState]:
         context, prediction, first, after = self._context(data, state)

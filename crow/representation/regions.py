@@ -1,0 +1,126 @@
+"""Region tables: a two-way map between the visits of a cohort and what the flow sees."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from crow.cohort.cohort import Cohort
+from crow.errors import CohortError
+from crow.sequences import Sequences
+
+
+class Covariate(BaseModel):
+    """How a covariate becomes channels: a standardised number, or one indicator a level but the first.
+
+    Where training visits lacked it, one more channel says so; a missing value is 0 in the others.
+    """
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    mean: float = 0.0
+    sd: float = 1.0
+    levels: list[str] = []
+    has_missing: bool = False
+
+
+class RegionTable(BaseModel):
+    """Regions standardised on training visits, and a context of age and covariates.
+
+    ``encode`` gives `Sequences` with ``x = (value - mean) / sd``; ``decode`` returns to original units; the log-densities
+    of the two differ by ``log_scale = sum log sd`` a visit. A region without a value (only with ``missing: impute``) is
+    filled with the subject's last value before it, else with the training mean: nothing of the future, no model.
+    """
+
+    regions: list[str]
+    mean: list[float]
+    sd: list[float]
+    covariates: list[Covariate]
+
+    @classmethod
+    def fit(cls, cohort: Cohort) -> RegionTable:
+        """Scalers and levels of a cohort of training subjects."""
+        values = cohort.visits[cohort.regions]
+        covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in cohort.schema.covariates.items()]
+        if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
+            covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
+        return cls(
+            regions=cohort.regions,
+            mean=values.mean().tolist(),
+            sd=values.std().tolist(),
+            covariates=[c for c in covariates if c is not None],
+        )
+
+    @property
+    def channels(self) -> int:
+        """Number of context channels."""
+        return sum((len(c.levels) - 1 if c.levels else 1) + c.has_missing for c in self.covariates)
+
+    @property
+    def log_scale(self) -> float:
+        """``sum log sd``: subtract it from a log-density of x to have that of the values in original units."""
+        return float(np.log(self.sd).sum())
+
+    def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Sequences:
+        """Sequences of visits sorted by subject and time; subjects in their order of appearance.
+
+        Raises CohortError for a level that training did not have. Regions that are not columns become 0.
+        """
+        subject, _ = pd.factorize(visits["subject"])
+        position = visits.groupby(subject).cumcount().to_numpy()
+        shape = (subject.max() + 1, position.max() + 1)
+
+        def pad(values: np.ndarray[Any, Any]) -> Tensor:
+            out = np.zeros((*shape, *values.shape[1:]), dtype=np.float32)
+            out[subject, position] = values
+            return torch.from_numpy(out)
+
+        x = self._values(visits)
+        context = [self._encode_covariate(c, visits, where) for c in self.covariates]
+        mask = pad(np.ones(len(visits))).bool()
+        return Sequences(
+            pad(x), pad(np.concatenate([np.empty((len(visits), 0)), *context], 1)), pad(visits["time"].to_numpy()), mask
+        )
+
+    def decode(self, x: Tensor) -> np.ndarray[Any, Any]:
+        """Values in original units of ``x: [*batch, region]``."""
+        return x.double().numpy() * np.array(self.sd) + np.array(self.mean)
+
+    def _values(self, visits: pd.DataFrame) -> np.ndarray[Any, Any]:
+        values = visits.reindex(columns=self.regions).astype(float)
+        filled = (
+            values.groupby(visits["subject"].to_numpy()).ffill().fillna(dict(zip(self.regions, self.mean, strict=True)))
+        )
+        return (filled.to_numpy() - np.array(self.mean)) / np.array(self.sd)
+
+    def _encode_covariate(self, c: Covariate, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
+        column = visits[c.name]
+        missing = column.isna().to_numpy()
+        if c.kind == "numeric":
+            channels = np.nan_to_num((column.astype(float).to_numpy() - c.mean) / c.sd)[:, None]
+        else:
+            text = column.astype("string")
+            unknown = sorted(set(text.dropna()) - set(c.levels))
+            if unknown:
+                raise CohortError(
+                    f"{where}: column {c.name} holds {unknown[0]!r}, which the training data did not have "
+                    f"(known: {', '.join(c.levels)}). Correct the value or leave it empty."
+                )
+            channels = np.stack([(text == level).fillna(False).to_numpy(bool) for level in c.levels[1:]], 1)
+        return np.concatenate([channels, missing[:, None]], 1) if c.has_missing else channels
+
+
+def _fit_covariate(column: pd.Series, name: str, kind: Literal["numeric", "categorical"]) -> Covariate | None:
+    """None for a covariate that is the same everywhere: it says nothing."""
+    missing = bool(column.isna().any())
+    if column.nunique() < 2:
+        return None
+    if kind == "categorical":
+        return Covariate(name=name, kind=kind, levels=sorted(column.dropna().astype(str).unique()), has_missing=missing)
+    values = column.astype(float)
+    return Covariate(name=name, kind=kind, mean=values.mean(), sd=values.std(), has_missing=missing)

@@ -1,0 +1,136 @@
+"""The fitted model of a cohort: several flows trained on different subjects, pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from crow.config import Config, ModelSettings
+from crow.flows.crow import CRowFlow
+from crow.flows.pool import FlowPool
+from crow.sequences import Sequences
+from crow.training.data import derived_seed
+from crow.training.fit import Fitted, train
+
+Start = Literal["mixed", "standard"]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The pool, one row a member and epoch of history, and what each member came to."""
+
+    pool: FlowPool
+    history: pd.DataFrame
+    members: list[dict[str, Any]]
+    interrupted: bool
+
+
+def resolve(config: Config, data: Sequences) -> Config:
+    """The settings with every None chosen from the cohort's size: wider and longer where there is more to learn."""
+    hidden, epochs = config.model.hidden, config.training.max_epochs
+    if hidden is None:
+        hidden = int(np.clip(8 * round(3 * (int(data.mask.sum()) / 1200) ** 0.5), 16, 128))
+    if epochs is None:
+        epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
+    model = config.model.model_copy(update={"hidden": hidden})
+    return config.model_copy(
+        update={"model": model, "training": config.training.model_copy(update={"max_epochs": epochs})}
+    )
+
+
+def build_flow(settings: ModelSettings, features: int, context: int, start: Start) -> CRowFlow:
+    """An unfitted member; ``settings`` are resolved."""
+    assert settings.hidden is not None
+    return CRowFlow(features, context, start, settings.blocks, settings.hidden, settings.dropout, base=settings.base)
+
+
+def fit_ensemble(
+    config: Config,
+    data: Sequences,
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    say: Say = lambda line: None,
+) -> Ensemble:
+    """Train the members of a resolved ``config``, each with another part of the subjects held out, and pool them.
+
+    The mixed model is fitted once, to all of ``data``; a held-out part only decides how far its member moves away from
+    it, and since it was fitted to that part too, the comparison is in its favour. With ``start: auto`` the first two
+    members are one of each start on the same split, and the mixture of the two that maximises that split's likelihood
+    decides how many of the pool's members start in which way; a start whose share rounds to none is left out.
+    """
+    features, context = data.x.shape[2], data.context.shape[2]
+    mixed = build_flow(config.model, features, context, "mixed")
+    mixed.fit_start(data)
+    folds = _folds(len(data), config.training.held_out, config.seed)
+    count = config.model.members
+    auto = config.model.start == "auto" and count > 1
+    only: Start = "mixed" if config.model.start == "auto" else config.model.start
+    plan: list[tuple[Start, int]] = [("mixed", 0), ("standard", 0)] if auto else [(only, f) for f in range(count)]
+    left_out: set[Start] = set()
+    flows: list[CRowFlow] = []
+    fits: list[Fitted] = []
+    while len(flows) < len(plan) and not (fits and fits[-1].interrupted):
+        k = len(flows)
+        start, fold = plan[k]
+        held_out = folds[fold % len(folds)]
+        with torch.random.fork_rng():
+            torch.manual_seed(derived_seed(config.seed, k, 2))
+            flow = build_flow(config.model, features, context, start)
+        flow.mixed.load_state_dict(mixed.mixed.state_dict())
+        flow.time_scale.copy_(mixed.time_scale)
+        kept = data[~torch.isin(torch.arange(len(data)), held_out)]
+        seed = derived_seed(config.seed, k)
+        fit = train(flow, kept, data[held_out], config.training, seed, folder, resume, progress, f"member-{k + 1}")
+        flows.append(flow)
+        fits.append(fit)
+        say(f"member {k + 1} ({start} start): held-out loss {fit.held_out:.3f} at epoch {fit.epoch}")
+        if auto and len(flows) == 2:
+            share = _share_of_second(flows, data[held_out])
+            say(f"best mixture on the held-out subjects: {1 - share:.0%} mixed, {share:.0%} standard start")
+            others, left_out = _others(share, count)
+            plan += zip(others, range(1, count), strict=False)
+    starts = [start for start, _ in plan[: len(flows)]]
+    used = [k for k, start in enumerate(starts) if start not in left_out]
+    members = [_summary(starts[k], k in used, fits[k]) for k in range(len(flows))]
+    history = pd.concat([fit.history.assign(member=k + 1) for k, fit in enumerate(fits)])
+    return Ensemble(FlowPool([flows[k] for k in used]).eval(), history, members, fits[-1].interrupted)
+
+
+def _summary(start: Start, pooled: bool, fit: Fitted) -> dict[str, Any]:
+    of_start = float(fit.history["held_out"].iloc[0]) if len(fit.history) else float("nan")
+    return {"start": start, "pooled": pooled, "epoch": fit.epoch, "held_out_start": of_start, "held_out": fit.held_out}
+
+
+def _others(share: float, count: int) -> tuple[list[Start], set[Start]]:
+    """Starts of the members after the first two, and the starts that are left out."""
+    standard = round(share * count)
+    if standard in (0, count):
+        start, out = ("standard", "mixed") if standard else ("mixed", "standard")
+        return [start] * (count - 2), {out}  # type: ignore[list-item]
+    return ["standard"] * (standard - 1) + ["mixed"] * (count - standard - 1), set()
+
+
+def _folds(subjects: int, share: float, seed: int) -> list[Tensor]:
+    """Disjoint held-out rows, each about ``share`` of the subjects."""
+    order = torch.randperm(subjects, generator=torch.Generator().manual_seed(derived_seed(seed, 3)))
+    return list(order.tensor_split(max(2, min(subjects, round(1 / share)))))
+
+
+@torch.no_grad()
+def _share_of_second(flows: list[CRowFlow], held_out: Sequences, visits: float = 5.0) -> float:
+    """Its weight in the mixture of two that maximises the likelihood, with ``visits`` imagined ones for the first."""
+    log_p = torch.stack([flow.log_prob(held_out)[held_out.mask] for flow in flows], 1).double()
+    w = torch.tensor([0.5, 0.5], dtype=torch.double)
+    for _ in range(500):
+        counts = torch.softmax(log_p + w.log(), 1).sum(0)
+        w = torch.stack([counts[0] + visits, counts[1]]) / (counts.sum() + visits)
+    return float(w[1])
