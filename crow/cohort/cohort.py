@@ -25,6 +25,8 @@ class Cohort:
     ``visits`` has the columns ``subject`` (str), ``session`` (str), ``time`` (years since the subject's first visit),
     ``age`` (years at the visit, NaN where unknown), then the covariates and the regions, under their names in the
     table. ``start`` maps a subject to its first visit in the table's own time (a number, an age, or a Timestamp).
+    ``left_out`` maps a column without a role to the reason; ``missing`` a covariate or region to the share of visits
+    in the table (before any was dropped) that lack it.
     """
 
     visits: pd.DataFrame
@@ -32,6 +34,8 @@ class Cohort:
     start: pd.Series
     findings: list[Finding] = field(default_factory=list)
     path: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path, **flags: Any) -> Cohort:

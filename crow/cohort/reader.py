@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 from pydantic import ValidationError
 
-from crow.cohort import names
 from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.layouts import Layout, detect_layout
+from crow.cohort.names import normal
 from crow.cohort.options import ReadOptions, listed, some_columns
-from crow.cohort.roles import find_roles, never_changes
+from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.schema import Schema
 from crow.cohort.table import Table, read_table
-from crow.cohort.timeline import find_subject, find_timeline
+from crow.cohort.timeline import Timeline, find_subject, find_timeline
 from crow.cohort.visits import make_visits, say_usable
 from crow.cohort.wide import SESSION, Wide, attended, exact_ages, find_waves, to_long
 from crow.errors import CohortError, ConfigError
@@ -42,18 +42,16 @@ def read(
     options = read_options(options, **flags)
     findings = Findings()
     table = read_table(path, findings)
-    if schema is None:
-        columns, schema = _detect(table, options, findings)
-        learning = True
-    else:
-        columns, learning = _columns_of(table, schema, findings), False
-    visits, start = make_visits(columns, schema, options.missing or schema.missing, findings)
-    cohort = Cohort(visits, schema, start, list(findings), str(path))
-    if learning:
-        say_usable(visits, findings)
-        cohort.findings = list(findings)
-        if strict:
-            cohort.require_usable()
+    if schema is not None:
+        columns = _columns_of(table, schema, findings)
+        made = make_visits(columns, schema, options.missing or schema.missing, findings)
+        return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing)
+    columns, schema, left_out = _detect(table, options, findings)
+    made = make_visits(columns, schema, schema.missing, findings)
+    say_usable(made.visits, findings)
+    cohort = Cohort(made.visits, schema, made.start, list(findings), str(path), left_out, made.missing)
+    if strict:
+        cohort.require_usable()
     return cohort
 
 
@@ -70,36 +68,43 @@ def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: A
         raise ConfigError(f"cohort.{name}: {problem['msg']}; found {problem['input']!r}.{known}") from None
 
 
-def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema]:
+def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, dict[str, str]]:
     shaped = _shaped(table, options, findings)
-    columns, subject, wide = shaped.columns, shaped.subject, shaped.wide
-    timeline = find_timeline(columns, shaped.layout, subject, options, findings)
+    timeline = find_timeline(shaped.columns, shaped.layout, shaped.subject, options, findings)
     findings.extend(shaped.said.get(timeline.time, ()))
-    roles = find_roles(columns, shaped.layout, timeline, options, set(wide.columns) if wide else set(), findings)
-    since = next((name for name in columns.names if names.normal(name) == "years_bl"), None)
-    coded = [name for name in (timeline.time, timeline.age, *roles.covariates, *roles.regions) if name]
-    schema = Schema(
+    repeated = set(shaped.wide.columns) if shaped.wide else set()
+    roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings)
+    reasons = {name: reason for reason, names in roles.left_out.items() for name in names}
+    left_out = dict.fromkeys(sorted(shaped.excluded), "excluded by flag") | reasons
+    return shaped.columns, _schema(table, shaped, timeline, roles, options), left_out
+
+
+def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, options: ReadOptions) -> Schema:
+    columns, wide = shaped.columns, shaped.wide
+    used = [name for name in (timeline.time, timeline.age, *roles.covariates, *roles.regions) if name]
+    since = next((name for name in columns.names if normal(name) == "years_bl"), None)
+    return Schema(
         layout=shaped.layout.name,
-        subject=subject,
+        subject=shaped.subject,
         time=timeline.time,
         time_kind=timeline.kind,
         session=timeline.session,
         age=timeline.age,
         covariates=roles.covariates,
         regions=roles.regions,
-        fixed=[name for name in roles.covariates if never_changes(columns, name, columns.cells(subject))],
+        fixed=[name for name in roles.covariates if never_changes(columns, name, columns.cells(shaped.subject))],
         age_is_baseline=timeline.age_is_baseline,
         since_baseline=since if timeline.age_is_baseline else None,
         date_order=timeline.date_order,
         adni=shaped.layout.adni,
-        codes={name: list(codes) for name in coded if (codes := columns.numbers(name).codes)},
+        codes={name: list(codes) for name in used if (codes := columns.numbers(name).codes)},
         missing=options.missing or "drop-visit",
         template=wide.template if wide else None,
+        repeated=[name for name in dict.fromkeys(used) if wide and name in wide.columns],
         waves=list(wide.waves) if wide else [],
         separator=table.separator,
         decimal=table.decimal,
     )
-    return columns, schema
 
 
 class _Shaped(NamedTuple):
@@ -108,6 +113,7 @@ class _Shaped(NamedTuple):
     columns: Columns
     layout: Layout
     subject: str
+    excluded: set[str]
     wide: Wide | None = None
     said: Mapping[str, Findings] = MappingProxyType({})
 
@@ -122,7 +128,7 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     columns = _columns(table, frame, layout.adni, options)
     subject = find_subject(columns, layout, options, findings)
     if columns.cells(subject).duplicated().any():
-        return _Shaped(columns, layout, subject)
+        return _Shaped(columns, layout, subject, excluded)
     wide = find_waves(columns.names)
     if wide is None:
         raise CohortError(
@@ -131,7 +137,8 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
         )
     frame, said = _reshaped(frame, wide, table.decimal, findings)
     frame = frame[[name for name in frame.columns if name not in excluded]]
-    return _Shaped(_columns(table, frame, layout.adni, options), Layout("wide", session=SESSION), subject, wide, said)
+    columns = _columns(table, frame, layout.adni, options)
+    return _Shaped(columns, Layout("wide", session=SESSION), subject, excluded, wide, said)
 
 
 def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
@@ -188,7 +195,7 @@ def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str
         return header
     named = [name for name in (options.subject, options.time, options.age, options.session) if name]
     chosen = set(header) - set(layout.others)
-    chosen |= {name for name in header if name in (*named, *layout.times) or names.normal(name) == "years_bl"}
+    chosen |= {name for name in header if name in (*named, *layout.times) or normal(name) == "years_bl"}
     for flag in ("regions", "covariates"):
         if patterns := getattr(options, flag):
             chosen |= set(some_columns(flag, patterns, header, "")[0])

@@ -15,9 +15,9 @@ class Schema(BaseModel):
 
     ``time_kind`` is what the time column holds: an age in years, years, months or days since some start, a date, or a
     visit code (months). For a wide table ``layout`` is ``"wide"``, the names are those after reshaping, and
-    ``template`` makes its column names from ``name`` and ``wave``. ``fixed`` are covariates that never change within a
-    subject; ``since_baseline`` is a column with the years to add to an age at baseline; ``codes`` are the numbers that
-    mean missing, by column.
+    ``template`` makes the columns of the ``repeated`` ones from ``name`` and ``wave``. ``fixed`` are covariates that
+    never change within a subject; ``since_baseline`` is a column with the years to add to an age at baseline;
+    ``codes`` are the numbers that mean missing, by column.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -38,6 +38,7 @@ class Schema(BaseModel):
     codes: dict[str, list[float]] = {}
     missing: Missing = "drop-visit"
     template: str | None = None
+    repeated: list[str] = []
     waves: list[str] = []
     separator: str = ","
     decimal: str = "."

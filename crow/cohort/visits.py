@@ -22,10 +22,11 @@ FEWEST_SUBJECTS = 10
 
 
 class Visits(NamedTuple):
-    """``Cohort.visits`` and ``Cohort.start``."""
+    """What a `Cohort` holds of a table."""
 
     visits: pd.DataFrame
     start: pd.Series
+    missing: dict[str, float]
 
 
 def make_visits(columns: Columns, schema: Schema, missing: Missing, findings: Findings) -> Visits:
@@ -39,6 +40,7 @@ def make_visits(columns: Columns, schema: Schema, missing: Missing, findings: Fi
     rows = _rows(columns, schema, findings)
     rows = _placed(rows, schema, columns.adni, findings)
     rows = _one_a_time(rows, schema, findings)
+    share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
     rows = _complete(rows, schema, missing, columns.path, findings)
     rows = _in_order(rows, findings)
     start = rows.groupby("subject", sort=False)[OWN].first()
@@ -47,7 +49,7 @@ def make_visits(columns: Columns, schema: Schema, missing: Missing, findings: Fi
     if schema.session is None:
         rows["session"] = (rows.groupby("subject").cumcount() + 1).astype(str)
     visits = rows[[*KEYS, *schema.covariates, *schema.regions]].reset_index(drop=True)
-    return Visits(visits, start)
+    return Visits(visits, start, share)
 
 
 def say_usable(visits: pd.DataFrame, findings: Findings) -> None:
@@ -70,34 +72,7 @@ def say_usable(visits: pd.DataFrame, findings: Findings) -> None:
         )
 
 
-def _rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:
-    """The columns with a role, read, one row a line of the table."""
-    found: dict[str, pd.Series] = {
-        "subject": columns.words(schema.subject),
-        LINE: pd.Series(columns.lines),
-        OWN: columns.times(schema.time, schema.time_kind, schema.date_order),
-    }
-    if schema.time_kind not in ("date", "visit"):
-        columns.checked(schema.time, findings)
-    if schema.session is not None:
-        found["session"] = columns.cells(schema.session)
-        found[CODE] = columns.cells(schema.session).str.lower().str.removeprefix("ses-")
-    if schema.age is not None:
-        found["age"] = columns.checked(schema.age, findings)
-    if schema.since_baseline is not None:
-        found[schema.since_baseline] = columns.checked(schema.since_baseline, findings)
-    for name, kind in schema.covariates.items():
-        words = _states(name, columns, findings) if kind == "categorical" else None
-        found[name] = columns.checked(name, findings) if words is None else words
-    for name in schema.regions:
-        found[name] = columns.checked(name, findings)
-    rows = pd.DataFrame(found)
-    for name in schema.fixed:
-        rows[name] = _carried(name, rows, findings)
-    return rows
-
-
-def _states(name: str, columns: Columns, findings: Findings) -> pd.Series:
+def states(name: str, columns: Columns, findings: Findings) -> pd.Series:
     """Words; of a diagnosis told as a change, the state that it ends in (``MCI to Dementia`` -> ``Dementia``)."""
     words = columns.words(name)
     if names.normal(name) == "dxchange":
@@ -116,6 +91,33 @@ def _states(name: str, columns: Columns, findings: Findings) -> pd.Series:
         )
         words = words.mask(changes, words.str.split(r"\s+to\s+", regex=True).str[-1])
     return words
+
+
+def _rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:
+    """The columns with a role, read, one row a line of the table."""
+    found: dict[str, pd.Series] = {
+        "subject": columns.words(schema.subject),
+        LINE: pd.Series(columns.lines),
+        OWN: columns.times(schema.time, schema.time_kind, schema.date_order),
+    }
+    if schema.time_kind not in ("date", "visit"):
+        columns.checked(schema.time, findings)
+    if schema.session is not None:
+        found["session"] = columns.cells(schema.session)
+        found[CODE] = columns.cells(schema.session).str.lower().str.removeprefix("ses-")
+    if schema.age is not None:
+        found["age"] = columns.checked(schema.age, findings)
+    if schema.since_baseline is not None:
+        found[schema.since_baseline] = columns.checked(schema.since_baseline, findings)
+    for name, kind in schema.covariates.items():
+        words = states(name, columns, findings) if kind == "categorical" else None
+        found[name] = columns.checked(name, findings) if words is None else words
+    for name in schema.regions:
+        found[name] = columns.checked(name, findings)
+    rows = pd.DataFrame(found)
+    for name in schema.fixed:
+        rows[name] = _carried(name, rows, findings)
+    return rows
 
 
 def _carried(name: str, rows: pd.DataFrame, findings: Findings) -> pd.Series:

@@ -1,0 +1,107 @@
+"""`crow check`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crow.cli import cohort_options as flags
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from crow.pipelines.check import Check
+
+COLOURS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
+MOST_COLUMNS = 40
+
+
+def check(
+    cohort: Annotated[Path, typer.Argument(help="The table, as it was downloaded.")],
+    subject: flags.Subject = None,
+    time: flags.Time = None,
+    time_kind: flags.TimeKind = None,
+    age: flags.Age = None,
+    session: flags.Session = None,
+    covariates: flags.Covariates = None,
+    regions: flags.Regions = None,
+    exclude: flags.Exclude = None,
+    missing: flags.Missing = None,
+    missing_code: flags.MissingCodes = None,
+    config: Annotated[Path | None, typer.Option(help="YAML settings; its cohort part holds the same keys.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the visits as a clean CSV, with a log beside it.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier clean CSV.")] = False,
+) -> None:
+    """Say what a cohort table holds, how it is read, and what has to be mended. Leaves with 0 if usable, else 2.
+
+    Example: [bold]crow check demo/cohort.csv[/bold]
+    """
+    from crow.pipelines.check import check as run
+
+    result = run(
+        cohort,
+        config=config,
+        out=out,
+        overwrite=overwrite,
+        subject=subject,
+        time=time,
+        time_kind=time_kind,
+        age=age,
+        session=session,
+        covariates=covariates,
+        regions=regions,
+        exclude=exclude,
+        missing=missing,
+        missing_codes=missing_code,
+    )
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        _show(result)
+    if not result.usable:
+        raise typer.Exit(2)
+
+
+def _show(result: "Check") -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if result.cohort is not None:
+        _show_cohort(result, console)
+    for finding in result.findings:
+        console.print(f"[{COLOURS[finding.severity]}]{finding.severity:>7}[/] ", end="")
+        console.print(str(finding), markup=False, soft_wrap=True)
+    if result.error:
+        Console(stderr=True).print(f"Error: {result.error}", markup=False, style="bold red", soft_wrap=True)
+    elif result.usable:
+        console.print("[bold green]usable[/]")
+        if result.written:
+            console.print(f"Wrote {' and '.join(str(path) for path in result.written)}", markup=False, soft_wrap=True)
+    else:
+        console.print("[bold red]not usable[/]")
+
+
+def _show_cohort(result: "Check", console: "Console") -> None:
+    from rich.table import Table
+
+    summary = result.as_dict()
+    console.print(
+        f"[bold]{summary['subjects']:,}[/] subjects, [bold]{summary['visits']:,}[/] visits"
+        f" ({summary['layout']} table, time: {summary['time']['column']}, {summary['time']['kind']})"
+    )
+    counts = Table("visits", "subjects", "", title="Visits a subject", title_justify="left", box=None)
+    most = max(summary["visits_per_subject"].values())
+    for number, people in summary["visits_per_subject"].items():
+        counts.add_row(number, f"{people:,}", "▇" * max(1, round(30 * people / most)))
+    console.print(counts)
+    if gaps := summary["gaps"]:
+        console.print("Years between visits: " + ", ".join(f"{name} {value:.2f}" for name, value in gaps.items()))
+    roles = Table("column", "role", "kind", "missing", title="Columns", title_justify="left", box=None)
+    for column in summary["columns"][:MOST_COLUMNS]:
+        share = "" if column["missing"] is None else f"{column['missing']:.1%}"
+        roles.add_row(column["name"], column["role"], column["kind"] or "", share)
+    console.print(roles)
+    if (rest := len(summary["columns"]) - MOST_COLUMNS) > 0:
+        console.print(f"and {rest:,} more columns (--json lists all)")

@@ -1,0 +1,33 @@
+"""The flags that say how a cohort table is read, declared once for every command that reads one."""
+
+from typing import Annotated, Literal
+
+import typer
+
+PANEL = "How the table is read (what is not given is detected)"
+
+
+def _flag(name: str, text: str, metavar: str | None = None) -> typer.models.OptionInfo:
+    return typer.Option(name, help=text, metavar=metavar, rich_help_panel=PANEL)
+
+
+Subject = Annotated[str | None, _flag("--subject", "The column that says whose row it is.", "COLUMN")]
+Time = Annotated[str | None, _flag("--time", "The column that says when the visit was.", "COLUMN")]
+TimeKind = Annotated[
+    Literal["age", "years", "months", "days", "date", "visit"] | None,
+    _flag("--time-kind", "What the time column holds."),
+]
+Age = Annotated[str | None, _flag("--age", "The column with the age, at the visit or at baseline.", "COLUMN")]
+Session = Annotated[str | None, _flag("--session", "The column that names the visit.", "COLUMN")]
+Covariates = Annotated[
+    list[str] | None, _flag("--covariates", "Columns or patterns, separated by commas, or several flags.", "COLUMNS")
+]
+Regions = Annotated[list[str] | None, _flag("--regions", "The repeated measures: columns or patterns.", "COLUMNS")]
+Exclude = Annotated[list[str] | None, _flag("--exclude", "Columns or patterns to leave out.", "COLUMNS")]
+Missing = Annotated[
+    Literal["drop-visit", "impute", "error"] | None,
+    _flag("--missing", "What to do with a visit that lacks a region; drop-visit where not given."),
+]
+MissingCodes = Annotated[
+    list[float] | None, _flag("--missing-code", "A number that means missing; replaces -1, -4, -99, ...", "NUMBER")
+]
