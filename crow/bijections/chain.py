@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from crow.bijections.base import Bijection
@@ -27,7 +28,7 @@ class Chain(Bijection):
         for bijection, c in zip(self.bijections, self._contexts(context), strict=True):
             x, log_det = bijection(x, c)
             log_dets.append(log_det)
-        return x, _sum(log_dets)
+        return x, torch.stack(log_dets).sum(0)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_dets = []
@@ -35,14 +36,7 @@ class Chain(Bijection):
         for bijection, c in zip(bijections, reversed(self._contexts(context)), strict=True):
             z, log_det = bijection.inverse(z, c)
             log_dets.append(log_det)
-        return z, _sum(log_dets)
+        return z, torch.stack(log_dets).sum(0)
 
     def _contexts(self, context: Tensor | None) -> list[Tensor | None]:
         return [context] * len(self.bijections) if self.conditioning is None else self.conditioning(context)
-
-
-def _sum(log_dets: list[Tensor]) -> Tensor:
-    total = log_dets[0]
-    for log_det in log_dets[1:]:
-        total = total + log_det
-    return total

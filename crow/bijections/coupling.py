@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.chain import Chain
 from crow.bijections.channels import ChannelBijection, with_context
 
 Subnet = Callable[[int, int], nn.Module]
@@ -19,27 +18,38 @@ class Coupling(ChannelBijection):
 
     Subclasses say f in ``transform``. ``x: [*batch, channels, *space]``; ``context: [*batch, context, *space]``, or
     ``[*batch, context]`` spread over the space. The first ``channels // 2`` channels are passive, with ``swap`` the
-    others. Source: Dinh et al. 2017; with a context, Winkler et al. 2019, equation 9.
+    others. With ``two_sided``, the passive half moves next, given the moved one, by a subnet of its own.
+    Source: Dinh et al. 2017; with a context, Winkler et al. 2019, equation 9; two-sided, Ardizzone et al. 2019, cINN.
 
     Args:
         context: channels of the context; with 0 it is ignored.
-        subnet: makes the network of theta.
+        subnet: makes the networks of theta.
         per_value: parameters that f takes for each value that moves.
     """
 
     def __init__(
-        self, channels: int, context: int, subnet: Subnet, per_value: int, space: int = 0, swap: bool = False
+        self,
+        channels: int,
+        context: int,
+        subnet: Subnet,
+        per_value: int,
+        space: int = 0,
+        swap: bool = False,
+        two_sided: bool = False,
     ) -> None:
         super().__init__(channels, space)
         if channels < 2:
             raise ValueError(f"{type(self).__name__} needs at least 2 channels, got {channels}")
-        self.context, self.swap = context, swap
+        self.context = context
         self.sizes = (channels // 2, channels - channels // 2)
-        passive, active = reversed(self.sizes) if swap else self.sizes
-        self.subnet = subnet(passive + context, per_value * active)
+        first = 0 if swap else 1
+        self.actives = (first, 1 - first) if two_sided else (first,)
+        self.subnets = nn.ModuleList(
+            subnet(self.sizes[1 - active] + context, per_value * self.sizes[active]) for active in self.actives
+        )
 
     def transform(self, active: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """f or its inverse, and the logarithm of its derivative, elementwise in ``active``."""
+        """f or its inverse of every value of ``active``, and its log-determinant ``[*batch]``."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -50,11 +60,14 @@ class Coupling(ChannelBijection):
 
     def _couple(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         self.check(x)
-        first, second = x.split(self.sizes, self.axis)
-        passive, active = (second, first) if self.swap else (first, second)
-        theta = self.subnet(with_context(passive, context, self.context, self.space))
-        moved, log_derivative = self.transform(active, theta, inverse)
-        return torch.cat([moved, passive] if self.swap else [passive, moved], self.axis), log_derivative.sum(self.event)
+        halves = list(x.split(self.sizes, self.axis))
+        log_dets = []
+        steps = list(zip(self.actives, self.subnets, strict=True))
+        for active, subnet in reversed(steps) if inverse else steps:
+            theta = subnet(with_context(halves[1 - active], context, self.context, self.space))
+            halves[active], log_det = self.transform(halves[active], theta, inverse)
+            log_dets.append(log_det)
+        return torch.cat(halves, self.axis), log_dets[0] if len(log_dets) == 1 else log_dets[0] + log_dets[1]
 
 
 class AffineCoupling(Coupling):
@@ -64,28 +77,24 @@ class AffineCoupling(Coupling):
     """
 
     def __init__(
-        self, channels: int, context: int, subnet: Subnet, space: int = 0, swap: bool = False, clamp: float = 2.0
+        self,
+        channels: int,
+        context: int,
+        subnet: Subnet,
+        space: int = 0,
+        swap: bool = False,
+        two_sided: bool = False,
+        clamp: float = 2.0,
     ) -> None:
-        super().__init__(channels, context, subnet, per_value=2, space=space, swap=swap)
+        super().__init__(channels, context, subnet, 2, space, swap, two_sided)
         self.clamp = clamp
 
     def transform(self, active: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         s, t = theta.chunk(2, self.axis)
-        if inverse:
-            s = -soft_clamp(s, self.clamp)
-            return (active - t) * s.exp(), s
         s = soft_clamp(s, self.clamp)
-        return torch.addcmul(t, active, s.exp()), s
-
-
-class TwoSided(Chain):
-    """Two couplings that move first one half, then the other: ``TwoSided(partial(AffineCoupling, 8, 2, subnet))``.
-
-    ``v1 = f(u1; theta(u2, c))``, ``v2 = f(u2; theta(v1, c))``. Source: Ardizzone et al. 2019, cINN, equation 1.
-    """
-
-    def __init__(self, coupling: Callable[..., Coupling]) -> None:
-        super().__init__([coupling(swap=True), coupling(swap=False)])
+        if inverse:
+            return (active - t) * torch.exp(-s), -s.sum(self.event)
+        return torch.addcmul(t, active, s.exp()), s.sum(self.event)
 
 
 def soft_clamp(s: Tensor, limit: float) -> Tensor:

@@ -11,18 +11,24 @@ class Permutation(ChannelBijection):
     """``z = x[order]`` along the channels, with a random order that is drawn once and saved."""
 
     order: Tensor
+    back: Tensor
 
     def __init__(self, channels: int, space: int = 0, generator: torch.Generator | None = None) -> None:
         super().__init__(channels, space)
         self.register_buffer("order", torch.randperm(channels, generator=generator))
+        self.register_buffer("back", self.order.argsort())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check(x)
-        return x.index_select(self.axis, self.order), x.new_zeros(x.shape[: self.axis])
+        return self._take(x, self.order), x.new_zeros(x.shape[: self.axis])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check(z)
-        return z.index_select(self.axis, self.order.argsort()), z.new_zeros(z.shape[: self.axis])
+        return self._take(z, self.back), z.new_zeros(z.shape[: self.axis])
+
+    def _take(self, x: Tensor, order: Tensor) -> Tensor:
+        # The gradient of gather is twice as fast as that of index_select.
+        return x.gather(self.axis, order.view(-1, *[1] * self.space).expand_as(x))
 
 
 class Rotation(ChannelBijection):

@@ -37,7 +37,8 @@ class SplineCoupling(Coupling):
     def transform(self, active: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         theta = theta.unflatten(self.axis, (3 * self.bins - 1, -1)).movedim(self.axis - 1, -1)
         widths, heights, derivatives = theta.split([self.bins, self.bins, self.bins - 1], -1)
-        return rational_quadratic_spline(active, widths, heights, derivatives, self.bound, inverse)
+        moved, log_slope = rational_quadratic_spline(active, widths, heights, derivatives, self.bound, inverse)
+        return moved, log_slope.sum(self.event)
 
 
 def rational_quadratic_spline(

@@ -16,7 +16,7 @@ from crow.priors import StandardPrior
 
 
 class CouplingFlow(Flow):
-    """``blocks`` conditional affine couplings with fixed permutations between them, over ``x: [*batch, features]``.
+    """``blocks`` two-sided conditional affine couplings over ``x: [*batch, features]``, each after a fixed permutation.
 
     N(0, I) at initialisation. Source: Winkler et al. 2019; Ardizzone et al. 2019.
 
@@ -38,7 +38,6 @@ class CouplingFlow(Flow):
         subnet = subnet or partial(MLP, hidden=128)
         bijections: list[Bijection] = []
         for _ in range(blocks):
-            bijections += [
-                Permutation(features, generator=generator), AffineCoupling(features, context, subnet, clamp=clamp)
-            ]  # fmt: skip
+            bijections.append(Permutation(features, generator=generator))
+            bijections.append(AffineCoupling(features, context, subnet, two_sided=True, clamp=clamp))
         super().__init__(Chain(bijections), StandardPrior((features,)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class MLP(nn.Module):
@@ -18,20 +19,23 @@ class MLP(nn.Module):
         outputs: int,
         hidden: int = 128,
         depth: int = 2,
-        activation: Callable[[], nn.Module] = nn.SiLU,
+        activation: Callable[[Tensor], Tensor] = functional.silu,
         dropout: float = 0.0,
         zero: bool = True,
     ) -> None:
         super().__init__()
         widths = [inputs, *[hidden] * depth]
-        layers: list[nn.Module] = []
-        for a, b in pairwise(widths):
-            layers += [nn.Linear(a, b), activation(), *([nn.Dropout(dropout)] if dropout else [])]
-        last = nn.Linear(widths[-1], outputs)
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.last = nn.Linear(widths[-1], outputs)
+        self.activation, self.dropout = activation, dropout
         if zero:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        self.layers = nn.Sequential(*layers, last)
+            nn.init.zeros_(self.last.weight)
+            nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        # Functions and not modules: a small flow on a CPU pays for calls, not for arithmetic.
+        for layer in self.hidden:
+            x = self.activation(functional.linear(x, layer.weight, layer.bias))
+            if self.dropout:
+                x = functional.dropout(x, self.dropout, self.training)
+        return functional.linear(x, self.last.weight, self.last.bias)

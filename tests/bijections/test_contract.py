@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from crow.bijections.affine import ActNorm
 from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
-from crow.bijections.coupling import AffineCoupling, TwoSided
+from crow.bijections.coupling import AffineCoupling
 from crow.bijections.factor_out import FactorOut
 from crow.bijections.haar import Haar
 from crow.bijections.mixing import LU, Permutation, Rotation
@@ -64,8 +64,11 @@ ALWAYS = {
     "SplineCoupling": lambda event, context: SplineCoupling(
         event[0], context, subnet(len(event) - 1), len(event) - 1, bins=4, bound=2.0
     ),
-    "TwoSided": lambda event, context: TwoSided(
-        partial(AffineCoupling, event[0], context, subnet(len(event) - 1), len(event) - 1)
+    "AffineCoupling two-sided": lambda event, context: AffineCoupling(
+        event[0], context, subnet(len(event) - 1), len(event) - 1, two_sided=True
+    ),
+    "SplineCoupling two-sided": lambda event, context: SplineCoupling(
+        event[0], context, subnet(len(event) - 1), len(event) - 1, swap=True, two_sided=True, bins=3, bound=2.0
     ),
     "Chain": lambda event, context: Chain(
         [ActNorm(event[0], len(event) - 1), Rotation(event[0], len(event) - 1),
@@ -80,8 +83,11 @@ IMAGES = {
     "Flatten": lambda event, context: Flatten(event),
     "Haar, FactorOut, AffineCoupling": multi_scale,
 }
-CONDITIONAL = {"AffineCoupling", "AffineCoupling swapped", "SplineCoupling", "TwoSided", "Chain", "FactorOut",
-               "Chain with conditioning network", "Haar, FactorOut, AffineCoupling"}  # fmt: skip
+CONDITIONAL = {
+    *("AffineCoupling", "AffineCoupling swapped", "AffineCoupling two-sided"),
+    *("SplineCoupling", "SplineCoupling two-sided", "Chain", "Chain with conditioning network"),
+    *("FactorOut", "Haar, FactorOut, AffineCoupling"),
+}
 MIXES = {"Permutation", "Rotation", "LU", "Chain"}
 REARRANGES = {"Squeeze", "Haar", "Flatten", "Haar, FactorOut, AffineCoupling", "FactorOut"}
 
@@ -175,7 +181,8 @@ def test_start(case: Case) -> None:
 def test_refuses_bad_shapes(case: Case) -> None:
     names = {
         "AffineCoupling swapped": "AffineCoupling",
-        "TwoSided": "AffineCoupling",
+        "AffineCoupling two-sided": "AffineCoupling",
+        "SplineCoupling two-sided": "SplineCoupling",
         "Chain": "ActNorm",
         "Chain with conditioning network": "AffineCoupling",
         "Haar, FactorOut, AffineCoupling": "Haar",
