@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from crow import __version__
+from crow.cli.check import check
 from crow.cli.simulate import simulate
 from crow.errors import CrowError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(simulate)
+app.command()(check)
 
 
 def main(args: Sequence[str] | None = None) -> None:
