@@ -28,10 +28,11 @@ class SplineCoupling(Coupling):
         subnet: Subnet,
         space: int = 0,
         swap: bool = False,
+        two_sided: bool = False,
         bins: int = 8,
         bound: float = 5.0,
     ) -> None:
-        super().__init__(channels, context, subnet, per_value=3 * bins - 1, space=space, swap=swap)
+        super().__init__(channels, context, subnet, 3 * bins - 1, space, swap, two_sided)
         self.bins, self.bound = bins, bound
 
     def transform(self, active: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
