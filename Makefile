@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 INSTALLED := $(VENV)/.installed
+BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types bench clean
@@ -29,5 +30,18 @@ types: $(INSTALLED) ## mypy, over the package as it installs (pipelines and cli 
 test: lint types ## ruff, mypy and pytest
 	$(BIN)/python -m pytest -n 2
 
+$(BENCH)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install -q -c constraints.txt -e '.[dev,benchmark]'
+	touch $@
+
+bench: $(BENCH)/.installed ## the speed of crow beside other libraries, into benchmarks/results
+	$(BENCH)/bin/python benchmarks/speed_coupling.py
+	$(BENCH)/bin/python benchmarks/speed_coupling.py --compiled
+	$(BENCH)/bin/python benchmarks/speed_recurrent.py
+	$(BENCH)/bin/python benchmarks/speed_recurrent.py --compiled
+	$(BENCH)/bin/python benchmarks/memory_reversible.py
+	$(BENCH)/bin/python benchmarks/train_time.py
+
 clean: ## remove the environment and what the targets made
-	rm -rf $(VENV) $(DEMO) build
+	rm -rf $(VENV) $(BENCH) $(DEMO) build
