@@ -17,12 +17,12 @@ from crow.networks.recurrent import RecurrentSubnet
 
 
 class Past(NamedTuple):
-    """State of a gate: its network's hidden state, the last visit, the sum of all visits, and their number."""
+    """State of a gate: its network's hidden state, the last visit, the sum of all visits, and how many."""
 
     hidden: Tensor
     last: Tensor
     total: Tensor
-    count: Tensor
+    visits: Tensor
 
 
 class TemporalContextGate(RecurrentBijection):
@@ -79,7 +79,7 @@ class TemporalContextGate(RecurrentBijection):
         before = torch.cat([state.hidden.unsqueeze(1), h[:, :-1]], 1)
         last = torch.cat([state.last.unsqueeze(1), x[:, :-1]], 1)
         total = state.total.unsqueeze(1) + x.cumsum(1)
-        count = state.count.unsqueeze(1) + torch.arange(x.shape[1], device=x.device, dtype=x.dtype).view(1, -1, 1)
+        count = state.visits.unsqueeze(1) + torch.arange(x.shape[1], device=x.device, dtype=x.dtype).view(1, -1, 1)
         mean = torch.cat([state.total.unsqueeze(1), total[:, :-1]], 1) / count.clamp_min(1)
         return (before, last, mean), Past(h[:, -1], x[:, -1], total[:, -1], count[:, -1] + 1)
 
@@ -114,8 +114,8 @@ class RecurrentCoupling(RecurrentBijection):
         super().__init__()
         if features < 2:
             raise ValueError(f"RecurrentCoupling needs at least 2 features, got {features}")
-        self.half, self.swap, self.clamp = features // 2, swap, clamp
-        sizes = (self.half, features - self.half)
+        self.first, self.swap, self.clamp = features // 2, swap, clamp
+        sizes = (self.first, features - self.first)
         passive, active = sizes[::-1] if swap else sizes
         self.subnet = RecurrentSubnet(passive + context, hidden, 2 * active, dropout)
 
@@ -141,7 +141,7 @@ class RecurrentCoupling(RecurrentBijection):
         return soft_clamp(s, self.clamp), t, state
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x[..., : self.half], x[..., self.half :]
+        a, b = x[..., : self.first], x[..., self.first :]
         return (b, a) if self.swap else (a, b)
 
     def _join(self, passive: Tensor, active: Tensor) -> Tensor:

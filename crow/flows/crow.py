@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.base import RecurrentBijection
 from crow.bijections.innovation import MixedModelInnovation, Moments, fit_mixed_model
 from crow.bijections.mixing import Rotation
 from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate
@@ -26,7 +27,7 @@ class FlowState(NamedTuple):
     time: Tensor  # [batch, 1], of the last visit
     last: Tensor  # [batch, region]
     total: Tensor  # [batch, region], sum of the visits
-    count: Tensor  # [batch, 1]
+    visits: Tensor  # [batch, 1]
     moments: Moments
     layers: tuple[Any, ...]
 
@@ -158,7 +159,8 @@ class CRowFlow(nn.Module):
             if i == 0 and self.start == "mixed":
                 x, log_det = self.mixed.colour(x, *prediction, first)
                 log_dets.append(log_det)
-            x, log_det, _ = self.layers[i].inverse(x, context, state and state.layers[i])
+            layer = cast(RecurrentBijection, self.layers[i])
+            x, log_det, _ = layer.inverse(x, context, state and state.layers[i])
             log_dets.append(log_det)
         return x, sum(log_dets[1:], log_dets[0])
 
@@ -180,7 +182,7 @@ class CRowFlow(nn.Module):
         context, first = self._times(data, state)
         mean, sd, moments = self.mixed.predict(x, context, state and state.moments)
         zero = x.new_zeros(x.shape[0], x.shape[2])
-        last, total, count = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.count)
+        last, total, count = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
         lasts = torch.cat([last.unsqueeze(1), x[:, :-1]], 1)
         totals = torch.cat([total.unsqueeze(1), total.unsqueeze(1) + x.cumsum(1)], 1)
         counts = count.unsqueeze(1) + torch.arange(x.shape[1], dtype=x.dtype, device=x.device).view(1, -1, 1)
@@ -199,17 +201,17 @@ def map_state(f: Callable[..., Tensor], *states: Any) -> Any:
     return type(states[0])(*parts) if hasattr(states[0], "_fields") else tuple(parts)
 
 
-class _Timeless(nn.Module):
+class _Timeless(RecurrentBijection):
     """A bijection of single visits among those of sequences."""
 
     def __init__(self, bijection: Rotation) -> None:
         super().__init__()
         self.bijection = bijection
 
-    def forward(self, x: Tensor, context: Tensor, state: None = None) -> tuple[Tensor, Tensor, None]:
+    def forward(self, x: Tensor, context: Tensor | None = None, state: None = None) -> tuple[Tensor, Tensor, None]:
         return *self.bijection(x), None
 
-    def inverse(self, z: Tensor, context: Tensor, state: None = None) -> tuple[Tensor, Tensor, None]:
+    def inverse(self, z: Tensor, context: Tensor | None = None, state: None = None) -> tuple[Tensor, Tensor, None]:
         return *self.bijection.inverse(z), None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class FlowPool(nn.Module):
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit given those before it, ``[batch, time]``; 0 at pads."""
-        each = torch.stack([member.log_prob(data) for member in self.members])
+        each = torch.stack([member.log_prob(data) for member in self._flows()])
         pooled = torch.logsumexp(each + self.weights.log()[:, None, None], 0)
         return torch.where(data.mask, pooled, 0.0)
 
@@ -62,24 +62,27 @@ class FlowPool(nn.Module):
             draws = draws.view(len(data), n, -1)
             means.append(draws.mean(1))
             sds.append(draws.std(1))
-            states = [member.transform(visit, s)[2] for member, s in zip(self.members, states, strict=True)]
+            states = [member.transform(visit, s)[2] for member, s in zip(self._flows(), states, strict=True)]
         return torch.stack(means, 1), torch.stack(sds, 1)
 
     def _forecast(self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator) -> Tensor:
         repeat = partial(torch.repeat_interleave, repeats=n, dim=0)
         states: list[Any] = [None] * len(self.members)
         if history is not None:
-            states = [map_state(repeat, member.condition(history)) for member in self.members]
+            states = [map_state(repeat, member.condition(history)) for member in self._flows()]
         future = future.repeat(n)
         draws = []
         for t in range(future.x.shape[1]):
             visit = future.visit(t)
             x = self._draw(visit, states, n, generator)
             states = [
-                member.transform(replace(visit, x=x), s)[2] for member, s in zip(self.members, states, strict=True)
+                member.transform(replace(visit, x=x), s)[2] for member, s in zip(self._flows(), states, strict=True)
             ]
             draws.append(x.view(-1, n, 1, x.shape[-1]))
         return torch.cat(draws, 2)
+
+    def _flows(self) -> list[CRowFlow]:
+        return cast(list[CRowFlow], list(self.members))
 
     def _draw(self, visit: Sequences, states: list[Any], n: int, generator: torch.Generator) -> Tensor:
         """One draw a row ``[batch * n, 1, region]``, from a member drawn for it.
@@ -92,7 +95,7 @@ class FlowPool(nn.Module):
         noise = torch.randn(*pairs, visit.x.shape[2], generator=generator, dtype=visit.x.dtype)
         chosen, noise = (torch.cat([a, b], 1)[:, :n].flatten(0, 1) for a, b in ((chosen, chosen), (noise, -noise)))
         draws = torch.empty_like(noise).unsqueeze(1)
-        for k, (member, state) in enumerate(zip(self.members, states, strict=True)):
+        for k, (member, state) in enumerate(zip(self._flows(), states, strict=True)):
             rows = (chosen == k).nonzero().squeeze(-1)
             if len(rows):
                 own = map_state(lambda s: s[rows], state)  # noqa: B023

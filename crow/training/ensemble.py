@@ -113,10 +113,11 @@ def _summary(start: Start, pooled: bool, fit: Fitted) -> dict[str, Any]:
 def _others(share: float, count: int) -> tuple[list[Start], set[Start]]:
     """Starts of the members after the first two, and the starts that are left out."""
     standard = round(share * count)
-    if standard in (0, count):
-        start, out = ("standard", "mixed") if standard else ("mixed", "standard")
-        return [start] * (count - 2), {out}  # type: ignore[list-item]
-    return ["standard"] * (standard - 1) + ["mixed"] * (count - standard - 1), set()
+    if standard == 0:
+        return ["mixed"] * (count - 2), {"standard"}
+    if standard == count:
+        return ["standard"] * (count - 2), {"mixed"}
+    return ["standard" if k < standard - 1 else "mixed" for k in range(count - 2)], set()
 
 
 def _folds(subjects: int, share: float, seed: int) -> list[Tensor]:

@@ -1,0 +1,210 @@
+"""The model that users hold: fit a cohort, score it, forecast its subjects, simulate new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from crow.artifact import Run, anonymous, load_run, save_run, sha256, start_run
+from crow.cohort.cohort import Cohort
+from crow.cohort.schema import Schema
+from crow.config import Config
+from crow.errors import CohortError, RunError
+from crow.flows.pool import FlowPool
+from crow.forecast import Forecast
+from crow.paths import Future, future_visits
+from crow.representation.regions import RegionTable
+from crow.sequences import Sequences
+from crow.training.data import derived_seed
+from crow.training.ensemble import build_flow, fit_ensemble, resolve
+
+CHUNK = 256  # subjects scored at once
+
+
+class CRow:
+    """The conditional recurrent flow of a cohort.
+
+    ``CRow().fit(cohort)`` with the defaults, or with settings: ``CRow(seed=1, model={"members": 3})``, or a `Config`.
+    After fitting, ``log_prob``, ``score``, ``forecast`` and ``sample`` answer; ``crow.load(run)`` gives a fitted one.
+
+    Attributes: ``config`` (resolved once fitted), ``metrics`` and ``log`` of the training.
+    """
+
+    def __init__(self, config: Config | None = None, **settings: Any) -> None:
+        self.config = Config.model_validate(settings) if config is None else config
+        self.pool: FlowPool | None = None
+        self.metrics: dict[str, Any] = {}
+        self.log = pd.DataFrame()
+
+    def fit(
+        self,
+        cohort: Cohort,
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> CRow:
+        """Train on a cohort; with ``out`` keep a run folder there (see `crow.artifact`), which ``resume`` goes on with.
+
+        Raises CohortError where the cohort cannot be learned from, OutputError where ``out`` exists.
+        """
+        cohort.require_usable()
+        held_back = test_subjects(cohort, self.config)
+        visits = cohort.visits[~cohort.visits["subject"].isin(held_back)]
+        training = Cohort(visits, cohort.schema, cohort.start, cohort.findings, cohort.path)
+        self.table, self.schema = RegionTable.fit(training), cohort.schema
+        data = self.table.encode(visits)
+        self.config = resolve(self.config, data)
+        folder = None if out is None else Path(out)
+        if folder is not None and not resume:
+            start_run(folder, self.config, overwrite)
+        say(
+            f"training on {len(data)} subjects, {int(data.mask.sum())} visits, {len(self.table.regions)} regions, "
+            f"{self.table.channels} context channels: {self.config.model.members} members, hidden width "
+            f"{self.config.model.hidden}, at most {self.config.training.max_epochs} epochs"
+        )
+        ensemble = fit_ensemble(self.config, data, folder, resume, progress, say)
+        self.pool, self.log = ensemble.pool, ensemble.history
+        self.starts = [m["start"] for m in ensemble.members if m["pooled"]]
+        self.source = {"path": cohort.path, "sha256": sha256(cohort.path) if cohort.path else None}
+        self.metrics = self._metrics(ensemble.members, cohort, held_back)
+        self.findings = anonymous(cohort.findings)
+        if folder is not None:
+            self._save(folder, finished=not ensemble.interrupted)
+        return self
+
+    @torch.no_grad()
+    def log_prob(self, cohort: Cohort) -> pd.DataFrame:
+        """Exact log-density in nats, original units, of each visit given those before it.
+
+        One row a visit: ``subject, session, time, log_prob``; the sum over a subject's visits is that of its sequence.
+        """
+        values = [self._pool().log_prob(part)[part.mask] for part in self._chunks(cohort)]
+        nats = torch.cat(values).double().numpy() - self.table.log_scale
+        return cohort.visits[["subject", "session", "time"]].assign(log_prob=nats)
+
+    def score(self, cohort: Cohort, samples: int = 200, seed: int = 0) -> pd.DataFrame:
+        """`log_prob`, and per region ``<region>_z``: how far the value lies from what the subject's past predicts.
+
+        z is (value - mean) / sd of ``samples`` draws of the visit given the real ones before it.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        scores = []
+        for part in self._chunks(cohort):
+            mean, sd = self._pool().predict(part, samples, generator)
+            scores.append(((part.x - mean) / sd)[part.mask])
+        z = pd.DataFrame(torch.cat(scores).numpy(), cohort.visits.index, [f"{r}_z" for r in self.table.regions])
+        return pd.concat([self.log_prob(cohort), z], axis=1)
+
+    def forecast(
+        self, cohort: Cohort, visits: pd.DataFrame, future: Future = "carry", samples: int = 200, seed: int = 0
+    ) -> Forecast:
+        """Draws of the visits of ``visits`` given all of each subject's visits in ``cohort``.
+
+        ``visits`` has ``subject``, ``time`` (years since the subject's first visit) and any covariates known there; the
+        others follow ``future`` (`crow.paths.future_visits`). Raises CohortError for an unknown subject or a time that
+        does not come after the subject's last visit.
+        """
+        _check_future(cohort, visits)
+        ahead = future_visits(cohort, visits, future)
+        history = cohort.visits[cohort.visits["subject"].isin(ahead["subject"])]
+        past, coming = self.table.encode(history, "the history"), self.table.encode(ahead, "the visits to forecast")
+        generator = torch.Generator().manual_seed(seed)
+        draws = self._pool().forecast(past, coming, samples, generator)
+        return Forecast(ahead, self.table.regions, self.table.decode(draws.transpose(1, 2)[coming.mask]))
+
+    def sample(self, paths: pd.DataFrame, samples: int = 1, seed: int = 0) -> Forecast:
+        """Whole synthetic subjects: draws of all visits of ``paths`` (subject, time, age, every covariate)."""
+        coming = self.table.encode(paths, "the covariate paths")
+        draws = self._pool().forecast(None, coming, samples, torch.Generator().manual_seed(seed))
+        return Forecast(paths, self.table.regions, self.table.decode(draws.transpose(1, 2)[coming.mask]))
+
+    def _save(self, folder: Path, finished: bool) -> None:
+        description = {
+            "objective": self.config.model.objective,
+            "representation": self.table.model_dump(),
+            "schema": self.schema.model_dump(),
+            "starts": self.starts,
+            "cohort": self.source,
+        }
+        tensors = self._pool().state_dict()
+        save_run(folder, Run(self.config, tensors, description, self.metrics, self.log, self.findings, finished))
+
+    def _metrics(self, members: list[dict[str, Any]], cohort: Cohort, held_back: list[str]) -> dict[str, Any]:
+        scale = self.table.log_scale
+        kept = [m for m in members if m["pooled"]]
+        metrics: dict[str, Any] = {
+            "members": [{**m, **{k: m[k] + scale for k in ("held_out_start", "held_out")}} for m in members],
+            "held_out_nll_per_visit": float(np.mean([m["held_out"] for m in kept])) + scale,
+        }
+        if held_back:
+            visits = cohort.visits[cohort.visits["subject"].isin(held_back)]
+            test = self.log_prob(Cohort(visits, cohort.schema, cohort.start))
+            metrics["test_subjects"], metrics["test_nll_per_visit"] = len(held_back), -float(test["log_prob"].mean())
+        return metrics
+
+    def _chunks(self, cohort: Cohort) -> Iterator[Sequences]:
+        data = self.table.encode(cohort.visits, cohort.path or "the cohort")
+        for start in range(0, len(data), CHUNK):
+            yield data[start : start + CHUNK]
+
+    def _pool(self) -> FlowPool:
+        if self.pool is None:
+            raise RunError("This CRow is not fitted yet: call fit(cohort), or crow.load(run).")
+        return self.pool
+
+    def __repr__(self) -> str:
+        if self.pool is None:
+            return "CRow, not fitted yet"
+        members = f"{len(self.starts)} flows ({', '.join(sorted(set(self.starts)))} start)"
+        nll = self.metrics["held_out_nll_per_visit"]
+        return f"CRow of {len(self.table.regions)} regions, {members}, held-out NLL {nll:.3f} nats a visit"
+
+    def _repr_html_(self) -> str:
+        rows = pd.DataFrame(self.metrics.get("members", []))
+        return f"<p>{self!r}</p>{rows.to_html(index=False)}"
+
+
+def load(folder: str | Path) -> CRow:
+    """The fitted model of a run folder; raises RunError where the folder is not whole. Runs no code from it."""
+    run = load_run(folder)
+    model = CRow(run.config)
+    model.table = RegionTable.model_validate(run.description["representation"])
+    model.schema = Schema.model_validate(run.description["schema"])
+    model.starts, model.source = run.description["starts"], run.description["cohort"]
+    model.metrics, model.log, model.findings = run.metrics, run.log, run.findings
+    features, channels = len(model.table.regions), model.table.channels
+    flows = [build_flow(run.config.model, features, channels, start) for start in model.starts]
+    model.pool = FlowPool(flows).eval()
+    try:
+        model.pool.load_state_dict(run.tensors)
+    except RuntimeError:
+        raise RunError(f"{folder}: the tensors do not fit the settings in config.yaml. Restore the folder.") from None
+    return model
+
+
+def test_subjects(cohort: Cohort, config: Config) -> list[str]:
+    """The subjects that ``split.test`` keeps from training: decided by the seed and their names alone."""
+    names = sorted(cohort.subjects)
+    order = np.random.default_rng(derived_seed(config.seed, 4)).permutation(len(names))
+    return [names[k] for k in order[: round(config.split.test * len(names))]]
+
+
+def _check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
+    last = visits["subject"].map(cohort.visits.groupby("subject")["time"].max())
+    if last.isna().any():
+        name = visits["subject"][last.isna()].iloc[0]
+        raise CohortError(f"subject {name} is not in the cohort ({cohort.path or 'in memory'}).")
+    if (early := visits["time"] <= last).any():
+        name, time = visits.loc[early, ["subject", "time"]].iloc[0]
+        raise CohortError(
+            f"subject {name}: {time:g} years since the first visit does not come after the last visit at "
+            f"{last[early].iloc[0]:g}. Ask for later visits."
+        )
