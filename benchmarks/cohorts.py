@@ -1,0 +1,104 @@
+"""Held-out likelihood of the defaults on small, wide, short and one-region cohorts, beside their baselines.
+
+    python benchmarks/cohorts.py [--only wide] [--seeds 0]
+
+Each cohort is simulated with known truth, trained on with the defaults, and judged on fresh subjects. Per visit, nats
+and original units: the mixed model that crow starts from (also fitted by crow, on the same subjects), and for the wide
+cohort a ridge regression of visit 3 on the two before it and the covariates. ``excess`` is (NLL - NLL of the mixed
+model) / |NLL of the mixed model in standardised units|, which does not depend on the units of the regions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.covariance import LedoitWolf
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import cross_val_predict
+from timing import write
+
+from crow import Cohort, CRow
+from crow.simulate import simulate_wide
+
+COHORTS = {
+    "wide": {"subjects": 279, "visits": 3, "regions": 82},
+    "forty subjects": {"subjects": 40, "visits": 4, "regions": 6},
+    "two visits": {"subjects": 150, "visits": 2, "regions": 6},
+    "one region": {"subjects": 150, "visits": 4, "regions": 1},
+}
+FRESH = 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=list(COHORTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    arguments = parser.parse_args()
+    rows: list[dict[str, str | int | float]] = []
+    for name, size in COHORTS.items():
+        if arguments.only in (None, name):
+            rows += [{"cohort": name, "seed": seed, **judge(seed=seed, **size)} for seed in arguments.seeds]
+            print(pd.DataFrame(rows).to_string(index=False), flush=True)
+    write("cohorts", "Held-out likelihood of the defaults", rows)
+
+
+def judge(subjects: int, visits: int, regions: int, seed: int) -> dict[str, float]:
+    """NLL a visit of the defaults, the mixed model and ridge (last visit, only with 3 visits), and the MAE of it."""
+    table = simulate_wide(subjects + FRESH, visits, regions, seed).table
+    names = [column for column in table if column.startswith("ROI")]
+    fitted = table["subject"].isin(table["subject"].unique()[:subjects])
+    roles = {"regions": names, "covariates": ["CDRSB"]}
+    training, fresh = _cohort(table[fitted], roles), _cohort(table[~fitted], roles)
+    mixed = CRow(model={"members": 1, "start": "mixed"}, training={"max_epochs": 0}).fit(training)
+    began = time.perf_counter()
+    flow = CRow(seed=seed).fit(training)
+    seconds = time.perf_counter() - began
+    nll, start = (-model.log_prob(fresh)["log_prob"] for model in (flow, mixed))
+    standardised = start.mean() - mixed.table.log_scale
+    last = fresh.visits.groupby("subject").cumcount() == visits - 1
+    out = {
+        "seconds": round(seconds),
+        "nll": nll.mean(),
+        "mixed": start.mean(),
+        "excess %": 100 * (nll.mean() - start.mean()) / abs(standardised),
+        "last visit": nll[last].mean(),
+        "mixed, last": start[last].mean(),
+    }
+    if visits == 3:
+        out["ridge, last"] = _ridge(training, fresh, names)
+    return {name: round(float(value), 3) for name, value in out.items()}
+
+
+def _cohort(table: pd.DataFrame, roles: dict[str, list[str]]) -> Cohort:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cohort.csv"
+        table.to_csv(path, index=False)
+        return Cohort.read(path, **roles)
+
+
+def _ridge(training: Cohort, fresh: Cohort, names: list[str]) -> float:
+    """NLL of visit 3 under ridge on visits 1 and 2 and the covariates, with a Gaussian of its residuals, shrunk."""
+
+    def parts(cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+        values = cohort.visits[names].to_numpy().reshape(-1, 3, len(names))
+        context = cohort.visits[["age", "time", "CDRSB"]].to_numpy().reshape(-1, 9)
+        return np.concatenate([values[:, 0], values[:, 1], context], 1), values[:, 2]
+
+    (a, b), (c, d) = parts(training), parts(fresh)
+    centre, scale = a.mean(0), a.std(0) + 1e-9
+    a, c = (a - centre) / scale, (c - centre) / scale
+    ridge = RidgeCV(np.logspace(-1, 5, 25))
+    residuals = b - cross_val_predict(ridge, a, b, cv=5)
+    covariance = LedoitWolf(assume_centered=True).fit(residuals).covariance_
+    e = d - ridge.fit(a, b).predict(c)
+    _, log_det = np.linalg.slogdet(covariance)
+    return float(0.5 * ((e @ np.linalg.inv(covariance) * e).sum(1).mean() + log_det + len(names) * np.log(2 * np.pi)))
+
+
+if __name__ == "__main__":
+    main()
