@@ -80,7 +80,7 @@ class Columns:
         read = self.numbers(name)
         if len(read.text):
             first, *others = self.lines[read.text.index]
-            also = f", and in {at_lines(others)}" if others else ""
+            also = f", also in {at_lines(others)}" if others else ""
             raise CohortError(
                 f"{self.path}, line {first}, column {name}: found {read.text.iloc[0]!r} where a number is "
                 f"needed{also}. "

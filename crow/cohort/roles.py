@@ -71,8 +71,9 @@ def find_roles(
 
 
 def never_changes(columns: Columns, name: str, who: pd.Series) -> bool:
-    """Whether a covariate is one thing per subject, such as sex; a diagnosis may change though it did not yet."""
-    current = names.matches(names.DIAGNOSIS, name) and not names.normal(name).endswith("_bl")
+    """Whether a covariate is one thing per subject, such as sex; a state may change though it did not yet."""
+    state = names.matches(names.DIAGNOSIS, name) or names.matches(names.CLINICAL, name)
+    current = state and not names.normal(name).endswith("_bl")
     return not current and _still(columns, name, who) and not _once(columns, name, who)
 
 
@@ -140,7 +141,7 @@ def _detect(columns: Columns, candidates: list[str], who: pd.Series, repeated: s
         elif names.matches(names.COVARIATE, name):
             _add_covariate(columns, name, found, roles)
         elif names.matches(names.LEFT_OUT, name):
-            roles.leave("ids, paths and versions", name)
+            roles.leave("ids, paths and notes", name)
         elif not columns.is_number(name):
             if _still(columns, name, who) and columns.words(name).nunique() <= MOST_LEVELS:
                 found.covariates[name] = "categorical"

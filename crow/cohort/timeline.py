@@ -18,6 +18,8 @@ from crow.errors import CohortError
 
 UNITLESS = {"t", "time", "times", "follow_up", "followup"}
 UNITS: dict[TimeKind, re.Pattern[str]] = {"days": names.DAYS, "months": names.MONTHS, "years": names.YEARS}
+FINE: dict[TimeKind, int] = {"date": 0, "days": 1, "years": 2, "months": 2, "age": 3, "visit": 5}
+WHOLE: dict[TimeKind, int] = {"months": 4, "years": 6, "age": 7}
 COVERS = 0.9
 
 
@@ -136,9 +138,8 @@ def _as_clock(columns: Columns, name: str, who: pd.Series, given: TimeKind | Non
     findings.extend(trial)
     kind = given if given and normal in UNITLESS else kind
     years = _years(columns, name, kind)
-    fine = bool((years.dropna() % 1 != 0).any())
-    rank = {"date": 0, "days": 1, "years": 2 if fine else 6, "age": 3 if fine else 7, "months": 4, "visit": 5}[kind]
-    return Clock(name, kind, years, rank)
+    whole = kind in ("years", "months", "age") and bool((columns.numbers(name).values.dropna() % 1 == 0).all())
+    return Clock(name, kind, years, (WHOLE if whole else FINE)[kind])
 
 
 def _kind(columns: Columns, name: str, who: pd.Series, findings: Findings) -> TimeKind | None:

@@ -202,10 +202,10 @@ def _complete(rows: pd.DataFrame, schema: Schema, missing: Missing, path: str, f
     if not lacking.any():
         return rows
     if missing == "error":
-        name = gaps.any().idxmax()
-        lines = list(rows[LINE][gaps[name]])
+        lines = rows[LINE][lacking].to_numpy()
+        name = schema.regions[int(gaps[lacking].to_numpy()[lines.argmin()].argmax())]
         raise CohortError(
-            f"{path}, line {lines[0]}, column {name}: no value ({int(lacking.sum())} visits lack a region). "
+            f"{path}, line {lines.min()}, column {name}: no value ({len(lines)} visits lack a region). "
             "Fill them, or choose --missing drop-visit or --missing impute."
         )
     _say_gaps(rows, gaps, schema, missing, findings)

@@ -1,0 +1,100 @@
+"""`crow check` says everything in words and in JSON, and its exit code whether the cohort can be used."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from invented_tables import adnimerge, plain, save, wide
+from typer.testing import CliRunner
+
+from crow.cli.main import app
+from crow.cohort import read
+
+DLBS = Path(__file__).parents[3] / "shared" / "data" / "dlbs" / "participants.tsv"
+run = CliRunner().invoke
+
+
+def test_words(tmp_path: Path) -> None:
+    table = adnimerge()
+    table.loc[3, "Hippocampus"] = ""
+    done = run(app, ["check", str(save(table, tmp_path / "ADNIMERGE.csv"))])
+    assert done.exit_code == 0
+    assert "12 subjects, 47 visits" in done.output
+    for word in ("Hippocampus", "region", "PTGENDER", "covariate", "AGE", "at baseline", "line 5", "usable"):
+        assert word in done.output
+
+
+def test_json(tmp_path: Path) -> None:
+    done = run(app, ["check", str(save(adnimerge(), tmp_path / "t.csv")), "--json"])
+    found = json.loads(done.stdout)
+    assert (found["subjects"], found["visits"], found["usable"]) == (12, 48, True)
+    assert found["visits_per_subject"] == {"4": 12}
+    assert found["gaps"]["least"] > 0.4
+    roles = {column["name"]: column["role"] for column in found["columns"]}
+    assert (roles["RID"], roles["EXAMDATE"], roles["Fusiform"], roles["PTID"]) == (
+        "subject",
+        "time",
+        "region",
+        "left out",
+    )
+    assert "baseline-age" in {finding["code"] for finding in found["findings"]}
+
+
+@pytest.mark.parametrize("extra", [[], ["--json"]])
+def test_an_unusable_cohort_leaves_with_2(tmp_path: Path, extra: list[str]) -> None:
+    few = save(plain(subjects=4), tmp_path / "few.csv")
+    done = run(app, ["check", str(few), "--out", str(tmp_path / "clean.csv"), *extra])
+    assert done.exit_code == 2
+    assert "4 subjects are too few" in done.output
+    assert not (tmp_path / "clean.csv").exists()
+
+
+def test_what_cannot_be_read_says_which_flag_to_add_and_does_as_told(tmp_path: Path) -> None:
+    table = wide().drop(columns=["MRIW1toW2", "MRIW2toW3", "MRIW1toW3"])
+    for wave in (1, 2, 3):
+        table[f"AgeCog_W{wave}"] = table[f"AgeMRI_W{wave}"] + (table.index + wave) % 2
+    path = str(save(table, tmp_path / "t.csv"))
+    refused = run(app, ["check", path, "--json"])
+    assert refused.exit_code == 2
+    assert "--time AgeMRI" in json.loads(refused.stdout)["error"]
+    assert run(app, ["check", path]).exit_code == 2
+    assert run(app, ["check", path, "--time", "AgeMRI"]).exit_code == 0
+
+
+def test_yaml_holds_the_same_keys_and_flags_go_first(tmp_path: Path) -> None:
+    path = str(save(plain(), tmp_path / "t.csv"))
+    (tmp_path / "c.yaml").write_text("cohort:\n  regions: [Hippocampus]\n  exclude: sex\n")
+    roles = json.loads(run(app, ["check", path, "--config", str(tmp_path / "c.yaml"), "--json"]).stdout)["columns"]
+    assert [column["name"] for column in roles if column["role"] == "region"] == ["Hippocampus"]
+    arguments = ["check", path, "--config", str(tmp_path / "c.yaml"), "--regions", "Ventricles", "--json"]
+    roles = json.loads(run(app, arguments).stdout)["columns"]
+    assert [column["name"] for column in roles if column["role"] == "region"] == ["Ventricles"]
+
+
+def test_the_clean_table_reads_as_the_same_visits_and_has_a_log(tmp_path: Path) -> None:
+    table = adnimerge()
+    table.loc[3, "Hippocampus"] = "-4"
+    dirty, clean = save(table, tmp_path / "t.csv"), tmp_path / "clean.csv"
+    assert run(app, ["check", str(dirty), "--out", str(clean)]).exit_code == 0
+    before, after = read(dirty), read(clean)
+    assert after.regions == before.regions
+    assert set(after.covariates) == set(before.covariates)
+    pd.testing.assert_frame_equal(after.visits[list(before.visits)], before.visits, check_dtype=False)
+    log = pd.read_csv(tmp_path / "clean.log.csv")
+    assert log.loc[log["finding"] == "missing-region", "lines"].tolist() == [5]
+    again = run(app, ["check", str(dirty), "--out", str(clean)])
+    assert "exists already" in str(again.exception)
+    assert run(app, ["check", str(dirty), "--out", str(clean), "--overwrite"]).exit_code == 0
+
+
+@pytest.mark.skipif(not DLBS.exists(), reason="the public table is not here")
+def test_dlbs_with_the_flag_that_check_asks_for() -> None:
+    refused = run(app, ["check", str(DLBS), "--json"])
+    assert refused.exit_code == 2
+    flag = json.loads(refused.stdout)["error"].split("add ")[1].split(" (")[0].split()
+    done = run(app, ["check", str(DLBS), *flag, "--missing", "impute", "--json"])
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert found["subjects"] == 464
+    assert found["visits"] > 1000

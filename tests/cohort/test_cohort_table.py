@@ -1,0 +1,91 @@
+"""Text files of every kind become the same table; what is no table is refused by name."""
+
+from pathlib import Path
+
+import pytest
+from invented_tables import plain
+
+from crow.cohort import read
+from crow.cohort.findings import Findings
+from crow.cohort.table import read_table
+from crow.errors import CohortError
+
+TEXT = "subject,age,sex,x\nA,60.5,M,1.5\nA,61.5,M,1.25\n"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators_give_the_same_cells(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(TEXT.replace(",", separator))
+    table = read_table(path, Findings())
+    assert table.header == ["subject", "age", "sex", "x"]
+    assert table.rows[1] == ["A", "61.5", "M", "1.25"]
+    assert table.separator == separator
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("größe,age\n1,2\n".encode(encoding))
+    assert read_table(path, Findings()).header == ["größe", "age"]
+
+
+def test_decimal_comma_reads_as_the_same_cohort(tmp_path: Path) -> None:
+    table = plain()
+    table.to_csv(tmp_path / "point.csv", index=False)
+    comma = table.apply(lambda column: column.str.replace(".", ",", regex=False))
+    comma.to_csv(tmp_path / "comma.csv", index=False, sep=";", encoding="utf-8-sig")
+    point, other = read(tmp_path / "point.csv"), read(tmp_path / "comma.csv")
+    assert other.visits.equals(point.visits)
+    assert "decimal-comma" in {finding.code for finding in other.findings}
+
+
+def test_lines_count_quoted_line_breaks_and_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n1,"two\nlines"\n\n3,4\n')
+    assert read_table(path, Findings()).lines == [2, 5]
+
+
+def test_short_rows_are_reported_and_long_ones_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n1,2\n1,2,3\n")
+    findings = Findings()
+    assert read_table(path, findings).rows[0] == ["1", "2", ""]
+    assert findings[0].rows == (2,)
+    path.write_text("a,b\n1,2\n1,2,3\n")
+    with pytest.raises(CohortError, match=r"line 3: 3 cells, but the header names 2"):
+        read_table(path, Findings())
+
+
+def test_a_repeated_header_keeps_both_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,a\n1,2,3\n")
+    findings = Findings()
+    assert read_table(path, findings).header == ["a", "b", "a.2"]
+    assert findings[0].code == "repeated-header"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty"),
+        (b" \n\n", "empty"),
+        (b"PK\x03\x04 and so on", "Excel"),
+        (b"\x1f\x8b and so on", "gzip"),
+        (b"a,b\n1,\x00\x01\x02\n", "not a text table"),
+        (b"a,b\n", "no rows"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "cohort.csv"
+    path.write_bytes(data)
+    with pytest.raises(CohortError, match=message) as caught:
+        read(path)
+    assert "cohort.csv" in str(caught.value)
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="No such file"):
+        read(tmp_path / "none.csv")
+    with pytest.raises(CohortError, match="folder"):
+        read(tmp_path)

@@ -1,0 +1,148 @@
+"""Rows become visits, and no row goes without a word."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from invented_tables import adnimerge, plain, save
+
+from crow.cohort import Cohort, Finding, read
+from crow.errors import CohortError
+
+
+def found(cohort: Cohort, code: str) -> Finding:
+    return next(finding for finding in cohort.findings if finding.code == code)
+
+
+def test_codes_of_screening_and_no_visit(tmp_path: Path) -> None:
+    table = adnimerge()
+    screening = table.iloc[[0]].assign(VISCODE="scmri", EXAMDATE="2007-12-01", CDRSB="4.5")
+    nothing = table.iloc[[1]].assign(VISCODE="nv", EXAMDATE="")
+    table.loc[0, "CDRSB"] = ""
+    table = pd.concat([screening, table, nothing], ignore_index=True)
+    cohort = read(save(table, tmp_path / "t.csv"))
+    assert len(cohort) == 48
+    assert found(cohort, "screening").rows == (2,)
+    assert found(cohort, "no-visit").rows == (51,)
+    first = cohort.visits.iloc[0]
+    assert (first["session"], first["CDRSB"]) == ("bl", 4.5)
+    assert cohort.start["100"] == pd.Timestamp(table.loc[1, "EXAMDATE"])
+
+
+def test_codes_without_a_time_are_dropped_by_name_where_there_is_no_date(tmp_path: Path) -> None:
+    table = adnimerge().drop(columns=["EXAMDATE", "Years_bl", "Month_bl", "M"])
+    table.loc[2, "VISCODE"] = "uns1"
+    cohort = read(save(table, tmp_path / "t.csv"))
+    assert cohort.schema.time_kind == "visit"
+    assert found(cohort, "no-time").rows == (4,)
+    assert cohort.visits["time"].iloc[:3].tolist() == [0, 0.5, 2]
+
+
+def test_missing_codes_and_blanks(tmp_path: Path) -> None:
+    table = adnimerge()
+    table.loc[0, "Hippocampus"] = "-4"
+    table.loc[1, "CDRSB"] = "-1"
+    table.loc[2, "Fusiform"] = " "
+    table.loc[3, "ICV"] = "NA"
+    cohort = read(save(table, tmp_path / "t.csv"))
+    assert len(cohort) == 46
+    assert found(cohort, "missing-region").rows == (2, 4)
+    assert cohort.visits[["CDRSB", "ICV"]].isna().sum().tolist() == [1, 0]
+    assert cohort.missing["Hippocampus"] == pytest.approx(1 / 48)
+
+
+def test_a_censored_column_is_numbers_with_a_finding(tmp_path: Path) -> None:
+    table = adnimerge()
+    table["ABETA"] = [">1700" if k % 4 == 0 else str(900 + k) for k in range(len(table))]
+    cohort = read(save(table, tmp_path / "t.csv"), covariates=["ABETA"])
+    assert cohort.visits["ABETA"].iloc[0] == 1700
+    assert len(found(cohort, "censored").rows) == 12
+
+
+def test_a_change_of_diagnosis_is_the_state_it_ends_in(tmp_path: Path) -> None:
+    table = adnimerge()
+    table.loc[1, "DX"] = "MCI to Dementia"
+    cohort = read(save(table, tmp_path / "t.csv"))
+    assert cohort.visits["DX"].iloc[1] == "Dementia"
+    assert found(cohort, "transition").rows == (3,)
+    table = table.drop(columns="DX").assign(DXCHANGE=[str(1 + k % 9) for k in range(len(table))])
+    states = read(save(table, tmp_path / "t.csv")).visits["DXCHANGE"].iloc[:9].tolist()
+    assert states == ["CN", "MCI", "AD", "MCI", "AD", "AD", "CN", "MCI", "CN"]
+
+
+def test_of_duplicates_the_first_complete_row_stays(tmp_path: Path) -> None:
+    table = adnimerge()
+    same_code = table.iloc[[1]].assign(EXAMDATE="2009-01-01", Fusiform="")
+    table = pd.concat([same_code, table], ignore_index=True)
+    cohort = read(save(table, tmp_path / "t.csv"))
+    assert len(cohort) == 48
+    assert found(cohort, "duplicate").rows == (2,)
+    twice = plain()
+    twice = pd.concat([twice, twice.iloc[[4]].assign(Hippocampus="1")], ignore_index=True)
+    cohort = read(save(twice, tmp_path / "p.csv"))
+    assert len(cohort) == 36
+    assert found(cohort, "duplicate").rows == (38,)
+    assert 1 not in cohort.visits["Hippocampus"].tolist()
+
+
+def test_dates_out_of_order_are_sorted_and_told(tmp_path: Path) -> None:
+    table = adnimerge().drop(columns=["Years_bl", "Month_bl", "M"])
+    table.loc[[1, 2], "EXAMDATE"] = table.loc[[2, 1], "EXAMDATE"].to_numpy()
+    cohort = read(save(table, tmp_path / "ADNIMERGE.csv").rename(tmp_path / "t.csv"), age="AGE")
+    assert found(cohort, "order").rows == (4,)
+    assert found(cohort, "time-against-code").rows == (4,)
+    assert (cohort.visits.groupby("subject")["time"].diff().dropna() > 0).all()
+
+
+def test_missing_regions_drop_impute_or_error(tmp_path: Path) -> None:
+    table = plain()
+    table.loc[[1, 5], "Ventricles"] = "n/a"
+    table.loc[7, ["Hippocampus", "Ventricles"]] = ""
+    path = save(table, tmp_path / "t.csv")
+    dropped = read(path)
+    assert len(dropped) == 33
+    assert found(dropped, "missing-region").rows == (3, 7, 9)
+    imputed = read(path, missing="impute")
+    assert len(imputed) == 35
+    assert imputed.visits["Ventricles"].isna().sum() == 2
+    assert found(imputed, "no-region").rows == (9,)
+    with pytest.raises(CohortError, match=r"line 3, column Ventricles"):
+        read(path, missing="error")
+
+
+def test_a_region_that_costs_many_visits_is_named_with_the_flag(tmp_path: Path) -> None:
+    table = plain()
+    table.loc[table.index % 3 == 2, "Ventricles"] = ""
+    finding = found(read(save(table, tmp_path / "t.csv")), "costly-region")
+    assert "12 more visits" in finding.message
+    assert "--exclude Ventricles" in finding.message
+
+
+def test_what_never_changes_is_known_at_every_visit(tmp_path: Path) -> None:
+    table = plain()
+    table.loc[[1, 2], "education"] = ""
+    table.loc[table["subject"] == "S03", "sex"] = ""
+    cohort = read(save(table, tmp_path / "t.csv"))
+    assert cohort.visits["education"].iloc[:3].tolist() == [10, 10, 10]
+    assert cohort.visits["sex"].isna().sum() == 3
+    assert found(cohort, "carried").rows == (3, 4)
+    assert set(cohort.schema.fixed) == {"sex", "education"}
+
+
+def test_rows_without_subject_or_time_are_told(tmp_path: Path) -> None:
+    table = plain()
+    table.loc[3, "subject"] = ""
+    table.loc[6, "age"] = "NA"
+    cohort = read(save(table, tmp_path / "t.csv"))
+    assert len(cohort) == 34
+    assert found(cohort, "no-subject").rows == (5,)
+    assert found(cohort, "no-time").rows == (8,)
+
+
+def test_findings_hold_no_value_of_a_subject(tmp_path: Path) -> None:
+    table = adnimerge()
+    table = pd.concat([table, table.iloc[[3]]], ignore_index=True)
+    table.loc[5, "Hippocampus"] = "-4"
+    cohort = read(save(table, tmp_path / "t.csv"))
+    text = " ".join(finding.message for finding in cohort.findings)
+    assert not any(subject in text.split() for subject in cohort.subjects)
