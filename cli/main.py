@@ -11,7 +11,10 @@ from rich.text import Text
 
 from crow import __version__
 from crow.cli.check import check
+from crow.cli.generate import generate
+from crow.cli.score import score
 from crow.cli.simulate import simulate
+from crow.cli.train import train
 from crow.errors import CrowError
 
 app = typer.Typer(
@@ -24,8 +27,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(simulate)
-app.command()(check)
+for command in (simulate, check, train, generate, score):
+    app.command()(command)
 
 
 def main(args: Sequence[str] | None = None) -> None:

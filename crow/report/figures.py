@@ -82,24 +82,24 @@ def trajectories(
     return figure
 
 
-def likelihoods(scores: pd.DataFrame, title: str = "Log-likelihood of each visit given those before") -> Figure:
+def likelihoods(
+    scores: pd.DataFrame, title: str = "Log-likelihood of each visit given those before (diamonds: unusual)"
+) -> Figure:
     """Visits by log-likelihood: time (years since the first visit) against log_prob (nats), and their distribution.
 
-    ``scores`` has subject, session, time, log_prob and unusual (bool). Unusual visits are marked, the least likely
-    ones named where there is room.
+    ``scores`` has subject, session, time, log_prob, surprise and unusual (bool). Unusual visits are marked, the most
+    surprising named where there is room.
     """
-    usual, unusual = scores[~scores["unusual"]], scores[scores["unusual"]].sort_values("log_prob")
+    usual, unusual = scores[~scores["unusual"]], scores[scores["unusual"]].sort_values("surprise", ascending=False)
     with _style():
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
         axes.plot(usual["time"], usual["log_prob"], "o", color=BLUE, markersize=3, alpha=0.45, markeredgewidth=0)
-        axes.plot(unusual["time"], unusual["log_prob"], "D", color=VERMILION, markersize=5, label="unusual")
+        axes.plot(unusual["time"], unusual["log_prob"], "D", color=VERMILION, markersize=5)
         _name(axes, unusual.head(LABELLED), scores)
         axes.set(xlabel="years since the first visit", ylabel="log-likelihood (nats)")
         axes.margins(x=0.08)
         axes.set_title(title)
-        if len(unusual):
-            axes.legend(loc="lower right")
         beside.hist(scores["log_prob"], bins=30, orientation="horizontal", color=BLUE, alpha=0.6)
         beside.set_xlabel("visits")
     return figure
@@ -116,11 +116,11 @@ def training_curves(log: pd.DataFrame) -> Figure:
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
             colour = PATHS[k % len(PATHS)]
             axes.plot(rows["epoch"], rows["train"], color=colour, linewidth=0.8, alpha=0.6)
-            axes.plot(rows["epoch"], rows["held_out"], color=colour, linewidth=1.8, label=str(member))
+            axes.plot(rows["epoch"], rows["held_out"], color=colour, linewidth=1.8, label=f"member {member}")
             if rows["held_out"].notna().any():
                 best = rows.sort_values("held_out").iloc[0]
                 axes.plot(best["epoch"], best["held_out"], "o", color=colour, markersize=6, markeredgecolor="white")
-        axes.set(xlabel="epoch", ylabel="loss per visit")
+        axes.set(xlabel="epoch", ylabel="loss a visit (standardised units)")
         axes.set_ylim(*_without_outliers(log[["train", "held_out"]].to_numpy()))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title("Training (thin), held-out subjects (thick), kept (dot)")

@@ -81,7 +81,8 @@ def test_what_if_paths_have_their_own_colours_and_lines() -> None:
 def test_likelihoods_mark_and_name_unusual_visits() -> None:
     scores = pd.DataFrame(
         {"subject": ["a", "b", "c", "d"], "session": "m12", "time": [0.0, 1.0, 2.0, 3.0],
-         "log_prob": [-10.0, -11.0, -40.0, -12.0], "unusual": [False, False, True, False]}
+         "log_prob": [-10.0, -11.0, -40.0, -12.0], "surprise": [0.0, 0.5, 9.0, 1.0],
+         "unusual": [False, False, True, False]}
     )  # fmt: skip
     axes, beside = figures.likelihoods(scores).axes
     assert [text.get_text() for text in axes.texts] == ["c m12"]

@@ -1,0 +1,97 @@
+"""What a user says of the visits to forecast and of the covariates at them."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from crow.cohort import Cohort
+from crow.errors import CohortError, ConfigError
+from crow.paths import Future, future_visits
+
+
+@dataclass(frozen=True)
+class Known:
+    """A covariate that has a value ``at`` so many years after the last visit; from the first visit on where None."""
+
+    name: str
+    value: str
+    at: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> Known:
+        """``CDRSB=5@2.5`` or ``CDRSB=5``; raises ConfigError for anything else."""
+        name, equals, rest = text.partition("=")
+        value, at, when = rest.rpartition("@") if "@" in rest else (rest, "", "")
+        if not (name.strip() and equals and value.strip()):
+            raise ConfigError(f"--set-covariate {text}: write it as NAME=VALUE@YEARS, for instance CDRSB=5@2.5.")
+        return cls(name.strip(), value.strip(), _years(f"--set-covariate {text}", when) if at else None)
+
+
+def parse_times(text: str) -> list[float]:
+    """``1,2.5,5``: years after the last visit, above 0; raises ConfigError for anything else."""
+    return sorted({_years(f"--at {text}", part) for part in text.split(",")})
+
+
+def asked_visits(history: Cohort, subjects: list[str], at: list[float]) -> pd.DataFrame:
+    """The visits ``at`` years after the last one of each subject: subject, time (years since its first visit).
+
+    Raises CohortError for a subject that the cohort does not have.
+    """
+    last = history.visits.groupby("subject")["time"].max()
+    for subject in subjects:
+        if subject not in last:
+            near = difflib.get_close_matches(subject, history.subjects, n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"The first is {history.subjects[0]}."
+            raise CohortError(f"{history.path}: column {history.schema.subject} has no subject {subject}. {hint}")
+    each = pd.DataFrame({"subject": np.repeat(subjects, len(at)), "ahead": np.tile(at, len(subjects))})
+    return pd.DataFrame({"subject": each["subject"], "time": each["subject"].map(last) + each["ahead"]})
+
+
+def with_known(
+    history: Cohort, visits: pd.DataFrame, table: pd.DataFrame | None, known: list[Known], future: Future
+) -> pd.DataFrame:
+    """The visits with covariates from ``table`` and ``known``, also where those lie between the visits.
+
+    Raises CohortError for a covariate that the cohort does not have and for a value that is no number.
+    """
+    subjects = list(visits["subject"].unique())
+    rows = [visits] if table is None else [visits, table[table["subject"].isin(subjects)]]
+    first = visits.groupby("subject", sort=False)["time"].first()
+    for one in known:
+        at = first if one.at is None else history.visits.groupby("subject")["time"].max().loc[subjects] + one.at
+        rows.append(pd.DataFrame({"subject": at.index, "time": at.to_numpy(), one.name: _value(history, one)}))
+    every = pd.concat(rows).groupby(["subject", "time"], sort=False, as_index=False).last()
+    path = future_visits(history, every, future)
+    return visits.merge(path, on=["subject", "time"], how="left")
+
+
+def known_text(known: list[Known]) -> str:
+    return ", ".join(f"{k.name} {k.value}" + ("" if k.at is None else f" at {k.at:g} years") for k in known)
+
+
+def _value(history: Cohort, one: Known) -> float | str:
+    kinds = history.schema.covariates
+    if one.name not in kinds:
+        near = difflib.get_close_matches(one.name, kinds, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(kinds) or 'none'}."
+        raise CohortError(f"--set-covariate {one.name}: the run has no such covariate. {hint}")
+    if kinds[one.name] == "categorical":
+        return one.value
+    try:
+        return float(one.value)
+    except ValueError:
+        raise CohortError(f"--set-covariate {one.name}: found {one.value!r}, but a number is needed.") from None
+
+
+def _years(flag: str, text: str) -> float:
+    try:
+        years = float(text)
+    except ValueError:
+        raise ConfigError(f"{flag}: {text.strip()!r} is not a number of years after the last visit.") from None
+    if not 0 < years < np.inf:
+        raise ConfigError(f"{flag}: {years:g} is not after the last visit; give years above 0.")
+    return years

@@ -1,0 +1,198 @@
+"""Visits to come of known subjects, and whole subjects that do not exist."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from crow.cohort import Cohort, read
+from crow.cohort.future import read_future
+from crow.cohort.writing import table_text, to_table
+from crow.errors import OutputError
+from crow.estimator import load
+from crow.files import writing
+from crow.forecast import Forecast
+from crow.paths import Future
+from crow.pipelines.covariate_paths import Known, asked_visits, known_text, with_known
+from crow.pipelines.history import Missing, read_history
+from crow.report import figures
+
+CARRIED = "covariates carried forward"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A forecast, how its covariates were had, and the files made."""
+
+    forecast: Forecast
+    covariates: str
+    written: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where to write: the summary, the draws, and a figure (a file for one subject, else a folder)."""
+
+    summary: Path
+    samples: Path | None = None
+    figure: Path | None = None
+    unit: str = ""
+    overwrite: bool = False
+
+
+def forecast_subjects(
+    run: Path,
+    out: Outputs,
+    subjects: list[str],
+    at: list[float],
+    *,
+    cohort: Path | None = None,
+    known: list[Known] | None = None,
+    covariates: Path | None = None,
+    future: Future = "carry",
+    samples: int = 200,
+    seed: int = 0,
+    missing: Missing | None = None,
+) -> Generated:
+    """Forecast some subjects ``at`` years after the last visit of each, given all their visits.
+
+    ``known`` and the table ``covariates`` say what is known of covariates to come; the rest follows ``future``. With
+    ``known``, the figure also shows the forecast without it. Raises RunError, CohortError, OutputError.
+    """
+    _check_figure(out.figure, subjects)
+    model = load(run)
+    history = read_history(model, cohort, missing)
+    visits = asked_visits(history, list(dict.fromkeys(subjects)), at)
+    table = None if covariates is None else read_future(covariates, history)
+    given = with_known(history, visits, table, known or [], future)
+    forecast = model.forecast(history, given, future, samples, seed)
+    shown = {"forecast": forecast}
+    if known and out.figure:
+        shown = {CARRIED: model.forecast(history, visits, "carry", samples, seed), known_text(known): forecast}
+    said = [f"{len(table)} rows of {covariates}" if table is not None else "", known_text(known or [])]
+    return Generated(forecast, _how(history, future, said), _write(out, history, forecast, shown))
+
+
+def forecast_visits(
+    run: Path,
+    out: Outputs,
+    cohort: Path,
+    visits: Path,
+    *,
+    future: Future = "carry",
+    samples: int = 200,
+    seed: int = 0,
+    missing: Missing | None = None,
+) -> Generated:
+    """Forecast the visits in the table ``visits`` (see `crow.cohort.future.read_future`) given those in ``cohort``."""
+    model = load(run)
+    history = read_history(model, cohort, missing)
+    asked = read_future(visits, history)
+    _check_figure(out.figure, list(asked["subject"].unique()))
+    forecast = model.forecast(history, asked, future, samples, seed)
+    given = [name for name in history.covariates if name in asked]
+    said = [f"{', '.join(given)} from {visits}" if given else ""]
+    return Generated(forecast, _how(history, future, said), _write(out, history, forecast, {"forecast": forecast}))
+
+
+def new_subjects(
+    run: Path,
+    out: Path,
+    count: int,
+    *,
+    cohort: Path | None = None,
+    covariates: Path | None = None,
+    seed: int = 0,
+    missing: Missing | None = None,
+    overwrite: bool = False,
+) -> Generated:
+    """Write ``count`` synthetic subjects as a table in the columns of the one that the run was trained on.
+
+    Times and covariates of each follow a path: those of the subjects in the table ``covariates`` (subject, time, age,
+    covariates; no regions), in turn, else those of subjects of the cohort, drawn at random.
+    """
+    model = load(run)
+    if covariates is not None:
+        source = read(covariates, schema=model.schema.model_copy(update={"regions": []}))
+        chosen = np.arange(count) % len(source.subjects)
+        said = f"the paths of {covariates}, in turn"
+    else:
+        source = read_history(model, cohort, missing)
+        chosen = np.random.default_rng([seed, 1]).integers(len(source.subjects), size=count)
+        said = f"the paths of subjects of {source.path}, drawn at random"
+    paths = _copies(source, chosen)
+    forecast = model.sample(paths, seed=seed)
+    drawn = pd.DataFrame(forecast.values[:, 0], paths.index, forecast.regions)
+    with writing(out, overwrite) as temporary:
+        text = table_text(to_table(pd.concat([paths, drawn], axis=1), model.schema), model.schema)
+        temporary.write_text(text, encoding="utf-8", newline="")
+    return Generated(forecast, said, (out,))
+
+
+def _copies(source: Cohort, chosen: np.ndarray) -> pd.DataFrame:
+    """The visits of the chosen subjects without regions, under new names."""
+    by_subject = {name: rows for name, rows in source.visits.groupby("subject", sort=False)}
+    names = source.subjects
+    digits = max(4, len(str(len(chosen))))
+    copies = [by_subject[names[k]].assign(subject=f"synthetic{n + 1:0{digits}d}") for n, k in enumerate(chosen)]
+    return pd.concat(copies, ignore_index=True).drop(columns=source.regions)
+
+
+def _how(history: Cohort, future: Future, said: list[str]) -> str:
+    """In words: what the covariates to come are."""
+    given = "; ".join(part for part in said if part)
+    rest = "carried forward from the last visit" if future == "carry" else "numbers on each subject's own line"
+    names = ", ".join(name for name in history.covariates if name not in history.schema.fixed) or "none that change"
+    return f"{given}; the rest {rest}" if given else f"{names}: {rest}"
+
+
+def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:
+    with ExitStack() as files:
+        summary = files.enter_context(writing(out.summary, out.overwrite))
+        _in_own_time(history, forecast.summary).to_csv(summary, index=False, float_format="%.8g", lineterminator="\n")
+        if out.samples is not None:
+            samples = files.enter_context(writing(out.samples, out.overwrite))
+            forecast.samples.to_csv(samples, index=False, float_format="%.8g", lineterminator="\n")
+        if out.figure is not None:
+            _draw(out.figure, out, history, shown)
+    return tuple(path for path in (out.summary, out.samples, out.figure) if path is not None)
+
+
+def _in_own_time(history: Cohort, summary: pd.DataFrame) -> pd.DataFrame:
+    """With the cohort's own time column, where that is not the age."""
+    name = history.schema.time
+    if name in summary:
+        return summary
+    own = history.own_time(summary["subject"], summary["time"])
+    own = own.dt.strftime("%Y-%m-%d") if pd.api.types.is_datetime64_any_dtype(own) else own
+    summary.insert(2, name, own)
+    return summary
+
+
+def _check_figure(figure: Path | None, subjects: list[str]) -> None:
+    count = len(set(subjects))
+    if figure is not None and figure.suffix and count > 1:
+        raise OutputError(f"{figure}: one file cannot show {count} subjects; name a folder, without an ending.")
+
+
+def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast]) -> None:
+    """One figure, or a folder with a figure per subject."""
+    longs = {name: forecast.long for name, forecast in shown.items()}
+    subjects = next(iter(longs.values()))["subject"].unique()
+
+    def draw(subject: str) -> Figure:
+        observed = history.visits[history.visits["subject"] == subject]
+        paths = {name: long[long["subject"] == subject] for name, long in longs.items()}
+        return figures.trajectories(observed, paths, unit=out.unit, title=f"Subject {subject}")
+
+    if target.suffix:
+        figures.save(draw(subjects[0]), target, out.overwrite)
+        return
+    with writing(target, out.overwrite) as folder:
+        for subject in subjects:
+            figures.save(draw(subject), folder / f"{subject.replace('/', '_')}.png")

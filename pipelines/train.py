@@ -1,0 +1,63 @@
+"""Learn a cohort's density and keep it as a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crow.artifact import unfinished_config
+from crow.cohort import Cohort, read
+from crow.cohort.reader import read_options
+from crow.config import Config, load_config
+from crow.errors import ConfigError
+from crow.estimator import CRow
+from crow.report import figures
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The run folder, the fitted model, and whether Ctrl-C ended the training before its time."""
+
+    folder: Path
+    model: CRow
+    interrupted: bool
+
+
+def train(
+    cohort: Path,
+    out: Path,
+    *,
+    config: Path | None = None,
+    sets: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_cohort: Callable[[Cohort], None] = lambda cohort: None,
+    say: Callable[[str], None] = lambda line: None,
+    **flags: Any,
+) -> Trained:
+    """Read a cohort, fit a model to it and write the run folder ``out`` with a picture of the training.
+
+    Settings are the defaults, changed by the YAML file ``config``, changed by the pairs of ``sets``; ``flags`` are
+    those of `ReadOptions`. With ``resume`` all of them come from the training that was begun in ``out``. Raises
+    ConfigError, CohortError, RunError where there is nothing to resume, and OutputError where ``out`` exists.
+    """
+    settings = _resumed(out, config, sets, flags) if resume else _fresh(config, sets, flags)
+    visits = read(cohort, read_options(settings.cohort))
+    on_cohort(visits)
+    model = CRow(settings).fit(visits, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
+    return Trained(out, model, (out / "checkpoints").is_dir())
+
+
+def _fresh(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
+    settings = load_config(config, sets or [])
+    options = read_options(settings.cohort, **flags)
+    return settings.model_copy(update={"cohort": options.model_dump(mode="json", exclude_unset=True)})
+
+
+def _resumed(out: Path, config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
+    if config or sets or any(value is not None for value in flags.values()):
+        raise ConfigError(f"--resume goes on with the settings in {out}/config.yaml; leave --config, --set, flags out.")
+    return unfinished_config(out)
