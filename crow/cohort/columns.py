@@ -56,7 +56,7 @@ class Columns:
         return cells.mask(is_blank(cells), None)
 
     def is_empty(self, name: str) -> bool:
-        return bool(is_blank(self.cells(name)).all()) or self.numbers(name).filled == 0
+        return self.numbers(name).filled == 0
 
     def is_number(self, name: str) -> bool:
         return self.numbers(name).is_number

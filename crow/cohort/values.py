@@ -51,17 +51,16 @@ def numbers(cells: pd.Series, decimal: str = ".", adni: bool = False, codes: Ite
     column is negative, and the table is ADNI's, or the others are all positive, or are counts that reach 5. Where that
     leaves a doubt they stay, and are listed as ``doubtful``.
     """
-    blank = cells.str.lower().isin(NUMBER_BLANKS)
     plain = cells.str.replace(",", ".", regex=False) if decimal == "," else cells
-    values = pd.to_numeric(plain.mask(blank), errors="coerce").astype(float)
-    unread = ~blank & values.isna()
+    values = pd.to_numeric(plain, errors="coerce").astype(float)
+    unread = values.isna() & ~_among(cells, NUMBER_BLANKS)
     censored: list[int] = []
     if unread.any():
         bare = plain[unread].str.replace(CENSORED, "", n=1, regex=True)
         bounds = pd.to_numeric(bare, errors="coerce").astype(float).dropna()
         values = values.where(values.notna(), bounds)
         censored = list(bounds.index)
-        unread = ~blank & values.isna()
+        unread &= values.isna()
     means, doubtful = (tuple(codes), ()) if codes is not None else _codes(values, adni)
     coded = values.isin(means)
     return Numbers(values.mask(coded), cells[unread], censored, list(values.index[coded]), means, doubtful)
@@ -69,7 +68,11 @@ def numbers(cells: pd.Series, decimal: str = ".", adni: bool = False, codes: Ite
 
 def is_blank(cells: pd.Series) -> pd.Series:
     """Where a text cell is missing."""
-    return cells.str.lower().isin(BLANKS)
+    return _among(cells, BLANKS)
+
+
+def _among(cells: pd.Series, words: frozenset[str]) -> pd.Series:
+    return cells.isin([cell for cell in cells.unique() if isinstance(cell, str) and cell.lower() in words])
 
 
 def _codes(values: pd.Series, adni: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
