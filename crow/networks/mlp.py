@@ -1,7 +1,8 @@
 """The subnet of vectors and sequences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,7 +35,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Functions and not modules: a small flow on a CPU pays for calls, not for arithmetic.
-        for layer in self.hidden:
+        for layer in cast(Iterable[nn.Linear], self.hidden):
             x = self.activation(functional.linear(x, layer.weight, layer.bias))
             if self.dropout:
                 x = functional.dropout(x, self.dropout, self.training)
