@@ -84,7 +84,8 @@ def _summary(cohort: Cohort) -> dict[str, Any]:
 def _columns(cohort: Cohort) -> list[dict[str, Any]]:
     """Every column of the table: name, role, kind, and the share of visits that lack it."""
     schema = cohort.schema
-    roles: list[tuple[str, str, str | None]] = [(schema.subject, "subject", None), (schema.time, "time", schema.time_kind)]
+    roles: list[tuple[str, str, str | None]] = [(schema.subject, "subject", None)]
+    roles.append((schema.time, "time", schema.time_kind))
     if schema.session not in (None, schema.time):
         roles.append((str(schema.session), "session", None))
     if schema.age not in (None, schema.time):

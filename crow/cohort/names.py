@@ -12,7 +12,7 @@ SUBJECTS = (
     "id",
 )  # fmt: skip
 SESSION = re.compile(
-    r"(viscode2?|visit(_?(code|name|id|label|no|num|number))?|session(_?(id|label|name))?|wave|time_?point|tp|event(_name)?"
+    r"(viscode2?|visit(_?(code|name|id|label|no|num|number))?|session(_?(id|label|name))?|wave|time_?point|tp|event(_(name|id))?"
     r"|redcap_event_name|mri_id|mr_id)"
 )
 AGE = re.compile(r"(.*_)?(age|ageat\w*)(_.*)?|age(mri|pet|scan|visit|bl)")

@@ -176,24 +176,25 @@ def _join_screening(rows: pd.DataFrame, adni: bool, findings: Findings) -> pd.Da
 
 def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.DataFrame:
     """The first row with the fewest gaps of a subject and time, and of a subject and visit code."""
-    keys = [["subject", OWN]]
-    if schema.session is not None and rows[CODE].map(visit_months, na_action="ignore").notna().mean() > 0.5:
-        keys.append(["subject", CODE])
-    for key in keys:
-        gaps = rows[schema.regions].isna().sum(axis=1)
-        best = rows.assign(gaps=gaps).sort_values("gaps", kind="stable")
-        timed = best[key[1]].map(lambda code: visit_months(code) is not None) if key[1] == CODE else True
-        extra = (best.duplicated(key) & timed).reindex(rows.index)
-        what = "time" if key[1] == OWN else "visit code"
-        rows = _drop(
-            rows,
-            extra,
-            "duplicate",
-            "warning",
-            f"a second row for the same subject and {what}; the first complete one was kept.",
-            findings,
-        )
-    return rows
+    coarse = schema.time_kind == "age" and bool((rows[OWN] % 1 == 0).all())
+    hint = " Whole years put visits of one year together: name a finer time with --time." if coarse else ""
+    rows = _first_complete(
+        rows, OWN, rows[OWN].notna(), f"time; the first complete one was kept.{hint}", schema, findings
+    )
+    if schema.session is None:
+        return rows
+    telling = rows[CODE].map({code: visit_months(code) is not None for code in rows[CODE].unique()}).astype(bool)
+    if telling.mean() <= 0.5:
+        return rows
+    return _first_complete(rows, CODE, telling, "visit code; the first complete one was kept.", schema, findings)
+
+
+def _first_complete(
+    rows: pd.DataFrame, key: str, among: pd.Series, what: str, schema: Schema, findings: Findings
+) -> pd.DataFrame:
+    order = rows[schema.regions].isna().sum(axis=1).sort_values(kind="stable").index
+    extra = rows.loc[order].duplicated(["subject", key]).reindex(rows.index) & among
+    return _drop(rows, extra, "duplicate", "warning", f"a second row for the same subject and {what}", findings)
 
 
 def _complete(rows: pd.DataFrame, schema: Schema, missing: Missing, path: str, findings: Findings) -> pd.DataFrame:

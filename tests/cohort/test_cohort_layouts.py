@@ -136,6 +136,20 @@ def test_wide_with_two_ages_asks_which(tmp_path: Path) -> None:
     assert read(path, time="AgeMRI").schema.time == "AgeMRI"
 
 
+def test_another_wide_table_is_read_by_the_schema_of_the_first(tmp_path: Path) -> None:
+    cohort = read(save(wide(), tmp_path / "t.csv"))
+    fewer = wide(subjects=3).drop(
+        columns=["AgeMRI_W3", "Thickness_W3", "Volume_W3", "MMSE_W3", "MRIW2toW3", "MRIW1toW3"]
+    )
+    other = read(save(fewer, tmp_path / "o.csv"), schema=cohort.schema)
+    expected = cohort.visits[
+        cohort.visits["session"].isin(["W1", "W2"]) & cohort.visits["subject"].isin(other.subjects)
+    ]
+    pd.testing.assert_frame_equal(other.visits, expected.reset_index(drop=True))
+    with pytest.raises(CohortError, match="Missing: Thickness"):
+        read(save(fewer.filter(regex="^(?!Thick)"), tmp_path / "p.csv"), schema=cohort.schema)
+
+
 def test_wide_with_months_in_the_names_needs_no_other_time(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"id": [f"P{s}" for s in range(12)]})

@@ -146,3 +146,17 @@ def test_findings_hold_no_value_of_a_subject(tmp_path: Path) -> None:
     cohort = read(save(table, tmp_path / "t.csv"))
     text = " ".join(finding.message for finding in cohort.findings)
     assert not any(subject in text.split() for subject in cohort.subjects)
+
+
+def test_whole_ages_that_fall_together_are_told_with_the_cure(tmp_path: Path) -> None:
+    table = plain()
+    table["age"] = [str(70 + k // 3 + (k % 3) // 2) for k in range(len(table))]
+    cohort = read(save(table, tmp_path / "t.csv"))
+    assert len(cohort) == 24
+    assert "--time" in found(cohort, "duplicate").message
+
+
+def test_a_cohort_shows_itself(tmp_path: Path) -> None:
+    cohort = read(save(adnimerge(), tmp_path / "t.csv"))
+    for text in (repr(cohort), cohort._repr_html_()):
+        assert "12" in text and "48" in text and "EXAMDATE (date)" in text and "Hippocampus" in text
