@@ -1,0 +1,205 @@
+"""The mixed model that the flow starts at, against statsmodels and in the corners of small cohorts."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+import torch
+from torch import Tensor
+
+from crow.bijections.innovation import MixedModelInnovation, fit_mixed_model
+from crow.priors import StandardPrior
+
+SUBJECTS, VISITS = 60, 5
+
+
+def drawn(
+    subjects: int = SUBJECTS,
+    visits: int = VISITS,
+    regions: int = 2,
+    slope: float = 0.4,
+    trend: float = 0.0,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x, context (time, a covariate that stays, one that moves) and mask of 2 to ``visits`` irregular visits.
+
+    ``x = 1 + 0.5 t - 0.8 c1 + 0.3 c2 + trend c1 t + b0 + b1 t + eps``, sd of b0 0.9, of b1 ``slope``, of eps 0.3,
+    correlation of b0 and b1 0.6.
+    """
+    rng = np.random.default_rng(seed)
+    mask = np.arange(visits) < rng.integers(2, visits + 1, size=(subjects, 1))
+    time = np.cumsum(rng.uniform(0.3, 1.5, (subjects, visits)), 1)
+    time -= time[:, :1]
+    stays = np.repeat(rng.normal(size=(subjects, 1)), visits, 1)
+    moves = rng.normal(size=(subjects, visits))
+    e0, e1 = rng.normal(size=(2, subjects, 1, regions))
+    b0, b1 = 0.9 * e0, slope * (0.6 * e0 + 0.8 * e1)
+    t, c1, c2 = time[..., None], stays[..., None], moves[..., None]
+    x = 1 + 0.5 * t - 0.8 * c1 + 0.3 * c2 + trend * c1 * t + b0 + b1 * t + 0.3 * rng.normal(size=(*mask.shape, regions))
+    context = np.stack([time, stays, moves], -1)
+    return torch.tensor(x * mask[..., None]), torch.tensor(context * mask[..., None]), torch.tensor(mask)
+
+
+def fitted(
+    x: Tensor, context: Tensor, mask: Tensor, trends: tuple[int, ...] = ()
+) -> tuple[MixedModelInnovation, np.ndarray]:
+    model = MixedModelInnovation(x.shape[2], range(context.shape[2]), trends).double()
+    log_lik = fit_mixed_model(model, x, context, mask)
+    assert all(bool(v.isfinite().all()) for v in (log_lik, *model.state_dict().values()))
+    return model, log_lik.numpy()
+
+
+def reference(
+    x: Tensor,
+    context: Tensor,
+    mask: Tensor,
+    region: int,
+    trends: tuple[int, ...] = (),
+    methods: tuple[str, ...] = ("bfgs",),
+) -> sm.MixedLM:
+    """statsmodels' maximum likelihood fit (not REML) of a region, by the method that gets furthest."""
+    c = context[mask].numpy()
+    effects = np.column_stack([np.ones(len(c)), c, *(c[:, 0] * c[:, k] for k in trends)])
+    groups = np.nonzero(mask.numpy())[0]
+    model = sm.MixedLM(x[mask][:, region].numpy(), effects, groups, exog_re=np.column_stack([np.ones(len(c)), c[:, 0]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fits = [model.fit(reml=False, method=method, maxiter=500) for method in methods]
+    return max(fits, key=lambda fit: fit.llf)
+
+
+def covariance(model: MixedModelInnovation, region: int) -> np.ndarray:
+    """G of a region: its random effects' covariance."""
+    l11, l21, l22 = model.factor[:, region].tolist()
+    factor = np.array([[l11, 0.0], [l21, l22]])
+    return factor @ factor.T * math.exp(2 * model.log_sigma[region].item())
+
+
+def independent_log_lik(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+    """Log-likelihood of all visits under the model's own density, with regions independent."""
+    with torch.no_grad():
+        model.correlation.copy_(torch.eye(x.shape[2]).repeat(2, 1, 1))
+        z, log_det, _ = model(x, context)
+        return (StandardPrior((x.shape[2],)).log_prob(z) + log_det)[mask].sum()
+
+
+@pytest.mark.parametrize("slope", [0.4, 0.1], ids=["strong slopes", "weak slopes"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_agrees_with_statsmodels(slope: float, seed: int) -> None:
+    data = drawn(slope=slope, seed=seed)
+    model, log_lik = fitted(*data)
+    for region in range(2):
+        expected = reference(*data, region, methods=("bfgs", "powell"))
+        assert log_lik[region] == pytest.approx(expected.llf, rel=1e-4)
+        np.testing.assert_allclose(model.beta[:, region].detach(), expected.fe_params, atol=2e-3)
+        assert math.exp(2 * model.log_sigma[region].item()) == pytest.approx(expected.scale, rel=2e-2)
+        np.testing.assert_allclose(covariance(model, region), expected.cov_re, atol=1e-2)
+
+
+def test_trends_agree_with_statsmodels_and_are_left_out_where_they_are_nothing() -> None:
+    data = drawn(trend=0.4)
+    model, log_lik = fitted(*data, trends=(1,))
+    for region in range(2):
+        expected = reference(*data, region, trends=(1,))
+        assert log_lik[region] == pytest.approx(expected.llf, rel=1e-4)
+        np.testing.assert_allclose(model.beta[:, region].detach(), expected.fe_params, atol=2e-3)
+    without = fitted(*drawn(), trends=(1,))[0]
+    assert bool((without.beta[-1] == 0).all()) and bool((without.beta[:-1] != 0).all())
+
+
+def test_log_likelihood_is_that_of_the_flow_s_own_density() -> None:
+    """Prediction by prediction it adds up to the marginal likelihood that the fit maximised."""
+    data = drawn()
+    model, log_lik = fitted(*data)
+    assert independent_log_lik(model, *data).item() == pytest.approx(log_lik.sum(), rel=1e-7)
+
+
+def test_nothing_near_it_is_likelier() -> None:
+    data = drawn()
+    model, log_lik = fitted(*data)
+    generator = torch.Generator().manual_seed(0)
+    for name in ("beta", "log_sigma", "factor"):
+        parameter = getattr(model, name)
+        best = parameter.detach().clone()
+        for _ in range(10):
+            with torch.no_grad():
+                parameter.copy_(best + 0.02 * torch.randn(best.shape, generator=generator))
+            assert independent_log_lik(model, *data) < log_lik.sum()
+        with torch.no_grad():
+            parameter.copy_(best)
+
+
+def test_finds_what_the_data_were_drawn_from() -> None:
+    model, _ = fitted(*drawn(subjects=2000, regions=1))
+    np.testing.assert_allclose(model.beta[:, 0].detach(), [1, 0.5, -0.8, 0.3], atol=0.05)
+    assert model.log_sigma.exp().item() == pytest.approx(0.3, rel=0.05)
+    expected = np.array([[0.81, 0.6 * 0.9 * 0.4], [0.6 * 0.9 * 0.4, 0.16]])
+    np.testing.assert_allclose(covariance(model, 0), expected, atol=0.06)
+
+
+def test_correlation_of_innovations_is_found() -> None:
+    """Two regions with one noise: first visits and later visits each get the correlation they have."""
+    x, context, mask = drawn(subjects=400, regions=2)
+    together = torch.cat([x[..., :1], 0.8 * x[..., :1] + 0.6 * x[..., 1:]], -1)
+    model, _ = fitted(together, context, mask)
+    for factor in model.correlation.detach():
+        correlation = factor.tril() @ factor.tril().T
+        assert correlation[0, 1] == pytest.approx(0.8, abs=0.06)
+    z = model(together, context)[0][mask]
+    np.testing.assert_allclose((z.T @ z / len(z)).detach(), np.eye(2), atol=0.05)
+
+
+def test_slopes_without_variance() -> None:
+    """The boundary: as likely as statsmodels' best, with nothing left of the slope's variance."""
+    x, context, mask = drawn(slope=0.0, seed=3)
+    model, log_lik = fitted(x, context, mask)
+    for region in range(2):
+        assert log_lik[region] >= reference(x, context, mask, region).llf - 1e-4 * abs(log_lik[region])
+        assert covariance(model, region)[1, 1] < 0.01
+
+
+def test_people_who_do_not_differ() -> None:
+    rng = torch.Generator().manual_seed(0)
+    _, context, mask = drawn()
+    x = torch.randn(*mask.shape, 1, generator=rng, dtype=torch.float64) * mask[..., None]
+    model, log_lik = fitted(x, context, mask)
+    assert log_lik[0] >= reference(x, context, mask, 0).llf - 1e-4 * abs(log_lik[0])
+    assert covariance(model, 0).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("subjects", "visits", "regions"), [(60, 2, 2), (60, 5, 1), (10, 5, 2), (10, 2, 1), (10, 3, 30)], ids=str
+)
+def test_small_cohorts(subjects: int, visits: int, regions: int) -> None:
+    """At least as likely as statsmodels finds, region by region, and a density that inverts."""
+    x, context, mask = drawn(subjects, visits, regions, seed=5)
+    model, log_lik = fitted(x, context, mask)
+    for region in range(min(regions, 2)):
+        assert log_lik[region] >= reference(x, context, mask, region).llf - 1e-4 * abs(log_lik[region])
+    z, _, _ = model(x, context)
+    torch.testing.assert_close(model.inverse(z, context)[0][mask], x[mask], atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_constant_covariate_has_no_effect(value: float) -> None:
+    """It says the same as the intercept (or nothing): same likelihood and predictions as without it."""
+    x, context, mask = drawn()
+    constant = value * mask[..., None].double()
+    log_lik = fitted(x, context, mask)[1]
+    model, log_lik_with = fitted(x, torch.cat([context, constant], -1), mask)
+    np.testing.assert_allclose(log_lik_with, log_lik, rtol=1e-6)
+    mean = model.predict(x, torch.cat([context, constant], -1))[0]
+    without = fitted(x, context, mask)[0].predict(x, context)[0]
+    torch.testing.assert_close(mean[mask], without[mask], atol=1e-4, rtol=1e-4)
+
+
+def test_what_stands_in_pads_does_not_matter() -> None:
+    x, context, mask = drawn()
+    pad = ~mask[..., None]
+    wild = fitted(x.masked_fill(pad, 1e3), context.masked_fill(pad, math.nan), mask)[0]
+    for found, expected in zip(
+        wild.state_dict().values(), fitted(x, context, mask)[0].state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
