@@ -66,8 +66,8 @@ class TemporalContextGate(RecurrentBijection):
         xs, log_dets = [], []
         for t in range(z.shape[1]):
             c = None if context is None else context[:, t : t + 1]
-            past, _ = self._remember(torch.zeros_like(z[:, t : t + 1]), c, state)
-            m, g = self._shift_and_scale(past, c)
+            mean = state.total / state.visits.clamp_min(1)
+            m, g = self._shift_and_scale((state.hidden[:, None], state.last[:, None], mean[:, None]), c)
             x = z[:, t : t + 1] * torch.exp(g) + m
             _, state = self._remember(x, c, state)
             xs.append(x)
@@ -124,7 +124,7 @@ class RecurrentCoupling(RecurrentBijection):
     ) -> tuple[Tensor, Tensor, Tensor]:
         passive, active = self._split(x)
         s, t, state = self._shift_and_scale(passive, context, state)
-        return self._join(passive, active * torch.exp(s) + t), s.sum(-1), state
+        return self._join(passive, torch.addcmul(t, active, s.exp())), s.sum(-1), state
 
     def inverse(
         self, z: Tensor, context: Tensor | None = None, state: Tensor | None = None
@@ -141,7 +141,7 @@ class RecurrentCoupling(RecurrentBijection):
         return soft_clamp(s, self.clamp), t, state
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x[..., : self.first], x[..., self.first :]
+        a, b = x.split([self.first, x.shape[-1] - self.first], -1)
         return (b, a) if self.swap else (a, b)
 
     def _join(self, passive: Tensor, active: Tensor) -> Tensor:
