@@ -28,8 +28,8 @@ class Past(NamedTuple):
 class TemporalContextGate(RecurrentBijection):
     """Shifts and scales a visit by what came before it: ``z_t = (x_t - m_t) exp(-g_t)``.
 
-    ``m_t`` and ``g_t`` come from a recurrent network of the visits before t and of the context at t, and have a direct
-    linear path from the last visit, the mean of the past and the context. The identity at initialisation.
+    ``m_t`` and ``g_t`` come from a recurrent network of the visits before t and of the context at t; ``m_t`` also has a
+    direct linear path from the last visit, the mean of the past and the context. The identity at initialisation.
 
     Args:
         features: values a visit.
@@ -46,7 +46,7 @@ class TemporalContextGate(RecurrentBijection):
         self.inner = nn.Linear(hidden + context, hidden)
         self.dropout = nn.Dropout(dropout)
         self.outer = nn.Linear(hidden, 2 * features)
-        self.direct = nn.Linear(2 * features + context, 2 * features, bias=False)
+        self.direct = nn.Linear(2 * features + context, features, bias=False)
         for layer in (self.outer, self.direct):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.outer.bias)
@@ -87,8 +87,8 @@ class TemporalContextGate(RecurrentBijection):
         before, last, mean = past
         extra = [] if context is None else [context]
         h = self.dropout(nn.functional.silu(self.inner(torch.cat([before, *extra], -1))))
-        m, g = (self.outer(h) + self.direct(torch.cat([last, mean, *extra], -1))).chunk(2, -1)
-        return m, soft_clamp(g, self.clamp)
+        m, g = self.outer(h).chunk(2, -1)
+        return m + self.direct(torch.cat([last, mean, *extra], -1)), soft_clamp(g, self.clamp)
 
     def _start(self, x: Tensor) -> Past:
         zero = x.new_zeros(x.shape[0], x.shape[2])
