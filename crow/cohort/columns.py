@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import pandas as pd
 
+from crow.cohort import names
 from crow.cohort.findings import Findings, at_lines
 from crow.cohort.times import DateOrder, TimeKind, is_dates, own_times, parse_dates
 from crow.cohort.values import Numbers, is_blank, numbers
@@ -82,9 +83,8 @@ class Columns:
             first, *others = self.lines[read.text.index]
             also = f", also in {at_lines(others)}" if others else ""
             raise CohortError(
-                f"{self.path}, line {first}, column {name}: found {read.text.iloc[0]!r} where a number is "
-                f"needed{also}. "
-                f"Mend the cell, empty it, or leave the column out with --exclude '{name}'."
+                f"{self.path}, line {first}, column {name}: found {read.text.iloc[0]!r} where a number "
+                f"is needed{also}. Mend the cell, empty it, or leave the column out with --exclude '{name}'."
             )
         if read.infinite:
             raise CohortError(
@@ -99,7 +99,7 @@ class Columns:
         return numbers(self.cells(name), self.decimal, self.adni, codes)
 
     def _is_dates(self, name: str) -> bool:
-        return is_dates(self.cells(name))
+        return (names.is_date(name) or not self.is_number(name)) and is_dates(self.cells(name))
 
     def _say(self, name: str, read: Numbers, findings: Findings) -> None:
         if read.censored:

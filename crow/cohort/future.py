@@ -10,9 +10,9 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings, at_lines
 from crow.cohort.options import listed
+from crow.cohort.rows import states
 from crow.cohort.table import read_table
 from crow.cohort.values import is_blank
-from crow.cohort.visits import states
 from crow.errors import CohortError
 
 SINCE_FIRST = "time"

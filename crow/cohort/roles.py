@@ -74,7 +74,8 @@ def never_changes(columns: Columns, name: str, who: pd.Series) -> bool:
     """Whether a covariate is one thing per subject, such as sex; a state may change though it did not yet."""
     state = names.matches(names.DIAGNOSIS, name) or names.matches(names.CLINICAL, name)
     current = state and not names.normal(name).endswith("_bl")
-    return not current and _still(columns, name, who) and not _once(columns, name, who)
+    person = names.matches(names.COVARIATE, name) or not columns.is_number(name)
+    return not current and _still(columns, name, who) and (person or not _once(columns, name, who))
 
 
 def _asked(
@@ -89,8 +90,8 @@ def _asked(
     if sizes:
         findings.info(
             "size-columns",
-            f"{len(sizes)} _SIZE_ columns ({listed(sizes, 3)}) are volumes, not uptake, and were "
-            "not taken by the pattern; name them with SIZE to have them.",
+            f"{len(sizes)} _SIZE_ columns ({listed(sizes, 3)}) are volumes, not uptake, and were not taken by the "
+            "pattern; name them with SIZE to have them.",
         )
     for name in chosen:
         if columns.is_empty(name):
@@ -102,9 +103,8 @@ def _asked(
         if flag == "regions" and not columns.is_number(name):
             text = columns.numbers(name).text
             raise CohortError(
-                f"{columns.path}, line {columns.lines[text.index[0]]}, column {name}: found {text.iloc[0]!r}, but a "
-                "region holds numbers; "
-                "take it out of --regions, or name it with --covariates."
+                f"{columns.path}, line {columns.lines[text.index[0]]}, column {name}: found {text.iloc[0]!r}, "
+                "but a region holds numbers; take it out of --regions, or name it with --covariates."
             )
     return chosen
 
@@ -136,7 +136,7 @@ def _detect(columns: Columns, candidates: list[str], who: pd.Series, repeated: s
     for name in candidates:
         if not _usable(columns, name, roles):
             continue
-        if names.is_age(name) or names.is_date(name) or columns.is_dates(name) or _is_time(name):
+        if names.is_age(name) or names.is_date(name) or _is_time(name) or columns.is_dates(name):
             roles.leave("times and ages", name)
         elif names.matches(names.COVARIATE, name):
             _add_covariate(columns, name, found, roles)

@@ -133,7 +133,7 @@ def _as_clock(columns: Columns, name: str, who: pd.Series, given: TimeKind | Non
         return None
     trial = Findings()
     kind = _kind(columns, name, who, trial)
-    if kind is None or (kind == "years" and names.matches(names.SESSION, name)):
+    if kind is None:
         return None
     findings.extend(trial)
     kind = given if given and normal in UNITLESS else kind
@@ -143,8 +143,6 @@ def _as_clock(columns: Columns, name: str, who: pd.Series, given: TimeKind | Non
 
 
 def _kind(columns: Columns, name: str, who: pd.Series, findings: Findings) -> TimeKind | None:
-    if names.matches(names.SESSION, name) and not columns.is_number(name):
-        return "visit" if is_visit_codes(columns.words(name).dropna(), columns.adni) else None
     if not columns.is_number(name):
         if columns.is_dates(name):
             return "date"

@@ -7,17 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crow.cohort import names
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
+from crow.cohort.gaps import complete
 from crow.cohort.options import Missing, listed
+from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
 from crow.cohort.schema import Schema
 from crow.cohort.times import ADNI2_MONTHS, BASELINE, NO_VISIT, PER_YEAR, SCREENING, visit_months, years_between
 from crow.errors import CohortError
 
-OWN, LINE, CODE = "own time", "line", "visit code"
 KEYS = ["subject", "session", "time", "age"]
-CHANGES = {1: "CN", 7: "CN", 9: "CN", 2: "MCI", 4: "MCI", 8: "MCI", 3: "AD", 5: "AD", 6: "AD"}
 FEWEST_SUBJECTS = 10
 
 
@@ -37,11 +36,11 @@ def make_visits(columns: Columns, schema: Schema, missing: Missing, findings: Fi
     """
     if clash := [name for name in (*schema.covariates, *schema.regions) if name in KEYS]:
         raise CohortError(f"{columns.path}: {listed(clash)} has a name that crow gives to its own columns; rename it.")
-    rows = _rows(columns, schema, findings)
-    rows = _placed(rows, schema, columns.adni, findings)
+    rows = read_rows(columns, schema, findings)
+    rows = _placed(rows, columns, schema, findings)
     rows = _one_a_time(rows, schema, findings)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
-    rows = _complete(rows, schema, missing, columns.path, findings)
+    rows = complete(rows, schema, missing, columns.path, findings)
     rows = _in_order(rows, findings)
     start = rows.groupby("subject", sort=False)[OWN].first()
     rows["time"] = years_between(rows["subject"].map(start), rows[OWN], schema.time_kind)
@@ -72,80 +71,19 @@ def say_usable(visits: pd.DataFrame, findings: Findings) -> None:
         )
 
 
-def states(name: str, columns: Columns, findings: Findings) -> pd.Series:
-    """Words; of a diagnosis told as a change, the state that it ends in (``MCI to Dementia`` -> ``Dementia``)."""
-    words = columns.words(name)
-    if names.normal(name) == "dxchange":
-        states = columns.checked(name, findings).map(CHANGES)
-        findings.info("transition", "DXCHANGE 1/7/9 was read as CN, 2/4/8 as MCI, 3/5/6 as AD.", name)
-        return states.astype(object).where(states.notna(), None)
-    if not names.matches(names.DIAGNOSIS, name):
-        return words
-    changes = words.str.contains(r"\sto\s", regex=True, na=False).astype(bool)
-    if changes.any():
-        findings.info(
-            "transition",
-            "a change of diagnosis was read as the state it ends in.",
-            name,
-            columns.lines[changes.to_numpy()],
-        )
-        words = words.mask(changes, words.str.split(r"\s+to\s+", regex=True).str[-1])
-    return words
-
-
-def _rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:
-    """The columns with a role, read, one row a line of the table."""
-    found: dict[str, pd.Series] = {
-        "subject": columns.words(schema.subject),
-        LINE: pd.Series(columns.lines),
-        OWN: columns.times(schema.time, schema.time_kind, schema.date_order),
-    }
-    if schema.time_kind not in ("date", "visit"):
-        columns.checked(schema.time, findings)
-    if schema.session is not None:
-        found["session"] = columns.cells(schema.session)
-        found[CODE] = columns.cells(schema.session).str.lower().str.removeprefix("ses-")
-    if schema.age is not None:
-        found["age"] = columns.checked(schema.age, findings)
-    if schema.since_baseline is not None:
-        found[schema.since_baseline] = columns.checked(schema.since_baseline, findings)
-    for name, kind in schema.covariates.items():
-        words = states(name, columns, findings) if kind == "categorical" else None
-        found[name] = columns.checked(name, findings) if words is None else words
-    for name in schema.regions:
-        found[name] = columns.checked(name, findings)
-    rows = pd.DataFrame(found)
-    for name in schema.fixed:
-        rows[name] = _carried(name, rows, findings)
-    return rows
-
-
-def _carried(name: str, rows: pd.DataFrame, findings: Findings) -> pd.Series:
-    values = rows[name]
-    known = values.groupby(rows["subject"]).transform("first")
-    filled = values.isna() & known.notna()
-    if filled.any():
-        findings.info(
-            "carried",
-            "never changes within a subject, so its value at one visit was taken at all.",
-            name,
-            rows[LINE][filled],
-        )
-    return values.where(values.notna(), known)
-
-
-def _placed(rows: pd.DataFrame, schema: Schema, adni: bool, findings: Findings) -> pd.DataFrame:
+def _placed(rows: pd.DataFrame, columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:
     """Rows with a subject and a time; screening joined to baseline."""
     nobody = rows["subject"].isna()
-    rows = _drop(rows, nobody, "no-subject", "warning", "no subject; dropped.", findings)
+    rows = drop(rows, nobody, "no-subject", "warning", "no subject; dropped.", findings)
     if schema.session is not None:
         absent = rows[CODE].isin(NO_VISIT)
-        rows = _drop(rows, absent, "no-visit", "info", "the code nv means that there was no visit; dropped.", findings)
-        rows = _join_screening(rows, adni, findings)
+        rows = drop(rows, absent, "no-visit", "info", "the code nv means that there was no visit; dropped.", findings)
+        rows = _join_screening(rows, columns.adni, findings)
     untimed = rows[OWN].isna()
-    rows = _drop(rows, untimed, "no-time", "warning", f"no time in {schema.time}; dropped.", findings)
+    rows = drop(rows, untimed, "no-time", "warning", f"no time in {schema.time}; dropped.", findings)
     if rows.empty:
-        raise CohortError(f"no row has both a subject ({schema.subject}) and a time ({schema.time}) that can be read.")
+        both = f"a subject ({schema.subject}) and a time ({schema.time})"
+        raise CohortError(f"{columns.path}: no row has both {both} that can be read; see --subject and --time.")
     return rows
 
 
@@ -161,7 +99,6 @@ def _join_screening(rows: pd.DataFrame, adni: bool, findings: Findings) -> pd.Da
     filled = joined.groupby("subject")[list(rows.columns.drop("subject"))].first()
     kept = joined[~joined["subject"].duplicated()].index
     dropped = joined.index.difference(kept)
-    rows = rows.astype({LINE: int})
     for name in filled.columns.drop([LINE, CODE, "session"]):
         rows.loc[kept, name] = rows.loc[kept, name].where(
             rows.loc[kept, name].notna(), rows["subject"].map(filled[name])
@@ -194,65 +131,7 @@ def _first_complete(
 ) -> pd.DataFrame:
     order = rows[schema.regions].isna().sum(axis=1).sort_values(kind="stable").index
     extra = rows.loc[order].duplicated(["subject", key]).reindex(rows.index) & among
-    return _drop(rows, extra, "duplicate", "warning", f"a second row for the same subject and {what}", findings)
-
-
-def _complete(rows: pd.DataFrame, schema: Schema, missing: Missing, path: str, findings: Findings) -> pd.DataFrame:
-    gaps = rows[schema.regions].isna()
-    lacking, nothing = gaps.any(axis=1), gaps.all(axis=1)
-    if not lacking.any():
-        return rows
-    if missing == "error":
-        lines = rows[LINE][lacking].to_numpy()
-        name = schema.regions[int(gaps[lacking].to_numpy()[lines.argmin()].argmax())]
-        raise CohortError(
-            f"{path}, line {lines.min()}, column {name}: no value ({len(lines)} visits lack a region). "
-            "Fill them, or choose --missing drop-visit or --missing impute."
-        )
-    _say_gaps(rows, gaps, schema, missing, findings)
-    if missing == "impute":
-        rows = _drop(rows, nothing, "no-region", "info", "no region was measured; dropped.", findings)
-        return rows
-    kept = rows[~lacking]
-    if kept.empty:
-        worst = gaps.mean().sort_values(ascending=False)
-        raise CohortError(
-            f"{path}: no visit has all regions. Most often missing: "
-            f"{listed(f'{n} ({v:.0%})' for n, v in worst.items())}. "
-            "Leave some out with --exclude, or choose --missing impute."
-        )
-    return _drop(
-        rows,
-        lacking,
-        "missing-region",
-        "warning",
-        f"a region is missing (all of them at {int(nothing.sum())}); the visits were dropped (--missing drop-visit).",
-        findings,
-    )
-
-
-def _say_gaps(rows: pd.DataFrame, gaps: pd.DataFrame, schema: Schema, missing: Missing, findings: Findings) -> None:
-    """A few columns that cost many visits, and what to do about them."""
-    some = ~gaps.all(axis=1)
-    if missing == "impute":
-        count = int(gaps[some].to_numpy().sum())
-        findings.info(
-            "imputed",
-            f"{count:,} missing values of regions stay open, to be filled in training.",
-            rows=rows[LINE][some & gaps.any(axis=1)],
-        )
-        return
-    costly = [name for name in schema.regions if gaps[name][some].mean() > 0.2]
-    if costly and len(costly) < len(schema.regions):
-        rest = [name for name in schema.regions if name not in costly]
-        saved = int((~gaps[rest].any(axis=1)).sum() - (~gaps.any(axis=1)).sum())
-        if saved > 0:
-            findings.warning(
-                "costly-region",
-                f"{saved:,} more visits could be used without {listed(costly)}: add --exclude "
-                f"{','.join(costly[:12])}, or --missing impute.",
-                costly[0],
-            )
+    return drop(rows, extra, "duplicate", "warning", f"a second row for the same subject and {what}", findings)
 
 
 def _in_order(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:
@@ -313,12 +192,3 @@ def _since_baseline(rows: pd.DataFrame, schema: Schema) -> pd.Series:
     if schema.since_baseline is None:
         return years
     return rows[schema.since_baseline].fillna(years)
-
-
-def _drop(
-    rows: pd.DataFrame, where: pd.Series, code: str, severity: str, message: str, findings: Findings
-) -> pd.DataFrame:
-    if not where.any():
-        return rows
-    (findings.warning if severity == "warning" else findings.info)(code, message, rows=rows[LINE][where])
-    return rows[~where]

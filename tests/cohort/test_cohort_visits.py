@@ -121,11 +121,13 @@ def test_a_region_that_costs_many_visits_is_named_with_the_flag(tmp_path: Path) 
 def test_what_never_changes_is_known_at_every_visit(tmp_path: Path) -> None:
     table = plain()
     table.loc[[1, 2], "education"] = ""
+    table.loc[table.index % 3 > 0, "sex"] = ""
     table.loc[table["subject"] == "S03", "sex"] = ""
     cohort = read(save(table, tmp_path / "t.csv"))
     assert cohort.visits["education"].iloc[:3].tolist() == [10, 10, 10]
     assert cohort.visits["sex"].isna().sum() == 3
-    assert found(cohort, "carried").rows == (3, 4)
+    assert cohort.visits["sex"].iloc[:4].tolist() == ["M", "M", "M", "F"]
+    assert [len(f.rows) for f in cohort.findings if f.code == "carried"] == [22, 2]
     assert set(cohort.schema.fixed) == {"sex", "education"}
 
 
