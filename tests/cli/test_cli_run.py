@@ -1,0 +1,242 @@
+"""`crow train`, `crow generate` and `crow score`, one after the other as a user runs them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import crow
+from crow.cli.main import app, main
+from crow.simulate import simulate_adni
+
+QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
+REGIONS = ["Ventricles", "Hippocampus", "WholeBrain", "Entorhinal", "Fusiform", "MidTemp"]
+
+
+def run(*words: str | Path) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """What a command says that must leave with 2."""
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    assert left.value.code == 2
+    return " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with cohort.csv and the run trained on it."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("cohort")
+    simulate_adni(30, 4, seed=1).table.to_csv(folder / "cohort.csv", index=False)
+    said = run("train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK)
+    assert "subjects: 30" in said and "age at baseline" in said and "nats a visit" in said
+    return folder
+
+
+def last_visit(folder: Path, subject: str) -> pd.Series:
+    visits = crow.Cohort.read(folder / "cohort.csv").visits
+    return visits[visits["subject"] == subject].iloc[-1]
+
+
+def test_train_keeps_what_was_asked_for_and_a_picture(folder: Path) -> None:
+    model = crow.load(folder / "run")
+    assert model.config.training.max_epochs == 1
+    assert (folder / "run" / "training.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_train_refuses_before_it_writes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cohort = folder / "cohort.csv"
+    assert "--overwrite" in refused(capsys, "train", "--cohort", cohort, "--out", folder / "run", *QUICK)
+    assert "members" in refused(capsys, "train", "--cohort", cohort, "--out", tmp_path / "a", "--set", "model.member=2")
+    assert "Hipocampus" in refused(
+        capsys, "train", "--cohort", cohort, "--out", tmp_path / "b", "--regions", "Hipocampus"
+    )
+    assert "nothing to resume" in refused(capsys, "train", "--cohort", cohort, "--out", tmp_path / "c", "--resume")
+    assert "--set" in refused(capsys, "train", "--cohort", cohort, "--out", folder / "run", "--resume", *QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_reads_flags_and_yaml(folder: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("cohort:\n  covariates: [APOE4, CDRSB]\nmodel: {members: 1}\ntraining: {max_epochs: 0}\n")
+    run("train", "--cohort", folder / "cohort.csv", "--config", settings, "--out", tmp_path / "run",
+        "--regions", "Hippocampus,Entorhinal")  # fmt: skip
+    model = crow.load(tmp_path / "run")
+    assert model.schema.regions == ["Hippocampus", "Entorhinal"]
+    assert list(model.schema.covariates) == ["APOE4", "CDRSB"]
+    assert model.config.cohort == {"covariates": ["APOE4", "CDRSB"], "regions": ["Hippocampus,Entorhinal"]}
+
+
+def test_generate_forecasts_years_after_the_last_visit(folder: Path, tmp_path: Path) -> None:
+    out, draws, figure = tmp_path / "forecast.csv", tmp_path / "draws.csv", tmp_path / "forecast.png"
+    said = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "2.5,1", "--samples", "40",
+               "--out", out, "--samples-out", draws, "--figure", figure)  # fmt: skip
+    forecast, samples = pd.read_csv(out), pd.read_csv(draws)
+    last = last_visit(folder, "9002")
+    np.testing.assert_allclose(forecast["time"], last["time"] + np.array([1.0, 2.5]), rtol=1e-6)
+    np.testing.assert_allclose(forecast["age"], last["age"] + np.array([1.0, 2.5]), rtol=1e-6)
+    assert list(forecast["CDRSB"]) == [last["CDRSB"]] * 2
+    assert forecast["EXAMDATE"].str.fullmatch(r"\d{4}-\d\d-\d\d").all()
+    for region in REGIONS:
+        quantiles = forecast[[f"{region}_{q}" for q in ("q05", "q25", "median", "q75", "q95")]].to_numpy()
+        assert (np.diff(quantiles, axis=1) > 0).all()
+        drawn = samples.groupby("time")[region].agg(["mean", "std", "median"])
+        stated = forecast[[f"{region}_mean", f"{region}_sd", f"{region}_median"]]
+        np.testing.assert_allclose(drawn, stated, rtol=1e-4)
+    assert len(samples) == 80 and samples["sample"].max() == 39
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    assert "carried forward" in said and "CDRSB" in said
+
+
+def test_generate_is_the_same_for_the_same_seed(folder: Path, tmp_path: Path) -> None:
+    words = ("generate", "--run", folder / "run", "--subject", "9003", "--at", "1", "--samples", "20")
+    for name, seed in {"a": "3", "b": "3", "c": "4"}.items():
+        run(*words, "--seed", seed, "--out", tmp_path / f"{name}.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() != (tmp_path / "c.csv").read_bytes()
+
+
+def test_generate_sets_covariates_from_a_time_on(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "forecast.csv"
+    said = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2,3", "--set-covariate",
+               "CDRSB=7.5@1.5", "--set-covariate", "DX=Dementia", "--out", out, "--samples", "20",
+               "--figure", tmp_path / "fan.svg")  # fmt: skip
+    forecast = pd.read_csv(out)
+    assert list(forecast["CDRSB"]) == [last_visit(folder, "9002")["CDRSB"], 7.5, 7.5]
+    assert list(forecast["DX"]) == ["Dementia"] * 3
+    assert "CDRSB 7.5 at 1.5 years" in said
+    drawn = (tmp_path / "fan.svg").read_text()
+    assert "covariates carried forward" in drawn and "CDRSB 7.5 at 1.5 years" in drawn
+
+
+def test_generate_follows_a_table_and_a_line(folder: Path, tmp_path: Path) -> None:
+    last = last_visit(folder, "9002")
+    table = tmp_path / "path.csv"
+    pd.DataFrame({"RID": [9002], "time": [last["time"] + 2], "CDRSB": [last["CDRSB"] + 4]}).to_csv(table, index=False)
+    forecasts = {}
+    for future in ("carry", "linear"):
+        run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table, "--future",
+            future, "--samples", "20", "--out", tmp_path / f"{future}.csv")  # fmt: skip
+        forecasts[future] = list(pd.read_csv(tmp_path / f"{future}.csv")["CDRSB"] - last["CDRSB"])
+    assert forecasts["carry"] == pytest.approx([0, 4])
+    assert forecasts["linear"] == pytest.approx([2, 4])
+
+
+def test_generate_many_at_once_with_a_picture_each(folder: Path, tmp_path: Path) -> None:
+    visits = pd.DataFrame({"RID": [9002, 9005], "EXAMDATE": ["2030-01-01", "2031-01-01"], "CDRSB": [3.0, None]})
+    visits.to_csv(tmp_path / "future.csv", index=False)
+    run("generate", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--visits", tmp_path / "future.csv",
+        "--samples", "20", "--out", tmp_path / "forecast.csv", "--figure", tmp_path / "pictures")  # fmt: skip
+    forecast = pd.read_csv(tmp_path / "forecast.csv")
+    assert list(forecast["EXAMDATE"]) == ["2030-01-01", "2031-01-01"]
+    assert list(forecast["CDRSB"]) == [3.0, last_visit(folder, "9005")["CDRSB"]]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["9002.png", "9005.png"]
+
+
+def test_generate_new_subjects_in_the_columns_of_the_cohort(folder: Path, tmp_path: Path) -> None:
+    run("generate", "--run", folder / "run", "--new", "15", "--out", tmp_path / "new.csv")
+    table = pd.read_csv(tmp_path / "new.csv")
+    assert set(table.columns) <= set(pd.read_csv(folder / "cohort.csv").columns)
+    assert table["RID"].nunique() == 15
+    assert not set(table["RID"].astype(str)) & set(crow.Cohort.read(folder / "cohort.csv").subjects)
+    again = crow.Cohort.read(tmp_path / "new.csv")
+    assert again.regions == REGIONS
+    assert 5_000 < again.visits["Hippocampus"].mean() < 9_000
+    assert again.visits["CDRSB"].isin(crow.Cohort.read(folder / "cohort.csv").visits["CDRSB"]).all()
+
+
+def test_generate_new_subjects_along_given_paths(folder: Path, tmp_path: Path) -> None:
+    path = pd.read_csv(folder / "cohort.csv").query("RID == 9004").drop(columns=REGIONS)
+    path.to_csv(tmp_path / "path.csv", index=False)
+    run("generate", "--run", folder / "run", "--new", "3", "--covariates", tmp_path / "path.csv",
+        "--out", tmp_path / "new.csv")  # fmt: skip
+    table = pd.read_csv(tmp_path / "new.csv")
+    assert len(table) == 3 * len(path)
+    for _, visits in table.groupby("RID"):
+        assert list(visits["CDRSB"]) == list(path["CDRSB"])
+        np.testing.assert_allclose(visits["Years_bl"], path["Years_bl"], atol=1e-3)
+    assert table["Hippocampus"].nunique() == len(table)
+
+
+def test_generate_refuses_with_what_to_do(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = ("generate", "--run", folder / "run", "--out", tmp_path / "f.csv")
+    assert "Did you mean 90" in refused(capsys, *one, "--subject", "902", "--at", "1")
+    assert "0 is not after the last visit" in refused(capsys, *one, "--subject", "9002", "--at", "0,1")
+    assert "'soon' is not a number" in refused(capsys, *one, "--subject", "9002", "--at", "soon")
+    known = (*one, "--subject", "9002", "--at", "1", "--set-covariate")
+    assert "Did you mean CDRSB?" in refused(capsys, *known, "CDRS=1")
+    assert "'high', but a number" in refused(capsys, *known, "CDRSB=high")
+    assert "NAME=VALUE@YEARS" in refused(capsys, *known, "CDRSB")
+    assert "CN, Dementia, MCI" in refused(capsys, *known, "DX=Sleepy")
+    assert "--subject, --visits and --new; found none" in refused(capsys, *one)
+    assert "--at does not go with --new" in refused(capsys, *one, "--new", "3", "--at", "1")
+    assert "--subject needs --at" in refused(capsys, *one, "--subject", "9002")
+    assert "--visits needs --cohort" in refused(capsys, *one, "--visits", folder / "cohort.csv")
+    assert "one file cannot show 2 subjects" in refused(
+        capsys, *one, "--subject", "9002", "--subject", "9003", "--at", "1", "--figure", tmp_path / "f.png"
+    )
+    assert "no such run folder" in refused(capsys, "generate", "--run", tmp_path / "x", "--new", "2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_generate_without_the_training_table_asks_for_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = tmp_path / "cohort.csv"
+    cohort.write_bytes((folder / "cohort.csv").read_bytes())
+    run("train", "--cohort", cohort, "--out", tmp_path / "run", *QUICK, "--set", "training.max_epochs=0")
+    words = ("generate", "--run", tmp_path / "run", "--subject", "9002", "--at", "1", "--out", tmp_path / "f.csv")
+    with cohort.open("a") as file:
+        file.write("\n")
+    assert "has changed since" in refused(capsys, *words)
+    cohort.unlink()
+    assert "--cohort TABLE" in refused(capsys, *words)
+    run(*words, "--cohort", folder / "cohort.csv")
+
+
+def test_score_gives_visits_and_subjects(folder: Path, tmp_path: Path) -> None:
+    out, figure = tmp_path / "scores.csv", tmp_path / "scores.png"
+    said = run("score", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--out", out, "--figure", figure)
+    visits, subjects = pd.read_csv(out), pd.read_csv(tmp_path / "scores_subjects.csv")
+    assert list(visits.columns[:6]) == ["subject", "session", "time", "log_prob", "surprise", "unusual"]
+    exact = crow.load(folder / "run").log_prob(crow.Cohort.read(folder / "cohort.csv"))
+    np.testing.assert_allclose(visits["log_prob"], exact["log_prob"])
+    np.testing.assert_allclose(subjects["log_prob"], visits.groupby("subject")["log_prob"].sum())
+    assert len(subjects) == 30 and "30 subjects" in said
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_score_finds_a_visit_that_does_not_fit(folder: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(folder / "cohort.csv")
+    row = table.index[table["RID"] == 9010][1]
+    table.loc[row, "Hippocampus"] *= 1.5
+    table.to_csv(tmp_path / "spoilt.csv", index=False)
+    said = run("score", "--run", folder / "run", "--cohort", tmp_path / "spoilt.csv", "--out", tmp_path / "s.csv")
+    visits = pd.read_csv(tmp_path / "s.csv")
+    worst = visits.loc[visits["surprise"].idxmax()]
+    assert (worst["subject"], worst["session"], worst["unusual"]) == (9010, table.loc[row, "VISCODE"], True)
+    assert worst["Hippocampus_z"] > 10
+    first = next(line for line in said.splitlines() if "9010" in line)
+    assert "Hippocampus +" in first
+
+
+def test_score_refuses_other_columns_and_existing_files(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("score", "--run", folder / "run", "--cohort")
+    table = pd.read_csv(folder / "cohort.csv").rename(columns={"Fusiform": "Fusi"})
+    table.to_csv(tmp_path / "other.csv", index=False)
+    said = refused(capsys, *words, tmp_path / "other.csv", "--out", tmp_path / "s.csv")
+    assert "Missing: Fusiform" in said and "Fusi" in said
+    (tmp_path / "s_subjects.csv").write_text("mine")
+    said = refused(capsys, *words, folder / "cohort.csv", "--out", tmp_path / "s.csv")
+    assert "s_subjects.csv" in said and "--overwrite" in said
+    assert "found .xlsx" in refused(capsys, *words, folder / "cohort.csv", "--out", tmp_path / "s.xlsx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.csv", "s_subjects.csv"]
