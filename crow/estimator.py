@@ -73,7 +73,7 @@ class CRow:
         ensemble = fit_ensemble(self.config, data, folder, resume, progress, say)
         self.pool, self.log = ensemble.pool, ensemble.history
         self.starts = [m["start"] for m in ensemble.members if m["pooled"]]
-        self.source = {"path": cohort.path, "sha256": sha256(cohort.path) if cohort.path else None}
+        self.source = _source(cohort)
         self.metrics = self._metrics(ensemble.members, cohort, held_back)
         self.findings = anonymous(cohort.findings)
         if folder is not None:
@@ -195,6 +195,13 @@ def test_subjects(cohort: Cohort, config: Config) -> list[str]:
     names = sorted(cohort.subjects)
     order = np.random.default_rng(derived_seed(config.seed, 4)).permutation(len(names))
     return [names[k] for k in order[: round(config.split.test * len(names))]]
+
+
+def _source(cohort: Cohort) -> dict[str, str]:
+    """Where the table is and its digest; nothing for a cohort that is in no file."""
+    if cohort.path is None or not Path(cohort.path).is_file():
+        return {}
+    return {"path": str(Path(cohort.path).resolve()), "sha256": sha256(cohort.path)}
 
 
 def _check_future(cohort: Cohort, visits: pd.DataFrame) -> None:

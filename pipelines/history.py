@@ -21,7 +21,7 @@ def read_history(model: CRow, cohort: Path | None, missing: Missing | None = Non
 
 def _training_table(model: CRow) -> Path:
     advice = "Give the table with the subject's visits: --cohort TABLE."
-    if not model.source["path"]:
+    if not model.source:
         raise CohortError(f"The run was not trained from a file. {advice}")
     path = Path(model.source["path"])
     if not path.is_file():
