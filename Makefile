@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# Options that change the demo: make demo SIMULATE="--subjects 500"
+SIMULATE ?=
+TRAIN ?=
 INSTALLED := $(VENV)/.installed
 BENCH := .venv-bench
 
@@ -18,6 +21,23 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 install: $(INSTALLED) ## make .venv and install crow with the tested versions
+
+demo: $(INSTALLED) ## simulate a cohort, check it, train, forecast a subject, score; results in demo/
+	rm -rf $(DEMO)
+	$(BIN)/crow simulate --out $(DEMO) $(SIMULATE)
+	$(BIN)/crow check $(DEMO)/cohort.csv
+	$(BIN)/crow train --cohort $(DEMO)/cohort.csv --out $(DEMO)/run $(TRAIN)
+	$(BIN)/crow generate --run $(DEMO)/run --subject 9002 --at 1,2,3,5 --unit mm³ --out $(DEMO)/forecast.csv --figure $(DEMO)/forecast.png
+	$(BIN)/crow score --run $(DEMO)/run --cohort $(DEMO)/cohort.csv --out $(DEMO)/scores.csv --figure $(DEMO)/scores.png
+	@printf '%s\n' 'Made:' \
+		'  $(DEMO)/cohort.csv           the invented cohort (truth.csv and truth.json beside it)' \
+		'  $(DEMO)/run                  the fitted model, loaded with --run' \
+		'  $(DEMO)/run/training.png     picture: how the training went' \
+		'  $(DEMO)/forecast.csv         five years of subject 9002' \
+		'  $(DEMO)/forecast.png         picture: its trajectories' \
+		'  $(DEMO)/scores.csv           log-likelihood and z of every visit' \
+		'  $(DEMO)/scores_subjects.csv  log-likelihood of every subject' \
+		'  $(DEMO)/scores.png           picture: unusual visits'
 
 lint: $(INSTALLED) ## ruff
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ def train(
     missing: flags.Missing = None,
     missing_code: flags.MissingCodes = None,
 ) -> None:
-    """Learn the density of a cohort's sequences. Ctrl-C ends early with a usable run.
+    """Learn the density of a cohort's sequences. Ctrl-C ends early with a usable run (exit code 130).
 
     Example: [bold]crow train --cohort demo/cohort.csv --out demo/run --set seed=1[/bold]
     """
@@ -70,9 +70,14 @@ def _show_cohort(cohort: "Cohort") -> None:
 
 def _show(trained: "Trained") -> None:
     metrics = trained.model.metrics
-    typer.echo(f"Held-out subjects: {metrics['held_out_nll_per_visit']:.3f} nats a visit (negative log-likelihood).")
+    if "held_out_objective" in metrics:
+        typer.echo(f"Held-out subjects: published objective {metrics['held_out_objective']:.3f}.")
+    else:
+        nll = metrics["held_out_nll_per_visit"]
+        typer.echo(f"Held-out subjects: {nll:.3f} nats a visit (negative log-likelihood).")
     if "test_nll_per_visit" in metrics:
         typer.echo(f"{metrics['test_subjects']} test subjects: {metrics['test_nll_per_visit']:.3f} nats a visit.")
+    typer.echo(f"Wrote {trained.folder} (model, settings, metrics, training.png)")
     if trained.interrupted:
         typer.echo("Ended early: the run can be used as it is, or gone on with: --resume")
-    typer.echo(f"Wrote {trained.folder} (model, settings, metrics, training.png)")
+        raise typer.Exit(130)

@@ -208,7 +208,7 @@ def _clearest(observed: pd.DataFrame, forecast: pd.DataFrame) -> list[str]:
     last = observed.iloc[-1][ends.index].astype(float)
     moved = ((ends["median"] - last).abs() / (ends["q95"] - ends["q05"])).sort_values(ascending=False)
     chosen = set(moved.index[:PANELS])
-    return [region for region in ends.index if region in chosen]
+    return [region for region in forecast["region"].unique() if region in chosen]
 
 
 def _legend(figure: Figure, names: list[str]) -> None:

@@ -1,5 +1,9 @@
 """`crow train`, `crow generate` and `crow score`, one after the other as a user runs them."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +77,25 @@ def test_train_reads_flags_and_yaml(folder: Path, tmp_path: Path) -> None:
     assert model.schema.regions == ["Hippocampus", "Entorhinal"]
     assert list(model.schema.covariates) == ["APOE4", "CDRSB"]
     assert model.config.cohort == {"covariates": ["APOE4", "CDRSB"], "regions": ["Hippocampus,Entorhinal"]}
+
+
+def test_ctrl_c_leaves_a_usable_run_that_can_be_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    cohort, out = str(folder / "cohort.csv"), str(tmp_path / "run")
+    sets = ["model.members=1", "training.max_epochs=12", "training.patience=12", "training.steps_per_epoch=30"]
+    words = ["train", "--cohort", cohort, "--out", out, *(word for pair in sets for word in ("--set", pair))]
+    code = "from crow.cli.main import main; main()"
+    training = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "run" / "checkpoints" / "member-1.ckpt"
+    while not checkpoint.exists() and training.poll() is None:
+        time.sleep(0.05)
+    training.send_signal(signal.SIGINT)
+    said, _ = training.communicate(timeout=120)
+    assert training.returncode == 130, said
+    assert "--resume" in said
+    assert len(crow.load(out).log) < 13
+    run("train", "--cohort", cohort, "--out", out, "--resume")
+    assert list(crow.load(out).log["epoch"]) == list(range(13))
+    assert not checkpoint.exists()
 
 
 def test_generate_forecasts_years_after_the_last_visit(folder: Path, tmp_path: Path) -> None:
