@@ -73,8 +73,8 @@ def _show(trained: "Trained") -> None:
     if "held_out_objective" in metrics:
         typer.echo(f"Held-out subjects: published objective {metrics['held_out_objective']:.3f}.")
     else:
-        nll = metrics["held_out_nll_per_visit"]
-        typer.echo(f"Held-out subjects: {nll:.3f} nats a visit (negative log-likelihood).")
+        nll, mixed = metrics["held_out_nll_per_visit"], metrics["mixed_model_nll_per_visit"]
+        typer.echo(f"Held-out subjects: {nll:.3f} nats a visit (negative log-likelihood); mixed model {mixed:.3f}.")
     if "test_nll_per_visit" in metrics:
         typer.echo(f"{metrics['test_subjects']} test subjects: {metrics['test_nll_per_visit']:.3f} nats a visit.")
     typer.echo(f"Wrote {trained.folder} (model, settings, metrics, training.png)")

@@ -14,14 +14,15 @@ from crow.artifact import Run, anonymous, load_run, save_run, sha256, start_run
 from crow.cohort.cohort import Cohort
 from crow.cohort.schema import Schema
 from crow.config import Config
-from crow.errors import CohortError, RunError
+from crow.errors import CohortError, ConfigError, RunError
 from crow.flows.pool import FlowPool
+from crow.flows.published import PublishedCRow
 from crow.forecast import Forecast
 from crow.paths import Future, future_visits
 from crow.representation.regions import RegionTable
 from crow.sequences import Sequences
 from crow.training.data import derived_seed
-from crow.training.ensemble import build_flow, fit_ensemble, resolve
+from crow.training.ensemble import Start, build_flow, build_published, fit_ensemble, fit_published, resolve
 
 CHUNK = 256  # subjects scored at once
 
@@ -37,7 +38,8 @@ class CRow:
 
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         self.config = Config.model_validate(settings) if config is None else config
-        self.pool: FlowPool | None = None
+        self.flow: FlowPool | PublishedCRow | None = None
+        self.starts: list[Start] = []
         self.metrics: dict[str, Any] = {}
         self.log = pd.DataFrame()
 
@@ -70,14 +72,18 @@ class CRow:
             f"{self.table.channels} context channels: {self.config.model.members} members, hidden width "
             f"{self.config.model.hidden}, at most {self.config.training.max_epochs} epochs"
         )
-        ensemble = fit_ensemble(self.config, data, folder, resume, progress, say)
-        self.pool, self.log = ensemble.pool, ensemble.history
-        self.starts = [m["start"] for m in ensemble.members if m["pooled"]]
-        self.source = _source(cohort)
-        self.metrics = self._metrics(ensemble.members, cohort, held_back)
-        self.findings = anonymous(cohort.findings)
+        self.source, self.findings = _source(cohort), anonymous(cohort.findings)
+        if self.config.model.objective == "inn":
+            self.flow, fit = fit_published(self.config, data, folder, resume, progress)
+            self.log, interrupted = fit.history, fit.interrupted
+            self.metrics = {"held_out_objective": fit.held_out, "epoch": fit.epoch}
+        else:
+            ensemble = fit_ensemble(self.config, data, folder, resume, progress, say)
+            self.flow, self.log, interrupted = ensemble.pool, ensemble.history, ensemble.interrupted
+            self.starts = [m["start"] for m in ensemble.members if m["pooled"]]
+            self.metrics = self._metrics(ensemble.members, cohort, held_back)
         if folder is not None:
-            self._save(folder, finished=not ensemble.interrupted)
+            self._save(folder, finished=not interrupted)
         return self
 
     @torch.no_grad()
@@ -123,26 +129,36 @@ class CRow:
     def sample(self, paths: pd.DataFrame, samples: int = 1, seed: int = 0) -> Forecast:
         """Whole synthetic subjects: draws of all visits of ``paths`` (subject, time, age, every covariate)."""
         coming = self.table.encode(paths, "the covariate paths")
-        draws = self._pool().forecast(None, coming, samples, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        if isinstance(self.flow, PublishedCRow):
+            copies = coming.repeat(samples)
+            draws = self.flow.generate(copies.context, copies.mask, generator).unflatten(0, (-1, samples))
+        else:
+            draws = self._pool().forecast(None, coming, samples, generator)
         return Forecast(paths, self.table.regions, self.table.decode(draws.transpose(1, 2)[coming.mask]))
 
     def _save(self, folder: Path, finished: bool) -> None:
         description = {
-            "objective": self.config.model.objective,
             "representation": self.table.model_dump(),
             "schema": self.schema.model_dump(),
             "starts": self.starts,
             "cohort": self.source,
         }
-        tensors = self._pool().state_dict()
-        save_run(folder, Run(self.config, tensors, description, self.metrics, self.log, self.findings, finished))
+        assert self.flow is not None
+        save_run(
+            folder,
+            Run(self.config, self.flow.state_dict(), description, self.metrics, self.log, self.findings, finished),
+        )
 
     def _metrics(self, members: list[dict[str, Any]], cohort: Cohort, held_back: list[str]) -> dict[str, Any]:
         scale = self.table.log_scale
         kept = [m for m in members if m["pooled"]]
         metrics: dict[str, Any] = {
-            "members": [{**m, **{k: m[k] + scale for k in ("held_out_start", "held_out")}} for m in members],
+            "members": [
+                {**m, "held_out": m["held_out"] + scale, "mixed_model": m["mixed_model"] + scale} for m in members
+            ],
             "held_out_nll_per_visit": float(np.mean([m["held_out"] for m in kept])) + scale,
+            "mixed_model_nll_per_visit": float(np.mean([m["mixed_model"] for m in kept])) + scale,
         }
         if held_back:
             visits = cohort.visits[cohort.visits["subject"].isin(held_back)]
@@ -156,13 +172,20 @@ class CRow:
             yield data[start : start + CHUNK]
 
     def _pool(self) -> FlowPool:
-        if self.pool is None:
+        if isinstance(self.flow, PublishedCRow):
+            raise ConfigError(
+                "This model was trained with the published objective (inn): it generates whole subjects from covariate "
+                "paths, and knows no likelihood and no history. Train with model.objective=likelihood for those."
+            )
+        if self.flow is None:
             raise RunError("This CRow is not fitted yet: call fit(cohort), or crow.load(run).")
-        return self.pool
+        return self.flow
 
     def __repr__(self) -> str:
-        if self.pool is None:
+        if self.flow is None:
             return "CRow, not fitted yet"
+        if isinstance(self.flow, PublishedCRow):
+            return f"CRow of {len(self.table.regions)} regions, published objective (inn)"
         members = f"{len(self.starts)} flows ({', '.join(sorted(set(self.starts)))} start)"
         nll = self.metrics["held_out_nll_per_visit"]
         return f"CRow of {len(self.table.regions)} regions, {members}, held-out NLL {nll:.3f} nats a visit"
@@ -181,10 +204,13 @@ def load(folder: str | Path) -> CRow:
     model.starts, model.source = run.description["starts"], run.description["cohort"]
     model.metrics, model.log, model.findings = run.metrics, run.log, run.findings
     features, channels = len(model.table.regions), model.table.channels
-    flows = [build_flow(run.config.model, features, channels, start) for start in model.starts]
-    model.pool = FlowPool(flows).eval()
+    if run.config.model.objective == "inn":
+        model.flow = build_published(run.config.model, features, channels).eval()
+    else:
+        flows = [build_flow(run.config.model, features, channels, start) for start in model.starts]
+        model.flow = FlowPool(flows).eval()
     try:
-        model.pool.load_state_dict(run.tensors)
+        model.flow.load_state_dict(run.tensors)
     except RuntimeError:
         raise RunError(f"{folder}: the tensors do not fit the settings in config.yaml. Restore the folder.") from None
     return model

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from crow.config import Config, ModelSettings
+from crow.errors import ConfigError
 from crow.flows.crow import CRowFlow
 from crow.flows.pool import FlowPool
+from crow.flows.published import PublishedCRow
 from crow.sequences import Sequences
 from crow.training.data import derived_seed
 from crow.training.fit import Fitted, train
@@ -36,7 +38,7 @@ class Ensemble:
 def resolve(config: Config, data: Sequences) -> Config:
     """The settings with every None chosen from the cohort's size: wider and longer where there is more to learn."""
     hidden, epochs = config.model.hidden, config.training.max_epochs
-    if hidden is None:
+    if hidden is None and config.model.objective == "likelihood":
         hidden = int(np.clip(8 * round(3 * (int(data.mask.sum()) / 1200) ** 0.5), 16, 128))
     if epochs is None:
         epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
@@ -78,6 +80,7 @@ def fit_ensemble(
     left_out: set[Start] = set()
     flows: list[CRowFlow] = []
     fits: list[Fitted] = []
+    of_mixed: list[float] = []
     while len(flows) < len(plan) and not (fits and fits[-1].interrupted):
         k = len(flows)
         start, fold = plan[k]
@@ -92,7 +95,11 @@ def fit_ensemble(
         fit = train(flow, kept, data[held_out], config.training, seed, folder, resume, progress, f"member-{k + 1}")
         flows.append(flow)
         fits.append(fit)
-        say(f"member {k + 1} ({start} start): held-out loss {fit.held_out:.3f} at epoch {fit.epoch}")
+        of_mixed.append(_start_loss(mixed, data[held_out]))
+        say(
+            f"member {k + 1} ({start} start): held-out loss {fit.held_out:.3f} at epoch {fit.epoch}, "
+            f"mixed model {of_mixed[k]:.3f}"
+        )
         if auto and len(flows) == 2:
             share = _share_of_second(flows, data[held_out])
             say(f"best mixture on the held-out subjects: {1 - share:.0%} mixed, {share:.0%} standard start")
@@ -100,14 +107,43 @@ def fit_ensemble(
             plan += zip(others, range(1, count), strict=False)
     starts = [start for start, _ in plan[: len(flows)]]
     used = [k for k, start in enumerate(starts) if start not in left_out]
-    members = [_summary(starts[k], k in used, fits[k]) for k in range(len(flows))]
+    members = [
+        {
+            "start": starts[k],
+            "pooled": k in used,
+            "epoch": fit.epoch,
+            "held_out": fit.held_out,
+            "mixed_model": of_mixed[k],
+        }
+        for k, fit in enumerate(fits)
+    ]
     history = pd.concat([fit.history.assign(member=k + 1) for k, fit in enumerate(fits)])
     return Ensemble(FlowPool([flows[k] for k in used]).eval(), history, members, fits[-1].interrupted)
 
 
-def _summary(start: Start, pooled: bool, fit: Fitted) -> dict[str, Any]:
-    of_start = float(fit.history["held_out"].iloc[0]) if len(fit.history) else float("nan")
-    return {"start": start, "pooled": pooled, "epoch": fit.epoch, "held_out_start": of_start, "held_out": fit.held_out}
+def fit_published(
+    config: Config, data: Sequences, folder: Path | None = None, resume: bool = False, progress: bool = False
+) -> tuple[PublishedCRow, Fitted]:
+    """Train the published flow on a resolved ``config``; the objective on held-out subjects decides when to stop."""
+    held_out = _folds(len(data), config.training.held_out, config.seed)[0]
+    kept = data[~torch.isin(torch.arange(len(data)), held_out)]
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(config.seed, 0, 2))
+        flow = build_published(config.model, data.x.shape[2], data.context.shape[2])
+    seed = derived_seed(config.seed, 0)
+    return flow, train(flow, kept, data[held_out], config.training, seed, folder, resume, progress, "published")
+
+
+def build_published(settings: ModelSettings, features: int, covariates: int) -> PublishedCRow:
+    """An unfitted published flow; raises ConfigError for a cohort without covariates."""
+    if covariates < 1:
+        raise ConfigError("model.objective inn generates regions from covariates: the cohort has none. Name some.")
+    return PublishedCRow(features, covariates, settings.blocks, settings.hidden)
+
+
+@torch.no_grad()
+def _start_loss(flow: CRowFlow, held_out: Sequences) -> float:
+    return -float(flow.start_log_prob(held_out).sum() / held_out.mask.sum())
 
 
 def _others(share: float, count: int) -> tuple[list[Start], set[Start]]:
