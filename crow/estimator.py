@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
 from crow.artifact import Run, anonymous, load_run, save_run, sha256, start_run
 from crow.cohort.cohort import Cohort
@@ -25,6 +26,7 @@ from crow.training.data import derived_seed
 from crow.training.ensemble import Start, build_flow, build_published, fit_ensemble, fit_published, resolve
 
 CHUNK = 256  # subjects scored at once
+FEWEST = 5  # subjects to learn from: one in each part that is held out
 
 
 class CRow:
@@ -61,8 +63,11 @@ class CRow:
         held_back = test_subjects(cohort, self.config)
         visits = cohort.visits[~cohort.visits["subject"].isin(held_back)]
         training = Cohort(visits, cohort.schema, cohort.start, cohort.findings, cohort.path)
+        if (left := len(training.subjects)) < FEWEST:
+            raise CohortError(f"{_name(cohort)}: {left} subjects are left to learn from; lower split.test.")
         self.table, self.schema = RegionTable.fit(training), cohort.schema
-        data = self.table.encode(visits)
+        self.table.encode(cohort.visits, f"{_name(cohort)} (with the test subjects)")
+        data = self.table.encode(visits, _name(cohort))
         self.config = resolve(self.config, data)
         folder = None if out is None else Path(out)
         if folder is not None and not resume:
@@ -118,23 +123,27 @@ class CRow:
         others follow ``future`` (`crow.paths.future_visits`). Raises CohortError for an unknown subject or a time that
         does not come after the subject's last visit.
         """
+        pool = self._pool()
         _check_future(cohort, visits)
         ahead = future_visits(cohort, visits, future)
         history = cohort.visits[cohort.visits["subject"].isin(ahead["subject"])]
-        past, coming = self.table.encode(history, "the history"), self.table.encode(ahead, "the visits to forecast")
+        self.table.require(history, _name(cohort))
+        past = self.table.encode(history.sort_values(["subject", "time"]), "the history")
+        coming = self.table.encode(ahead, "the visits to forecast")
         generator = torch.Generator().manual_seed(seed)
-        draws = self._pool().forecast(past, coming, samples, generator)
+        draws = pool.forecast(past, coming, samples, generator)
         return Forecast(ahead, self.table.regions, self.table.decode(draws.transpose(1, 2)[coming.mask]))
 
     def sample(self, paths: pd.DataFrame, samples: int = 1, seed: int = 0) -> Forecast:
         """Whole synthetic subjects: draws of all visits of ``paths`` (subject, time, age, every covariate)."""
+        flow = self.flow if isinstance(self.flow, PublishedCRow) else self._pool()
         coming = self.table.encode(paths, "the covariate paths")
         generator = torch.Generator().manual_seed(seed)
-        if isinstance(self.flow, PublishedCRow):
+        if isinstance(flow, PublishedCRow):
             copies = coming.repeat(samples)
-            draws = self.flow.generate(copies.context, copies.mask, generator).unflatten(0, (-1, samples))
+            draws = flow.generate(copies.context, copies.mask, generator).unflatten(0, (-1, samples))
         else:
-            draws = self._pool().forecast(None, coming, samples, generator)
+            draws = flow.forecast(None, coming, samples, generator)
         return Forecast(paths, self.table.regions, self.table.decode(draws.transpose(1, 2)[coming.mask]))
 
     def _save(self, folder: Path, finished: bool) -> None:
@@ -167,7 +176,9 @@ class CRow:
         return metrics
 
     def _chunks(self, cohort: Cohort) -> Iterator[Sequences]:
-        data = self.table.encode(cohort.visits, cohort.path or "the cohort")
+        self._pool()
+        self.table.require(cohort.visits, _name(cohort))
+        data = self.table.encode(cohort.visits, _name(cohort))
         for start in range(0, len(data), CHUNK):
             yield data[start : start + CHUNK]
 
@@ -199,21 +210,27 @@ def load(folder: str | Path) -> CRow:
     """The fitted model of a run folder; raises RunError where the folder is not whole. Runs no code from it."""
     run = load_run(folder)
     model = CRow(run.config)
-    model.table = RegionTable.model_validate(run.description["representation"])
-    model.schema = Schema.model_validate(run.description["schema"])
-    model.starts, model.source = run.description["starts"], run.description["cohort"]
-    model.metrics, model.log, model.findings = run.metrics, run.log, run.findings
-    features, channels = len(model.table.regions), model.table.channels
-    if run.config.model.objective == "inn":
-        model.flow = build_published(run.config.model, features, channels).eval()
-    else:
-        flows = [build_flow(run.config.model, features, channels, start) for start in model.starts]
-        model.flow = FlowPool(flows).eval()
     try:
+        model.table = RegionTable.model_validate(run.description["representation"])
+        model.schema = Schema.model_validate(run.description["schema"])
+        model.starts, model.source = run.description["starts"], run.description["cohort"]
+    except (KeyError, ValidationError):
+        raise RunError(f"{folder}: model.json does not describe a model of crow. Restore the folder.") from None
+    model.metrics, model.log, model.findings = run.metrics, run.log, run.findings
+    try:
+        model.flow = _built(model).eval()
         model.flow.load_state_dict(run.tensors)
-    except RuntimeError:
+    except (RuntimeError, ConfigError):
         raise RunError(f"{folder}: the tensors do not fit the settings in config.yaml. Restore the folder.") from None
     return model
+
+
+def _built(model: CRow) -> FlowPool | PublishedCRow:
+    """The flow that a model's settings and columns ask for, without its weights."""
+    settings, features, channels = model.config.model, len(model.table.regions), model.table.channels
+    if settings.objective == "inn":
+        return build_published(settings, features, channels)
+    return FlowPool([build_flow(settings, features, channels, start) for start in model.starts])
 
 
 def test_subjects(cohort: Cohort, config: Config) -> list[str]:
@@ -221,6 +238,10 @@ def test_subjects(cohort: Cohort, config: Config) -> list[str]:
     names = sorted(cohort.subjects)
     order = np.random.default_rng(derived_seed(config.seed, 4)).permutation(len(names))
     return [names[k] for k in order[: round(config.split.test * len(names))]]
+
+
+def _name(cohort: Cohort) -> str:
+    return cohort.path or "the cohort"
 
 
 def _source(cohort: Cohort) -> dict[str, str]:
@@ -231,11 +252,15 @@ def _source(cohort: Cohort) -> dict[str, str]:
 
 
 def _check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
+    own = ["subject", "time", *cohort.visits.columns]
+    if unknown := [str(name) for name in visits.columns if name not in own]:
+        known = ", ".join(cohort.covariates) or "none"
+        raise CohortError(f"the visits to forecast: {', '.join(unknown)}: no covariate of the cohort (known: {known}).")
     last = visits["subject"].map(cohort.visits.groupby("subject")["time"].max())
     if last.isna().any():
         name = visits["subject"][last.isna()].iloc[0]
-        raise CohortError(f"subject {name} is not in the cohort ({cohort.path or 'in memory'}).")
-    if (early := visits["time"] <= last).any():
+        raise CohortError(f"subject {name} is not in the cohort ({_name(cohort)}).")
+    if (early := ~(visits["time"] > last)).any():
         name, time = visits.loc[early, ["subject", "time"]].iloc[0]
         raise CohortError(
             f"subject {name}: {time:g} years since the first visit does not come after the last visit at "

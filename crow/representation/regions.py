@@ -32,7 +32,7 @@ class Covariate(BaseModel):
 class RegionTable(BaseModel):
     """Regions standardised on training visits, and a context of age and covariates.
 
-    ``encode`` gives `Sequences` with ``x = (value - mean) / sd``; ``decode`` returns to original units; the log-densities
+    ``encode`` gives `Sequences` with ``x = (value - mean) / sd``; ``decode`` returns to original units; log-densities
     of the two differ by ``log_scale = sum log sd`` a visit. A region without a value (only with ``missing: impute``) is
     filled with the subject's last value before it, else with the training mean: nothing of the future, no model.
     """
@@ -45,7 +45,8 @@ class RegionTable(BaseModel):
     @classmethod
     def fit(cls, cohort: Cohort) -> RegionTable:
         """Scalers and levels of a cohort of training subjects."""
-        values = cohort.visits[cohort.regions]
+        values = cohort.visits[cohort.regions].astype(float)
+        _check_spread(values, cohort.path or "the cohort")
         covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in cohort.schema.covariates.items()]
         if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
             covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
@@ -69,9 +70,11 @@ class RegionTable(BaseModel):
     def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Sequences:
         """Sequences of visits sorted by subject and time; subjects in their order of appearance.
 
-        Raises CohortError for a level that training did not have. Regions that are not columns become 0.
+        Raises CohortError for visits in another order, for a covariate that is not a column, and for a level that
+        training did not have. Regions that are not columns become 0.
         """
-        subject, _ = pd.factorize(visits["subject"])
+        subject, names = pd.factorize(visits["subject"])
+        _check_order(visits, subject, names, where)
         position = visits.groupby(subject).cumcount().to_numpy()
         shape = (subject.max() + 1, position.max() + 1)
 
@@ -87,6 +90,11 @@ class RegionTable(BaseModel):
             pad(x), pad(np.concatenate([np.empty((len(visits), 0)), *context], 1)), pad(visits["time"].to_numpy()), mask
         )
 
+    def require(self, visits: pd.DataFrame, where: str) -> None:
+        """Raise CohortError where a region is not a column of ``visits``."""
+        if missing := [region for region in self.regions if region not in visits]:
+            raise CohortError(f"{where}: its columns are not those of the model. Missing: {', '.join(missing)}.")
+
     def decode(self, x: Tensor) -> np.ndarray[Any, Any]:
         """Values in original units of ``x: [*batch, region]``."""
         return x.double().numpy() * np.array(self.sd) + np.array(self.mean)
@@ -99,6 +107,8 @@ class RegionTable(BaseModel):
         return (filled.to_numpy() - np.array(self.mean)) / np.array(self.sd)
 
     def _encode_covariate(self, c: Covariate, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
+        if c.name not in visits:
+            raise CohortError(f"{where}: there is no column {c.name}, which the model knows. Add it, empty if unknown.")
         column = visits[c.name]
         missing = column.isna().to_numpy()
         if c.kind == "numeric":
@@ -113,6 +123,29 @@ class RegionTable(BaseModel):
                 )
             channels = np.stack([(text == level).fillna(False).to_numpy(bool) for level in c.levels[1:]], 1)
         return np.concatenate([channels, missing[:, None]], 1) if c.has_missing else channels
+
+
+def _check_spread(values: pd.DataFrame, where: str) -> None:
+    flat, vast = values.nunique() < 2, ~np.isfinite(values.abs().max() ** 2 * len(values))
+    if (flat | vast).any():
+        name = values.columns[flat | vast][0]
+        found = "one value only" if flat[name] else f"{values[name].abs().max():g}, too large to compute with,"
+        raise CohortError(
+            f"{where}, column {name}: found {found} in the {len(values)} training visits. Leave the region out "
+            f"(--exclude '{name}'), or mend its values."
+        )
+
+
+def _check_order(visits: pd.DataFrame, subject: np.ndarray[Any, Any], names: pd.Index, where: str) -> None:
+    if visits.empty:
+        raise CohortError(f"{where}: holds no visit.")
+    step, apart = np.diff(visits["time"].to_numpy(float)), np.diff(subject)
+    if (apart < 0).any() or not (step[apart == 0] > 0).all():
+        late = np.flatnonzero((apart < 0) | ((apart == 0) & ~(step > 0)))[0] + 1
+        raise CohortError(
+            f"{where}: subject {names[subject[late]]}, time {visits['time'].iloc[late]:g}: visits have to be sorted by "
+            "subject and time, each time once. Sort them, and take out what stands twice."
+        )
 
 
 def _fit_covariate(column: pd.Series, name: str, kind: Literal["numeric", "categorical"]) -> Covariate | None:

@@ -50,7 +50,8 @@ def resolve(config: Config, data: Sequences) -> Config:
 
 def build_flow(settings: ModelSettings, features: int, context: int, start: Start) -> CRowFlow:
     """An unfitted member; ``settings`` are resolved."""
-    assert settings.hidden is not None
+    if settings.hidden is None:
+        raise ConfigError("model.hidden has to be a number before a flow is built.")
     return CRowFlow(features, context, start, settings.blocks, settings.hidden, settings.dropout, base=settings.base)
 
 
@@ -106,7 +107,8 @@ def fit_ensemble(
             others, left_out = _others(share, count)
             plan += zip(others, range(1, count), strict=False)
     starts = [start for start, _ in plan[: len(flows)]]
-    used = [k for k, start in enumerate(starts) if start not in left_out]
+    begun = [k for k, fit in enumerate(fits) if len(fit.history)] or [0]
+    used = [k for k in begun if starts[k] not in left_out]
     members = [
         {
             "start": starts[k],
