@@ -6,17 +6,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.base import Bijection
+from crow.bijections.base import Bijection, RecurrentBijection
 
 
 class Chain(Bijection):
     """``z = f_n(... f_1(x, c_1) ..., c_n)``, with the sum of the log-determinants.
 
     Every ``c_k`` is the context, or, with a ``conditioning`` network, the k-th of the contexts that it returns
-    (``conditioning(context) -> list`` of one tensor a bijection).
+    (``conditioning(context) -> list`` of one tensor a bijection). Recurrent bijections may be among them, over whole
+    sequences from their start.
     """
 
-    def __init__(self, bijections: Iterable[Bijection], conditioning: nn.Module | None = None) -> None:
+    def __init__(
+        self, bijections: Iterable[Bijection | RecurrentBijection], conditioning: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
         self.conditioning = conditioning
@@ -26,7 +29,7 @@ class Chain(Bijection):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_dets = []
         for bijection, c in zip(self.bijections, self._contexts(context), strict=True):
-            x, log_det = bijection(x, c)
+            x, log_det = bijection(x, c)[:2]
             log_dets.append(log_det)
         return x, torch.stack(log_dets).sum(0)
 
@@ -34,7 +37,7 @@ class Chain(Bijection):
         log_dets = []
         bijections = cast(Iterable[Bijection], reversed(self.bijections))
         for bijection, c in zip(bijections, reversed(self._contexts(context)), strict=True):
-            z, log_det = bijection.inverse(z, c)
+            z, log_det = bijection.inverse(z, c)[:2]
             log_dets.append(log_det)
         return z, torch.stack(log_dets).sum(0)
 

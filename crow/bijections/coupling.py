@@ -52,6 +52,9 @@ class Coupling(ChannelBijection):
         """f or its inverse of every value of ``active``, and its log-determinant ``[*batch]``."""
         raise NotImplementedError
 
+    def theta(self, subnet: nn.Module, passive: Tensor, context: Tensor | None) -> Tensor:
+        return subnet(with_context(passive, context, self.context, self.space))
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._couple(x, context, inverse=False)
 
@@ -64,7 +67,7 @@ class Coupling(ChannelBijection):
         log_dets = []
         steps = list(zip(self.actives, self.subnets, strict=True))
         for active, subnet in reversed(steps) if inverse else steps:
-            theta = subnet(with_context(halves[1 - active], context, self.context, self.space))
+            theta = self.theta(subnet, halves[1 - active], context)
             halves[active], log_det = self.transform(halves[active], theta, inverse)
             log_dets.append(log_det)
         return torch.cat(halves, self.axis), log_dets[0] if len(log_dets) == 1 else log_dets[0] + log_dets[1]
@@ -90,11 +93,21 @@ class AffineCoupling(Coupling):
         self.clamp = clamp
 
     def transform(self, active: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        s, t = theta.chunk(2, self.axis)
-        s = soft_clamp(s, self.clamp)
-        if inverse:
-            return (active - t) * torch.exp(-s), -s.sum(self.event)
-        return torch.addcmul(t, active, s.exp()), s.sum(self.event)
+        return scale_and_shift(active, theta, self.clamp, self.event, inverse)
+
+
+def scale_and_shift(
+    x: Tensor, theta: Tensor, clamp: float, event: tuple[int, ...], inverse: bool
+) -> tuple[Tensor, Tensor]:
+    """``x exp(s) + t`` or its inverse ``(x - t) exp(-s)``, and its log-determinant, summed over the axes of an event.
+
+    ``soft_clamp(s), t`` are the halves of ``theta`` along the first of these axes.
+    """
+    s, t = theta.chunk(2, event[0])
+    s = soft_clamp(s, clamp)
+    if inverse:
+        return (x - t) * torch.exp(-s), -s.sum(event)
+    return torch.addcmul(t, x, s.exp()), s.sum(event)
 
 
 def soft_clamp(s: Tensor, limit: float) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
-from crow.bijections.coupling import soft_clamp
+from crow.bijections.coupling import scale_and_shift, soft_clamp
 from crow.networks.recurrent import RecurrentSubnet
 
 
@@ -114,35 +114,39 @@ class RecurrentCoupling(RecurrentBijection):
         super().__init__()
         if features < 2:
             raise ValueError(f"RecurrentCoupling needs at least 2 features, got {features}")
-        self.first, self.swap, self.clamp = features // 2, swap, clamp
-        sizes = (self.first, features - self.first)
-        passive, active = sizes[::-1] if swap else sizes
-        self.subnet = RecurrentSubnet(passive + context, hidden, 2 * active, dropout)
+        self.clamp = clamp
+        self.sizes, self.axis = (features // 2, features - features // 2), -1
+        active = 0 if swap else 1
+        self.actives = (active,)
+        subnet = RecurrentSubnet(self.sizes[1 - active] + context, hidden, 2 * self.sizes[active], dropout)
+        self.subnets = nn.ModuleList([subnet])
+
+    def transform(self, active: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        return scale_and_shift(active, theta, self.clamp, (self.axis,), inverse)
+
+    def theta(self, subnet: nn.Module, passive: Tensor, context: Tensor | None) -> Tensor:
+        """For the whole of a sequence, from its start."""
+        return subnet(_with_context(passive, context))[0]
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        passive, active = self._split(x)
-        s, t, state = self._shift_and_scale(passive, context, state)
-        return self._join(passive, torch.addcmul(t, active, s.exp())), s.sum(-1), state
+        return self._couple(x, context, state, inverse=False)
 
     def inverse(
         self, z: Tensor, context: Tensor | None = None, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        passive, active = self._split(z)
-        s, t, state = self._shift_and_scale(passive, context, state)
-        return self._join(passive, (active - t) * torch.exp(-s)), -s.sum(-1), state
+        return self._couple(z, context, state, inverse=True)
 
-    def _shift_and_scale(
-        self, passive: Tensor, context: Tensor | None, state: Tensor | None
+    def _couple(
+        self, x: Tensor, context: Tensor | None, state: Tensor | None, inverse: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        out, state = self.subnet(passive if context is None else torch.cat([passive, context], -1), state)
-        s, t = out.chunk(2, -1)
-        return soft_clamp(s, self.clamp), t, state
+        halves = list(x.split(self.sizes, self.axis))
+        (active,), (subnet,) = self.actives, self.subnets
+        theta, state = subnet(_with_context(halves[1 - active], context), state)
+        halves[active], log_det = self.transform(halves[active], theta, inverse)
+        return torch.cat(halves, self.axis), log_det, state
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x.split([self.first, x.shape[-1] - self.first], -1)
-        return (b, a) if self.swap else (a, b)
 
-    def _join(self, passive: Tensor, active: Tensor) -> Tensor:
-        return torch.cat([active, passive] if self.swap else [passive, active], -1)
+def _with_context(x: Tensor, context: Tensor | None) -> Tensor:
+    return x if context is None else torch.cat([x, context], -1)

@@ -10,6 +10,7 @@ from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
 from crow.bijections.coupling import AffineCoupling, Subnet
 from crow.bijections.mixing import Permutation
+from crow.bijections.reversible import ReversibleChain
 from crow.flows.base import Flow
 from crow.networks.mlp import MLP
 from crow.priors import StandardPrior
@@ -24,6 +25,7 @@ class CouplingFlow(Flow):
         context: channels of the context ``[*batch, context]`` (0 for none).
         subnet: makes each coupling's network; by default an MLP of two hidden layers of 128.
         generator: of the permutations.
+        reversible: train in memory that does not grow with the blocks, for a third more time.
     """
 
     def __init__(
@@ -34,10 +36,12 @@ class CouplingFlow(Flow):
         subnet: Subnet | None = None,
         clamp: float = 2.0,
         generator: torch.Generator | None = None,
+        reversible: bool = False,
     ) -> None:
         subnet = subnet or partial(MLP, hidden=128)
         bijections: list[Bijection] = []
         for _ in range(blocks):
             bijections.append(Permutation(features, generator=generator))
             bijections.append(AffineCoupling(features, context, subnet, two_sided=True, clamp=clamp))
-        super().__init__(Chain(bijections), StandardPrior((features,)))
+        chain = ReversibleChain(bijections) if reversible else Chain(bijections)
+        super().__init__(chain, StandardPrior((features,)))
