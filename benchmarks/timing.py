@@ -52,14 +52,14 @@ def interleave(variants: dict[str, Callable[[], object]], budget: float, rounds:
     return Timing(seconds)
 
 
-def rows(timing: Timing, reference: str, **where: str | int) -> list[dict[str, str | int | float]]:
-    """One row a variant: its median milliseconds, and its ratio to ``reference`` with quartiles."""
+def shares(timing: Timing, ours: str, **where: str | int) -> list[dict[str, str | int | float]]:
+    """One row a variant: its median milliseconds, and our time over its, with quartiles."""
     table: list[dict[str, str | int | float]] = []
     for name in timing.seconds:
-        low, high = timing.spread(name, reference)
+        low, high = timing.spread(ours, name)
         table.append({
-            **where, "variant": name, "ms": round(timing.milliseconds(name), 2), f"of {reference}": round(
-                timing.ratio(name, reference), 3), "quartiles": f"{low:.2f}-{high:.2f}",
+            **where, "ours": ours, "variant": name, "ms": round(timing.milliseconds(name), 2),
+            "ours / variant": round(timing.ratio(ours, name), 3), "quartiles": f"{low:.2f}-{high:.2f}",
         })  # fmt: skip
     return table
 
