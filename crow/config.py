@@ -35,7 +35,7 @@ class ModelSettings(Settings):
     members: int = Field(6, ge=1)
     start: Literal["auto", "mixed", "standard"] = "auto"
     blocks: int = Field(3, ge=1)
-    hidden: int | None = Field(None, ge=1)
+    hidden: int | None = Field(None, ge=1, le=4096)
     dropout: float = Field(0.1, ge=0, lt=1)
     base: Literal["standard", "conditional"] = "standard"
 
@@ -50,13 +50,14 @@ class TrainingSettings(Settings):
     steps_per_epoch: int = Field(10, ge=1)
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
+    schedule: Literal["one-cycle", "published"] = "one-cycle"
     warm_up: float = Field(0.2, gt=0, lt=1)
     weight_decay: float = Field(1e-3, ge=0)
     gradient_clip: float = Field(5.0, gt=0)
     visit_dropout: float = Field(1.0, ge=0, le=1)
     weight_average: float = Field(0.98, ge=0, lt=1)
     patience: int = Field(10, ge=1)
-    held_out: float = Field(0.2, gt=0, lt=1)
+    held_out: float | None = Field(None, gt=0, lt=1)
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
     threads: int | None = Field(None, ge=1)
 

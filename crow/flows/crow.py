@@ -134,7 +134,7 @@ class CRowFlow(nn.Module):
         return state
 
     def sample(self, data: Sequences, state: FlowState | None, noise: Tensor) -> Tensor:
-        """The visit at the time and context of ``data`` whose base noise ``[batch, 1, region]``, N(0, I), is ``noise``."""
+        """The visit at the time and context of ``data`` that ``noise [batch, 1, region]`` ~ N(0, I) stands for."""
         if isinstance(self.prior, ConditionalPrior):
             mean, log_sd = self.prior.moments(self._context(replace(data, x=torch.zeros_like(noise)), state)[0])
             noise = mean + log_sd.exp() * noise

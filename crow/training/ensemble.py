@@ -36,16 +36,20 @@ class Ensemble:
 
 
 def resolve(config: Config, data: Sequences) -> Config:
-    """The settings with every None chosen from the cohort's size: wider and longer where there is more to learn."""
-    hidden, epochs = config.model.hidden, config.training.max_epochs
+    """The settings with every None chosen from the cohort's size: wider and longer where there is more to learn.
+
+    About 20 subjects are held out from a member: enough to tell when to stop, and no more are missed in training.
+    """
+    hidden, epochs, held_out = config.model.hidden, config.training.max_epochs, config.training.held_out
     if hidden is None and config.model.objective == "likelihood":
         hidden = int(np.clip(8 * round(3 * (int(data.mask.sum()) / 1200) ** 0.5), 16, 128))
     if epochs is None:
         epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
+    if held_out is None:
+        held_out = float(np.clip(20 / len(data), 0.1, 0.25))
     model = config.model.model_copy(update={"hidden": hidden})
-    return config.model_copy(
-        update={"model": model, "training": config.training.model_copy(update={"max_epochs": epochs})}
-    )
+    training = config.training.model_copy(update={"max_epochs": epochs, "held_out": held_out})
+    return config.model_copy(update={"model": model, "training": training})
 
 
 def build_flow(settings: ModelSettings, features: int, context: int, start: Start) -> CRowFlow:
@@ -137,9 +141,7 @@ def fit_published(
 
 
 def build_published(settings: ModelSettings, features: int, covariates: int) -> PublishedCRow:
-    """An unfitted published flow; raises ConfigError for a cohort without covariates."""
-    if covariates < 1:
-        raise ConfigError("model.objective inn generates regions from covariates: the cohort has none. Name some.")
+    """An unfitted published flow; ``covariates`` is at least 1."""
     return PublishedCRow(features, covariates, settings.blocks, settings.hidden)
 
 
@@ -158,8 +160,9 @@ def _others(share: float, count: int) -> tuple[list[Start], set[Start]]:
     return ["standard" if k < standard - 1 else "mixed" for k in range(count - 2)], set()
 
 
-def _folds(subjects: int, share: float, seed: int) -> list[Tensor]:
+def _folds(subjects: int, share: float | None, seed: int) -> list[Tensor]:
     """Disjoint held-out rows, each about ``share`` of the subjects."""
+    assert share is not None
     order = torch.randperm(subjects, generator=torch.Generator().manual_seed(derived_seed(seed, 3)))
     return list(order.tensor_split(max(2, min(subjects, round(1 / share)))))
 

@@ -13,7 +13,7 @@ from crow.training.data import derived_seed, drop_visits
 
 
 class FlowModule(pl.LightningModule):
-    """Trains ``flow.loss``: AdamW, one cycle of the learning rate, optionally a moving average of the weights.
+    """Trains ``flow.loss``: AdamW, one cycle or the published decay of the rate, optionally an average of the weights.
 
     Every epoch draws its noise from (seed, epoch) alone, so it is the same whatever came before it in the process.
     """
@@ -58,6 +58,9 @@ class FlowModule(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             _groups(self.flow, self.settings.weight_decay), lr=self.settings.learning_rate, fused=True
         )
+        if self.settings.schedule == "published":
+            decay = torch.optim.lr_scheduler.StepLR(optimizer, step_size=12, gamma=0.01 ** (1 / 120))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "epoch"}}
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.settings.learning_rate,
