@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class RecurrentSubnet(nn.Module):
     """A GRU over ``[batch, time, inputs]`` and a two-layer head on its state and input; zero at initialisation.
 
-    Returns outputs ``[batch, time, outputs]`` and the GRU's last state ``[batch, hidden]``, which carries a sequence on.
+    Returns outputs ``[batch, time, outputs]`` and the GRU's last state ``[batch, hidden]``, to carry on from.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
