@@ -14,13 +14,17 @@ from crow.bijections.base import RecurrentBijection
 
 
 class Moments(NamedTuple):
-    """What a subject's past leaves: sums over visits of 1, t, t^2 ``[batch, 1]`` and of r, t r ``[batch, region]``."""
+    """What a subject's past leaves: sums over visits of 1, t, t^2 ``[batch, 1]`` and of r, t r ``[batch, region]``.
+
+    ``baseline [batch, trend]`` is the context of the first visit, where it has a fixed effect on the slope.
+    """
 
     n: Tensor
     t: Tensor
     tt: Tensor
     r: Tensor
     tr: Tensor
+    baseline: Tensor
 
 
 class MixedModelInnovation(RecurrentBijection):
@@ -36,12 +40,13 @@ class MixedModelInnovation(RecurrentBijection):
     innovations across regions: one for first visits, whose spread is that between subjects, one for later visits.
 
     The context's channel 0 is time since the first visit (in units of ``time_scale`` years, as the caller chose);
-    ``f`` holds an intercept, the channels ``design``, and the products of the channels ``trends`` with time.
+    ``f`` holds an intercept, the channels ``design``, and the products of time with what the channels ``trends`` were
+    at the first visit (with what they are now, a covariate that changes would move all the years before it, too).
 
     Args:
         features: number of regions.
         design: context channels with a fixed effect.
-        trends: context channels with a fixed effect on the slope.
+        trends: context channels whose value at the first visit has a fixed effect on the slope.
     """
 
     def __init__(self, features: int, design: Sequence[int], trends: Sequence[int] = ()) -> None:
@@ -76,19 +81,20 @@ class MixedModelInnovation(RecurrentBijection):
         """Mean and standard deviation ``[batch, time, region]`` of every visit given those before it."""
         context = _channels(context)
         t = context[..., :1]
-        fixed = _effects(context, self.design, self.trends) @ self.beta
-        state = state or self._start(x)
+        state = state or self._start(x, context)
+        fixed = _effects(context, self.design, state.baseline) @ self.beta
         r = x - fixed
         n, s, ss = (
             before.unsqueeze(1) + _sum_before(v)
             for before, v in zip(state[:3], (torch.ones_like(t), t, t * t), strict=True)
         )
-        u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[3:], (r, t * r), strict=True))
+        u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[3:5], (r, t * r), strict=True))
         c00, c01, c11, _ = _posterior(self.factor, n, s, ss)
         mean = fixed + c00 * u0 + c01 * (u1 + t * u0) + c11 * t * u1
         sd = self.log_sigma.exp() * (1 + c00 + 2 * c01 * t + c11 * t * t).sqrt()
         totals = (torch.ones_like(t), t, t * t, r, t * r)
-        return mean, sd, Moments(*(before + v.sum(1) for before, v in zip(state, totals, strict=True)))
+        sums = (before + v.sum(1) for before, v in zip(state[:5], totals, strict=True))
+        return mean, sd, Moments(*sums, state.baseline)
 
     def whiten(self, x: Tensor, mean: Tensor, sd: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """``z = L^-1 (x - mean) / sd`` and its log-determinant; ``first: [batch, time, 1]`` marks first visits."""
@@ -104,7 +110,7 @@ class MixedModelInnovation(RecurrentBijection):
         return mean + sd * e, -self._log_det(sd, first)
 
     def _step_back(self, z: Tensor, context: Tensor, state: Moments | None) -> tuple[Tensor, Tensor, Moments]:
-        before = state or self._start(z)
+        before = state or self._start(z, context)
         mean, sd, _ = self.predict(torch.zeros_like(z), context, before)
         x, log_det = self.colour(z, mean, sd, (before.n < 1).unsqueeze(-1))
         return x, log_det, self.predict(x, context, before)[2]
@@ -113,9 +119,9 @@ class MixedModelInnovation(RecurrentBijection):
         of_first, of_later = self.correlation.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
         return -sd.log().sum(-1) - torch.where(first.squeeze(-1), of_first, of_later)
 
-    def _start(self, x: Tensor) -> Moments:
+    def _start(self, x: Tensor, context: Tensor) -> Moments:
         one, many = x.new_zeros(x.shape[0], 1), x.new_zeros(x.shape[0], x.shape[2])
-        return Moments(one, one, one, many, many)
+        return Moments(one, one, one, many, many, context[:, 0, self.trends])
 
 
 @torch.no_grad()
@@ -165,7 +171,7 @@ class _Sums(NamedTuple):
         m = mask.unsqueeze(-1).to(x.dtype)
         t = context[..., :1] * m
         z = torch.cat([m, t], -1)
-        f = _effects(context, design, trends) * m
+        f = _effects(context, design, context[:, 0, trends]) * m
         return cls(
             m.sum(1), t.sum(1), (t * t).sum(1),
             torch.einsum("bti,btp->bip", z, f), torch.einsum("bti,btd->bid", z, x),
@@ -242,9 +248,9 @@ def _shrunk_factor(e: Tensor) -> Tensor:
     return torch.linalg.cholesky(shrunk)
 
 
-def _effects(context: Tensor, design: list[int], trends: list[int]) -> Tensor:
+def _effects(context: Tensor, design: list[int], baseline: Tensor) -> Tensor:
     t = context[..., :1]
-    return torch.cat([torch.ones_like(t), context[..., design], t * context[..., trends]], -1)
+    return torch.cat([torch.ones_like(t), context[..., design], t * baseline.unsqueeze(1)], -1)
 
 
 def _sum_before(v: Tensor) -> Tensor:
