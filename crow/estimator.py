@@ -80,7 +80,7 @@ class CRow:
         self.source, self.findings = _source(cohort), anonymous(cohort.findings)
         if self.config.model.objective == "inn":
             self.flow, fit = fit_published(self.config, data, folder, resume, progress)
-            self.log, interrupted = fit.history, fit.interrupted
+            self.log, interrupted = fit.history.assign(member=1), fit.interrupted
             self.metrics = {"held_out_objective": fit.held_out, "epoch": fit.epoch}
         else:
             ensemble = fit_ensemble(self.config, data, folder, resume, progress, say)
@@ -220,7 +220,7 @@ def load(folder: str | Path) -> CRow:
     try:
         model.flow = _built(model).eval()
         model.flow.load_state_dict(run.tensors)
-    except (RuntimeError, ConfigError):
+    except (RuntimeError, ValueError, ConfigError):
         raise RunError(f"{folder}: the tensors do not fit the settings in config.yaml. Restore the folder.") from None
     return model
 

@@ -82,9 +82,12 @@ def _value(history: Cohort, one: Known) -> float | str:
     if kinds[one.name] == "categorical":
         return one.value
     try:
-        return float(one.value)
+        number = float(one.value)
     except ValueError:
-        raise CohortError(f"--set-covariate {one.name}: found {one.value!r}, but a number is needed.") from None
+        number = np.nan
+    if not np.isfinite(number):
+        raise CohortError(f"--set-covariate {one.name}: found {one.value!r}, but a number is needed.")
+    return number
 
 
 def _years(flag: str, text: str) -> float:

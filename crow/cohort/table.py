@@ -21,6 +21,7 @@ SIGNATURES = {
     b"%PDF": "a PDF",
     b"PAR1": "a Parquet file: export it as CSV",
 }
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19]")
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
 POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
 
@@ -69,13 +70,16 @@ def _text(path: Path, findings: Findings) -> str:
     for signature, what in SIGNATURES.items():
         if data.startswith(signature):
             raise CohortError(f"{path}: not a text table but {what}.")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16")
-    if b"\0" in data:
-        raise CohortError(f"{path}: not a text table: it holds zero bytes. Export the table as CSV or TSV.")
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if not wide and CONTROL.search(data):
+        raise CohortError(f"{path}: not a text table: it holds bytes that no text has. Export the table as CSV or TSV.")
     try:
+        if wide:
+            return data.decode("utf-16")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
+        if wide:
+            raise CohortError(f"{path}: begins as UTF-16 but cannot be read so. Save the table as UTF-8.") from None
         findings.info("encoding", "the file is not UTF-8; its text was read as Windows-1252.")
         return data.decode("cp1252", errors="replace")
 

@@ -14,6 +14,10 @@ from crow.cohort.cohort import Cohort
 from crow.errors import CohortError
 from crow.sequences import Sequences
 
+LARGEST = 1e100
+FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
+LONGEST = 200  # years
+
 
 class Covariate(BaseModel):
     """How a covariate becomes channels: a standardised number, or one indicator a level but the first.
@@ -46,7 +50,11 @@ class RegionTable(BaseModel):
     def fit(cls, cohort: Cohort) -> RegionTable:
         """Scalers and levels of a cohort of training subjects."""
         values = cohort.visits[cohort.regions].astype(float)
-        _check_spread(values, cohort.path or "the cohort")
+        where = cohort.path or "the cohort"
+        _check_size(values, where)
+        _check_spread(values, where)
+        numeric = [name for name, kind in cohort.schema.covariates.items() if kind == "numeric"]
+        _check_size(cohort.visits[["age", *numeric]].astype(float), where)
         covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in cohort.schema.covariates.items()]
         if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
             covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
@@ -83,7 +91,7 @@ class RegionTable(BaseModel):
             out[subject, position] = values
             return torch.from_numpy(out)
 
-        x = self._values(visits)
+        x = self._values(visits, where)
         context = [self._encode_covariate(c, visits, where) for c in self.covariates]
         mask = pad(np.ones(len(visits))).bool()
         return Sequences(
@@ -99,11 +107,13 @@ class RegionTable(BaseModel):
         """Values in original units of ``x: [*batch, region]``."""
         return x.double().numpy() * np.array(self.sd) + np.array(self.mean)
 
-    def _values(self, visits: pd.DataFrame) -> np.ndarray[Any, Any]:
+    def _values(self, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         values = visits.reindex(columns=self.regions).astype(float)
         filled = (
             values.groupby(visits["subject"].to_numpy()).ffill().fillna(dict(zip(self.regions, self.mean, strict=True)))
         )
+        for name, mean, sd in zip(self.regions, self.mean, self.sd, strict=True):
+            _check_near(filled[name], mean, sd, visits, where)
         return (filled.to_numpy() - np.array(self.mean)) / np.array(self.sd)
 
     def _encode_covariate(self, c: Covariate, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
@@ -112,6 +122,7 @@ class RegionTable(BaseModel):
         column = visits[c.name]
         missing = column.isna().to_numpy()
         if c.kind == "numeric":
+            _check_near(column.astype(float), c.mean, c.sd, visits, where)
             channels = np.nan_to_num((column.astype(float).to_numpy() - c.mean) / c.sd)[:, None]
         else:
             text = column.astype("string")
@@ -126,19 +137,42 @@ class RegionTable(BaseModel):
 
 
 def _check_spread(values: pd.DataFrame, where: str) -> None:
-    flat, vast = values.nunique() < 2, ~np.isfinite(values.abs().max() ** 2 * len(values))
-    if (flat | vast).any():
-        name = values.columns[flat | vast][0]
-        found = "one value only" if flat[name] else f"{values[name].abs().max():g}, too large to compute with,"
+    if (flat := values.nunique() < 2).any():
+        name = values.columns[flat][0]
         raise CohortError(
-            f"{where}, column {name}: found {found} in the {len(values)} training visits. Leave the region out "
-            f"(--exclude '{name}'), or mend its values."
+            f"{where}, column {name}: found one value only in the {len(values)} training visits. Leave the region out "
+            f"(--exclude '{name}')."
+        )
+
+
+def _check_size(values: pd.DataFrame, where: str) -> None:
+    if (vast := values.abs().max() > LARGEST).any():
+        name = values.columns[vast][0]
+        found = f"{values[name].loc[values[name].abs().idxmax()]:g}"
+        raise CohortError(
+            f"{where}, column {name}: found {found}, too large to compute with. Mend the value or empty its cell."
+        )
+
+
+def _check_near(values: pd.Series, mean: float, sd: float, visits: pd.DataFrame, where: str) -> None:
+    far = ((values - mean).abs().to_numpy(float) / sd) > FARTHEST
+    if far.any():
+        subject, time = visits[["subject", "time"]].iloc[int(far.argmax())]
+        raise CohortError(
+            f"{where}: subject {subject}, time {time:g}, column {values.name}: found {values[far].iloc[0]:g}, but the "
+            f"training visits lie around {mean:g} with an sd of {sd:g}. Mend the value or empty its cell."
         )
 
 
 def _check_order(visits: pd.DataFrame, subject: np.ndarray[Any, Any], names: pd.Index, where: str) -> None:
     if visits.empty:
         raise CohortError(f"{where}: holds no visit.")
+    if (visits["time"].max() - visits["time"].min()) > LONGEST:
+        name, time = visits.loc[visits["time"].idxmax(), ["subject", "time"]]
+        raise CohortError(
+            f"{where}: subject {name}: {time:g} years after the first visit; crow takes up to {LONGEST}. Where the "
+            "table counts months or days, say so with --time-kind."
+        )
     step, apart = np.diff(visits["time"].to_numpy(float)), np.diff(subject)
     if (apart < 0).any() or not (step[apart == 0] > 0).all():
         late = np.flatnonzero((apart < 0) | ((apart == 0) & ~(step > 0)))[0] + 1

@@ -1,5 +1,6 @@
 """What training must not forget: the best weights, the history, and where to go on."""
 
+import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,8 +76,13 @@ class Keeper(pl.Callback):
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so there is never half of one."""
+    """Writes a checkpoint beside its place and renames it, so there is never half of one.
+
+    It goes through memory, because torch's own writer tells of a full disk in no words that can be recognised.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with writing(path, overwrite=True) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
+        memory = io.BytesIO()
+        torch.save(checkpoint, memory)
+        with writing(path, overwrite=True) as temporary:
+            temporary.write_bytes(memory.getbuffer())
