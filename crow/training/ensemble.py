@@ -39,7 +39,12 @@ def resolve(config: Config, data: Sequences) -> Config:
     """The settings with every None chosen from the cohort's size: wider and longer where there is more to learn.
 
     About 20 subjects are held out from a member: enough to tell when to stop, and no more are missed in training.
+    Raises ConfigError for what the cohort or the machine does not have.
     """
+    if config.model.objective == "inn" and data.context.shape[2] < 1:
+        raise ConfigError("model.objective inn generates regions from covariates: the cohort has none. Name some.")
+    if config.training.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise ConfigError("training.accelerator gpu: no GPU was found. Set it to cpu or auto.")
     hidden, epochs, held_out = config.model.hidden, config.training.max_epochs, config.training.held_out
     if hidden is None and config.model.objective == "likelihood":
         hidden = int(np.clip(8 * round(3 * (int(data.mask.sum()) / 1200) ** 0.5), 16, 128))
