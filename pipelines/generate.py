@@ -120,11 +120,11 @@ def new_subjects(
     if covariates is not None:
         source = read(covariates, schema=model.schema.model_copy(update={"regions": []}))
         chosen = np.arange(count) % len(source.subjects)
-        said = f"the paths of {covariates}, in turn"
+        said = f"those of {covariates}, in turn"
     else:
         source = read_history(model, cohort, missing)
         chosen = np.random.default_rng([seed, 1]).integers(len(source.subjects), size=count)
-        said = f"the paths of subjects of {source.path}, drawn at random"
+        said = f"those of subjects of {Path(source.path or 'the cohort').name}, drawn at random"
     paths = _copies(source, chosen)
     forecast = model.sample(paths, seed=seed)
     drawn = pd.DataFrame(forecast.values[:, 0], paths.index, forecast.regions)
