@@ -1,0 +1,123 @@
+"""Members on different subjects, pooled; which starts are kept is decided on held-out subjects."""
+
+from typing import Any
+
+import pytest
+import torch
+from small_cohorts import small_cohort
+
+from crow.config import Config
+from crow.errors import ConfigError
+from crow.representation.regions import RegionTable
+from crow.sequences import Sequences
+from crow.training import ensemble
+from crow.training.ensemble import Ensemble, fit_ensemble, resolve
+from crow.training.fit import Fitted
+
+QUICK = {"max_epochs": 1, "steps_per_epoch": 2}
+
+
+def sequences(subjects: int = 14, regions: int = 2) -> Sequences:
+    torch.set_num_threads(1)
+    cohort = small_cohort(subjects, regions)
+    return RegionTable.fit(cohort).encode(cohort.visits)
+
+
+def fitted(data: Sequences, said: list[str] | None = None, training: dict[str, Any] = QUICK, **model: Any) -> Ensemble:
+    config = Config.model_validate(
+        {"model": {"hidden": 8, "blocks": 1, **model}, "training": {"held_out": 0.2, **training}, "seed": 1}
+    )
+    return fit_ensemble(config, data, say=(said if said is not None else []).append)
+
+
+def test_an_open_setting_is_chosen_from_the_size() -> None:
+    small, large = resolve(Config(), sequences(14)), resolve(Config(), sequences(400))
+    assert small.model.hidden < large.model.hidden  # type: ignore[operator]
+    assert small.training.max_epochs < large.training.max_epochs  # type: ignore[operator]
+    assert small.training.held_out > large.training.held_out  # type: ignore[operator]
+    asked = Config.model_validate({"model": {"hidden": 5}, "training": {"max_epochs": 7, "held_out": 0.3}})
+    assert resolve(asked, sequences()) == asked
+
+
+def test_what_is_not_there_is_refused() -> None:
+    data = sequences()
+    bare = Sequences(data.x, data.context[..., :0], data.time, data.mask)
+    with pytest.raises(ConfigError, match="the cohort has none"):
+        resolve(Config.model_validate({"model": {"objective": "inn"}}), bare)
+    if not torch.accelerator.is_available():
+        with pytest.raises(ConfigError, match=r"no GPU was found\. Set it to cpu or auto"):
+            resolve(Config.model_validate({"training": {"accelerator": "gpu"}}), data)
+
+
+@pytest.mark.parametrize("start", ["mixed", "standard"])
+def test_a_start_that_is_asked_for_is_every_members(start: str) -> None:
+    data = sequences()
+    found = fitted(data, members=2, start=start)
+    assert [m["start"] for m in found.members] == [start] * 2
+    assert all(m["pooled"] for m in found.members)
+    assert sorted(set(found.history["member"])) == [1, 2]
+    members = list(found.pool.members)
+    assert members[0].mixed.beta.equal(members[1].mixed.beta), "one mixed model, fitted to all"
+    each = torch.stack([member.log_prob(data) for member in members])
+    expected = torch.logsumexp(each, 0) - torch.tensor(2.0).log()
+    torch.testing.assert_close(found.pool.log_prob(data)[data.mask], expected[data.mask])
+
+
+def test_one_member_starts_at_the_mixed_model() -> None:
+    (member,) = fitted(sequences(), members=1).members
+    assert member["start"] == "mixed"
+
+
+def test_a_start_that_does_not_pay_is_left_out() -> None:
+    """Two steps from N(0, I) are no match for the mixed model of a cohort that it was drawn from."""
+    said: list[str] = []
+    found = fitted(sequences(60), said, members=3)
+    assert [m["start"] for m in found.members] == ["mixed", "standard", "mixed"]
+    assert [m["pooled"] for m in found.members] == [True, False, True]
+    assert len(found.pool.members) == 2
+    assert "100% mixed, 0% standard start" in " ".join(said)
+    torch.testing.assert_close(found.pool.weights, torch.tensor([0.5, 0.5]))
+
+
+@pytest.mark.parametrize(("shift", "start"), [(-3.0, "standard"), (0.0, "mixed")], ids=["far off", "a tie"])
+def test_the_held_out_subjects_choose_the_start(shift: float, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mixed start that is far off is left out; where both starts say the same, the mixed one stays."""
+
+    def changed(flow: Any, *args: Any) -> Fitted:
+        with torch.no_grad():
+            if flow.start == "mixed":
+                flow.start = "standard"
+                flow.layers[0].outer.bias[: flow.features] += shift
+        return real(flow, *args)
+
+    real = ensemble.train
+    monkeypatch.setattr(ensemble, "train", changed)
+    found = fitted(sequences(40), training={"max_epochs": 0}, members=2)
+    assert [m["start"] for m in found.members if m["pooled"]] == [start]
+    assert len(found.pool.members) == 1
+
+
+def test_members_see_different_subjects() -> None:
+    found = fitted(sequences(), members=3, start="mixed", training={"max_epochs": 0})
+    assert len({m["held_out"] for m in found.members}) == 3
+    for member in found.members:
+        assert member["held_out"] == pytest.approx(member["mixed_model"], abs=1e-4)
+
+
+def test_a_member_that_never_began_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the third member's first look at its held-out subjects."""
+    calls = []
+    real = ensemble.train
+
+    def stopped(flow: Any, *args: Any) -> Fitted:
+        calls.append(flow)
+        fit = real(flow, *args)
+        if len(calls) < 3:
+            return fit
+        return Fitted(float("nan"), 0, fit.history[:0], interrupted=True)
+
+    monkeypatch.setattr(ensemble, "train", stopped)
+    found = fitted(sequences(), members=4, start="standard", training={"max_epochs": 0})
+    assert found.interrupted
+    assert [m["pooled"] for m in found.members] == [True, True, False]
+    assert len(found.pool.members) == 2
