@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+import crow
 from crow.artifact import Run, anonymous, load_run, save_run, sha256, start_run, unfinished_config
 from crow.cohort.cohort import Finding
 from crow.config import Config, load_config
@@ -72,6 +73,15 @@ def test_runs_of_every_earlier_format_still_load(saved: Path) -> None:
     assert found.description
     assert found.findings is not None
     assert {"epoch", "held_out"} <= set(found.log.columns)
+
+
+@pytest.mark.parametrize("saved", RUNS, ids=lambda path: path.name)
+def test_runs_of_every_earlier_format_score_as_they_did(saved: Path) -> None:
+    """The log_prob that the run had, when it was written, for the invented visits beside it."""
+    model = crow.load(saved)
+    visits = pd.read_csv(saved.with_name(saved.name.replace("run", "visits") + ".csv"), dtype={"session": str})
+    cohort = crow.Cohort(visits.drop(columns="log_prob"), model.schema, visits.groupby("subject")["age"].first())
+    np.testing.assert_allclose(model.log_prob(cohort)["log_prob"], visits["log_prob"], atol=1e-4)
 
 
 def test_there_is_a_run_of_every_format() -> None:
