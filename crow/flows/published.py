@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.chain import Chain
 from crow.bijections.published import PublishedBlock
 from crow.objectives.mmd import mmd
 from crow.sequences import Sequences
@@ -19,7 +20,8 @@ class PublishedCRow(nn.Module):
 
     A generator of regions for a path of covariates, not a density: it is trained to return the covariates, to leave
     in z a standard normal that does not depend on them, and to invert both to what the cohort looks like. Times are
-    not used. Source: Hwang, Tao, Kim & Singh, "Conditional recurrent flow", ICCV 2019, sections 3 and 4, and its code.
+    not used. Since a covariate is an output, one that the regions do not determine has effects that are too large.
+    Source: Hwang, Tao, Kim & Singh, "Conditional recurrent flow", ICCV 2019, sections 3 and 4, and its code.
 
     Args:
         features: regions.
@@ -29,6 +31,8 @@ class PublishedCRow(nn.Module):
             default in the paper's proportion, 75 for 82 regions, and at least 16.
         latents: length of z, at each visit.
         ramp_steps: training steps until the generated visits count in full.
+
+    ``map`` is the bijection of ``[batch, time, width]``.
     """
 
     step: Tensor
@@ -48,7 +52,7 @@ class PublishedCRow(nn.Module):
         self.features, self.covariates, self.latents, self.ramp_steps = features, covariates, latents, ramp_steps
         needed = -(-max(features, latents + covariates) // 2)
         self.width = 2 * max(needed, hidden or max(16, round(75 / 82 * features)))
-        self.blocks = nn.ModuleList(PublishedBlock(self.width) for _ in range(blocks))
+        self.map = Chain(PublishedBlock(self.width) for _ in range(blocks))
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def loss(self, batch: Sequences) -> Tensor:
@@ -62,22 +66,20 @@ class PublishedCRow(nn.Module):
         x, y, mask = batch.x, batch.context, batch.mask
         if self.training:
             self.step += 1
-        u = torch.cat([x, self._pad(x, self.features)], -1)
-        target = torch.cat([self._pad(x, self.latents + self.covariates), y + _noise(y, NOISE)], -1)
-        v = self.forward(u)
-        z, rest = v.split([self.latents, self.width - self.latents], -1)
-        y_out = rest[..., -self.covariates :].detach()
-        normal = torch.randn_like(z)
-        loss = FIT * _squares(rest, target, mask)
-        loss = loss + LATENT * _mmd(torch.cat([z, y_out], -1), torch.cat([normal, target[..., -self.covariates :]], -1), mask)
-        pad, y = self._pad(x, self.latents + self.covariates), y + _noise(y, NOISE)
-        perturbed = z.detach() + _noise(z, NOISE)
-        both = torch.cat([torch.cat([first, pad, y], -1) for first in (perturbed, torch.randn_like(z))])
-        again, generated = self.inverse(both).chunk(2)
-        loss = loss + RECONSTRUCTED * _squares(again, u, mask)
-        return loss + GENERATED * self.ramp() * _mmd(generated[..., : self.features], x, mask)
+        u = torch.cat([x, PAD_NOISE * _normal(x, self.width - self.features)], -1)
+        v, wanted, source = self.map(u)[0], self._draw(y + _noise(y)), self._draw(y + _noise(y))
+        z = v[..., : self.latents]
+        fit = _squares(v[..., self.latents :], wanted[..., self.latents :], mask)
+        y_out, y_wanted = (each[..., self.width - self.covariates :] for each in (v.detach(), wanted))
+        latent = _mmd(torch.cat([z, y_out], -1), torch.cat([wanted[..., : self.latents], y_wanted], -1), mask)
+        perturbed = torch.cat([z.detach() + _noise(z), source[..., self.latents :]], -1)
+        again, generated = self.map.inverse(torch.cat([perturbed, source]))[0].chunk(2)
+        reconstructed = _squares(again, u, mask)
+        alike = _mmd(generated[..., : self.features], x, mask)
+        return FIT * fit + LATENT * latent + GENERATED * self.ramp() * alike + RECONSTRUCTED * reconstructed
 
     def ramp(self) -> Tensor | float:
+        """The weight of generated visits, from 1/600 to 1."""
         return (RAMP ** (self.step / self.ramp_steps) / RAMP).clamp_max(1.0) if self.training else 1.0
 
     @torch.no_grad()
@@ -86,28 +88,22 @@ class PublishedCRow(nn.Module):
 
         0 where ``mask [batch, time]`` is not True.
         """
-        batch, time, _ = context.shape
-        noise = torch.randn(
-            batch, time, self.width - self.covariates, generator=generator, dtype=context.dtype, device=context.device
-        )
-        noise[..., self.latents :] *= PAD_NOISE
-        u = self.inverse(torch.cat([noise, context], -1))
+        u, _ = self.map.inverse(self._draw(context, generator))
         return torch.where(mask.unsqueeze(-1), u[..., : self.features], 0.0)
 
-    def forward(self, u: Tensor) -> Tensor:
-        """``[x | pad] -> [z | pad | y]``, ``[batch, time, width]``."""
-        for block in self.blocks:
-            u = block(u)[0]
-        return u
+    def _draw(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """``[z | pad | y]`` with z ~ N(0, I) and pads that are almost 0."""
+        z = _normal(y, self.latents, generator)
+        return torch.cat([z, PAD_NOISE * _normal(y, self.width - self.latents - self.covariates, generator), y], -1)
 
-    def inverse(self, v: Tensor) -> Tensor:
-        """``[z | pad | y] -> [x | pad]``."""
-        for block in reversed(self.blocks):
-            v = block.inverse(v)[0]
-        return v
 
-    def _pad(self, like: Tensor, used: int) -> Tensor:
-        return PAD_NOISE * torch.randn(*like.shape[:2], self.width - used, dtype=like.dtype, device=like.device)
+def _normal(like: Tensor, channels: int, generator: torch.Generator | None = None) -> Tensor:
+    shape = (*like.shape[:-1], channels)
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _noise(like: Tensor) -> Tensor:
+    return NOISE * torch.randn_like(like)
 
 
 def _squares(found: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
@@ -119,7 +115,3 @@ def _squares(found: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
 def _mmd(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
     """MMD at every time by the share of subjects it stands for, summed over time."""
     return (mask.to(x.dtype).mean(0) * mmd(x, y, mask)).sum()
-
-
-def _noise(like: Tensor, scale: float) -> Tensor:
-    return scale * torch.randn_like(like)
