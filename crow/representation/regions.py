@@ -148,9 +148,10 @@ def _check_spread(values: pd.DataFrame, where: str) -> None:
 def _check_size(values: pd.DataFrame, where: str) -> None:
     if (vast := values.abs().max() > LARGEST).any():
         name = values.columns[vast][0]
-        found = f"{values[name].loc[values[name].abs().idxmax()]:g}"
+        column = values[name].to_numpy()
+        found = column[np.nanargmax(np.abs(column))]
         raise CohortError(
-            f"{where}, column {name}: found {found}, too large to compute with. Mend the value or empty its cell."
+            f"{where}, column {name}: found {found:g}, too large to compute with. Mend the value or empty its cell."
         )
 
 
@@ -168,7 +169,7 @@ def _check_order(visits: pd.DataFrame, subject: np.ndarray[Any, Any], names: pd.
     if visits.empty:
         raise CohortError(f"{where}: holds no visit.")
     if visits["time"].max() > LONGEST:
-        name, time = visits.loc[visits["time"].idxmax(), ["subject", "time"]]
+        name, time = visits[["subject", "time"]].iloc[int(visits["time"].argmax())]
         raise CohortError(
             f"{where}: subject {name}: {time:g} years after the first visit; crow takes up to {LONGEST}. Where the "
             "table counts months or days, say so with --time-kind."
