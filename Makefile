@@ -8,9 +8,12 @@ SIMULATE ?=
 TRAIN ?=
 INSTALLED := $(VENV)/.installed
 BENCH := .venv-bench
+LEASPY_ENV := .venv-leaspy
+# Its table and settings: make leaspy LEASPY="--simulate 0"
+LEASPY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types bench clean
+.PHONY: help install demo test lint types bench leaspy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -63,5 +66,14 @@ bench: $(BENCH)/.installed ## the speed of crow beside other libraries, into ben
 	$(BENCH)/bin/python benchmarks/memory_reversible.py
 	$(BENCH)/bin/python benchmarks/train_time.py
 
+# leaspy wants older numpy, pandas and torch than those of constraints.txt.
+$(LEASPY_ENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LEASPY_ENV)
+	$(LEASPY_ENV)/bin/python -m pip install -q -e . 'leaspy==2.1.0' 'scoringrules>=0.7'
+	touch $@
+
+leaspy: $(LEASPY_ENV)/.installed ## forecasts by leaspy, for benchmarks/forecast.py to show beside crow's
+	OMP_NUM_THREADS=1 $(LEASPY_ENV)/bin/python benchmarks/leaspy_forecast.py $(LEASPY)
+
 clean: ## remove the environment and what the targets made
-	rm -rf $(VENV) $(BENCH) $(DEMO) build
+	rm -rf $(VENV) $(BENCH) $(LEASPY_ENV) $(DEMO) build

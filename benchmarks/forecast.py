@@ -68,7 +68,8 @@ def leaspy(task: Task) -> Row:
     if not path.is_file():
         return {"model": "leaspy", "seconds": "not installed"}
     found = json.loads(path.read_text())
-    return {name: found[name] for name in ("model", "MAE", "CRPS", "50 %", "90 %", "seconds")}
+    scores = {name: found[name] for name in ("MAE", "CRPS", "50 %", "90 %", "seconds")}
+    return {"model": f"{found['model']}, {found['iterations']:,} iterations", **scores}
 
 
 def _show(rows: list[Row]) -> None:
