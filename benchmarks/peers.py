@@ -48,15 +48,18 @@ class FreiaFlow(nn.Module):
 
 
 class NormflowsFlow(nn.Module):
-    """normflows' ConditionalNormalizingFlow of Permute and AffineCoupling, whose subnet is given the context too."""
+    """normflows' ConditionalNormalizingFlow of Permute and AffineCoupling, whose subnet is given the context too.
 
-    def __init__(self, features: int, context: int, blocks: int, hidden: int) -> None:
+    Its scale is unbounded by default ("exp"), which saves the clamp that all others compute; "sigmoid" bounds it.
+    """
+
+    def __init__(self, features: int, context: int, blocks: int, hidden: int, scale: str = "exp") -> None:
         super().__init__()
         flows = []
         for _ in range(blocks):
             flows += [
-                _NormflowsCoupling(features, context, hidden, swap=False),
-                _NormflowsCoupling(features, context, hidden, swap=True),
+                _NormflowsCoupling(features, context, hidden, scale, swap=False),
+                _NormflowsCoupling(features, context, hidden, scale, swap=True),
                 _NormflowsPermutation(features),
             ]
         base = normflows.distributions.DiagGaussian(features, trainable=False)
@@ -156,11 +159,12 @@ class _NormflowsPermutation(normflows.flows.Permute):
 
 
 class _NormflowsCoupling(normflows.flows.Flow):
-    def __init__(self, features: int, context: int, hidden: int, swap: bool) -> None:
+    def __init__(self, features: int, context: int, hidden: int, scale: str, swap: bool) -> None:
         super().__init__()
         self.sizes, self.swap = (features // 2, features - features // 2), swap
         passive, active = reversed(self.sizes) if swap else self.sizes
-        self.coupling = normflows.flows.AffineCoupling(perceptron(passive + context, 2 * active, hidden))
+        subnet = perceptron(passive + context, 2 * active, hidden)
+        self.coupling = normflows.flows.AffineCoupling(subnet, scale_map=scale)
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         return self._couple(self.coupling.forward, z, context)

@@ -50,6 +50,7 @@ def flows(compiled: bool, features: int, context: int, blocks: int, hidden: int,
     if not compiled:
         variants |= {
             "normflows": NormflowsFlow(*sizes),
+            "normflows, bounded": NormflowsFlow(*sizes, scale="sigmoid"),
             "nflows": NflowsFlow(*sizes),
             "zuko": ZukoFlow(*sizes),
             "subnets alone": SubnetsAlone(*sizes),
