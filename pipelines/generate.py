@@ -147,8 +147,10 @@ def _how(history: Cohort, future: Future, said: list[str]) -> str:
     """In words: what the covariates to come are."""
     given = "; ".join(part for part in said if part)
     rest = "carried forward from the last visit" if future == "carry" else "numbers on each subject's own line"
-    names = ", ".join(name for name in history.covariates if name not in history.schema.fixed) or "none that change"
-    return f"{given}; the rest {rest}" if given else f"{names}: {rest}"
+    changing = [name for name in history.covariates if name not in history.schema.fixed]
+    if given:
+        return f"{given}; the rest {rest}"
+    return f"{', '.join(changing)}: {rest}" if changing else "none that change"
 
 
 def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:
