@@ -93,8 +93,8 @@ class MixedModelInnovation(RecurrentBijection):
         mean = fixed + c00 * u0 + c01 * (u1 + t * u0) + c11 * t * u1
         sd = self.log_sigma.exp() * (1 + c00 + 2 * c01 * t + c11 * t * t).sqrt()
         totals = (torch.ones_like(t), t, t * t, r, t * r)
-        sums = (before + v.sum(1) for before, v in zip(state[:5], totals, strict=True))
-        return mean, sd, Moments(*sums, state.baseline)
+        sums = [before + v.sum(1) for before, v in zip(state[:5], totals, strict=True)]
+        return mean, sd, Moments._make([*sums, state.baseline])
 
     def whiten(self, x: Tensor, mean: Tensor, sd: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """``z = L^-1 (x - mean) / sd`` and its log-determinant; ``first: [batch, time, 1]`` marks first visits."""
