@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
 
+SUBJECTS_FOR_SLOPES = 5
+
 
 class Moments(NamedTuple):
     """What a subject's past leaves: sums over visits of 1, t, t^2 ``[batch, 1]`` and of r, t r ``[batch, region]``.
@@ -129,14 +131,18 @@ def fit_mixed_model(model: MixedModelInnovation, x: Tensor, context: Tensor, mas
     """Sets the parameters of ``model`` to their maximum likelihood, region by region, and then ``L``.
 
     Beta and sigma are profiled out; the three numbers of g's factor are found by a damped Newton iteration, all regions
-    at once. The effects of ``trends`` stay 0 unless they lower the Bayesian information criterion of all regions.
+    at once. Where fewer than five subjects have three visits, slopes cannot be told from residuals and are left out of
+    the random effects: two visits alone would be fitted by lines without any error. The effects of ``trends`` stay 0
+    unless they lower the Bayesian information criterion of all regions.
+
     Returns each region's maximum log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
     x, context = (torch.where(mask.unsqueeze(-1), v.double(), 0.0) for v in (x, context))
+    slopes = int((mask.sum(1) >= 3).sum()) >= SUBJECTS_FOR_SLOPES
     fits = []
     for trends in [[], model.trends] if model.trends else [[]]:
         sums = _Sums.of(x, context, model.design, trends, mask)
-        factor = _newton(sums)
+        factor = _newton(sums, slopes)
         beta, sigma, log_lik = sums.profile(factor)
         penalty = 0.5 * beta.shape[0] * x.shape[2] * math.log(sums.visits)
         fits.append((log_lik.sum() - penalty, beta, sigma, factor, log_lik))
@@ -194,16 +200,21 @@ class _Sums(NamedTuple):
         return beta, variance.sqrt(), log_lik
 
 
-def _newton(sums: _Sums, iterations: int = 100) -> Tensor:
-    """Maximises the profile likelihood over g's factor ``[3, region]`` from the best of a few starts."""
+def _newton(sums: _Sums, slopes: bool, iterations: int = 100) -> Tensor:
+    """Maximises the profile likelihood over g's factor ``[3, region]`` from the best of a few starts.
+
+    Without ``slopes`` only over its first row: a random intercept.
+    """
+    free = torch.tensor([1.0, slopes, slopes], dtype=sums.xx.dtype)
     regions = sums.xx.shape[0]
     scale = (sums.tt.sum() / sums.n.sum()).sqrt().clamp_min(1e-3)
-    starts = [torch.tensor([a, 0.0, b / scale], dtype=sums.xx.dtype) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
+    starts = [free * torch.tensor([a, 0.0, b / scale]) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
     values = torch.stack([sums.profile(s[:, None].expand(3, regions))[2] for s in starts])
     theta = torch.stack(starts)[values.argmax(0)].T.contiguous()  # [3, region]
     value, damping = values.max(0).values, torch.ones(regions, dtype=theta.dtype)
     for _ in range(iterations):
         gradient, hessian = _derivatives(sums, theta)
+        gradient, hessian = gradient * free[:, None], hessian * free * free[:, None]
         size, basis = torch.linalg.eigh(-hessian)  # [region, 3]
         step = (
             (basis @ ((basis.mT @ gradient.T.unsqueeze(-1)) / (size.abs() + damping[:, None]).unsqueeze(-1)))
