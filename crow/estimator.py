@@ -21,9 +21,9 @@ from crow.flows.published import PublishedCRow
 from crow.forecast import Forecast
 from crow.paths import Future, future_visits
 from crow.representation.regions import RegionTable
+from crow.seeds import derived_seed
 from crow.sequences import Sequences
-from crow.training.data import derived_seed
-from crow.training.ensemble import Start, build_flow, build_published, fit_ensemble, fit_published, resolve
+from crow.training.build import Start, build_flow, build_published, resolve
 
 CHUNK = 256  # subjects scored at once
 FEWEST = 5  # subjects to learn from: one in each part that is held out
@@ -59,6 +59,8 @@ class CRow:
 
         Raises CohortError where the cohort cannot be learned from, OutputError where ``out`` exists.
         """
+        from crow.training.ensemble import fit_ensemble, fit_published  # Lightning takes seconds to import
+
         cohort.require_usable()
         held_back = test_subjects(cohort, self.config)
         visits = cohort.visits[~cohort.visits["subject"].isin(held_back)]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
@@ -252,6 +251,8 @@ def _posterior(factor: Tensor, n: Tensor, t: Tensor, tt: Tensor) -> tuple[Tensor
 
 def _shrunk_factor(e: Tensor) -> Tensor:
     """Cholesky factor of the covariance of innovations ``[visit, region]``, shrunk (Ledoit & Wolf 2004)."""
+    from sklearn.covariance import LedoitWolf  # takes seconds to import, and only fitting needs it
+
     eye = torch.eye(e.shape[1], dtype=e.dtype)
     if len(e) < 3 or e.shape[1] == 1:
         return eye

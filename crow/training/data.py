@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from crow.seeds import derived_seed
 from crow.sequences import Sequences
 
 
@@ -56,11 +56,6 @@ class Shuffles(Sampler[Tensor]):
 def _loader(sequences: Sequences, rows: Iterable[Tensor]) -> DataLoader[Any]:
     # A generator of its own, or every new iterator would draw from the global one that dropout draws from.
     return DataLoader(sequences, sampler=rows, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
-
-
-def derived_seed(*parts: int) -> int:
-    """A seed that depends on all ``parts``, well mixed."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def drop_visits(batch: Sequences, most: float) -> Sequences:

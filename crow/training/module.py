@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crow.config import TrainingSettings
+from crow.seeds import derived_seed
 from crow.sequences import Sequences
-from crow.training.data import derived_seed, drop_visits
+from crow.training.data import drop_visits
 
 
 class FlowModule(pl.LightningModule):

@@ -11,7 +11,8 @@ from crow.errors import ConfigError
 from crow.representation.regions import RegionTable
 from crow.sequences import Sequences
 from crow.training import ensemble
-from crow.training.ensemble import Ensemble, fit_ensemble, resolve
+from crow.training.build import resolve
+from crow.training.ensemble import Ensemble, fit_ensemble
 from crow.training.fit import Fitted
 
 QUICK = {"max_epochs": 1, "steps_per_epoch": 2}

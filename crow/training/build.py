@@ -1,0 +1,50 @@
+"""Models before training: their sizes, chosen from the cohort's, and their parts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+
+from crow.config import Config, ModelSettings
+from crow.errors import ConfigError
+from crow.flows.crow import CRowFlow
+from crow.flows.published import PublishedCRow
+from crow.sequences import Sequences
+
+Start = Literal["mixed", "standard"]
+
+
+def resolve(config: Config, data: Sequences) -> Config:
+    """The settings with every None chosen from the cohort's size: wider and longer where there is more to learn.
+
+    About 20 subjects are held out from a member: enough to tell when to stop, and no more are missed in training.
+    Raises ConfigError for what the cohort or the machine does not have.
+    """
+    if config.model.objective == "inn" and data.context.shape[2] < 1:
+        raise ConfigError("model.objective inn generates regions from covariates: the cohort has none. Name some.")
+    if config.training.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise ConfigError("training.accelerator gpu: no GPU was found. Set it to cpu or auto.")
+    hidden, epochs, held_out = config.model.hidden, config.training.max_epochs, config.training.held_out
+    if hidden is None and config.model.objective == "likelihood":
+        hidden = int(np.clip(8 * round(3 * (int(data.mask.sum()) / 1200) ** 0.5), 16, 128))
+    if epochs is None:
+        epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
+    if held_out is None:
+        held_out = float(np.clip(20 / len(data), 0.1, 0.25))
+    model = config.model.model_copy(update={"hidden": hidden})
+    training = config.training.model_copy(update={"max_epochs": epochs, "held_out": held_out})
+    return config.model_copy(update={"model": model, "training": training})
+
+
+def build_flow(settings: ModelSettings, features: int, context: int, start: Start) -> CRowFlow:
+    """An unfitted member; ``settings`` are resolved."""
+    if settings.hidden is None:
+        raise ConfigError("model.hidden has to be a number before a flow is built.")
+    return CRowFlow(features, context, start, settings.blocks, settings.hidden, settings.dropout, base=settings.base)
+
+
+def build_published(settings: ModelSettings, features: int, covariates: int) -> PublishedCRow:
+    """An unfitted published flow; ``covariates`` is at least 1."""
+    return PublishedCRow(features, covariates, settings.blocks, settings.hidden)
