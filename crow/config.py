@@ -32,7 +32,7 @@ class ModelSettings(Settings):
     """What is fitted. ``members`` flows are pooled; None is chosen from the size of the cohort and printed."""
 
     objective: Literal["likelihood", "inn"] = "likelihood"
-    members: int = Field(6, ge=1)
+    members: int = Field(8, ge=1)
     start: Literal["auto", "mixed", "standard"] = "auto"
     blocks: int = Field(3, ge=1)
     hidden: int | None = Field(None, ge=1, le=4096)
