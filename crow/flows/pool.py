@@ -53,13 +53,10 @@ class FlowPool(nn.Module):
     def predict(self, data: Sequences, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mean and sd ``[batch, time, region]`` of every visit given the real ones before it, from ``n`` draws."""
         states: list[Any] = [None] * len(self.members)
-        repeat = partial(torch.repeat_interleave, repeats=n, dim=0)
         means, sds = [], []
         for t in range(data.x.shape[1]):
             visit = data.visit(t)
-            repeated = [map_state(repeat, state) for state in states]
-            draws = self._draw(visit.repeat(n), repeated, n, generator)
-            draws = draws.view(len(data), n, -1)
+            draws = self._draw(visit, states, len(data), n, generator).view(len(data), n, -1)
             means.append(draws.mean(1))
             sds.append(draws.std(1))
             states = [member.transform(visit, s)[2] for member, s in zip(self._flows(), states, strict=True)]
@@ -74,7 +71,7 @@ class FlowPool(nn.Module):
         draws = []
         for t in range(future.x.shape[1]):
             visit = future.visit(t)
-            x = self._draw(visit, states, n, generator)
+            x = self._draw(visit, states, len(visit) // n, n, generator)
             states = [
                 member.transform(replace(visit, x=x), s)[2] for member, s in zip(self._flows(), states, strict=True)
             ]
@@ -84,13 +81,15 @@ class FlowPool(nn.Module):
     def _flows(self) -> list[CRowFlow]:
         return cast(list[CRowFlow], list(self.members))
 
-    def _draw(self, visit: Sequences, states: list[Any], n: int, generator: torch.Generator) -> Tensor:
-        """One draw a row ``[batch * n, 1, region]``, from a member drawn for it.
+    def _draw(self, visit: Sequences, states: list[Any], subjects: int, n: int, generator: torch.Generator) -> Tensor:
+        """``[subjects * n, 1, region]``, each draw from a member drawn for it.
 
-        Each is exact; a subject's draws come in pairs of opposite noise from the same member, which steadies their mean
-        and median.
+        ``visit`` and ``states`` have a row a draw, or a row a subject that its draws share: a state is several times
+        the size of a visit, and a copy for every draw would fill the memory. Each draw is exact; a subject's draws come
+        in pairs of opposite noise from the same member, which steadies their mean and median.
         """
-        pairs = (len(visit) // n, -(-n // 2))
+        source = torch.arange(len(visit)).repeat_interleave(subjects * n // len(visit))
+        pairs = (subjects, -(-n // 2))
         chosen = torch.multinomial(self.weights, pairs[0] * pairs[1], True, generator=generator).view(pairs)
         noise = torch.randn(*pairs, visit.x.shape[2], generator=generator, dtype=visit.x.dtype)
         chosen, noise = (torch.cat([a, b], 1)[:, :n].flatten(0, 1) for a, b in ((chosen, chosen), (noise, -noise)))
@@ -98,6 +97,6 @@ class FlowPool(nn.Module):
         for k, (member, state) in enumerate(zip(self._flows(), states, strict=True)):
             rows = (chosen == k).nonzero().squeeze(-1)
             if len(rows):
-                own = map_state(lambda s: s[rows], state)  # noqa: B023
-                draws[rows] = member.sample(visit.rows(rows), own, noise[rows].unsqueeze(1))
+                own = map_state(lambda s: s[source[rows]], state)  # noqa: B023
+                draws[rows] = member.sample(visit.rows(source[rows]), own, noise[rows].unsqueeze(1))
         return draws

@@ -123,6 +123,19 @@ def test_predictions_follow_the_density() -> None:
     assert float(sd[0, 1, 0]) == pytest.approx(expected_sd, rel=0.1)
 
 
+def test_predictions_of_many_subjects_are_those_of_each() -> None:
+    both = pool()
+    past, _ = subject()
+    apart = torch.linspace(-2, 2, 5, dtype=past.x.dtype)[:, None, None]
+    many = past.repeat(5)
+    many = replace(many, x=many.x + apart)
+    mean, sd = both.predict(many, 2000, generator())
+    for k in range(5):
+        mean_of_one, sd_of_one = both.predict(many[k : k + 1], 2000, generator(k))
+        torch.testing.assert_close(mean[k], mean_of_one[0], rtol=0, atol=0.15 * float(sd_of_one.max()))
+        torch.testing.assert_close(sd[k], sd_of_one[0], rtol=0.15, atol=0)
+
+
 def test_draws_come_from_the_members_by_their_weights() -> None:
     """Where one member says -10 and the other +10, their share of the draws is their weight."""
     both = FlowPool([random_flow(1, share=0.0, start="standard") for _ in range(2)], WEIGHTS)
