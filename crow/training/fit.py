@@ -1,5 +1,6 @@
 """Training of one flow on one split, from its start to its best held-out weights."""
 
+import hashlib
 import logging
 import math
 import pickle
@@ -116,7 +117,14 @@ def _facts(train: Sequences, held_out: Sequences, settings: TrainingSettings, se
     """What must be the same for a checkpoint to be gone on with."""
     chosen = settings.model_dump(exclude={"threads", "accelerator"})
     sizes = {"training subjects": len(train), "held-out subjects": len(held_out), "visits": int(train.mask.sum())}
-    return {**{f"training.{key}": value for key, value in chosen.items()}, **sizes, "seed": seed}
+    values = {"training values": _digest(train), "held-out values": _digest(held_out)}
+    return {**{f"training.{key}": value for key, value in chosen.items()}, **sizes, **values, "seed": seed}
+
+
+def _digest(data: Sequences) -> str:
+    """Tells whether two cohorts of one size are the same."""
+    tensors = (data.x, data.context, data.time, data.mask)
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()[:12]
 
 
 def _read_checkpoint(path: Path, facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -141,6 +142,10 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
         train(new_flow(), TRAIN, HELD_OUT, SETTINGS, seed=4, folder=tmp_path, resume=True)
     with pytest.raises(RunError, match=r"training subjects was 60, now 20"):
         train(new_flow(), HELD_OUT, HELD_OUT, short, seed=3, folder=tmp_path, resume=True)
+    mended = replace(TRAIN, x=TRAIN.x.clone())
+    mended.x[0, 0, 0] += 0.1
+    with pytest.raises(RunError, match=r"another training: training values was \w{12}, now \w{12}\. Go on"):
+        train(new_flow(), mended, HELD_OUT, short, seed=3, folder=tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "code"])
