@@ -12,6 +12,8 @@ from crow.cohort import Cohort
 from crow.errors import CohortError, ConfigError
 from crow.paths import Future, future_visits
 
+DIGITS = 9  # of years: 0.7 + 0.1 is the 0.8 of a table
+
 
 @dataclass(frozen=True)
 class Known:
@@ -59,12 +61,15 @@ def with_known(
     Raises CohortError for a covariate that the cohort does not have and for a value that is no number.
     """
     subjects = list(visits["subject"].unique())
+    visits = visits.assign(time=visits["time"].round(DIGITS))
     rows = [visits] if table is None else [visits, table[table["subject"].isin(subjects)]]
     first = visits.groupby("subject", sort=False)["time"].first()
     for one in known:
         at = first if one.at is None else history.visits.groupby("subject")["time"].max().loc[subjects] + one.at
         rows.append(pd.DataFrame({"subject": at.index, "time": at.to_numpy(), one.name: _value(history, one)}))
-    every = pd.concat(rows).groupby(["subject", "time"], sort=False, as_index=False).last()
+    every = pd.concat(rows)
+    every = every.assign(time=every["time"].round(DIGITS))
+    every = every.groupby(["subject", "time"], sort=False, as_index=False).last()
     path = future_visits(history, every, future)
     return visits.merge(path, on=["subject", "time"], how="left")
 

@@ -73,7 +73,9 @@ def forecast_subjects(
     forecast = model.forecast(history, given, future, samples, seed)
     shown = {"forecast": forecast}
     if known and out.figure:
-        shown = {CARRIED: model.forecast(history, visits, "carry", samples, seed), known_text(known): forecast}
+        without = with_known(history, visits, table, [], future)
+        name = CARRIED if table is None and future == "carry" else f"without {known_text(known)}"
+        shown = {name: model.forecast(history, without, future, samples, seed), known_text(known): forecast}
     said = [f"{len(table)} rows of {covariates}" if table is not None else "", known_text(known or [])]
     return Generated(forecast, _how(history, future, said), _write(out, history, forecast, shown))
 

@@ -152,6 +152,21 @@ def test_generate_follows_a_table_and_a_line(folder: Path, tmp_path: Path) -> No
     assert forecasts["linear"] == pytest.approx([2, 4])
 
 
+def test_generate_sets_a_covariate_beside_a_table(folder: Path, tmp_path: Path) -> None:
+    """A row of the table is that of a visit also where rounding parts their times; both paths of the figure have it."""
+    last = last_visit(folder, "9002")
+    table = tmp_path / "path.csv"
+    table.write_text(f"RID,time,ICV\n9002,{last['time'] + 2 + 1e-12:.14f},1500000\n")
+    run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table,
+        "--set-covariate", "CDRSB=7.5@2", "--samples", "20", "--out", tmp_path / "forecast.csv",
+        "--figure", tmp_path / "fan.svg")  # fmt: skip
+    forecast = pd.read_csv(tmp_path / "forecast.csv")
+    assert list(forecast["ICV"]) == [last["ICV"], 1_500_000.0]
+    assert list(forecast["CDRSB"]) == [last["CDRSB"], 7.5]
+    drawn = (tmp_path / "fan.svg").read_text()
+    assert "without CDRSB 7.5 at 2 years" in drawn and "carried forward" not in drawn
+
+
 def test_generate_many_at_once_with_a_picture_each(folder: Path, tmp_path: Path) -> None:
     visits = pd.DataFrame({"RID": [9002, 9005], "EXAMDATE": ["2030-01-01", "2031-01-01"], "CDRSB": [3.0, None]})
     visits.to_csv(tmp_path / "future.csv", index=False)
