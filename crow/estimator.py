@@ -40,6 +40,7 @@ class CRow:
 
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         self.config = Config.model_validate(settings) if config is None else config
+        self._asked = self.config
         self.flow: FlowPool | PublishedCRow | None = None
         self.starts: list[Start] = []
         self.metrics: dict[str, Any] = {}
@@ -62,7 +63,7 @@ class CRow:
         from crow.training.ensemble import fit_ensemble, fit_published  # Lightning takes seconds to import
 
         cohort.require_usable()
-        held_back = test_subjects(cohort, self.config)
+        held_back = test_subjects(cohort, self._asked)
         visits = cohort.visits[~cohort.visits["subject"].isin(held_back)]
         training = Cohort(visits, cohort.schema, cohort.start, cohort.findings, cohort.path)
         if (left := len(training.subjects)) < FEWEST:
@@ -70,7 +71,7 @@ class CRow:
         self.table, self.schema = RegionTable.fit(training), cohort.schema
         self.table.encode(cohort.visits, f"{_name(cohort)} (with the test subjects)")
         data = self.table.encode(visits, _name(cohort))
-        self.config = resolve(self.config, data)
+        self.config = resolve(self._asked, data)
         folder = None if out is None else Path(out)
         if folder is not None and not resume:
             start_run(folder, self.config, overwrite)

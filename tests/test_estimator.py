@@ -271,6 +271,15 @@ def test_a_test_set_that_leaves_too_little_is_refused_before_training(cohort: Co
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sizes_are_chosen_again_for_another_cohort(cohort: Cohort) -> None:
+    copies = [cohort.visits.assign(subject=cohort.visits["subject"] + f"copy{k}") for k in range(8)]
+    many = Cohort(pd.concat(copies, ignore_index=True), cohort.schema, cohort.start)
+    settings = {"model": {"members": 1}, "training": {"max_epochs": 0}}
+    model = crow.CRow(**settings).fit(many)
+    for_many, alone = model.config, crow.CRow(**settings).fit(cohort)
+    assert model.fit(cohort).config == alone.config != for_many
+
+
 def test_missing_regions_are_filled_from_the_past_alone(cohort: Cohort) -> None:
     visits = cohort.visits.copy()
     visits.loc[visits.index % 4 == 2, "ROI02"] = np.nan
