@@ -69,7 +69,8 @@ class CRow:
         if (left := len(training.subjects)) < FEWEST:
             raise CohortError(f"{_name(cohort)}: {left} subjects are left to learn from; lower split.test.")
         self.table, self.schema = RegionTable.fit(training), cohort.schema
-        self.table.encode(cohort.visits, f"{_name(cohort)} (with the test subjects)")
+        if held_back:
+            self.table.encode(cohort.visits, f"{_name(cohort)} (with the test subjects)")
         data = self.table.encode(visits, _name(cohort))
         self.config = resolve(self._asked, data)
         folder = None if out is None else Path(out)

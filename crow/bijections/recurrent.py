@@ -25,6 +25,20 @@ class Past(NamedTuple):
     visits: Tensor
 
 
+def running_past(
+    x: Tensor, last: Tensor, total: Tensor, visits: Tensor
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """The visit before each visit and the mean of all before it, both ``[batch, time, features]``, 0 where none is.
+
+    ``last`` and ``total [batch, features]`` and ``visits [batch, 1]`` are the last visit, the sum and the number of
+    those before ``x``; the same three after ``x`` are returned, too.
+    """
+    lasts = torch.cat([last.unsqueeze(1), x[:, :-1]], 1)
+    totals = torch.cat([total.unsqueeze(1), total.unsqueeze(1) + x.cumsum(1)], 1)
+    before = visits.unsqueeze(1) + torch.arange(x.shape[1], device=x.device, dtype=x.dtype).view(1, -1, 1)
+    return lasts, totals[:, :-1] / before.clamp_min(1), (x[:, -1], totals[:, -1], before[:, -1] + 1)
+
+
 class TemporalContextGate(RecurrentBijection):
     """Shifts and scales a visit by what came before it: ``z_t = (x_t - m_t) exp(-g_t)``.
 
@@ -77,11 +91,8 @@ class TemporalContextGate(RecurrentBijection):
     def _remember(self, x: Tensor, context: Tensor | None, state: Past) -> tuple[tuple[Tensor, Tensor, Tensor], Past]:
         h, _ = self.memory(x if context is None else torch.cat([x, context], -1), state.hidden.unsqueeze(0))
         before = torch.cat([state.hidden.unsqueeze(1), h[:, :-1]], 1)
-        last = torch.cat([state.last.unsqueeze(1), x[:, :-1]], 1)
-        total = state.total.unsqueeze(1) + x.cumsum(1)
-        count = state.visits.unsqueeze(1) + torch.arange(x.shape[1], device=x.device, dtype=x.dtype).view(1, -1, 1)
-        mean = torch.cat([state.total.unsqueeze(1), total[:, :-1]], 1) / count.clamp_min(1)
-        return (before, last, mean), Past(h[:, -1], x[:, -1], total[:, -1], count[:, -1] + 1)
+        last, mean, seen = running_past(x, state.last, state.total, state.visits)
+        return (before, last, mean), Past(h[:, -1], *seen)
 
     def _shift_and_scale(self, past: tuple[Tensor, Tensor, Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
         before, last, mean = past

@@ -92,9 +92,7 @@ class _Gradients:
             if gradient is not None:
                 before = self.sums[k]
                 self.sums[k] = gradient if before is None else before + gradient
-        return [
-            torch.zeros_like(x) if dx is None else dx for x, dx in zip(inputs, found[: len(inputs)], strict=True)
-        ]
+        return [torch.zeros_like(x) if dx is None else dx for x, dx in zip(inputs, found[: len(inputs)], strict=True)]
 
 
 def _undo(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.innovation import MixedModelInnovation, Moments, fit_mixed_model
 from crow.bijections.mixing import Rotation
-from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate
+from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, running_past
 from crow.networks.mlp import MLP
 from crow.priors import ConditionalPrior, Prior, StandardPrior
 from crow.sequences import Sequences
@@ -182,12 +182,10 @@ class CRowFlow(nn.Module):
         context, first = self._times(data, state)
         mean, sd, moments = self.mixed.predict(x, context, state and state.moments)
         zero = x.new_zeros(x.shape[0], x.shape[2])
-        last, total, count = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
-        lasts = torch.cat([last.unsqueeze(1), x[:, :-1]], 1)
-        totals = torch.cat([total.unsqueeze(1), total.unsqueeze(1) + x.cumsum(1)], 1)
-        counts = count.unsqueeze(1) + torch.arange(x.shape[1], dtype=x.dtype, device=x.device).view(1, -1, 1)
-        past = torch.cat([lasts, totals[:, :-1] / counts.clamp_min(1), mean, sd.log()], -1)
-        after = FlowState(data.time[:, -1:], x[:, -1], totals[:, -1], counts[:, -1] + 1, moments, ())
+        last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
+        lasts, means, seen = running_past(x, last, total, visits)
+        past = torch.cat([lasts, means, mean, sd.log()], -1)
+        after = FlowState(data.time[:, -1:], *seen, moments, ())
         return torch.cat([context, self.summary(past)], -1), (mean, sd), first, after
 
 

@@ -59,7 +59,7 @@ class FlowPool(nn.Module):
             draws = self._draw(visit, states, len(data), n, generator).view(len(data), n, -1)
             means.append(draws.mean(1))
             sds.append(draws.std(1))
-            states = [member.transform(visit, s)[2] for member, s in zip(self._flows(), states, strict=True)]
+            states = self._advance(visit, states)
         return torch.stack(means, 1), torch.stack(sds, 1)
 
     def _forecast(self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator) -> Tensor:
@@ -72,14 +72,15 @@ class FlowPool(nn.Module):
         for t in range(future.x.shape[1]):
             visit = future.visit(t)
             x = self._draw(visit, states, len(visit) // n, n, generator)
-            states = [
-                member.transform(replace(visit, x=x), s)[2] for member, s in zip(self._flows(), states, strict=True)
-            ]
+            states = self._advance(replace(visit, x=x), states)
             draws.append(x.view(-1, n, 1, x.shape[-1]))
         return torch.cat(draws, 2)
 
     def _flows(self) -> list[CRowFlow]:
         return cast(list[CRowFlow], list(self.members))
+
+    def _advance(self, visit: Sequences, states: list[Any]) -> list[Any]:
+        return [member.transform(visit, state)[2] for member, state in zip(self._flows(), states, strict=True)]
 
     def _draw(self, visit: Sequences, states: list[Any], subjects: int, n: int, generator: torch.Generator) -> Tensor:
         """``[subjects * n, 1, region]``, each draw from a member drawn for it.

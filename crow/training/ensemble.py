@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,11 @@ def fit_ensemble(
         k = len(flows)
         start, fold = plan[k]
         held_out = folds[fold % len(folds)]
-        with torch.random.fork_rng():
-            torch.manual_seed(derived_seed(config.seed, k, 2))
+        with _seeded(config.seed, k):
             flow = build_flow(config.model, features, context, start)
         flow.mixed.load_state_dict(mixed.mixed.state_dict())
         flow.time_scale.copy_(mixed.time_scale)
-        kept = data[~torch.isin(torch.arange(len(data)), held_out)]
-        seed = derived_seed(config.seed, k)
+        kept, seed = _without(data, held_out), derived_seed(config.seed, k)
         fit = train(flow, kept, data[held_out], config.training, seed, folder, resume, progress, f"member-{k + 1}")
         flows.append(flow)
         fits.append(fit)
@@ -106,12 +105,22 @@ def fit_published(
 ) -> tuple[PublishedCRow, Fitted]:
     """Train the published flow on a resolved ``config``; the objective on held-out subjects decides when to stop."""
     held_out = _folds(len(data), config.training.held_out, config.seed)[0]
-    kept = data[~torch.isin(torch.arange(len(data)), held_out)]
-    with torch.random.fork_rng():
-        torch.manual_seed(derived_seed(config.seed, 0, 2))
+    with _seeded(config.seed, 0):
         flow = build_published(config.model, data.x.shape[2], data.context.shape[2])
-    seed = derived_seed(config.seed, 0)
+    kept, seed = _without(data, held_out), derived_seed(config.seed, 0)
     return flow, train(flow, kept, data[held_out], config.training, seed, folder, resume, progress, "published")
+
+
+@contextmanager
+def _seeded(seed: int, member: int) -> Iterator[None]:
+    """Initial weights of a member come from the run's seed, and leave torch's generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(seed, member, 2))
+        yield
+
+
+def _without(data: Sequences, held_out: Tensor) -> Sequences:
+    return data[~torch.isin(torch.arange(len(data)), held_out)]
 
 
 @torch.no_grad()
