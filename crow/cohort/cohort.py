@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from crow.cohort.findings import Finding
+from crow.cohort.modality import modality_of
 from crow.cohort.options import listed
-from crow.cohort.schema import Schema
+from crow.cohort.schema import SCAN, Schema
 from crow.cohort.times import PER_YEAR, own_times, years_between
 from crow.errors import CohortError
 
@@ -24,9 +25,10 @@ class Cohort:
 
     ``visits`` has the columns ``subject`` (str), ``session`` (str), ``time`` (years since the subject's first visit),
     ``age`` (years at the visit, NaN where unknown), then the covariates and the regions, under their names in the
-    table. ``start`` maps a subject to its first visit in the table's own time (a number, an age, or a Timestamp).
-    ``left_out`` maps a column without a role to the reason; ``missing`` a covariate or region to the share of visits
-    in the table (before any was dropped) that lack it.
+    table, and, where there are scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
+    subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
+    without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
+    dropped) that lack it.
     """
 
     visits: pd.DataFrame
@@ -55,6 +57,19 @@ class Cohort:
     @property
     def covariates(self) -> list[str]:
         return list(self.schema.covariates)
+
+    @property
+    def has_scans(self) -> bool:
+        return self.schema.scan is not None
+
+    @property
+    def modality(self) -> str | None:
+        """The BIDS suffix of the scans (T1w, T2w, FLAIR, pet), None where neither column nor file names tell it."""
+        if not self.has_scans:
+            return None
+        if self.schema.bids is not None:
+            return self.schema.bids.suffix
+        return modality_of(str(self.schema.scan), self.visits[SCAN])
 
     def require_usable(self) -> None:
         """Raise CohortError where a finding says that nothing can be learned from the cohort."""
@@ -104,5 +119,6 @@ class Cohort:
             ("time", f"{self.schema.time} ({self.schema.time_kind})"),
             ("covariates", listed(self.covariates) or "none"),
             (f"{len(self.regions)} regions", listed(self.regions)),
+            *([("scans", f"{len(self.visits):,} ({self.modality or 'modality unknown'})")] if self.has_scans else []),
             ("findings", listed(f"{n.code} ({n.severity})" for n in self.findings) or "none"),
         ]

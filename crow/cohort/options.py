@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -22,6 +23,10 @@ class ReadOptions(BaseModel):
     ``covariates``, ``regions`` and ``exclude`` hold column names or patterns such as ``CTX_*``. ``missing`` is what to
     do with a visit that lacks a region (default drop-visit). ``missing_codes`` are the numbers that mean missing,
     everywhere (default: -1, -4, -99, -999 and -9999 where they cannot be values).
+
+    ``scan`` is the column with the paths of NIfTI files, relative to the folder ``scan_root`` (default: the table's).
+    Of a BIDS tree, ``suffix``, ``space`` and ``desc`` choose the files, and ``ages`` is a table that says when its
+    sessions were.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +41,12 @@ class ReadOptions(BaseModel):
     exclude: list[str] = []
     missing: Missing | None = None
     missing_codes: list[float] | None = None
+    scan: str | None = None
+    scan_root: Path | None = None
+    suffix: str | None = None
+    space: str | None = None
+    desc: str | None = None
+    ages: Path | None = None
 
     @field_validator("covariates", "regions", "exclude", "missing_codes", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from crow.cohort.layouts import Layout, detect_layout
 from crow.cohort.names import normal
 from crow.cohort.options import ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
+from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
 from crow.cohort.table import Table, read_table
 from crow.cohort.timeline import Timeline, find_subject, find_timeline
@@ -44,10 +45,10 @@ def read(
     table = read_table(path, findings)
     if schema is not None:
         columns = _columns_of(table, schema, findings)
-        made = make_visits(columns, schema, options.missing or schema.missing, findings)
+        made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root)
         return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing)
     columns, schema, left_out = _detect(table, options, findings)
-    made = make_visits(columns, schema, schema.missing, findings)
+    made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
     say_usable(made.visits, findings)
     cohort = Cohort(made.visits, schema, made.start, list(findings), str(path), left_out, made.missing)
     if strict:
@@ -73,7 +74,7 @@ def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Col
     timeline = find_timeline(shaped.columns, shaped.layout, shaped.subject, options, findings)
     findings.extend(shaped.said.get(timeline.time, ()))
     repeated = set(shaped.wide.columns) if shaped.wide else set()
-    roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings)
+    roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings, shaped.scan)
     reasons = {name: reason for reason, names in roles.left_out.items() for name in names}
     left_out = dict.fromkeys(sorted(shaped.excluded), "excluded by flag") | reasons
     return shaped.columns, _schema(table, shaped, timeline, roles, options), left_out
@@ -81,7 +82,7 @@ def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Col
 
 def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, options: ReadOptions) -> Schema:
     columns, wide = shaped.columns, shaped.wide
-    used = [name for name in (timeline.time, timeline.age, *roles.covariates, *roles.regions) if name]
+    used = [name for name in (timeline.time, timeline.age, *roles.covariates, *roles.regions, shaped.scan) if name]
     since = next((name for name in columns.names if normal(name) == "years_bl"), None)
     return Schema(
         layout=shaped.layout.name,
@@ -104,6 +105,7 @@ def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, opt
         waves=list(wide.waves) if wide else [],
         separator=table.separator,
         decimal=table.decimal,
+        scan=shaped.scan,
     )
 
 
@@ -116,6 +118,7 @@ class _Shaped(NamedTuple):
     excluded: set[str]
     wide: Wide | None = None
     said: Mapping[str, Findings] = MappingProxyType({})
+    scan: str | None = None
 
 
 def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
@@ -127,10 +130,11 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     subject = find_subject(columns, layout, options, findings)
-    if columns.cells(subject).duplicated().any():
-        return _Shaped(columns, layout, subject, excluded)
-    wide = find_waves(columns.names)
+    wide = None if columns.cells(subject).duplicated().any() else find_waves(columns.names)
     if wide is None:
+        scan = find_scan(columns, options)
+        if scan is not None or columns.cells(subject).duplicated().any():
+            return _Shaped(columns, layout, subject, excluded, scan=scan)
         raise CohortError(
             f"{table.path}: every subject ({subject}) has one row only; at least two visits of a subject are needed. "
             "If another column names the subject, add --subject COLUMN."
@@ -138,7 +142,8 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame, said = _reshaped(frame, wide, table.decimal, findings)
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
-    return _Shaped(columns, Layout("wide", session=SESSION), subject, excluded, wide, said)
+    scan = find_scan(columns, options)
+    return _Shaped(columns, Layout("wide", session=SESSION), subject, excluded, wide, said, scan)
 
 
 def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
@@ -193,9 +198,9 @@ def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str
     """All columns, or, of a table whose roles are known, those with a role and those that a flag names."""
     if not layout.regions:
         return header
-    named = [name for name in (options.subject, options.time, options.age, options.session) if name]
+    named = [name for name in (options.subject, options.time, options.age, options.session, options.scan) if name]
     chosen = set(header) - set(layout.others)
-    chosen |= {name for name in header if name in (*named, *layout.times) or normal(name) == "years_bl"}
+    chosen |= {name for name in header if name in (*named, *layout.times) or normal(name) in ("years_bl", *USUAL)}
     for flag in ("regions", "covariates"):
         if patterns := getattr(options, flag):
             chosen |= set(some_columns(flag, patterns, header, "")[0])

@@ -33,14 +33,20 @@ class Roles:
 
 
 def find_roles(
-    columns: Columns, layout: Layout, timeline: Timeline, options: ReadOptions, repeated: set[str], findings: Findings
+    columns: Columns,
+    layout: Layout,
+    timeline: Timeline,
+    options: ReadOptions,
+    repeated: set[str],
+    findings: Findings,
+    scan: str | None = None,
 ) -> Roles:
-    """Sort the columns into roles; ``repeated`` are the measures of a wide table.
+    """Sort the columns into roles; ``repeated`` are the measures of a wide table, ``scan`` the column of scans.
 
     What the flags name is taken as it is, or refused with a CohortError where it cannot be (text as a region, a column
     without values); the rest is detected.
     """
-    taken = {timeline.subject, timeline.time, timeline.session, timeline.age} - {None}
+    taken = {timeline.subject, timeline.time, timeline.session, timeline.age, scan} - {None}
     free = [name for name in columns.names if name not in taken]
     asked_regions = _asked(columns, "regions", options.regions, free, findings)
     asked_covariates = _asked(columns, "covariates", options.covariates, free, findings)
@@ -50,7 +56,7 @@ def find_roles(
     asked = {*(asked_regions or []), *(asked_covariates or [])}
     candidates = [name for name in free if name not in asked]
     found = _preset(columns, layout, candidates, taken | asked, roles) or _detect(
-        columns, candidates, who, repeated, roles
+        columns, candidates, who, repeated, roles, bool(scan)
     )
     roles.regions = asked_regions if asked_regions is not None else found.regions
     chosen = (
@@ -62,10 +68,11 @@ def find_roles(
     if asked_covariates is not None:
         _leave_all(roles, "not among the covariates asked for", found.covariates)
     _say(roles, findings)
-    if not roles.regions:
+    if not roles.regions and scan is None:
         raise CohortError(
             f"{columns.path}: no column is a repeated measure in numbers, so there is nothing to model. "
-            "Name the measures with --regions, for instance --regions Hippocampus,Ventricles."
+            "Name the measures with --regions, for instance --regions Hippocampus,Ventricles, or a column with the "
+            "paths of scans with --scan."
         )
     return roles
 
@@ -129,7 +136,9 @@ def _preset(
     )
 
 
-def _detect(columns: Columns, candidates: list[str], who: pd.Series, repeated: set[str], roles: Roles) -> Roles:
+def _detect(
+    columns: Columns, candidates: list[str], who: pd.Series, repeated: set[str], roles: Roles, has_scans: bool
+) -> Roles:
     found = Roles()
     measures: list[str] = []
     clinical: list[str] = []
@@ -153,7 +162,7 @@ def _detect(columns: Columns, candidates: list[str], who: pd.Series, repeated: s
             found.covariates[name] = "numeric"
         else:
             (clinical if names.matches(names.CLINICAL, name) else measures).append(name)
-    if len(clinical) < len(measures):
+    if has_scans or len(clinical) < len(measures):
         found.covariates |= dict.fromkeys(clinical, "numeric")
         found.regions = measures
     else:

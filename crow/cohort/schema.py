@@ -9,6 +9,18 @@ from pydantic import BaseModel, ConfigDict
 from crow.cohort.options import Missing
 from crow.cohort.times import DateOrder, TimeKind
 
+SCAN = "scan"
+
+
+class Bids(BaseModel):
+    """Which files of a BIDS tree are the scans: the suffix, and space and desc (None: names without them)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suffix: str
+    space: str | None = None
+    desc: str | None = None
+
 
 class Schema(BaseModel):
     """How a table was read: enough to read another table of the same kind, and nothing about any subject.
@@ -17,7 +29,8 @@ class Schema(BaseModel):
     visit code (months). For a wide table ``layout`` is ``"wide"``, the names are those after reshaping, and
     ``template`` makes the columns of the ``repeated`` ones from ``name`` and ``wave``. ``fixed`` are covariates that
     never change within a subject; ``since_baseline`` is a column with the years to add to an age at baseline;
-    ``codes`` are the numbers that mean missing, by column.
+    ``codes`` are the numbers that mean missing, by column. ``scan`` is the column with the paths of scans, and ``bids``
+    says which files of a tree they are where the cohort was read from one.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,9 +55,11 @@ class Schema(BaseModel):
     waves: list[str] = []
     separator: str = ","
     decimal: str = "."
+    scan: str | None = None
+    bids: Bids | None = None
 
     @property
     def columns(self) -> list[str]:
         """The columns that a table must have to be read by this schema; the session is welcome, not needed."""
         timing = [self.subject, self.time] + ([self.age] if self.age and self.age != self.time else [])
-        return [*timing, *self.covariates, *self.regions]
+        return [*timing, *self.covariates, *self.regions, *([self.scan] if self.scan else [])]

@@ -99,7 +99,7 @@ def _clock(
         return _given_clock(columns, name, who, options, findings)
     among = [name for name in (layout.times or columns.names) if name in columns and name != subject]
     clocks = [clock for name in among if (clock := _as_clock(columns, name, who, options.time_kind, findings))]
-    moving = [clock for clock in clocks if _varies(clock.years, who)]
+    moving = [clock for clock in clocks if _varies(clock.years, who) or not who.duplicated().any()]
     if not moving:
         raise CohortError(f"{columns.path}: {_no_time(columns, clocks, subject)}")
     most = max(clock.years.notna().sum() for clock in moving)

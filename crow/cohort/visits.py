@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from crow.cohort.findings import Findings
 from crow.cohort.gaps import complete
 from crow.cohort.options import Missing, listed
 from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
-from crow.cohort.schema import Schema
+from crow.cohort.scan_paths import one_scan_a_visit, scan_paths, with_scans
+from crow.cohort.schema import SCAN, Schema
 from crow.cohort.times import ADNI2_MONTHS, BASELINE, NO_VISIT, PER_YEAR, SCREENING, visit_months, years_between
 from crow.errors import CohortError
 
@@ -28,16 +30,23 @@ class Visits(NamedTuple):
     missing: dict[str, float]
 
 
-def make_visits(columns: Columns, schema: Schema, missing: Missing, findings: Findings) -> Visits:
+def make_visits(
+    columns: Columns, schema: Schema, missing: Missing, findings: Findings, scan_root: Path | None = None
+) -> Visits:
     """The visits that a table read by ``schema`` holds, with a finding for every row that does not become one.
 
     Raises CohortError for text or infinite values in numbers, for no visit left, and, with ``missing="error"``, for a
-    missing region.
+    missing region. Of scans, see `crow.cohort.scan_paths`.
     """
-    if clash := [name for name in (*schema.covariates, *schema.regions) if name in KEYS]:
+    keys = [*KEYS, SCAN] if schema.scan else KEYS
+    if clash := [name for name in (*schema.covariates, *schema.regions) if name in keys]:
         raise CohortError(f"{columns.path}: {listed(clash)} has a name that crow gives to its own columns; rename it.")
     rows = read_rows(columns, schema, findings)
+    if schema.scan is not None:
+        rows[SCAN] = scan_paths(columns, schema.scan, scan_root)
     rows = _placed(rows, columns, schema, findings)
+    if schema.scan is not None:
+        rows = with_scans(rows, columns, schema.scan, findings)
     rows = _one_a_time(rows, schema, findings)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
     rows = complete(rows, schema, missing, columns.path, findings)
@@ -47,8 +56,8 @@ def make_visits(columns: Columns, schema: Schema, missing: Missing, findings: Fi
     rows["age"] = _age(rows, schema, findings)
     if schema.session is None:
         rows["session"] = (rows.groupby("subject").cumcount() + 1).astype(str)
-    visits = rows[[*KEYS, *schema.covariates, *schema.regions]].reset_index(drop=True)
-    return Visits(visits, start, share)
+    visits = rows[[*KEYS, *schema.covariates, *schema.regions, *([SCAN] if schema.scan else [])]]
+    return Visits(visits.reset_index(drop=True), start, share)
 
 
 def say_usable(visits: pd.DataFrame, findings: Findings) -> None:
@@ -115,6 +124,8 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
     """The first row with the fewest gaps of a subject and time, and of a subject and visit code."""
     coarse = schema.time_kind == "age" and bool((rows[OWN] % 1 == 0).all())
     hint = " Whole years put visits of one year together: name a finer time with --time." if coarse else ""
+    if SCAN in rows:
+        rows = one_scan_a_visit(rows, hint, findings)
     rows = _first_complete(
         rows, OWN, rows[OWN].notna(), f"time; the first complete one was kept.{hint}", schema, findings
     )

@@ -1,0 +1,30 @@
+"""What kind of scan a name tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+MODALITIES: dict[str, re.Pattern[str]] = {
+    "FLAIR": re.compile(r"flair"),
+    "T1w": re.compile(r"t1w?|mprage|spgr"),
+    "T2w": re.compile(r"t2w?"),
+    "pet": re.compile(r"pet|suvr|fdg|av45|pib|florbetapir|flortaucipir"),
+}
+
+
+def modality_of(column: str, paths: Iterable[str]) -> str | None:
+    """The BIDS suffix that all file names tell, else the one that the column's name tells, else None."""
+    told = {_told(Path(path).name) for path in paths}
+    return (told.pop() if len(told) == 1 else None) or _told(column)
+
+
+def _told(name: str) -> str | None:
+    """The modality whose word stands in a name, the last one where there are several (``T1w_space-X_pet``)."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    for word in reversed(words):
+        for modality, pattern in MODALITIES.items():
+            if pattern.fullmatch(word):
+                return modality
+    return None
