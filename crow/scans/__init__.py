@@ -1,0 +1,1 @@
+"""Scans: files, one grid, and the store between them."""

@@ -1,0 +1,51 @@
+"""Where voxels are: the shape of a volume and its map to world millimetres."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+
+class Grid(BaseModel):
+    """Voxels ``shape`` at world points ``affine @ [i, j, k, 1]`` (RAS, mm)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, float, float, float], ...]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], affine: NDArray[np.floating]) -> Grid:
+        x, y, z = (int(size) for size in shape)
+        rows = [tuple(float(value) for value in row) for row in affine]
+        return cls(shape=(x, y, z), affine=tuple(rows))  # type: ignore[arg-type]
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The affine ``[4, 4]``."""
+        return np.array(self.affine)
+
+    @property
+    def spacing(self) -> NDArray[np.float64]:
+        """Voxel sizes in mm, ``[3]``."""
+        return np.linalg.norm(self.matrix[:3, :3], axis=0)
+
+    @property
+    def voxel_volume(self) -> float:
+        """mm3."""
+        return float(abs(np.linalg.det(self.matrix[:3, :3])))
+
+    def coarser(self, mm: float) -> Grid:
+        """A grid of about the same extent with voxels of ``mm``, from the same corner; itself where already coarser."""
+        factor = np.maximum(mm / self.spacing, 1.0)
+        shape = np.ceil((np.array(self.shape) - 1) / factor).astype(int) + 1
+        matrix = self.matrix.copy()
+        matrix[:3, :3] *= factor
+        return Grid.of(tuple(shape), matrix)
+
+    def points(self) -> NDArray[np.float32]:
+        """World coordinates of every voxel, ``[3, X, Y, Z]`` mm."""
+        voxels = np.indices(self.shape, dtype=np.float32)
+        matrix = self.matrix.astype(np.float32)
+        return np.tensordot(matrix[:3, :3], voxels, 1) + matrix[:3, 3, None, None, None]

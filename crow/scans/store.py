@@ -1,0 +1,219 @@
+"""The prepared scans of a cohort: a folder that is read a piece at a time.
+
+    store.json   format, modality, grid, settings, and how the cohort was read
+    visits.csv   a row a visit: who, when, covariates, regions, and the scan's own file
+    arrays.zarr  by visit (one chunk each): intensity, to_scan, scale, status; where scans were registered without
+                 a linear map alone, also velocity and, by subject, anatomy
+    template.nii.gz  mask.nii.gz  findings.json  qc/
+
+A store holds subjects' scans: it stays where they may be. Models are fitted from it and do not contain it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import zarr
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from crow.cohort.cohort import Cohort
+from crow.cohort.findings import Finding
+from crow.cohort.schema import Schema
+from crow.errors import CohortError, OutputError
+from crow.files import write_text, writing
+from crow.scans.grid import Grid
+
+FORMAT_VERSION = 1
+FILES = ("store.json", "visits.csv", "arrays.zarr", "template.nii.gz", "mask.nii.gz")
+START = "first visit"  # a column of visits.csv: each subject's first visit in the cohort's own time
+PENDING, DONE, FAILED = 0, 1, 2
+
+
+class StoreInfo(BaseModel):
+    """What a store is: ``modality`` (BIDS suffix), the ``space`` and ``grid`` of its arrays, the grid of velocity
+    fields (None where there are none), ``settings`` of the preparation (JSON values), and the cohort's schema."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    modality: str
+    space: str
+    grid: Grid
+    velocity_grid: Grid | None = None
+    settings: dict[str, Any] = {}
+    cohort_schema: Schema
+    cohort_path: str | None = None
+    finished: bool = False
+
+
+class ScanStore:
+    """Arrays of all visits on one grid; row k of the arrays is row k of ``visits`` (the frame's index).
+
+    ``intensity [row, X, Y, Z]`` float32: normalised, 0 outside the scan's field of view. ``scale [row, 2]``: (gain,
+    offset) with scan = gain * intensity + offset. ``to_scan [row, 4, 4]``: world points of the grid to those of the
+    scan's file. ``velocity [row, 3, x, y, z]`` (mm, on ``info.velocity_grid``, in template space): the subject's first
+    scan moved by exp(velocity) is this visit's; 0 for the first. ``anatomy [subject, 3, x, y, z]``: displacement psi of
+    template points to the subject's first scan. ``status [row]``: pending, done or failed.
+    """
+
+    def __init__(self, path: str | Path, info: StoreInfo, visits: pd.DataFrame, arrays: zarr.Group) -> None:
+        self.path, self.info, self.visits, self.arrays = Path(path), info, visits, arrays
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        info: StoreInfo,
+        cohort: Cohort,
+        template: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        overwrite: bool = False,
+    ) -> ScanStore:
+        """An empty store for the visits of a cohort with scans; raises OutputError where ``path`` exists."""
+        path = Path(path)
+        replace = overwrite and (path / "store.json").is_file()
+        if overwrite and path.exists() and any(path.iterdir()) and not replace:
+            raise OutputError(f"{path}: not a store of scans, so --overwrite does not replace it. Choose another name.")
+        visits = cohort.visits.reset_index(drop=True)
+        visits[START] = visits["subject"].map(cohort.start)
+        with writing(path, replace or (path.is_dir() and not any(path.iterdir()))) as folder:
+            folder.mkdir()
+            visits.to_csv(folder / "visits.csv", index=False)
+            nib.save(nib.Nifti1Image(template.astype(np.float32), info.grid.matrix), folder / "template.nii.gz")
+            nib.save(nib.Nifti1Image(mask.astype(np.uint8), info.grid.matrix), folder / "mask.nii.gz")
+            _make_arrays(folder / "arrays.zarr", info, len(visits), len(cohort.subjects))
+            (folder / "findings.json").write_text("[]", encoding="utf-8")
+            (folder / "store.json").write_text(info.model_dump_json(indent=2), encoding="utf-8")
+        return cls.open(path, unfinished=True)
+
+    @classmethod
+    def open(cls, path: str | Path, unfinished: bool = False) -> ScanStore:
+        """Read a store; raises CohortError where it is none, is damaged, or (by default) is not finished."""
+        path = Path(path)
+        info = _read_info(path)
+        if missing := [name for name in FILES if not (path / name).exists()]:
+            raise CohortError(f"{path}: {', '.join(missing)} missing. Run crow prepare again with --overwrite.")
+        if not (info.finished or unfinished):
+            raise CohortError(f"{path}: its preparation was interrupted. Run the same crow prepare again to go on.")
+        text = dict.fromkeys(["subject", "session", "scan"], str)
+        visits = pd.read_csv(path / "visits.csv", dtype=text, keep_default_na=False, na_values=[""])
+        visits["session"] = visits["session"].fillna("")
+        for name, kind in info.cohort_schema.covariates.items():
+            if kind == "categorical":
+                visits[name] = visits[name].astype("string").astype(object).where(visits[name].notna(), None)
+        if info.cohort_schema.time_kind == "date":
+            visits[START] = pd.to_datetime(visits[START])
+        return cls(path, info, visits, zarr.open_group(path / "arrays.zarr", mode="r+" if _writable(path) else "r"))
+
+    @staticmethod
+    def is_store(path: str | Path) -> bool:
+        return (Path(path) / "store.json").is_file()
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """``intensity``, ``scale``, ``to_scan``, ``status``, ``velocity`` or ``anatomy``."""
+        return self.arrays[name]  # type: ignore[return-value]
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Brain of the template, ``[X, Y, Z]``."""
+        return np.asarray(nib.load(self.path / "mask.nii.gz").dataobj) > 0  # type: ignore[attr-defined]
+
+    @cached_property
+    def template(self) -> NDArray[np.float32]:
+        """The template's intensities, ``[X, Y, Z]``."""
+        return np.asarray(nib.load(self.path / "template.nii.gz").dataobj, np.float32)  # type: ignore[attr-defined]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows whose scan was prepared."""
+        return np.flatnonzero(self.array("status")[:] == DONE)
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subjects in the order of ``anatomy``."""
+        return list(self.visits["subject"].unique())
+
+    def cohort(self) -> Cohort:
+        """The visits whose scan was prepared; the index of ``Cohort.visits`` is the row in the arrays.
+
+        Times start at each subject's first such visit.
+        """
+        visits = self.visits.loc[self.rows]
+        schema = self.info.cohort_schema
+        began = visits.groupby("subject", sort=False)["time"].transform("first")
+        full = Cohort(visits, schema, visits.groupby("subject", sort=False)[START].first())
+        start = full.own_time(visits["subject"], began).groupby(visits["subject"], sort=False).first()
+        visits = visits.drop(columns=START).assign(time=visits["time"] - began)
+        return Cohort(visits, schema, start, self.findings, str(self.path))
+
+    @property
+    def findings(self) -> list[Finding]:
+        rows = json.loads((self.path / "findings.json").read_text(encoding="utf-8"))
+        return [Finding(**{**row, "rows": tuple(row["rows"])}) for row in rows]
+
+    def masked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Intensities of some rows inside the mask, ``[rows, voxels]``; read a row at a time."""
+        out = np.empty((len(rows), int(self.mask.sum())), np.float32)
+        for k, row in enumerate(rows):
+            out[k] = self.array("intensity")[int(row)][self.mask]
+        return out
+
+    def chunks(self, rows: NDArray[np.int64], most: int = 32) -> Iterator[NDArray[np.int64]]:
+        """``rows`` in parts of at most ``most``, for passes whose memory does not grow with the cohort."""
+        for start in range(0, len(rows), most):
+            yield rows[start : start + most]
+
+    def finish(self, findings: list[Finding]) -> None:
+        """Say that every visit is done or failed, and what was found on the way."""
+        text = json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
+        write_text(self.path / "findings.json", text, overwrite=True)
+        self.info = self.info.model_copy(update={"finished": True})
+        write_text(self.path / "store.json", self.info.model_dump_json(indent=2), overwrite=True)
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.info.grid.shape))
+        size = " x ".join(f"{mm:g}" for mm in self.info.grid.spacing)
+        return f"ScanStore of {len(self.rows)} {self.info.modality} scans, {shape} voxels of {size} mm, {self.path}"
+
+
+def _make_arrays(path: Path, info: StoreInfo, visits: int, subjects: int) -> None:
+    group = zarr.create_group(path)
+
+    def make(name: str, count: int, event: tuple[int, ...], kind: str = "float32") -> None:
+        group.create_array(name, shape=(count, *event), chunks=(1, *event), dtype=kind, fill_value=0)
+
+    make("intensity", visits, info.grid.shape)
+    make("scale", visits, (2,), "float64")
+    make("to_scan", visits, (4, 4), "float64")
+    make("status", visits, (), "int8")
+    if info.velocity_grid is not None:
+        make("velocity", visits, (3, *info.velocity_grid.shape))
+        make("anatomy", subjects, (3, *info.velocity_grid.shape))
+
+
+def _read_info(path: Path) -> StoreInfo:
+    try:
+        content = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        found = content["format_version"]
+        if isinstance(found, int) and found > FORMAT_VERSION:
+            raise CohortError(f"{path}: store format {found} is newer than this crow reads ({FORMAT_VERSION}). Update.")
+        return StoreInfo.model_validate(content)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise CohortError(f"{path}: no store of scans. Make one: crow prepare --cohort ... --out {path}") from None
+        raise CohortError(f"{path / 'store.json'}: damaged. Run crow prepare again with --overwrite.") from None
+
+
+def _writable(path: Path) -> bool:
+    """A store on a read-only disk can still be read."""
+    return os.access(path / "arrays.zarr", os.W_OK)
