@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ MOST_COLUMNS = 40
 
 
 def check(
-    cohort: Annotated[Path, typer.Argument(help="The table, as it was downloaded.")],
+    cohort: Annotated[Path, typer.Argument(help="The table, as it was downloaded, or a BIDS folder.")],
     subject: flags.Subject = None,
     time: flags.Time = None,
     time_kind: flags.TimeKind = None,
@@ -29,12 +29,18 @@ def check(
     exclude: flags.Exclude = None,
     missing: flags.Missing = None,
     missing_code: flags.MissingCodes = None,
+    scan: flags.Scan = None,
+    scan_root: flags.ScanRoot = None,
+    suffix: flags.Suffix = None,
+    space: flags.Space = None,
+    desc: flags.Desc = None,
+    ages: flags.Ages = None,
     config: Annotated[Path | None, typer.Option(help="YAML settings; its cohort part holds the same keys.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the visits as a clean CSV, with a log beside it.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier clean CSV.")] = False,
 ) -> None:
-    """Say what a cohort table holds, how it is read, and what has to be mended. Leaves with 0 if usable, else 2.
+    """Say what a cohort holds, how it is read, and what has to be mended. Leaves with 0 if usable, else 2.
 
     Example: [bold]crow check demo/cohort.csv[/bold]
     """
@@ -55,6 +61,12 @@ def check(
         exclude=exclude,
         missing=missing,
         missing_codes=missing_code,
+        scan=scan,
+        scan_root=scan_root,
+        suffix=suffix,
+        space=space,
+        desc=desc,
+        ages=ages,
     )
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
@@ -89,7 +101,7 @@ def _show_cohort(result: "Check", console: "Console") -> None:
     summary = result.as_dict()
     console.print(
         f"[bold]{summary['subjects']:,}[/] subjects, [bold]{summary['visits']:,}[/] visits"
-        f" ({summary['layout']} table, time: {summary['time']['column']}, {summary['time']['kind']})"
+        f" ({_what(summary)}, time: {summary['time']['column']}, {summary['time']['kind']})"
     )
     counts = Table("visits", "subjects", "", title="Visits a subject", title_justify="left", box=None)
     most = max(summary["visits_per_subject"].values())
@@ -105,3 +117,12 @@ def _show_cohort(result: "Check", console: "Console") -> None:
     console.print(roles)
     if (rest := len(summary["columns"]) - MOST_COLUMNS) > 0:
         console.print(f"and {rest:,} more columns (--json lists all)")
+
+
+def _what(summary: dict[str, Any]) -> str:
+    kind = "BIDS tree" if summary["layout"] == "bids" else f"{summary['layout']} table"
+    return (
+        f"{kind}, {summary['scans']:,} scans, {summary['modality'] or 'of no known modality'}"
+        if summary["scans"]
+        else kind
+    )

@@ -1,10 +1,11 @@
-"""The flags that say how a cohort table is read, declared once for every command that reads one."""
+"""The flags that say how a cohort is read, declared once for every command that reads one."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-PANEL = "How the table is read (what is not given is detected)"
+PANEL = "How the cohort is read (what is not given is detected)"
 
 
 def _flag(name: str, text: str, metavar: str | None = None) -> typer.models.OptionInfo:
@@ -30,4 +31,18 @@ Missing = Annotated[
 ]
 MissingCodes = Annotated[
     list[float] | None, _flag("--missing-code", "A number that means missing; replaces -1, -4, -99, ...", "NUMBER")
+]
+Scan = Annotated[str | None, _flag("--scan", "The column with the paths of NIfTI files.", "COLUMN")]
+ScanRoot = Annotated[
+    Path | None, _flag("--scan-root", "The folder where relative paths of scans start; the table's where not given.")
+]
+Suffix = Annotated[str | None, _flag("--suffix", "Of a BIDS tree: T1w, T2w, FLAIR, pet, ...", "SUFFIX")]
+Space = Annotated[
+    str | None, _flag("--space", "Of a BIDS tree: the space entity, or native for names without one.", "SPACE")
+]
+Desc = Annotated[
+    str | None, _flag("--desc", "Of a BIDS tree: the desc entity, or native for names without one.", "DESC")
+]
+Ages = Annotated[
+    Path | None, _flag("--ages", "Of a BIDS tree: a table of participant_id, session_id and age or date.", "TABLE")
 ]

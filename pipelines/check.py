@@ -1,4 +1,4 @@
-"""Read a cohort table and say everything about it that matters before training."""
+"""Read a cohort and say everything about it that matters before training."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Check:
 def check(
     path: Path, *, config: Path | None = None, out: Path | None = None, overwrite: bool = False, **flags: Any
 ) -> Check:
-    """Read a table; with ``out``, also write its visits and, beside them, a log of what changed (``.log.csv``).
+    """Read a table or a BIDS tree; with ``out``, also write its visits and, beside them, a log of what changed.
 
     Flags are those of `ReadOptions` and go before the ``cohort`` part of the YAML file ``config``. Raises ConfigError
     for settings and OutputError for files that exist or cannot be written.
@@ -72,6 +72,8 @@ def _summary(cohort: Cohort) -> dict[str, Any]:
         "subjects": len(counts),
         "visits": len(cohort.visits),
         "layout": schema.layout,
+        "scans": len(cohort.visits) if cohort.has_scans else 0,
+        "modality": cohort.modality,
         "time": {"column": schema.time, "kind": schema.time_kind},
         "visits_per_subject": {
             str(number): int(people) for number, people in counts.value_counts().sort_index().items()
@@ -92,6 +94,7 @@ def _columns(cohort: Cohort) -> list[dict[str, Any]]:
         roles.append((str(schema.age), "age", "at baseline" if schema.age_is_baseline else "at the visit"))
     roles += [(name, "covariate", kind) for name, kind in schema.covariates.items()]
     roles += [(name, "region", None) for name in schema.regions]
+    roles += [(schema.scan, "scan", cohort.modality)] if schema.scan else []
     roles += [(name, "left out", reason) for name, reason in cohort.left_out.items()]
     return [
         {"name": name, "role": role, "kind": kind, "missing": cohort.missing.get(name) if role != "left out" else None}

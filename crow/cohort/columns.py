@@ -30,6 +30,7 @@ class Columns:
         adni: bool = False,
         missing_codes: Sequence[float] | None = None,
         codes: Mapping[str, Sequence[float]] | None = None,
+        places: Mapping[int, str] | None = None,
     ) -> None:
         self.frame = frame.reset_index(drop=True)
         self.lines = frame.index.to_numpy()
@@ -38,8 +39,13 @@ class Columns:
         self.adni = adni
         self._missing_codes = missing_codes
         self._codes = codes
+        self._places = places or {}
         self.numbers = lru_cache(maxsize=None)(self._numbers)
         self.is_dates = lru_cache(maxsize=None)(self._is_dates)
+
+    def at(self, line: int) -> str:
+        """``table.csv, line 7``, or ``tree, sub-01 ses-02``."""
+        return f"{self.path}, {self._places.get(line, f'line {line}')}"
 
     @property
     def names(self) -> list[str]:
@@ -81,14 +87,14 @@ class Columns:
         read = self.numbers(name)
         if len(read.text):
             first, *others = self.lines[read.text.index]
-            also = f", also in {at_lines(others)}" if others else ""
+            also = f", also in {at_lines(others, self._places)}" if others else ""
             raise CohortError(
-                f"{self.path}, line {first}, column {name}: found {read.text.iloc[0]!r} where a number "
+                f"{self.at(first)}, column {name}: found {read.text.iloc[0]!r} where a number "
                 f"is needed{also}. Mend the cell, empty it, or leave the column out with --exclude '{name}'."
             )
         if read.infinite:
             raise CohortError(
-                f"{self.path}, column {name}: infinite values in {at_lines(self.lines[read.infinite])}. "
+                f"{self.path}, column {name}: infinite values in {at_lines(self.lines[read.infinite], self._places)}. "
                 f"Empty the cells, or leave the column out with --exclude '{name}'."
             )
         self._say(name, read, findings)

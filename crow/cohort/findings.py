@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 Severity = Literal["info", "warning", "error"]
@@ -28,7 +29,12 @@ class Finding:
 
 
 class Findings(list[Finding]):
-    """Findings in the order they were made; counts and rows are put into the message."""
+    """Findings in the order they were made; counts and rows are put into the message.
+
+    ``places`` names the rows of what is no file with lines: the visits of a BIDS tree.
+    """
+
+    places: Mapping[int, str] = MappingProxyType({})
 
     def info(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
         self._add(code, "info", message, column, rows)
@@ -41,13 +47,18 @@ class Findings(list[Finding]):
 
     def _add(self, code: str, severity: Severity, message: str, column: str | None, rows: Iterable[int]) -> None:
         lines = tuple(sorted({int(row) for row in rows}))
-        self.append(Finding(code, severity, f"{at_lines(lines)}: {message}" if lines else message, column, lines))
+        self.append(
+            Finding(code, severity, f"{at_lines(lines, self.places)}: {message}" if lines else message, column, lines)
+        )
 
 
-def at_lines(lines: Iterable[int], most: int = 8) -> str:
-    """``3 rows (lines 4, 9, 12)``, with the list cut after ``most``."""
+def at_lines(lines: Iterable[int], places: Mapping[int, str] | None = None, most: int = 8) -> str:
+    """``3 rows (lines 4, 9, 12)``, or ``2 visits (sub-01 ses-02, sub-07 ses-01)``, with the list cut after ``most``."""
     numbers = sorted(set(lines))
-    shown = ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")
+    shown = ", ".join(str((places or {}).get(line, line)) for line in numbers[:most])
+    shown += ", ..." if len(numbers) > most else ""
+    if places:
+        return f"{len(numbers):,} visit{'s' if len(numbers) > 1 else ''} ({shown})"
     if len(numbers) == 1:
         return f"1 row (line {shown})"
     return f"{len(numbers):,} rows (lines {shown})"

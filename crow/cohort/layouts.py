@@ -21,7 +21,10 @@ PET_TABLE = re.compile(r".*_UCBERKELEYAV45.*")
 
 @dataclass(frozen=True)
 class Layout:
-    """A kind of table. Empty roles are detected from names and values; ``times`` are tried in order."""
+    """A kind of table. Empty roles are detected from names and values; ``times`` are tried in order.
+
+    ``clocks`` are the only columns that may be the time, where they are known.
+    """
 
     name: str
     adni: bool = False
@@ -32,6 +35,7 @@ class Layout:
     covariates: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     others: tuple[str, ...] = field(default=(), repr=False)
+    clocks: tuple[str, ...] = ()
 
 
 def detect_layout(header: list[str], findings: Findings) -> Layout:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from pydantic import ValidationError
 
+from crow.cohort.bids import read_tree
 from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
@@ -22,7 +23,7 @@ from crow.cohort.schema import Schema
 from crow.cohort.table import Table, read_table
 from crow.cohort.timeline import Timeline, find_subject, find_timeline
 from crow.cohort.visits import make_visits, say_usable
-from crow.cohort.wide import SESSION, Wide, attended, exact_ages, find_waves, to_long
+from crow.cohort.wide import SESSION, Wide, find_waves, reshape
 from crow.errors import CohortError, ConfigError
 
 
@@ -42,7 +43,8 @@ def read(
     """
     options = read_options(options, **flags)
     findings = Findings()
-    table = read_table(path, findings)
+    table = _table(Path(path), options, schema, findings)
+    findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
         made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root)
@@ -67,6 +69,18 @@ def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: A
         name = ".".join(str(part) for part in problem["loc"])
         known = f" Known are {listed(ReadOptions.model_fields, 20)}." if problem["type"] == "extra_forbidden" else ""
         raise ConfigError(f"cohort.{name}: {problem['msg']}; found {problem['input']!r}.{known}") from None
+
+
+def _table(path: Path, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
+    """The table, or the visits of a BIDS tree as one; raises CohortError for flags that belong to the other."""
+    tree = path.is_dir()
+    foreign = ("scan", "scan_root") if tree else ("suffix", "space", "desc", "ages")
+    if given := [f"--{name.replace('_', '-')}" for name in foreign if getattr(options, name) is not None]:
+        kind = "a folder, and is for a table" if tree else "no folder, and is for a BIDS tree"
+        raise CohortError(f"{path}: {listed(given)} was given, but the path is {kind}. Leave it out.")
+    if tree and schema is not None and schema.scan is None:
+        raise CohortError(f"{path}: a folder, but the run was trained on regions without scans. Give a table of them.")
+    return read_tree(path, options, schema, findings) if tree else read_table(path, findings)
 
 
 def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, dict[str, str]]:
@@ -106,6 +120,7 @@ def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, opt
         separator=table.separator,
         decimal=table.decimal,
         scan=shaped.scan,
+        bids=table.bids,
     )
 
 
@@ -122,7 +137,7 @@ class _Shaped(NamedTuple):
 
 
 def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
-    layout = detect_layout(table.header, findings)
+    layout = table.layout or detect_layout(table.header, findings)
     frame = table.frame(_wanted(table.header, layout, options))
     waves = find_waves(table.header)
     known = dict.fromkeys([*table.header, *(waves.columns if waves else ())])
@@ -130,7 +145,7 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     subject = find_subject(columns, layout, options, findings)
-    wide = None if columns.cells(subject).duplicated().any() else find_waves(columns.names)
+    wide = None if table.bids or columns.cells(subject).duplicated().any() else find_waves(columns.names)
     if wide is None:
         scan = find_scan(columns, options)
         if scan is not None or columns.cells(subject).duplicated().any():
@@ -139,7 +154,7 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
             f"{table.path}: every subject ({subject}) has one row only; at least two visits of a subject are needed. "
             "If another column names the subject, add --subject COLUMN."
         )
-    frame, said = _reshaped(frame, wide, table.decimal, findings)
+    frame, said = reshape(frame, wide, table.decimal, findings)
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     scan = find_scan(columns, options)
@@ -151,7 +166,7 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
     frame = table.frame()
     wide = find_waves(table.header) if schema.layout == "wide" and schema.time not in table.header else None
     if wide is not None:
-        frame, trials = _reshaped(frame, wide, table.decimal, findings)
+        frame, trials = reshape(frame, wide, table.decimal, findings)
         findings.extend(trials.get(schema.time, ()))
     missing = [name for name in schema.columns if name not in frame]
     if missing:
@@ -164,34 +179,13 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
     for name in extra - set(frame.columns):
         frame[name] = ""
     frame = frame[list(dict.fromkeys([*schema.columns, *extra]))]
-    return Columns(frame, table.path, decimal=table.decimal, adni=schema.adni, codes=schema.codes)
+    return Columns(frame, table.path, decimal=table.decimal, adni=schema.adni, codes=schema.codes, places=table.places)
 
 
 def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions) -> Columns:
-    return Columns(frame, table.path, decimal=table.decimal, adni=adni, missing_codes=options.missing_codes)
-
-
-def _reshaped(
-    frame: pd.DataFrame, wide: Wide, decimal: str, findings: Findings
-) -> tuple[pd.DataFrame, dict[str, Findings]]:
-    """The long frame without the waves that a subject did not attend, and what to say of a column that is the time."""
-    long = to_long(frame, wide, findings)
-    trials: dict[str, Findings] = {}
-    for name in wide.columns:
-        said = Findings()
-        ages = exact_ages(frame, wide, name, decimal, said)
-        if ages is not None:
-            long[name] = [f"{age:.6g}".replace(".", decimal) if age == age else "" for age in ages]
-            trials[name] = said
-    came = attended(long, wide)
-    if not came.all():
-        counts = long[SESSION][~came].value_counts()
-        findings.info(
-            "not-attended",
-            f"{int((~came).sum()):,} waves hold nothing for their subject and are no visits "
-            f"({listed(f'{wave}: {count}' for wave, count in counts.items())}).",
-        )
-    return long[came], trials
+    return Columns(
+        frame, table.path, decimal=table.decimal, adni=adni, missing_codes=options.missing_codes, places=table.places
+    )
 
 
 def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str]:

@@ -58,6 +58,9 @@ def find_roles(
     found = _preset(columns, layout, candidates, taken | asked, roles) or _detect(
         columns, candidates, who, repeated, roles, bool(scan)
     )
+    if layout.name == "bids":
+        found.covariates |= dict.fromkeys(found.regions, "numeric")
+        found.regions = []
     roles.regions = asked_regions if asked_regions is not None else found.regions
     chosen = (
         asked_covariates if asked_covariates is not None else [n for n in found.covariates if n not in roles.regions]
@@ -110,7 +113,7 @@ def _asked(
         if flag == "regions" and not columns.is_number(name):
             text = columns.numbers(name).text
             raise CohortError(
-                f"{columns.path}, line {columns.lines[text.index[0]]}, column {name}: found {text.iloc[0]!r}, "
+                f"{columns.at(columns.lines[text.index[0]])}, column {name}: found {text.iloc[0]!r}, "
                 "but a region holds numbers; take it out of --regions, or name it with --covariates."
             )
     return chosen

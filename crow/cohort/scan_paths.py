@@ -50,7 +50,7 @@ def scan_paths(columns: Columns, name: str, scan_root: Path | None) -> pd.Series
         path = Path(os.path.normpath(root / cell))
         if not path.is_relative_to(root) and (scan_root is not None or not Path(cell).is_absolute()):
             raise CohortError(
-                f"{columns.path}, line {line}, column {name}: {cell} leaves the folder of the scans, {root}. "
+                f"{columns.at(line)}, column {name}: {cell} leaves the folder of the scans, {root}. "
                 "Mend the path, or give a folder that holds all scans with --scan-root."
             )
         paths.append(str(path))
@@ -66,7 +66,7 @@ def with_scans(rows: pd.DataFrame, columns: Columns, name: str, findings: Findin
     if not there.any():
         line, path = rows[[LINE, SCAN]].iloc[0]
         raise CohortError(
-            f"{columns.path}, line {line}, column {name}: {path} is not there or no NIfTI file (.nii, .nii.gz); "
+            f"{columns.at(line)}, column {name}: {path} is not there or no NIfTI file (.nii, .nii.gz); "
             f"{len(rows):,} rows, and none has one. Give the folder of the paths with --scan-root, or read the table "
             f"without scans with --exclude {name}."
         )

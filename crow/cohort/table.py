@@ -6,12 +6,15 @@ import csv
 import io
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from crow.cohort.findings import Findings
+from crow.cohort.layouts import Layout
+from crow.cohort.schema import Bids
 from crow.errors import CohortError
 
 SIGNATURES = {
@@ -28,7 +31,10 @@ POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; ``lines[i]`` is the line of the file where row ``i`` begins (the header is line 1)."""
+    """Cells as text; ``lines[i]`` is the line of the file where row ``i`` begins (the header is line 1).
+
+    Of a BIDS tree, ``layout`` and ``bids`` are known and ``places`` names the visit of each line.
+    """
 
     path: str
     header: list[str]
@@ -36,6 +42,9 @@ class Table:
     lines: list[int]
     separator: str = ","
     decimal: str = "."
+    layout: Layout | None = None
+    bids: Bids | None = None
+    places: Mapping[int, str] = field(default_factory=dict)
 
     def frame(self, names: list[str] | None = None) -> pd.DataFrame:
         """The named columns (default all) as text, stripped, indexed by line."""

@@ -91,13 +91,20 @@ def find_timeline(columns: Columns, layout: Layout, subject: str, options: ReadO
     return Timeline(subject, clock.name, clock.kind, session, age, baseline, order)
 
 
+def tells_time(columns: Columns, among: list[str], subject: str, options: ReadOptions) -> bool:
+    """Whether one of the columns is a time that moves within subjects."""
+    who = columns.cells(subject)
+    clocks = (_as_clock(columns, name, who, options.time_kind, Findings()) for name in among)
+    return any(clock is not None and _varies(clock.years, who) for clock in clocks)
+
+
 def _clock(
     columns: Columns, layout: Layout, subject: str, who: pd.Series, options: ReadOptions, findings: Findings
 ) -> Clock:
     if options.time is not None:
         name = one_column("time", options.time, columns.names, columns.path)
         return _given_clock(columns, name, who, options, findings)
-    among = [name for name in (layout.times or columns.names) if name in columns and name != subject]
+    among = [name for name in (layout.times or layout.clocks or columns.names) if name in columns and name != subject]
     clocks = [clock for name in among if (clock := _as_clock(columns, name, who, options.time_kind, findings))]
     moving = [clock for clock in clocks if _varies(clock.years, who) or not who.duplicated().any()]
     if not moving:

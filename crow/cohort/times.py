@@ -14,6 +14,7 @@ TimeKind = Literal["age", "years", "months", "days", "date", "visit"]
 DateOrder = Literal["ymd", "mdy", "dmy"]
 
 PER_YEAR = {"age": 1.0, "years": 1.0, "months": 12.0, "days": 365.25, "visit": 12.0}
+SOME_DAY = pd.Timestamp(2000, 1, 1)
 YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ].*)?|(\d{4})(\d{2})(\d{2})")
 YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4}|\d{2})(?: .*)?")
 NAMED_MONTH = ("%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d-%b-%y", "%b %d, %Y", "%d %B %Y")
@@ -39,8 +40,8 @@ def parse_dates(cells: pd.Series, order: DateOrder | None = None) -> tuple[pd.Se
     """
     unique = [cell for cell in cells.unique() if cell]
     found, guessed = (order, False) if order else _order(unique)
-    days = pd.Series({cell: _day(cell, found) for cell in unique}, dtype="datetime64[us]")
-    return pd.Series(cells.map(days), index=cells.index, dtype="datetime64[us]"), found, guessed
+    days = {cell: _day(cell, found) for cell in unique}
+    return pd.Series([days.get(cell) for cell in cells], cells.index, dtype="datetime64[us]"), found, guessed
 
 
 def visit_months(code: str, adni: bool = False) -> float | None:

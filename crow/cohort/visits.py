@@ -15,7 +15,16 @@ from crow.cohort.options import Missing, listed
 from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
 from crow.cohort.scan_paths import one_scan_a_visit, scan_paths, with_scans
 from crow.cohort.schema import SCAN, Schema
-from crow.cohort.times import ADNI2_MONTHS, BASELINE, NO_VISIT, PER_YEAR, SCREENING, visit_months, years_between
+from crow.cohort.times import (
+    ADNI2_MONTHS,
+    BASELINE,
+    NO_VISIT,
+    PER_YEAR,
+    SCREENING,
+    SOME_DAY,
+    visit_months,
+    years_between,
+)
 from crow.errors import CohortError
 
 KEYS = ["subject", "session", "time", "age"]
@@ -88,6 +97,9 @@ def _placed(rows: pd.DataFrame, columns: Columns, schema: Schema, findings: Find
         absent = rows[CODE].isin(NO_VISIT)
         rows = drop(rows, absent, "no-visit", "info", "the code nv means that there was no visit; dropped.", findings)
         rows = _join_screening(rows, columns.adni, findings)
+    if schema.scan is not None and schema.time_kind != "age":
+        alone = rows[OWN].isna() & ~rows["subject"].duplicated(keep=False)
+        rows.loc[alone, OWN] = SOME_DAY if schema.time_kind == "date" else 0.0
     untimed = rows[OWN].isna()
     rows = drop(rows, untimed, "no-time", "warning", f"no time in {schema.time}; dropped.", findings)
     if rows.empty:

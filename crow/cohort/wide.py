@@ -44,6 +44,29 @@ def find_waves(names: list[str]) -> Wide | None:
     return max((wide for wide in found if wide), key=lambda wide: len(wide.used), default=None)
 
 
+def reshape(
+    frame: pd.DataFrame, wide: Wide, decimal: str, findings: Findings
+) -> tuple[pd.DataFrame, dict[str, Findings]]:
+    """The long frame without the waves that a subject did not attend, and what to say of a column that is the time."""
+    long = to_long(frame, wide, findings)
+    trials: dict[str, Findings] = {}
+    for name in wide.columns:
+        said = Findings()
+        ages = exact_ages(frame, wide, name, decimal, said)
+        if ages is not None:
+            long[name] = [f"{age:.6g}".replace(".", decimal) if age == age else "" for age in ages]
+            trials[name] = said
+    came = attended(long, wide)
+    if not came.all():
+        counts = long[SESSION][~came].value_counts()
+        findings.info(
+            "not-attended",
+            f"{int((~came).sum()):,} waves hold nothing for their subject and are no visits "
+            f"({listed(f'{wave}: {count}' for wave, count in counts.items())}).",
+        )
+    return long[came], trials
+
+
 def to_long(frame: pd.DataFrame, wide: Wide, findings: Findings) -> pd.DataFrame:
     """One row a subject and wave, with the wave in ``wave``; the index stays the line of the subject's row."""
     fixed = [name for name in frame.columns if name not in wide.used]

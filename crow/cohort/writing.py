@@ -7,10 +7,9 @@ import re
 import numpy as np
 import pandas as pd
 
-from crow.cohort.schema import Schema
-from crow.cohort.times import PER_YEAR
+from crow.cohort.schema import SCAN, Schema
+from crow.cohort.times import PER_YEAR, SOME_DAY
 
-SOME_DAY = pd.Timestamp(2000, 1, 1)
 DATE_FORMATS = {"ymd": "%Y-%m-%d", "mdy": "%m/%d/%Y", "dmy": "%d/%m/%Y"}
 
 
@@ -30,6 +29,8 @@ def to_table(visits: pd.DataFrame, schema: Schema, start: pd.Series | None = Non
     if schema.since_baseline is not None:
         columns[schema.since_baseline] = visits["time"]
     columns |= {name: visits[name] for name in (*schema.covariates, *schema.regions)}
+    if schema.scan is not None and SCAN in visits:
+        columns[schema.scan] = visits[SCAN]
     table = pd.DataFrame(columns)
     return _to_wide(table, schema) if schema.layout == "wide" else table
 

@@ -98,3 +98,34 @@ def test_dlbs_with_the_flag_that_check_asks_for() -> None:
     found = json.loads(done.stdout)
     assert found["subjects"] == 464
     assert found["visits"] > 1000
+
+
+def test_a_folder_of_scans(tmp_path: Path) -> None:
+    rows = [(f"sub-{k:02d}", session, f"{60 + k + year}") for k in range(10) for session, year in (("x", 0), ("w", 2))]
+    for subject, session, _ in rows:
+        anat = tmp_path / "tree" / subject / f"ses-{session}" / "anat"
+        anat.mkdir(parents=True)
+        (anat / f"{subject}_ses-{session}_FLAIR.nii.gz").touch()
+    refused = run(app, ["check", str(tmp_path / "tree")])
+    assert refused.exit_code == 2
+    assert "--ages TABLE" in refused.output
+    ages = save(pd.DataFrame(rows, columns=["participant_id", "session_id", "age"]), tmp_path / "ages.csv")
+    words = ["check", str(tmp_path / "tree"), "--ages", str(ages), "--suffix", "FLAIR"]
+    done = run(app, words)
+    assert done.exit_code == 0
+    assert "BIDS tree, 20 scans, FLAIR" in done.output
+    told = json.loads(run(app, [*words, "--json"]).stdout)
+    assert (told["scans"], told["modality"]) == (20, "FLAIR")
+    assert {"name": "scan", "role": "scan", "kind": "FLAIR", "missing": None} in told["columns"]
+
+
+def test_a_table_of_scans_under_a_root(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    table = plain().assign(t1=[f"{k}.nii" for k in range(36)])
+    for name in table["t1"][1:]:
+        (tmp_path / "scans" / name).touch()
+    words = ["check", str(save(table, tmp_path / "t.csv")), "--scan", "t1", "--json"]
+    assert "--scan-root" in json.loads(run(app, words).stdout)["error"]
+    told = json.loads(run(app, [*words, "--scan-root", str(tmp_path / "scans")]).stdout)
+    assert told["scans"] == 35
+    assert "missing-scan" in {finding["code"] for finding in told["findings"]}

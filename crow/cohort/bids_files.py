@@ -1,0 +1,130 @@
+"""The scans of a BIDS tree, raw or derived: file names read as entities and a suffix, and one file chosen a visit."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crow.cohort.findings import Findings
+from crow.cohort.modality import MODALITIES
+from crow.cohort.options import listed
+from crow.cohort.scan_paths import NIFTI
+from crow.cohort.schema import Bids
+from crow.errors import CohortError
+
+NATIVE = "native"
+Visit = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class BidsFile:
+    """``sub-01_ses-02_space-X_desc-preproc_T1w.nii.gz``: who and when (``session`` is "" where the name has none)."""
+
+    path: Path
+    entities: dict[str, str]
+    suffix: str
+
+    @property
+    def visit(self) -> Visit:
+        session = self.entities.get("ses")
+        return f"sub-{self.entities['sub']}", f"ses-{session}" if session else ""
+
+
+def find_files(tree: Path) -> list[BidsFile]:
+    """Every NIfTI file of every subject, in order of path; a Clinica folder keeps its subjects in ``subjects/``.
+
+    ``derivatives/`` is another tree. Raises CohortError where no subject has a file.
+    """
+    base = tree / "subjects" if (tree / "subjects").is_dir() else tree
+    paths = sorted(path for subject in base.glob("sub-*") if subject.is_dir() for path in subject.rglob("sub-*.nii*"))
+    if found := [file for path in paths if (file := parse(path))]:
+        return found
+    trees = sorted(
+        {str(path.parent) for path in tree.glob("*/sub-*")} | {str(p.parent) for p in tree.glob("*/*/sub-*")}
+    )
+    advice = f"Name one of {listed(trees)}." if trees else "Name a BIDS tree, or a table of visits."
+    raise CohortError(f"{tree}: a folder without sub-*/[ses-*/]anat/sub-*_T1w.nii.gz or the like. {advice}")
+
+
+def parse(path: Path) -> BidsFile | None:
+    """The entities of a name; None for a file that is no NIfTI or names no subject and suffix.
+
+    Words without a hyphen before the suffix, as Clinica writes them (``sub-01_ses-M000_T1w_space-X_T1w``), are skipped.
+    """
+    ending = next((ending for ending in reversed(NIFTI) if path.name.endswith(ending)), None)
+    if ending is None:
+        return None
+    *words, suffix = path.name.removesuffix(ending).split("_")
+    entities = dict(word.split("-", 1) for word in words if "-" in word)
+    return BidsFile(path, entities, suffix) if entities.get("sub") and "-" not in suffix else None
+
+
+def choose(
+    tree: Path, files: list[BidsFile], suffix: str | None, space: str | None, desc: str | None, findings: Findings
+) -> tuple[Bids, dict[Visit, BidsFile]]:
+    """One file a visit, all of one suffix, space and desc (``native``: names without it); what is None must be plain.
+
+    Raises CohortError where nothing matches, and where several suffixes, spaces, descs or tracers do. Of several files
+    that differ otherwise (run, acq, rec, ...) the first is taken, with a warning.
+    """
+    suffix = suffix or _only_suffix(tree, files)
+    matching = [file for file in files if file.suffix == suffix]
+    if not matching:
+        there = _counted(file.suffix for file in files)
+        raise CohortError(f"{tree}: no file has the suffix {suffix}. There are {there}; choose with --suffix.")
+    given = {"space": space, "desc": desc}
+    for entity, value in given.items():
+        matching = _with(tree, matching, entity, value) if value else matching
+    for entity in (name for name, value in given.items() if not value):
+        values = {file.entities.get(entity) for file in matching}
+        if len(values) > 1:
+            there = _counted(file.entities.get(entity, NATIVE) for file in matching)
+            raise CohortError(
+                f"{tree}: {suffix} scans have several values of {entity}: {there}; choose with --{entity}."
+            )
+    tracers = _counted(file.entities["trc"] for file in matching if "trc" in file.entities)
+    if " and " in tracers:
+        raise CohortError(
+            f"{tree}: {suffix} scans of several tracers: {tracers}. List those of one in a table with the columns "
+            "subject, session, age and scan, and give that table."
+        )
+    one = matching[0].entities
+    return Bids(suffix=suffix, space=one.get("space"), desc=one.get("desc")), _one_a_visit(matching, findings)
+
+
+def _only_suffix(tree: Path, files: list[BidsFile]) -> str:
+    known = [file.suffix for file in files if file.suffix in MODALITIES]
+    if len(set(known)) == 1:
+        return known[0]
+    what = "scans of several kinds" if known else f"no {', '.join(MODALITIES)} among the files"
+    raise CohortError(f"{tree}: {what}: {_counted(known or [f.suffix for f in files])}; choose with --suffix.")
+
+
+def _with(tree: Path, files: list[BidsFile], entity: str, value: str) -> list[BidsFile]:
+    wanted = None if value == NATIVE else value
+    if matching := [file for file in files if file.entities.get(entity) == wanted]:
+        return matching
+    what = f"with {entity}-{value}" if wanted else f"without {entity}"
+    there = _counted(file.entities.get(entity, NATIVE) for file in files)
+    raise CohortError(f"{tree}: no {files[0].suffix} {what}. There are {there}; choose with --{entity}.")
+
+
+def _one_a_visit(files: list[BidsFile], findings: Findings) -> dict[Visit, BidsFile]:
+    visits: dict[Visit, list[BidsFile]] = defaultdict(list)
+    for file in files:
+        visits[file.visit].append(file)
+    several = {visit: found for visit, found in visits.items() if len(found) > 1}
+    if several:
+        names = next(iter(several.values()))
+        findings.warning(
+            "several-files",
+            f"{len(several):,} visits have several files; the first by name was taken ({names[0].path.name}, "
+            f"not {listed(file.path.name for file in names[1:])}).",
+        )
+    return {visit: found[0] for visit, found in visits.items()}
+
+
+def _counted(values: Iterable[str]) -> str:
+    return " and ".join(f"{value} ({count})" for value, count in sorted(Counter(values).items()))
