@@ -44,8 +44,10 @@ def find_files(tree: Path) -> list[BidsFile]:
     trees = sorted(
         {str(path.parent) for path in tree.glob("*/sub-*")} | {str(p.parent) for p in tree.glob("*/*/sub-*")}
     )
-    advice = f"Name one of {listed(trees)}." if trees else "Name a BIDS tree, or a table of visits."
-    raise CohortError(f"{tree}: a folder without sub-*/[ses-*/]anat/sub-*_T1w.nii.gz or the like. {advice}")
+    advice = (
+        f", such as {listed(trees)}" if trees else " with files such as sub-01/[ses-1/]anat/sub-01_[ses-1_]T1w.nii.gz"
+    )
+    raise CohortError(f"{tree}: is a folder; name the table inside it, or a BIDS tree{advice}.")
 
 
 def parse(path: Path) -> BidsFile | None:
