@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from crow.artifact import Run, anonymous, load_run, save_run, sha256, start_run
 from crow.cohort.cohort import Cohort
@@ -29,6 +31,14 @@ CHUNK = 256  # subjects scored at once
 FEWEST = 5  # subjects to learn from: one in each part that is held out
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What the same run keeps of the scans behind the regions: tensors (their names begin with ``scans.``), JSON."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)
+
+
 class CRow:
     """The conditional recurrent flow of a cohort.
 
@@ -45,6 +55,7 @@ class CRow:
         self.starts: list[Start] = []
         self.metrics: dict[str, Any] = {}
         self.log = pd.DataFrame()
+        self.beside = Beside()
 
     def fit(
         self,
@@ -64,13 +75,14 @@ class CRow:
 
         cohort.require_usable()
         held_back = test_subjects(cohort, self._asked)
-        visits = cohort.visits[~cohort.visits["subject"].isin(held_back)]
+        observed = _observed(cohort)
+        visits = observed[~observed["subject"].isin(held_back)]
         training = Cohort(visits, cohort.schema, cohort.start, cohort.findings, cohort.path)
         if (left := len(training.subjects)) < FEWEST:
             raise CohortError(f"{_name(cohort)}: {left} subjects are left to learn from; lower split.test.")
         self.table, self.schema = RegionTable.fit(training), cohort.schema
         if held_back:
-            self.table.encode(cohort.visits, f"{_name(cohort)} (with the test subjects)")
+            self.table.encode(observed, f"{_name(cohort)} (with the test subjects)")
         data = self.table.encode(visits, _name(cohort))
         self.config = resolve(self._asked, data)
         folder = None if out is None else Path(out)
@@ -100,23 +112,36 @@ class CRow:
         """Exact log-density in nats, original units, of each visit given those before it.
 
         One row a visit: ``subject, session, time, log_prob``; the sum over a subject's visits is that of its sequence.
+        Visits without a single region are left out.
         """
         values = [self._pool().log_prob(part)[part.mask] for part in self._chunks(cohort)]
         nats = torch.cat(values).double().numpy() - self.table.log_scale
-        return cohort.visits[["subject", "session", "time"]].assign(log_prob=nats)
+        return _observed(cohort)[["subject", "session", "time"]].assign(log_prob=nats)
 
     def score(self, cohort: Cohort, samples: int = 200, seed: int = 0) -> pd.DataFrame:
         """`log_prob`, and per region ``<region>_z``: how far the value lies from what the subject's past predicts.
 
         z is (value - mean) / sd of ``samples`` draws of the visit given the real ones before it.
         """
+        x = torch.cat([part.x[part.mask] for part in self._chunks(cohort)])
+        mean, sd = self.predict(cohort, samples, seed)
+        z = (self.table.decode(x) - mean) / sd
+        return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
+
+    @torch.no_grad()
+    def predict(self, cohort: Cohort, samples: int = 200, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Mean and sd of every visit given the real ones before it, a row a visit and a column a region, by draws."""
         generator = torch.Generator().manual_seed(seed)
-        scores = []
+        means, sds = [], []
         for part in self._chunks(cohort):
             mean, sd = self._pool().predict(part, samples, generator)
-            scores.append(((part.x - mean) / sd)[part.mask])
-        z = pd.DataFrame(torch.cat(scores).numpy(), cohort.visits.index, [f"{r}_z" for r in self.table.regions])
-        return pd.concat([self.log_prob(cohort), z], axis=1)
+            means.append(self.table.decode(mean[part.mask]))
+            sds.append(sd[part.mask].double().numpy() * np.array(self.table.sd))
+        index, regions = _observed(cohort).index, self.table.regions
+        return (
+            pd.DataFrame(np.concatenate(means), index, regions),
+            pd.DataFrame(np.concatenate(sds), index, regions),
+        )
 
     def forecast(
         self, cohort: Cohort, visits: pd.DataFrame, future: Future = "carry", samples: int = 200, seed: int = 0
@@ -130,13 +155,19 @@ class CRow:
         pool = self._pool()
         _check_future(cohort, visits)
         ahead = future_visits(cohort, visits, future)
-        history = cohort.visits[cohort.visits["subject"].isin(ahead["subject"])]
-        self.table.require(history, _name(cohort))
-        past = self.table.encode(history.sort_values(["subject", "time"]), "the history")
-        coming = self.table.encode(ahead, "the visits to forecast")
+        self.table.require(cohort.visits, _name(cohort))
+        observed = _observed(cohort)
+        history = observed[observed["subject"].isin(ahead["subject"])].sort_values(["subject", "time"])
         generator = torch.Generator().manual_seed(seed)
-        draws = pool.forecast(past, coming, samples, generator)
-        return Forecast(ahead, self.table.regions, self.table.decode(draws.transpose(1, 2)[coming.mask]))
+        values = np.empty((len(ahead), samples, len(self.table.regions)))
+        seen = ahead["subject"].isin(history["subject"]).to_numpy()
+        for known in (True, False):
+            if (rows := seen == known).any():
+                past = self.table.encode(history, "the history") if known else None
+                coming = self.table.encode(ahead[rows], "the visits to forecast")
+                draws = pool.forecast(past, coming, samples, generator)
+                values[rows] = self.table.decode(draws.transpose(1, 2)[coming.mask])
+        return Forecast(ahead, self.table.regions, values)
 
     def sample(self, paths: pd.DataFrame, samples: int = 1, seed: int = 0) -> Forecast:
         """Whole synthetic subjects: draws of all visits of ``paths`` (subject, time, age, every covariate)."""
@@ -156,11 +187,12 @@ class CRow:
             "schema": self.schema.model_dump(),
             "starts": self.starts,
             "cohort": self.source,
+            **self.beside.description,
         }
         assert self.flow is not None
+        tensors = {**self.flow.state_dict(), **self.beside.tensors}
         save_run(
-            folder,
-            Run(self.config, self.flow.state_dict(), description, self.metrics, self.log, self.findings, finished),
+            folder, Run(self.config, tensors, description, self.metrics, self.log, self.findings, finished)
         )
 
     def _metrics(self, members: list[dict[str, Any]], cohort: Cohort, held_back: list[str]) -> dict[str, Any]:
@@ -182,7 +214,7 @@ class CRow:
     def _chunks(self, cohort: Cohort) -> Iterator[Sequences]:
         self._pool()
         self.table.require(cohort.visits, _name(cohort))
-        data = self.table.encode(cohort.visits, _name(cohort))
+        data = self.table.encode(_observed(cohort), _name(cohort))
         for start in range(0, len(data), CHUNK):
             yield data[start : start + CHUNK]
 
@@ -221,9 +253,11 @@ def load(folder: str | Path) -> CRow:
     except (KeyError, ValidationError):
         raise RunError(f"{folder}: model.json does not describe a model of crow. Restore the folder.") from None
     model.metrics, model.log, model.findings = run.metrics, run.log, run.findings
+    scans = {name: tensor for name, tensor in run.tensors.items() if name.startswith("scans.")}
+    model.beside = Beside(scans, {"scans": run.description["scans"]} if "scans" in run.description else {})
     try:
         model.flow = _built(model).eval()
-        model.flow.load_state_dict(run.tensors)
+        model.flow.load_state_dict({name: tensor for name, tensor in run.tensors.items() if name not in scans})
     except (RuntimeError, ValueError, ConfigError):
         raise RunError(f"{folder}: the tensors do not fit the settings in config.yaml. Restore the folder.") from None
     return model
@@ -244,6 +278,11 @@ def test_subjects(cohort: Cohort, config: Config) -> list[str]:
     return [names[k] for k in order[: round(config.split.test * len(names))]]
 
 
+def _observed(cohort: Cohort) -> pd.DataFrame:
+    """The visits with a value of at least one region; a subject's other visits still tell its times and covariates."""
+    return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]
+
+
 def _name(cohort: Cohort) -> str:
     return cohort.path or "the cohort"
 
@@ -260,6 +299,8 @@ def _check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
     if unknown := [str(name) for name in visits.columns if name not in own]:
         known = ", ".join(cohort.covariates) or "none"
         raise CohortError(f"the visits to forecast: {', '.join(unknown)}: no covariate of the cohort (known: {known}).")
+    if visits.empty:
+        raise CohortError("the visits to forecast: holds no visit.")
     last = visits["subject"].map(cohort.visits.groupby("subject")["time"].max())
     if last.isna().any():
         name = visits["subject"][last.isna()].iloc[0]

@@ -61,7 +61,8 @@ def _loader(sequences: Sequences, rows: Iterable[Tensor]) -> DataLoader[Any]:
 def drop_visits(batch: Sequences, most: float) -> Sequences:
     """Leave visits out, each subject's at a rate drawn from [0, ``most``], keeping at least one.
 
-    What stays moves to the front in its order, and its times start at 0 again. Draws from torch's global generator.
+    What stays moves to the front in its order, and times that started at 0 do so again; times since something before
+    the sequence stay. Draws from torch's global generator.
     """
     rate = most * torch.rand(len(batch), 1, device=batch.mask.device)
     draw = torch.rand(batch.mask.shape, device=batch.mask.device).masked_fill(~batch.mask, -1.0)
@@ -69,7 +70,8 @@ def drop_visits(batch: Sequences, most: float) -> Sequences:
     order = keep.int().argsort(dim=1, descending=True, stable=True)[:, : int(keep.sum(1).max())]
     rows = torch.arange(len(batch), device=order.device)[:, None]
     mask, time = keep[rows, order], batch.time[rows, order]
-    time = (time - time[:, :1]).masked_fill(~mask, 0.0)
+    began = torch.where(batch.time[:, :1] == 0, time[:, :1], 0.0)
+    time = (time - began).masked_fill(~mask, 0.0)
     event = mask.reshape(*mask.shape, *[1] * (batch.x.ndim - 2))
     x = batch.x[rows, order].masked_fill(~event, 0.0)
     return Sequences(x, batch.context[rows, order].masked_fill(~mask[..., None], 0.0), time, mask)
