@@ -1,0 +1,184 @@
+"""Nonlinear registration of a subject: its anatomy against the template, and its visits against its first.
+
+Every deformation is the exponential of a velocity field u that is the most probable one (MAP) under a Gaussian process:
+u = S z with z white and S a Gaussian filter (``smooth`` mm wide, ``typical`` mm strong), and
+
+    fixed(x) = a(x) + b(x) moving(exp(u)(x)) + noise,
+
+a and b smooth, so that gain, bias field and even contrast may differ. Gauss-Newton steps: the residual r and the
+gradient g of the moved image, summed to the nodes of the velocity grid, give (S' G S / noise + 1) z = S' (G u + g r) /
+noise, G = sum g g', solved by conjugate gradients. Compare the log-domain demons (Vercauteren et al. 2008) and
+LCC-Demons (Lorenzi et al. 2013), whose filters stand where the process stands here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, sparse
+
+from crow.scans.deform import Array, exponential, sample, warp
+from crow.scans.grid import Grid
+from crow.scans.template import Template
+
+FINEST = 2.0  # mm: voxels of the images that are registered
+CONTRAST = 12.0  # mm: the width over which gain and offset are taken to be the same
+
+
+@dataclass(frozen=True)
+class Level:
+    """One step of a registration from coarse to fine: images blurred by ``blur`` mm, compared at voxels ``apart`` mm
+    apart; the prior's ``smooth`` and ``typical`` mm; Gauss-Newton ``steps``."""
+
+    blur: float
+    apart: float
+    smooth: float
+    typical: float
+    steps: int
+
+
+ANATOMY = (Level(4, 4, 16, 4, 4), Level(3, 4, 12, 4, 4), Level(1.5, 2, 8, 3, 4))
+CHANGE = (Level(0.6, 2, 8, 0.1, 3),)
+
+
+def register_subject(
+    aligned: Array, template: Template, velocity_grid: Grid, velocities: bool = True
+) -> tuple[Array, Array]:
+    """Anatomy psi ``[3, x, y, z]`` and velocities w ``[T, 3, x, y, z]`` of a subject's visits, mm on ``velocity_grid``.
+
+    ``aligned [T, X, Y, Z]``: scans on the template's grid, 0 outside. psi (a displacement) takes template points to the
+    subject's first scan J_0: template(x) ~ J_0(psi(x)). w_t, in template space, makes visit t of the first:
+    J_t(psi(x)) ~ J_0(psi(exp(w_t)(x))); w_0 = 0. Without ``velocities`` they are all 0.
+    """
+    grid = template.grid
+    psi = exponential(register(template.t1, aligned[0], grid, template.mask, velocity_grid, ANATOMY), velocity_grid)
+    out = np.zeros((len(aligned), *psi.shape), np.float32)
+    if velocities and len(aligned) > 1:
+        moved = [warp(scan, grid, psi, velocity_grid) for scan in aligned]
+        for t in range(1, len(aligned)):
+            out[t] = register(moved[t], moved[0], grid, template.mask, velocity_grid, CHANGE)
+    return psi, out
+
+
+def register(
+    fixed: Array, moving: Array, grid: Grid, mask: NDArray[np.bool_], velocity_grid: Grid, levels: tuple[Level, ...]
+) -> Array:
+    """Velocity u ``[3, x, y, z]`` with fixed(x) ~ a(x) + b(x) moving(exp(u)(x)) in the mask and around it."""
+    u = np.zeros((3, *velocity_grid.shape), np.float32)
+    for level in levels:
+        near = _Comparison(fixed, moving, grid, mask, velocity_grid, level)
+        for _ in range(level.steps):
+            u = near.step(u)
+    return u
+
+
+class _Comparison:
+    """Two blurred images, compared at points x in the mask, and the sums of what is found there to the nodes."""
+
+    def __init__(
+        self, fixed: Array, moving: Array, grid: Grid, mask: NDArray[np.bool_], nodes: Grid, level: Level
+    ) -> None:
+        self.nodes, self.level = nodes, level
+        coarse = grid.coarser(max(level.apart, FINEST))
+        mask_there = ndimage.binary_dilation(sample(mask[None].astype(np.float32), grid, coarse.points())[0] > 0.5)
+        self.x = coarse.points()[:, mask_there]
+        fine = grid.coarser(FINEST)
+        blurred = [_blur(image, grid, fine, level.blur) for image in (fixed, moving)]
+        self.fixed = sample(blurred[0][None], fine, self.x)[0]
+        by_voxel = np.stack([np.gradient(blurred[1], axis=axis) for axis in range(3)])
+        gradient = np.tensordot(np.linalg.inv(fine.matrix[:3, :3]).T.astype(np.float32), by_voxel, 1)
+        self.moving, self.fine = np.concatenate([blurred[1][None], gradient]), fine
+        self.spread = _interpolation(self.x, nodes)
+        self.gather = self.spread.T.tocsr()
+        self.width = level.smooth / nodes.spacing
+        # A Gaussian filter makes noise of variance 1 one of variance prod 1 / (2 sqrt(pi) width).
+        self.strength = level.typical * float(np.sqrt(np.prod(2 * np.sqrt(np.pi) * self.width)))
+
+    def step(self, u: Array) -> Array:
+        """The next velocity field."""
+        phi = exponential(u, self.nodes)
+        moved = sample(self.moving, self.fine, self.x + self._at_points(phi))
+        gain, residual = self._local_contrast(moved[0])
+        g: Array = gain * moved[1:]
+        # neighbouring residuals are alike over the blur, so that they count as one
+        alike = max(1.0, (2 * np.sqrt(np.pi) * self.level.blur / self.level.apart) ** 3)
+        noise = float((residual**2).mean()) * alike + 1e-12
+        G = self._at_nodes(np.stack([g[i] * g[j] for i, j in PAIRS])) / noise
+        target = self._at_nodes(g * residual) / noise + _times(G, u)
+        return self._solve(G, target)
+
+    def _solve(self, G: Array, target: Array, steps: int = 12) -> Array:
+        """S z with (S' G S + 1) z = S' target, by conjugate gradients."""
+        z = np.zeros_like(target)
+        r = self._filter(target)
+        p, rr = r, float((r * r).sum())
+        enough = 1e-4 * rr
+        for _ in range(steps):
+            if rr <= enough:
+                break
+            q = self._filter(_times(G, self._filter(p))) + p
+            alpha = rr / float((p * q).sum())
+            z, r = z + alpha * p, r - alpha * q
+            rr, before = float((r * r).sum()), rr
+            p = r + (rr / before) * p
+        return self._filter(z)
+
+    def _filter(self, field: Array) -> Array:
+        return self.strength * ndimage.gaussian_filter(field, (0, *self.width), mode="constant", truncate=3)
+
+    def _local_contrast(self, moved: Array) -> tuple[Array, Array]:
+        """b and r = fixed - a - b moved at the points: a regression in a Gaussian window around each node."""
+        f, m = self.fixed, moved
+        moments = self._at_nodes(np.stack([np.ones_like(f), f, m, f * m, m * m]))
+        width = CONTRAST / self.nodes.spacing
+        one, f1, m1, fm, mm = ndimage.gaussian_filter(moments, (0, *width), mode="constant", truncate=3)
+        one = np.maximum(one, 1e-6)
+        f1, m1 = f1 / one, m1 / one
+        variance = mm / one - m1**2
+        b = (fm / one - f1 * m1) / np.maximum(variance, 1e-4 * variance.max() + 1e-12)
+        a_b = self._at_points(np.stack([f1 - b * m1, b]))
+        return a_b[1], f - a_b[0] - a_b[1] * m
+
+    def _at_points(self, field: Array) -> Array:
+        return (self.spread @ field.reshape(len(field), -1).T).T
+
+    def _at_nodes(self, values: Array) -> Array:
+        return (self.gather @ values.T).T.reshape(len(values), *self.nodes.shape)
+
+
+PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+
+
+def _times(G: Array, u: Array) -> Array:
+    """Symmetric matrices by `PAIRS` ``[6, ...]`` times vectors ``[3, ...]``."""
+    return np.stack(
+        [
+            G[0] * u[0] + G[1] * u[1] + G[2] * u[2],
+            G[1] * u[0] + G[3] * u[1] + G[4] * u[2],
+            G[2] * u[0] + G[4] * u[1] + G[5] * u[2],
+        ]
+    )
+
+
+def _blur(image: Array, grid: Grid, fine: Grid, blur: float) -> Array:
+    blurred = ndimage.gaussian_filter(image, blur / grid.spacing, truncate=3)
+    return blurred if fine == grid else sample(blurred[None], grid, fine.points())[0]
+
+
+def _interpolation(points: Array, grid: Grid) -> sparse.csr_matrix:
+    """Trilinear weights ``[points, nodes]`` of points ``[3, points]`` inside a grid."""
+    inverse = np.linalg.inv(grid.matrix)
+    size = np.array(grid.shape)[:, None]
+    at = np.clip(inverse[:3, :3] @ points + inverse[:3, 3:], 0, size - 1.001)
+    corner = np.floor(at).astype(np.int64)
+    part = (at - corner).astype(np.float32)
+    weights, columns = [], []
+    for offset in np.ndindex(2, 2, 2):
+        o = np.array(offset)[:, None]
+        weights.append(np.prod(np.where(o, part, 1 - part), 0))
+        columns.append(np.ravel_multi_index(tuple(corner + o), grid.shape))
+    rows = np.arange(points.shape[1] * 8 + 1, step=8)
+    shape = (points.shape[1], int(np.prod(grid.shape)))
+    return sparse.csr_matrix((np.stack(weights, 1).ravel(), np.stack(columns, 1).ravel(), rows), shape=shape)
