@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class SequenceSource(Protocol):
+    """Subjects of whom some are taken at a time: `Sequences` in memory, or scans that are read when asked for.
+
+    ``context``, ``time`` and ``mask`` are in memory, as in `Sequences`.
+    """
+
+    @property
+    def context(self) -> Tensor: ...
+    @property
+    def time(self) -> Tensor: ...
+    @property
+    def mask(self) -> Tensor: ...
+    @property
+    def in_memory(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor | slice) -> Sequences:
+        """Some subjects, cut to their longest sequence."""
+        ...
+
+    def digest(self) -> str:
+        """Tells whether two sources of one size hold the same."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -21,8 +49,14 @@ class Sequences:
     time: Tensor
     mask: Tensor
 
+    in_memory = True
+
     def __len__(self) -> int:
         return self.x.shape[0]
+
+    def digest(self) -> str:
+        """Tells whether two cohorts of one size are the same."""
+        return digest(self.x, self.context, self.time, self.mask)
 
     def __getitem__(self, rows: Tensor | slice) -> Sequences:
         """Some subjects, cut to their longest sequence."""
@@ -50,3 +84,8 @@ class Sequences:
             time=self.time.to(device, dtype),
             mask=self.mask.to(device),
         )
+
+
+def digest(*tensors: Tensor) -> str:
+    """Twelve digits that change with any value."""
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()[:12]

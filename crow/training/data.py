@@ -9,13 +9,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from crow.seeds import derived_seed
-from crow.sequences import Sequences
+from crow.sequences import Sequences, SequenceSource
 
 
 class SequenceData(pl.LightningDataModule):
-    """Training and held-out subjects in memory, a batch being some of their rows."""
+    """Training and held-out subjects, a batch being some of their rows."""
 
-    def __init__(self, train: Sequences, held_out: Sequences, batch_size: int, steps_per_epoch: int, seed: int) -> None:
+    def __init__(
+        self, train: SequenceSource, held_out: SequenceSource, batch_size: int, steps_per_epoch: int, seed: int
+    ) -> None:
         super().__init__()
         self.train, self.held_out, self.batch_size = train, held_out, batch_size
         self.shuffles = Shuffles(len(train), batch_size, steps_per_epoch, seed)
@@ -24,7 +26,8 @@ class SequenceData(pl.LightningDataModule):
         return _loader(self.train, self.shuffles)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        chunks = torch.arange(len(self.held_out)).split(max(self.batch_size, 256))
+        most = max(self.batch_size, 256) if self.held_out.in_memory else self.batch_size
+        chunks = torch.arange(len(self.held_out)).split(most)
         return _loader(self.held_out, chunks)
 
 
@@ -53,7 +56,7 @@ class Shuffles(Sampler[Tensor]):
             yield batches.pop()
 
 
-def _loader(sequences: Sequences, rows: Iterable[Tensor]) -> DataLoader[Any]:
+def _loader(sequences: SequenceSource, rows: Iterable[Tensor]) -> DataLoader[Any]:
     # A generator of its own, or every new iterator would draw from the global one that dropout draws from.
     return DataLoader(sequences, sampler=rows, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 

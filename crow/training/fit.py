@@ -1,6 +1,5 @@
 """Training of one flow on one split, from its start to its best held-out weights."""
 
-import hashlib
 import logging
 import math
 import pickle
@@ -21,7 +20,7 @@ from torch import nn
 
 from crow.config import TrainingSettings
 from crow.errors import RunError
-from crow.sequences import Sequences
+from crow.sequences import SequenceSource
 from crow.training.data import SequenceData
 from crow.training.keeper import Keeper, WholeCheckpoints
 from crow.training.module import FlowModule
@@ -40,8 +39,8 @@ class Fitted:
 
 def train(
     flow: nn.Module,
-    train: Sequences,
-    held_out: Sequences,
+    train: SequenceSource,
+    held_out: SequenceSource,
     settings: TrainingSettings,
     seed: int,
     folder: Path | None = None,
@@ -113,18 +112,12 @@ def _fit(trainer: pl.Trainer, module: FlowModule, data: SequenceData, checkpoint
     return False
 
 
-def _facts(train: Sequences, held_out: Sequences, settings: TrainingSettings, seed: int) -> dict[str, Any]:
+def _facts(train: SequenceSource, held_out: SequenceSource, settings: TrainingSettings, seed: int) -> dict[str, Any]:
     """What must be the same for a checkpoint to be gone on with."""
     chosen = settings.model_dump(exclude={"threads", "accelerator"})
     sizes = {"training subjects": len(train), "held-out subjects": len(held_out), "visits": int(train.mask.sum())}
-    values = {"training values": _digest(train), "held-out values": _digest(held_out)}
+    values = {"training values": train.digest(), "held-out values": held_out.digest()}
     return {**{f"training.{key}": value for key, value in chosen.items()}, **sizes, **values, "seed": seed}
-
-
-def _digest(data: Sequences) -> str:
-    """Tells whether two cohorts of one size are the same."""
-    tensors = (data.x, data.context, data.time, data.mask)
-    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()[:12]
 
 
 def _read_checkpoint(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
