@@ -1,0 +1,216 @@
+"""Scans as K coefficients of learned modes, with an exact density over all masked voxels: for PET and other maps.
+
+With y = (x - mean) / scale by voxel and B [V, K] orthonormal, a visit is c = B^T y, which a flow models, and
+r = y - B c, whose density given the subject's earlier residuals is `ResidualPrior`. Per visit, in
+the units of the scan,
+
+    log p(x) = log p(c) + log p(r | past) + log_scale - V log gain,   log_scale = - sum log scale
+
+where scan = gain * intensity + offset, known for each visit, made the store's intensities from the scan's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crow.errors import CohortError, RunError
+from crow.representation.component_choice import choose
+from crow.representation.modes import ScaledScans
+from crow.representation.residual import MeanSquares, ResidualPrior, Values, blocks, project
+from crow.scans.store import ScanStore
+
+
+class VoxelForecast(NamedTuple):
+    """Mean and sd of every masked voxel ``[V]``, in the store's intensities."""
+
+    mean: Values
+    sd: Values
+
+
+class Subspace:
+    """A two-way map between scans of a store and K coefficients a visit.
+
+    Rows are those of the store's arrays, sorted by subject and time; ``mask [X, Y, Z]`` has V voxels. ``held_out`` has,
+    by number of components tried, the log-density a visit of held-out subjects.
+    """
+
+    kind = "subspace"
+
+    def __init__(
+        self,
+        mask: NDArray[np.bool_],
+        mean: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        prior: ResidualPrior,
+        held_out: dict[int, float],
+    ) -> None:
+        self.mask, self.mean, self.scale, self.prior, self.held_out = mask, mean, scale, prior, held_out
+
+    @classmethod
+    def fit(cls, store: ScanStore, rows: NDArray[np.int64], components: int | None = None, seed: int = 0) -> Subspace:
+        """Modes and residual prior of training scans; ``components`` by held-out likelihood where it is not given.
+
+        Raises CohortError where the scans are too few, ConfigError where they do not have that many components.
+        """
+        scans = ScaledScans.measure(store, rows)
+        gram = scans.gram()
+        choice = choose(scans, gram, components, seed)
+        basis = scans.modes(gram, np.arange(len(scans.rows)), choice.components)
+        squares = MeanSquares(len(basis))
+        for _, y in scans.by_subject():
+            squares.add(y - project(basis, y).astype(np.float32) @ basis.T)
+        found = squares.components()
+        prior = ResidualPrior(basis, choice.noise * found.noise, choice.persistent * found.persistent)
+        return cls(store.mask, scans.mean, scans.scale, prior, choice.held_out)
+
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """Orthonormal modes ``[V, K]`` in scaled units, strongest first."""
+        return self.prior.basis
+
+    @property
+    def voxels(self) -> int:
+        """V."""
+        return len(self.mean)
+
+    @property
+    def log_scale(self) -> float:
+        """Add it to log-densities of coefficients and residuals to have those of the store's intensities."""
+        return -float(np.log(self.scale).sum(dtype=np.float64))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the coefficients, for the columns of a cohort."""
+        return [f"mode_{k + 1:02d}" for k in range(self.basis.shape[1])]
+
+    def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Coefficients ``[n, K]``."""
+        out = np.empty((len(rows), self.basis.shape[1]), np.float32)
+        scans = self._scans(store, rows)
+        for part in store.chunks(np.arange(len(rows)), 8):
+            out[part] = project(self.basis, scans.read(scans.rows[part]))
+        return out
+
+    def decode(self, coefficients: Values) -> NDArray[np.float32]:
+        """Intensities ``[*batch, V]`` of coefficients ``[*batch, K]`` whose residual is 0."""
+        return (coefficients.astype(np.float32) @ self.basis.T).astype(np.float32) * self.scale + self.mean
+
+    def volume(self, voxels: Values, outside: float = 0.0) -> NDArray[np.float32]:
+        """``[V]`` in its place, ``[X, Y, Z]``."""
+        out = np.full(self.mask.shape, outside, np.float32)
+        out[self.mask] = voxels
+        return out
+
+    def residual_log_prob(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Log-density of each visit's residual given those of the subject's earlier visits in ``rows``, ``[n]``."""
+        out = np.empty(len(rows))
+        for where, r in self._residuals(store, rows):
+            total = np.zeros_like(r[0])
+            for n, k in enumerate(where):
+                out[k] = self.prior.log_prob(r[n], total, n)
+                total += r[n]
+        return out
+
+    def forecast(self, store: ScanStore, past: NDArray[np.int64], mean: Values, covariance: Values) -> VoxelForecast:
+        """The visit after a subject's ``past`` rows, whose coefficients have ``mean [K]`` and ``covariance [K, K]``."""
+        total, n = self._past(store, past)
+        square = self.prior.marginal_variance(n)
+        for part in blocks(self.voxels):
+            b = self.basis[part]
+            square[part] += ((b @ covariance.astype(np.float32)) * b).sum(1)
+        return VoxelForecast(self.decode(mean) + self.scale * self.prior.mean(total, n), self.scale * np.sqrt(square))
+
+    def samples(
+        self, store: ScanStore, past: NDArray[np.int64], draws: Values, seed: int = 0
+    ) -> Iterator[NDArray[np.float32]]:
+        """Voxel maps ``[T, V]`` of the next T visits, one for each of ``draws [S, T, K]`` of their coefficients."""
+        start, count = self._past(store, past)
+        generator = np.random.default_rng(seed)
+        for draw in draws:
+            maps, total = self.decode(draw), start.copy()
+            for n in range(len(draw)):
+                r = self.prior.sample(total, count + n, generator)
+                maps[n] += self.scale * r
+                total += r
+            yield maps
+
+    def z_map(
+        self, store: ScanStore, row: int, past: NDArray[np.int64], mean: Values, sd: Values
+    ) -> NDArray[np.float32]:
+        """How far each voxel of a visit lies from what its past predicts, in sd, ``[X, Y, Z]``; 0 outside the mask.
+
+        ``mean`` and ``sd [K]`` of the visit's coefficients given the subject's ``past`` rows.
+        """
+        expected = self.forecast(store, past, mean, np.diag(np.square(sd)))
+        return self.volume((store.masked(np.array([row]))[0] - expected.mean) / expected.sd)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a run keeps in model.safetensors."""
+        arrays = {
+            "mean": self.mean,
+            "scale": self.scale,
+            "basis": self.basis,
+            "noise": self.prior.noise,
+            "persistent": self.prior.persistent,
+            "mask": self.mask,
+        }
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """What a run keeps in model.json; ``persistence``: the mean share of a residual that stays with the subject."""
+        share = self.prior.persistent / (self.prior.persistent + self.prior.noise)
+        return {
+            "kind": self.kind,
+            "components": self.basis.shape[1],
+            "voxels": len(self.mean),
+            "persistence": float(share.mean()),
+            "held_out": {str(k): value for k, value in self.held_out.items()},
+        }
+
+    @classmethod
+    def from_saved(cls, tensors: dict[str, Tensor], description: dict[str, Any]) -> Subspace:
+        """The inverse of `tensors` and `describe`; raises RunError where they do not belong together."""
+        try:
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            prior = ResidualPrior(arrays["basis"], arrays["noise"], arrays["persistent"])
+            held_out = {int(k): float(value) for k, value in description["held_out"].items()}
+            found = cls(arrays["mask"], arrays["mean"], arrays["scale"], prior, held_out)
+            shape = (int(description["voxels"]), int(description["components"]))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise RunError("The run's subspace is damaged. Restore the folder.") from None
+        sizes = {len(found.mean), len(found.scale), len(prior.noise), len(prior.persistent), int(found.mask.sum())}
+        if prior.basis.shape != shape or sizes != {shape[0]}:
+            raise RunError("The run's subspace tensors do not fit model.json. Restore the folder.")
+        return found
+
+    def __repr__(self) -> str:
+        share = self.describe()["persistence"]
+        return f"{self.basis.shape[1]} modes of {self.voxels:,} voxels, {share:.0%} of the residual persists"
+
+    def _scans(self, store: ScanStore, rows: NDArray[np.int64]) -> ScaledScans:
+        if store.mask.shape != self.mask.shape or (store.mask != self.mask).any():
+            raise CohortError(
+                f"{store.path}: its mask is not the one of the scans that the model was trained on. Prepare the scans "
+                "with the same resolution and template."
+            )
+        return ScaledScans(store, rows, self.mean, self.scale)
+
+    def _residuals(
+        self, store: ScanStore, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """A subject at a time: positions in ``rows`` and residuals ``[visit, V]``."""
+        for where, y in self._scans(store, rows).by_subject():
+            y -= project(self.basis, y).astype(np.float32) @ self.basis.T
+            yield where, y
+
+    def _past(self, store: ScanStore, past: NDArray[np.int64]) -> tuple[NDArray[np.float32], int]:
+        """The sum of a subject's residuals and their number."""
+        for _, r in self._residuals(store, past):
+            return r.sum(0), len(r)
+        return np.zeros_like(self.mean), 0

@@ -1,0 +1,218 @@
+"""Scans as coefficients of modes: exact principal components, exact voxel densities, bounded memory."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+from scipy.stats import multivariate_normal
+from small_cohorts import in_memory
+
+from crow.errors import CohortError, ConfigError, RunError
+from crow.representation import modes
+from crow.representation.modes import ScaledScans
+from crow.representation.residual import ResidualPrior, variance, weight
+from crow.representation.subspace import Subspace
+from crow.scans.grid import Grid
+from crow.scans.store import DONE, ScanStore, StoreInfo
+
+SHAPE = (9, 8, 7)
+TRUE = 3
+
+
+def make_store(path: Path, subjects: int = 24, visits: int = 3, shape: tuple[int, ...] = SHAPE, seed: int = 0):
+    """Three smooth modes, one a change at each subject's own rate; a pattern of the subject's own, and noise."""
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame({
+        "subject": np.repeat([f"s{k:03d}" for k in range(subjects)], visits),
+        "age": 70 + np.tile(np.arange(visits) * 1.0, subjects),
+    })  # fmt: skip
+    mask = np.zeros(shape, bool)
+    mask[1:-1, 1:-1, 1:-1] = True
+    size = int(mask.sum())
+    i = np.arange(size) / size
+    patterns = np.stack([np.sin(3 * i), np.cos(5 * i), np.sin(11 * i)])
+    grid = Grid.of(shape, np.diag([4.0, 4, 4, 1]))
+    info = StoreInfo(modality="pet", space="x", grid=grid, cohort_schema=in_memory(table, [], {}).schema)
+    store = ScanStore.create(path, info, in_memory(table, [], {}), np.ones(shape, np.float32), mask)
+    row = 0
+    for _ in range(subjects):
+        own, level, rate = generator.normal(size=size), generator.normal(size=2), generator.normal() + 0.8
+        for t in range(visits):
+            image = 1.5 + 0.3 * level @ patterns[:2] + 0.2 * rate * t * patterns[2] + 0.05 * own
+            image += (0.03 + 0.03 * i) * generator.normal(size=size)
+            volume = np.zeros(shape, np.float32)
+            volume[mask] = image
+            store.array("intensity")[row] = volume
+            store.array("scale")[row] = (2.0, 0.1)
+            store.array("status")[row] = DONE
+            row += 1
+    store.finish([])
+    return store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
+    return make_store(tmp_path_factory.mktemp("scans") / "store")
+
+
+@pytest.fixture(scope="module")
+def subspace(store: ScanStore) -> Subspace:
+    return Subspace.fit(store, store.rows)
+
+
+def past_and_last(store: ScanStore, subject: int = 0) -> tuple[np.ndarray, int]:
+    rows = np.flatnonzero(store.visits["subject"] == store.subjects[subject])
+    return rows[:-1], int(rows[-1])
+
+
+def test_the_modes_that_made_the_scans_are_found(store: ScanStore, subspace: Subspace) -> None:
+    assert TRUE <= len(subspace.names) <= TRUE + 1
+    assert subspace.held_out[3] > max(subspace.held_out[1], subspace.held_out[2], subspace.held_out[12])
+    assert subspace.names[0] == "mode_01"
+    size = int(store.mask.sum())
+    i = np.arange(size) / size
+    scaled = np.sin(11 * i) / subspace.scale
+    inside = np.linalg.norm(subspace.basis.T @ scaled) / np.linalg.norm(scaled)
+    assert inside > 0.98, "the pattern of change lies in the subspace"
+    np.testing.assert_allclose(subspace.basis.T @ subspace.basis, np.eye(len(subspace.names)), atol=1e-5)
+
+
+def test_modes_are_the_principal_components_of_the_weighted_scatter(
+    store: ScanStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = ScaledScans.measure(store, store.rows)
+    whole = scans.gram()
+    monkeypatch.setattr(modes, "CHUNK_BYTES", 5 * 4 * len(scans.mean))
+    np.testing.assert_allclose(scans.gram(), whole, rtol=1e-6)
+    y = scans.read(store.rows).astype(float)
+    np.testing.assert_allclose(whole, y @ y.T, rtol=1e-5, atol=1e-2)
+    means = np.repeat(y.reshape(24, 3, -1).mean(1), 3, 0)
+    between, within = means.T @ means, (y - means).T @ (y - means)
+    scatter = between / np.trace(between) + within / np.trace(within)
+    expected = np.linalg.eigh(scatter)[1][:, ::-1][:, :4]
+    found = scans.modes(whole, np.arange(len(y)), 4)
+    np.testing.assert_allclose(np.abs(np.sum(found * expected, 0)), 1, atol=1e-4)
+
+
+def test_scans_come_back_from_coefficients_and_residual(store: ScanStore, subspace: Subspace) -> None:
+    coefficients = subspace.encode(store, store.rows)
+    assert coefficients.dtype == np.float32 and coefficients.shape == (len(store.rows), len(subspace.names))
+    decoded = subspace.decode(coefficients)
+    scans = store.masked(store.rows)
+    residual = (scans - decoded) / subspace.scale
+    np.testing.assert_allclose(residual @ subspace.basis, 0, atol=1e-4)
+    assert (scans - decoded).std() < 0.4 * scans.std(0).mean()
+    assert subspace.decode(coefficients.reshape(24, 3, -1)).shape == (24, 3, len(subspace.mean))
+    np.testing.assert_array_equal(subspace.volume(decoded[0])[store.mask], decoded[0])
+
+
+def test_voxel_density_is_the_dense_gaussian(store: ScanStore, subspace: Subspace) -> None:
+    """A Gaussian for c makes the whole visit, in the scan's own units, a Gaussian over all voxels."""
+    past, last = past_and_last(store)
+    rows = np.append(past, last)
+    basis, prior, n = subspace.basis.astype(float), subspace.prior, len(past)
+    c = subspace.encode(store, rows)[-1]
+    centre, spread = np.full(len(c), 0.5), 1 + np.arange(len(c))
+    found = multivariate_normal.logpdf(c, centre, np.diag(spread))
+    gain, offset = store.array("scale")[last]
+    found += subspace.residual_log_prob(store, rows)[-1] + subspace.log_scale - subspace.voxels * np.log(gain)
+
+    p = np.eye(len(basis)) - basis @ basis.T
+    y = (store.masked(past) - subspace.mean) / subspace.scale
+    mean = basis @ centre + p @ (weight(prior.noise, prior.persistent, n) * (y @ p).mean(0))
+    covariance = basis @ np.diag(spread) @ basis.T + p @ np.diag(variance(prior.noise, prior.persistent, n)) @ p
+    unit = gain * subspace.scale
+    scan = gain * store.masked(np.array([last]))[0] + offset
+    mean = gain * (mean * subspace.scale + subspace.mean) + offset
+    expected = multivariate_normal.logpdf(scan, mean, covariance * unit[:, None] * unit)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_visit_is_scored_by_its_past_alone(store: ScanStore, subspace: Subspace) -> None:
+    all_rows = subspace.residual_log_prob(store, store.rows[:6])
+    np.testing.assert_allclose(subspace.residual_log_prob(store, store.rows[:2]), all_rows[:2])
+    np.testing.assert_allclose(subspace.residual_log_prob(store, store.rows[3:6]), all_rows[3:])
+    first, later = all_rows[[0, 3]].mean(), all_rows[[2, 5]].mean()
+    assert later > first + 20, "the subject's own pattern is known by then"
+
+
+def test_residual_prior_fits_new_subjects(store: ScanStore, subspace: Subspace, tmp_path: Path) -> None:
+    fresh = make_store(tmp_path / "fresh", subjects=12, seed=5)
+    z = []
+    for subject in range(12):
+        past, last = past_and_last(fresh, subject)
+        c = subspace.encode(fresh, np.array([last]))[0]
+        z.append(subspace.z_map(fresh, last, past, c, np.zeros_like(c))[fresh.mask])
+    assert np.std(z) == pytest.approx(1, abs=0.1)
+    share = subspace.describe()["persistence"]
+    assert 0.3 < share < 0.8, "the pattern has about the variance of the noise"
+
+
+def test_forecast_has_the_moments_of_the_samples(store: ScanStore, subspace: Subspace) -> None:
+    past, _ = past_and_last(store)
+    draws = np.random.default_rng(0).normal(size=(4000, 1, len(subspace.names)))
+    samples = np.stack([maps[0] for maps in subspace.samples(store, past, draws, seed=1)])
+    expected = subspace.forecast(store, past, draws[:, 0].mean(0), np.cov(draws[:, 0].T))
+    np.testing.assert_allclose(samples.mean(0), expected.mean, atol=0.1 * expected.sd.mean())
+    np.testing.assert_allclose(samples.std(0), expected.sd, rtol=0.1)
+
+
+def test_later_samples_remember_the_earlier_ones(store: ScanStore, subspace: Subspace) -> None:
+    draws = np.zeros((300, 2, len(subspace.names)))
+    maps = np.stack(list(subspace.samples(store, store.rows[:0], draws)))
+    again = np.stack(list(subspace.samples(store, store.rows[:0], draws)))
+    np.testing.assert_array_equal(maps, again)
+    deviation = maps - maps.mean(0)
+    correlation = (deviation[:, 0] * deviation[:, 1]).mean() / (deviation**2).mean()
+    assert correlation == pytest.approx(subspace.describe()["persistence"], abs=0.1)
+
+
+def test_saved_and_loaded_it_is_the_same(store: ScanStore, subspace: Subspace, tmp_path: Path) -> None:
+    safetensors.torch.save_file(subspace.tensors(), tmp_path / "s.safetensors")
+    tensors = safetensors.torch.load_file(tmp_path / "s.safetensors")
+    loaded = Subspace.from_saved(tensors, subspace.describe())
+    rows = store.rows[:4]
+    np.testing.assert_array_equal(loaded.encode(store, rows), subspace.encode(store, rows))
+    np.testing.assert_array_equal(loaded.residual_log_prob(store, rows), subspace.residual_log_prob(store, rows))
+    assert loaded.describe() == subspace.describe()
+    with pytest.raises(RunError, match="do not fit"):
+        Subspace.from_saved({**tensors, "noise": tensors["noise"][1:]}, subspace.describe())
+    with pytest.raises(RunError, match="damaged"):
+        Subspace.from_saved({}, subspace.describe())
+
+
+def test_memory_is_a_chunk_whatever_the_number_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times the scans add the Gram matrix, not the scans."""
+    shape = (26, 28, 24)
+    size = 24 * 26 * 22
+    monkeypatch.setattr(modes, "CHUNK_BYTES", 4 * size * 8)
+    peaks = []
+    for subjects in (8, 32):
+        store = make_store(tmp_path / str(subjects), subjects, 3, shape)
+        tracemalloc.start()
+        Subspace.fit(store, store.rows, components=4)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    scans = 4 * size * (96 - 24)
+    grams = 12 * 8 * 96**2
+    assert peaks[1] - peaks[0] < grams + 0.1 * scans
+
+
+def test_bad_cohorts_are_refused(store: ScanStore, subspace: Subspace, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="0 training subjects have two scans"):
+        Subspace.fit(store, store.rows[::3])
+    with pytest.raises(ConfigError, match="is the most"):
+        Subspace.fit(store, store.rows, components=70)
+    other = make_store(tmp_path / "other", 3, 2, (8, 8, 8))
+    with pytest.raises(CohortError, match="mask is not the one"):
+        subspace.encode(other, other.rows)
+
+
+def test_few_subjects_do(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "few", subjects=3, visits=2)
+    subspace = Subspace.fit(store, store.rows)
+    assert np.isfinite(subspace.residual_log_prob(store, store.rows)).all()
+    assert isinstance(subspace.prior, ResidualPrior)
