@@ -1,0 +1,168 @@
+"""Scans as standardised voxels of a box: there and back, at a lower resolution, and read only when asked for."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from small_cohorts import in_memory
+
+from crow.config import TrainingSettings
+from crow.errors import CohortError, RunError
+from crow.flows.voxels import VoxelFlow
+from crow.representation.regions import RegionTable
+from crow.representation.voxels import StoredSequences, Voxels
+from crow.scans.grid import Grid
+from crow.scans.store import DONE, ScanStore, StoreInfo
+from crow.training.fit import train
+
+SHAPE = (11, 14, 9)
+SUBJECTS, VISITS = 8, 3
+
+
+def ball() -> np.ndarray:
+    i = np.indices(SHAPE).astype(float)
+    return (((i - np.array([5, 6, 4])[:, None, None, None]) / np.array([5, 6, 4])[:, None, None, None]) ** 2).sum(0) < 1
+
+
+def make_store(path: Path, mask: np.ndarray, seed: int = 0) -> ScanStore:
+    """Subjects with a smooth pattern of their own that fades with time, noise, and something outside the brain."""
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame({
+        "subject": np.repeat([f"s{k:02d}" for k in range(SUBJECTS)], VISITS),
+        "age": 70.0 + np.tile(np.arange(VISITS), SUBJECTS) + np.repeat(np.arange(SUBJECTS), VISITS),
+    })  # fmt: skip
+    cohort = in_memory(table, [], {})
+    grid = Grid.of(SHAPE, np.diag([2.0, 2, 2, 1]))
+    info = StoreInfo(modality="T1w", space="x", grid=grid, cohort_schema=cohort.schema)
+    store = ScanStore.create(path, info, cohort, np.ones(SHAPE, np.float32), mask)
+    x = np.indices(SHAPE)[0] / 5
+    for row in range(SUBJECTS * VISITS):
+        own = np.random.default_rng(row // VISITS).normal()
+        image = 1 + 0.3 * own * np.sin(x) - 0.1 * x * (row % VISITS) + 0.05 * generator.normal(size=SHAPE)
+        store.array("intensity")[row] = np.where(mask, image, 7).astype(np.float32)
+        store.array("status")[row] = DONE
+    store.finish([])
+    return store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
+    return make_store(tmp_path_factory.mktemp("scans") / "store", ball())
+
+
+def stored(store: ScanStore, voxels: Voxels) -> StoredSequences:
+    cohort = store.cohort()
+    return voxels.sequences(store, cohort.visits, RegionTable.fit(cohort))
+
+
+@pytest.mark.parametrize(("size", "factor"), [(None, 1), (32, 1), (8, 2), (4, 3)])
+def test_the_box_holds_the_brain(store: ScanStore, size: int | None, factor: int) -> None:
+    voxels = Voxels.fit(store, store.rows, size)
+    assert voxels.factor == factor
+    assert all(n % 4 == 0 and (size is None or n <= size) for n in voxels.mask.shape)
+    x = voxels.encode(store, store.rows)
+    inside = x[:, 0][:, voxels.mask]
+    assert x.shape == (24, 1, *voxels.mask.shape) and x.dtype == np.float32
+    assert np.abs(inside.mean(0)).max() < 1e-4 and np.abs(inside.std(0, ddof=1) - 1).max() < 1e-3
+    assert (x[:, 0][:, ~voxels.mask] == 0).all()
+    blocks = voxels.decode(torch.from_numpy(x))
+    kept = store.array("intensity")[:] * store.mask
+    assert abs(blocks[:, store.mask].mean() - kept[:, store.mask].mean()) < 0.02
+
+
+def test_full_resolution_comes_back_as_it_was(store: ScanStore) -> None:
+    voxels = Voxels.fit(store, store.rows, None)
+    assert voxels.mask.sum() == store.mask.sum()
+    back = voxels.decode(torch.from_numpy(voxels.encode(store, store.rows[:4])).view(2, 2, 1, *voxels.mask.shape))
+    np.testing.assert_allclose(back.reshape(4, *SHAPE), store.array("intensity")[:4] * store.mask, atol=1e-5)
+
+
+def test_a_coarse_voxel_is_the_mean_of_the_brain_in_it(store: ScanStore) -> None:
+    voxels = Voxels.fit(store, store.rows, 8)
+    image, i, j, k = store.array("intensity")[3], *np.argwhere(voxels.mask)[0]
+    at = tuple(slice(max(c + 2 * n, 0), max(c + 2 * n + 2, 0)) for c, n in zip(voxels.corner, (i, j, k), strict=True))
+    expected = image[at][store.mask[at]].mean()
+    x = voxels.encode(store, np.array([3]))[0, 0, i, j, k]
+    assert x * voxels.sd[i, j, k] + voxels.mean[i, j, k] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_scan_as_smooth_as_the_box_comes_back(tmp_path: Path) -> None:
+    """A plane is a plane at every resolution, but for the rim, where a block's mean is off its centre."""
+    store = make_store(tmp_path / "store", np.ones(SHAPE, bool))
+    plane = (np.indices(SHAPE) * np.array([0.1, 0.2, -0.1])[:, None, None, None]).sum(0).astype(np.float32)
+    voxels = Voxels.fit(store, store.rows, 8)
+    store.array("intensity")[0] = plane
+    back = voxels.decode(torch.from_numpy(voxels.encode(store, np.array([0]))))[0]
+    np.testing.assert_allclose(back[2:-2, 2:-2, 2:-2], plane[2:-2, 2:-2, 2:-2], atol=1e-4)
+
+
+def test_log_jacobian_is_that_of_the_scaling(store: ScanStore) -> None:
+    voxels = Voxels.fit(store, store.rows, None)
+    assert voxels.log_jacobian == pytest.approx(-np.log(voxels.sd[voxels.mask]).sum(), rel=1e-5)
+
+
+def test_only_the_scans_asked_for_are_read(store: ScanStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = Voxels.fit(store, store.rows, 8)
+    read: list[int] = []
+    encode = Voxels.encode
+    monkeypatch.setattr(Voxels, "encode", lambda self, s, rows: (read.extend(rows), encode(self, s, rows))[1])
+    data = stored(store, voxels)
+    assert len(data) == SUBJECTS and not read
+    some = data.rows(torch.tensor([1, 4, 6]))
+    batch = some[torch.tensor([2, 0])]
+    assert read == [18, 19, 20, 3, 4, 5]
+    assert batch.x.shape == (2, VISITS, 1, *voxels.mask.shape)
+    np.testing.assert_array_equal(batch.x[1, 2], voxels.encode(store, np.array([5]))[0])
+    assert data.digest() == stored(store, voxels).digest() != some.digest()
+
+
+def test_short_sequences_are_padded_with_nothing(store: ScanStore) -> None:
+    cohort = store.cohort()
+    visits = cohort.visits.drop(index=[2, 4, 5])
+    voxels = Voxels.fit(store, visits.index.to_numpy(), 8)
+    batch = voxels.sequences(store, visits, RegionTable.fit(cohort))[slice(0, 2)]
+    assert batch.mask.tolist() == [[True, True], [True, False]]
+    assert bool((batch.x[1, 1] == 0).all()) and bool((batch.x[1, 0] != 0).any())
+
+
+def test_a_flow_trains_on_scans_that_are_read_when_needed(store: ScanStore) -> None:
+    voxels = Voxels.fit(store, store.rows, 8)
+    data = stored(store, voxels)
+    torch.manual_seed(0)
+    flow = VoxelFlow(torch.from_numpy(voxels.mask), data.context.shape[2], depth=2, hidden=4)
+    rows = torch.arange(SUBJECTS)
+    settings = TrainingSettings(max_epochs=2, batch_size=3, steps_per_epoch=2, visit_dropout=0.0)
+    before = flow.loss(data[rows]).item()
+    flow.fit_start(data.rows(rows[:6]), batch=4)
+    fitted = train(flow, data.rows(rows[:6]), data.rows(rows[6:]), settings, seed=0)
+    assert len(fitted.history) == 3 and fitted.history["held_out"].notna().all()
+    assert flow.loss(data[rows]).item() < before
+
+
+def test_saved_voxels_are_the_same(store: ScanStore) -> None:
+    voxels = Voxels.fit(store, store.rows, 8)
+    tensors = safetensors.torch.load(safetensors.torch.save(voxels.tensors()))
+    again = Voxels.from_saved(tensors, voxels.describe())
+    np.testing.assert_array_equal(again.encode(store, store.rows), voxels.encode(store, store.rows))
+    assert repr(again) == repr(voxels)
+    with pytest.raises(RunError, match="damaged"):
+        Voxels.from_saved({k: v for k, v in tensors.items() if k != "sd"}, voxels.describe())
+    with pytest.raises(RunError, match="do not fit"):
+        Voxels.from_saved({**tensors, "sd": tensors["sd"][1:]}, voxels.describe())
+
+
+def test_another_mask_is_refused(store: ScanStore, tmp_path: Path) -> None:
+    other = ball()
+    other[5, 6, 4] = False
+    with pytest.raises(CohortError, match="not the one of the scans that the model was trained on"):
+        Voxels.fit(store, store.rows).encode(make_store(tmp_path / "store", other), np.array([0]))
+
+
+def test_scans_that_do_not_differ_are_refused(store: ScanStore) -> None:
+    with pytest.raises(CohortError, match="its 3 training scans do not differ"):
+        Voxels.fit(store, np.array([1, 1, 1]))
+    with pytest.raises(CohortError, match="voxels in the mask and 1 scans"):
+        Voxels.fit(store, np.array([1]))
