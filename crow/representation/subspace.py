@@ -12,7 +12,7 @@ where scan = gain * intensity + offset, known for each visit, made the store's i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from torch import Tensor
 
 from crow.errors import CohortError, RunError
 from crow.representation.component_choice import choose
+from crow.representation.follow_up import FollowUp
 from crow.representation.modes import ScaledScans
+from crow.representation.own_space import OwnSpace
 from crow.representation.residual import MeanSquares, ResidualPrior, Values, blocks, project
 from crow.scans.store import ScanStore
 
@@ -101,9 +103,9 @@ class Subspace:
         """Intensities ``[*batch, V]`` of coefficients ``[*batch, K]`` whose residual is 0."""
         return (coefficients.astype(np.float32) @ self.basis.T).astype(np.float32) * self.scale + self.mean
 
-    def volume(self, voxels: Values, outside: float = 0.0) -> NDArray[np.float32]:
-        """``[V]`` in its place, ``[X, Y, Z]``."""
-        out = np.full(self.mask.shape, outside, np.float32)
+    def volume(self, voxels: Values) -> NDArray[np.float32]:
+        """``[V]`` in its place, ``[X, Y, Z]``; 0 outside the mask."""
+        out = np.zeros(self.mask.shape, np.float32)
         out[self.mask] = voxels
         return out
 
@@ -139,6 +141,28 @@ class Subspace:
                 maps[n] += self.scale * r
                 total += r
             yield maps
+
+    def follow_up(
+        self, store: ScanStore, past: NDArray[np.int64], draws: Values, space: Literal["native", "template"] = "native",
+        samples: int = 0, seed: int = 0,
+    ) -> FollowUp:  # fmt: skip
+        """The visit after a subject's ``past`` rows as volumes, from ``draws [S, K]`` of its coefficients.
+
+        The expected change is that of the coefficients: residuals persist or are noise. Outside the mask the last scan
+        stays as it is, with change and sd 0.
+        """
+        own = OwnSpace(store, int(past[-1]), space)
+        expected = self.forecast(store, past, draws.mean(0), np.cov(draws.T, ddof=0).reshape(2 * draws.shape[1:]))
+        change = self.decode(draws.mean(0)) - self.decode(self.encode(store, past[-1:])[0])
+        last = own.values()
+        parts = [own.gain * expected.mean + own.offset, own.gain * change, own.gain * expected.sd]
+        outside = np.stack([last, np.zeros_like(last), np.zeros_like(last)])
+        median, change, sd = own.place(np.stack([self.volume(part) for part in parts]), outside)
+        kept = [
+            own.place(self.volume(own.gain * maps[0] + own.offset)[None], last[None])[0]
+            for maps in self.samples(store, past, draws[:samples, None], seed)
+        ]
+        return FollowUp(own.like, median, change, sd, kept)
 
     def z_map(
         self, store: ScanStore, row: int, past: NDArray[np.int64], mean: Values, sd: Values

@@ -3,6 +3,7 @@
 import tracemalloc
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +23,9 @@ SHAPE = (9, 8, 7)
 TRUE = 3
 
 
-def make_store(path: Path, subjects: int = 24, visits: int = 3, shape: tuple[int, ...] = SHAPE, seed: int = 0):
+def make_store(
+    path: Path, subjects: int = 24, visits: int = 3, shape: tuple[int, ...] = SHAPE, seed: int = 0
+) -> ScanStore:
     """Three smooth modes, one a change at each subject's own rate; a pattern of the subject's own, and noise."""
     generator = np.random.default_rng(seed)
     table = pd.DataFrame({
@@ -199,6 +202,43 @@ def test_memory_is_a_chunk_whatever_the_number_of_scans(tmp_path: Path, monkeypa
     scans = 4 * size * (96 - 24)
     grams = 12 * 8 * 96**2
     assert peaks[1] - peaks[0] < grams + 0.1 * scans
+
+
+def write_scans(store: ScanStore, subject: int) -> None:
+    """The subject's scans as files: turned axes, moved by 8 mm, units of their own."""
+    rows = np.flatnonzero(store.visits["subject"] == store.subjects[subject])
+    paths = store.visits["scan"].astype(object) if "scan" in store.visits else pd.Series([None] * len(store.visits))
+    for row in rows:
+        to_scan = np.eye(4)
+        to_scan[0, 3] = 8
+        affine = to_scan @ store.info.grid.matrix @ np.array([[-1, 0, 0, SHAPE[0] - 1], *np.eye(4)[1:]])
+        image = nib.Nifti1Image(2 * store.array("intensity")[int(row)][::-1] + np.float32(0.1), affine)
+        paths[row] = str(store.path / f"scan{row}.nii.gz")
+        nib.save(image, paths[row])
+        store.array("to_scan")[int(row)] = to_scan
+    store.visits["scan"] = paths
+
+
+def test_follow_up_lies_on_the_last_scan(store: ScanStore, subspace: Subspace) -> None:
+    write_scans(store, 1)
+    past, _ = past_and_last(store, 1)
+    draws = subspace.encode(store, past[-1:]) + np.random.default_rng(0).normal(size=(50, len(subspace.names)))
+    draws[:, 0] += 40
+    made = subspace.follow_up(store, past, draws, samples=2)
+    flat = subspace.follow_up(store, past, draws, space="template", samples=2)
+    inside = store.mask[::-1]
+    real = np.asarray(made.like.dataobj)
+    np.testing.assert_array_equal(made.median[~inside], real[~inside])
+    assert (made.change[~inside] == 0).all() and (made.sd[inside] > 0).all()
+    here, there = ((one.median, one.change, one.sd, *one.samples) for one in (made, flat))
+    for found, expected in zip(here, there, strict=True):
+        np.testing.assert_allclose(found, expected[::-1], atol=1e-4)
+    mode = 2 * subspace.scale * (subspace.basis @ (draws.mean(0) - subspace.encode(store, past[-1:])[0]))
+    np.testing.assert_allclose(made.change[::-1][store.mask], mode, atol=1e-3)
+    assert np.corrcoef(made.median[inside] - real[inside], made.change[inside])[0, 1] > 0.9
+    (store.path / f"scan{past[-1]}.nii.gz").unlink()
+    with pytest.raises(CohortError, match="cannot be read"):
+        subspace.follow_up(store, past, draws)
 
 
 def test_bad_cohorts_are_refused(store: ScanStore, subspace: Subspace, tmp_path: Path) -> None:
