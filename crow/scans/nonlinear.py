@@ -24,6 +24,7 @@ from crow.scans.grid import Grid
 from crow.scans.template import Template
 
 FINEST = 2.0  # mm: voxels of the images that are registered
+MARGIN = 12.0  # mm around the brain in which velocities are sought
 CONTRAST = 12.0  # mm: the width over which gain and offset are taken to be the same
 
 
@@ -66,12 +67,13 @@ def register(
     fixed: Array, moving: Array, grid: Grid, mask: NDArray[np.bool_], velocity_grid: Grid, levels: tuple[Level, ...]
 ) -> Array:
     """Velocity u ``[3, x, y, z]`` with fixed(x) ~ a(x) + b(x) moving(exp(u)(x)) in the mask and around it."""
-    u = np.zeros((3, *velocity_grid.shape), np.float32)
+    nodes, around = _around(mask, grid, velocity_grid)
+    u = np.zeros((3, *nodes.shape), np.float32)
     for level in levels:
-        near = _Comparison(fixed, moving, grid, mask, velocity_grid, level)
+        near = _Comparison(fixed, moving, grid, mask, nodes, level)
         for _ in range(level.steps):
             u = near.step(u)
-    return u
+    return np.pad(u, [(0, 0), *around], mode="edge")
 
 
 class _Comparison:
@@ -109,7 +111,7 @@ class _Comparison:
         target = self._at_nodes(g * residual) / noise + _times(G, u)
         return self._solve(G, target)
 
-    def _solve(self, G: Array, target: Array, steps: int = 12) -> Array:
+    def _solve(self, G: Array, target: Array, steps: int = 8) -> Array:
         """S z with (S' G S + 1) z = S' target, by conjugate gradients."""
         z = np.zeros_like(target)
         r = self._filter(target)
@@ -149,6 +151,21 @@ class _Comparison:
 
 
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+
+
+def _around(mask: NDArray[np.bool_], grid: Grid, nodes: Grid) -> tuple[Grid, list[tuple[int, int]]]:
+    """The nodes within `MARGIN` of a mask, and how many there are before and behind them along each axis."""
+    voxels = np.argwhere(mask) if mask.any() else np.argwhere(~mask)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.ptp(voxels, 0)) + voxels.min(0)
+    to_nodes = np.linalg.inv(nodes.matrix) @ grid.matrix
+    at = corners @ to_nodes[:3, :3].T + to_nodes[:3, 3]
+    margin = MARGIN / nodes.spacing
+    first = np.clip(np.floor(at.min(0) - margin), 0, None).astype(int)
+    behind = np.clip(np.array(nodes.shape) - 1 - np.ceil(at.max(0) + margin), 0, None).astype(int)
+    matrix = nodes.matrix.copy()
+    matrix[:3, 3] = (nodes.matrix @ [*first, 1])[:3]
+    around = Grid.of(tuple(np.array(nodes.shape) - first - behind), matrix)
+    return around, [(int(a), int(b)) for a, b in zip(first, behind, strict=True)]
 
 
 def _times(G: Array, u: Array) -> Array:
