@@ -14,7 +14,7 @@ from crow.representation.residual import Components, MeanSquares, ResidualPrior,
 from crow.seeds import derived_seed
 
 CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
-SCANS_PER_MODE = 3
+SUBJECTS_PER_MODE = 3  # a flow of more dimensions learns little from so few
 HELD_OUT = 0.2
 
 
@@ -28,7 +28,8 @@ class Choice(NamedTuple):
 
 
 def choose(scans: ScaledScans, gram: NDArray[np.float64], components: int | None, seed: int) -> Choice:
-    """Modes of four fifths of the subjects, judged on the others by the density of whole visits, y of `ScaledScans`.
+    """Modes of four fifths of the subjects, judged on the others by the density of whole visits y (`ScaledScans`):
+    the smallest K as good as the best, up to the standard error, of at most one for three subjects.
 
     Here coefficients too are a level of the subject's own and noise, a stand-in for the flow. Residuals of the scans
     that modes were fitted to are too small, those of held-out subjects tell by how much. Mean and scale of a voxel are
@@ -39,7 +40,7 @@ def choose(scans: ScaledScans, gram: NDArray[np.float64], components: int | None
     most = len(inside) - 1
     if components is not None and not 1 <= components <= most:
         raise ConfigError(f"components={components}: {most} is the most that {len(inside)} training scans can tell.")
-    small = [k for k in CANDIDATES if k <= max(most // SCANS_PER_MODE, 1)]
+    small = [k for k in CANDIDATES if k <= max(int((~held).sum()) // SUBJECTS_PER_MODE, 1)]
     trials = [components] if components else small
     basis = scans.modes(gram, inside, max(trials))
     fitted, fresh = _Sides(trials, basis), _Sides(trials, basis)
@@ -49,7 +50,7 @@ def choose(scans: ScaledScans, gram: NDArray[np.float64], components: int | None
     priors = {k: _widened(basis[:, :k], fitted.residuals[k].components(), *factors[k]) for k in trials}
     modes = fitted.coefficients.components(shrink=False)
     modes = Components(modes.noise, np.maximum(modes.persistent, 0))
-    scores: dict[int, list[float]] = {k: [] for k in trials}
+    scores: dict[int, list[float]] = {k: [] for k in trials}  # a value a subject
     for where, y in scans.by_subject():
         if not held[scans.subject[where[0]]]:
             continue
@@ -57,10 +58,20 @@ def choose(scans: ScaledScans, gram: NDArray[np.float64], components: int | None
         of_modes = _log_prob(c, modes)
         for k, r in _residuals(trials, basis, c, y):
             of_residuals = [priors[k].log_prob(r[n], r[:n].sum(0), n) for n in range(len(r))]
-            scores[k] += list(of_modes[:, :k].sum(1) + of_residuals)
+            scores[k].append(float(np.mean(of_modes[:, :k].sum(1) + of_residuals)))
     held_out = {k: float(np.mean(scores[k])) for k in trials}
-    best = max(trials, key=lambda k: held_out[k])
+    best = _fewest(scores)
     return Choice(best, *factors[best], held_out)
+
+
+def _fewest(scores: dict[int, list[float]]) -> int:
+    """The smallest K that is not worse than the best by more than the standard error of their difference."""
+    best = max(scores, key=lambda k: np.mean(scores[k]))
+    for k in sorted(scores):
+        worse = np.array(scores[best]) - np.array(scores[k])
+        if worse.mean() <= worse.std(ddof=1 if len(worse) > 1 else 0) / np.sqrt(len(worse)):
+            return k
+    return best
 
 
 class _Sides:
