@@ -141,7 +141,8 @@ class Voxels:
     def _read(self, store: ScanStore, row: int) -> Volume:
         """The mean of the brain in every block, ``[x, y, z]``; 0 where there is none."""
         image: Volume = np.asarray(store.array("intensity")[int(row)])
-        return self._block_means(image * self.brain) / np.maximum(self._weight, 1e-6)
+        means: Volume = (self._block_means(image * self.brain) / np.maximum(self._weight, 1e-6)).astype(np.float32)
+        return means
 
     def _block_means(self, image: Volume) -> Volume:
         shape, f = self.mask.shape, self.factor
