@@ -1,28 +1,82 @@
 """`crow simulate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from crow.errors import ConfigError
+
+SCANS = "With --scans"
+
 
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder to write cohort.csv, truth.csv and truth.json in.")],
-    subjects: Annotated[int, typer.Option(min=1, help="People in the cohort.")] = 200,
-    visits: Annotated[int, typer.Option(min=1, help="Visits planned for each; some are missed or people leave.")] = 5,
-    regions: Annotated[int, typer.Option(min=1, help="The six of ADNIMERGE, then invented ones.")] = 6,
+    out: Annotated[Path, typer.Option(help="Folder to write the cohort and its truth in.")],
+    subjects: Annotated[int | None, typer.Option(min=1, help="People in the cohort; 200, with --scans 80.")] = None,
+    visits: Annotated[
+        int | None, typer.Option(min=1, help="Visits planned for each; 5, with --scans 4. In a table some are missed.")
+    ] = None,
+    regions: Annotated[int | None, typer.Option(min=1, help="6: those of ADNIMERGE; more are invented.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same cohort.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
+    scans: Annotated[bool, typer.Option("--scans", help="Scans in a BIDS tree instead of a table.")] = False,
+    modality: Annotated[
+        str | None, typer.Option(help="T1w (the default) or pet.", rich_help_panel=SCANS, show_default=False)
+    ] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="Size of a voxel in mm, 1 to 8; 2.", rich_help_panel=SCANS, show_default=False)
+    ] = None,
+    scanner_change: Annotated[
+        int | None,
+        typer.Option(help="Half of the people move to another scanner at this visit.", rich_help_panel=SCANS),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes; one a core.", rich_help_panel=SCANS, show_default=False)
+    ] = None,
 ) -> None:
-    """Invent a cohort in ADNIMERGE's columns, with the truth beside it.
+    """Invent a cohort, with the truth beside it: a table in ADNIMERGE's columns, or scans of brains that change.
 
     Example: [bold]crow simulate --out demo --subjects 200 --visits 5 --seed 0[/bold]
+
+    Example: [bold]crow simulate --scans --out brains --subjects 80 --visits 4 --resolution 2 --modality T1w[/bold]
     """
+    size = {"subjects": subjects, "visits": visits}
+    only_scans = {"modality": modality, "resolution": resolution, "scanner_change": scanner_change, "jobs": jobs}
+    if scans:
+        _refuse({"regions": regions}, "is for tables; leave it out with --scans")
+        _write_scans(out, {**_given({**size, **only_scans}), "seed": seed, "overwrite": overwrite})
+    else:
+        _refuse(only_scans, "is for scans; add --scans")
+        _write_table(out, {**_given({**size, "regions": regions}), "seed": seed, "overwrite": overwrite})
+
+
+def _write_table(out: Path, settings: dict[str, Any]) -> None:
     from crow.pipelines.simulate import simulate as run
 
-    written = run(out, subjects=subjects, visits=visits, regions=regions, seed=seed, overwrite=overwrite)
+    written = run(out, **settings)
     typer.echo(f"Invented {written.subjects} people, {written.visits} visits, {len(written.regions)} regions (mm3).")
-    for path, what in written.files.items():
-        typer.echo(f"  {path}  {what}")
+    _list(written.files)
     if written.more:
         typer.echo(f"To model all regions, add to crow check and crow train: --regions {','.join(written.regions)}")
+
+
+def _write_scans(out: Path, settings: dict[str, Any]) -> None:
+    from crow.pipelines.simulate_scans import write_scans
+
+    written = write_scans(out, **settings)
+    typer.echo(f"Invented {written.subjects} people, {written.scans} scans.")
+    _list(written.files)
+
+
+def _list(files: dict[Path, str]) -> None:
+    for path, what in files.items():
+        typer.echo(f"  {path}  {what}")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    for name in _given(options):
+        raise ConfigError(f"--{name.replace('_', '-')} {why}.")

@@ -1,7 +1,8 @@
 """Invented cohorts whose truth is known."""
 
 from crow.simulate.progression import simulate_adni
+from crow.simulate.scans import ScanSimulation, simulate_scans
 from crow.simulate.simulation import Simulation
 from crow.simulate.wide import simulate_wide
 
-__all__ = ["Simulation", "simulate_adni", "simulate_wide"]
+__all__ = ["ScanSimulation", "Simulation", "simulate_adni", "simulate_scans", "simulate_wide"]

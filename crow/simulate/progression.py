@@ -31,7 +31,7 @@ def simulate_adni(subjects: int = 200, visits: int = 5, regions: int = 6, seed: 
     course = who["disease_time"] + who["rate"] * years
     true = model.values(course.to_numpy(), (who["age"] + years).to_numpy(), deviation[rows["subject"]])
     values = pd.DataFrame(np.round(model.measured(rng, true), 1), columns=list(model.names))
-    scores = _scores(rng, course.to_numpy())
+    scores = draw_scores(rng, course.to_numpy())
     entry = FIRST_DAY + pd.to_timedelta(rng.integers(0, 365 * YEARS_OF_ENTRY, size=subjects), unit="D")
     who["entry"] = entry[rows["subject"]]
     table = _adnimerge(who, rows, course, scores, values)
@@ -40,7 +40,7 @@ def simulate_adni(subjects: int = 200, visits: int = 5, regions: int = 6, seed: 
     return Simulation(table, truth, _parameters(model, {"subjects": subjects, "visits": visits, "seed": seed}))
 
 
-def _scores(rng: np.random.Generator, s: Array) -> pd.DataFrame:
+def draw_scores(rng: np.random.Generator, s: Array) -> pd.DataFrame:
     """CDR sum of boxes, ADAS13 and MMSE along disease time, in their own steps and within their own limits."""
 
     def noisy(true: Array, sd: Array | float, step: float, highest: float) -> Array:

@@ -5,6 +5,7 @@ import pandas as pd
 
 SCHEDULE = (0, 6, 12, 24, 36)
 JITTER_MONTHS = 1.0
+YEARLY_JITTER = 1.5
 MISSED = 0.06
 DROPOUT_PER_YEAR = {"CN": 0.04, "MCI": 0.06, "AD": 0.15}
 
@@ -25,3 +26,13 @@ def draw_visits(rng: np.random.Generator, people: pd.DataFrame, visits: int) -> 
     comes[:, :2] = True
     subject, visit = np.nonzero(comes)
     return pd.DataFrame({"subject": subject, "month": months[visit], "days": days[subject, visit]})
+
+
+def draw_yearly(rng: np.random.Generator, subjects: int, visits: int) -> pd.DataFrame:
+    """Visits about a year apart that all take place: subject (row), month (as planned), days since the first."""
+    planned = np.arange(visits) * 365.25
+    late = np.clip(rng.normal(0.0, YEARLY_JITTER * 30.4, size=(subjects, visits)), -120, 120)
+    days = np.round(planned + late).astype(int)
+    days[:, 0] = 0
+    subject, visit = np.indices(days.shape)
+    return pd.DataFrame({"subject": subject.ravel(), "month": 12 * visit.ravel(), "days": days.ravel()})

@@ -1,0 +1,185 @@
+"""Write an invented cohort of scans as a BIDS tree, and its truth in ``derivatives/truth`` of that tree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from rich.progress import track
+
+from crow.errors import OutputError
+from crow.files import writing
+from crow.scans.grid import Grid
+from crow.scans.template import STRUCTURES
+from crow.simulate import ScanSimulation, simulate_scans
+from crow.simulate.atrophy import PARTS, change_fields
+from crow.simulate.uptake import TRACER
+
+TRUTH = Path("derivatives") / "truth"
+BIDS_VERSION = "1.10.0"
+TABLES = ("dataset_description.json", "participants.tsv", "participants.json", "sessions.json")
+SIDECARS: dict[str, dict[str, Any]] = {
+    "T1w": {"PulseSequenceType": "simulated", "SkullStripped": True},
+    "pet": {"TracerName": TRACER, "Units": "ratio", "ModeOfAdministration": "simulated"},
+}
+PEOPLE = {
+    "age": "years at the first visit",
+    "sex": "Male or Female",
+    "education": "years",
+    "apoe4": "number of APOE e4 alleles",
+    "diagnosis": "CN, MCI or Dementia at the first visit",
+}
+SESSIONS = {
+    "acq_time": "date of the visit",
+    "age": "years at the visit",
+    "diagnosis": "CN, MCI or Dementia at the visit",
+    "CDRSB": "clinical dementia rating, sum of boxes",
+}
+
+
+@dataclass(frozen=True)
+class WrittenScans:
+    """What was written: people, scans, and each place with what it holds."""
+
+    subjects: int
+    scans: int
+    files: dict[Path, str]
+
+
+def write_scans(
+    out: Path,
+    subjects: int = 80,
+    visits: int = 4,
+    resolution: float = 2.0,
+    modality: str = "T1w",
+    seed: int = 0,
+    scanner_change: int | None = None,
+    overwrite: bool = False,
+    jobs: int = -1,
+) -> WrittenScans:
+    """Simulate scans into the folder ``out``, whole or not at all; ``jobs`` processes draw them (-1: one a core).
+
+    Raises ConfigError where a value is out of range, and OutputError where ``out`` exists and ``overwrite`` is not set,
+    or holds anything but such a simulation.
+    """
+    asked = (subjects, visits, resolution, modality, seed, scanner_change)
+    simulation = simulate_scans(*asked)
+    if stranger := _stranger(out):
+        raise OutputError(f"{out}: holds {stranger}, which is not part of a simulation. Choose another folder.")
+    with writing(out, overwrite or (out.is_dir() and not any(out.iterdir()))) as folder:
+        (folder / TRUTH).mkdir(parents=True)
+        _write_tables(folder, simulation)
+        work = [delayed(_write_subject)(folder, subject, asked) for subject in simulation.people.index]
+        drawn = Parallel(n_jobs=jobs, return_as="generator")(work)
+        truth = list(track(drawn, "Drawing scans", total=len(work), transient=True))
+        pd.concat(truth).to_csv(folder / TRUTH / "truth.csv", index=False)
+    files = {
+        out: f"a BIDS tree of {modality} scans",
+        out / "participants.tsv": "who they are; sessions.tsv of each subject has the times",
+        out / TRUTH / "truth.csv": "the course and the true volumes, visit by visit",
+        out / TRUTH: "scans without noise, structures, deformations; see truth.json",
+    }
+    return WrittenScans(subjects, len(simulation.visits), files)
+
+
+@lru_cache(maxsize=1)
+def _simulation(*asked: Any) -> ScanSimulation:
+    """Once in every process."""
+    return simulate_scans(*asked)
+
+
+def _write_subject(folder: Path, subject: str, asked: tuple[Any, ...]) -> pd.DataFrame:
+    simulation = _simulation(*asked)
+    pet = simulation.modality == "pet"
+    middle, ending = ("pet", f"trc-{TRACER}_pet") if pet else ("anat", simulation.modality)
+    for session in simulation.visits.loc[simulation.visits["subject"] == subject, "session"]:
+        stem = f"{subject}_{session}"
+        scans, truth = (root / subject / session / middle for root in (folder, folder / TRUTH))
+        clean = simulation.render(subject, session)
+        _save(scans / f"{stem}_{ending}.nii.gz", simulation.measured(subject, session, clean), simulation.grid)
+        desc = ending.replace(simulation.modality, f"desc-noisefree_{simulation.modality}")
+        _save(truth / f"{stem}_{desc}.nii.gz", clean, simulation.grid)
+        _save(truth / f"{stem}_dseg.nii.gz", simulation.labels(subject, session), simulation.grid)
+    anatomy = simulation.person(subject).anatomy
+    np.savez_compressed(
+        folder / TRUTH / subject / f"{subject}_anatomy.npz",
+        velocity=anatomy.velocity.astype(np.float16),
+        size=anatomy.size,
+        affine=anatomy.grid.matrix,
+    )
+    return simulation.truth(subject)
+
+
+def _save(path: Path, image: np.ndarray, grid: Grid) -> None:
+    """T1w rounded to int16, ratios scaled to it, labels uint8; sform and qform say scanner coordinates."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = np.uint8 if image.dtype == np.uint8 else np.int16
+    written = nib.Nifti1Image(image if "_pet" in path.name else np.rint(image).astype(kind), grid.matrix)
+    written.set_data_dtype(kind)
+    written.set_sform(grid.matrix, code=1)
+    written.set_qform(grid.matrix, code=1)
+    written.header.set_xyzt_units("mm")
+    nib.save(written, path)
+
+
+def _write_tables(folder: Path, simulation: ScanSimulation) -> None:
+    people, visits = simulation.people, simulation.visits
+    first = visits.groupby("subject", sort=False).first()
+    people = people.assign(age=people["age"].round(2), diagnosis=first["diagnosis"]).rename_axis("participant_id")
+    _table(folder / "participants.tsv", people.reset_index()[["participant_id", *PEOPLE]])
+    for subject, rows in visits.groupby("subject", sort=False):
+        rows = rows.rename(columns={"session": "session_id"})
+        _table(folder / str(subject) / f"{subject}_sessions.tsv", rows[["session_id", *SESSIONS]])
+    for name, columns in (("participants", PEOPLE), ("sessions", SESSIONS)):
+        _json(folder / f"{name}.json", {column: {"Description": what} for column, what in columns.items()})
+    _json(folder / _sidecar(simulation.modality), SIDECARS[simulation.modality])
+    about = {"Name": "Invented cohort of scans", "BIDSVersion": BIDS_VERSION, "DatasetType": "raw"}
+    made = {"GeneratedBy": [{"Name": "crow", "Description": "crow simulate --scans"}]}
+    _json(folder / "dataset_description.json", about | made)
+    _json(folder / TRUTH / "dataset_description.json", about | made | {"DatasetType": "derivative"})
+    _json(folder / TRUTH / "truth.json", simulation.parameters())
+    labels = pd.DataFrame({"index": list(STRUCTURES), "name": list(STRUCTURES.values())})
+    _table(folder / TRUTH / "dseg.tsv", labels)
+    change = change_fields()
+    np.savez_compressed(
+        folder / TRUTH / "change_fields.npz",
+        hundredths_of_mm=np.rint(100 * change.fields).astype(np.int16),
+        parts=np.array(PARTS),
+        affine=change.grid.matrix,
+    )
+
+
+def _sidecar(modality: str) -> str:
+    return f"trc-{TRACER}_pet.json" if modality == "pet" else f"{modality}.json"
+
+
+def _table(path: Path, frame: pd.DataFrame) -> None:
+    path.parent.mkdir(exist_ok=True)
+    frame.to_csv(path, sep="\t", index=False, na_rep="n/a")
+
+
+def _json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _stranger(out: Path) -> str | None:
+    """Something in ``out`` that a simulation of scans does not write."""
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        return "a file of that name"
+    found = sorted(path.name for path in out.iterdir())
+    if found and not (out / TRUTH / "truth.json").is_file():
+        return found[0]
+    known = {*TABLES, *map(_sidecar, SIDECARS), "derivatives"}
+    others = [name for name in found if name not in known and not name.startswith("sub-")]
+    if (out / "derivatives").is_dir():
+        others += [f"derivatives/{path.name}" for path in (out / "derivatives").iterdir() if path.name != "truth"]
+    return others[0] if others else None
