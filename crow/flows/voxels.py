@@ -35,11 +35,11 @@ class VoxelState(NamedTuple):
 class VoxelFlow(nn.Module):
     """``p(x_1..x_T | c_1..c_T)`` of volumes ``x: [batch, time, 1, *space]`` over the voxels of a mask, visit by visit.
 
-    First each voxel's linear forecast from its own past, then ``levels`` times: Haar's wavelet, a gate that shifts and
-    scales by the past, ``depth`` convolutional couplings, and a split prior of the details given the average. The past
-    is the last visit and the running mean, in the coefficients of the level, so all visits of a batch are computed at
-    once. Values outside the mask are neither seen nor counted. N(0, I) at the start; the linear forecast after
-    `fit_start`. Latent variables have the shape of x, in the order in which they leave the flow.
+    First each voxel's linear forecast from its own past, which is fitted and then held. Then ``levels`` times: Haar's
+    wavelet, a gate that shifts and scales by the past, ``depth`` convolutional couplings, and a split prior of the
+    details given the average. The past is the last visit and the running mean, in the coefficients of the level, so all
+    visits of a batch are computed at once. Values outside the mask are neither seen nor counted. N(0, I) at the start;
+    the linear forecast after `fit_start`. Latent variables have the shape of x, in the order in which they leave.
 
     Args:
         mask: ``[*space]``, True for voxels of the density; sizes divisible by ``2^levels``.
@@ -71,6 +71,7 @@ class VoxelFlow(nn.Module):
         self.register_buffer("time_scale", torch.ones(()))
         self.register_buffer("mask", mask.flatten().float(), persistent=False)
         self.start = Persistence(self.mask)
+        self.start.requires_grad_(False)
         self.levels = nn.ModuleList()
         for _ in range(levels):
             level = VoxelLevel(mask, TIMES + context, depth, hidden, CHAINS[memory], precision)
