@@ -89,14 +89,22 @@ class Voxels:
         return out
 
     def decode(self, x: Tensor) -> Volume:
-        """Intensities ``[*batch, X, Y, Z]`` on the store's grid of ``x: [*batch, 1, x, y, z]``; 0 outside the brain.
+        """Intensities ``[*batch, X, Y, Z]`` on the store's grid of ``x: [*batch, 1, x, y, z]``; 0 outside the brain."""
+        return self.spread(x * torch.from_numpy(self.sd) + torch.from_numpy(self.mean))
+
+    def decode_change(self, change: Tensor) -> Volume:
+        """The difference of two scans' intensities, as `decode`, of the difference of their x."""
+        return self.spread(change * torch.from_numpy(self.sd))
+
+    def spread(self, values: Tensor) -> Volume:
+        """``[*batch, 1, x, y, z]`` as they are on the store's grid, ``[*batch, X, Y, Z]``; 0 outside the brain.
 
         Linear between the centres of the box's voxels, of which only those in the mask count.
         """
-        *batch, _, _, _, _ = x.shape
+        *batch, _, _, _, _ = values.shape
         mask = torch.from_numpy(self.mask).float()
-        values = x.float().reshape(-1, 1, *self.mask.shape) * torch.from_numpy(self.sd) + torch.from_numpy(self.mean)
-        finer = self._finer(values * mask) / self._finer(mask[None, None]).clamp_min(1e-6)
+        finer = self._finer(values.float().reshape(-1, 1, *self.mask.shape) * mask)
+        finer = finer / self._finer(mask[None, None]).clamp_min(1e-6)
         out = np.zeros((len(finer), *self.brain.shape), np.float32)
         inner, outer = self._overlap()
         out[:, *inner] = finer[:, 0].numpy()[:, *outer]

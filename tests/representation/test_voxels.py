@@ -99,6 +99,15 @@ def test_a_scan_as_smooth_as_the_box_comes_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(back[2:-2, 2:-2, 2:-2], plane[2:-2, 2:-2, 2:-2], atol=1e-4)
 
 
+def test_a_change_is_the_difference_of_two_scans(store: ScanStore) -> None:
+    voxels = Voxels.fit(store, store.rows, 8)
+    before, after = torch.from_numpy(voxels.encode(store, np.array([0, 1])))
+    expected = voxels.decode(after) - voxels.decode(before)
+    np.testing.assert_allclose(voxels.decode_change(after - before), expected, atol=1e-5)
+    ones = voxels.spread(torch.ones(1, *voxels.mask.shape))
+    assert np.isin(ones.round(5), [0, 1]).all() and (ones[~store.mask] == 0).all()
+
+
 def test_log_jacobian_is_that_of_the_scaling(store: ScanStore) -> None:
     voxels = Voxels.fit(store, store.rows, None)
     assert voxels.log_jacobian == pytest.approx(-np.log(voxels.sd[voxels.mask]).sum(), rel=1e-5)
