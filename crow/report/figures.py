@@ -62,7 +62,7 @@ def trajectories(
     everything = pd.concat(list(forecasts.values()))
     shown = regions or _clearest(observed, everything)
     x = "age" if observed["age"].notna().all() and everything["age"].notna().all() else "time"
-    with _style():
+    with style():
         figure, panels = _grid(len(shown))
         for axes, region in zip(panels, shown, strict=True):
             for k, forecast in enumerate(forecasts.values()):
@@ -91,7 +91,7 @@ def likelihoods(
     surprising named where there is room.
     """
     usual, unusual = scores[~scores["unusual"]], scores[scores["unusual"]].sort_values("surprise", ascending=False)
-    with _style():
+    with style():
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
         axes.plot(usual["time"], usual["log_prob"], "o", color=BLUE, markersize=3, alpha=0.45, markeredgewidth=0)
@@ -110,7 +110,7 @@ def training_curves(log: pd.DataFrame) -> Figure:
 
     ``log`` has member, epoch, train and held_out; epoch 0 is the start, before training.
     """
-    with _style():
+    with style():
         figure = Figure(figsize=(6.5, 3.4), layout="constrained")
         axes = figure.subplots()
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
@@ -133,7 +133,7 @@ def calibration(coverage: pd.DataFrame) -> Figure:
 
     ``coverage`` has nominal and observed (shares), and may have low and high, the bounds of observed.
     """
-    with _style():
+    with style():
         figure = Figure(figsize=(3.8, 3.8), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
@@ -155,13 +155,13 @@ def save(figure: Figure, path: str | Path, overwrite: bool = False) -> Path:
     kind = path.suffix.lstrip(".").lower()
     if kind not in ("png", "pdf", "svg"):
         raise OutputError(f"{path}: a figure is written as .png, .pdf or .svg; found {path.suffix or 'no ending'}.")
-    with _style(), writing(path, overwrite) as temporary:
+    with style(), writing(path, overwrite) as temporary:
         figure.savefig(temporary, format=kind)
     return path
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     with mpl.rc_context(STYLE):
         yield
 

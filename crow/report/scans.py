@@ -1,0 +1,94 @@
+"""Figures of scans: the last real one, what is forecast, the change, and how sure that is."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from nibabel.orientations import aff2axcodes
+from numpy.typing import NDArray
+
+from crow.report.figures import INK, style
+
+PLANES = {"sagittal": (0, "P", "A"), "coronal": (1, "L", "R"), "axial": (2, "L", "R")}
+
+
+def follow_up(
+    last: nib.Nifti1Image,
+    scan: NDArray[np.float32],
+    change: NDArray[np.float32],
+    sd: NDArray[np.float32],
+    title: str = "",
+    names: tuple[str, str] = ("last scan", "follow-up (median)"),
+) -> Figure:
+    """Last scan, follow-up, change and sd in three planes through where the change is largest; L and R are marked.
+
+    ``scan``, ``change`` and ``sd`` lie on the grid of ``last``. The two scans share their colour limits.
+    """
+    real = np.asarray(last.dataobj, dtype=np.float32).reshape(last.shape[:3])
+    images = [_canonical(array, last.affine) for array in (real, scan, change, sd)]
+    spacing = _canonical_spacing(last.affine)
+    cut = _cut(images[2])
+    inside = images[0][images[0] > np.quantile(images[0], 0.5)]
+    top = float(np.quantile(inside, 0.995)) if inside.size else 1.0
+    most = float(np.quantile(np.abs(images[2]), 0.9995)) or 1.0
+    doubt = float(np.quantile(images[3], 0.999)) or 1.0
+    looks = [("gray", 0.0, top), ("gray", 0.0, top), ("RdBu_r", -most, most), ("magma", 0.0, doubt)]
+    with style():
+        figure = Figure(figsize=(10.5, 8.2), layout="constrained")
+        axes = figure.subplots(3, 4)
+        for column, (image, (colours, low, high), name) in enumerate(
+            zip(images, looks, (*names, "change", "uncertainty (sd)"), strict=True)
+        ):
+            for row, plane in enumerate(PLANES):
+                shown = _slice(axes[row, column], image, plane, cut, spacing, colours, low, high)
+            axes[0, column].set_title(name)
+            figure.colorbar(shown, ax=axes[:, column], orientation="horizontal", shrink=0.8, pad=0.02)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def _slice(
+    axes: Axes, image: NDArray[np.float32], plane: str, cut: NDArray[np.int64], spacing: NDArray[np.float64],
+    colours: str, low: float, high: float,
+) -> object:  # fmt: skip
+    axis, left, right = PLANES[plane]
+    ratio = np.delete(spacing, axis)
+    data = np.take(image, cut[axis], axis).T
+    shown = axes.imshow(data, cmap=colours, vmin=low, vmax=high, origin="lower", aspect=float(ratio[1] / ratio[0]))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    ink = "white" if colours in ("gray", "magma") else INK
+    for text, x, side in ((left, 0.02, "left"), (right, 0.98, "right")):
+        axes.text(x, 0.02, text, transform=axes.transAxes, ha=side, va="bottom", color=ink, fontsize=9)
+    return shown
+
+
+def _canonical(array: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Turned so that the axes run to the right, the front and the top."""
+    turned = nib.orientations.apply_orientation(array, nib.orientations.io_orientation(affine))
+    return np.asarray(turned, np.float32)
+
+
+def _canonical_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    order = ["".join(sorted(code)) for code in aff2axcodes(affine, (("L", "R"), ("P", "A"), ("I", "S")))]
+    where = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}
+    out = np.empty(3)
+    for axis, code in enumerate(order):
+        out[where[code]] = spacing[axis]
+    return out
+
+
+def _cut(change: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The voxel around which most of the change lies, so that the planes show it."""
+    weight = np.abs(change) ** 2
+    centre = []
+    for axis in range(3):
+        profile = weight.sum(tuple(k for k in range(3) if k != axis))
+        wide = np.convolve(profile, np.ones(5), "same")
+        centre.append(int(wide.argmax()) if wide.max() > 0 else change.shape[axis] // 2)
+    return np.array(centre)

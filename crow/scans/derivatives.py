@@ -1,0 +1,98 @@
+"""Generated scans as a BIDS derivatives dataset: names, files in the form of the real scan, and what they came from."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from crow import __version__
+from crow.errors import OutputError
+from crow.files import writing
+
+FOLDERS = {"pet": "pet", "asl": "perf", "CBF": "perf", "cbf": "perf", "dwi": "dwi", "bold": "func"}
+MAPS = ("change", "uncertainty", "zscore")  # quantities of their own: floats, whatever the scan's data type
+
+
+def session_label(years: float) -> str:
+    """``plus1y``, ``plus1p5y``: years after the last real visit; BIDS labels hold letters and digits only."""
+    return f"plus{years:.4g}y".replace(".", "p")
+
+
+def scan_path(
+    root: Path, subject: str, session: str, desc: str, suffix: str, space: str | None = None, ending: str = ".nii.gz"
+) -> Path:
+    """``root/sub-X/ses-Y/anat/sub-X_ses-Y[_space-S]_desc-D_T1w.nii.gz``."""
+    sub, ses = f"sub-{_label(subject.removeprefix('sub-'))}", f"ses-{_label(session.removeprefix('ses-'))}"
+    entities = [sub, ses, *([f"space-{space}"] if space else []), f"desc-{_label(desc)}"]
+    return root / sub / ses / FOLDERS.get(suffix, "anat") / f"{'_'.join(entities)}_{suffix}{ending}"
+
+
+def save_scan(
+    path: Path,
+    values: NDArray[np.float32],
+    like: nib.Nifti1Image,
+    facts: dict[str, Any],
+    overwrite: bool = False,
+    integers: bool = True,
+) -> None:
+    """Write ``values`` with the affine, codes and units of ``like`` and, unless ``integers`` is False, its data type
+    and scaling, and ``facts`` as JSON beside it. Raises OutputError where a file exists and may not be replaced."""
+    beside = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    header = like.header.copy()
+    kind = like.get_data_dtype()
+    scaling = (1.0, 0.0)
+    data: NDArray[Any] = values.reshape(like.shape[:3])
+    if integers and np.issubdtype(kind, np.integer):
+        # The header of a loaded image has forgotten its scaling; the proxy of its data has not.
+        scaling = (getattr(like.dataobj, "slope", 1.0), getattr(like.dataobj, "inter", 0.0))
+        limits = np.iinfo(kind)
+        data = np.clip(np.rint((data - scaling[1]) / scaling[0]), limits.min, limits.max).astype(kind)
+    else:
+        header.set_data_dtype(np.float32)
+    header["cal_max"] = header["cal_min"] = 0
+    header["descrip"] = f"synthetic, crow {__version__}"[:79].encode()
+    image = nib.Nifti1Image(data, like.affine, header)
+    image.header.set_slope_inter(*scaling)
+    for code in ("qform", "sform"):
+        getattr(image, f"set_{code}")(*getattr(like, f"get_{code}")(coded=True))
+    with writing(path, overwrite) as temporary, writing(beside, overwrite) as sidecar:
+        whole = temporary.with_name(temporary.name + ".nii.gz")  # nibabel chooses the format by the ending
+        nib.save(image, whole)
+        whole.replace(temporary)
+        sidecar.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def describe_dataset(root: Path) -> None:
+    """Write ``dataset_description.json`` of a folder of generated scans, unless it has one.
+
+    Raises OutputError where the folder holds a dataset of another kind.
+    """
+    path = root / "dataset_description.json"
+    if path.exists():
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            makers = [maker.get("Name") for maker in content.get("GeneratedBy", [])]
+        except (ValueError, AttributeError):
+            makers = []
+        if "crow" not in makers:
+            raise OutputError(f"{root}: holds a dataset that crow did not make. Choose another folder with --out.")
+        return
+    facts = {
+        "Name": "Synthetic follow-up scans",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "crow", "Version": __version__}],
+    }
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _label(text: str) -> str:
+    """What BIDS allows in a label."""
+    return re.sub(r"[^A-Za-z0-9]", "", text)

@@ -1,0 +1,93 @@
+"""Generated scans on disk: BIDS names, the real scan's affine and data type, and nothing replaced unasked."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from crow.errors import OutputError
+from crow.scans.derivatives import describe_dataset, save_scan, scan_path, session_label
+
+AFFINE = np.array([[-2.0, 0.1, 0, 90], [0, 1.9, 0.2, -120], [0.1, 0, 2.1, -70], [0, 0, 0, 1]])
+
+
+def scan(folder: Path, kind: type, slope: float | None = None, intercept: float = 0.0) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(np.arange(24, dtype=kind).reshape(2, 3, 4), AFFINE)
+    image.set_sform(AFFINE, 2)
+    image.set_qform(AFFINE, 1)
+    if slope is not None:
+        image.header.set_slope_inter(slope, intercept)
+    nib.save(image, folder / "real.nii")
+    return nib.load(folder / "real.nii")
+
+
+@pytest.mark.parametrize(("years", "label"), [(1, "plus1y"), (1.5, "plus1p5y"), (0.25, "plus0p25y"), (2.0, "plus2y")])
+def test_a_session_names_the_years_in_letters_and_digits(years: float, label: str) -> None:
+    assert session_label(years) == label
+
+
+def test_names_are_those_of_bids_derivatives() -> None:
+    path = scan_path(Path("out"), "sub-01", "plus1p5y", "synthetic", "T1w")
+    assert path == Path("out/sub-01/ses-plus1p5y/anat/sub-01_ses-plus1p5y_desc-synthetic_T1w.nii.gz")
+    path = scan_path(Path("out"), "a_1-b", "x", "change", "pet", space="MNI152NLin2009aSym")
+    assert path == Path("out/sub-a1b/ses-x/pet/sub-a1b_ses-x_space-MNI152NLin2009aSym_desc-change_pet.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("kind", "slope", "intercept"), [(np.int16, None, 0), (np.uint8, 0.5, 3.0), (np.float32, None, 0)]
+)
+def test_a_scan_comes_back_in_the_form_of_the_real_one(
+    tmp_path: Path, kind: type, slope: float | None, intercept: float
+) -> None:
+    like = scan(tmp_path, kind, slope, intercept)
+    values = (np.arange(24).reshape(2, 3, 4) * (slope or 1.0) + intercept).astype(np.float32)
+    save_scan(tmp_path / "x.nii.gz", values, like, {"synthetic": True})
+    found = nib.load(tmp_path / "x.nii.gz")
+    assert found.get_data_dtype() == kind
+    np.testing.assert_allclose(found.get_fdata(), values, atol=1e-5)
+    np.testing.assert_allclose(found.affine, AFFINE, atol=1e-6)
+    assert [int(found.header[code]) for code in ("sform_code", "qform_code")] == [2, 1]
+    assert json.loads((tmp_path / "x.json").read_text()) == {"synthetic": True}
+
+
+def test_integers_are_rounded_and_do_not_wrap_around(tmp_path: Path) -> None:
+    values = np.full((2, 3, 4), 300.4, np.float32)
+    values[0, 0, 0], values[0, 0, 1] = -7.0, 10.6
+    save_scan(tmp_path / "x.nii.gz", values, scan(tmp_path, np.uint8), {})
+    found = np.asarray(nib.load(tmp_path / "x.nii.gz").dataobj)
+    assert (found.max(), found[0, 0, 0], found[0, 0, 1]) == (255, 0, 11)
+
+
+def test_maps_are_floats_whatever_the_scan_is(tmp_path: Path) -> None:
+    save_scan(
+        tmp_path / "x.nii.gz", np.full((2, 3, 4), -0.25, np.float32), scan(tmp_path, np.uint8, 0.5), {}, integers=False
+    )
+    found = nib.load(tmp_path / "x.nii.gz")
+    assert found.get_data_dtype() == np.float32 and (found.get_fdata() == -0.25).all()
+
+
+def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+    path, values = tmp_path / "x.nii.gz", np.ones((2, 3, 4), np.float32)
+    save_scan(path, values, scan(tmp_path, np.int16), {})
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"x\.nii\.gz: exists already"):
+        save_scan(path, 2 * values, scan(tmp_path, np.int16), {})
+    assert path.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == [
+        "real.nii",
+        "x.json",
+        "x.nii.gz",
+    ]
+    save_scan(path, 2 * values, scan(tmp_path, np.int16), {}, overwrite=True)
+    assert np.asarray(nib.load(path).dataobj).max() == 2
+
+
+def test_a_dataset_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    describe_dataset(tmp_path / "ours")
+    describe_dataset(tmp_path / "ours")
+    assert json.loads((tmp_path / "ours" / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "dataset_description.json").write_text('{"Name": "study", "BIDSVersion": "1.8.0"}')
+    with pytest.raises(OutputError, match="crow did not make"):
+        describe_dataset(tmp_path / "raw")
