@@ -86,10 +86,14 @@ def jacobian(displacement: Array, grid: Grid) -> Array:
 
 
 def transport(velocity: Array, displacement: Array, grid: Grid) -> Array:
-    """w = (D psi)^-1 v(psi(.)), so that exp(w) = psi^-1 o exp(v) o psi; back again by the inverse of psi."""
-    moved = sample(velocity, grid, _points(grid, displacement) + displacement)
-    matrix = np.moveaxis(derivative(displacement, grid), (0, 1), (-2, -1))
-    return np.moveaxis(np.linalg.solve(matrix, np.moveaxis(moved, 0, -1)[..., None])[..., 0], -1, 0)
+    """w = (D psi)^-1 v(psi(.)), so that exp(w) = psi^-1 o exp(v) o psi; back again by the inverse of psi.
+
+    ``velocity [*any, 3, x, y, z]``: one field or several.
+    """
+    fields = velocity.reshape(-1, *grid.shape)
+    moved = sample(fields, grid, _points(grid, displacement) + displacement).reshape(-1, 3, *grid.shape)
+    inverse = np.linalg.inv(np.moveaxis(derivative(displacement, grid), (0, 1), (-2, -1)))
+    return np.einsum("...ij,kj...->ki...", inverse, moved).reshape(velocity.shape)
 
 
 def warp(image: Array, grid: Grid, displacement: Array, field_grid: Grid, target: Grid | None = None) -> Array:

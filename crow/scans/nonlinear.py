@@ -92,8 +92,7 @@ class _Comparison:
         by_voxel = np.stack([np.gradient(blurred[1], axis=axis) for axis in range(3)])
         gradient = np.tensordot(np.linalg.inv(fine.matrix[:3, :3]).T.astype(np.float32), by_voxel, 1)
         self.moving, self.fine = np.concatenate([blurred[1][None], gradient]), fine
-        self.spread = _interpolation(self.x, nodes)
-        self.gather = self.spread.T.tocsr()
+        self.at = Points(self.x, nodes)
         self.width = level.smooth / nodes.spacing
         # A Gaussian filter makes noise of variance 1 one of variance prod 1 / (2 sqrt(pi) width).
         self.strength = level.typical * float(np.sqrt(np.prod(2 * np.sqrt(np.pi) * self.width)))
@@ -101,14 +100,14 @@ class _Comparison:
     def step(self, u: Array) -> Array:
         """The next velocity field."""
         phi = exponential(u, self.nodes)
-        moved = sample(self.moving, self.fine, self.x + self._at_points(phi))
-        gain, residual = self._local_contrast(moved[0])
+        moved = sample(self.moving, self.fine, self.x + self.at.from_nodes(phi))
+        gain, residual = self.at.local_contrast(self.fixed, moved[0])
         g: Array = gain * moved[1:]
         # neighbouring residuals are alike over the blur, so that they count as one
         alike = max(1.0, (2 * np.sqrt(np.pi) * self.level.blur / self.level.apart) ** 3)
         noise = float((residual**2).mean()) * alike + 1e-12
-        G = self._at_nodes(np.stack([g[i] * g[j] for i, j in PAIRS])) / noise
-        target = self._at_nodes(g * residual) / noise + _times(G, u)
+        G = self.at.to_nodes(np.stack([g[i] * g[j] for i, j in PAIRS])) / noise
+        target = self.at.to_nodes(g * residual) / noise + _times(G, u)
         return self._solve(G, target)
 
     def _solve(self, G: Array, target: Array, steps: int = 8) -> Array:
@@ -130,24 +129,35 @@ class _Comparison:
     def _filter(self, field: Array) -> Array:
         return self.strength * ndimage.gaussian_filter(field, (0, *self.width), mode="constant", truncate=3)
 
-    def _local_contrast(self, moved: Array) -> tuple[Array, Array]:
-        """b and r = fixed - a - b moved at the points: a regression in a Gaussian window around each node."""
-        f, m = self.fixed, moved
-        moments = self._at_nodes(np.stack([np.ones_like(f), f, m, f * m, m * m]))
+
+class Points:
+    """Points ``x [3, n]`` mm among the nodes of a coarser grid: trilinear from the nodes, and summed back to them."""
+
+    def __init__(self, x: Array, nodes: Grid) -> None:
+        self.nodes = nodes
+        self.spread = _interpolation(x, nodes)
+        self.gather = self.spread.T.tocsr()
+
+    def from_nodes(self, field: Array) -> Array:
+        """``[c, x, y, z] -> [c, n]``."""
+        return (self.spread @ field.reshape(len(field), -1).T).T
+
+    def to_nodes(self, values: Array) -> Array:
+        """The transpose of `from_nodes`."""
+        return (self.gather @ values.T).T.reshape(len(values), *self.nodes.shape)
+
+    def local_contrast(self, fixed: Array, moved: Array) -> tuple[Array, Array]:
+        """b and r = fixed - a - b moved, ``[n]`` each: a regression in a Gaussian window around each node."""
+        f, m = fixed, moved
+        moments = self.to_nodes(np.stack([np.ones_like(f), f, m, f * m, m * m]))
         width = CONTRAST / self.nodes.spacing
         one, f1, m1, fm, mm = ndimage.gaussian_filter(moments, (0, *width), mode="constant", truncate=3)
         one = np.maximum(one, 1e-6)
         f1, m1 = f1 / one, m1 / one
         variance = mm / one - m1**2
         b = (fm / one - f1 * m1) / np.maximum(variance, 1e-4 * variance.max() + 1e-12)
-        a_b = self._at_points(np.stack([f1 - b * m1, b]))
+        a_b = self.from_nodes(np.stack([f1 - b * m1, b]))
         return a_b[1], f - a_b[0] - a_b[1] * m
-
-    def _at_points(self, field: Array) -> Array:
-        return (self.spread @ field.reshape(len(field), -1).T).T
-
-    def _at_nodes(self, values: Array) -> Array:
-        return (self.gather @ values.T).T.reshape(len(values), *self.nodes.shape)
 
 
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))

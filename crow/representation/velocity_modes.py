@@ -1,0 +1,88 @@
+"""The ways in which brains change, learned from velocity fields: principal modes in what can be seen of them.
+
+Fields are compared by the change of intensity that they make, <v, w> = sum over voxels of (g'v) (g'w) with g the
+gradient of the template: the Fisher information of images with noise, so that coefficients of modes orthonormal in it
+have independent noise of equal size. Modes are combinations of training fields, exact (by their Gram matrix), not
+centred: no change is the origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from crow.scans.deform import sample
+from crow.scans.grid import Grid
+from crow.scans.nonlinear import PAIRS, Points
+from crow.scans.store import ScanStore
+
+Array = NDArray[np.floating]
+CHUNK = 32
+TAPER = 8.0  # mm: over which modes fade outside the brain
+
+
+@dataclass(frozen=True)
+class VelocityModes:
+    """``fields [K, 3, x, y, z]`` mm on the velocity grid, strongest first, each 1 in the units of the Fisher metric;
+    ``share [K]`` of the visible change of the training visits that each explains."""
+
+    fields: NDArray[np.float32]
+    share: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, store: ScanStore, rows: NDArray[np.int64], nodes: Grid, most: int) -> VelocityModes:
+        """The ``most`` strongest modes (at most one a row), in passes over chunks of the rows' velocities."""
+        root = visible(store, nodes)
+        gram = np.zeros((len(rows), len(rows)))
+        for i, left in _features(store, rows, root):
+            for j, right in _features(store, rows, root):
+                if i.start <= j.start:
+                    gram[i, j] = left @ right.T
+                    gram[j, i] = gram[i, j].T
+        values, vectors = np.linalg.eigh(gram)
+        keep = np.argsort(values)[::-1][:most]
+        keep = keep[values[keep] > 1e-8 * values.max()]
+        weights = vectors[:, keep] / np.sqrt(values[keep])
+        fields = np.zeros((len(keep), 3, *nodes.shape), np.float32)
+        for part, velocity in _velocities(store, rows):
+            fields += np.tensordot(weights[part].T.astype(np.float32), velocity, 1)
+        return cls(fields * _fade(store, nodes), values[keep] / np.trace(gram))
+
+
+def visible(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:
+    """Square root L of the metric G = L L' at each node that sees some of the brain, ``[3, 3, x, y, z]``, else 0."""
+    grid = store.info.grid
+    image = ndimage.gaussian_filter(store.template, 0.5)
+    by_voxel = np.stack([np.gradient(image, axis=axis)[store.mask] for axis in range(3)])
+    g = np.linalg.inv(grid.matrix[:3, :3]).T.astype(np.float32) @ by_voxel
+    points = Points(grid.points()[:, store.mask], nodes)
+    sums = points.to_nodes(np.stack([g[i] * g[j] for i, j in PAIRS]).astype(np.float32))
+    metric = np.zeros((*nodes.shape, 3, 3), np.float64)
+    for (i, j), values in zip(PAIRS, sums, strict=True):
+        metric[..., i, j] = metric[..., j, i] = values
+    level, axes = np.linalg.eigh(metric)
+    root = axes * np.sqrt(np.maximum(level, 0))[..., None, :]
+    return np.moveaxis(root, (-2, -1), (0, 1)).astype(np.float32)
+
+
+def _features(store: ScanStore, rows: NDArray[np.int64], root: Array) -> Iterator[tuple[slice, Array]]:
+    seen = np.abs(root).max((0, 1)) > 0
+    for part, velocity in _velocities(store, rows):
+        yield part, np.einsum("ijn,kin->kjn", root[:, :, seen], velocity[:, :, seen]).reshape(len(velocity), -1)
+
+
+def _velocities(store: ScanStore, rows: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    for start in range(0, len(rows), CHUNK):
+        part = slice(start, min(start + CHUNK, len(rows)))
+        yield part, np.stack([np.asarray(store.array("velocity")[int(row)], np.float32) for row in rows[part]])
+
+
+def _fade(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:
+    """1 in the brain, 0 from `TAPER` mm outside it on, ``[x, y, z]``."""
+    inside = sample(store.mask[None].astype(np.float32), store.info.grid, nodes.points(), "zeros")[0] > 0.01
+    away = ndimage.distance_transform_edt(~inside, sampling=nodes.spacing)
+    return np.clip(1 - away / TAPER, 0, 1).astype(np.float32)
