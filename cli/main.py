@@ -12,6 +12,7 @@ from rich.text import Text
 from crow import __version__
 from crow.cli.check import check
 from crow.cli.generate import generate
+from crow.cli.prepare import prepare
 from crow.cli.score import score
 from crow.cli.simulate import simulate
 from crow.cli.train import train
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (simulate, check, train, generate, score):
+for command in (simulate, check, prepare, train, generate, score):
     app.command()(command)
 
 

@@ -22,3 +22,7 @@ class RunError(CrowError):
 
 class OutputError(CrowError):
     """A result that cannot be written: it exists, or the disk refuses."""
+
+
+class ScanError(CrowError):
+    """A scan that cannot be read, or not be prepared with the other scans of its cohort."""

@@ -66,8 +66,11 @@ class ScanStore:
     template points to the subject's first scan. ``status [row]``: pending, done or failed.
     """
 
-    def __init__(self, path: str | Path, info: StoreInfo, visits: pd.DataFrame, arrays: zarr.Group) -> None:
-        self.path, self.info, self.visits, self.arrays = Path(path), info, visits, arrays
+    def __init__(
+        self, path: str | Path, info: StoreInfo, visits: pd.DataFrame, arrays: zarr.Group,
+        only: NDArray[np.int64] | None = None,
+    ) -> None:  # fmt: skip
+        self.path, self.info, self.visits, self.arrays, self.only = Path(path), info, visits, arrays, only
 
     @classmethod
     def create(
@@ -78,8 +81,12 @@ class ScanStore:
         template: NDArray[np.float32],
         mask: NDArray[np.bool_],
         overwrite: bool = False,
+        velocities: bool = True,
     ) -> ScanStore:
-        """An empty store for the visits of a cohort with scans; raises OutputError where ``path`` exists."""
+        """An empty store for the visits of a cohort with scans; raises OutputError where ``path`` exists.
+
+        Without ``velocities``, a store on a velocity grid holds anatomy only.
+        """
         path = Path(path)
         replace = overwrite and (path / "store.json").is_file()
         if overwrite and path.exists() and any(path.iterdir()) and not replace:
@@ -91,7 +98,7 @@ class ScanStore:
             visits.to_csv(folder / "visits.csv", index=False)
             nib.save(nib.Nifti1Image(template.astype(np.float32), info.grid.matrix), folder / "template.nii.gz")
             nib.save(nib.Nifti1Image(mask.astype(np.uint8), info.grid.matrix), folder / "mask.nii.gz")
-            _make_arrays(folder / "arrays.zarr", info, len(visits), len(cohort.subjects))
+            _make_arrays(folder / "arrays.zarr", info, len(visits), len(cohort.subjects), velocities)
             (folder / "findings.json").write_text("[]", encoding="utf-8")
             (folder / "store.json").write_text(info.model_dump_json(indent=2), encoding="utf-8")
         return cls.open(path, unfinished=True)
@@ -136,7 +143,12 @@ class ScanStore:
     @property
     def rows(self) -> NDArray[np.int64]:
         """Rows whose scan was prepared."""
-        return np.flatnonzero(self.array("status")[:] == DONE)
+        done = np.flatnonzero(self.array("status")[:] == DONE)
+        return done if self.only is None else np.intersect1d(done, self.only)
+
+    def some(self, rows: NDArray[np.int64]) -> ScanStore:
+        """The same store as if it held these rows only."""
+        return ScanStore(self.path, self.info, self.visits, self.arrays, rows)
 
     @property
     def subjects(self) -> list[str]:
@@ -165,7 +177,7 @@ class ScanStore:
         """Intensities of some rows inside the mask, ``[rows, voxels]``; read a row at a time."""
         out = np.empty((len(rows), int(self.mask.sum())), np.float32)
         for k, row in enumerate(rows):
-            out[k] = self.array("intensity")[int(row)][self.mask]
+            out[k] = np.asarray(self.array("intensity")[int(row)])[self.mask]
         return out
 
     def chunks(self, rows: NDArray[np.int64], most: int = 32) -> Iterator[NDArray[np.int64]]:
@@ -186,7 +198,7 @@ class ScanStore:
         return f"ScanStore of {len(self.rows)} {self.info.modality} scans, {shape} voxels of {size} mm, {self.path}"
 
 
-def _make_arrays(path: Path, info: StoreInfo, visits: int, subjects: int) -> None:
+def _make_arrays(path: Path, info: StoreInfo, visits: int, subjects: int, velocities: bool) -> None:
     group = zarr.create_group(path)
 
     def make(name: str, count: int, event: tuple[int, ...], kind: str = "float32") -> None:
@@ -197,7 +209,8 @@ def _make_arrays(path: Path, info: StoreInfo, visits: int, subjects: int) -> Non
     make("to_scan", visits, (4, 4), "float64")
     make("status", visits, (), "int8")
     if info.velocity_grid is not None:
-        make("velocity", visits, (3, *info.velocity_grid.shape))
+        if velocities:
+            make("velocity", visits, (3, *info.velocity_grid.shape))
         make("anatomy", subjects, (3, *info.velocity_grid.shape))
 
 

@@ -1,0 +1,165 @@
+"""Linear registration: a subject's visits onto their own midpoint, and that onto the template.
+
+Visits are aligned with `rigid`; the template (and the first guess) by mutual information (DIPY), which holds for every
+contrast (Mattes et al. 2003). No visit is the reference that the others are bent to: all go to the mean of their rigid
+maps (Reuter et al. 2012, Within-subject template estimation), so that none is smoother than the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from dipy.align.imaffine import AffineRegistration, MutualInformationMetric, transform_centers_of_mass
+from dipy.align.transforms import AffineTransform3D, RigidTransform3D, Transform, TranslationTransform3D
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.linalg import expm, logm
+
+from crow.scans.brain import COARSE, brain_of
+from crow.scans.grid import Grid
+from crow.scans.rigid import flattened, rigid
+from crow.scans.template import load_template
+
+Volume = NDArray[np.float32]
+Matrix = NDArray[np.float64]
+
+FINE = 2.0  # mm: voxels of the images that are registered, where scans are finer
+GUESSED, SAMPLED = 0.1, 0.3  # of the coarse template's voxels: for the first guess, for the affine map
+
+
+@dataclass(frozen=True)
+class Image:
+    """A scan on a grid along the world axes, ``values [X, Y, Z]``."""
+
+    values: Volume
+    grid: Grid
+
+    @classmethod
+    def of(cls, values: Volume, affine: Matrix) -> Image:
+        """The whole field of view of a scan, at `FINE` mm or its own smallest voxel size; smoothed before thinning."""
+        size = np.linalg.norm(affine[:3, :3], axis=0)
+        return _on(values, affine, max(FINE, float(size.min())))
+
+    def coarser(self, mm: float) -> Image:
+        return _on(self.values, self.grid.matrix, mm)
+
+
+def align_subject(images: Sequence[Image]) -> list[Matrix]:
+    """For each visit of a subject, template world points -> world points of its scan, ``[4, 4]``.
+
+    All visits share one affine part and differ by rigid maps only, so volumes can be compared between them.
+    """
+    guesses = [_first_guess(image) for image in images]
+    brains = [brain_of(image.values, image.grid, guess) for image, guess in zip(images, guesses, strict=True)]
+    flat = [flattened(image.values, image.grid, brain) for image, brain in zip(images, brains, strict=True)]
+    to_first = np.linalg.inv(guesses[0])
+    from_first: list[Matrix] = [np.eye(4)]
+    for image, values, guess in zip(images[1:], flat[1:], guesses[1:], strict=True):
+        from_first.append(rigid(flat[0], brains[0], images[0].grid, values, image.grid, guess @ to_first))
+    back = np.linalg.inv(_mean_rigid(from_first))
+    from_middle = [matrix @ back for matrix in from_first]
+    affine = _to_template(images, brains, from_middle, np.linalg.inv(from_middle[0]) @ guesses[0])
+    return [matrix @ affine for matrix in from_middle]
+
+
+def resample(
+    values: Volume, affine: Matrix, grid: Grid, to_scan: Matrix, moved: NDArray[np.floating] | None = None
+) -> Volume:
+    """A scan on the template's grid in one interpolation (cubic), 0 outside its field of view, ``[X, Y, Z]``.
+
+    ``moved [3, X, Y, Z]`` (mm) is added to the grid's points before ``to_scan`` takes them to the scan. Where the grid
+    is coarser the scan is smoothed first.
+    """
+    matrix = np.linalg.inv(affine) @ to_scan @ grid.matrix
+    smooth = _blurred(values, np.linalg.norm(matrix[:3, :3], axis=1))
+    low, high = float(values.min()), float(values.max())
+    if moved is None:
+        out = ndimage.affine_transform(
+            smooth, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=3, mode="constant", output=np.float32
+        )
+    else:
+        to_voxel = np.linalg.inv(affine) @ to_scan
+        points = grid.points() + moved
+        voxels = np.tensordot(to_voxel[:3, :3].astype(np.float32), points, 1)
+        voxels += to_voxel[:3, 3, None, None, None].astype(np.float32)
+        out = ndimage.map_coordinates(smooth, voxels, order=3, mode="constant", output=np.float32)
+    return np.clip(out, min(low, 0.0), high)
+
+
+def _first_guess(image: Image) -> Matrix:
+    """Rigid, from the whole field of view and the template's brain."""
+    template, coarse = load_template(COARSE), image.coarser(COARSE)
+    values = np.minimum(coarse.values, np.percentile(coarse.values[coarse.values > 0], 98))
+    start = transform_centers_of_mass(template.t1, template.grid.matrix, values, coarse.grid.matrix).affine
+    return _mutual(Image(values, coarse.grid), start, GUESSED, [TranslationTransform3D(), RigidTransform3D()])
+
+
+def _to_template(
+    images: Sequence[Image], brains: Sequence[NDArray[np.bool_]], from_middle: Sequence[Matrix], guess: Matrix
+) -> Matrix:
+    """Affine: template points -> the midpoint, from the mean of the brains there."""
+    first = images[0].coarser(COARSE)
+    centre = first.grid.matrix @ [*(np.array(first.grid.shape) / 2), 1.0]
+    matrix = first.grid.matrix.copy()
+    matrix[:3, 3] += (np.linalg.inv(from_middle[0]) @ centre - centre)[:3]
+    grid = Grid.of(first.grid.shape, matrix)  # the first visit's field of view, around its head at the midpoint
+    mean = np.zeros(grid.shape, np.float32)
+    for image, brain, to_scan in zip(images, brains, from_middle, strict=True):
+        level = image.values * (0.8 / max(float(np.percentile(image.values[brain], 90)), 1e-6))
+        values = np.where(brain, np.minimum(level, 1.2), 0).astype(np.float32)
+        mean += resample(values, image.grid.matrix, grid, to_scan) / len(images)
+    return _mutual(Image(mean, grid), guess, SAMPLED, [RigidTransform3D(), AffineTransform3D()])
+
+
+def _mutual(image: Image, start: Matrix, sampled: float, kinds: Sequence[Transform]) -> Matrix:
+    """Template points -> those of an image, by maps of more and more freedom that make their values tell each other."""
+    template = load_template(COARSE)
+    search = AffineRegistration(
+        metric=MutualInformationMetric(nbins=32, sampling_proportion=sampled),
+        level_iters=[100, 50],
+        sigmas=[2.0, 1.0],
+        factors=[2, 1],
+        verbosity=0,
+    )
+    matrix = start
+    for kind in kinds:
+        matrix[3] = 0, 0, 0, 1  # exactly, which a product of inverses is not
+        matrix = search.optimize(
+            template.t1,
+            image.values,
+            kind,
+            None,
+            static_grid2world=template.grid.matrix,
+            moving_grid2world=image.grid.matrix,
+            starting_affine=matrix,
+        ).affine
+    return np.asarray(matrix, np.float64)
+
+
+def _mean_rigid(matrices: Sequence[Matrix]) -> Matrix:
+    """exp of the mean of the logarithms."""
+    return np.asarray(expm(np.mean([np.real(logm(matrix)) for matrix in matrices], axis=0)), np.float64)
+
+
+def _on(values: Volume, affine: Matrix, mm: float) -> Image:
+    size = np.array(values.shape)
+    ends = np.array([np.where(corner, size - 0.5, -0.5) for corner in np.ndindex(2, 2, 2)])
+    corners = ends @ affine[:3, :3].T + affine[:3, 3]
+    low, high = corners.min(0), corners.max(0)
+    matrix = np.diag([mm, mm, mm, 1.0])
+    matrix[:3, 3] = low + mm / 2
+    grid = Grid.of(tuple(np.maximum(np.ceil((high - low) / mm - 1e-3).astype(int), 2)), matrix)
+    to_voxel = np.linalg.inv(affine) @ matrix
+    smooth = _blurred(values, np.linalg.norm(to_voxel[:3, :3], axis=1))
+    found = ndimage.affine_transform(
+        smooth, to_voxel[:3, :3], to_voxel[:3, 3], output_shape=grid.shape, order=1, mode="constant", output=np.float32
+    )
+    return Image(found, grid)
+
+
+def _blurred(values: Volume, step: NDArray[np.floating]) -> Volume:
+    """Smoothed for reading every ``step`` voxels of each axis."""
+    sigma = 0.4 * np.sqrt(np.maximum(step**2 - 1, 0))
+    return ndimage.gaussian_filter(values, sigma, truncate=3) if (sigma > 0.1).any() else values
