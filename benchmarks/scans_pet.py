@@ -1,0 +1,212 @@
+"""Follow-up PET by `subspace`, beside the last scan and a linear mixed model of every voxel.
+
+    python benchmarks/scans_pet.py [--subjects 80] [--resolution 2] [--seed 0] [--work DIR]
+
+A simulated amyloid cohort of four visits through `crow prepare`, judged in template space. Subjects sorted by name: the
+4th, 8th, ... are test subjects; their last scan is forecast from their first two, its covariates given.
+
+NLL and CRPS are means over voxels of the Gaussian of each voxel (mean and sd of the forecast), in ratios to the
+cerebellum; "90 %" is what its interval covers. "group effect" is the correlation over voxels of forecast and true
+(noise-free) difference between progressing and stable test subjects (CDRSB rises by 1 or more, or not) at the last
+visit; "generated" that of subjects drawn from covariate paths alone, against all subjects of the cohort.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scoringrules
+import torch
+from timing import write
+from voxel_mixed import Subject, VoxelMixed
+
+from crow import Cohort, CRow
+from crow.pipelines.prepare import prepare
+from crow.pipelines.simulate_scans import write_scans
+from crow.representation.subspace import Subspace
+from crow.scans.deform import sample
+from crow.scans.store import ScanStore
+from crow.scans.template import load_template
+from crow.simulate import ScanSimulation, simulate_scans
+
+DRAWS = 200
+GIVEN, VISITS = 2, 4
+Values = np.ndarray
+Row = dict[str, str | int | float]
+Forecast = tuple[Values, Values]  # mean and sd, [subject, V]
+
+
+class Task:
+    """Rows of training and of test subjects in the store ``scans``; ``last`` are the scans to forecast."""
+
+    def __init__(self, scans: ScanStore, simulation: ScanSimulation) -> None:
+        self.scans, self.simulation, self.cohort = scans, simulation, scans.cohort()
+        names = sorted(scans.subjects)
+        visits = self.cohort.visits
+        self.test = visits.index[visits["subject"].isin(names[3::4])].to_numpy()
+        self.training = visits.index[~visits["subject"].isin(names[3::4])].to_numpy()
+        self.last = self.test[VISITS - 1 :: VISITS]
+
+    def visits(self, rows: Values) -> pd.DataFrame:
+        return self.cohort.visits.loc[rows]
+
+    def visit(self, rows: Values, number: int) -> Values:
+        """Scans ``[subject, V]`` of one visit (the first is 1) of whole ``rows``."""
+        return self.scans.masked(rows[number - 1 :: VISITS])
+
+    def past(self, k: int) -> Values:
+        """Rows that are given of test subject k."""
+        return self.test[k * VISITS : k * VISITS + GIVEN]
+
+    def clean(self, rows: Values) -> Values:
+        """Scans ``[n, V]`` without noise, taken from the places where the preparation found the brain."""
+        out = np.empty((len(rows), int(self.scans.mask.sum())), np.float32)
+        template, fields = load_template(self.simulation.resolution), self.scans.info.velocity_grid
+        for k, row in enumerate(rows):
+            subject, session = self.cohort.visits.loc[row, ["subject", "session"]]
+            points = template.grid.points()
+            anatomy = np.asarray(self.scans.array("anatomy")[self.scans.subjects.index(subject)])
+            points = points + sample(anatomy, fields, points)
+            matrix = np.asarray(self.scans.array("to_scan")[int(row)])
+            points = np.tensordot(matrix[:3, :3], points, 1) + matrix[:3, 3, None, None, None]
+            scan = self.simulation.render(subject, session)
+            image = sample(scan[None], self.simulation.grid, points.astype(np.float32), outside="zeros")[0]
+            out[k] = image[self.scans.mask] / image[template.structure("cerebellum")].mean()
+        return out
+
+    def progressing(self, rows: Values) -> Values:
+        """By subject of whole ``rows``."""
+        score = self.visits(rows)["CDRSB"].to_numpy().reshape(-1, VISITS)
+        return score[:, -1] - score[:, 0] >= 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=80)
+    parser.add_argument("--resolution", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, help="folder that keeps cohort and store; what is there is used again")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        simulation = simulate_scans(options.subjects, VISITS, options.resolution, "pet", options.seed)
+        if not (work / "cohort").exists():
+            write_scans(work / "cohort", options.subjects, VISITS, options.resolution, "pet", options.seed)
+        if not (work / "store").exists():
+            prepare(work / "cohort", work / "store", resolution=options.resolution, say=print, suffix="pet")
+        task = Task(ScanStore.open(work / "store"), simulation)
+        rows: list[Row] = []
+        for name, forecast in (
+            ("last scan, Gaussian error", last_scan),
+            ("last scan and mean change", mean_change),
+            ("voxel-wise mixed model", mixed_model),
+        ):
+            began = time.perf_counter()
+            rows.append({"model": name, **judge(task, *forecast(task)), "seconds": round(time.perf_counter() - began)})
+            print(rows[-1], flush=True)
+        rows.append(subspace(task))
+    title = f"Follow-up PET: {options.subjects} subjects, {options.resolution:g} mm, {task.scans.mask.sum():,} voxels"
+    write(f"scans_pet_{options.resolution:g}mm", f"{title}, {len(task.last)} test subjects", rows)
+
+
+def last_scan(task: Task) -> Forecast:
+    """The second scan; sd of the same error in training subjects, by voxel."""
+    before, after = task.visit(task.training, GIVEN), task.visit(task.training, VISITS)
+    mean = task.visit(task.test, GIVEN)
+    return mean, np.broadcast_to(np.sqrt(((after - before) ** 2).mean(0)), mean.shape)
+
+
+def mean_change(task: Task) -> Forecast:
+    """The second scan and the mean change of training subjects."""
+    change = task.visit(task.training, VISITS) - task.visit(task.training, GIVEN)
+    mean = task.visit(task.test, GIVEN) + change.mean(0)
+    return mean, np.broadcast_to(change.std(0), mean.shape)
+
+
+def mixed_model(task: Task) -> Forecast:
+    """Random intercept and slope at each voxel; fixed effects of time, age and covariates."""
+    kinds = sorted(task.visits(task.training)["diagnosis"].unique())[1:]
+
+    def subject(visits: pd.DataFrame) -> Subject:
+        columns = [np.ones(len(visits)), visits["time"], (visits["age"] - 75) / 10, visits["CDRSB"]]
+        fixed = np.stack([*columns, *(visits["diagnosis"] == kind for kind in kinds)], 1).astype(float)
+        return Subject(fixed, np.stack(columns[:2], 1), task.scans.masked(visits.index.to_numpy()))
+
+    model = VoxelMixed.fit([subject(visits) for _, visits in _subjects(task.visits(task.training))])
+    found = []
+    for k, (_, visits) in enumerate(_subjects(task.visits(task.test))):
+        coming = subject(visits.iloc[-1:])
+        found.append(model.forecast(subject(task.visits(task.past(k))), coming.fixed[0], coming.random[0]))
+    mean, sd = zip(*found, strict=True)
+    return np.stack(mean), np.stack(sd)
+
+
+def subspace(task: Task) -> Row:
+    """The row of crow: modes, the flow of their coefficients with the defaults, and the residual prior."""
+    began = time.perf_counter()
+    basis = Subspace.fit(task.scans, task.training)
+    training, test = (coefficients(task, basis, rows) for rows in (task.training, task.test))
+    model = CRow(training={"threads": 1}).fit(training)
+    fitted = time.perf_counter() - began
+    count = test.visits.groupby("subject").cumcount()
+    coming = test.visits[count == VISITS - 1].reset_index(drop=True)[["subject", "time", *task.cohort.covariates]]
+    history = Cohort(test.visits[count < GIVEN], test.schema, test.start)
+    draws = model.forecast(history, coming, samples=DRAWS).values
+    found = [basis.forecast(task.scans, task.past(k), d.mean(0), np.cov(d.T)) for k, d in enumerate(draws)]
+    row: Row = {
+        "model": f"crow, {len(basis.names)} modes",
+        **judge(task, np.stack([f.mean for f in found]), np.stack([f.sd for f in found])),
+        "seconds": round(fitted),
+    }
+    whole = model.log_prob(test)["log_prob"].to_numpy() + basis.residual_log_prob(task.scans, task.test)
+    row["joint NLL/voxel, all visits"] = round(-float(whole.mean() + basis.log_scale) / basis.voxels, 4)
+    row["generated group effect"] = round(generated(task, basis, model), 3)
+    return row
+
+
+def generated(task: Task, basis: Subspace, model: CRow) -> float:
+    """Correlation of the group effect of drawn subjects with the true one of all subjects."""
+    rows = task.cohort.visits.index.to_numpy()
+    paths = task.cohort.visits.reset_index(drop=True)[["subject", "time", "age", *task.cohort.covariates]]
+    last = basis.decode(model.sample(paths, samples=20).values.mean(1)[VISITS - 1 :: VISITS])
+    return _group_effect(last, task.clean(rows[VISITS - 1 :: VISITS]), task.progressing(rows))
+
+
+def coefficients(task: Task, basis: Subspace, rows: Values) -> Cohort:
+    """A cohort with coefficients for regions."""
+    visits = task.visits(rows)
+    visits[basis.names] = basis.encode(task.scans, rows).astype(float)
+    schema = task.cohort.schema.model_copy(update={"regions": basis.names})
+    start = task.cohort.start[task.cohort.start.index.isin(visits["subject"])]
+    return Cohort(visits.reset_index(drop=True), schema, start)
+
+
+def judge(task: Task, mean: Values, sd: Values) -> Row:
+    """Scores of forecasts of the last scans of test subjects."""
+    scans = task.scans.masked(task.last)
+    z = (scans - mean) / sd
+    return {
+        "NLL/voxel": round(float(np.mean(0.5 * z**2 + np.log(sd)) + 0.5 * np.log(2 * np.pi)), 4),
+        "CRPS": round(float(np.mean(scoringrules.crps_normal(scans, mean, sd))), 5),
+        "90 %": round(float(np.mean(np.abs(z) < 1.645)), 3),
+        "group effect": round(_group_effect(mean, task.clean(task.last), task.progressing(task.test)), 3),
+    }
+
+
+def _group_effect(forecast: Values, truth: Values, progressing: Values) -> float:
+    found, true = (maps[progressing].mean(0) - maps[~progressing].mean(0) for maps in (forecast, truth))
+    return float(np.corrcoef(found, true)[0, 1])
+
+
+def _subjects(visits: pd.DataFrame):
+    return visits.groupby("subject", sort=False)
+
+
+if __name__ == "__main__":
+    main()
