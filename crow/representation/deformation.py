@@ -18,7 +18,7 @@ from torch import Tensor
 
 from crow.errors import CohortError, RunError
 from crow.representation.follow_up import FollowUp
-from crow.representation.moved_follow_up import moved_follow_up, z_map
+from crow.representation.moved_follow_up import moved_follow_up, unexplained, z_map
 from crow.representation.moving_tissue import Movement, SubjectScans
 from crow.representation.velocity_modes import VelocityModes
 from crow.scans.grid import Grid
@@ -140,23 +140,22 @@ class Deformation:
 
     def _measure(self, store: ScanStore, rows: NDArray[np.int64]) -> None:
         """The noise of training visits around the scan before each, moved; so wide that 90 % lie within 1.64 sd."""
-        total, count = np.zeros(self.grid.shape, np.float64), 0
-        kept = []
-        for where, scans in self._by_subject(store, np.sort(rows)):
-            own = np.sort(rows)[where]
+        total, thin = np.zeros(self.grid.shape), []
+        rows = np.sort(rows)
+        movement = Movement(self.grid, self.nodes, self.modes, store.mask)
+        some = slice(None, None, max(1, movement.x.shape[1] // 2000))
+        for where, scans in self._by_subject(store, rows):
+            own = rows[where]
             c = [scans.coefficients(int(row)) for row in own]
-            self.folded += sum(scans.movement.folded(each) for each in c)
-            for before, row, a, b in zip(own[:-1], own[1:], c[:-1], c[1:], strict=True):
-                r = scans.residual(int(before), int(row), a, b)
-                total[scans.movement.inside] += r**2
-                kept.append(r[:: max(1, len(r) // 2000)])
-                count += 1
-        sd = np.sqrt(ndimage.gaussian_filter(total / max(count, 1), 1.0)).astype(np.float32)
-        inside = Movement(self.grid, self.nodes, self.modes, store.mask).inside
-        sd = np.maximum(sd, 0.2 * float(np.median(sd[store.mask])))
-        thin = sd[inside][:: max(1, int(inside.sum()) // 2000)]
-        ratio = np.concatenate([np.abs(r) / thin[: len(r)] for r in kept])
-        self.noise = sd * np.float32(np.quantile(ratio, 0.9) / Z90)
+            self.folded += sum(movement.folded(each) for each in c)
+            for before, row, c_before, c_row in zip(own[:-1], own[1:], c[:-1], c[1:], strict=True):
+                square = scans.in_template(unexplained(self, store, int(before), int(row), c_before, c_row) ** 2)
+                total[movement.inside] += square
+                thin.append(square[some])
+        variance = ndimage.gaussian_filter(total / max(len(thin), 1), 1.0)
+        variance = np.maximum(variance, 0.04 * float(np.median(variance[store.mask])))
+        ratio = np.stack(thin) / variance[movement.inside][some]
+        self.noise = np.sqrt(variance * np.quantile(ratio, 0.9) / Z90**2).astype(np.float32)
 
     def _by_subject(
         self, store: ScanStore, rows: NDArray[np.int64]

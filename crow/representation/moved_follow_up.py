@@ -25,25 +25,41 @@ def moved_follow_up(
 ) -> FollowUp:  # fmt: skip
     """The scan of row ``last``, whose coefficients are ``c_last [K]``, moved to ``draws [S, K]`` of later ones."""
     own = OwnSpace(store, last, space)
-    subject = _Subject(basis, store, last, c_last)
+    subject = OwnMotion(basis, store, last, c_last)
     to_scan = np.asarray(store.array("to_scan")[last]) if own.native else np.eye(4)
     values = own.values()
+    aligned = np.asarray(store.array("intensity")[last], np.float32)
     scan = MovableScan(values, own.grid, to_scan)
     centre = np.median(draws, 0)
     displacement = subject.displacement(centre)
     median = scan.move(displacement, basis.nodes)
-    noise = subject.noise(scan) * abs(own.gain)
+    smoothed = noise_variance(values / own.gain) - noise_variance(aligned) if own.native else 0.0
+    noise = np.sqrt(subject.noise(scan) ** 2 + 2 * max(smoothed, 0.0)) * abs(own.gain)
     sd = np.sqrt(scan.variance_of_change(subject.factors(draws), basis.nodes, median) + noise**2)
     moved = [scan.move(subject.displacement(draw), basis.nodes) for draw in draws[:samples]]
     folded = int((jacobian(displacement, basis.nodes) <= 0).sum())
     return FollowUp(own.like, median, median - values, sd, moved, subject.volumes(centre, draws), folded)
 
 
+def noise_variance(image: Volume) -> float:
+    """Of white noise, from differences of second order along each axis, of which most lie where nothing else changes.
+
+    The median of |d| is 0.6745 sqrt(6^3) sd (compare Immerkaer 1996 in two dimensions). Aligning scans smooths their
+    noise: the difference tells by how much.
+    """
+    inside = image > 0.3 * np.quantile(image, 0.98)
+    for axis in range(3):
+        image = np.diff(image, 2, axis)
+        inside = inside[tuple(slice(1, -1) if k == axis else slice(None) for k in range(3))]
+    values = np.abs(image[inside]) if inside.any() else np.zeros(1)
+    return float(np.median(values) ** 2 / (0.6745**2 * 6**3))
+
+
 def z_map(
     basis: Deformation, store: ScanStore, row: int, last: int, c_last: Array, mean: Array, sd: Array
 ) -> NDArray[np.float32]:
     """(scan of ``row`` - scan of ``last``, moved) / sd, on the store's grid; 0 outside the mask."""
-    subject = _Subject(basis, store, last, c_last)
+    subject = OwnMotion(basis, store, last, c_last)
     scan = MovableScan(np.asarray(store.array("intensity")[last], np.float32), basis.grid, np.eye(4))
     expected = scan.move(subject.displacement(mean), basis.nodes)
     factors = subject.own_modes * sd.astype(np.float32)[:, None, None, None, None]
@@ -52,8 +68,15 @@ def z_map(
     return np.where(store.mask, found, 0).astype(np.float32)
 
 
-class _Subject:
-    """The modes in the space of a subject's aligned scans, and how they move its last one."""
+def unexplained(basis: Deformation, store: ScanStore, last: int, row: int, c_last: Array, c: Array) -> Volume:
+    """The scan of ``row`` less that of ``last`` moved to it, on the store's grid."""
+    scan = MovableScan(np.asarray(store.array("intensity")[last], np.float32), basis.grid, np.eye(4))
+    moved = scan.move(OwnMotion(basis, store, last, c_last).displacement(c), basis.nodes)
+    return np.asarray(store.array("intensity")[row], np.float32) - moved
+
+
+class OwnMotion:
+    """The modes in the space of a subject's aligned scans, and how they move its scan of row ``last``."""
 
     def __init__(self, basis: Deformation, store: ScanStore, last: int, c_last: Array) -> None:
         self.basis, self.c_last = basis, c_last
@@ -62,11 +85,11 @@ class _Subject:
         self.back = invert(self.psi, basis.nodes)
         self.own_modes = transport(basis.modes, self.back, basis.nodes)
         self.size = abs(float(np.linalg.det(np.asarray(store.array("to_scan")[last])[:3, :3])))
-        self.from_last = exponential(self._velocity(-c_last), basis.nodes)
 
     def displacement(self, c: Array) -> Array:
         """Of phi = exp(-v_last) o exp(v): J(x) = J_last(phi(x))."""
-        return compose(self.from_last, exponential(self._velocity(c), self.basis.nodes), self.basis.nodes)
+        nodes = self.basis.nodes
+        return compose(exponential(self._velocity(-self.c_last), nodes), exponential(self._velocity(c), nodes), nodes)
 
     def factors(self, draws: Array) -> Array:
         """Fields ``[K, 3, x, y, z]`` that times white noise spread like the draws."""
@@ -104,9 +127,8 @@ class _Subject:
         slopes = np.empty((len(centre), len(STRUCTURES)))
         for k, mode in enumerate(self.basis.modes):
             flow = density * mode
-            by_voxel = [np.stack(np.gradient(component)) for component in flow]
-            to_voxel = np.linalg.inv(self.basis.nodes.matrix[:3, :3])
-            spread = sum(np.tensordot(to_voxel[:, i], by_voxel[i], 1) for i in range(3))
+            by_voxel = np.stack([np.stack(np.gradient(component)) for component in flow])
+            spread = np.einsum("ia...,ai->...", by_voxel, np.linalg.inv(self.basis.nodes.matrix[:3, :3]))
             each = -local * sample(spread[None].astype(np.float32), self.basis.nodes, moved)[0]
             total = np.bincount(labels, each, len(STRUCTURES) + 1)[1:]
             slopes[k] = self.size * template.grid.voxel_volume * total / median

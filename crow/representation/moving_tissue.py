@@ -66,17 +66,14 @@ class SubjectScans:
             c = c + (inverse @ (design @ r)).astype(np.float32)
         return c
 
-    def residual(self, before: int, row: int, c_before: Array, c: Array) -> Array:
-        """Intensities of a visit less those of an earlier one, moved to it, at the movement's voxels ``[n]``."""
-        moved = self._moved(c, self.movement.displacement(-c_before))
-        return self._at(self._image(row), self.y) - self._at(self._image(before), moved)
+    def in_template(self, image: Array) -> Array:
+        """``image [X, Y, Z]`` of the subject's aligned space, at the movement's voxels ``[n]``."""
+        return self._at(image, self.y)
 
-    def _moved(self, c: Array, then: Array | None = None) -> Array:
-        """psi(exp(c B)(x)), or psi(then(exp(c B)(x)))."""
+    def _moved(self, c: Array) -> Array:
+        """psi(exp(c B)(x))."""
         m = self.movement
         x = m.x + m.at.from_nodes(m.displacement(c))
-        if then is not None:
-            x = x + sample(then, m.nodes, x)
         return x + sample(self.psi, m.nodes, x)
 
     def _image(self, row: int) -> NDArray[np.float32]:

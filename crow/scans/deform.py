@@ -25,7 +25,7 @@ def sample(values: Array, grid: Grid, points: Array, outside: str = "border") ->
 
     ``outside``: ``border`` repeats the last voxel, ``zeros`` falls to 0.
     """
-    source = torch.from_numpy(np.ascontiguousarray(values))[None]
+    source = torch.from_numpy(np.require(values, requirements=["C", "W"]))[None]
     out = np.empty((len(values), points[0].size), values.dtype)
     size = torch.tensor([max(n - 1, 1) for n in grid.shape], dtype=source.dtype)
     to_voxel = torch.from_numpy(np.linalg.inv(grid.matrix)).to(source.dtype)

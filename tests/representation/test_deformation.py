@@ -1,0 +1,194 @@
+"""Scans as coefficients of ways to change: what is found is what moved, and a follow-up is the last scan moved on."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+from scipy import ndimage
+from small_cohorts import in_memory
+
+from crow.errors import CohortError, RunError
+from crow.representation import velocity_modes
+from crow.representation.deformation import Deformation
+from crow.representation.velocity_modes import VelocityModes
+from crow.scans import deform
+from crow.scans.grid import Grid
+from crow.scans.store import DONE, ScanStore, StoreInfo
+from crow.scans.template import load_template
+
+SUBJECTS, VISITS = 8, 3
+VENTRICLES = np.array([0.0, -15, 12])
+
+
+def ways(nodes):
+    """Two ways to change: ventricles that grow (points move to their middle), and a smooth swirl."""
+    x = nodes.points() - VENTRICLES[:, None, None, None].astype(np.float32)
+    near = np.exp(-(x**2).sum(0) / (2 * 25**2))
+    swirl = np.stack([x[1], -x[0], 0 * x[2]])
+    return np.stack([-0.2 * x * near, 0.12 * swirl * near])
+
+
+def smooth(rng, shape, width):
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), width)
+    return (noise / noise.std()).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def amounts():
+    """How far each way has gone ``[subject, visit, 2]``, 0 at first."""
+    rate = np.random.default_rng(3).uniform(0.4, 1, size=(SUBJECTS, 1, 2))
+    return rate * np.arange(VISITS)[:, None] * np.array([1, -1])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, amounts):
+    folder = tmp_path_factory.mktemp("store")
+    rng = np.random.default_rng(0)
+    template = load_template(5.0)
+    grid = template.grid
+    nodes = grid.coarser(7.0)
+    names = np.repeat([f"s{k}" for k in range(SUBJECTS)], VISITS)
+    table = pd.DataFrame({"subject": names, "age": 70.0 + np.tile(np.arange(VISITS), SUBJECTS)})
+    cohort = in_memory(table, [], {})
+    cohort.visits["scan"] = [str(folder / f"{k}.nii.gz") for k in range(len(table))]
+    schema = cohort.schema.model_copy(update={"scan": "scan"})
+    cohort.schema = schema
+    info = StoreInfo(modality="T1w", space="x", grid=grid, velocity_grid=nodes, cohort_schema=schema)
+    store = ScanStore.create(folder / "store", info, cohort, template.t1, template.mask)
+    change = ways(nodes)
+    to_scan = np.diag([1.1, 1.1, 1.1, 1.0])
+    to_scan[:3, 3] = [3, -2, 1]
+    own = Grid.of(grid.shape, to_scan @ grid.matrix @ np.diag([-1, 1, 1, 1]) @ _from_end(grid.shape[0]))
+    for s in range(SUBJECTS):
+        v = np.stack([1.5 * smooth(rng, nodes.shape, 3) for _ in range(3)])
+        store.array("anatomy")[s] = deform.exponential(-v, nodes)
+        for t in range(VISITS):
+            w = np.tensordot(amounts[s, t], change, 1).astype(np.float32)
+            moved = deform.compose(deform.exponential(w, nodes), deform.exponential(v, nodes), nodes)
+            image = deform.warp(template.t1, grid, moved, nodes) + np.float32(0.005) * rng.normal(size=grid.shape)
+            row = s * VISITS + t
+            store.array("intensity")[row] = image
+            noise = 0.0 if t == 0 else 0.1
+            store.array("velocity")[row] = w + noise * np.stack([smooth(rng, nodes.shape, 2) for _ in range(3)])
+            store.array("scale")[row] = (500.0, 0.0)
+            store.array("to_scan")[row] = to_scan
+            store.array("status")[row] = DONE
+            nib.save(nib.Nifti1Image(500 * image[::-1].astype(np.float32), own.matrix), cohort.visits["scan"][row])
+    store.finish([])
+    return ScanStore.open(folder / "store")
+
+
+def _from_end(n):
+    flip = np.eye(4)
+    flip[0, 3] = 1 - n
+    return flip
+
+
+@pytest.fixture(scope="module")
+def rows(store):
+    return store.rows
+
+
+@pytest.fixture(scope="module")
+def basis(store, rows):
+    return Deformation.fit(store, rows[: 6 * VISITS], components=2)
+
+
+def test_coefficients_are_what_moved(store, rows, basis, amounts):
+    nodes = store.info.velocity_grid
+    seen = np.abs(velocity_modes.visible(store, nodes)).max((0, 1)) > 0
+    for row in rows[7 * VISITS :]:
+        c = basis.encode(store, np.array([row]))[0]
+        true = np.tensordot(amounts[row // VISITS, row % VISITS], ways(nodes), 1)
+        if row % VISITS == 0:
+            assert (c == 0).all()
+        else:
+            found = basis.velocity(c)
+            assert np.corrcoef(found[:, seen].ravel(), true[:, seen].ravel())[0, 1] > 0.9
+            assert 0.8 < (found * true)[:, seen].sum() / (true**2)[:, seen].sum() < 1.2
+
+
+def test_coefficients_do_not_depend_on_what_else_is_asked_for(store, rows, basis):
+    every = basis.encode(store, rows)
+    np.testing.assert_array_equal(basis.encode(store, rows[[4, 22]]), every[[4, 22]])
+
+
+def test_modes_are_orthogonal_in_what_is_seen_and_do_not_depend_on_chunks(store, rows, monkeypatch):
+    nodes = store.info.velocity_grid
+    later = rows[rows % VISITS > 0]
+    whole = VelocityModes.fit(store, later, nodes, 3)
+    monkeypatch.setattr(velocity_modes, "CHUNK", 5)
+    parts = VelocityModes.fit(store, later, nodes, 3)
+    np.testing.assert_allclose(np.abs(parts.fields), np.abs(whole.fields), atol=1e-4)
+    assert (np.diff(whole.share) <= 0).all()
+    assert whole.share[:2].sum() > 0.9
+    root = velocity_modes.visible(store, nodes)
+    features = np.einsum("ij...,ki...->kj...", root, whole.fields).reshape(3, -1)
+    np.testing.assert_allclose(features @ features.T, np.eye(3), atol=0.1)
+
+
+def test_a_saved_basis_answers_the_same(store, rows, basis, tmp_path):
+    safetensors.torch.save_file(basis.tensors(), tmp_path / "basis.safetensors")
+    read = safetensors.torch.load_file(tmp_path / "basis.safetensors")
+    loaded = Deformation.from_saved(read, basis.describe())
+    np.testing.assert_array_equal(loaded.encode(store, rows[:3]), basis.encode(store, rows[:3]))
+    assert (loaded.names, repr(loaded)) == (["mode_01", "mode_02"], repr(basis))
+    with pytest.raises(RunError, match="damaged"):
+        Deformation.from_saved({"modes": read["modes"]}, basis.describe())
+    with pytest.raises(RunError, match="do not fit"):
+        Deformation.from_saved(read, {**basis.describe(), "components": 3})
+
+
+@pytest.mark.parametrize("space", ["native", "template"])
+def test_a_follow_up_is_the_last_scan_moved_on(store, rows, basis, space):
+    past, target = rows[21:23], int(rows[23])
+    c = basis.encode(store, rows[23:24])[0]
+    rng = np.random.default_rng(0)
+    made = basis.follow_up(store, past, c + 0.02 * np.abs(c).max() * rng.normal(size=(50, 2)), space=space, samples=2)
+    shape = made.like.shape
+    assert (made.median.shape, made.change.shape, made.sd.shape, len(made.samples)) == (shape, shape, shape, 2)
+    last, real = (
+        np.asarray(nib.load(store.visits["scan"][row]).dataobj) if space == "native"
+        else 500 * store.array("intensity")[int(row)]
+        for row in (past[-1], target)
+    )  # fmt: skip
+    np.testing.assert_allclose(made.median - made.change, last, atol=1e-2)
+    inside = last > 100
+    assert np.corrcoef(made.change[inside], (real - last)[inside])[0, 1] > 0.7
+    assert np.abs(real - made.median)[inside].mean() < 0.7 * np.abs(real - last)[inside].mean()
+    assert 0.8 < (np.abs(real - made.median) < 1.645 * made.sd)[inside].mean() < 0.98
+    assert made.folded == 0
+    volumes = made.volumes.set_index("structure")
+    assert volumes.loc["ventricles", "change"] > 0.02
+    assert (volumes["q05"] <= volumes["change"]).all()
+    assert (volumes["change"] <= volumes["q95"]).all()
+
+
+def test_volumes_of_draws_are_those_of_their_deformation(store, rows, basis):
+    c = basis.encode(store, rows[23:24])[0]
+    centre = np.tile(c, (9, 1))
+    draws = np.concatenate([centre, 1.1 * centre[:1], 0.9 * centre[:1]])
+    wide = basis.follow_up(store, rows[21:23], draws).volumes.set_index("structure").loc["ventricles"]
+    alone = basis.follow_up(store, rows[21:23], 1.1 * centre).volumes.set_index("structure").loc["ventricles"]
+    top = np.quantile([0.0] * 10 + [1.0], 0.95)
+    assert wide["q95"] - wide["change"] == pytest.approx(top * (alone["change"] - wide["change"]), rel=0.1)
+
+
+def test_z_maps_are_of_unit_size_where_nothing_is_unusual(store, rows, basis):
+    row = int(rows[23])
+    z = basis.z_map(store, row, rows[21:23], basis.encode(store, rows[23:24])[0], np.full(2, 1e-3))
+    assert (z[~store.mask] == 0).all()
+    assert 0.5 < z[store.mask].std() < 1.5
+
+
+def test_a_store_that_does_not_fit_is_refused(store, rows, basis, monkeypatch):
+    with pytest.raises(CohortError, match="0 follow-up scans"):
+        Deformation.fit(store, rows[::VISITS])
+    other = ScanStore.open(store.path)
+    other.info = store.info.model_copy(update={"grid": store.info.grid.coarser(9)})
+    with pytest.raises(CohortError, match="same resolution"):
+        basis.encode(other, rows[:2])
+    other.info = store.info.model_copy(update={"velocity_grid": None})
+    with pytest.raises(CohortError, match="without velocities"):
+        Deformation.fit(other, rows)
