@@ -79,7 +79,7 @@ def prepare(
         ages=ages,
     )
     for finding in done.findings:
-        if finding.severity == "warning":
-            typer.echo(f"warning: {finding}")
+        if finding.severity != "info":
+            typer.echo(f"{finding.severity}: {finding}")
     typer.echo(repr(done.store))
     typer.echo(f"Look at the scans: {done.page}")

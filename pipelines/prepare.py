@@ -146,7 +146,8 @@ def _work(store: ScanStore, plan: Plan, jobs: int | None, say: Callable[[str], N
     columns = (
         TextColumn("Preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("scans"), TimeRemainingColumn()
     )  # fmt: skip
-    run = Parallel(n_jobs=-1 if jobs is None else jobs, return_as="generator_unordered")
+    processes = 1 if len(tasks) == 1 else -1 if jobs is None else jobs
+    run = Parallel(n_jobs=processes, return_as="generator_unordered")
     with Progress(*columns, transient=True) as progress:
         bar = progress.add_task("", total=total)
         for facts in run(delayed(prepare_subject)(store.path, number, rows, plan) for number, rows in tasks):

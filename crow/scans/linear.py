@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from dipy.align.imaffine import AffineRegistration, MutualInformationMetric, transform_centers_of_mass
-from dipy.align.transforms import AffineTransform3D, RigidTransform3D, Transform, TranslationTransform3D
+from dipy.align.transforms import AffineTransform3D, RigidTransform3D, Transform
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.linalg import expm, logm
@@ -26,7 +26,7 @@ Volume = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 FINE = 2.0  # mm: voxels of the images that are registered, where scans are finer
-GUESSED, SAMPLED = 0.1, 0.3  # of the coarse template's voxels: for the first guess, for the affine map
+GUESSED, SAMPLED = 0.1, 0.2  # of the coarse template's voxels: for the first guess, for the affine map
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _first_guess(image: Image) -> Matrix:
     template, coarse = load_template(COARSE), image.coarser(COARSE)
     values = np.minimum(coarse.values, np.percentile(coarse.values[coarse.values > 0], 98))
     start = transform_centers_of_mass(template.t1, template.grid.matrix, values, coarse.grid.matrix).affine
-    return _mutual(Image(values, coarse.grid), start, GUESSED, [TranslationTransform3D(), RigidTransform3D()])
+    return _mutual(Image(values, coarse.grid), start, GUESSED, [RigidTransform3D()])
 
 
 def _to_template(
@@ -118,7 +118,7 @@ def _mutual(image: Image, start: Matrix, sampled: float, kinds: Sequence[Transfo
     template = load_template(COARSE)
     search = AffineRegistration(
         metric=MutualInformationMetric(nbins=32, sampling_proportion=sampled),
-        level_iters=[100, 50],
+        level_iters=[100, 20],
         sigmas=[2.0, 1.0],
         factors=[2, 1],
         verbosity=0,
