@@ -11,6 +11,7 @@ from rich.text import Text
 
 from crow import __version__
 from crow.cli.check import check
+from crow.cli.extract import extract
 from crow.cli.generate import generate
 from crow.cli.prepare import prepare
 from crow.cli.score import score
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (simulate, check, prepare, train, generate, score):
+for command in (simulate, check, prepare, extract, train, generate, score):
     app.command()(command)
 
 

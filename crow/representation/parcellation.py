@@ -1,0 +1,48 @@
+"""Regions learned from scans: neighbouring voxels that vary together from scan to scan."""
+
+from __future__ import annotations
+
+import warnings
+
+import nibabel as nib
+import numpy as np
+from nilearn.regions import Parcellations
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from crow.scans.atlas import Atlas
+from crow.scans.deform import sample
+from crow.scans.store import ScanStore
+
+COARSE = 4.0  # mm
+MOST_SCANS = 100
+
+
+def learn_parcels(store: ScanStore, rows: NDArray[np.int64], parcels: int) -> Atlas:
+    """``parcels`` connected regions of the mask by Ward's clustering (nilearn) of up to `MOST_SCANS` of the rows."""
+    coarse = store.info.grid.coarser(COARSE)
+    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_SCANS)).astype(int)]
+    points = coarse.points()
+
+    def thinned(volume: NDArray) -> NDArray[np.float32]:
+        return sample(volume.astype(np.float32)[None], store.info.grid, points)[0].astype(np.float32)
+
+    mask = nib.Nifti1Image((thinned(store.mask) > 0.5).astype(np.uint8), coarse.matrix)
+    scans = [nib.Nifti1Image(thinned(np.asarray(store.array("intensity")[int(row)])), coarse.matrix) for row in chosen]
+    search = Parcellations(method="ward", n_parcels=parcels, mask=mask, standardize=False, smoothing_fwhm=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(scans)
+    labels = np.asarray(search.labels_img_.dataobj, np.int32)
+    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    matrix = np.linalg.inv(coarse.matrix) @ store.info.grid.matrix
+    fine = ndimage.affine_transform(
+        labels[tuple(nearest)],
+        matrix[:3, :3],
+        matrix[:3, 3],
+        output_shape=store.info.grid.shape,
+        order=0,
+        mode="nearest",
+    )
+    found = [int(label) for label in np.unique(labels) if label > 0]
+    return Atlas(np.where(store.mask, fine, 0).astype(np.int32), {label: f"parcel_{label:03d}" for label in found})

@@ -1,0 +1,124 @@
+"""A row a visit with the volumes or mean values of regions, out of prepared scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crow.errors import CohortError, ConfigError
+from crow.files import writing
+from crow.scans.atlas import Atlas, built_in, read_atlas
+from crow.scans.intensity import STRUCTURAL
+from crow.scans.store import ScanStore
+
+PARCELS = 50
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What was written; ``what`` the values are, and ``said`` what was decided on the way."""
+
+    table: pd.DataFrame
+    regions: list[str]
+    what: str
+    said: tuple[str, ...]
+    written: tuple[Path, ...]
+
+
+def extract(
+    scans: Path,
+    out: Path,
+    *,
+    atlas: Path | None = None,
+    labels: Path | None = None,
+    parcels: int | None = None,
+    overwrite: bool = False,
+) -> Extracted:
+    """Write regions of the store ``scans`` as a table that `train` takes: subject, session, years, age, covariates.
+
+    Structural scans give volumes (mm3, in the scans' own space), PET and quantitative maps mean values. Regions are
+    those of ``atlas``, named by ``labels``; else the template's structures (structural), or ``parcels`` regions learned
+    from all scans of the store, which are then written beside the table. Raises CohortError, ConfigError, ScanError and
+    OutputError.
+    """
+    store = ScanStore.open(scans)
+    structural = store.info.modality in STRUCTURAL
+    if structural and "velocity" not in store.arrays:
+        raise CohortError(f"{scans}: volumes need deformations. Run crow prepare again with --register nonlinear.")
+    learned = atlas is None and not structural
+    regions = _regions(store, structural, atlas, labels, parcels)
+    rows = store.rows
+    if structural:
+        values = np.stack([volumes(store, int(row), regions) for row in rows])
+    else:
+        values = np.stack([means(store, int(row), regions) for row in rows])
+    names = list(regions.names.values())
+    table = _visits(store, names).join(pd.DataFrame(values.round(6), rows, names))
+    written = [out]
+    with writing(out, overwrite) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n", sep="\t" if out.suffix == ".tsv" else ",")
+    if learned:
+        beside = out.with_name(f"{out.stem}_atlas.nii.gz")
+        with writing(beside, overwrite) as temporary:
+            whole = temporary.with_name(temporary.name + ".nii.gz")  # nibabel chooses the format by the ending
+            nib.save(nib.Nifti1Image(regions.labels, store.info.grid.matrix), whole)
+            whole.replace(temporary)
+        written.append(beside)
+    what = "volumes in mm3" if structural else "mean values"
+    return Extracted(table, names, what, regions.said, tuple(written))
+
+
+def means(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
+    """Mean intensity of every region, ``[regions]``."""
+    image = np.asarray(store.array("intensity")[row])
+    labels = list(atlas.names)
+    counts = np.bincount(atlas.labels.ravel(), minlength=max(labels) + 1)
+    sums = np.bincount(atlas.labels.ravel(), weights=image.ravel(), minlength=max(labels) + 1)
+    return sums[labels] / np.maximum(counts[labels], 1)
+
+
+def volumes(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
+    """Volume of every region in the scan itself, mm3, ``[regions]``: the integral over the region of the Jacobian
+    determinant of what takes the template to the visit, to_scan . psi . exp(-w)."""
+    from crow.scans.deform import compose, exponential, jacobian, sample
+
+    nodes, grid = store.info.velocity_grid, store.info.grid
+    assert nodes is not None
+    subject = store.subjects.index(store.visits["subject"].iloc[row])
+    back = exponential(-np.asarray(store.array("velocity")[row]), nodes)
+    moved = compose(np.asarray(store.array("anatomy")[subject]), back, nodes)
+    change = sample(jacobian(moved, nodes)[None].astype(np.float32), nodes, grid.points())[0]
+    linear = abs(float(np.linalg.det(np.asarray(store.array("to_scan")[row])[:3, :3])))
+    labels = list(atlas.names)
+    sums = np.bincount(atlas.labels.ravel(), weights=change.ravel(), minlength=max(labels) + 1)
+    return sums[labels] * linear * grid.voxel_volume
+
+
+def _regions(store: ScanStore, structural: bool, atlas: Path | None, labels: Path | None, parcels: int | None) -> Atlas:
+    if atlas is not None:
+        if parcels is not None:
+            raise ConfigError("--parcels: regions are learned where no --atlas is given. Leave one of them out.")
+        return read_atlas(atlas, labels, store.info.grid)
+    if labels is not None:
+        raise ConfigError("--labels: names the labels of an --atlas. Give that too.")
+    if structural:
+        if parcels is not None:
+            raise ConfigError("--parcels: regions are learned from PET and quantitative maps, not structural scans.")
+        return built_in(store.info.grid, float(store.info.settings["resolution"]))
+    from crow.representation.parcellation import learn_parcels
+
+    return learn_parcels(store, store.rows, parcels or PARCELS)
+
+
+def _visits(store: ScanStore, regions: list[str]) -> pd.DataFrame:
+    """Who, when and covariates of the prepared visits; raises ConfigError for a covariate named as a region."""
+    cohort = store.cohort()
+    if both := [name for name in cohort.covariates if name in regions]:
+        raise ConfigError(f"--labels: {both[0]} is the name of a covariate too. Name the region otherwise.")
+    visits = cohort.visits[["subject", "session", "time", "age", *cohort.covariates]].rename(columns={"time": "years"})
+    return visits.drop(columns=[name for name in ("age",) if visits[name].isna().all()])
