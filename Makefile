@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-# Options that change the demo: make demo SIMULATE="--subjects 500"
+# Options that change the demo: make demo SIMULATE="--subjects 500" SCANS="--subjects 40 --resolution 2"
 SIMULATE ?=
 TRAIN ?=
+SCANS ?= --subjects 16 --visits 3 --resolution 3
+TRAIN_SCANS ?= --set scans.resolution=3
 INSTALLED := $(VENV)/.installed
 BENCH := .venv-bench
 LEASPY_ENV := .venv-leaspy
@@ -25,13 +27,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED) ## make .venv and install crow with the tested versions
 
-demo: $(INSTALLED) ## simulate a cohort, check it, train, forecast a subject, score; results in demo/
+demo: $(INSTALLED) ## simulate cohorts of regions and of scans, train, forecast, score, write a follow-up scan; in demo/
 	rm -rf $(DEMO)
 	$(BIN)/crow simulate --out $(DEMO) $(SIMULATE)
 	$(BIN)/crow check $(DEMO)/cohort.csv
 	$(BIN)/crow train --cohort $(DEMO)/cohort.csv --out $(DEMO)/run $(TRAIN)
 	$(BIN)/crow generate --run $(DEMO)/run --subject 9002 --at 1,2,3,5 --unit mm³ --out $(DEMO)/forecast.csv --figure $(DEMO)/forecast.png
 	$(BIN)/crow score --run $(DEMO)/run --cohort $(DEMO)/cohort.csv --out $(DEMO)/scores.csv --figure $(DEMO)/scores.png
+	$(BIN)/crow simulate --scans --out $(DEMO)/scans $(SCANS)
+	$(BIN)/crow train --cohort $(DEMO)/scans --out $(DEMO)/scan_run $(TRAIN_SCANS)
+	$(BIN)/crow generate --run $(DEMO)/scan_run --subject 0003 --at 2 --out $(DEMO)/followup
 	@printf '%s\n' 'Made:' \
 		'  $(DEMO)/cohort.csv           the invented cohort (truth.csv and truth.json beside it)' \
 		'  $(DEMO)/run                  the fitted model, loaded with --run' \
@@ -40,7 +45,11 @@ demo: $(INSTALLED) ## simulate a cohort, check it, train, forecast a subject, sc
 		'  $(DEMO)/forecast.png         picture: its trajectories' \
 		'  $(DEMO)/scores.csv           log-likelihood and z of every visit' \
 		'  $(DEMO)/scores_subjects.csv  log-likelihood of every subject' \
-		'  $(DEMO)/scores.png           picture: unusual visits'
+		'  $(DEMO)/scores.png           picture: unusual visits' \
+		'  $(DEMO)/scans                an invented BIDS tree of brain scans (its truth in derivatives/)' \
+		'  $(DEMO)/scan_run_store       the scans, prepared; a picture of each in qc/index.html' \
+		'  $(DEMO)/scan_run             the model fitted to them' \
+		'  $(DEMO)/followup             a follow-up scan, its uncertainty, the change, and a picture'
 
 lint: $(INSTALLED) ## ruff
 	$(BIN)/ruff check .

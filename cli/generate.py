@@ -1,7 +1,7 @@
 """`crow generate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 MOST_VISITS, MOST_REGIONS = 3, 9
 Ahead, Many, New = "One or some subjects", "Many at once", "Subjects that do not exist"
+Scans = "Follow-up scans (runs of scans)"
 
 
 def generate(
     run: Annotated[Path, typer.Option(help="The run folder that crow train wrote.")],
     cohort: Annotated[
-        Path | None, typer.Option(help="The subjects' visits so far; the table trained on where not given.")
+        Path | None, typer.Option(help="The subjects' visits or scans so far; what was trained on where not given.")
     ] = None,
     subject: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Whose visits to forecast.", rich_help_panel=Ahead)
@@ -49,25 +50,46 @@ def generate(
     samples: Annotated[int, typer.Option(min=2, help="Draws a visit.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same draws.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="CSV to write; forecast.csv, or synthetic.csv with --new, where not given.")
+        Path | None,
+        typer.Option(help="CSV to write; forecast.csv, synthetic.csv with --new, and for scans the folder followup."),
     ] = None,
     samples_out: Annotated[Path | None, typer.Option(help="Also write every draw, a row a visit and sample.")] = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw the trajectories: a .png, .pdf or .svg, or a folder for several subjects.")
     ] = None,
     unit: Annotated[str, typer.Option(help="Unit of the regions, written on the figure.")] = "",
+    space: Annotated[
+        Literal["native", "template"],
+        typer.Option(help="Grid of the scans: the subject's last scan, or the template.", rich_help_panel=Scans),
+    ] = "native",
+    sample_scans: Annotated[
+        int, typer.Option(min=0, help="How many whole draws to write beside the median.", rich_help_panel=Scans)
+    ] = 0,
     missing: flags.Missing = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier files.")] = False,
 ) -> None:
-    """Forecast visits to come, under any path of the covariates, or invent whole subjects.
+    """Forecast visits to come, under any path of the covariates, or invent whole subjects; of a run of scans, write
+    follow-up scans (BIDS derivatives) with their uncertainty, the change, and a picture.
 
     Examples: [bold]crow generate --run demo/run --subject 9002 --at 1,2.5,5 --set-covariate CDRSB=5@2.5[/bold],
     [bold]crow generate --run demo/run --cohort history.csv --visits future.csv[/bold],
-    [bold]crow generate --run demo/run --new 100[/bold]
+    [bold]crow generate --run demo/run --new 100[/bold],
+    [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out followup[/bold]
     """
     from crow.pipelines import generate as pipeline
     from crow.pipelines.covariate_paths import Known, parse_times
+    from crow.scan_model import is_scan_run
 
+    if is_scan_run(run):
+        _refuse_for_scans(subject, at, set_covariate, covariates, visits, cohort, new, samples_out, figure)
+        _write_scans(
+            run, out or Path("followup"), subject or [], at, cohort=cohort, visits=visits,
+            known=[Known.parse(text) for text in set_covariate or []], covariates=covariates, future=future,
+            samples=samples, keep=sample_scans, seed=seed, space=space, overwrite=overwrite,
+        )  # fmt: skip
+        return
+    if sample_scans or space != "native":
+        raise typer.BadParameter("--space and --sample-scans are for runs of scans; this run is of regions.")
     _refuse_mixtures(subject, at, set_covariate, covariates, cohort, visits, new, samples_out, figure)
     if new is not None:
         made = pipeline.new_subjects(
@@ -91,6 +113,45 @@ def generate(
             samples=samples, seed=seed, missing=missing,
         )  # fmt: skip
     _show(made)
+
+
+def _refuse_for_scans(
+    subject: list[str] | None, at: str | None, set_covariate: list[str] | None, covariates: Path | None,
+    visits: Path | None, cohort: Path | None, new: int | None, samples_out: Path | None, figure: Path | None,
+) -> None:  # fmt: skip
+    for name, value in {"--new": new, "--samples-out": samples_out, "--figure": figure}.items():
+        if value:
+            raise typer.BadParameter(f"{name} is for runs of regions; a run of scans writes scans and pictures.")
+    _refuse_mixtures(subject, at, set_covariate, covariates, cohort, visits, None, None, None)
+
+
+def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **options: Any) -> None:
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from crow.pipelines.covariate_paths import parse_times
+    from crow.pipelines.follow_up import follow_up_scans
+
+    made = follow_up_scans(
+        run, out, subjects, parse_times(at) if at else [], say=typer.echo,
+        progress=lambda visits: track(visits, "Follow-up scans", console=Console(stderr=True)), **options,
+    )  # fmt: skip
+    visits, draws = len(made.forecast.visits), made.forecast.values.shape[1]
+    typer.echo(f"{visits} follow-up scan{'s' * (visits > 1)}, {draws} draws each.")
+    if made.folded:
+        typer.echo(f"warning: {made.folded} voxels of the deformations are folded: look at the pictures.")
+    if len(made.volumes) and visits <= MOST_VISITS:
+        for (subject, session), rows in made.volumes.groupby(["subject", "session"], sort=False):
+            table = Table(f"{subject} {session}", "last (ml)", "follow-up (ml)", "change (90 %)", box=None)
+            for _, row in rows.iterrows():
+                change = f"{row['change']:+.1%} ({row['q05']:+.1%} to {row['q95']:+.1%})"
+                table.add_row(row["structure"], f"{row['last'] / 1e3:.2f}", f"{row['median'] / 1e3:.2f}", change)
+            Console(highlight=False).print(table)
+    typer.echo(f"Wrote {len(made.written)} files into {out}: *_desc-synthetic, -change, -uncertainty, and pictures:")
+    for path in made.written:
+        if path.suffix == ".png":
+            typer.echo(f"  {path}")
 
 
 def _refuse_mixtures(

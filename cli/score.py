@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 def score(
     run: Annotated[Path, typer.Option(help="The run folder that crow train wrote.")],
-    cohort: Annotated[Path, typer.Option(help="The table to score, with the columns of the one trained on.")],
+    cohort: Annotated[
+        Path, typer.Option(help="What to score: a table like the one trained on; of scans also a BIDS tree or store.")
+    ],
     out: Annotated[Path, typer.Option(help="A row a visit; <out>_subjects has a row a subject.")] = Path("scores.csv"),
     figure: Annotated[Path | None, typer.Option(help="Draw the log-likelihoods (.png, .pdf, .svg).")] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Of a run of scans: a folder for maps of z by voxel given the subject's past.")
+    ] = None,
     most: Annotated[int, typer.Option(min=0, help="How many of the most unusual visits to print.")] = 5,
     samples: Annotated[int, typer.Option(min=2, help="Draws a visit that the z of a region is reckoned with.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
@@ -26,11 +31,15 @@ def score(
 
     Example: [bold]crow score --run demo/run --cohort demo/cohort.csv --out demo/scores.csv[/bold]
     """
+    from rich.console import Console
+    from rich.progress import track
+
     from crow.pipelines.score import score as run_score
 
     scores = run_score(
-        run, cohort, out, figure=figure, samples=samples, seed=seed, missing=missing, overwrite=overwrite
-    )
+        run, cohort, out, figure=figure, maps=maps, samples=samples, seed=seed, missing=missing, overwrite=overwrite,
+        say=typer.echo, progress=lambda rows: track(rows, "Maps", console=Console(stderr=True)),
+    )  # fmt: skip
     _show(scores, most)
 
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    cohort: Annotated[Path, typer.Option(help="The table, as it was downloaded.")],
+    cohort: Annotated[
+        Path, typer.Option(help="The table as it was downloaded, a BIDS tree, or a store of crow prepare.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Run folder to write; runs/<table> where not given.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML settings; configs/default.yaml lists all.")] = None,
     sets: Annotated[
@@ -31,10 +33,17 @@ def train(
     exclude: flags.Exclude = None,
     missing: flags.Missing = None,
     missing_code: flags.MissingCodes = None,
+    scan: flags.Scan = None,
+    scan_root: flags.ScanRoot = None,
+    suffix: flags.Suffix = None,
+    space: flags.Space = None,
+    desc: flags.Desc = None,
+    ages: flags.Ages = None,
 ) -> None:
     """Learn the density of a cohort's sequences. Ctrl-C ends early with a usable run (exit code 130).
 
-    Example: [bold]crow train --cohort demo/cohort.csv --out demo/run --set seed=1[/bold]
+    Examples: [bold]crow train --cohort demo/cohort.csv --out demo/run --set seed=1[/bold],
+    [bold]crow train --cohort demo/scans --out demo/scan_run --set scans.resolution=3[/bold]
     """
     from crow.pipelines.train import train as run
 
@@ -57,6 +66,12 @@ def train(
         exclude=exclude,
         missing=missing,
         missing_codes=missing_code,
+        scan=scan,
+        scan_root=scan_root,
+        suffix=suffix,
+        space=space,
+        desc=desc,
+        ages=ages,
     )
     _show(trained)
 
@@ -73,8 +88,9 @@ def _show(trained: "Trained") -> None:
     if "held_out_objective" in metrics:
         typer.echo(f"Held-out subjects: published objective {metrics['held_out_objective']:.3f}.")
     else:
-        nll, mixed = metrics["held_out_nll_per_visit"], metrics["mixed_model_nll_per_visit"]
-        typer.echo(f"Held-out subjects: {nll:.3f} nats a visit (negative log-likelihood); mixed model {mixed:.3f}.")
+        start = "mixed model" if "mixed_model_nll_per_visit" in metrics else "linear forecast"
+        nll, other = (metrics[f"{name}_nll_per_visit"] for name in ("held_out", start.replace(" ", "_")))
+        typer.echo(f"Held-out subjects: {nll:.3f} nats a visit (negative log-likelihood); {start} {other:.3f}.")
     if "test_nll_per_visit" in metrics:
         typer.echo(f"{metrics['test_subjects']} test subjects: {metrics['test_nll_per_visit']:.3f} nats a visit.")
     typer.echo(f"Wrote {trained.folder} (model, settings, metrics, training.png)")

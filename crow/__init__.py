@@ -1,6 +1,7 @@
 """crow: longitudinal neuroimaging with the conditional recurrent flow.
 
-``Cohort.read(table)`` reads a cohort, ``CRow().fit(cohort)`` learns its density, ``load(run)`` brings it back.
+``Cohort.read(table)`` reads a cohort, ``CRow().fit(cohort)`` learns its density, ``load(run)`` brings it back. Scans:
+``ScanStore.open(store)`` of what ``crow prepare`` made, and ``ScanModel().fit(store)``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,20 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crow.cohort.cohort import Cohort as Cohort
     from crow.estimator import CRow as CRow
-    from crow.estimator import load as load
+    from crow.scan_model import ScanModel as ScanModel
+    from crow.scan_model import load as load
+    from crow.scans.store import ScanStore as ScanStore
 
 __version__ = "0.1.0"
-__all__ = ["CRow", "Cohort", "load"]
+__all__ = ["CRow", "Cohort", "ScanModel", "ScanStore", "load"]
+
+HOMES = {
+    "CRow": "crow.estimator",
+    "Cohort": "crow.cohort.cohort",
+    "ScanModel": "crow.scan_model",
+    "ScanStore": "crow.scans.store",
+    "load": "crow.scan_model",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Torch takes seconds to import: only for those who use it."""
-    if name == "Cohort":
-        from crow.cohort.cohort import Cohort
+    if name not in HOMES:
+        raise AttributeError(f"module 'crow' has no attribute {name!r}")
+    from importlib import import_module
 
-        return Cohort
-    if name in ("CRow", "load"):
-        from crow import estimator
-
-        return getattr(estimator, name)
-    raise AttributeError(f"module 'crow' has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)

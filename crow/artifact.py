@@ -34,7 +34,7 @@ from crow.config import Config, dump_config, load_config
 from crow.errors import ConfigError, OutputError, RunError
 from crow.files import writing
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
 
 
@@ -74,11 +74,19 @@ class ModelFile(BaseModel):
 def start_run(folder: str | Path, config: Config, overwrite: bool = False) -> None:
     """Make the folder of a training that begins; raises OutputError where it exists and may not be replaced."""
     folder = Path(folder)
-    if (folder / "checkpoints").is_dir() and not overwrite:
-        raise OutputError(f"{folder}: a training was begun here. Go on with --resume or replace it with --overwrite.")
-    with writing(folder, _may_replace(folder, overwrite)) as temporary:
+    with writing(folder, check_place(folder, overwrite)) as temporary:
         (temporary / "checkpoints").mkdir(parents=True)
         (temporary / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+
+
+def check_place(folder: str | Path, overwrite: bool = False) -> bool:
+    """Whether a new run may replace what is at ``folder``; raises OutputError where a run is there and must stay."""
+    folder = Path(folder)
+    if (folder / "checkpoints").is_dir() and not overwrite:
+        raise OutputError(f"{folder}: a training was begun here. Go on with --resume or replace it with --overwrite.")
+    if not (may := _may_replace(folder, overwrite)):
+        raise OutputError(f"{folder}: exists already. Choose another name, or replace it with --overwrite.")
+    return may
 
 
 def unfinished_config(folder: str | Path) -> Config:
@@ -147,6 +155,13 @@ def load_run(folder: str | Path) -> Run:
         versions=model.versions,
         git=model.git,
     )
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """What model.json says of the model, without its tensors; raises RunError where there is no run."""
+    folder = Path(folder)
+    _check_files(folder)
+    return _read_model(folder / "model.json").description
 
 
 def anonymous(findings: Iterable[Finding]) -> list[dict[str, Any]]:

@@ -62,6 +62,33 @@ class TrainingSettings(Settings):
     threads: int | None = Field(None, ge=1)
 
 
+class VoxelSettings(Settings):
+    """The flow over voxels: the longest side of its box (None: every voxel of the store), wavelet ``levels``, couplings
+    a level, channels of the subnets, what training keeps in memory, and in which precision it computes on a GPU."""
+
+    size: int | None = Field(32, ge=4)
+    levels: int = Field(2, ge=1, le=6)
+    depth: int = Field(4, ge=1)
+    hidden: int = Field(16, ge=1)
+    batch_size: int = Field(8, ge=1)
+    memory: Literal["plain", "checkpoint", "reversible"] = "plain"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class ScanSettings(Settings):
+    """What of a scan is modelled, and how scans are prepared on the way (`crow prepare` has the same options).
+
+    ``representation`` auto is deformation for structural scans (T1w, T2w, FLAIR) and subspace for others;
+    ``components`` None is chosen by what held-out subjects' scans say.
+    """
+
+    representation: Literal["auto", "deformation", "subspace", "voxels"] = "auto"
+    components: int | None = Field(None, ge=1, le=200)
+    resolution: float = Field(2.0, ge=0.5, le=16)
+    registration: Literal["auto", "none", "linear", "nonlinear"] = "auto"
+    voxels: VoxelSettings = VoxelSettings()
+
+
 class SplitSettings(Settings):
     """Which subjects are kept for a test, never seen in training."""
 
@@ -75,6 +102,7 @@ class Config(Settings):
     cohort: dict[str, Any] = {}
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
+    scans: ScanSettings = ScanSettings()
     split: SplitSettings = SplitSettings()
 
 

@@ -93,7 +93,7 @@ class CRow:
             f"{self.table.channels} context channels: {self.config.model.members} members, hidden width "
             f"{self.config.model.hidden}, at most {self.config.training.max_epochs} epochs"
         )
-        self.source, self.findings = _source(cohort), anonymous(cohort.findings)
+        self.source, self.findings = source(cohort), anonymous(cohort.findings)
         if self.config.model.objective == "inn":
             self.flow, fit = fit_published(self.config, data, folder, resume, progress)
             self.log, interrupted = fit.history.assign(member=1), fit.interrupted
@@ -125,7 +125,7 @@ class CRow:
         """
         x = torch.cat([part.x[part.mask] for part in self._chunks(cohort)])
         mean, sd = self.predict(cohort, samples, seed)
-        z = (self.table.decode(x) - mean) / sd
+        z = (mean.rsub(self.table.decode(x))) / sd
         return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
 
     @torch.no_grad()
@@ -138,10 +138,8 @@ class CRow:
             means.append(self.table.decode(mean[part.mask]))
             sds.append(sd[part.mask].double().numpy() * np.array(self.table.sd))
         index, regions = _observed(cohort).index, self.table.regions
-        return (
-            pd.DataFrame(np.concatenate(means), index, regions),
-            pd.DataFrame(np.concatenate(sds), index, regions),
-        )
+        mean_frame = pd.DataFrame(np.concatenate(means), index, regions)
+        return mean_frame, pd.DataFrame(np.concatenate(sds), index, regions)
 
     def forecast(
         self, cohort: Cohort, visits: pd.DataFrame, future: Future = "carry", samples: int = 200, seed: int = 0
@@ -153,7 +151,7 @@ class CRow:
         does not come after the subject's last visit.
         """
         pool = self._pool()
-        _check_future(cohort, visits)
+        check_future(cohort, visits)
         ahead = future_visits(cohort, visits, future)
         self.table.require(cohort.visits, _name(cohort))
         observed = _observed(cohort)
@@ -242,8 +240,8 @@ class CRow:
         return f"<p>{self!r}</p>{rows.to_html(index=False)}"
 
 
-def load(folder: str | Path) -> CRow:
-    """The fitted model of a run folder; raises RunError where the folder is not whole. Runs no code from it."""
+def load_crow(folder: str | Path) -> CRow:
+    """The fitted flow of a run folder; raises RunError where the folder is not whole. Runs no code from it."""
     run = load_run(folder)
     model = CRow(run.config)
     try:
@@ -287,14 +285,14 @@ def _name(cohort: Cohort) -> str:
     return cohort.path or "the cohort"
 
 
-def _source(cohort: Cohort) -> dict[str, str]:
+def source(cohort: Cohort) -> dict[str, str]:
     """Where the table is and its digest; nothing for a cohort that is in no file."""
     if cohort.path is None or not Path(cohort.path).is_file():
         return {}
     return {"path": str(Path(cohort.path).resolve()), "sha256": sha256(cohort.path)}
 
 
-def _check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
+def check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
     own = ["subject", "time", *cohort.visits.columns]
     if unknown := [str(name) for name in visits.columns if name not in own]:
         known = ", ".join(cohort.covariates) or "none"

@@ -14,7 +14,7 @@ from crow.cohort import Cohort, read
 from crow.cohort.future import read_future
 from crow.cohort.writing import table_text, to_table
 from crow.errors import OutputError
-from crow.estimator import load
+from crow.estimator import load_crow
 from crow.files import writing
 from crow.forecast import Forecast
 from crow.paths import Future
@@ -65,7 +65,7 @@ def forecast_subjects(
     ``known``, the figure also shows the forecast without it. Raises RunError, CohortError, OutputError.
     """
     _check_figure(out.figure, subjects)
-    model = load(run)
+    model = load_crow(run)
     history = read_history(model, cohort, missing)
     visits = asked_visits(history, list(dict.fromkeys(subjects)), at)
     table = None if covariates is None else read_future(covariates, history)
@@ -92,7 +92,7 @@ def forecast_visits(
     missing: Missing | None = None,
 ) -> Generated:
     """Forecast the visits in the table ``visits`` (see `crow.cohort.future.read_future`) given those in ``cohort``."""
-    model = load(run)
+    model = load_crow(run)
     history = read_history(model, cohort, missing)
     asked = read_future(visits, history)
     _check_figure(out.figure, list(asked["subject"].unique()))
@@ -118,7 +118,7 @@ def new_subjects(
     Times and covariates of each follow a path: those of the subjects in the table ``covariates`` (subject, time, age,
     covariates; no regions), in turn, else those of subjects of the cohort, drawn at random.
     """
-    model = load(run)
+    model = load_crow(run)
     if covariates is not None:
         source = read(covariates, schema=model.schema.model_copy(update={"regions": []}))
         chosen = np.arange(count) % len(source.subjects)

@@ -1,5 +1,6 @@
 """How likely each visit of a cohort is under a run, given the subject's visits before it."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,17 +8,23 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort import Cohort
-from crow.errors import OutputError
-from crow.estimator import CRow, load
+from crow.errors import ConfigError, OutputError
+from crow.estimator import load_crow
 from crow.evaluation.surprise import LIMIT, surprise
 from crow.files import writing
 from crow.pipelines.history import Missing, read_history
+from crow.pipelines.scan_history import AnyModel, open_scans
 from crow.report import figures
+from crow.representation.own_space import OwnSpace
+from crow.scan_model import is_scan_run, load_scans
+from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+from crow.scans.store import ScanStore
 
 
 @dataclass(frozen=True)
 class Scores:
-    """``visits``: subject, session, time, log_prob (nats, original units), surprise, unusual, a z a region.
+    """``visits``: subject, session, time, log_prob (nats, original units), surprise, unusual, a z a region; of scans a
+    z a coefficient, and where voxels are modelled the parts of log_prob (coefficients, residual).
 
     ``subjects``: subject, visits, log_prob of the whole sequence, and a visit of it. ``written`` are the files made.
     """
@@ -30,7 +37,9 @@ class Scores:
     @property
     def most_unusual(self) -> pd.DataFrame:
         """Unusual visits first, with the region whose z is largest."""
-        z = self.visits.filter(regex="_z$")
+        z = self.visits.filter(regex="_z$").fillna(0.0)
+        if z.empty:
+            return self.visits.assign(region="", z=0.0).sort_values("surprise", ascending=False)
         largest = np.argmax(np.abs(z.to_numpy()), axis=1)
         regions = [name.removesuffix("_z") for name in z.columns[largest]]
         named = self.visits.assign(region=regions, z=z.to_numpy()[np.arange(len(z)), largest])
@@ -43,36 +52,76 @@ def score(
     out: Path,
     *,
     figure: Path | None = None,
+    maps: Path | None = None,
     samples: int = 200,
     seed: int = 0,
     missing: Missing | None = None,
     overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Callable[[list[int]], Iterable[int]] = iter,
 ) -> Scores:
     """Score a cohort; write ``out`` (a row a visit), ``<out>_subjects`` (a row a subject), and the figure asked for.
 
-    Raises RunError, CohortError where the columns are not those of the run, and OutputError for files that exist.
+    Of a run of scans, ``maps`` is a folder for a map of z by voxel of each visit (BIDS derivatives, in the space of the
+    scan), and scans that are not prepared yet are, into ``<out>_store``. Raises RunError, CohortError where the columns
+    are not those of the run, and OutputError for files that exist.
     """
     beside = out.with_name(f"{out.stem}_subjects{out.suffix}")
     if out.suffix.lower() not in (".csv", ".tsv"):
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
-    model = load(run)
-    history = read_history(model, cohort, missing)
-    visits, subjects = _scores(model, history, samples, seed)
+    if is_scan_run(run):
+        scans = load_scans(run)
+        store = open_scans(scans, cohort, out.with_name(f"{out.stem}_store"), say, overwrite)
+        history, scored = scans.cohort(store), scans.score(store, samples, seed)
+    elif maps is not None:
+        raise ConfigError(f"{maps}: maps are for runs of scans; {run} is of regions.")
+    else:
+        model = load_crow(run)
+        history = read_history(model, cohort, missing)
+        scored = model.score(history, samples, seed)
+    visits, subjects = _scores(scored)
     separator = "\t" if out.suffix.lower() == ".tsv" else ","
     with writing(out, overwrite) as by_visit, writing(beside, overwrite) as by_subject:
         visits.to_csv(by_visit, index=False, sep=separator, lineterminator="\n")
         subjects.to_csv(by_subject, index=False, sep=separator, lineterminator="\n")
         if figure is not None:
             figures.save(figures.likelihoods(visits), figure, overwrite)
-    return Scores(history, visits, subjects, tuple(path for path in (out, beside, figure) if path))
+    if maps is not None:
+        _write_maps(scans, store, maps, samples, seed, overwrite, progress)
+    return Scores(history, visits, subjects, tuple(path for path in (out, beside, figure, maps) if path))
 
 
-def _scores(model: CRow, cohort: Cohort, samples: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    scored = model.score(cohort, samples, seed)
+def _scores(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     how = surprise(scored)
-    visits = scored[["subject", "session", "time", "log_prob"]].assign(surprise=how, unusual=how > LIMIT)
+    z = scored.filter(regex="_z$")
+    visits = scored.drop(columns=z.columns).assign(surprise=how, unusual=how > LIMIT)
     by_subject = scored.groupby("subject", sort=False)["log_prob"]
     subjects = pd.DataFrame(
-        {"visits": by_subject.size(), "log_prob": by_subject.sum(), "log_prob_per_visit": by_subject.mean()}
+        {"visits": by_subject.count(), "log_prob": by_subject.sum(), "log_prob_per_visit": by_subject.mean()}
     )
-    return pd.concat([visits, scored.filter(regex="_z$")], axis=1), subjects.reset_index()
+    return pd.concat([visits, z], axis=1), subjects.reset_index()
+
+
+def _write_maps(
+    model: AnyModel,
+    store: ScanStore,
+    folder: Path,
+    samples: int,
+    seed: int,
+    overwrite: bool,
+    progress: Callable[[list[int]], Iterable[int]],
+) -> None:
+    """Every scan's z by voxel given the subject's earlier ones, on the scan's own grid."""
+    visits = model.cohort(store).visits
+    places = {
+        int(row): scan_path(folder, subject, session, "zscore", store.info.modality)
+        for row, subject, session in zip(visits.index, visits["subject"], visits["session"], strict=True)
+    }
+    if taken := [path for path in places.values() if path.exists() and not overwrite]:
+        raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
+    describe_dataset(folder)
+    facts = {"What": "z of every voxel given the subject's earlier scans", "Model": {"seed": seed}, "Draws": samples}
+    for row, z in model.z_maps(store, progress(list(places)), samples, seed):
+        own = OwnSpace(store, row)
+        native = own.place(z[None], np.zeros((1, *own.grid.shape), np.float32))[0]
+        save_scan(places[row], native, own.like, facts, overwrite, integers=False)

@@ -7,21 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crow.artifact import unfinished_config
+from crow.artifact import check_place, unfinished_config
 from crow.cohort import Cohort, read
 from crow.cohort.reader import read_options
 from crow.config import Config, load_config
 from crow.errors import ConfigError
 from crow.estimator import CRow
+from crow.pipelines.prepare import prepare
 from crow.report import figures
+from crow.scan_model import ScanModel
+from crow.scans.store import ScanStore
+from crow.voxel_model import VoxelModel
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The run folder, the fitted model, and whether Ctrl-C ended the training before its time."""
+    """The run folder, the fitted model, and whether Ctrl-C ended the
+    training before its time."""
 
     folder: Path
-    model: CRow
+    model: CRow | ScanModel | VoxelModel
     interrupted: bool
 
 
@@ -39,16 +44,41 @@ def train(
 ) -> Trained:
     """Read a cohort, fit a model to it and write the run folder ``out`` with a picture of the training.
 
-    Settings are the defaults, changed by the YAML file ``config``, changed by the pairs of ``sets``; ``flags`` are
-    those of `ReadOptions`. With ``resume`` all of them come from the training that was begun in ``out``. Raises
-    ConfigError, CohortError, RunError where there is nothing to resume, and OutputError where ``out`` exists.
+    ``cohort`` is a table, a BIDS tree, or a store that ``crow prepare`` made; scans that are not prepared yet are, into
+    ``<out>_store``. Settings are the defaults, changed by the YAML file ``config``, changed by the pairs of ``sets``;
+    ``flags`` are those of `ReadOptions`. With ``resume`` all of them come from the training that was begun in ``out``.
+    Raises ConfigError, CohortError, RunError where there is nothing to resume, and OutputError where ``out`` exists.
     """
     settings = _resumed(out, config, sets, flags) if resume else _fresh(config, sets, flags)
-    visits = read(cohort, read_options(settings.cohort))
-    on_cohort(visits)
-    model = CRow(settings).fit(visits, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    if ScanStore.is_store(cohort):
+        store: ScanStore | None = ScanStore.open(cohort)
+    else:
+        visits = read(cohort, read_options(settings.cohort))
+        on_cohort(visits)
+        store = _prepared(cohort, visits, out, settings, resume, overwrite, say) if visits.has_scans else None
+    if store is None:
+        model: CRow | ScanModel | VoxelModel = CRow(settings).fit(
+            visits, out, resume=resume, overwrite=overwrite, progress=True, say=say
+        )
+    else:
+        kind = VoxelModel if settings.scans.representation == "voxels" else ScanModel
+        model = kind(settings).fit(store, out, resume=resume, overwrite=overwrite, progress=True, say=say)
     figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
     return Trained(out, model, (out / "checkpoints").is_dir())
+
+
+def _prepared(
+    cohort: Path, visits: Cohort, out: Path, settings: Config, resume: bool, overwrite: bool, say: Callable[[str], None]
+) -> ScanStore:
+    """The store of a cohort's scans, prepared on the way beside the run."""
+    visits.require_usable()
+    if not resume:
+        check_place(out, overwrite)
+    work = out.with_name(f"{out.name}_store")
+    say(f"Preparing {len(visits)} scans into {work} (crow train --cohort {work} uses them again).")
+    scans = settings.scans
+    prepare(cohort, work, resolution=scans.resolution, register=scans.registration, say=say, **settings.cohort)
+    return ScanStore.open(work)
 
 
 def _fresh(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:

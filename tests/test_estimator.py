@@ -321,7 +321,7 @@ def test_other_settings_than_those_of_the_tensors_are_refused(cohort: Cohort, tm
     crow.CRow(**MIXED).fit(cohort, tmp_path / "run")
     path = tmp_path / "run" / "config.yaml"
     key = change.split(":")[0]
-    lines = [f"  {change}" if line.strip().startswith(f"{key}:") else line for line in path.read_text().splitlines()]
+    lines = [f"  {change}" if line.startswith(f"  {key}:") else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines))
     with pytest.raises(RunError, match=r"run: the tensors do not fit the settings in config\.yaml"):
         crow.load(tmp_path / "run")

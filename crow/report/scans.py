@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
@@ -52,7 +53,7 @@ def follow_up(
 def _slice(
     axes: Axes, image: NDArray[np.float32], plane: str, cut: NDArray[np.int64], spacing: NDArray[np.float64],
     colours: str, low: float, high: float,
-) -> object:  # fmt: skip
+) -> AxesImage:  # fmt: skip
     axis, left, right = PLANES[plane]
     ratio = np.delete(spacing, axis)
     data = np.take(image, cut[axis], axis).T

@@ -27,10 +27,11 @@ def session_label(years: float) -> str:
 def scan_path(
     root: Path, subject: str, session: str, desc: str, suffix: str, space: str | None = None, ending: str = ".nii.gz"
 ) -> Path:
-    """``root/sub-X/ses-Y/anat/sub-X_ses-Y[_space-S]_desc-D_T1w.nii.gz``."""
-    sub, ses = f"sub-{_label(subject.removeprefix('sub-'))}", f"ses-{_label(session.removeprefix('ses-'))}"
-    entities = [sub, ses, *([f"space-{space}"] if space else []), f"desc-{_label(desc)}"]
-    return root / sub / ses / FOLDERS.get(suffix, "anat") / f"{'_'.join(entities)}_{suffix}{ending}"
+    """``root/sub-X[/ses-Y]/anat/sub-X[_ses-Y][_space-S]_desc-D_T1w.nii.gz``."""
+    sub, ses = f"sub-{_label(subject.removeprefix('sub-'))}", _label(session.removeprefix("ses-"))
+    where = [sub, *([f"ses-{ses}"] if ses else [])]
+    entities = [*where, *([f"space-{space}"] if space else []), f"desc-{_label(desc)}"]
+    return root.joinpath(*where) / FOLDERS.get(suffix, "anat") / f"{'_'.join(entities)}_{suffix}{ending}"
 
 
 def save_scan(

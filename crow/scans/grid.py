@@ -19,7 +19,7 @@ class Grid(BaseModel):
     def of(cls, shape: tuple[int, ...], affine: NDArray[np.floating]) -> Grid:
         x, y, z = (int(size) for size in shape)
         rows = [tuple(float(value) for value in row) for row in affine]
-        return cls(shape=(x, y, z), affine=tuple(rows))  # type: ignore[arg-type]
+        return cls(shape=(x, y, z), affine=tuple(rows))
 
     @property
     def matrix(self) -> NDArray[np.float64]:

@@ -11,12 +11,12 @@ from crow.config import Config, ModelSettings
 from crow.errors import ConfigError
 from crow.flows.crow import CRowFlow
 from crow.flows.published import PublishedCRow
-from crow.sequences import Sequences
+from crow.sequences import SequenceSource
 
 Start = Literal["mixed", "standard"]
 
 
-def resolve(config: Config, data: Sequences) -> Config:
+def resolve(config: Config, data: SequenceSource) -> Config:
     """The settings with every None chosen from the cohort's size: wider and longer where there is more to learn.
 
     About 20 subjects are held out from a member: enough to tell when to stop, and no more are missed in training.

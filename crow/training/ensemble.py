@@ -52,7 +52,7 @@ def fit_ensemble(
     features, context = data.x.shape[2], data.context.shape[2]
     mixed = build_flow(config.model, features, context, "mixed")
     mixed.fit_start(data)
-    folds = _folds(len(data), config.training.held_out, config.seed)
+    parts = folds(len(data), config.training.held_out, config.seed)
     count = config.model.members
     auto = config.model.start == "auto" and count > 1
     only: Start = "mixed" if config.model.start == "auto" else config.model.start
@@ -64,8 +64,8 @@ def fit_ensemble(
     while len(flows) < len(plan) and not (fits and fits[-1].interrupted):
         k = len(flows)
         start, fold = plan[k]
-        held_out = folds[fold % len(folds)]
-        with _seeded(config.seed, k):
+        held_out = parts[fold % len(parts)]
+        with seeded(config.seed, k):
             flow = build_flow(config.model, features, context, start)
         flow.mixed.load_state_dict(mixed.mixed.state_dict())
         flow.time_scale.copy_(mixed.time_scale)
@@ -104,15 +104,15 @@ def fit_published(
     config: Config, data: Sequences, folder: Path | None = None, resume: bool = False, progress: bool = False
 ) -> tuple[PublishedCRow, Fitted]:
     """Train the published flow on a resolved ``config``; the objective on held-out subjects decides when to stop."""
-    held_out = _folds(len(data), config.training.held_out, config.seed)[0]
-    with _seeded(config.seed, 0):
+    held_out = folds(len(data), config.training.held_out, config.seed)[0]
+    with seeded(config.seed, 0):
         flow = build_published(config.model, data.x.shape[2], data.context.shape[2])
     kept, seed = _without(data, held_out), derived_seed(config.seed, 0)
     return flow, train(flow, kept, data[held_out], config.training, seed, folder, resume, progress, "published")
 
 
 @contextmanager
-def _seeded(seed: int, member: int) -> Iterator[None]:
+def seeded(seed: int, member: int) -> Iterator[None]:
     """Initial weights of a member come from the run's seed, and leave torch's generator as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(seed, member, 2))
@@ -138,7 +138,7 @@ def _others(share: float, count: int) -> tuple[list[Start], set[Start]]:
     return ["standard" if k < standard - 1 else "mixed" for k in range(count - 2)], set()
 
 
-def _folds(subjects: int, share: float | None, seed: int) -> list[Tensor]:
+def folds(subjects: int, share: float | None, seed: int) -> list[Tensor]:
     """Disjoint held-out rows, each about ``share`` of the subjects."""
     assert share is not None
     order = torch.randperm(subjects, generator=torch.Generator().manual_seed(derived_seed(seed, 3)))
