@@ -79,7 +79,7 @@ def means(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
     labels = list(atlas.names)
     counts = np.bincount(atlas.labels.ravel(), minlength=max(labels) + 1)
     sums = np.bincount(atlas.labels.ravel(), weights=image.ravel(), minlength=max(labels) + 1)
-    return sums[labels] / np.maximum(counts[labels], 1)
+    return np.asarray(sums[labels] / np.maximum(counts[labels], 1), np.float64)
 
 
 def volumes(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
@@ -96,7 +96,7 @@ def volumes(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
     linear = abs(float(np.linalg.det(np.asarray(store.array("to_scan")[row])[:3, :3])))
     labels = list(atlas.names)
     sums = np.bincount(atlas.labels.ravel(), weights=change.ravel(), minlength=max(labels) + 1)
-    return sums[labels] * linear * grid.voxel_volume
+    return np.asarray(sums[labels] * linear * grid.voxel_volume, np.float64)
 
 
 def _regions(store: ScanStore, structural: bool, atlas: Path | None, labels: Path | None, parcels: int | None) -> Atlas:

@@ -43,10 +43,9 @@ def read_atlas(path: Path, table: Path | None, grid: Grid) -> Atlas:
     """
     image = open_scan(path)
     values, _ = read_scan(image)
-    if np.any(values != np.rint(values)) or values.min() < 0:
-        raise ScanError(
-            f"{path}: an atlas holds a whole number a voxel; found {values[values != np.rint(values)][:1]}."
-        )
+    wrong = values[(values != np.rint(values)) | (values < 0)]
+    if len(wrong):
+        raise ScanError(f"{path}: an atlas holds whole numbers from 0; found {wrong[0]:g}. Give one of labels.")
     matrix = np.linalg.inv(image.affine) @ grid.matrix
     labels = ndimage.affine_transform(
         values.astype(np.int32), matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=0

@@ -112,12 +112,12 @@ class ScanStore:
             raise CohortError(f"{path}: {', '.join(missing)} missing. Run crow prepare again with --overwrite.")
         if not (info.finished or unfinished):
             raise CohortError(f"{path}: its preparation was interrupted. Run the same crow prepare again to go on.")
-        text = dict.fromkeys(["subject", "session", "scan"], str)
+        words = [name for name, kind in info.cohort_schema.covariates.items() if kind == "categorical"]
+        text = dict.fromkeys(["subject", "session", "scan", *words], str)
         visits = pd.read_csv(path / "visits.csv", dtype=text, keep_default_na=False, na_values=[""])
         visits["session"] = visits["session"].fillna("")
-        for name, kind in info.cohort_schema.covariates.items():
-            if kind == "categorical":
-                visits[name] = visits[name].astype("string").astype(object).where(visits[name].notna(), None)
+        for name in words:
+            visits[name] = visits[name].astype(object).where(visits[name].notna(), None)
         if info.cohort_schema.time_kind == "date":
             visits[START] = pd.to_datetime(visits[START])
         return cls(path, info, visits, zarr.open_group(path / "arrays.zarr", mode="r+" if _writable(path) else "r"))

@@ -1,0 +1,133 @@
+"""What is wrong with a file is said before anything is made of it; what is right is read as it is."""
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from crow.errors import ScanError
+from crow.scans.nifti import open_scan, read_scan
+
+SYNTHETIC = Path(__file__).parents[3] / "shared" / "data" / "bids_synthetic"
+RAMP = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+
+
+def made(path: Path, values: np.ndarray = RAMP, code: int = 1) -> Path:
+    image = nib.Nifti1Image(values, np.diag([2.0, 2, 2, 1]))
+    image.set_sform(image.affine, code)
+    image.set_qform(image.affine, code)
+    nib.save(image, path)
+    return path
+
+
+def read(path: Path) -> tuple[np.ndarray, str | None]:
+    return read_scan(open_scan(path))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_voxels_are_scaled_in_float32(tmp_path: Path, ending: str) -> None:
+    image = nib.Nifti1Image(RAMP.astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(0.5, 3)
+    nib.save(image, tmp_path / f"a{ending}")
+    values, said = read(tmp_path / f"a{ending}")
+    stored = np.asarray(nib.load(tmp_path / f"a{ending}").dataobj)  # type: ignore[attr-defined]
+    assert values.dtype == np.float32
+    assert said is None
+    np.testing.assert_allclose(values, stored, rtol=1e-6)
+
+
+def test_a_last_axis_of_one_is_no_fourth_dimension(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read(made(tmp_path / "a.nii", RAMP[..., None]))[0], RAMP)
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match=r"gone\.nii: is not there"):
+        open_scan(tmp_path / "gone.nii")
+
+
+def test_not_nifti(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_text("a table, not a scan" * 40)
+    with pytest.raises(ScanError, match="cannot be read as NIfTI"):
+        open_scan(tmp_path / "a.nii")
+
+
+def test_header_only(tmp_path: Path) -> None:
+    whole = made(tmp_path / "a.nii").read_bytes()
+    (tmp_path / "a.nii").write_bytes(whole[:352])
+    with pytest.raises(ScanError, match="only a header, no voxels"):
+        open_scan(tmp_path / "a.nii")
+
+
+@pytest.mark.skipif(not SYNTHETIC.is_dir(), reason="public data are not beside the repository")
+def test_header_only_of_a_public_tree() -> None:
+    with pytest.raises(ScanError, match=r"only a header, no voxels|volumes; one is needed"):
+        open_scan(next(SYNTHETIC.rglob("*_T1w.nii")))
+
+
+def test_truncated(tmp_path: Path) -> None:
+    whole = made(tmp_path / "a.nii").read_bytes()
+    (tmp_path / "a.nii").write_bytes(whole[:-40])
+    with pytest.raises(ScanError, match="ends too early: 552 bytes where its header needs 592"):
+        open_scan(tmp_path / "a.nii")
+
+
+def test_truncated_gz(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32))
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(ScanError, match=r"a\.nii\.gz: ends too early or is damaged"):
+        read(path)
+
+
+def test_four_dimensions(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="holds 3 volumes; one is needed"):
+        open_scan(made(tmp_path / "a.nii", np.stack([RAMP] * 3, -1)))
+
+
+def test_some_nan_are_taken_as_zero_and_told(tmp_path: Path) -> None:
+    values = RAMP.copy()
+    values[0, 0, :3] = np.nan
+    found, said = read(made(tmp_path / "a.nii", values))
+    assert said is not None
+    assert said.startswith("3 voxels (5.00%) are no numbers")
+    assert (found[0, 0, :3] == 0).all()
+    np.testing.assert_array_equal(found[1:], RAMP[1:])
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [(np.nan, "100% of its voxels are no numbers"), (0, "all its voxels are 0"), (7, "are 7")]
+)
+def test_nothing_to_see(tmp_path: Path, value: float, what: str) -> None:
+    with pytest.raises(ScanError, match=what):
+        read(made(tmp_path / "a.nii", np.full_like(RAMP, value)))
+
+
+def test_more_voxels_than_memory_is_refused_from_the_header(tmp_path: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((30000, 30000, 30000))
+    header.set_sform(np.eye(4), 1)
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    with gzip.open(tmp_path / "a.nii.gz", "wb") as file:
+        file.write(header.binaryblock + bytes(4))
+    with pytest.raises(ScanError, match="claims 27,000,000,000,000 voxels"):
+        open_scan(tmp_path / "a.nii.gz")
+
+
+def test_no_place_in_the_world(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="sform and qform are both unset"):
+        open_scan(made(tmp_path / "a.nii", code=0))
+
+
+def test_voxels_without_a_size(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(RAMP, np.eye(4))
+    image.header["sform_code"] = 1
+    image.header["srow_x"] = 0
+    nib.save(image, tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    raw[280:296] = bytes(16)  # srow_x
+    (tmp_path / "a.nii").write_bytes(bytes(raw))
+    with pytest.raises(ScanError, match="not invertible"):
+        open_scan(tmp_path / "a.nii")

@@ -1,0 +1,216 @@
+"""A cohort's scans go into a store once, whatever happens on the way; a bad scan is a finding."""
+
+import json
+from pathlib import Path
+
+import joblib
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from invented_scans import cohort, head, save, turned
+
+from crow.errors import CohortError, ConfigError, OutputError, ScanError
+from crow.pipelines.prepare import Prepared, prepare
+from crow.scans.prepare import read_facts
+from crow.scans.store import DONE, FAILED, PENDING, ScanStore
+from crow.scans.template import load_template
+
+TEMPLATE = load_template(8.0)
+OPEN_MS = Path(__file__).parents[3] / "shared" / "data" / "open_ms" / "raw" / "patient01"
+
+
+def run(table: Path, out: Path, register: str = "none", **settings: object) -> Prepared:
+    return prepare(table, out, resolution=8.0, register=register, jobs=1, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cohort(tmp_path_factory.mktemp("cohort"))
+
+
+def failures(done: Prepared) -> list[str]:
+    return [finding.message for finding in done.findings if finding.code == "scan-failed"]
+
+
+def test_scans_in_the_template_s_space_are_normalised_and_no_more(table: Path, tmp_path: Path) -> None:
+    done = run(table, tmp_path / "store")
+    store = ScanStore.open(tmp_path / "store")
+    assert (done.scans, done.failed, len(store.rows)) == (4, 0, 4)
+    np.testing.assert_array_equal(store.array("to_scan")[:], np.stack([np.eye(4)] * 4))
+    gains = store.array("scale")[:, 0]
+    assert gains[1] / gains[0] == pytest.approx(500 / 400, rel=0.05)
+    scan = np.asarray(nib.load(store.visits["scan"][1]).dataobj)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(store.array("intensity")[1] * gains[1], scan, atol=0.5)
+    assert list(store.cohort().visits.columns) == ["subject", "session", "time", "age", "sex", "scan"]
+    assert "velocity" not in store.arrays
+
+
+def test_the_settings_of_a_store_are_those_of_prepare(table: Path, tmp_path: Path) -> None:
+    first = run(table, tmp_path / "store").store
+    given = {name: value for name, value in first.info.settings.items() if value is not None}
+    again = prepare(table, tmp_path / "again", jobs=1, **given).store
+    assert again.info.settings == first.info.settings
+    np.testing.assert_array_equal(again.array("intensity")[:], first.array("intensity")[:])
+
+
+def test_nonlinear_keeps_anatomy_and_change(tmp_path: Path) -> None:
+    store = run(cohort(tmp_path / "one", subjects=1), tmp_path / "store", register="nonlinear").store
+    nodes = store.info.velocity_grid
+    assert nodes is not None
+    assert store.array("velocity").shape == (2, 3, *nodes.shape)
+    velocity = store.array("velocity")[:]
+    assert (velocity[0] == 0).all()
+    assert np.abs(velocity[1]).max() > 0
+    assert np.abs(store.array("anatomy")[:]).max() < 10
+    # all visits of a subject share the affine part: they differ by rigid maps
+    matrices = store.array("to_scan")[:]
+    turn = matrices[1] @ np.linalg.inv(matrices[0])
+    np.testing.assert_allclose(turn[:3, :3] @ turn[:3, :3].T, np.eye(3), atol=1e-6)
+
+
+def test_pet_goes_into_template_space_without_velocities(tmp_path: Path) -> None:
+    store = run(cohort(tmp_path / "pet", subjects=1, suffix="pet"), tmp_path / "store", register="nonlinear").store
+    assert (store.info.modality, store.info.settings["reference"]) == ("pet", "cerebellum")
+    assert "anatomy" in store.arrays
+    assert "velocity" not in store.arrays
+    inside = TEMPLATE.structure("cerebellum") & (TEMPLATE.gm > 0.5)
+    np.testing.assert_allclose([image[inside].mean() for image in store.array("intensity")[:]], 1, atol=0.1)
+
+
+def test_interrupted_it_goes_on_with_what_is_pending(table: Path, tmp_path: Path) -> None:
+    done = run(table, tmp_path / "store").store
+    whole = done.array("intensity")[:]
+    facts = json.loads((done.path / "store.json").read_text())
+    (done.path / "store.json").write_text(json.dumps({**facts, "finished": False}))
+    done.array("status")[2:] = PENDING
+    done.array("intensity")[:] = 0
+    with pytest.raises(CohortError, match="its preparation was interrupted"):
+        ScanStore.open(done.path)
+    with pytest.raises(OutputError, match="begun with other settings or visits"):
+        run(table, done.path, modality="T2w")
+    said: list[str] = []
+    again = run(table, done.path, say=said.append).store
+    assert "2 of 4 scans are prepared already" in said[0]
+    np.testing.assert_array_equal(again.array("status")[:], DONE)
+    assert (again.array("intensity")[:2] == 0).all()
+    np.testing.assert_array_equal(again.array("intensity")[2:], whole[2:])
+
+
+def test_a_finished_store_is_not_overwritten_unless_told(table: Path, tmp_path: Path) -> None:
+    run(table, tmp_path / "store")
+    with pytest.raises(OutputError, match="--overwrite"):
+        run(table, tmp_path / "store")
+    run(table, tmp_path / "store", overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious.txt").write_text("x")
+    with pytest.raises(OutputError, match="not a store"):
+        run(table, tmp_path / "other", overwrite=True)
+    assert (tmp_path / "other" / "precious.txt").exists()
+
+
+def test_the_backend_is_the_user_s(table: Path, tmp_path: Path) -> None:
+    with joblib.parallel_config(backend="threading"):
+        done = prepare(table, tmp_path / "store", resolution=8.0, register="none", jobs=2)
+    assert done.failed == 0
+
+
+def test_a_scan_that_fails_is_a_finding(table: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(cohort(tmp_path))
+    (tmp_path / frame["scan"][1]).write_bytes(b"no scan")
+    done = run(tmp_path / "cohort.csv", tmp_path / "store")
+    assert (done.scans, done.failed) == (4, 1)
+    assert f"{tmp_path / frame['scan'][1]}: cannot be read as NIfTI" in failures(done)[0]
+    store = ScanStore.open(tmp_path / "store")
+    assert list(store.array("status")[:]) == [DONE, FAILED, DONE, DONE]
+    assert list(store.cohort().visits["subject"]) == ["S0", "S1", "S1"]
+
+
+def test_all_failed_is_an_error(tmp_path: Path) -> None:
+    for scan in pd.read_csv(cohort(tmp_path))["scan"]:
+        (tmp_path / scan).write_bytes(b"no scan")
+    with pytest.raises(CohortError, match=r"None of the 4 scans could be prepared\. The first, "):
+        run(tmp_path / "cohort.csv", tmp_path / "store")
+
+
+def test_visits_in_different_spaces(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    frame = pd.read_csv(table)
+    other = "sub-0_ses-1_space-MNI152NLin6Asym_T1w.nii.gz"
+    (tmp_path / frame["scan"][1]).rename(tmp_path / other)
+    frame.loc[1, "scan"] = other
+    frame.to_csv(table, index=False)
+    done = run(table, tmp_path / "store")
+    assert done.failed == 2
+    assert "visits are in different spaces (MNI152NLin6Asym, native)" in failures(done)[0]
+    assert "--register" in failures(done)[0]
+
+
+def test_headers_that_tell_different_spaces(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    path = tmp_path / pd.read_csv(table)["scan"][1]
+    image = nib.load(path)
+    image.set_sform(image.affine, 4)  # type: ignore[attr-defined]
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), path)  # type: ignore[attr-defined]
+    done = run(table, tmp_path / "store")
+    assert done.failed == 2
+    assert "some headers say scanner space, some a standard space" in failures(done)[0]
+
+
+def test_left_and_right_swapped(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    paths = [tmp_path / scan for scan in pd.read_csv(table)["scan"][:2]]
+    scan = head()
+    scan[:10] *= 0.6  # an old stroke, on the left
+    save(paths[0], scan)
+    save(paths[1], scan[::-1])
+    done = run(table, tmp_path / "store")
+    assert done.failed == 1
+    assert "left and right are swapped against the subject's first scan" in failures(done)[0]
+
+
+def test_a_scan_that_lies_elsewhere_is_told_to_be_registered(tmp_path: Path) -> None:
+    table = cohort(tmp_path, subjects=1)
+    path = tmp_path / pd.read_csv(table)["scan"][0]
+    save(path, head(), turned((0, 0, 0), (150, 0, 0)) @ TEMPLATE.grid.matrix)
+    done = run(table, tmp_path / "store")
+    assert done.failed == 1
+    assert "of the template's brain lies in its field of view. Align it with --register linear" in failures(done)[0]
+    assert run(table, tmp_path / "linear", register="linear").failed == 0
+
+
+def test_a_mask_of_one_s_own_on_another_grid(table: Path, tmp_path: Path) -> None:
+    fine = load_template(4.0)
+    inner = fine.mask & (fine.grid.points()[2] > -20)
+    mask = save(tmp_path / "mask.nii.gz", inner.astype(np.uint8), resolution=4.0)
+    store = run(table, tmp_path / "store", mask=mask).store
+    assert 0.5 * TEMPLATE.mask.sum() < store.mask.sum() < 0.95 * TEMPLATE.mask.sum()
+    assert not store.mask[TEMPLATE.grid.points()[2] < -30].any()
+
+
+def test_a_mask_that_is_empty_or_elsewhere(table: Path, tmp_path: Path) -> None:
+    mask = TEMPLATE.mask.astype(np.uint8)
+    empty = save(tmp_path / "empty.nii.gz", mask * 0)
+    away = save(tmp_path / "away.nii.gz", mask, turned((0, 0, 0), (300, 0, 0)) @ TEMPLATE.grid.matrix)
+    with pytest.raises(ScanError, match=r"empty\.nii\.gz: all its voxels are 0"):
+        run(table, tmp_path / "store", mask=empty)
+    with pytest.raises(ScanError, match=r"away\.nii\.gz: empty, or not where the template's brain is"):
+        run(table, tmp_path / "store", mask=away)
+    assert not (tmp_path / "store").exists()
+
+
+def test_settings_out_of_range(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="out of range"):
+        prepare(table, tmp_path / "store", resolution=0.2)
+    with pytest.raises(ConfigError, match="--modality bold: not supported"):
+        run(table, tmp_path / "store", modality="bold")
+
+
+@pytest.mark.skipif(not OPEN_MS.is_dir(), reason="public data are not beside the repository")
+def test_two_real_visits_on_different_grids_come_to_lie_on_each_other(tmp_path: Path) -> None:
+    scans = [str(OPEN_MS / f"study{visit}_FLAIR.nii.gz") for visit in (1, 2)]
+    pd.DataFrame({"subject": "p", "age": [40.0, 41.0], "scan": scans}).to_csv(tmp_path / "visits.csv", index=False)
+    store = prepare(tmp_path / "visits.csv", tmp_path / "store", resolution=4.0, register="linear", jobs=1).store
+    first, second = (store.array("intensity")[row][load_template(4.0).mask] for row in (0, 1))
+    assert np.corrcoef(first, second)[0, 1] > 0.9
+    assert all(fit > 0.4 for fit in (read_facts(store.path, row).fit or 0 for row in (0, 1)))

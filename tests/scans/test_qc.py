@@ -1,0 +1,59 @@
+"""One page shows every scan, the worst first, and needs nothing beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invented_scans import cohort
+from PIL import Image
+
+from crow.pipelines.prepare import prepare
+from crow.scans.picture import BRAIN, draw
+from crow.scans.template import load_template
+
+TEMPLATE = load_template(8.0)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("qc")
+    table = cohort(folder)
+    frame = pd.read_csv(table)
+    frame["subject"] = ["<b>A</b>", "<b>A</b>", "B", "B"]
+    frame.to_csv(table, index=False)
+    (folder / frame["scan"][3]).write_bytes(b"no scan")
+    done = prepare(table, folder / "store", resolution=8.0, register="none", jobs=1)
+    assert done.page == folder / "store" / "qc" / "index.html"
+    return done.page.read_text(encoding="utf-8")
+
+
+def test_every_scan_is_on_it_and_the_failed_one_first(page: str) -> None:
+    assert page.count("<figure") == 4
+    assert page.count("data:image/png;base64,") == 3
+    first = page.split("<figure")[1]
+    assert "Failed: cannot be read as NIfTI" in first
+    assert "<b>B" in first
+
+
+def test_names_are_escaped(page: str) -> None:
+    assert "&lt;b&gt;A&lt;/b&gt;" in page
+    assert "<b>A</b>" not in page
+
+
+def test_it_needs_nothing_beside_it(page: str) -> None:
+    assert "http" not in page
+    assert 'src="data:' in page
+    assert page.count("src=") == 3
+
+
+def test_a_picture_has_the_template_s_outline_and_the_left_on_the_left(tmp_path: Path) -> None:
+    right = TEMPLATE.t1.copy()
+    right[: len(right) // 2] = 0
+    draw(right, TEMPLATE, tmp_path / "a.png")
+    pixels = np.asarray(Image.open(tmp_path / "a.png"))
+    assert pixels.shape[1] > 500
+    assert (pixels == BRAIN).all(-1).sum() > 300
+    axial = pixels[:, -int(len(right) * 8 * 1.2) :]
+    half = axial.shape[1] // 2
+    assert axial[:, half:].mean() > 3 * axial[:, :half].mean()

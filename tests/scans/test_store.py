@@ -1,0 +1,106 @@
+"""A store gives back what was put in, a piece at a time, and says when it is not whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crow.cohort import Cohort, Finding, Schema
+from crow.errors import CohortError, OutputError
+from crow.scans.grid import Grid
+from crow.scans.store import DONE, FAILED, ScanStore, StoreInfo
+
+GRID = Grid.of((5, 6, 4), np.diag([2.0, 2, 2, 1]))
+SCHEMA = Schema(
+    layout="plain", subject="id", time="when", time_kind="date", age="age", covariates={"code": "categorical"}, scan="f"
+)
+MASK = np.zeros(GRID.shape, bool)
+MASK[1:4, 1:5, 1:3] = True
+
+
+def made(path: Path, overwrite: bool = False, **changes: object) -> ScanStore:
+    visits = pd.DataFrame({
+        "subject": ["01", "01", "02", "02"], "session": ["", "m12", "", "x"], "time": [0.0, 1.0, 0.0, 2.0],
+        "age": [70.0, 71.0, 60.0, 62.0], "code": ["1", None, "2", "2"], "scan": [f"/a/{k}.nii" for k in range(4)],
+    })  # fmt: skip
+    start = pd.Series({"01": pd.Timestamp(2010, 1, 1), "02": pd.Timestamp(2012, 1, 1)})
+    info = StoreInfo(modality="T1w", space="MNI", grid=GRID, cohort_schema=SCHEMA, **changes)  # type: ignore[arg-type]
+    return ScanStore.create(path, info, Cohort(visits, SCHEMA, start), np.ones(GRID.shape, np.float32), MASK, overwrite)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ScanStore:
+    store = made(tmp_path / "store")
+    for row in range(4):
+        store.array("intensity")[row] = np.full(GRID.shape, row, np.float32)
+    store.array("status")[:] = [FAILED, DONE, DONE, DONE]
+    store.finish([Finding("scan-failed", "warning", "é", rows=(3,))])
+    return store
+
+
+def test_what_was_put_in_comes_out(store: ScanStore) -> None:
+    again = ScanStore.open(store.path)
+    assert list(again.rows) == [1, 2, 3]
+    assert list(again.visits["subject"]) == ["01", "01", "02", "02"]
+    assert list(again.visits["session"]) == ["", "m12", "", "x"]
+    assert again.visits["code"].tolist() == ["1", None, "2", "2"]
+    assert again.findings == [Finding("scan-failed", "warning", "é", rows=(3,))]
+    np.testing.assert_array_equal(again.mask, MASK)
+    np.testing.assert_array_equal(again.masked(np.array([3, 1])), np.stack([np.full(MASK.sum(), k) for k in (3, 1)]))
+    assert [list(part) for part in again.chunks(again.rows, 2)] == [[1, 2], [3]]
+    assert again.subjects == ["01", "02"]
+    assert "3 T1w scans" in repr(again)
+
+
+def test_times_start_at_the_first_visit_that_was_prepared(store: ScanStore) -> None:
+    cohort = ScanStore.open(store.path).cohort()
+    assert list(cohort.visits.index) == [1, 2, 3]
+    assert list(cohort.visits["time"]) == [0.0, 0.0, 2.0]
+    assert cohort.start["01"] == pd.Timestamp(2011, 1, 1)
+    assert cohort.start["02"] == pd.Timestamp(2012, 1, 1)
+
+
+def test_some_rows_are_a_store_too(store: ScanStore) -> None:
+    assert list(store.some(np.array([0, 3])).rows) == [3]
+
+
+def test_fields_lie_on_their_own_grid(tmp_path: Path) -> None:
+    coarse = GRID.coarser(4.0)
+    store = made(tmp_path / "store", velocity_grid=coarse)
+    assert store.array("velocity").shape == (4, 3, *coarse.shape)
+    assert store.array("anatomy").shape == (2, 3, *coarse.shape)
+
+
+def test_an_unfinished_store_says_so(tmp_path: Path) -> None:
+    made(tmp_path / "store")
+    with pytest.raises(CohortError, match="Run the same crow prepare again to go on"):
+        ScanStore.open(tmp_path / "store")
+    assert len(ScanStore.open(tmp_path / "store", unfinished=True).rows) == 0
+
+
+def test_no_store_a_damaged_one_and_a_newer_one(store: ScanStore, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="no store of scans"):
+        ScanStore.open(tmp_path)
+    facts = json.loads((store.path / "store.json").read_text())
+    (store.path / "store.json").write_text(json.dumps({**facts, "format_version": 99}))
+    with pytest.raises(CohortError, match="format 99 is newer"):
+        ScanStore.open(store.path)
+    (store.path / "store.json").write_text("{")
+    with pytest.raises(CohortError, match="damaged"):
+        ScanStore.open(store.path)
+    (store.path / "store.json").write_text(json.dumps(facts))
+    (store.path / "mask.nii.gz").unlink()
+    with pytest.raises(CohortError, match=r"mask\.nii\.gz missing"):
+        ScanStore.open(store.path)
+
+
+def test_nothing_is_replaced_unless_told_and_never_what_is_no_store(store: ScanStore, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists already"):
+        made(store.path)
+    assert len(made(store.path, overwrite=True).rows) == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.txt").write_text("x")
+    with pytest.raises(OutputError, match="not a store of scans"):
+        made(tmp_path / "other", overwrite=True)
