@@ -24,7 +24,7 @@ from crow.representation.velocity_modes import VelocityModes
 from crow.scans.grid import Grid
 from crow.scans.store import DONE, ScanStore
 
-DEFAULT_COMPONENTS = 8
+DEFAULT_COMPONENTS = 4  # more is mostly the noise of first scans, which all velocities of a subject share
 Z90 = 1.6449
 
 
@@ -49,7 +49,7 @@ class Deformation:
     def fit(
         cls, store: ScanStore, rows: NDArray[np.int64], components: int | None = None, seed: int = 0
     ) -> Deformation:
-        """Modes and noise of training scans; the strongest 8 modes where ``components`` is not given.
+        """Modes and noise of training scans; the strongest 4 modes where ``components`` is not given.
 
         Raises CohortError where no subject has two scans, or the store has no velocities.
         """

@@ -45,9 +45,9 @@ def amounts():
 def store(tmp_path_factory, amounts):
     folder = tmp_path_factory.mktemp("store")
     rng = np.random.default_rng(0)
-    template = load_template(5.0)
+    template = load_template(6.0)
     grid = template.grid
-    nodes = grid.coarser(7.0)
+    nodes = grid.coarser(8.0)
     names = np.repeat([f"s{k}" for k in range(SUBJECTS)], VISITS)
     table = pd.DataFrame({"subject": names, "age": 70.0 + np.tile(np.arange(VISITS), SUBJECTS)})
     cohort = in_memory(table, [], {})
