@@ -30,7 +30,7 @@ from timing import write
 from voxel_mixed import Subject, VoxelMixed
 
 from crow.estimator import test_subjects
-from crow.pipelines.simulate_scans import simulate_scans as write_scans
+from crow.pipelines.simulate_scans import write_scans
 from crow.representation.own_space import OwnSpace
 from crow.scan_model import ScanModel, load_scans
 from crow.scans.deform import invert, sample, slabs, warp

@@ -51,6 +51,8 @@ def _show(scores: "Scores", most: int) -> None:
     for finding in scores.cohort.findings:
         if finding.severity == "warning":
             typer.echo(f"warning: {finding}")
+    if (given := int(visits["log_prob"].isna().sum())):
+        typer.echo(f"{given:,} first scans are what later ones are compared with: no likelihood of their own.")
     typer.echo(
         f"{len(subjects):,} subjects, {len(visits):,} visits: {visits['log_prob'].mean():.3f} nats a visit, "
         f"{int(visits['unusual'].sum())} unusual."

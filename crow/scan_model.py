@@ -134,11 +134,11 @@ class ScanModel:
         ``subject, session, time, log_prob``. Of deformations that of the coefficients (the first scan is given: NaN);
         of a subspace that of all masked voxels in the scan's own units: ``log_prob = coefficients + residual``.
         """
-        return self._totals(store, self.crow.log_prob(self.coefficients(store)))
+        return self._totals(store, self.crow.log_prob)
 
     def score(self, store: ScanStore, samples: int = 200, seed: int = 0) -> pd.DataFrame:
         """`log_prob`, and z of every coefficient and region given the subject's past."""
-        return self._totals(store, self.crow.score(self.coefficients(store), samples, seed))
+        return self._totals(store, lambda cohort: self.crow.score(cohort, samples, seed))
 
     def forecast(
         self, store: ScanStore, visits: pd.DataFrame, future: Future = "carry", samples: int = 200, seed: int = 0
@@ -170,6 +170,8 @@ class ScanModel:
     ) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
         """Yield ``(row, z [X, Y, Z])`` on the store's grid: how far each voxel lies from what the past predicts."""
         basis, cohort = self._basis(), self.coefficients(store)
+        if _nothing_observed(cohort):
+            return
         mean, sd = self.crow.predict(cohort, samples, seed)
         own = cohort.visits
         for row in rows:
@@ -178,9 +180,13 @@ class ScanModel:
                 expected = (frame.loc[row, basis.names].to_numpy(np.float32) for frame in (mean, sd))
                 yield row, basis.z_map(store, row, earlier.to_numpy(), *expected)
 
-    def _totals(self, store: ScanStore, scores: pd.DataFrame) -> pd.DataFrame:
-        """Scores of all visits of the store, with what the voxels beyond the coefficients add."""
-        keys = self.cohort(store).visits[["subject", "session", "time"]]
+    def _totals(self, store: ScanStore, ask: Callable[[Cohort], pd.DataFrame]) -> pd.DataFrame:
+        """What ``ask`` says of the coefficients of all visits, with what the voxels beyond them add."""
+        cohort = self.coefficients(store)
+        keys = cohort.visits[["subject", "session", "time"]]
+        if _nothing_observed(cohort):
+            return keys.assign(log_prob=np.nan)
+        scores = ask(cohort)
         scores = pd.concat([keys, scores.drop(columns=list(keys.columns)).reindex(keys.index)], axis=1)
         if isinstance(self.basis, Subspace):
             rows = keys.index.to_numpy()
@@ -202,6 +208,11 @@ class ScanModel:
 
     def _repr_html_(self) -> str:
         return f"<p>{self.basis!r}</p>{self.crow._repr_html_()}"
+
+
+def _nothing_observed(cohort: Cohort) -> bool:
+    """Whether there are first scans only, which deformations are relative to."""
+    return bool(cohort.visits[cohort.regions].isna().all(axis=None))
 
 
 def representation(asked: str, store: ScanStore) -> str:

@@ -18,7 +18,9 @@ BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(console|bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETTINGS = "--set model.members=1 --set training.max_epochs=1 --set training.steps_per_epoch=2"
-SMALLER = {"simulate": "--subjects 30 --visits 4", "train": SETTINGS, "generate": "--samples 20"}
+SCANS = "--subjects 11 --visits 2 --resolution 8 --jobs 1"
+SMALLER = {"simulate": "--subjects 30 --visits 4", "train": SETTINGS, "generate": "--samples 20",
+           "simulate --scans": SCANS, "prepare": "--resolution 8 --jobs 1", "score": "--samples 20"}  # fmt: skip
 
 
 def commands() -> list[tuple[str, str]]:
@@ -37,7 +39,7 @@ def run(kind: str, command: str) -> None:
     """Run a command where we are; those of crow in this process, which has imported torch already."""
     words = shlex.split(command) if kind == "shell" else ["python"]
     if words[0] == "crow":
-        small = shlex.split(SMALLER.get(words[1], ""))
+        small = shlex.split(SMALLER.get(" ".join(words[1:3]), SMALLER.get(words[1], "")))
         done = CliRunner().invoke(app, [*words[1:], *small], catch_exceptions=False)
         assert done.exit_code == 0, f"{command}\n{done.output}"
     elif words[0] != "make":
@@ -71,7 +73,8 @@ def test_make_demo_runs_and_names_what_it_made(tmp_path: Path) -> None:
     assert ("shell", "make demo") in commands()
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    options = [f"BIN={BIN}", f"DEMO={tmp_path / 'demo'}", "SIMULATE=--subjects 30 --visits 4", f"TRAIN={SETTINGS}"]
+    options = [f"BIN={BIN}", f"DEMO={tmp_path / 'demo'}", "SIMULATE=--subjects 30 --visits 4", f"TRAIN={SETTINGS}",
+               f"SCANS={SCANS}", f"TRAIN_SCANS={SETTINGS} --set scans.resolution=8"]  # fmt: skip
     done = subprocess.run(
         ["make", "-o", ".venv/.installed", "demo", *options], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,0 +1,232 @@
+"""From a simulated BIDS tree to follow-up scans: `crow train`, `crow generate` and `crow score` as a user runs them."""
+
+import json
+from pathlib import Path
+
+import joblib
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import crow
+from crow.cli.main import app, main
+from crow.scan_model import ScanModel
+from crow.voxel_model import VoxelModel
+
+QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
+COARSE = ["--set", "scans.resolution=8"]
+
+
+def run(*words: str | Path) -> str:
+    with joblib.parallel_config(backend="sequential"):
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """What a command says that must leave with 2."""
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    assert left.value.code == 2
+    return " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BIDS tree of T1w scans, the store prepared on the way, and the run."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("scans")
+    run(
+        "simulate", "--scans", "--out", folder / "bids", "--subjects", 11, "--visits", 3, "--resolution", 8, "--jobs", 1
+    )
+    said = run("train", "--cohort", folder / "bids", "--out", folder / "run", *COARSE, *QUICK)
+    assert "Preparing 33 scans" in said and "deformation of 33 T1w scans" in said and "nats a visit" in said
+    return folder
+
+
+def scan_of(folder: Path, subject: str) -> nib.Nifti1Image:
+    """The last real scan of a subject."""
+    return nib.load(sorted((folder / "bids" / subject).glob("ses-*/anat/*_T1w.nii.gz"))[-1])
+
+
+def test_a_follow_up_looks_like_the_last_scan_and_says_what_it_is(folder: Path, tmp_path: Path) -> None:
+    out, last = tmp_path / "fu", scan_of(folder, "sub-0002")
+    said = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1.5", "--out", out,
+               "--set-covariate", "CDRSB=6@1", "--sample-scans", "2", "--samples", "20")  # fmt: skip
+    here = out / "sub-0002" / "ses-plus1p5y" / "anat"
+    stem = "sub-0002_ses-plus1p5y_desc-{}_T1w"
+    for desc in ("synthetic", "synthetic01", "synthetic02", "change", "uncertainty"):
+        image = nib.load(here / f"{stem.format(desc)}.nii.gz")
+        facts = json.loads((here / f"{stem.format(desc)}.json").read_text())
+        assert image.shape == last.shape and facts["synthetic"] is True and facts["Draws"] == 20
+        np.testing.assert_allclose(image.affine, last.affine, atol=1e-5)
+        is_map = desc in ("change", "uncertainty")
+        assert image.get_data_dtype() == (np.float32 if is_map else last.get_data_dtype())
+    assert facts["YearsSinceLastScan"] == 1.5 and facts["Covariates"]["CDRSB"] == 6.0 and len(facts["Sources"]) == 3
+    assert not any("/" in source for source in facts["Sources"])
+    follow_up = nib.load(here / f"{stem.format('synthetic')}.nii.gz").get_fdata()
+    assert np.corrcoef(follow_up.ravel(), last.get_fdata().ravel())[0, 1] > 0.97
+    uncertainty = nib.load(here / f"{stem.format('uncertainty')}.nii.gz").get_fdata()
+    assert uncertainty.min() >= 0 and uncertainty.max() > 0
+    assert (here / f"{stem.format('followup')}.png").read_bytes()[:4] == b"\x89PNG"
+    volumes = pd.read_csv(out / "volumes.tsv", sep="\t")
+    assert {"ventricles", "hippocampus_left"} <= set(volumes["structure"]) and "ventricles" in said
+    assert ((volumes["q05"] <= volumes["change"] + 1e-9) & (volumes["change"] <= volumes["q95"] + 1e-9)).all()
+
+
+def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ("generate", "--run", folder / "run", "--subject", "sub-0001", "--subject", "sub-0004", "--at", "1,2",
+           "--samples", "10", "--out")  # fmt: skip
+    run(*ask, tmp_path / "a")
+    run(*ask, tmp_path / "b")
+    made = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.nii.gz"))
+    assert len(made) == 2 * 2 * 3
+    for path in made:
+        one, other = (np.asarray(nib.load(tmp_path / side / path).dataobj) for side in "ab")
+        np.testing.assert_array_equal(one, other)
+    before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    assert "exists already" in refused(capsys, *ask, tmp_path / "a")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    assert len(pd.read_csv(tmp_path / "a" / "volumes.tsv", sep="\t").groupby(["subject", "session"])) == 4
+
+
+def test_scans_on_the_template_and_a_longer_horizon_moves_more(folder: Path, tmp_path: Path) -> None:
+    run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1,6", "--samples", "10",
+        "--space", "template", "--out", tmp_path / "fu")  # fmt: skip
+    grid = crow.ScanStore.open(folder / "run_store").info.grid
+    sizes = []
+    for session in ("ses-plus1y", "ses-plus6y"):
+        name = f"sub-0002_{session}_space-MNI152NLin2009aSym_desc-change_T1w.nii.gz"
+        image = nib.load(tmp_path / "fu" / "sub-0002" / session / "anat" / name)
+        assert image.shape == grid.shape
+        np.testing.assert_allclose(image.affine, grid.matrix, atol=1e-5)
+        sizes.append(np.abs(image.get_fdata()).mean())
+    assert sizes[1] > sizes[0]
+
+
+def test_a_patient_that_the_run_never_saw_is_prepared_on_the_way(folder: Path, tmp_path: Path) -> None:
+    scan = sorted((folder / "bids" / "sub-0003").glob("ses-*/anat/*_T1w.nii.gz"))[0]
+    pd.DataFrame({"subject": ["new"], "age": [71.0], "scan": [scan]}).to_csv(tmp_path / "patient.csv", index=False)
+    said = run("generate", "--run", folder / "run", "--cohort", tmp_path / "patient.csv", "--subject", "new",
+               "--at", "2", "--samples", "10", "--out", tmp_path / "fu")  # fmt: skip
+    assert "not known of these subjects" in said and "CDRSB" in said
+    assert len(list((tmp_path / "fu" / "sub-new" / "ses-plus2y").rglob("*desc-synthetic_T1w.nii.gz"))) == 1
+    assert crow.ScanStore.is_store(tmp_path / "fu_store")
+    run("score", "--run", folder / "run", "--cohort", tmp_path / "fu_store", "--out", tmp_path / "scores.csv")
+    assert pd.read_csv(tmp_path / "scores.csv")["log_prob"].isna().tolist() == [True]
+
+
+def test_scores_and_maps_of_z(folder: Path, tmp_path: Path) -> None:
+    said = run("score", "--run", folder / "run", "--cohort", folder / "run_store", "--out", tmp_path / "scores.csv",
+               "--maps", tmp_path / "z", "--samples", "20", "--figure", tmp_path / "scores.png")  # fmt: skip
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    first = ~scores["subject"].duplicated()
+    assert scores.loc[first, "log_prob"].isna().all() and scores.loc[~first, "log_prob"].notna().all()
+    assert "11 subjects, 33 visits" in said and len(list((tmp_path / "z").rglob("*zscore*.nii.gz"))) == 22
+    path = sorted((tmp_path / "z" / "sub-0002").rglob("*.nii.gz"))[-1]
+    z, last = nib.load(path), scan_of(folder, "sub-0002")
+    assert z.shape == last.shape and z.get_data_dtype() == np.float32
+    inside = np.asarray(z.dataobj)[np.asarray(z.dataobj) != 0]
+    assert 0.5 < inside.std() < 2 and abs(inside.mean()) < 0.5
+
+
+def test_in_python_a_run_of_scans_answers_as_on_the_command_line(folder: Path) -> None:
+    model, store = crow.load(folder / "run"), crow.ScanStore.open(folder / "run_store")
+    assert isinstance(model, ScanModel) and model.kind == "deformation"
+    log_prob = model.log_prob(store)
+    assert list(log_prob.columns) == ["subject", "session", "time", "log_prob"] and len(log_prob) == 33
+    asked = pd.DataFrame({"subject": ["sub-0001"], "time": [9.0]})
+    forecast = model.forecast(store, asked, samples=10)
+    made = model.follow_up(store, forecast, 0)
+    assert made.median.shape == scan_of(folder, "sub-0001").shape and made.folded == 0
+    assert "deformation" in repr(model).lower() or "modes" in repr(model)
+
+
+def test_the_run_holds_no_subject(folder: Path) -> None:
+    for path in (folder / "run").rglob("*"):
+        if path.is_file():
+            assert b"sub-0001" not in path.read_bytes(), path
+
+
+def test_what_does_not_go_together_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ("generate", "--run", folder / "run")
+    assert "run of scans writes scans" in refused(capsys, *ask, "--new", "3")
+    assert "no subject 77" in refused(capsys, *ask, "--subject", "77", "--at", "1", "--out", tmp_path / "fu")
+    assert not (tmp_path / "fu").exists()
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "dataset_description.json").write_text('{"Name": "mine", "BIDSVersion": "1.8.0"}')
+    assert "crow did not make" in refused(capsys, *ask, "--subject", "0001", "--at", "1", "--out", raw)
+
+
+def test_a_store_that_changed_is_not_conditioned_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visits = folder / "run_store" / "visits.csv"
+    whole = visits.read_text()
+    visits.write_text(whole.replace("sub-0011", "sub-0012"))
+    try:
+        said = refused(
+            capsys, "generate", "--run", folder / "run", "--subject", "1", "--at", "1", "--out", tmp_path / "x"
+        )
+    finally:
+        visits.write_text(whole)
+    assert "has changed since" in said and "--cohort" in said
+
+
+def test_voxels_train_generate_and_score(folder: Path, tmp_path: Path) -> None:
+    run("train", "--cohort", folder / "run_store", "--out", tmp_path / "run", *QUICK, "--set",
+        "scans.representation=voxels", "--set", "scans.voxels.size=12", "--set", "scans.voxels.levels=1")  # fmt: skip
+    model = crow.load(tmp_path / "run")
+    assert isinstance(model, VoxelModel) and model.metrics["voxels"] > 100
+    run(
+        "generate",
+        "--run",
+        tmp_path / "run",
+        "--subject",
+        "0002",
+        "--at",
+        "1",
+        "--samples",
+        "6",
+        "--out",
+        tmp_path / "fu",
+    )
+    image = nib.load(next((tmp_path / "fu").rglob("*desc-synthetic_T1w.nii.gz")))
+    assert image.shape == scan_of(folder, "sub-0002").shape
+    run("score", "--run", tmp_path / "run", "--cohort", folder / "run_store", "--out", tmp_path / "scores.csv")
+    assert pd.read_csv(tmp_path / "scores.csv")["log_prob"].notna().all()
+
+
+def test_pet_goes_through_a_subspace_with_an_exact_voxel_likelihood(tmp_path: Path) -> None:
+    run("simulate", "--scans", "--modality", "pet", "--out", tmp_path / "bids", "--subjects", 10, "--visits", 2,
+        "--resolution", 8, "--jobs", 1)  # fmt: skip
+    said = run("train", "--cohort", tmp_path / "bids", "--out", tmp_path / "run", *COARSE, *QUICK,
+               "--set", "scans.components=2")  # fmt: skip
+    assert "subspace of 20 pet scans" in said
+    run("score", "--run", tmp_path / "run", "--cohort", tmp_path / "run_store", "--out", tmp_path / "scores.csv")
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    np.testing.assert_allclose(scores["log_prob"], scores["coefficients"] + scores["residual"])
+    run(
+        "generate",
+        "--run",
+        tmp_path / "run",
+        "--subject",
+        "0002",
+        "--at",
+        "1",
+        "--samples",
+        "10",
+        "--out",
+        tmp_path / "fu",
+    )
+    image = nib.load(next((tmp_path / "fu").rglob("*desc-synthetic_pet.nii.gz")))
+    real = nib.load(sorted((tmp_path / "bids" / "sub-0002").rglob("*_pet.nii.gz"))[-1])
+    assert image.shape == real.shape and image.get_data_dtype() == real.get_data_dtype()
+    assert np.corrcoef(image.get_fdata().ravel(), real.get_fdata().ravel())[0, 1] > 0.9
