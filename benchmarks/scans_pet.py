@@ -6,9 +6,10 @@ A simulated amyloid cohort of four visits through `crow prepare`, judged in temp
 4th, 8th, ... are test subjects; their last scan is forecast from their first two, its covariates given.
 
 NLL and CRPS are means over voxels of the Gaussian of each voxel (mean and sd of the forecast), in ratios to the
-cerebellum; "90 %" is what its interval covers. "group effect" is the correlation over voxels of forecast and true
-(noise-free) difference between progressing and stable test subjects (CDRSB rises by 1 or more, or not) at the last
-visit; "generated" that of subjects drawn from covariate paths alone, against all subjects of the cohort.
+cerebellum; "90 %" is what its interval covers. Correlations over voxels with the noise-free truth: "change" of forecast
+change since the second visit, mean of the test subjects; "group effect" of the difference at the last visit between
+progressing and stable test subjects (CDRSB rises by 1 or more, or not), "on change" of the difference of their changes;
+"generated" the same of subjects drawn from covariate paths alone (change since the first visit), against all subjects.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,7 @@ DRAWS = 200
 GIVEN, VISITS = 2, 4
 Values = np.ndarray
 Row = dict[str, str | int | float]
-Forecast = tuple[Values, Values]  # mean and sd, [subject, V]
+Forecast = tuple[Values, Values, Values]  # mean, sd and change since the second visit, [subject, V]
 
 
 class Task:
@@ -62,6 +64,11 @@ class Task:
     def past(self, k: int) -> Values:
         """Rows that are given of test subject k."""
         return self.test[k * VISITS : k * VISITS + GIVEN]
+
+    @cached_property
+    def truth(self) -> tuple[Values, Values]:
+        """Second and last scans of test subjects without noise, ``[subject, V]``."""
+        return self.clean(self.last - (VISITS - GIVEN)), self.clean(self.last)
 
     def clean(self, rows: Values) -> Values:
         """Scans ``[n, V]`` without noise, taken from the places where the preparation found the brain."""
@@ -119,14 +126,14 @@ def last_scan(task: Task) -> Forecast:
     """The second scan; sd of the same error in training subjects, by voxel."""
     before, after = task.visit(task.training, GIVEN), task.visit(task.training, VISITS)
     mean = task.visit(task.test, GIVEN)
-    return mean, np.broadcast_to(np.sqrt(((after - before) ** 2).mean(0)), mean.shape)
+    return mean, np.broadcast_to(np.sqrt(((after - before) ** 2).mean(0)), mean.shape), np.zeros_like(mean)
 
 
 def mean_change(task: Task) -> Forecast:
     """The second scan and the mean change of training subjects."""
     change = task.visit(task.training, VISITS) - task.visit(task.training, GIVEN)
-    mean = task.visit(task.test, GIVEN) + change.mean(0)
-    return mean, np.broadcast_to(change.std(0), mean.shape)
+    expected = np.broadcast_to(change.mean(0), (len(task.last), change.shape[1]))
+    return task.visit(task.test, GIVEN) + expected, np.broadcast_to(change.std(0), expected.shape), expected
 
 
 def mixed_model(task: Task) -> Forecast:
@@ -141,10 +148,11 @@ def mixed_model(task: Task) -> Forecast:
     model = VoxelMixed.fit([subject(visits) for _, visits in _subjects(task.visits(task.training))])
     found = []
     for k, (_, visits) in enumerate(_subjects(task.visits(task.test))):
-        coming = subject(visits.iloc[-1:])
-        found.append(model.forecast(subject(task.visits(task.past(k))), coming.fixed[0], coming.random[0]))
-    mean, sd = zip(*found, strict=True)
-    return np.stack(mean), np.stack(sd)
+        coming, past = subject(visits.iloc[-1:]), subject(task.visits(task.past(k)))
+        mean, sd = model.forecast(past, coming.fixed[0], coming.random[0])
+        found.append((mean, sd, mean - model.forecast(past, past.fixed[-1], past.random[-1])[0]))
+    mean, sd, change = (np.stack(part) for part in zip(*found, strict=True))
+    return mean, sd, change
 
 
 def subspace(task: Task) -> Row:
@@ -159,23 +167,28 @@ def subspace(task: Task) -> Row:
     history = Cohort(test.visits[count < GIVEN], test.schema, test.start)
     draws = model.forecast(history, coming, samples=DRAWS).values
     found = [basis.forecast(task.scans, task.past(k), d.mean(0), np.cov(d.T)) for k, d in enumerate(draws)]
+    change = basis.decode(draws.mean(1)) - basis.decode(basis.encode(task.scans, task.last - (VISITS - GIVEN)))
     row: Row = {
         "model": f"crow, {len(basis.names)} modes",
-        **judge(task, np.stack([f.mean for f in found]), np.stack([f.sd for f in found])),
+        **judge(task, np.stack([f.mean for f in found]), np.stack([f.sd for f in found]), change),
         "seconds": round(fitted),
     }
     whole = model.log_prob(test)["log_prob"].to_numpy() + basis.residual_log_prob(task.scans, task.test)
     row["joint NLL/voxel, all visits"] = round(-float(whole.mean() + basis.log_scale) / basis.voxels, 4)
-    row["generated group effect"] = round(generated(task, basis, model), 3)
-    return row
+    return {**row, **generated(task, basis, model)}
 
 
-def generated(task: Task, basis: Subspace, model: CRow) -> float:
-    """Correlation of the group effect of drawn subjects with the true one of all subjects."""
+def generated(task: Task, basis: Subspace, model: CRow) -> Row:
+    """Correlations of group effects of drawn subjects with the true ones of all subjects."""
     rows = task.cohort.visits.index.to_numpy()
     paths = task.cohort.visits.reset_index(drop=True)[["subject", "time", "age", *task.cohort.covariates]]
-    last = basis.decode(model.sample(paths, samples=20).values.mean(1)[VISITS - 1 :: VISITS])
-    return _group_effect(last, task.clean(rows[VISITS - 1 :: VISITS]), task.progressing(rows))
+    drawn = model.sample(paths, samples=20).values.mean(1).reshape(-1, VISITS, len(basis.names))
+    first, last = (_difference(basis.decode(drawn[:, visit]), task.progressing(rows)) for visit in (0, -1))
+    before, after = (_difference(task.clean(rows[visit::VISITS]), task.progressing(rows)) for visit in (0, VISITS - 1))
+    return {
+        "generated group effect": _correlation(last, after),
+        "generated, on change": _correlation(last - first, after - before),
+    }
 
 
 def coefficients(task: Task, basis: Subspace, rows: Values) -> Cohort:
@@ -187,21 +200,32 @@ def coefficients(task: Task, basis: Subspace, rows: Values) -> Cohort:
     return Cohort(visits.reset_index(drop=True), schema, start)
 
 
-def judge(task: Task, mean: Values, sd: Values) -> Row:
+def judge(task: Task, mean: Values, sd: Values, change: Values) -> Row:
     """Scores of forecasts of the last scans of test subjects."""
     scans = task.scans.masked(task.last)
+    progressing = task.progressing(task.test)
+    before, truth = task.truth
+    true_change = truth - before
+    each = [_correlation(*pair) for pair in zip(change, true_change, strict=True)]
     z = (scans - mean) / sd
     return {
         "NLL/voxel": round(float(np.mean(0.5 * z**2 + np.log(sd)) + 0.5 * np.log(2 * np.pi)), 4),
         "CRPS": round(float(np.mean(scoringrules.crps_normal(scans, mean, sd))), 5),
         "90 %": round(float(np.mean(np.abs(z) < 1.645)), 3),
-        "group effect": round(_group_effect(mean, task.clean(task.last), task.progressing(task.test)), 3),
+        "change": round(float(np.mean(each)), 3),
+        "group effect": _correlation(_difference(mean, progressing), _difference(truth, progressing)),
+        "on change": _correlation(_difference(change, progressing), _difference(true_change, progressing)),
     }
 
 
-def _group_effect(forecast: Values, truth: Values, progressing: Values) -> float:
-    found, true = (maps[progressing].mean(0) - maps[~progressing].mean(0) for maps in (forecast, truth))
-    return float(np.corrcoef(found, true)[0, 1])
+def _difference(maps: Values, progressing: Values) -> Values:
+    """Mean of progressing subjects less that of stable ones, ``[V]``."""
+    return maps[progressing].mean(0) - maps[~progressing].mean(0)
+
+
+def _correlation(a: Values, b: Values) -> float:
+    """0 where one of them is flat."""
+    return round(float(np.corrcoef(a, b)[0, 1]), 3) if np.ptp(a) > 1e-6 else 0.0
 
 
 def _subjects(visits: pd.DataFrame):
