@@ -86,6 +86,8 @@ def prepare(
     seconds = time.perf_counter() - began
     if done:
         say(f"{done:,} scans in {seconds:.0f} s, {seconds / done:.2f} s a scan.")
+    elif store.info.finished:
+        say(f"{out}: all {len(store.visits):,} scans are prepared already.")
     return _finish(store, visits, done, seconds)
 
 
@@ -103,7 +105,7 @@ def _plan(cohort: Cohort, modality: str, resolution: float, register: Register, 
 def _store(
     out: Path, cohort: Cohort, plan: Plan, template: Template, settings: dict[str, Any], overwrite: bool
 ) -> ScanStore:
-    """A new store, or the one whose preparation was interrupted; raises OutputError where neither can be."""
+    """A new store, or the one that the same command made or was interrupted at; raises OutputError for another one."""
     info = StoreInfo(
         modality=plan.modality,
         space=SPACE,
@@ -116,13 +118,11 @@ def _store(
     if overwrite or not ScanStore.is_store(out):
         return ScanStore.create(out, info, cohort, template.t1, template.mask, overwrite, plan.velocities)
     store = ScanStore.open(out, unfinished=True)
-    if store.info.finished:
-        raise OutputError(f"{out}: holds prepared scans already. Choose another name, or replace it with --overwrite.")
     same = store.info.settings == settings and store.info.modality == info.modality
     if not same or not _same_visits(store, cohort):
         raise OutputError(
-            f"{out}: begun with other settings or visits ({store.info.settings}). Run the very same command to go on, "
-            "or start again with --overwrite."
+            f"{out}: prepared with other settings or visits ({store.info.settings}). Run the very same command to go "
+            "on, choose another name, or replace it with --overwrite."
         )
     return store
 

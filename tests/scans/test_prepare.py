@@ -87,7 +87,7 @@ def test_interrupted_it_goes_on_with_what_is_pending(table: Path, tmp_path: Path
     done.array("intensity")[:] = 0
     with pytest.raises(CohortError, match="its preparation was interrupted"):
         ScanStore.open(done.path)
-    with pytest.raises(OutputError, match="begun with other settings or visits"):
+    with pytest.raises(OutputError, match="prepared with other settings or visits"):
         run(table, done.path, modality="T2w")
     said: list[str] = []
     again = run(table, done.path, say=said.append).store
@@ -97,11 +97,16 @@ def test_interrupted_it_goes_on_with_what_is_pending(table: Path, tmp_path: Path
     np.testing.assert_array_equal(again.array("intensity")[2:], whole[2:])
 
 
-def test_a_finished_store_is_not_overwritten_unless_told(table: Path, tmp_path: Path) -> None:
+def test_a_finished_store_is_used_by_the_same_command_and_not_overwritten_by_another(
+    table: Path, tmp_path: Path
+) -> None:
     run(table, tmp_path / "store")
+    said: list[str] = []
+    run(table, tmp_path / "store", say=said.append)
+    assert said == [f"{tmp_path / 'store'}: all 4 scans are prepared already."]
     with pytest.raises(OutputError, match="--overwrite"):
-        run(table, tmp_path / "store")
-    run(table, tmp_path / "store", overwrite=True)
+        run(table, tmp_path / "store", modality="T2w")
+    assert run(table, tmp_path / "store", modality="T2w", overwrite=True).store.info.modality == "T2w"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").write_text("x")
     with pytest.raises(OutputError, match="not a store"):
