@@ -79,7 +79,7 @@ class ScanSettings(Settings):
     """What of a scan is modelled, and how scans are prepared on the way (`crow prepare` has the same options).
 
     ``representation`` auto is deformation for structural scans (T1w, T2w, FLAIR) and subspace for others;
-    ``components`` None is chosen by what held-out subjects' scans say.
+    ``components`` None is 4 of deformations, and of a subspace chosen by what held-out subjects' scans say.
     """
 
     representation: Literal["auto", "deformation", "subspace", "voxels"] = "auto"

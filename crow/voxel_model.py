@@ -71,7 +71,7 @@ class VoxelModel:
         folder = None if out is None else Path(out)
         if folder is not None and not resume:
             check_place(folder, overwrite)
-        cohort = _without_regions(store.cohort())
+        cohort = _without_regions(known_cohort(store, None))
         cohort.require_usable()
         held_back = test_subjects(cohort, self.config)
         visits = cohort.visits[~cohort.visits["subject"].isin(held_back)]
