@@ -1,8 +1,7 @@
-"""The page on which every prepared scan is looked at: one HTML file with everything in it, worst scans first."""
+"""The page on which every prepared scan is looked at: the pictures beside it, worst scans first."""
 
 from __future__ import annotations
 
-import base64
 from html import escape
 from pathlib import Path
 
@@ -44,8 +43,7 @@ def _figure(store: ScanStore, facts: Facts) -> str:
     picture = facts_path(store.path, facts.row).with_suffix(".png")
     shown = ""
     if facts.failed is None and picture.is_file():
-        data = base64.b64encode(picture.read_bytes()).decode("ascii")
-        shown = f'<img alt="{name}" src="data:image/png;base64,{data}">'
+        shown = f'<img alt="{name}" loading=lazy src="{picture.name}">'
     numbers = "" if facts.fit is None else f" · fit {facts.fit:.2f} · {facts.covered:.0%} of the brain in view"
     failed = f"<p>Failed: {escape(facts.failed)}</p>" if facts.failed else ""
     said = "".join(f"<p class=said>{escape(one)}</p>" for one in facts.said)
