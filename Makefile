@@ -6,7 +6,7 @@ DEMO := demo
 # Options that change the demo: make demo SIMULATE="--subjects 500" SCANS="--subjects 40 --resolution 2"
 SIMULATE ?=
 TRAIN ?=
-SCANS ?= --subjects 16 --visits 3 --resolution 3
+SCANS ?= --subjects 12 --visits 3 --resolution 3
 TRAIN_SCANS ?= --set scans.resolution=3
 INSTALLED := $(VENV)/.installed
 BENCH := .venv-bench

@@ -14,7 +14,7 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.schema import Schema
 from crow.config import Config
 from crow.errors import CohortError, RunError
-from crow.estimator import Beside, CRow, load_crow, test_subjects
+from crow.estimator import Beside, CRow, check_future, load_crow, test_subjects
 from crow.forecast import Forecast
 from crow.paths import Future
 from crow.representation.deformation import Deformation
@@ -40,6 +40,7 @@ class ScanModel:
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         self.crow = CRow(config, **settings)
         self.basis: Deformation | Subspace | None = None
+        self._encoded: tuple[tuple[str, bytes], np.ndarray[Any, Any]] = (("", b""), np.empty(0))  # of the last question
 
     def fit(
         self,
@@ -62,6 +63,7 @@ class ScanModel:
         kind = representation(settings.representation, store)
         held_back = test_subjects(cohort, self.crow.config)
         rows = cohort.visits.index[~cohort.visits["subject"].isin(held_back)].to_numpy()
+        self._encoded = (("", b""), np.empty(0))
         self.basis = KINDS[kind].fit(store, rows, settings.components, seed=self.crow.config.seed)
         say(f"{kind} of {len(rows)} {store.info.modality} scans: {self.basis}")
         tensors = {PREFIX + name: tensor for name, tensor in self.basis.tensors().items()}
@@ -84,8 +86,10 @@ class ScanModel:
         basis, cohort = self._basis(), self.cohort(store)
         visits = cohort.visits.drop(columns="scan")
         visits[cohort.regions] = visits[cohort.regions].astype(float)
-        values = basis.encode(store, visits.index.to_numpy())
-        visits[basis.names] = values.astype(float)
+        rows = visits.index.to_numpy()
+        if (asked := (str(store.path), rows.tobytes())) != self._encoded[0]:
+            self._encoded = (asked, basis.encode(store, rows).astype(float))
+        visits[basis.names] = self._encoded[1]
         if self.relative:
             first = ~visits["subject"].duplicated()
             began = visits[first].set_index("subject")[cohort.regions].loc[visits["subject"]].to_numpy()
@@ -144,8 +148,11 @@ class ScanModel:
         self, store: ScanStore, visits: pd.DataFrame, future: Future = "carry", samples: int = 200, seed: int = 0
     ) -> Forecast:
         """Draws of coefficients and regions at ``visits``, as `CRow.forecast`; `follow_up` turns them into scans."""
-        cohort = self.coefficients(store)
-        forecast = self.crow.forecast(cohort, visits, future, samples, seed)
+        every = self.cohort(store)
+        check_future(every, visits)
+        # Scans of the others are not read.
+        theirs = store.some(every.visits.index[every.visits["subject"].isin(visits["subject"])].to_numpy())
+        forecast = self.crow.forecast(self.coefficients(theirs), visits, future, samples, seed)
         regions = store.info.cohort_schema.regions
         if self.relative and regions:
             own = store.cohort().visits
