@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from crow.cohort import Cohort, Finding, read
 from crow.cohort.reader import read_options
+from crow.cohort.schema import Schema
 from crow.errors import CohortError, ConfigError, OutputError, ScanError
 from crow.scans.intensity import PET, STRUCTURAL, check_modality, check_reference
 from crow.scans.nifti import open_scan, read_scan
@@ -53,6 +54,7 @@ def prepare(
     jobs: int | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    schema: Schema | None = None,
     **flags: Any,
 ) -> Prepared:
     """Prepare every scan of a table or BIDS tree into the store ``out``; an interrupted preparation goes on.
@@ -60,12 +62,13 @@ def prepare(
     ``resolution``: voxels in mm. ``register``: ``linear`` aligns a subject's visits to each other and to the template,
     ``nonlinear`` also finds its anatomy and, of structural scans, how it changed; ``auto`` is nonlinear, but for maps
     that are in a common space already. ``mask``: a brain mask in template space in place of the template's.
-    ``reference``: of PET. ``jobs``: processes (all cores where None); the backend is joblib's. Flags are those of
-    `ReadOptions`. Raises CohortError, also where every scan failed, ConfigError, ScanError for the mask, OutputError.
+    ``reference``: of PET. ``jobs``: processes (all cores where None); the backend is joblib's. With ``schema`` (of a
+    trained run) the cohort is read just as that one was; flags are those of `ReadOptions`. Raises CohortError, also
+    where every scan failed, ConfigError, ScanError for the mask, OutputError.
     """
     if not 0.9 <= resolution <= 16:
         raise ConfigError(f"--resolution {resolution:g}: out of range; the template has 1 mm. Choose 1 to 16.")
-    visits = read(cohort, read_options(**flags), strict=False)
+    visits = read(cohort, read_options(**flags), schema=schema, strict=False)
     if not visits.has_scans:
         raise CohortError(f"{cohort}: holds no scans. Name the column of their paths with --scan, or use crow train.")
     kind = check_modality(modality, visits.modality, visits.visits["scan"])

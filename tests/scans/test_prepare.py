@@ -54,6 +54,15 @@ def test_the_settings_of_a_store_are_those_of_prepare(table: Path, tmp_path: Pat
     np.testing.assert_array_equal(again.array("intensity")[:], first.array("intensity")[:])
 
 
+def test_with_a_schema_one_subject_keeps_the_roles_of_the_run(table: Path, tmp_path: Path) -> None:
+    schema = run(table, tmp_path / "run").store.info.cohort_schema
+    rows = pd.read_csv(table)
+    rows[rows["subject"] == "S0"].to_csv(table.with_name("one.csv"), index=False)
+    store = run(table.with_name("one.csv"), tmp_path / "one", schema=schema).store
+    assert store.info.cohort_schema == schema
+    assert list(store.cohort().visits["sex"]) == ["M", "M"]
+
+
 def test_nonlinear_keeps_anatomy_and_change(tmp_path: Path) -> None:
     store = run(cohort(tmp_path / "one", subjects=1), tmp_path / "store", register="nonlinear").store
     nodes = store.info.velocity_grid
