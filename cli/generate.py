@@ -85,7 +85,8 @@ def generate(
         _write_scans(
             run, out or Path("followup"), subject or [], at, cohort=cohort, visits=visits,
             known=[Known.parse(text) for text in set_covariate or []], covariates=covariates, future=future,
-            samples=samples, keep=sample_scans, seed=seed, space=space, overwrite=overwrite,
+            samples=max(samples, sample_scans), keep=sample_scans, seed=seed, space=space, missing=missing,
+            overwrite=overwrite,
         )  # fmt: skip
         return
     if sample_scans or space != "native":

@@ -49,7 +49,7 @@ def train(
 
     trained = run(
         cohort,
-        out or Path("runs") / cohort.stem,
+        out or Path("runs") / cohort.stem.removesuffix("_store"),
         config=config,
         sets=sets,
         resume=resume,
@@ -90,7 +90,8 @@ def _show(trained: "Trained") -> None:
     else:
         start = "mixed model" if "mixed_model_nll_per_visit" in metrics else "linear forecast"
         nll, other = (metrics[f"{name}_nll_per_visit"] for name in ("held_out", start.replace(" ", "_")))
-        typer.echo(f"Held-out subjects: {nll:.3f} nats a visit (negative log-likelihood); {start} {other:.3f}.")
+        what = " of coefficients" if "mode_01" in trained.model.schema.regions else ""
+        typer.echo(f"Held-out subjects: {nll:.3f} nats a visit{what} (negative log-likelihood); {start} {other:.3f}.")
     if "test_nll_per_visit" in metrics:
         typer.echo(f"{metrics['test_subjects']} test subjects: {metrics['test_nll_per_visit']:.3f} nats a visit.")
     typer.echo(f"Wrote {trained.folder} (model, settings, metrics, training.png)")

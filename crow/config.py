@@ -84,7 +84,7 @@ class ScanSettings(Settings):
 
     representation: Literal["auto", "deformation", "subspace", "voxels"] = "auto"
     components: int | None = Field(None, ge=1, le=200)
-    resolution: float = Field(2.0, ge=0.5, le=16)
+    resolution: float = Field(2.0, ge=0.9, le=16)
     registration: Literal["auto", "none", "linear", "nonlinear"] = "auto"
     voxels: VoxelSettings = VoxelSettings()
 

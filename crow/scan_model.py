@@ -40,7 +40,7 @@ class ScanModel:
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         self.crow = CRow(config, **settings)
         self.basis: Deformation | Subspace | None = None
-        self._encoded: tuple[tuple[str, bytes], np.ndarray[Any, Any]] = (("", b""), np.empty(0))  # of the last question
+        self._encoded: tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None  # of the last question
 
     def fit(
         self,
@@ -63,11 +63,11 @@ class ScanModel:
         kind = representation(settings.representation, store)
         held_back = test_subjects(cohort, self.crow.config)
         rows = cohort.visits.index[~cohort.visits["subject"].isin(held_back)].to_numpy()
-        self._encoded = (("", b""), np.empty(0))
+        self._encoded = None
         self.basis = KINDS[kind].fit(store, rows, settings.components, seed=self.crow.config.seed)
         say(f"{kind} of {len(rows)} {store.info.modality} scans: {self.basis}")
         tensors = {PREFIX + name: tensor for name, tensor in self.basis.tensors().items()}
-        prepared = store.info.model_dump(mode="json", exclude={"cohort_path", "cohort_schema"})
+        prepared = store.info.model_dump(mode="json", exclude={"cohort_path"})
         facts = {"kind": kind, "basis": self.basis.describe(), "store": prepared}
         self.crow.beside = Beside(tensors, {"scans": facts})
         cohort = self.coefficients(store)
@@ -87,13 +87,13 @@ class ScanModel:
         visits = cohort.visits.drop(columns="scan")
         visits[cohort.regions] = visits[cohort.regions].astype(float)
         rows = visits.index.to_numpy()
-        if (asked := (str(store.path), rows.tobytes())) != self._encoded[0]:
-            self._encoded = (asked, basis.encode(store, rows).astype(float))
-        visits[basis.names] = self._encoded[1]
+        if self._encoded is None or self._encoded[0] is not store.arrays or not np.array_equal(self._encoded[1], rows):
+            self._encoded = (store.arrays, rows, basis.encode(store, rows).astype(float))
+        visits[basis.names] = self._encoded[2]
         if self.relative:
             first = ~visits["subject"].duplicated()
-            began = visits[first].set_index("subject")[cohort.regions].loc[visits["subject"]].to_numpy()
-            visits[cohort.regions] -= began
+            if cohort.regions:
+                visits[cohort.regions] -= visits.groupby("subject", sort=False)[cohort.regions].transform("first")
             visits.loc[first, [*basis.names, *cohort.regions]] = np.nan
         schema = cohort.schema.model_copy(update={"regions": [*basis.names, *cohort.regions], "scan": None})
         return Cohort(visits, schema, cohort.start, cohort.findings, str(store.path / "visits.csv"))
@@ -153,10 +153,9 @@ class ScanModel:
         # Scans of the others are not read.
         theirs = store.some(every.visits.index[every.visits["subject"].isin(visits["subject"])].to_numpy())
         forecast = self.crow.forecast(self.coefficients(theirs), visits, future, samples, seed)
-        regions = store.info.cohort_schema.regions
+        regions = [name for name in store.info.cohort_schema.regions if name in forecast.regions]
         if self.relative and regions:
-            own = store.cohort().visits
-            first = own[~own["subject"].duplicated()].set_index("subject")[regions].astype(float)
+            first = every.visits.groupby("subject")[regions].first().astype(float)
             columns = [forecast.regions.index(name) for name in regions]
             forecast.values[:, :, columns] += first.loc[forecast.visits["subject"]].to_numpy()[:, None]
         return forecast

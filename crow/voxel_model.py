@@ -81,7 +81,7 @@ class VoxelModel:
         self.voxels = Voxels.fit(store, rows, settings.size, settings.levels)
         self.table = RegionTable.fit(Cohort(visits, cohort.schema, cohort.start, cohort.findings, cohort.path))
         self._schema, self.source, self.findings = cohort.schema, source(cohort), anonymous(cohort.findings)
-        self.store_facts = store.info.model_dump(mode="json", exclude={"cohort_path", "cohort_schema"})
+        self.store_facts = store.info.model_dump(mode="json", exclude={"cohort_path"})
         data = self.voxels.sequences(store, visits, self.table)
         self.config = resolve(self.config, data)
         if folder is not None and not resume:
@@ -100,7 +100,7 @@ class VoxelModel:
         scale = -self.voxels.log_jacobian
         self.metrics = {
             "held_out_nll_per_visit": fit.held_out + scale,
-            "linear_forecast_nll_per_visit": float(self.log["held_out"].iloc[0]) + scale if len(self.log) else None,
+            "linear_forecast_nll_per_visit": float(self.log["held_out"].iloc[0]) + scale if len(self.log) else np.nan,
             "epoch": fit.epoch,
             "voxels": int(self.voxels.mask.sum()),
         }

@@ -18,7 +18,8 @@ from crow.files import writing
 from crow.forecast import Forecast
 from crow.paths import Future
 from crow.pipelines.covariate_paths import Known, asked_visits, known_text, with_known
-from crow.pipelines.scan_history import AnyModel, open_scans
+from crow.pipelines.history import Missing
+from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
 from crow.report import figures
 from crow.report.scans import follow_up as figure_of
 from crow.representation.follow_up import FollowUp
@@ -58,7 +59,7 @@ def follow_up_scans(
     overwrite: bool = False,
     progress: Callable[[list[int]], Any] = iter,
     say: Callable[[str], None] = lambda line: None,
-    **flags: Any,
+    missing: Missing | None = None,
 ) -> Written:
     """Write the follow-up scans of some subjects ``at`` years after the last scan of each, given all their scans.
 
@@ -70,7 +71,7 @@ def follow_up_scans(
     a file exists.
     """
     model = load_scans(run)
-    store = open_scans(model, cohort, out.with_name(f"{out.name}_store"), say, overwrite, **flags)
+    store = open_scans(model, cohort, store_beside(out), say, overwrite, missing)
     history = model.cohort(store)
     if visits is not None:
         given = read_future(visits, history)
@@ -126,13 +127,17 @@ def _draws(keep: int) -> list[str]:
 
 
 def _check_free(places: list[_Place], keep: int, overwrite: bool) -> None:
-    """Refuse before anything is computed: nothing of an earlier forecast is replaced unasked."""
+    """Refuse before anything is computed: nothing is replaced unasked, and no two forecasts share a name."""
+    named = [place.path("synthetic") for place in places]
+    if twice := sorted({path for path in named if named.count(path) > 1}):
+        raise OutputError(f"{twice[0]}: two of the visits asked for would have this name. Ask for them one at a time.")
     for place in places:
-        for desc in ("synthetic", "change", "uncertainty", *_draws(keep)):
-            if place.path(desc).exists() and not overwrite:
+        files = [place.path(desc, ending) for desc in ("synthetic", "change", "uncertainty", *_draws(keep))
+                 for ending in (".nii.gz", ".json")]  # fmt: skip
+        for path in [*files, place.path("followup", ".png")]:
+            if path.exists() and not overwrite:
                 raise OutputError(
-                    f"{place.path(desc)}: exists already. Choose another folder with --out, or replace it with "
-                    "--overwrite."
+                    f"{path}: exists already. Choose another folder with --out, or replace it with --overwrite."
                 )
 
 
@@ -170,7 +175,7 @@ def _write(place: _Place, made: FollowUp, facts: dict[str, Any], years: float, o
     for desc, values, what, integers in parts:
         save_scan(place.path(desc), values, made.like, what, overwrite, integers)
     picture = place.path("followup", ".png")
-    title = f"{place.subject}, {years:g} years after the last scan"
+    title = f"{place.subject}, {years:.4g} year{'s' * (round(years, 6) != 1)} after the last scan"
     figures.save(figure_of(made.like, made.median, made.change, made.sd, title), picture, overwrite)
     return [*(place.path(desc) for desc, *_ in parts), picture]
 

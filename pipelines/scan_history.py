@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from crow.artifact import sha256
+from crow.cohort import Cohort, Schema, read
 from crow.errors import CohortError
+from crow.pipelines.history import Missing
 from crow.pipelines.prepare import prepare
 from crow.scan_model import ScanModel
 from crow.scans.store import ScanStore
@@ -16,33 +18,63 @@ from crow.voxel_model import VoxelModel
 AnyModel = ScanModel | VoxelModel
 
 
+def store_beside(out: Path) -> Path:
+    """Where scans that are prepared on the way to ``out`` go: ``<out>_store``."""
+    out = Path(os.path.abspath(out))
+    return out.with_name(f"{out.name}_store")
+
+
 def open_scans(
     model: AnyModel,
     cohort: Path | None,
     work: Path,
     say: Callable[[str], None] = lambda line: None,
     overwrite: bool = False,
-    **flags: Any,
+    missing: Missing | None = None,
 ) -> ScanStore:
     """The prepared scans of a cohort: a store as it is, a table or BIDS tree prepared into ``work`` as the model's was.
 
     Without a cohort, the store that the model was trained on. Raises CohortError where that is gone or has changed, and
-    for a store of another modality or grid; OutputError where ``work`` holds something else.
+    for scans of another modality or grid; OutputError where ``work`` holds something else.
     """
     if cohort is None:
         return _training_store(model)
     if ScanStore.is_store(cohort):
         store = ScanStore.open(cohort)
     else:
-        facts = model.store_facts
         say(f"Preparing the scans of {cohort} into {work}, as those that the run was trained on.")
-        settings = {key: value for key, value in facts["settings"].items() if value is not None}
-        prepare(cohort, work, say=say, overwrite=overwrite, **{**settings, **flags})
-        store = ScanStore.open(work)
+        store = _prepared(model, cohort, work, say, overwrite, missing)
     _check_alike(model, store)
     if unknown := [name for name in model.schema.covariates if name not in store.visits]:
         say(f"warning: {', '.join(unknown)}: not known of these subjects; taken as on average in training.")
     return store
+
+
+def _prepared(
+    model: AnyModel, cohort: Path, work: Path, say: Callable[[str], None], overwrite: bool, missing: Missing | None
+) -> ScanStore:
+    """Read by the run's schema where the columns are the same, else as what they look like."""
+    schema: Schema | None = Schema.model_validate(model.store_facts["cohort_schema"])
+    try:
+        known = read(cohort, schema=schema, missing=missing)
+    except CohortError:
+        known, schema = read(cohort, strict=False, missing=missing), None
+    if known.modality not in (None, model.store_facts["modality"]):
+        raise CohortError(
+            f"{cohort}: scans of modality {known.modality}; the run was trained on {model.store_facts['modality']}. "
+            "Give scans of that modality."
+        )
+    settings = {key: value for key, value in model.store_facts["settings"].items() if value is not None}
+    again = overwrite and not _same(work, known)
+    prepare(cohort, work, say=say, overwrite=again, schema=schema, missing=missing, **settings)
+    return ScanStore.open(work)
+
+
+def _same(work: Path, cohort: Cohort) -> bool:
+    """Whether a store holds the scans of a cohort already, so that there is nothing to replace."""
+    if not ScanStore.is_store(work):
+        return True
+    return ScanStore.open(work, unfinished=True).visits["scan"].tolist() == cohort.visits["scan"].tolist()
 
 
 def _check_alike(model: AnyModel, store: ScanStore) -> None:

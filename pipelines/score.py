@@ -13,7 +13,7 @@ from crow.estimator import load_crow
 from crow.evaluation.surprise import LIMIT, surprise
 from crow.files import writing
 from crow.pipelines.history import Missing, read_history
-from crow.pipelines.scan_history import AnyModel, open_scans
+from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
 from crow.report import figures
 from crow.representation.own_space import OwnSpace
 from crow.scan_model import is_scan_run, load_scans
@@ -71,7 +71,9 @@ def score(
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
     if is_scan_run(run):
         scans = load_scans(run)
-        store = open_scans(scans, cohort, out.with_name(f"{out.stem}_store"), say, overwrite)
+        store = open_scans(scans, cohort, store_beside(out.with_suffix("")), say, overwrite, missing)
+        if maps is not None:
+            places = _map_places(scans, store, maps, overwrite)
         history, scored = scans.cohort(store), scans.score(store, samples, seed)
     elif maps is not None:
         raise ConfigError(f"{maps}: maps are for runs of scans; {run} is of regions.")
@@ -87,7 +89,7 @@ def score(
         if figure is not None:
             figures.save(figures.likelihoods(visits), figure, overwrite)
     if maps is not None:
-        _write_maps(scans, store, maps, samples, seed, overwrite, progress)
+        _write_maps(scans, store, maps, places, samples, seed, overwrite, progress)
     return Scores(history, visits, subjects, tuple(path for path in (out, beside, figure, maps) if path))
 
 
@@ -97,21 +99,13 @@ def _scores(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     visits = scored.drop(columns=z.columns).assign(surprise=how, unusual=how > LIMIT)
     by_subject = scored.groupby("subject", sort=False)["log_prob"]
     subjects = pd.DataFrame(
-        {"visits": by_subject.count(), "log_prob": by_subject.sum(), "log_prob_per_visit": by_subject.mean()}
+        {"visits": by_subject.count(), "log_prob": by_subject.sum(min_count=1), "log_prob_per_visit": by_subject.mean()}
     )
     return pd.concat([visits, z], axis=1), subjects.reset_index()
 
 
-def _write_maps(
-    model: AnyModel,
-    store: ScanStore,
-    folder: Path,
-    samples: int,
-    seed: int,
-    overwrite: bool,
-    progress: Callable[[list[int]], Iterable[int]],
-) -> None:
-    """Every scan's z by voxel given the subject's earlier ones, on the scan's own grid."""
+def _map_places(model: AnyModel, store: ScanStore, folder: Path, overwrite: bool) -> dict[int, Path]:
+    """The file of each visit's map by its row; raises OutputError where one exists, or two visits share a name."""
     visits = model.cohort(store).visits
     places = {
         int(row): scan_path(folder, subject, session, "zscore", store.info.modality)
@@ -119,6 +113,22 @@ def _write_maps(
     }
     if taken := [path for path in places.values() if path.exists() and not overwrite]:
         raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
+    if len(set(places.values())) < len(places):
+        raise OutputError(f"{folder}: two visits would have one name in BIDS, which keeps letters and digits only.")
+    return places
+
+
+def _write_maps(
+    model: AnyModel,
+    store: ScanStore,
+    folder: Path,
+    places: dict[int, Path],
+    samples: int,
+    seed: int,
+    overwrite: bool,
+    progress: Callable[[list[int]], Iterable[int]],
+) -> None:
+    """Every scan's z by voxel given the subject's earlier ones, on the scan's own grid."""
     describe_dataset(folder)
     facts = {"What": "z of every voxel given the subject's earlier scans", "Model": {"seed": seed}, "Draws": samples}
     for row, z in model.z_maps(store, progress(list(places)), samples, seed):

@@ -14,6 +14,7 @@ from crow.config import Config, load_config
 from crow.errors import ConfigError
 from crow.estimator import CRow
 from crow.pipelines.prepare import prepare
+from crow.pipelines.scan_history import store_beside
 from crow.report import figures
 from crow.scan_model import ScanModel
 from crow.scans.store import ScanStore
@@ -51,6 +52,11 @@ def train(
     """
     settings = _resumed(out, config, sets, flags) if resume else _fresh(config, sets, flags)
     if ScanStore.is_store(cohort):
+        if settings.cohort:
+            raise ConfigError(
+                f"{cohort}: a store of prepared scans; {', '.join(settings.cohort)} was decided when it was prepared. "
+                "Run crow prepare again with those flags, or leave them out."
+            )
         store: ScanStore | None = ScanStore.open(cohort)
     else:
         visits = read(cohort, read_options(settings.cohort))
@@ -63,7 +69,8 @@ def train(
     else:
         kind = VoxelModel if settings.scans.representation == "voxels" else ScanModel
         model = kind(settings).fit(store, out, resume=resume, overwrite=overwrite, progress=True, say=say)
-    figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
+    if len(model.log):
+        figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
     return Trained(out, model, (out / "checkpoints").is_dir())
 
 
@@ -74,8 +81,8 @@ def _prepared(
     visits.require_usable()
     if not resume:
         check_place(out, overwrite)
-    work = out.with_name(f"{out.name}_store")
-    say(f"Preparing {len(visits)} scans into {work} (crow train --cohort {work} uses them again).")
+    work = store_beside(out)
+    say(f"Preparing {len(visits)} scans into {work}, which crow train --cohort takes again.")
     scans = settings.scans
     prepare(cohort, work, resolution=scans.resolution, register=scans.registration, say=say, **settings.cohort)
     return ScanStore.open(work)

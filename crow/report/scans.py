@@ -31,14 +31,18 @@ def follow_up(
     images = [_canonical(array, last.affine) for array in (real, scan, change, sd)]
     spacing = _canonical_spacing(last.affine)
     cut = _cut(images[2])
-    inside = images[0][images[0] > np.quantile(images[0], 0.5)]
-    top = float(np.quantile(inside, 0.995)) if inside.size else 1.0
+    # The brain, where there is something to forecast: a bright scalp would leave it dark.
+    brain = images[0][images[3] > (images[3].min() + images[3].max()) / 2]
+    top = float(np.quantile(brain, 0.999)) if brain.size and brain.max() > 0 else float(images[0].max()) or 1.0
     most = float(np.quantile(np.abs(images[2]), 0.9995)) or 1.0
     doubt = float(np.quantile(images[3], 0.999)) or 1.0
     looks = [("gray", 0.0, top), ("gray", 0.0, top), ("RdBu_r", -most, most), ("magma", 0.0, doubt)]
     with style():
-        figure = Figure(figsize=(10.5, 8.2), layout="constrained")
-        axes = figure.subplots(3, 4)
+        depth, height = (images[0].shape[axis] * spacing[axis] for axis in (1, 2))
+        width = images[0].shape[0] * spacing[0]
+        tall = np.array([height / depth, height / width, depth / width])
+        figure = Figure(figsize=(10.5, 2.6 * tall.sum() + 1.0), layout="constrained")
+        axes = figure.subplots(3, 4, height_ratios=tall.tolist())
         for column, (image, (colours, low, high), name) in enumerate(
             zip(images, looks, (*names, "change", "uncertainty (sd)"), strict=True)
         ):

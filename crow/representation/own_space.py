@@ -12,6 +12,7 @@ from crow.errors import CohortError
 from crow.representation.follow_up import Volume
 from crow.scans.deform import invert, sample, slabs
 from crow.scans.grid import Grid
+from crow.scans.nifti import read_scan
 from crow.scans.store import ScanStore
 
 
@@ -29,8 +30,8 @@ class OwnSpace:
         self._back: Volume | None = None
 
     def values(self) -> Volume:
-        """The scan itself, on its grid."""
-        return np.asarray(self.like.dataobj, dtype=np.float32).reshape(self.grid.shape)
+        """The scan itself, on its grid, read as it was prepared; raises ScanError where that cannot be."""
+        return read_scan(self.like)[0]
 
     def place(self, volumes: Volume, outside: Volume) -> Volume:
         """``volumes [c, X, Y, Z]`` of the store's grid, known inside its mask, on the scan's grid; trilinear.

@@ -22,7 +22,8 @@ LONGEST = 200  # years
 class Covariate(BaseModel):
     """How a covariate becomes channels: a standardised number, or one indicator a level but the first.
 
-    Where training visits lacked it, one more channel says so; a missing value is 0 in the others.
+    Where training visits lacked it, one more channel says so; a missing value is 0 in the others. Where none lacked it,
+    a missing value is the mean of training: 0, or ``shares``, how often training visits had each level.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Covariate(BaseModel):
     mean: float = 0.0
     sd: float = 1.0
     levels: list[str] = []
+    shares: list[float] = []
     has_missing: bool = False
 
 
@@ -132,7 +134,9 @@ class RegionTable(BaseModel):
                     f"{where}: column {c.name} holds {unknown[0]!r}, which the training data did not have "
                     f"(known: {', '.join(c.levels)}). Correct the value or leave it empty."
                 )
-            channels = np.stack([(text == level).fillna(False).to_numpy(bool) for level in c.levels[1:]], 1)
+            channels = np.stack([(text == level).fillna(False).to_numpy(float) for level in c.levels[1:]], 1)
+            if c.shares and not c.has_missing:
+                channels[missing] = c.shares[1:]
         return np.concatenate([channels, missing[:, None]], 1) if c.has_missing else channels
 
 
@@ -189,6 +193,7 @@ def _fit_covariate(column: pd.Series, name: str, kind: Literal["numeric", "categ
     if column.nunique() < 2:
         return None
     if kind == "categorical":
-        return Covariate(name=name, kind=kind, levels=sorted(column.dropna().astype(str).unique()), has_missing=missing)
+        shares = column.dropna().astype(str).value_counts(normalize=True).sort_index()
+        return Covariate(name=name, kind=kind, levels=list(shares.index), shares=list(shares), has_missing=missing)
     values = column.astype(float)
     return Covariate(name=name, kind=kind, mean=values.mean(), sd=values.std(), has_missing=missing)
