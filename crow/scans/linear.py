@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.linalg import expm, logm
 
+from crow.errors import ScanError
 from crow.scans.brain import COARSE, brain_of
 from crow.scans.grid import Grid
 from crow.scans.rigid import flattened, rigid
@@ -38,7 +39,15 @@ class Image:
 
     @classmethod
     def of(cls, values: Volume, affine: Matrix) -> Image:
-        """The whole field of view of a scan, at `FINE` mm or its own smallest voxel size; smoothed before thinning."""
+        """The whole field of view of a scan, at `FINE` mm or its own smallest voxel size; smoothed before thinning.
+
+        Raises ScanError for a scan with nothing above 0, which is where the background is.
+        """
+        if values.max() <= 0:
+            raise ScanError(
+                f"none of its voxels is above 0 (they are {values.min():g} to {values.max():g}), so head and "
+                "background cannot be told apart. Scale it so that the background is 0."
+            )
         size = np.linalg.norm(affine[:3, :3], axis=0)
         return _on(values, affine, max(FINE, float(size.min())))
 
@@ -49,10 +58,13 @@ class Image:
 def align_subject(images: Sequence[Image]) -> list[Matrix]:
     """For each visit of a subject, template world points -> world points of its scan, ``[4, 4]``.
 
-    All visits share one affine part and differ by rigid maps only, so volumes can be compared between them.
+    All visits share one affine part and differ by rigid maps only, so volumes can be compared between them. Raises
+    ScanError where no brain is found in one.
     """
     guesses = [_first_guess(image) for image in images]
     brains = [brain_of(image.values, image.grid, guess) for image, guess in zip(images, guesses, strict=True)]
+    if empty := [number for number, brain in enumerate(brains, 1) if not brain.any()]:
+        raise ScanError(f"no brain was found in scan {empty[0]} of {len(brains)}: nothing above 0 is near its centre.")
     flat = [flattened(image.values, image.grid, brain) for image, brain in zip(images, brains, strict=True)]
     to_first = np.linalg.inv(guesses[0])
     from_first: list[Matrix] = [np.eye(4)]

@@ -21,8 +21,8 @@ MOST_NAN = 0.5
 def open_scan(path: str | Path) -> nib.Nifti1Image:
     """The header of a 3-D scan, with its voxels on disk as yet; shape ``(X, Y, Z)`` or ``(X, Y, Z, 1)``.
 
-    Raises ScanError for a file that is missing, no NIfTI, shorter than its header says, 4-D, larger than memory, or
-    without a place in the world (sform and qform both 0).
+    Raises ScanError for a file that is missing, no NIfTI, shorter than its header says, 4-D, larger than memory, of
+    colours or complex numbers, or without a place in the world (sform and qform both 0).
     """
     try:
         image = nib.load(path)
@@ -33,6 +33,7 @@ def open_scan(path: str | Path) -> nib.Nifti1Image:
     if not isinstance(image, nib.Nifti1Image):
         raise ScanError(f"{path}: is no NIfTI file but {type(image).__name__}. Convert it to NIfTI.")
     _check_shape(path, image)
+    _check_kind(path, image)
     _check_size(path, image)
     _check_place(path, image)
     return image
@@ -70,6 +71,13 @@ def _check_shape(path: str | Path, image: nib.Nifti1Image) -> None:
         )
     if len(shape) not in (3, 4) or min(shape[:3]) < 2:
         raise ScanError(f"{path}: has the shape {' x '.join(map(str, shape))}; a 3-D scan is needed.")
+
+
+def _check_kind(path: str | Path, image: nib.Nifti1Image) -> None:
+    kind = image.get_data_dtype()
+    if kind.kind not in "iuf":
+        what = "colours (RGB)" if kind.names else f"of type {kind}"
+        raise ScanError(f"{path}: its voxels are {what}; one real number each is needed. Convert it to gray values.")
 
 
 def _check_size(path: str | Path, image: nib.Nifti1Image) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dipy.align.imaffine import AffineInvalidValuesError, AffineInversionError
 from numpy.typing import NDArray
 
 from crow.errors import ScanError
@@ -70,10 +69,8 @@ def prepare_subject(path: Path, subject: int, rows: list[int], plan: Plan) -> li
         work.place()
         work.normalise()
         work.deform(subject)
-    except (ValueError, ArithmeticError, MemoryError, AffineInversionError, AffineInvalidValuesError) as error:
-        for row in work.images:
-            work.failed[row] = f"registration failed ({type(error).__name__}: {error}). Look at the subject's scans."
-        work.images.clear()
+    except Exception as error:  # of whatever kind: the other subjects' scans are prepared all the same
+        work.fail_all(f"registration failed ({type(error).__name__}: {error}). Look at the subject's scans.")
     return work.write((time.perf_counter() - began) / len(rows))
 
 
@@ -121,12 +118,12 @@ class _Subject:
             try:
                 scan = open_scan(self.paths[row])
                 values, said = read_scan(scan)
+                coarse[row] = Image.of(values, scan.affine) if self.plan.linear else None
             except ScanError as error:
-                self.failed[row] = str(error).removeprefix(f"{self.paths[row]}: ")
+                self._fail(row, str(error))
                 continue
             codes[row] = int(scan.header["sform_code"]) or int(scan.header["qform_code"])
             self.said[row] += [said] if said else []
-            coarse[row] = Image.of(values, scan.affine) if self.plan.linear else None
         self._one_space(codes)
         good = [row for row in self.rows if row not in self.failed]
         if not good:
@@ -135,8 +132,8 @@ class _Subject:
         matrices = align_subject(images) if self.plan.linear else [np.eye(4)] * len(good)
         for row, matrix in zip(good, matrices, strict=True):
             self.to_scan[row] = matrix
-            self.images[row] = self._on_grid(row)
-        for row in good:
+            self._put(row)
+        for row in list(self.images):
             self._check(row)
 
     def normalise(self) -> None:
@@ -165,9 +162,15 @@ class _Subject:
             return
         self.anatomy, _ = register_subject(stack.mean(0, keepdims=True), self.template, nodes, False)
         moved = sample(self.anatomy, nodes, self.template.grid.points())
-        for row in self.images:
-            self.images[row] = self._on_grid(row, moved)
+        for row in list(self.images):
+            self._put(row, moved)
         self.normalise()
+
+    def fail_all(self, reason: str) -> None:
+        for row in self.rows:
+            if row not in self.failed:
+                self._fail(row, reason)
+        self.anatomy = None
 
     def write(self, seconds: float) -> list[Facts]:
         for row, image in self.images.items():
@@ -196,9 +199,15 @@ class _Subject:
         draw(image, self.template, facts_path(self.store.path, row).with_suffix(".png"))
         return Facts(row, alike, self._covered(image), seconds, None, tuple(self.said[row]))
 
-    def _on_grid(self, row: int, moved: NDArray[np.floating] | None = None) -> Volume:
-        scan = open_scan(self.paths[row])
-        return resample(read_scan(scan)[0], scan.affine, self.template.grid, self.to_scan[row], moved)
+    def _put(self, row: int, moved: NDArray[np.floating] | None = None) -> None:
+        """Read a scan onto the grid; fail one that can no longer be read."""
+        try:
+            scan = open_scan(self.paths[row])
+            values, _ = read_scan(scan)
+        except ScanError as error:
+            self._fail(row, str(error))
+            return
+        self.images[row] = resample(values, scan.affine, self.template.grid, self.to_scan[row], moved)
 
     def _one_space(self, codes: dict[int, int]) -> None:
         """Fail all visits where the names, or the headers of scans that are not aligned, tell different spaces."""
@@ -238,8 +247,8 @@ class _Subject:
         return float((image[self.template.mask] != 0).mean())
 
     def _fail(self, row: int, reason: str) -> None:
-        self.failed[row] = reason
-        del self.images[row]
+        self.failed[row] = reason.removeprefix(f"{self.paths[row]}: ")
+        self.images.pop(row, None)
 
 
 def _mirror(image: Volume, template: Template) -> Volume:

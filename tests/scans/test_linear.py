@@ -5,6 +5,7 @@ import pytest
 from invented_scans import head, turned
 from scipy.linalg import logm
 
+from crow.errors import ScanError
 from crow.scans.linear import Image, _mean_rigid, align_subject, resample
 from crow.scans.rigid import flattened, rigid
 from crow.scans.template import load_template
@@ -35,6 +36,11 @@ def test_visits_are_aligned_to_a_fraction_of_a_voxel(aligned: list[np.ndarray]) 
 def test_the_template_is_found(aligned: list[np.ndarray]) -> None:
     for matrix, move in zip(aligned, MOVES, strict=True):
         assert apart(matrix, np.linalg.inv(move)) < 3
+
+
+def test_a_scan_with_nothing_above_0() -> None:
+    with pytest.raises(ScanError, match="none of its voxels is above 0"):
+        Image.of(head(4.0) - 2000, AFFINE)
 
 
 def test_no_visit_is_the_reference(aligned: list[np.ndarray]) -> None:

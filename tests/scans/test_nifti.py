@@ -85,6 +85,15 @@ def test_four_dimensions(tmp_path: Path) -> None:
         open_scan(made(tmp_path / "a.nii", np.stack([RAMP] * 3, -1)))
 
 
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [([("R", "u1"), ("G", "u1"), ("B", "u1")], r"colours \(RGB\)"), (np.complex64, "of type complex64")],
+)
+def test_colours_and_complex_numbers(tmp_path: Path, kind: object, what: str) -> None:
+    with pytest.raises(ScanError, match=f"its voxels are {what}"):
+        open_scan(made(tmp_path / "a.nii", np.zeros(RAMP.shape, kind)))  # type: ignore[call-overload]
+
+
 def test_some_nan_are_taken_as_zero_and_told(tmp_path: Path) -> None:
     values = RAMP.copy()
     values[0, 0, :3] = np.nan

@@ -12,6 +12,8 @@ from invented_scans import cohort, head, save, turned
 
 from crow.errors import CohortError, ConfigError, OutputError, ScanError
 from crow.pipelines.prepare import Prepared, prepare
+from crow.scans.linear import Image
+from crow.scans.nifti import open_scan
 from crow.scans.prepare import read_facts
 from crow.scans.store import DONE, FAILED, PENDING, ScanStore
 from crow.scans.template import load_template
@@ -145,6 +147,51 @@ def test_all_failed_is_an_error(tmp_path: Path) -> None:
         (tmp_path / scan).write_bytes(b"no scan")
     with pytest.raises(CohortError, match=r"None of the 4 scans could be prepared\. The first, "):
         run(tmp_path / "cohort.csv", tmp_path / "store")
+
+
+def test_a_scan_below_0_and_one_of_colours_do_not_end_the_run(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    paths = [tmp_path / scan for scan in pd.read_csv(table)["scan"]]
+    save(paths[0], head() - 2000)
+    save(paths[2], np.zeros(head().shape, [("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    done = run(table, tmp_path / "store", register="linear")
+    assert done.failed == 2
+    assert f"{paths[0]}: none of its voxels is above 0" in failures(done)[0]
+    assert f"{paths[2]}: its voxels are colours (RGB)" in failures(done)[1]
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), IndexError("index -1"), TypeError("no number")])
+def test_a_registration_that_breaks_fails_its_subject_only(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def align(images: list[Image]) -> list[np.ndarray]:
+        calls.append(len(images))
+        if len(calls) == 1:
+            raise error
+        return [np.eye(4)] * len(images)
+
+    monkeypatch.setattr("crow.scans.prepare.align_subject", align)
+    done = run(cohort(tmp_path), tmp_path / "store", register="linear")
+    assert list(done.store.array("status")[:]) == [FAILED, FAILED, DONE, DONE]
+    assert f"registration failed ({type(error).__name__}: {error})" in failures(done)[0]
+    run(tmp_path / "cohort.csv", tmp_path / "store", register="linear")
+
+
+def test_a_scan_that_is_gone_when_it_is_read_again(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[str] = []
+
+    def opened(path: str) -> nib.Nifti1Image:
+        times.append(path)
+        return open_scan(path if times.count(path) == 1 or len(times) > 4 else f"{path}.gone")
+
+    monkeypatch.setattr("crow.scans.prepare.open_scan", opened)
+    done = run(table, tmp_path / "store")
+    assert done.failed == 2
+    assert "is not there" in failures(done)[0]
 
 
 def test_visits_in_different_spaces(tmp_path: Path) -> None:
