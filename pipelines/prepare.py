@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -59,6 +60,9 @@ def prepare(
 ) -> Prepared:
     """Prepare every scan of a table or BIDS tree into the store ``out``; an interrupted preparation goes on.
 
+    A store that the same command made is brought up to date: with what the table now says of the same visits, and by
+    preparing subjects again of whom a scan's file has changed.
+
     ``resolution``: voxels in mm. ``register``: ``linear`` aligns a subject's visits to each other and to the template,
     ``nonlinear`` also finds its anatomy and, of structural scans, how it changed; ``auto`` is nonlinear, but for maps
     that are in a common space already. ``mask``: a brain mask in template space in place of the template's.
@@ -80,16 +84,17 @@ def prepare(
         "resolution": resolution,
         "modality": kind,
         "register": "nonlinear" if plan.nonlinear else "linear" if plan.linear else "none",
-        "mask": None if mask is None else str(Path(mask).resolve()),
+        "mask": None if mask is None else f"{Path(mask).name} sha256:{_digest(mask)}",
         "reference": (plan.reference or "none") if kind in PET else None,
     }
-    store = _store(out, visits, plan, template, settings, overwrite)
+    store = _store(out, visits, plan, template, settings, overwrite, say)
+    _renew_changed(store, say)
     began = time.perf_counter()
     done = _work(store, plan, jobs, say)
     seconds = time.perf_counter() - began
     if done:
         say(f"{done:,} scans in {seconds:.0f} s, {seconds / done:.2f} s a scan.")
-    elif store.info.finished:
+    else:
         say(f"{out}: all {len(store.visits):,} scans are prepared already.")
     return _finish(store, visits, done, seconds)
 
@@ -106,7 +111,13 @@ def _plan(cohort: Cohort, modality: str, resolution: float, register: Register, 
 
 
 def _store(
-    out: Path, cohort: Cohort, plan: Plan, template: Template, settings: dict[str, Any], overwrite: bool
+    out: Path,
+    cohort: Cohort,
+    plan: Plan,
+    template: Template,
+    settings: dict[str, Any],
+    overwrite: bool,
+    say: Callable[[str], None],
 ) -> ScanStore:
     """A new store, or the one that the same command made or was interrupted at; raises OutputError for another one."""
     info = StoreInfo(
@@ -127,6 +138,9 @@ def _store(
             f"{out}: prepared with other settings or visits ({store.info.settings}). Run the very same command to go "
             "on, choose another name, or replace it with --overwrite."
         )
+    if not store.says(cohort):
+        say(f"{out}: the cohort's covariates, regions or ages are read otherwise than before; they are replaced.")
+        return store.renew(cohort)
     return store
 
 
@@ -134,6 +148,19 @@ def _same_visits(store: ScanStore, cohort: Cohort) -> bool:
     columns = ["subject", "session", "scan"]
     old, new = (frame[columns].astype(str).to_numpy().tolist() for frame in (store.visits, cohort.visits))
     return old == new and np.allclose(store.visits["time"], cohort.visits["time"], atol=1e-6)
+
+
+def _renew_changed(store: ScanStore, say: Callable[[str], None]) -> None:
+    """Subjects of whom a scan's file is another than before are pending again."""
+    tried = np.flatnonzero(store.array("status")[:] != PENDING)
+    scans, subjects = store.visits["scan"], store.visits["subject"]
+    changed = [int(row) for row in tried if read_facts(store.path, int(row)).outdated(scans.iloc[row])]
+    if not changed:
+        return
+    say(f"{len(changed):,} scans are other files than before; their subjects are prepared again.")
+    store.reopen()
+    for row in np.flatnonzero(subjects.isin(subjects.iloc[changed])):
+        store.array("status")[int(row)] = PENDING
 
 
 def _work(store: ScanStore, plan: Plan, jobs: int | None, say: Callable[[str], None]) -> int:
@@ -177,6 +204,10 @@ def _findings(store: ScanStore, facts: Facts) -> list[Finding]:
     if facts.failed:
         found.append(Finding("scan-failed", "warning", f"{scan}: {facts.failed} The visit was left out."))
     return found
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _own_mask(path: Path, template: Template) -> NDArray[np.bool_]:

@@ -41,7 +41,7 @@ class Image:
     def of(cls, values: Volume, affine: Matrix) -> Image:
         """The whole field of view of a scan, at `FINE` mm or its own smallest voxel size; smoothed before thinning.
 
-        Raises ScanError for a scan with nothing above 0, which is where the background is.
+        Raises ScanError for a scan with nothing above 0, the level of the background.
         """
         if values.max() <= 0:
             raise ScanError(

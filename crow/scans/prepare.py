@@ -6,6 +6,7 @@ Whatever is wrong with a scan becomes a fact about it in ``qc/``, beside those o
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from dataclasses import asdict, dataclass, replace
@@ -50,7 +51,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a scan after its preparation; ``failed`` and ``said`` are in words. ``fit``: see `fit`."""
+    """What is known of a scan after its preparation; ``failed`` and ``said`` are in words. ``fit``: see `fit`.
+    ``file``: see `file_state`, as it was before the scan was read."""
 
     row: int
     fit: float | None = None
@@ -58,6 +60,12 @@ class Facts:
     seconds: float | None = None
     failed: str | None = None
     said: tuple[str, ...] = ()
+    file: tuple[int, int] | None = None
+
+    def outdated(self, scan: str) -> bool:
+        """Whether the scan's file is another than the one prepared, or is there where it could not be read before."""
+        now = file_state(scan)
+        return now is not None and now != self.file and (self.file is not None or self.failed is not None)
 
 
 def prepare_subject(path: Path, subject: int, rows: list[int], plan: Plan) -> list[Facts]:
@@ -80,7 +88,17 @@ def facts_path(store: Path, row: int) -> Path:
 
 def read_facts(store: Path, row: int) -> Facts:
     content: dict[str, Any] = json.loads(facts_path(store, row).read_text(encoding="utf-8"))
-    return Facts(**{**content, "said": tuple(content["said"])})
+    file = content.get("file")
+    return Facts(**{**content, "said": tuple(content["said"]), "file": None if file is None else tuple(file)})
+
+
+def file_state(path: str | Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change (ns) of a file, None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def fit(intensity: Volume, template: Template) -> float:
@@ -102,6 +120,7 @@ class _Subject:
         self.store, self.plan, self.rows = store, plan, rows
         self.template = replace(load_template(plan.resolution), mask=store.mask)
         self.paths = {row: str(store.visits["scan"].iloc[row]) for row in rows}
+        self.files = {row: file_state(path) for row, path in self.paths.items()}
         self.failed: dict[int, str] = {}
         self.said: dict[int, list[str]] = {row: [] for row in rows}
         self.to_scan: dict[int, Matrix] = {}
@@ -191,13 +210,13 @@ class _Subject:
 
     def _facts(self, row: int, seconds: float) -> Facts:
         if row in self.failed:
-            return Facts(row, failed=self.failed[row], said=tuple(self.said[row]), seconds=seconds)
+            return Facts(row, None, None, seconds, self.failed[row], tuple(self.said[row]), self.files[row])
         image = self.images[row]
         alike = fit(image, self.template)
         if alike < ALIKE:
             self.said[row].append(f"fits the template badly ({alike:.2f}); look at its picture in qc/index.html")
         draw(image, self.template, facts_path(self.store.path, row).with_suffix(".png"))
-        return Facts(row, alike, self._covered(image), seconds, None, tuple(self.said[row]))
+        return Facts(row, alike, self._covered(image), seconds, None, tuple(self.said[row]), self.files[row])
 
     def _put(self, row: int, moved: NDArray[np.floating] | None = None) -> None:
         """Read a scan onto the grid; fail one that can no longer be read."""

@@ -91,14 +91,12 @@ class ScanStore:
         replace = overwrite and (path / "store.json").is_file()
         if overwrite and path.exists() and any(path.iterdir()) and not replace:
             raise OutputError(f"{path}: not a store of scans, so --overwrite does not replace it. Choose another name.")
-        visits = cohort.visits.reset_index(drop=True)
-        visits[START] = visits["subject"].map(cohort.start)
         with writing(path, replace or (path.is_dir() and not any(path.iterdir()))) as folder:
             folder.mkdir()
-            visits.to_csv(folder / "visits.csv", index=False)
+            write_text(folder / "visits.csv", _table(cohort))
             nib.save(nib.Nifti1Image(template.astype(np.float32), info.grid.matrix), folder / "template.nii.gz")
             nib.save(nib.Nifti1Image(mask.astype(np.uint8), info.grid.matrix), folder / "mask.nii.gz")
-            _make_arrays(folder / "arrays.zarr", info, len(visits), len(cohort.subjects), velocities)
+            _make_arrays(folder / "arrays.zarr", info, len(cohort), len(cohort.subjects), velocities)
             (folder / "findings.json").write_text("[]", encoding="utf-8")
             (folder / "store.json").write_text(info.model_dump_json(indent=2), encoding="utf-8")
         return cls.open(path, unfinished=True)
@@ -116,7 +114,7 @@ class ScanStore:
         text = dict.fromkeys(["subject", "session", "scan", *words], str)
         visits = pd.read_csv(path / "visits.csv", dtype=text, keep_default_na=False, na_values=[""])
         visits["session"] = visits["session"].fillna("")
-        for name in words:
+        for name in visits.columns.intersection(words):
             visits[name] = visits[name].astype(object).where(visits[name].notna(), None)
         if info.cohort_schema.time_kind == "date":
             visits[START] = pd.to_datetime(visits[START])
@@ -185,17 +183,41 @@ class ScanStore:
         for start in range(0, len(rows), most):
             yield rows[start : start + most]
 
+    def says(self, cohort: Cohort) -> bool:
+        """Whether visits, covariates, regions and ages are just those of a cohort."""
+        text = (self.path / "visits.csv").read_text(encoding="utf-8")
+        return self.info.cohort_schema == cohort.schema and text == _table(cohort)
+
+    def renew(self, cohort: Cohort) -> ScanStore:
+        """The store with all that another reading of the same visits says of them; unfinished, its arrays kept."""
+        self.reopen({"cohort_schema": cohort.schema, "cohort_path": cohort.path})
+        write_text(self.path / "visits.csv", _table(cohort), overwrite=True)
+        return ScanStore.open(self.path, unfinished=True)
+
+    def reopen(self, changes: dict[str, Any] | None = None) -> None:
+        """Say that there is work to do until `finish`, and what else has changed in ``info``."""
+        self._write_info({**(changes or {}), "finished": False})
+
     def finish(self, findings: list[Finding]) -> None:
         """Say that every visit is done or failed, and what was found on the way."""
         text = json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
         write_text(self.path / "findings.json", text, overwrite=True)
-        self.info = self.info.model_copy(update={"finished": True})
+        self._write_info({"finished": True})
+
+    def _write_info(self, changes: dict[str, Any]) -> None:
+        self.info = self.info.model_copy(update=changes)
         write_text(self.path / "store.json", self.info.model_dump_json(indent=2), overwrite=True)
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.info.grid.shape))
         size = " x ".join(f"{mm:g}" for mm in self.info.grid.spacing)
         return f"ScanStore of {len(self.rows)} {self.info.modality} scans, {shape} voxels of {size} mm, {self.path}"
+
+
+def _table(cohort: Cohort) -> str:
+    visits = cohort.visits.reset_index(drop=True)
+    visits[START] = visits["subject"].map(cohort.start)
+    return visits.to_csv(index=False, lineterminator="\n")
 
 
 def _make_arrays(path: Path, info: StoreInfo, visits: int, subjects: int, velocities: bool) -> None:

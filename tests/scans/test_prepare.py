@@ -1,6 +1,5 @@
 """A cohort's scans go into a store once, whatever happens on the way; a bad scan is a finding."""
 
-import json
 from pathlib import Path
 
 import joblib
@@ -10,12 +9,12 @@ import pandas as pd
 import pytest
 from invented_scans import cohort, head, save, turned
 
-from crow.errors import CohortError, ConfigError, OutputError, ScanError
+from crow.errors import CohortError, ConfigError, ScanError
 from crow.pipelines.prepare import Prepared, prepare
 from crow.scans.linear import Image
 from crow.scans.nifti import open_scan
 from crow.scans.prepare import read_facts
-from crow.scans.store import DONE, FAILED, PENDING, ScanStore
+from crow.scans.store import DONE, FAILED, ScanStore
 from crow.scans.template import load_template
 
 TEMPLATE = load_template(8.0)
@@ -87,42 +86,6 @@ def test_pet_goes_into_template_space_without_velocities(tmp_path: Path) -> None
     assert "velocity" not in store.arrays
     inside = TEMPLATE.structure("cerebellum") & (TEMPLATE.gm > 0.5)
     np.testing.assert_allclose([image[inside].mean() for image in store.array("intensity")[:]], 1, atol=0.1)
-
-
-def test_interrupted_it_goes_on_with_what_is_pending(table: Path, tmp_path: Path) -> None:
-    done = run(table, tmp_path / "store").store
-    whole = done.array("intensity")[:]
-    facts = json.loads((done.path / "store.json").read_text())
-    (done.path / "store.json").write_text(json.dumps({**facts, "finished": False}))
-    done.array("status")[2:] = PENDING
-    done.array("intensity")[:] = 0
-    with pytest.raises(CohortError, match="its preparation was interrupted"):
-        ScanStore.open(done.path)
-    with pytest.raises(OutputError, match="prepared with other settings or visits"):
-        run(table, done.path, modality="T2w")
-    said: list[str] = []
-    again = run(table, done.path, say=said.append).store
-    assert "2 of 4 scans are prepared already" in said[0]
-    np.testing.assert_array_equal(again.array("status")[:], DONE)
-    assert (again.array("intensity")[:2] == 0).all()
-    np.testing.assert_array_equal(again.array("intensity")[2:], whole[2:])
-
-
-def test_a_finished_store_is_used_by_the_same_command_and_not_overwritten_by_another(
-    table: Path, tmp_path: Path
-) -> None:
-    run(table, tmp_path / "store")
-    said: list[str] = []
-    run(table, tmp_path / "store", say=said.append)
-    assert said == [f"{tmp_path / 'store'}: all 4 scans are prepared already."]
-    with pytest.raises(OutputError, match="--overwrite"):
-        run(table, tmp_path / "store", modality="T2w")
-    assert run(table, tmp_path / "store", modality="T2w", overwrite=True).store.info.modality == "T2w"
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "precious.txt").write_text("x")
-    with pytest.raises(OutputError, match="not a store"):
-        run(table, tmp_path / "other", overwrite=True)
-    assert (tmp_path / "other" / "precious.txt").exists()
 
 
 def test_the_backend_is_the_user_s(table: Path, tmp_path: Path) -> None:
@@ -245,6 +208,7 @@ def test_a_mask_of_one_s_own_on_another_grid(table: Path, tmp_path: Path) -> Non
     inner = fine.mask & (fine.grid.points()[2] > -20)
     mask = save(tmp_path / "mask.nii.gz", inner.astype(np.uint8), resolution=4.0)
     store = run(table, tmp_path / "store", mask=mask).store
+    assert str(store.info.settings["mask"]).startswith("mask.nii.gz sha256:")
     assert 0.5 * TEMPLATE.mask.sum() < store.mask.sum() < 0.95 * TEMPLATE.mask.sum()
     assert not store.mask[TEMPLATE.grid.points()[2] < -30].any()
 
