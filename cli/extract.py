@@ -14,7 +14,12 @@ def extract(
         Path | None, typer.Option(help="Their names: a table with index and name, or FreeSurfer's LUT.")
     ] = None,
     parcels: Annotated[
-        int | None, typer.Option(min=2, help="How many regions to learn, of PET and maps without --atlas; 50.")
+        int | None,
+        typer.Option(
+            min=2,
+            help="How many regions to learn, of PET and maps without --atlas; 50. They are learned from all subjects "
+            "of the store, also from those that a later training keeps for testing.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier table.")] = False,
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crow.errors import CohortError, ConfigError
+from crow.errors import CohortError, ConfigError, OutputError
 from crow.files import writing
 from crow.scans.atlas import Atlas, built_in, read_atlas
 from crow.scans.intensity import STRUCTURAL
@@ -43,14 +45,16 @@ def extract(
 
     Structural scans give volumes (mm3, in the scans' own space), PET and quantitative maps mean values. Regions are
     those of ``atlas``, named by ``labels``; else the template's structures (structural), or ``parcels`` regions learned
-    from all scans of the store, which are then written beside the table. Raises CohortError, ConfigError, ScanError and
-    OutputError.
+    across all subjects of the store, which are then written beside the table. Raises CohortError, ConfigError,
+    ScanError and OutputError.
     """
     store = ScanStore.open(scans)
     structural = store.info.modality in STRUCTURAL
     if structural and "velocity" not in store.arrays:
         raise CohortError(f"{scans}: volumes need deformations. Run crow prepare again with --register nonlinear.")
     learned = atlas is None and not structural
+    targets: tuple[Path, ...] = (out, out.with_name(f"{out.stem}_atlas.nii.gz")) if learned else (out,)
+    _check_free(targets, overwrite)
     regions = _regions(store, structural, atlas, labels, parcels)
     rows = store.rows
     if structural:
@@ -59,18 +63,15 @@ def extract(
         values = np.stack([means(store, int(row), regions) for row in rows])
     names = list(regions.names.values())
     table = _visits(store, names).join(pd.DataFrame(values.round(6), rows, names))
-    written = [out]
     with writing(out, overwrite) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", sep="\t" if out.suffix == ".tsv" else ",")
-    if learned:
-        beside = out.with_name(f"{out.stem}_atlas.nii.gz")
-        with writing(beside, overwrite) as temporary:
-            whole = temporary.with_name(temporary.name + ".nii.gz")  # nibabel chooses the format by the ending
-            nib.save(nib.Nifti1Image(regions.labels, store.info.grid.matrix), whole)
-            whole.replace(temporary)
-        written.append(beside)
+        if learned:  # within the table's block: both are written or none
+            with writing(targets[1], overwrite) as beside:
+                image = nib.Nifti1Image(regions.labels, store.info.grid.matrix)
+                beside.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
     what = "volumes in mm3" if structural else "mean values"
-    return Extracted(table, names, what, regions.said, tuple(written))
+    said = (*regions.said, *([_learned_from(store)] if learned else []))
+    return Extracted(table, names, what, said, targets)
 
 
 def means(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
@@ -113,6 +114,20 @@ def _regions(store: ScanStore, structural: bool, atlas: Path | None, labels: Pat
     from crow.representation.parcellation import learn_parcels
 
     return learn_parcels(store, store.rows, parcels or PARCELS)
+
+
+def _check_free(paths: tuple[Path, ...], overwrite: bool) -> None:
+    """Raise OutputError before any work where one of the files is there and is not to be replaced."""
+    if not overwrite and (there := [path for path in paths if os.path.lexists(path)]):
+        raise OutputError(f"{there[0]}: exists already. Choose another name, or replace it with --overwrite.")
+
+
+def _learned_from(store: ScanStore) -> str:
+    subjects = store.visits["subject"].iloc[store.rows].nunique()
+    return (
+        f"the regions were learned across all {subjects:,} subjects of the store, also those that a later training "
+        "keeps for testing; to keep test subjects apart, learn them from a store without these and give --atlas"
+    )
 
 
 def _visits(store: ScanStore, regions: list[str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pytest
 from invented_scans import cohort, save
 
 from crow.cohort import read
-from crow.errors import CohortError, ConfigError, ScanError
+from crow.errors import CohortError, ConfigError, OutputError, ScanError
 from crow.pipelines.extract import extract
 from crow.pipelines.prepare import prepare
 from crow.scans.atlas import read_names
@@ -73,8 +73,27 @@ def test_parcels_are_learned_connected_and_written(maps: ScanStore, tmp_path: Pa
     done = extract(maps.path, tmp_path / "regions.csv", parcels=6)
     assert done.regions == [f"parcel_{k:03d}" for k in range(1, 7)]
     assert done.written == (tmp_path / "regions.csv", tmp_path / "regions_atlas.nii.gz")
+    assert (
+        "learned across all 5 subjects of the store, also those that a later training keeps for testing" in done.said[0]
+    )
     again = extract(maps.path, tmp_path / "again.csv", atlas=tmp_path / "regions_atlas.nii.gz")
     np.testing.assert_allclose(again.table.filter(like="label").to_numpy(), done.table.filter(like="parcel").to_numpy())
+
+
+def test_all_or_nothing_is_written(maps: ScanStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "regions_atlas.nii.gz").write_text("precious")
+    with pytest.raises(OutputError, match=r"regions_atlas\.nii\.gz: exists already"):
+        extract(maps.path, tmp_path / "regions.csv", parcels=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["regions_atlas.nii.gz"]
+
+    def full(data: bytes, mtime: float) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crow.pipelines.extract.gzip.compress", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        extract(maps.path, tmp_path / "regions.csv", parcels=3, overwrite=True)
+    assert (tmp_path / "regions_atlas.nii.gz").read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["regions_atlas.nii.gz"]
 
 
 def test_volumes_follow_the_maps(deformed: ScanStore, tmp_path: Path) -> None:
