@@ -39,10 +39,10 @@ class VelocityModes:
         root = visible(store, nodes)
         gram = np.zeros((len(rows), len(rows)))
         for i, left in _features(store, rows, root):
-            for j, right in _features(store, rows, root):
-                if i.start <= j.start:
-                    gram[i, j] = left @ right.T
-                    gram[j, i] = gram[i, j].T
+            gram[i, i] = left @ left.T
+            for j, right in _features(store, rows, root, i.stop):
+                gram[i, j] = left @ right.T
+                gram[j, i] = gram[i, j].T
         values, vectors = np.linalg.eigh(gram)
         keep = np.argsort(values)[::-1][:most]
         keep = keep[values[keep] > 1e-8 * values.max()]
@@ -69,14 +69,17 @@ def visible(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:
     return np.moveaxis(root, (-2, -1), (0, 1)).astype(np.float32)
 
 
-def _features(store: ScanStore, rows: NDArray[np.int64], root: Array) -> Iterator[tuple[slice, Array]]:
+def _features(store: ScanStore, rows: NDArray[np.int64], root: Array, first: int = 0) -> Iterator[tuple[slice, Array]]:
     seen = np.abs(root).max((0, 1)) > 0
-    for part, velocity in _velocities(store, rows):
+    for part, velocity in _velocities(store, rows, first):
         yield part, np.einsum("ijn,kin->kjn", root[:, :, seen], velocity[:, :, seen]).reshape(len(velocity), -1)
 
 
-def _velocities(store: ScanStore, rows: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    for start in range(0, len(rows), CHUNK):
+def _velocities(
+    store: ScanStore, rows: NDArray[np.int64], first: int = 0
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Velocities of a chunk of the rows at a time, from the ``first`` of them on, and which they are."""
+    for start in range(first, len(rows), CHUNK):
         part = slice(start, min(start + CHUNK, len(rows)))
         yield part, np.stack([np.asarray(store.array("velocity")[int(row)], np.float32) for row in rows[part]])
 

@@ -128,6 +128,14 @@ def test_modes_are_orthogonal_in_what_is_seen_and_do_not_depend_on_chunks(store,
     np.testing.assert_allclose(features @ features.T, np.eye(3), atol=0.1)
 
 
+def test_velocities_of_a_pair_of_chunks_are_read_once(store, rows, monkeypatch):
+    names, array = [], ScanStore.array
+    monkeypatch.setattr(ScanStore, "array", lambda self, name: names.append(name) or array(self, name))
+    monkeypatch.setattr(velocity_modes, "CHUNK", 5)
+    VelocityModes.fit(store, rows[:15], store.info.velocity_grid, 2)
+    assert names.count("velocity") == 15 + (10 + 5) + 15  # all, with those after them, and for the fields
+
+
 def test_a_saved_basis_answers_the_same(store, rows, basis, tmp_path):
     safetensors.torch.save_file(basis.tensors(), tmp_path / "basis.safetensors")
     read = safetensors.torch.load_file(tmp_path / "basis.safetensors")
