@@ -65,6 +65,11 @@ def _prepared(
             "Give scans of that modality."
         )
     settings = {key: value for key, value in model.store_facts["settings"].items() if value is not None}
+    if mask := settings.pop("mask", None):
+        raise CohortError(
+            f"{cohort}: the run's scans were prepared with their own mask ({mask}). Run crow prepare with that --mask "
+            "and give its store as --cohort."
+        )
     again = overwrite and not _same(work, known)
     prepare(cohort, work, say=say, overwrite=again, schema=schema, missing=missing, **settings)
     return ScanStore.open(work)

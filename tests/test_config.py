@@ -41,7 +41,7 @@ def test_pairs_win_over_the_file(tmp_path: Path) -> None:
         ),
         ("max_epochs: 5\n", r"line 1: there is no setting max_epochs\. Did you mean training\.max_epochs"),
         ("seed: 1\ntrainin: {}\n", r"line 2: there is no setting trainin\. Did you mean training"),
-        ("zzz: 1\n", r"no setting zzz\. Known are seed, cohort, model, training, split"),
+        ("zzz: 1\n", r"no setting zzz\. Known are seed, cohort, model, training, scans, split"),
         (
             "training:\n  batch_size: many\n",
             r"line 2: training\.batch_size cannot be 'many': should be a valid",

@@ -14,6 +14,8 @@ from crow.flows.published import PublishedCRow
 from crow.sequences import SequenceSource
 
 Start = Literal["mixed", "standard"]
+# Steps of a flow no wider than this are so short that threads mostly wait for each other, minutes on a busy machine.
+NARROW = 64
 
 
 def resolve(config: Config, data: SequenceSource) -> Config:
@@ -33,8 +35,11 @@ def resolve(config: Config, data: SequenceSource) -> Config:
         epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
     if held_out is None:
         held_out = float(np.clip(20 / len(data), 0.1, 0.25))
+    threads = config.training.threads
+    if threads is None and data.in_memory and hidden is not None and hidden <= NARROW:
+        threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
-    training = config.training.model_copy(update={"max_epochs": epochs, "held_out": held_out})
+    training = config.training.model_copy(update={"max_epochs": epochs, "held_out": held_out, "threads": threads})
     return config.model_copy(update={"model": model, "training": training})
 
 

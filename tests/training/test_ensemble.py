@@ -36,7 +36,11 @@ def test_an_open_setting_is_chosen_from_the_size() -> None:
     assert small.model.hidden < large.model.hidden  # type: ignore[operator]
     assert small.training.max_epochs < large.training.max_epochs  # type: ignore[operator]
     assert small.training.held_out > large.training.held_out  # type: ignore[operator]
-    asked = Config.model_validate({"model": {"hidden": 5}, "training": {"max_epochs": 7, "held_out": 0.3}})
+    assert small.training.threads == 1
+    wide = Config.model_validate({"model": {"hidden": 128}})
+    assert resolve(wide, sequences()).training.threads is None
+    training = {"max_epochs": 7, "held_out": 0.3, "threads": 3}
+    asked = Config.model_validate({"model": {"hidden": 5}, "training": training})
     assert resolve(asked, sequences()) == asked
 
 
