@@ -133,7 +133,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "binary model": (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe"), r"model\.json: cannot be read"),
     "empty log": (lambda folder: (folder / "log.csv").write_text(""), r"log\.csv: cannot be read"),
     "list": (lambda folder: (folder / "model.json").write_text("[]"), r"model\.json: the whole file"),
-    "newer": (_edit(format_version=2, versions={"crow": "3.1"}, more=1), r"format 2, newer than .*Install crow 3\.1"),
+    "newer": (_edit(format_version=3, versions={"crow": "3.1"}, more=1), r"format 3, newer than .*Install crow 3\.1"),
     "no version": (_edit(format_version=...), r"model\.json: format_version"),
     "no digest": (_edit(sha256=...), r"model\.json: sha256"),
     "other tensors": (_flip, r"model\.safetensors: not the file that model\.json was written with"),
