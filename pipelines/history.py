@@ -16,16 +16,21 @@ def read_history(model: CRow, cohort: Path | None, missing: Missing | None = Non
 
     Raises CohortError where the columns differ, and where the training table is gone or has changed.
     """
-    return read(_training_table(model) if cohort is None else cohort, schema=model.schema, missing=missing)
+    if cohort is None:
+        cohort = trained_on(model.source, "table", "Give the table with the subject's visits: --cohort TABLE.")
+    return read(cohort, schema=model.schema, missing=missing)
 
 
-def _training_table(model: CRow) -> Path:
-    advice = "Give the table with the subject's visits: --cohort TABLE."
-    if not model.source:
-        raise CohortError(f"The run was not trained from a file. {advice}")
-    path = Path(model.source["path"])
+def trained_on(source: dict[str, str], what: str, advice: str) -> Path:
+    """The file that a model was trained on (``source`` has its path and digest), of a table or a store of scans.
+
+    Raises CohortError with ``advice`` where there is none, or it is gone or has changed.
+    """
+    if not source:
+        raise CohortError(f"The run was not trained from a {what} on disk. {advice}")
+    path = Path(source["path"])
     if not path.is_file():
-        raise CohortError(f"{path}: the table that the run was trained on is not there. {advice}")
-    if sha256(path) != model.source["sha256"]:
-        raise CohortError(f"{path}: the table that the run was trained on has changed since. {advice}")
+        raise CohortError(f"{path}: the {what} that the run was trained on is not there. {advice}")
+    if sha256(path) != source["sha256"]:
+        raise CohortError(f"{path}: the {what} that the run was trained on has changed since. {advice}")
     return path

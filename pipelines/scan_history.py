@@ -6,11 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from crow.artifact import sha256
 from crow.cohort import Cohort, Schema, read
 from crow.errors import CohortError
-from crow.pipelines.history import Missing
-from crow.pipelines.prepare import prepare
+from crow.pipelines.history import Missing, trained_on
 from crow.scan_model import ScanModel
 from crow.scans.store import ScanStore
 from crow.voxel_model import VoxelModel
@@ -38,7 +36,8 @@ def open_scans(
     for scans of another modality or grid; OutputError where ``work`` holds something else.
     """
     if cohort is None:
-        return _training_store(model)
+        advice = "Give the subject's scans: --cohort TABLE, BIDS folder or store."
+        return ScanStore.open(trained_on(model.source, "store", advice).parent)
     if ScanStore.is_store(cohort):
         store = ScanStore.open(cohort)
     else:
@@ -54,6 +53,8 @@ def _prepared(
     model: AnyModel, cohort: Path, work: Path, say: Callable[[str], None], overwrite: bool, missing: Missing | None
 ) -> ScanStore:
     """Read by the run's schema where the columns are the same, else as what they look like."""
+    from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
+
     schema: Schema | None = Schema.model_validate(model.store_facts["cohort_schema"])
     try:
         known = read(cohort, schema=schema, missing=missing)
@@ -94,15 +95,3 @@ def _check_alike(model: AnyModel, store: ScanStore) -> None:
             f"{store.path}: prepared on another grid than the run's (space {facts['space']}, shape "
             f"{facts['grid']['shape']}). Give --cohort the table or folder, and the scans are prepared as needed."
         )
-
-
-def _training_store(model: AnyModel) -> ScanStore:
-    advice = "Give the subject's scans: --cohort TABLE, BIDS folder or store."
-    if not model.source:
-        raise CohortError(f"The run was not trained from a store on disk. {advice}")
-    visits = Path(model.source["path"])
-    if not visits.is_file():
-        raise CohortError(f"{visits.parent}: the store that the run was trained on is not there. {advice}")
-    if sha256(visits) != model.source["sha256"]:
-        raise CohortError(f"{visits.parent}: the store that the run was trained on has changed since. {advice}")
-    return ScanStore.open(visits.parent)

@@ -13,7 +13,6 @@ from crow.cohort.reader import read_options
 from crow.config import Config, load_config
 from crow.errors import ConfigError
 from crow.estimator import CRow
-from crow.pipelines.prepare import prepare
 from crow.pipelines.scan_history import store_beside
 from crow.report import figures
 from crow.scan_model import ScanModel
@@ -78,6 +77,8 @@ def _prepared(
     cohort: Path, visits: Cohort, out: Path, settings: Config, resume: bool, overwrite: bool, say: Callable[[str], None]
 ) -> ScanStore:
     """The store of a cohort's scans, prepared on the way beside the run."""
+    from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
+
     visits.require_usable()
     if not resume:
         check_place(out, overwrite)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -63,6 +62,9 @@ class Template:
 @lru_cache(maxsize=4)
 def load_template(resolution: float = 1.0) -> Template:
     """The template with voxels of ``resolution`` mm (1 mm where finer is asked for); smoothed before it is thinned."""
+    # Only for those who use it: nilearn takes a second to import.
+    from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
+
     loaded = load_mni152_template(1), load_mni152_gm_template(1), load_mni152_wm_template(1)
     t1, gm, wm = (np.asarray(image.dataobj, np.float32) for image in loaded)
     grid = Grid.of(t1.shape, loaded[0].affine)
