@@ -40,11 +40,8 @@ class ModelSettings(Settings):
     base: Literal["standard", "conditional"] = "standard"
 
 
-class TrainingSettings(Settings):
-    """How it is fitted; an epoch is ``steps_per_epoch`` optimiser steps and one look at the held-out subjects.
-
-    ``visit_dropout``: in every batch each subject loses visits at a rate drawn between 0 and this.
-    """
+class Optimisation(Settings):
+    """How a flow is fitted; an epoch is ``steps_per_epoch`` optimiser steps and one look at the held-out subjects."""
 
     max_epochs: int | None = Field(None, ge=0)
     steps_per_epoch: int = Field(10, ge=1)
@@ -54,12 +51,17 @@ class TrainingSettings(Settings):
     warm_up: float = Field(0.2, gt=0, lt=1)
     weight_decay: float = Field(1e-3, ge=0)
     gradient_clip: float = Field(5.0, gt=0)
-    visit_dropout: float = Field(1.0, ge=0, le=1)
     weight_average: float = Field(0.98, ge=0, lt=1)
     patience: int = Field(10, ge=1)
     held_out: float | None = Field(None, gt=0, lt=1)
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
     threads: int | None = Field(None, ge=1)
+
+
+class TrainingSettings(Optimisation):
+    """``visit_dropout``: in every batch each subject loses visits at a rate drawn between 0 and this."""
+
+    visit_dropout: float = Field(1.0, ge=0, le=1)
 
 
 class VoxelSettings(Settings):

@@ -23,6 +23,8 @@ class SequenceSource(Protocol):
     @property
     def mask(self) -> Tensor: ...
     @property
+    def count(self) -> int: ...
+    @property
     def in_memory(self) -> bool: ...
 
     def __len__(self) -> int: ...
@@ -53,6 +55,11 @@ class Sequences:
 
     def __len__(self) -> int:
         return self.x.shape[0]
+
+    @property
+    def count(self) -> int:
+        """Visits: what a mean loss is a mean over."""
+        return int(self.mask.sum())
 
     def digest(self) -> str:
         """Tells whether two cohorts of one size are the same."""

@@ -195,6 +195,10 @@ class StoredSequences:
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def count(self) -> int:
+        return int(self.mask.sum())
+
     def __getitem__(self, rows: Tensor | slice) -> Sequences:
         """Some subjects, cut to their longest sequence."""
         some = self.rows(rows)

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from crow.examples import ExampleSource
 from crow.seeds import derived_seed
 from crow.sequences import Sequences, SequenceSource
 
+Source = SequenceSource | ExampleSource
 
-class SequenceData(pl.LightningDataModule):
-    """Training and held-out subjects, a batch being some of their rows."""
 
-    def __init__(
-        self, train: SequenceSource, held_out: SequenceSource, batch_size: int, steps_per_epoch: int, seed: int
-    ) -> None:
+class BatchData(pl.LightningDataModule):
+    """Training and held-out subjects (or examples), a batch being some of their rows."""
+
+    def __init__(self, train: Source, held_out: Source, batch_size: int, steps_per_epoch: int, seed: int) -> None:
         super().__init__()
         self.train, self.held_out, self.batch_size = train, held_out, batch_size
         self.shuffles = Shuffles(len(train), batch_size, steps_per_epoch, seed)
@@ -56,9 +57,9 @@ class Shuffles(Sampler[Tensor]):
             yield batches.pop()
 
 
-def _loader(sequences: SequenceSource, rows: Iterable[Tensor]) -> DataLoader[Any]:
+def _loader(source: Source, rows: Iterable[Tensor]) -> DataLoader[Any]:
     # A generator of its own, or every new iterator would draw from the global one that dropout draws from.
-    return DataLoader(sequences, sampler=rows, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
+    return DataLoader(source, sampler=rows, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
 
 def drop_visits(batch: Sequences, most: float) -> Sequences:

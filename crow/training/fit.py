@@ -18,10 +18,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
-from crow.config import TrainingSettings
+from crow.config import Optimisation
 from crow.errors import RunError
-from crow.sequences import SequenceSource
-from crow.training.data import SequenceData
+from crow.training.data import BatchData, Source
 from crow.training.keeper import Keeper, WholeCheckpoints
 from crow.training.module import FlowModule
 from crow.training.progress import EpochBar
@@ -39,9 +38,9 @@ class Fitted:
 
 def train(
     flow: nn.Module,
-    train: SequenceSource,
-    held_out: SequenceSource,
-    settings: TrainingSettings,
+    train: Source,
+    held_out: Source,
+    settings: Optimisation,
     seed: int,
     folder: Path | None = None,
     resume: bool = False,
@@ -50,9 +49,10 @@ def train(
 ) -> Fitted:
     """Train ``flow`` in place and leave it with the weights of its best epoch, in evaluation mode.
 
-    ``flow.loss(batch)`` is the mean loss per visit. With a ``folder``, ``checkpoints/<label>.ckpt`` is kept up to date
-    (``resume`` goes on from it, to the same result bit for bit) and ``logs/<label>`` gets TensorBoard events. Ctrl-C
-    ends training early with what it has. Raises RunError for a checkpoint that is damaged or of another training.
+    ``flow.loss(batch)`` is the mean loss per visit; in evaluation mode it is what the weights are judged by. With a
+    ``folder``, ``checkpoints/<label>.ckpt`` is kept up to date (``resume`` goes on from it, to the same result bit for
+    bit) and ``logs/<label>`` gets TensorBoard events. Ctrl-C ends training early with what it has. Raises RunError for
+    a checkpoint that is damaged or of another training.
     """
     if (max_epochs := settings.max_epochs) is None:
         raise ValueError("training.max_epochs has to be chosen for the cohort before training")
@@ -66,7 +66,7 @@ def train(
     if not (resume and keeper.done):
         with _quiet(), _threads(settings.threads), torch.random.fork_rng(range(torch.cuda.device_count())):
             module = FlowModule(flow.train(), settings, max_epochs, seed)
-            data = SequenceData(train, held_out, settings.batch_size, settings.steps_per_epoch, seed)
+            data = BatchData(train, held_out, settings.batch_size, settings.steps_per_epoch, seed)
             trainer = _trainer(keeper, settings, folder, label, progress)
             interrupted = _fit(trainer, module, data, checkpoint if resume else None)
     if keeper.best:
@@ -77,7 +77,7 @@ def train(
     return Fitted(loss, keeper.best_epoch, pd.DataFrame(keeper.history), interrupted)
 
 
-def _trainer(keeper: Keeper, settings: TrainingSettings, folder: Path | None, label: str, progress: bool) -> pl.Trainer:
+def _trainer(keeper: Keeper, settings: Optimisation, folder: Path | None, label: str, progress: bool) -> pl.Trainer:
     logger = TensorBoardLogger(folder, name="logs", version=label) if folder else False
     return pl.Trainer(
         accelerator=settings.accelerator,
@@ -98,7 +98,7 @@ def _trainer(keeper: Keeper, settings: TrainingSettings, folder: Path | None, la
     )
 
 
-def _fit(trainer: pl.Trainer, module: FlowModule, data: SequenceData, checkpoint: Path | None) -> bool:
+def _fit(trainer: pl.Trainer, module: FlowModule, data: BatchData, checkpoint: Path | None) -> bool:
     """Run Lightning; True if the user ended it with Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -112,10 +112,10 @@ def _fit(trainer: pl.Trainer, module: FlowModule, data: SequenceData, checkpoint
     return False
 
 
-def _facts(train: SequenceSource, held_out: SequenceSource, settings: TrainingSettings, seed: int) -> dict[str, Any]:
+def _facts(train: Source, held_out: Source, settings: Optimisation, seed: int) -> dict[str, Any]:
     """What must be the same for a checkpoint to be gone on with."""
     chosen = settings.model_dump(exclude={"threads", "accelerator"})
-    sizes = {"training subjects": len(train), "held-out subjects": len(held_out), "visits": int(train.mask.sum())}
+    sizes = {"training subjects": len(train), "held-out subjects": len(held_out), "visits": train.count}
     values = {"training values": train.digest(), "held-out values": held_out.digest()}
     return {**{f"training.{key}": value for key, value in chosen.items()}, **sizes, **values, "seed": seed}
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from crow.config import TrainingSettings
+from crow.config import Optimisation, TrainingSettings
+from crow.examples import Examples
 from crow.seeds import derived_seed
 from crow.sequences import Sequences
 from crow.training.data import drop_visits
@@ -19,7 +20,7 @@ class FlowModule(pl.LightningModule):
     Every epoch draws its noise from (seed, epoch) alone, so it is the same whatever came before it in the process.
     """
 
-    def __init__(self, flow: nn.Module, settings: TrainingSettings, max_epochs: int, seed: int) -> None:
+    def __init__(self, flow: nn.Module, settings: Optimisation, max_epochs: int, seed: int) -> None:
         super().__init__()
         self.flow, self.settings, self.seed = flow, settings, seed
         self.steps = max(1, max_epochs) * settings.steps_per_epoch
@@ -38,8 +39,9 @@ class FlowModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(derived_seed(self.seed, self.current_epoch, 1))
 
-    def training_step(self, batch: Sequences) -> Tensor:
-        if self.settings.visit_dropout:
+    def training_step(self, batch: Sequences | Examples) -> Tensor:
+        if isinstance(self.settings, TrainingSettings) and self.settings.visit_dropout:
+            assert isinstance(batch, Sequences)
             batch = drop_visits(batch, self.settings.visit_dropout)
         loss: Tensor = self.flow.loss(batch)  # type: ignore[operator]
         self.train_loss.add(loss, 1)
@@ -52,8 +54,8 @@ class FlowModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         torch.manual_seed(self.seed)
 
-    def validation_step(self, batch: Sequences) -> None:
-        self.held_out_loss.add(self.judged.loss(batch), batch.mask.sum())  # type: ignore[operator]
+    def validation_step(self, batch: Sequences | Examples) -> None:
+        self.held_out_loss.add(self.judged.loss(batch), batch.count)  # type: ignore[operator]
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
