@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from crow.bijections.affine import ActNorm
 from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
-from crow.bijections.channels import ChannelBijection
 from crow.bijections.coupling import AffineCoupling, Subnet
 from crow.bijections.haar import Haar
 from crow.bijections.mixing import LU
@@ -129,14 +128,15 @@ def head_levels(levels: int, depth: int, space: int) -> list[int]:
     return [(k + 1 if space else 0) for k in range(levels) for _ in range(depth + 1)]
 
 
-class _Level(ChannelBijection):
+class _Level(nn.Module):
     """Halving, steps, and what leaves: ``leaves`` of the channels, none in the last level."""
 
     def __init__(
         self, channels: int, space: int, depth: int, subnet: Subnet, context: int, halving: type[Haar | Squeeze] | None,
         split: bool, top: bool, last: bool, two_sided: bool, clamp: float, mixing: Mixing,
     ) -> None:  # fmt: skip
-        super().__init__(channels, space)
+        super().__init__()
+        self.space = space
         self.halving = None if halving is None else halving(channels, space)
         inside = channels * 2**space
         self.leaves = 0 if last else inside // 2
@@ -151,9 +151,7 @@ class _Level(ChannelBijection):
         self.split = SplitPrior(self.leaves, self.kept, context, subnet, space) if split else None
         self.prior = ConditionalPrior(self.kept, context, subnet, space) if top else None
 
-    def forward(
-        self, x: Tensor, contexts: list[Tensor | None]
-    ) -> tuple[Tensor, Tensor | None, Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, contexts: list[Tensor | None]) -> tuple[Tensor, Tensor | None, Tensor]:
         if self.halving is not None:
             x, _ = self.halving(x)
         log_det = x.new_zeros(len(x))
@@ -172,9 +170,7 @@ class _Level(ChannelBijection):
             log_det = log_det + moved
         return x, leaving, log_det
 
-    def inverse(
-        self, x: Tensor, leaving: Tensor | None, contexts: list[Tensor | None]
-    ) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def inverse(self, x: Tensor, leaving: Tensor | None, contexts: list[Tensor | None]) -> tuple[Tensor, Tensor]:
         log_det = x.new_zeros(len(x))
         if self.prior is not None:
             x, moved = _colour(x, *self.prior.moments(self._spread(contexts[-1], x)))
