@@ -30,9 +30,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from crow.cohort.cohort import Finding
-from crow.config import Config, dump_config, load_config
+from crow.config import Config, dump_config
 from crow.errors import ConfigError, OutputError, RunError
 from crow.files import writing
+from crow.visit_config import VisitConfig, load_any
 
 FORMAT_VERSION = 2
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
@@ -46,7 +47,7 @@ class Run:
     training that Ctrl-C ended: usable, and still to be resumed. ``versions`` and ``git`` are filled in by `load_run`.
     """
 
-    config: Config
+    config: Config | VisitConfig
     tensors: dict[str, Tensor]
     description: dict[str, Any]
     metrics: dict[str, Any]
@@ -71,7 +72,7 @@ class ModelFile(BaseModel):
     description: dict[str, Any]
 
 
-def start_run(folder: str | Path, config: Config, overwrite: bool = False) -> None:
+def start_run(folder: str | Path, config: Config | VisitConfig, overwrite: bool = False) -> None:
     """Make the folder of a training that begins; raises OutputError where it exists and may not be replaced."""
     folder = Path(folder)
     with writing(folder, check_place(folder, overwrite)) as temporary:
@@ -89,13 +90,20 @@ def check_place(folder: str | Path, overwrite: bool = False) -> bool:
     return may
 
 
-def unfinished_config(folder: str | Path) -> Config:
+def unfinished_config(folder: str | Path) -> Config | VisitConfig:
     """The settings of a training to go on with; raises RunError where there is none."""
     folder = Path(folder)
     if not (folder / "checkpoints").is_dir():
         reason = "training has finished" if (folder / "model.json").exists() else "no training was started here"
         raise RunError(f"{folder}: {reason}, so there is nothing to resume. Run crow train without --resume.")
     return _read_config(folder)
+
+
+def crow_config(folder: str | Path, config: Config | VisitConfig) -> Config:
+    """The settings of a run of CRow; raises RunError where the run is of another system."""
+    if isinstance(config, VisitConfig):
+        raise RunError(f"{folder}: a run of {config.system}, not of crow train. {config.use}")
+    return config
 
 
 def save_run(folder: str | Path, run: Run, overwrite: bool = False) -> None:
@@ -231,9 +239,9 @@ def _read_tensors(path: Path, model: ModelFile) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_config(folder: Path) -> Config:
+def _read_config(folder: Path) -> Config | VisitConfig:
     try:
-        return load_config(folder / "config.yaml")
+        return load_any(folder / "config.yaml")
     except ConfigError as error:
         raise RunError(f"{error} Restore the file as the training wrote it.") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -108,29 +108,38 @@ class Config(Settings):
     split: SplitSettings = SplitSettings()
 
 
+Kind = TypeVar("Kind", bound=Settings)
+
+
 def load_config(path: str | Path | None = None, sets: Iterable[str] = ()) -> Config:
-    """The defaults, changed by a YAML file, changed by pairs such as ``training.max_epochs=5``.
+    """`load_settings` of CRow."""
+    return load_settings(Config, path, sets)
+
+
+def load_settings(kind: type[Kind], path: str | Path | None = None, sets: Iterable[str] = ()) -> Kind:
+    """The defaults of ``kind``, changed by a YAML file, changed by pairs such as ``training.max_epochs=5``.
 
     Raises ConfigError with the file and line, or the pair, that holds an unknown key or an impossible value.
     """
     values: dict[str, Any] = {}
     places: Places = {}
     if path is not None:
-        values, places = _read_yaml(Path(path))
+        values, places = read_yaml(Path(path))
     for pair in sets:
         _set(values, places, pair)
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem, places) for problem in error.errors())) from None
+        raise ConfigError("\n".join(_explain(problem, places, kind) for problem in error.errors())) from None
 
 
-def dump_config(config: Config) -> str:
+def dump_config(config: Settings) -> str:
     """The resolved settings as YAML that `load_config` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
+def read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
+    """The settings of a file, and the line of each; raises ConfigError where it is not YAML of ``key: value``."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -182,29 +191,29 @@ def _set(values: dict[str, Any], places: Places, pair: str) -> None:
     places[name] = f"--set {pair}"
 
 
-def _explain(problem: Any, places: Places) -> str:
+def _explain(problem: Any, places: Places, kind: type[Settings]) -> str:
     name = tuple(str(part) for part in problem["loc"])
     place = next((places[name[:n]] for n in range(len(name), 0, -1) if name[:n] in places), "settings")
     key = ".".join(name)
     if problem["type"] == "extra_forbidden":
-        return f"{place}: there is no setting {key}. {_closest(name)}"
+        return f"{place}: there is no setting {key}. {_closest(name, kind)}"
     reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{place}: {key} cannot be {problem['input']!r}: {reason[:1].lower() + reason[1:]}."
 
 
-def _closest(name: tuple[str, ...]) -> str:
-    group: type[BaseModel] = Config
+def _closest(name: tuple[str, ...], kind: type[Settings]) -> str:
+    group: type[BaseModel] = kind
     for part in name[:-1]:
         group = group.model_fields[part].annotation  # type: ignore[assignment]
     keys = [".".join((*name[:-1], key)) for key in group.model_fields]
-    if near := difflib.get_close_matches(".".join(name), keys, n=1) or _elsewhere(name[-1]):
+    if near := difflib.get_close_matches(".".join(name), keys, n=1) or _elsewhere(name[-1], kind):
         return f"Did you mean {near[0]}?"
     return f"Known are {', '.join(keys)}."
 
 
-def _elsewhere(key: str) -> list[str]:
+def _elsewhere(key: str, kind: type[Settings]) -> list[str]:
     """The same key in another group: ``training.max_epochs`` for ``max_epochs``."""
-    groups = {name: field.annotation for name, field in Config.model_fields.items()}
+    groups = {name: field.annotation for name, field in kind.model_fields.items()}
     return [
         f"{name}.{key}"
         for name, group in groups.items()

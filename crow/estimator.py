@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from crow.artifact import Run, anonymous, load_run, save_run, sha256, start_run
+from crow.artifact import Run, anonymous, crow_config, load_run, save_run, sha256, start_run
 from crow.cohort.cohort import Cohort
 from crow.cohort.schema import Schema
 from crow.config import Config
@@ -26,6 +26,7 @@ from crow.representation.regions import RegionTable
 from crow.seeds import derived_seed
 from crow.sequences import Sequences
 from crow.training.build import Start, build_flow, build_published, resolve
+from crow.visit_config import VisitConfig
 
 CHUNK = 256  # subjects scored at once
 FEWEST = 5  # subjects to learn from: one in each part that is held out
@@ -243,7 +244,7 @@ class CRow:
 def load_crow(folder: str | Path) -> CRow:
     """The fitted flow of a run folder; raises RunError where the folder is not whole. Runs no code from it."""
     run = load_run(folder)
-    model = CRow(run.config)
+    model = CRow(crow_config(folder, run.config))
     try:
         model.table = RegionTable.model_validate(run.description["representation"])
         model.schema = Schema.model_validate(run.description["schema"])
@@ -269,7 +270,7 @@ def _built(model: CRow) -> FlowPool | PublishedCRow:
     return FlowPool([build_flow(settings, features, channels, start) for start in model.starts])
 
 
-def test_subjects(cohort: Cohort, config: Config) -> list[str]:
+def test_subjects(cohort: Cohort, config: Config | VisitConfig) -> list[str]:
     """The subjects that ``split.test`` keeps from training: decided by the seed and their names alone."""
     names = sorted(cohort.subjects)
     order = np.random.default_rng(derived_seed(config.seed, 4)).permutation(len(names))

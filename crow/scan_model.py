@@ -251,7 +251,7 @@ def load_scans(folder: str | Path) -> ScanModel | VoxelModel:
         raise RunError(f"{folder}: a run of region tables, not of scans. Use crow.load.")
     try:
         if facts["kind"] == VoxelModel.kind:
-            return VoxelModel.of_run(load_run(folder))
+            return VoxelModel.of_run(folder, load_run(folder))
         model = ScanModel()
         model.crow = load_crow(folder)
         tensors = {name.removeprefix(PREFIX): tensor for name, tensor in model.crow.beside.tensors.items()}

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from crow.artifact import Run, anonymous, check_place, save_run, start_run
+from crow.artifact import Run, anonymous, check_place, crow_config, save_run, start_run
 from crow.cohort.cohort import Cohort
 from crow.cohort.schema import Schema
 from crow.config import Config
@@ -219,9 +219,9 @@ class VoxelModel:
         save_run(folder, Run(self.config, tensors, description, self.metrics, self.log, self.findings, finished))
 
     @classmethod
-    def of_run(cls, run: Run) -> VoxelModel:
+    def of_run(cls, folder: str | Path, run: Run) -> VoxelModel:
         """The model that a run describes; raises KeyError, ValueError or RuntimeError where its parts do not fit."""
-        model = cls(run.config)
+        model = cls(crow_config(folder, run.config))
         scans = {name.removeprefix("scans."): t for name, t in run.tensors.items() if name.startswith("scans.")}
         facts = run.description["scans"]
         model.voxels = Voxels.from_saved(scans, facts["basis"])

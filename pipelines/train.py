@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crow.artifact import check_place, unfinished_config
+from crow.artifact import check_place, crow_config, unfinished_config
 from crow.cohort import Cohort, read
 from crow.cohort.reader import read_options
 from crow.config import Config, load_config
@@ -98,4 +98,4 @@ def _fresh(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -
 def _resumed(out: Path, config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
     if config or sets or any(value is not None for value in flags.values()):
         raise ConfigError(f"--resume goes on with the settings in {out}/config.yaml; leave --config, --set, flags out.")
-    return unfinished_config(out)
+    return crow_config(out, unfinished_config(out))

@@ -1,0 +1,127 @@
+"""Settings of the flows of one visit, a class a system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from crow.config import Config, Optimisation, Settings, SplitSettings, load_config, load_settings, read_yaml
+from crow.errors import ConfigError
+
+
+class ImageSettings(Settings):
+    """What of a scan is seen: a box of at most ``size`` voxels along an axis (None: every voxel of the store), or one
+    ``slice`` of it, through the template's point ``position`` (mm along the axis across the slice)."""
+
+    size: int | None = Field(32, ge=4)
+    slice: Literal["axial", "coronal", "sagittal"] | None = None
+    position: float = 0.0
+
+
+class FlowSettings(Settings):
+    """``levels`` of an image's stack (a table of regions has one), couplings a level, width of the subnets."""
+
+    levels: int = Field(2, ge=1, le=6)
+    depth: int = Field(6, ge=1)
+    hidden: int = Field(64, ge=1, le=4096)
+
+
+class VisitTraining(Optimisation):
+    """As for CRow, but an epoch is longer and the number of epochs is a number."""
+
+    max_epochs: int = Field(60, ge=0)
+    steps_per_epoch: int = Field(20, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    held_out: float = Field(0.15, gt=0, lt=1)
+    threads: int | None = Field(1, ge=1)
+
+
+class VisitConfig(Settings):
+    """Everything that, with a cohort, decides the run of a system."""
+
+    use: ClassVar[str]
+    system: str
+    seed: int = Field(0, ge=0)
+    cohort: dict[str, Any] = Field(default_factory=dict)
+    flow: FlowSettings = FlowSettings()
+    training: VisitTraining = VisitTraining()
+    images: ImageSettings = ImageSettings()
+    split: SplitSettings = SplitSettings()
+
+
+class CGlowConfig(VisitConfig):
+    """Class-conditional Glow: `crow.flows.cglow`."""
+
+    use: ClassVar[str] = "Use crow synthesize --run."
+    system: Literal["cglow"] = "cglow"
+
+
+class CAGlowConfig(VisitConfig):
+    """Glow with an adversarially trained encoder of the attributes: `crow.flows.caglow`."""
+
+    use: ClassVar[str] = "Use crow synthesize --run."
+    system: Literal["caglow"] = "caglow"
+
+
+class CINNConfig(VisitConfig):
+    """Conditional invertible network: `crow.flows.cinn`."""
+
+    use: ClassVar[str] = "Use crow translate --run."
+    system: Literal["cinn"] = "cinn"
+
+
+class EnhanceConfig(VisitConfig):
+    """Thin slices given thick ones, by the conditional flow: `crow.flows.conditional_flow`."""
+
+    use: ClassVar[str] = "Use crow enhance --run."
+    system: Literal["enhance"] = "enhance"
+
+
+class SegmentConfig(VisitConfig):
+    """Masks given scans, by the conditional flow: `crow.flows.conditional_flow`."""
+
+    use: ClassVar[str] = "Use crow segment --run."
+    system: Literal["segment"] = "segment"
+
+
+class SemiConditionalConfig(VisitConfig):
+    """Classes from few labels: `crow.flows.semi_conditional`."""
+
+    use: ClassVar[str] = "Use crow classify --run."
+    system: Literal["semi-conditional"] = "semi-conditional"
+
+
+class InfoCNFConfig(VisitConfig):
+    """Classes by a continuous flow: `crow.flows.infocnf`."""
+
+    use: ClassVar[str] = "Use crow classify --run."
+    system: Literal["infocnf"] = "infocnf"
+
+
+class CCNFConfig(VisitConfig):
+    """The same with all of z supervised: `crow.flows.infocnf`."""
+
+    use: ClassVar[str] = "Use crow classify --run."
+    system: Literal["ccnf"] = "ccnf"
+
+
+SYSTEMS: dict[str, type[VisitConfig]] = {
+    str(kind.model_fields["system"].default): kind
+    for kind in (
+        CGlowConfig, CAGlowConfig, CINNConfig, EnhanceConfig, SegmentConfig, SemiConditionalConfig, InfoCNFConfig,
+        CCNFConfig,
+    )
+}  # fmt: skip
+
+
+def load_any(path: str | Path) -> Config | VisitConfig:
+    """Settings of a run: of CRow, or of the ``system`` that the file names. Raises ConfigError."""
+    system = read_yaml(Path(path))[0].get("system")
+    if system is None:
+        return load_config(path)
+    if system not in SYSTEMS:
+        raise ConfigError(f"{path}: there is no system {system!r}. Known are {', '.join(SYSTEMS)}.")
+    return load_settings(SYSTEMS[system], path)
