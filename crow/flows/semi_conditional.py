@@ -1,0 +1,126 @@
+"""The semi-conditional flow: a density of x and the class, learned from few labels and many visits without one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crow.bijections.multiscale import MultiScale
+from crow.examples import Examples
+from crow.networks.mlp import MLP
+
+Augment = Callable[[Tensor], Tensor]
+"""Another view of a batch ``[batch, *event]`` that leaves its classes what they are; draws from the global generator."""
+
+
+class SemiConditionalFlow(nn.Module):
+    """``log p(x, y) = log|df| + log N(z_aux) + log|dh(z_f; y)| + log N(z_h) + log p(y)``.
+
+    ``(z_f, z_aux) = f(x)`` is large and knows no class, ``z_h = h(z_f; y)`` is small and does; h ends in a normal whose
+    mean and scale are learned for every class. ``log p(x) = logsumexp_y log p(x, y)`` and ``p(y | x)`` take one pass of
+    f and K of h. Source: Atanov et al. 2019, Semi-conditional normalizing flows, section 3 (their sum over y of
+    unlabelled visits is in the log domain here).
+
+    Args:
+        bijection: f, without a context.
+        classes: K.
+        seen: values of ``f(x)``, from the first, that h sees; the top of f where it is None.
+        hidden, depth: width of the networks of h, and its couplings.
+        dequantizer: f is over its values, and x are levels of an image.
+        label_weight: weight of ``-log p(y | x)``, in the mean over visits whose class is known, against ``-log p(x)``.
+        augment: with it, ``p(y | augment(x))`` learns the known class, and the class of x where ``p(y | x)`` is at
+            least ``confidence`` sure of it (Sohn et al. 2020, FixMatch; for flows, Izmailov et al. 2020, section 3.2).
+        prior: ``p(y) [K]``, uniform where it is None.
+    """
+
+    class_prior: Tensor
+
+    def __init__(
+        self,
+        bijection: MultiScale,
+        classes: int,
+        seen: int | None = None,
+        hidden: int = 64,
+        depth: int = 4,
+        dequantizer: nn.Module | None = None,
+        label_weight: float = 10.0,
+        augment: Augment | None = None,
+        confidence: float = 0.95,
+        prior: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ValueError(f"a class needs another beside it, got {classes}")
+        self.bijection, self.dequantizer, self.classes = bijection, dequantizer, classes
+        self.seen = bijection.top if seen is None else seen
+        self.inner = MultiScale((self.seen,), 1, depth, partial(MLP, hidden=hidden), classes, top=True)
+        self.label_weight, self.augment, self.confidence = label_weight, augment, confidence
+        self.register_buffer("class_prior", torch.full((classes,), 1 / classes) if prior is None else prior.clone())
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.log_prob(x, label)
+
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        """``log p(x, y)`` in nats for every y, ``[batch, K]``; with a dequantiser, one draw of its bound."""
+        v, log_q = (x, 0.0) if self.dequantizer is None else self.dequantizer(x)
+        z, log_det = self.bijection(v)
+        inside, aside = z.split([self.seen, z.shape[1] - self.seen], 1)
+        context = torch.eye(self.classes, dtype=z.dtype, device=z.device).repeat(len(z), 1)
+        z_h, inner_log_det = self.inner(inside.repeat_interleave(self.classes, 0), context)
+        given = (_log_normal(z_h) + inner_log_det).unflatten(0, (-1, self.classes))
+        return given + self.class_prior.log() + (_log_normal(aside) + log_det - log_q)[:, None]
+
+    def log_prob(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """``log p(x)``, or ``log p(x, label)``, in nats, ``[batch]``."""
+        joint = self.class_log_prob(x)
+        return joint.logsumexp(1) if label is None else joint.gather(1, label[:, None])[:, 0]
+
+    def predict(self, x: Tensor) -> Tensor:
+        """``p(y | x)``, ``[batch, K]``."""
+        return self.class_log_prob(x).softmax(1)
+
+    @torch.no_grad()
+    def sample(self, label: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One x of every class in ``label [n]``: ``[n, *event]``."""
+        values = math.prod(self.bijection.shape)
+        z = torch.randn(len(label), values, dtype=self.class_prior.dtype, device=label.device, generator=generator)
+        context = functional.one_hot(label, self.classes).to(z.dtype)
+        inside, _ = self.inner.inverse(z[:, : self.seen], context)
+        v, _ = self.bijection.inverse(torch.cat([inside, z[:, self.seen :]], 1))
+        return v if self.dequantizer is None else self.dequantizer.inverse(v)  # type: ignore[operator]
+
+    def loss(self, batch: Examples) -> Tensor:
+        """``mean -log p(x) + label_weight mean -log p(y | x)``, in nats; an unknown class is -1, or all are None."""
+        if not self.training or self.augment is None:
+            joint = self.class_log_prob(batch.x)
+            return self._surprise(joint) + self.label_weight * _cross_entropy(joint, batch.label)
+        both = self.class_log_prob(torch.cat([batch.x, self.augment(batch.x)]))
+        joint, moved = both.chunk(2)
+        sure, guess = joint.detach().softmax(1).max(1)
+        target = torch.where(sure >= self.confidence, guess, -1)
+        if batch.label is not None:
+            target = torch.where(batch.label >= 0, -1, target)
+            known = _cross_entropy(both, batch.label.repeat(2))
+        else:
+            known = both.new_zeros(())
+        agreement = functional.cross_entropy(moved, target, ignore_index=-1, reduction="sum") / len(target)
+        return self._surprise(joint) + self.label_weight * (known + agreement)
+
+    def _surprise(self, joint: Tensor) -> Tensor:
+        return -joint.logsumexp(1).mean()
+
+
+def _cross_entropy(joint: Tensor, label: Tensor | None) -> Tensor:
+    """Mean of ``-log p(y | x)`` over the rows with a class; 0 where none has."""
+    if label is None:
+        return joint.new_zeros(())
+    return functional.cross_entropy(joint, label, ignore_index=-1, reduction="sum") / (label >= 0).sum().clamp_min(1)
+
+
+def _log_normal(z: Tensor) -> Tensor:
+    return -0.5 * (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi))
