@@ -16,6 +16,7 @@ from crow.cli.generate import generate
 from crow.cli.prepare import prepare
 from crow.cli.score import score
 from crow.cli.simulate import simulate
+from crow.cli.synthesize import synthesize
 from crow.cli.train import train
 from crow.errors import CrowError
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (simulate, check, prepare, extract, train, generate, score):
+for command in (simulate, check, prepare, extract, train, generate, score, synthesize):
     app.command()(command)
 
 

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crow.cohort.cohort import Cohort as Cohort
     from crow.estimator import CRow as CRow
+    from crow.loading import load as load
     from crow.scan_model import ScanModel as ScanModel
-    from crow.scan_model import load as load
     from crow.scans.store import ScanStore as ScanStore
+    from crow.synthesizer import Synthesizer as Synthesizer
 
 __version__ = "0.1.0"
-__all__ = ["CRow", "Cohort", "ScanModel", "ScanStore", "load"]
+__all__ = ["CRow", "Cohort", "ScanModel", "ScanStore", "Synthesizer", "load"]
 
 HOMES = {
     "CRow": "crow.estimator",
     "Cohort": "crow.cohort.cohort",
     "ScanModel": "crow.scan_model",
     "ScanStore": "crow.scans.store",
-    "load": "crow.scan_model",
+    "Synthesizer": "crow.synthesizer",
+    "load": "crow.loading",
 }
 
 

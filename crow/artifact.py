@@ -96,7 +96,7 @@ def unfinished_config(folder: str | Path) -> Config | VisitConfig:
     if not (folder / "checkpoints").is_dir():
         reason = "training has finished" if (folder / "model.json").exists() else "no training was started here"
         raise RunError(f"{folder}: {reason}, so there is nothing to resume. Run crow train without --resume.")
-    return _read_config(folder)
+    return read_config(folder)
 
 
 def crow_config(folder: str | Path, config: Config | VisitConfig) -> Config:
@@ -153,7 +153,7 @@ def load_run(folder: str | Path) -> Run:
     except (ValueError, OSError) as error:
         raise RunError(f"{folder / 'log.csv'}: cannot be read: {error}. Restore the file or train again.") from None
     return Run(
-        config=_read_config(folder),
+        config=read_config(folder),
         tensors=tensors,
         description=model.description,
         metrics=_read_json(folder / "metrics.json"),
@@ -239,7 +239,8 @@ def _read_tensors(path: Path, model: ModelFile) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_config(folder: Path) -> Config | VisitConfig:
+def read_config(folder: Path) -> Config | VisitConfig:
+    """The settings of a run folder; raises RunError."""
     try:
         return load_any(folder / "config.yaml")
     except ConfigError as error:

@@ -234,11 +234,6 @@ def representation(asked: str, store: ScanStore) -> str:
     return asked
 
 
-def load(folder: str | Path) -> CRow | ScanModel | VoxelModel:
-    """The fitted model of a run folder, of regions or of scans. Runs no code from it."""
-    return load_scans(folder) if is_scan_run(folder) else load_crow(folder)
-
-
 def is_scan_run(folder: str | Path) -> bool:
     """Whether a run was trained on scans; raises RunError where it is no run."""
     return "scans" in read_description(folder)

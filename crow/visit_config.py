@@ -40,9 +40,13 @@ class VisitTraining(Optimisation):
 
 
 class VisitConfig(Settings):
-    """Everything that, with a cohort, decides the run of a system."""
+    """Everything that, with a cohort, decides the run of a system.
+
+    ``use`` says which command applies a run, ``model`` where the class is that loads it.
+    """
 
     use: ClassVar[str]
+    model: ClassVar[str]
     system: str
     seed: int = Field(0, ge=0)
     cohort: dict[str, Any] = Field(default_factory=dict)
@@ -56,6 +60,7 @@ class CGlowConfig(VisitConfig):
     """Class-conditional Glow: `crow.flows.cglow`."""
 
     use: ClassVar[str] = "Use crow synthesize --run."
+    model: ClassVar[str] = "crow.synthesizer.Synthesizer"
     system: Literal["cglow"] = "cglow"
 
 
@@ -63,6 +68,7 @@ class CAGlowConfig(VisitConfig):
     """Glow with an adversarially trained encoder of the attributes: `crow.flows.caglow`."""
 
     use: ClassVar[str] = "Use crow synthesize --run."
+    model: ClassVar[str] = "crow.synthesizer.Synthesizer"
     system: Literal["caglow"] = "caglow"
 
 
@@ -70,6 +76,7 @@ class CINNConfig(VisitConfig):
     """Conditional invertible network: `crow.flows.cinn`."""
 
     use: ClassVar[str] = "Use crow translate --run."
+    model: ClassVar[str] = "crow.translator.Translator"
     system: Literal["cinn"] = "cinn"
 
 
@@ -77,6 +84,7 @@ class EnhanceConfig(VisitConfig):
     """Thin slices given thick ones, by the conditional flow: `crow.flows.conditional_flow`."""
 
     use: ClassVar[str] = "Use crow enhance --run."
+    model: ClassVar[str] = "crow.enhancer.Enhancer"
     system: Literal["enhance"] = "enhance"
 
 
@@ -84,6 +92,7 @@ class SegmentConfig(VisitConfig):
     """Masks given scans, by the conditional flow: `crow.flows.conditional_flow`."""
 
     use: ClassVar[str] = "Use crow segment --run."
+    model: ClassVar[str] = "crow.segmenter.Segmenter"
     system: Literal["segment"] = "segment"
 
 
@@ -91,6 +100,7 @@ class SemiConditionalConfig(VisitConfig):
     """Classes from few labels: `crow.flows.semi_conditional`."""
 
     use: ClassVar[str] = "Use crow classify --run."
+    model: ClassVar[str] = "crow.classifier.Classifier"
     system: Literal["semi-conditional"] = "semi-conditional"
 
 
@@ -98,6 +108,7 @@ class InfoCNFConfig(VisitConfig):
     """Classes by a continuous flow: `crow.flows.infocnf`."""
 
     use: ClassVar[str] = "Use crow classify --run."
+    model: ClassVar[str] = "crow.classifier.Classifier"
     system: Literal["infocnf"] = "infocnf"
 
 
@@ -105,6 +116,7 @@ class CCNFConfig(VisitConfig):
     """The same with all of z supervised: `crow.flows.infocnf`."""
 
     use: ClassVar[str] = "Use crow classify --run."
+    model: ClassVar[str] = "crow.classifier.Classifier"
     system: Literal["ccnf"] = "ccnf"
 
 

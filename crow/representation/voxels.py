@@ -58,7 +58,7 @@ class Voxels:
         voxels.mask = voxels._weight >= 0.5
         mean, square = np.zeros(shape), np.zeros(shape)
         for n, row in enumerate(rows, 1):
-            x = voxels._read(store, row)
+            x = voxels.read(store, row)
             step = x - mean
             mean += step / n
             square += step * (x - mean)
@@ -85,7 +85,7 @@ class Voxels:
             )
         out = np.zeros((len(rows), 1, *self.mask.shape), np.float32)
         for k, row in enumerate(rows):
-            out[k, 0] = (self._read(store, row) - self.mean) / self.sd * self.mask
+            out[k, 0] = (self.read(store, row) - self.mean) / self.sd * self.mask
         return out
 
     def decode(self, x: Tensor) -> Volume:
@@ -146,7 +146,7 @@ class Voxels:
         shape = " x ".join(map(str, self.mask.shape))
         return f"{int(self.mask.sum()):,} voxels in a box of {shape}, each {self.factor}^3 of the store's"
 
-    def _read(self, store: ScanStore, row: int) -> Volume:
+    def read(self, store: ScanStore, row: int) -> Volume:
         """The mean of the brain in every block, ``[x, y, z]``; 0 where there is none."""
         image: Volume = np.asarray(store.array("intensity")[int(row)])
         means: Volume = (self._block_means(image * self.brain) / np.maximum(self._weight, 1e-6)).astype(np.float32)

@@ -1,0 +1,164 @@
+"""What the models of one visit share: how they are trained, kept and brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from crow.artifact import Run, anonymous, check_place, load_run, save_run, start_run
+from crow.cohort.cohort import Cohort
+from crow.cohort.schema import Schema
+from crow.errors import CohortError, RunError
+from crow.estimator import FEWEST, source, test_subjects
+from crow.examples import Examples
+from crow.representation.visits import RegionVisits, ScanExamples, ScanVisits, Visits, cohort_of, visits_from_saved
+from crow.scans.store import ScanStore
+from crow.seeds import derived_seed
+from crow.training.ensemble import folds, seeded
+from crow.training.fit import Fitted, train
+from crow.visit_config import SYSTEMS, VisitConfig
+
+Data = Cohort | ScanStore
+"""A table of regions, or a store of scans."""
+Say = Callable[[str], None]
+PREFIX = "visits."  # of the tensors that are not the flow's
+
+
+class VisitModel:
+    """Base of the models of single visits; a subclass says what it learns in ``fit`` and answers in its own methods.
+
+    A subclass has ``systems`` (the names of `crow.visit_config.SYSTEMS` that it trains), ``build`` (the unfitted flow)
+    and, where it keeps more than the flow and the representation, ``describe`` and ``restore``.
+
+    Attributes: ``config``, ``visits`` (what one visit is to the flow), ``flow``, ``metrics`` and ``log`` of the
+    training.
+    """
+
+    systems: ClassVar[tuple[str, ...]]
+    visits: RegionVisits | ScanVisits
+
+    def __init__(self, config: VisitConfig | None = None, **settings: Any) -> None:
+        system = settings.get("system", self.systems[0])
+        if system not in self.systems:
+            raise ValueError(f"{type(self).__name__} has no system {system!r}; it has {', '.join(self.systems)}")
+        self.config = SYSTEMS[system].model_validate(settings) if config is None else config
+        self.flow: nn.Module | None = None
+        self.metrics: dict[str, Any] = {}
+        self.log = pd.DataFrame()
+
+    def build(self) -> nn.Module:
+        """The unfitted flow that ``config``, ``visits`` and the subclass's own parts ask for."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """JSON values that the run keeps beside the flow, for `restore`."""
+        return {}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        """Take back what `describe` gave."""
+
+    def begin(self, data: Data, out: str | Path | None, resume: bool, overwrite: bool) -> tuple[Cohort, Visits]:
+        """Check the place and the cohort; its visits without the test subjects.
+
+        Raises OutputError where ``out`` exists, CohortError where there is too little to learn from.
+        """
+        if out is not None and not resume:
+            check_place(out, overwrite)
+        cohort = cohort_of(data)
+        cohort.require_usable()
+        left = cohort.visits[~cohort.visits["subject"].isin(test_subjects(cohort, self.config))]
+        if (count := left["subject"].nunique()) < FEWEST:
+            where = cohort.path or "the cohort"
+            raise CohortError(f"{where}: {count} subjects are left to learn from; at least {FEWEST} are needed.")
+        self.schema, self.source, self.findings = cohort.schema, source(cohort), anonymous(cohort.findings)
+        return cohort, left
+
+    def represent(self, data: Data, visits: Visits) -> RegionVisits | ScanVisits:
+        """What one visit is to the flow, fitted to training visits."""
+        if isinstance(data, ScanStore):
+            return ScanVisits.fit(data, visits, self.config.images, self.config.flow.levels)
+        return RegionVisits.fit(data, visits)
+
+    def learn(
+        self,
+        examples: Examples | ScanExamples,
+        subject: pd.Series,
+        out: str | Path | None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = False,
+        label: str = "flow",
+    ) -> Fitted:
+        """Train ``build()`` on examples, a row of ``subject`` each; some subjects are held out and say when to stop."""
+        folder = None if out is None else Path(out)
+        if folder is not None and not resume:
+            start_run(folder, self.config, overwrite)
+        with seeded(self.config.seed, 0):
+            flow = self.build()
+        held_out = self.held_out(subject)
+        kept, judged = (_some(examples, torch.from_numpy(np.flatnonzero(rows))) for rows in (~held_out, held_out))
+        seed = derived_seed(self.config.seed, 0)
+        fit = train(flow, kept, judged, self.config.training, seed, folder, resume, progress, label)
+        self.flow, self.log = flow, fit.history.assign(member=1)
+        return fit
+
+    def held_out(self, subject: pd.Series) -> np.ndarray:
+        """Which rows are of subjects that training never sees, decided by the seed."""
+        numbers, names = pd.factorize(subject)
+        chosen = folds(len(names), self.config.training.held_out, self.config.seed)[0]
+        return np.isin(numbers, chosen.numpy())
+
+    def save(self, folder: str | Path, finished: bool) -> None:
+        """Write the run folder."""
+        tensors = {f"{PREFIX}{name}": tensor for name, tensor in self.visits.tensors().items()}
+        tensors |= self.fitted().state_dict()
+        description = {
+            "visits": self.visits.describe(), "schema": self.schema.model_dump(), "cohort": self.source,
+            "own": self.describe(),
+        }  # fmt: skip
+        save_run(folder, Run(self.config, tensors, description, self.metrics, self.log, self.findings, finished))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The fitted model of a run folder; raises RunError where it is not whole or of another system."""
+        run = load_run(folder)
+        if not isinstance(run.config, VisitConfig) or run.config.system not in cls.systems:
+            what = f"{run.config.system}. {run.config.use}" if isinstance(run.config, VisitConfig) else "crow train."
+            raise RunError(f"{folder}: a run of {what}")
+        model = cls(run.config)
+        own = {name.removeprefix(PREFIX): t for name, t in run.tensors.items() if name.startswith(PREFIX)}
+        try:
+            model.visits = visits_from_saved(own, run.description["visits"])
+            model.schema = Schema.model_validate(run.description["schema"])
+            model.source = run.description["cohort"]
+            model.restore(run.description["own"])
+            flow = model.build().eval()
+            flow.load_state_dict({name: t for name, t in run.tensors.items() if not name.startswith(PREFIX)})
+        except (KeyError, TypeError, ValueError, RuntimeError, ValidationError):
+            raise RunError(f"{folder}: the tensors do not fit the settings in config.yaml. Restore the folder.") from None
+        model.flow, model.metrics, model.log, model.findings = flow, run.metrics, run.log, run.findings
+        return model
+
+    def fitted(self) -> nn.Module:
+        """The flow; raises RunError before it is fitted."""
+        if self.flow is None:
+            raise RunError(f"This {type(self).__name__} is not fitted yet: call fit, or crow.load(run).")
+        return self.flow
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if self.flow is None:
+            return f"{name}, not fitted yet"
+        return f"{name} ({self.config.system}) of {self.visits}, held-out loss {self.metrics['held_out_loss']:.3f}"
+
+
+def _some(examples: Examples | ScanExamples, rows: Tensor) -> Examples | ScanExamples:
+    return examples.some(rows) if isinstance(examples, ScanExamples) else examples[rows]

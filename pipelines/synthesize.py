@@ -1,0 +1,139 @@
+"""Learn cross-sectional visits given attributes, and invent visits with attributes that a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from crow.artifact import check_place
+from crow.cohort.options import listed
+from crow.errors import ConfigError
+from crow.files import writing
+from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.report import figures
+from crow.report.images import montage
+from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+from crow.synthesizer import Synthesizer
+
+SHOWN = 12  # scans in the picture
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
+
+    model: Synthesizer
+    folder: Path
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Synthesized:
+    """The attributes of the invented visits, those that were drawn because nobody named them, and what was written."""
+
+    attributes: pd.DataFrame
+    drawn: list[str]
+    written: tuple[Path, ...]
+
+
+def learn(
+    cohort: Path,
+    out: Path,
+    attributes: list[str],
+    *,
+    system: str = "cglow",
+    config: Path | None = None,
+    sets: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+    **flags: Any,
+) -> Learned:
+    """Learn the visits of a table or of a store of scans given ``attributes``, and write the run folder ``out``.
+
+    Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
+    """
+    settings = learning_settings(out, system, config, sets, resume, overwrite, flags)
+    data = open_data(cohort, settings.cohort)
+    model = Synthesizer(settings)
+    model.fit(data, attributes, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    draw_training(model.log, out)
+    return Learned(model, out, interrupted(out))
+
+
+def synthesize(
+    run: Path,
+    attributes: str,
+    count: int,
+    out: Path | None = None,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Callable[[list[int]], Any] = iter,
+) -> Synthesized:
+    """Invent ``count`` visits: a table of regions, or a folder of scans with a picture, and their attributes.
+
+    Raises RunError, ConfigError for attributes that the run does not know, and OutputError where ``out`` exists.
+    """
+    model = Synthesizer.load(run)
+    given = model.attributes.parse(attributes)
+    out = out or Path("synthetic.csv" if model.of_regions else "synthetic")
+    if model.of_regions and out.suffix not in (".csv", ".tsv"):
+        raise ConfigError(f"--out {out}: regions go into a table; name a .csv or .tsv.")
+    check_place(out, overwrite)
+    rows, values = model.sample(given, count, seed)
+    names = [f"synthetic{n + 1:0{max(4, len(str(count)))}d}" for n in range(count)]
+    rows.insert(0, "subject", names)
+    drawn = [name for name in model.attributes.names if name not in given]
+    if isinstance(values, pd.DataFrame):
+        with writing(out, overwrite) as temporary:
+            table = pd.concat([rows, values], axis=1)
+            table.to_csv(temporary, index=False, float_format="%.8g", sep="\t" if out.suffix == ".tsv" else ",")
+        return Synthesized(rows, drawn, (out,))
+    with writing(out, overwrite) as folder:
+        folder.mkdir()
+        describe_dataset(folder)
+        people = rows.drop(columns="subject")
+        people.insert(0, "participant_id", [f"sub-{name}" for name in names])
+        people.to_csv(folder / "participants.tsv", sep="\t", index=False, float_format="%.6g")
+        for k in progress(list(range(count))):
+            _save(model, folder, rows.iloc[k], values[k], run, seed)
+        shown = min(count, SHOWN)
+        titles = [", ".join(_short(value) for value in rows.drop(columns="subject").iloc[k]) for k in range(shown)]
+        figures.save(montage(values[:shown], titles), folder / "samples.png")
+    return Synthesized(rows, drawn, (out,))
+
+
+def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, run: Path, seed: int) -> None:
+    visits = model.visits
+    suffix = visits.facts["modality"]  # type: ignore[union-attr]
+    space = visits.facts["space"]  # type: ignore[union-attr]
+    image = nib.Nifti1Image(values, visits.affine)  # type: ignore[union-attr]
+    attributes = {name: _plain(value) for name, value in row.drop("subject").items()}
+    facts = {
+        "synthetic": True, "What": "a person who does not exist", "Attributes": attributes,
+        "Model": {"run": run.name, "system": model.config.system, "seed": seed}, "Units": "those of prepared scans",
+    }  # fmt: skip
+    save_scan(scan_path(folder, row["subject"], "", "synthetic", suffix, space), values, image, facts)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else round(float(value), 6)
+
+
+def _short(value: Any) -> str:
+    return str(value) if isinstance(value, str) else f"{float(value):.3g}"
+
+
+def needed(model: Synthesizer) -> str:
+    """The attributes of a run, in words: what `--attributes` may name."""
+    return listed(
+        f"{a.name} ({', '.join(a.levels)})" if a.levels else f"{a.name} ({a.low:.4g} to {a.high:.4g})"
+        for a in model.attributes.attributes
+    )
