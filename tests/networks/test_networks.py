@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crow.networks.conditioning import ConditioningNetwork
+from crow.networks.conditioning import ConditioningNetwork, WideTrunk
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
 
@@ -44,3 +44,17 @@ def test_heads_of_images_have_the_resolution_of_their_level(space: int) -> None:
 def test_it_needs_a_context() -> None:
     with pytest.raises(ValueError, match="needs a context"):
         ConditioningNetwork.of_vectors(4, 6, heads=3)(None)
+
+
+@pytest.mark.parametrize("space", [1, 2, 3])
+def test_a_wide_trunk_sees_far_and_knows_where_it_is(space: int) -> None:
+    trunk, x = WideTrunk(1, 4, space), torch.zeros(1, 1, *(20,) * space)
+    features = trunk(x)
+    assert features.shape == (1, 4, *(20,) * space)
+    corner, middle = features.flatten(2)[0, :, 0], features[(0, slice(None), *[10] * space)]
+    assert not torch.allclose(corner, middle)
+    moved = x.clone()
+    moved[(0, 0, *[10] * space)] = 1.0
+    reached = (trunk(moved) - features).abs().sum(1)[0]
+    line = reached[(slice(None), *[10] * (space - 1))] != 0
+    assert line.nonzero().flatten().tolist() == list(range(2, 19))
