@@ -1,5 +1,6 @@
 """The flags of every command that learns a run and applies it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ def show_interrupted(interrupted: bool) -> None:
         raise typer.Exit(130)
 
 
-def refuse(given: dict[str, object], why: str) -> None:
+def refuse(given: Mapping[str, object], why: str) -> None:
     """Raise BadParameter for options that say nothing here."""
     if names := [name for name, value in given.items() if value not in (None, False, [])]:
         raise typer.BadParameter(f"{', '.join(names)}: {why}")
