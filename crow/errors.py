@@ -26,3 +26,7 @@ class OutputError(CrowError):
 
 class ScanError(CrowError):
     """A scan that cannot be read, or not be prepared with the other scans of its cohort."""
+
+
+class SolverError(CrowError):
+    """A differential equation of a continuous flow that cannot be solved to its tolerance."""
