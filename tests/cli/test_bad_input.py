@@ -7,35 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import done, refused
 
 from crow.artifact import sha256
-from crow.cli.main import main
 
 QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
 RUN_CROW = "from crow.cli.main import main; main()"
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
-    """What a command says that must leave with 2, on one line."""
-    with pytest.raises(SystemExit) as left:
-        main([str(word) for word in words])
-    said = capsys.readouterr().err
-    assert left.value.code == 2, said
-    assert "Traceback" not in said
-    return " ".join(said.replace("│", " ").split())
-
-
-def done(words: Sequence[str | Path]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main([str(word) for word in words])
-    assert not left.value.code
 
 
 def plain() -> pd.DataFrame:

@@ -1,0 +1,96 @@
+"""`crow synthesize`: learns a run, applies it, and says what cannot be."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import pandas as pd
+import pytest
+import torch
+from commands import done, refused
+from small_stores import ball, make_store
+
+QUICK = ["--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2", "--set", "flow.hidden=8"]
+
+
+@pytest.fixture(scope="module")
+def people(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run learned from the shared cohort."""
+    torch.set_num_threads(1)
+    run = tmp_path_factory.mktemp("people") / "run"
+    table = trained / "cohort.csv"
+    done(["synthesize", "--cohort", table, "--condition", "sex,age,diagnosis", "--out", run, *QUICK])
+    return run
+
+
+def test_regions(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "women.csv"
+    done(["synthesize", "--run", people, "--attributes", "sex=F,age=75", "--count", 7, "--out", out])
+    said = capsys.readouterr().out
+    assert "Invented 7 visits; DX drawn as in training." in said
+    table = pd.read_csv(out)
+    assert len(table) == 7 and (table["age"] == 75).all() and (table["PTGENDER"] == "Female").all()
+    assert table["Hippocampus"].notna().all()
+    assert (people / "training.png").is_file()
+
+
+def test_scans_become_derivatives(tmp_path: Path) -> None:
+    make_store(tmp_path / "store", ball())
+    run, out = tmp_path / "run", tmp_path / "out"
+    small = ["--set", "images.size=8", "--set", "flow.levels=1", "--set", "flow.depth=2"]
+    done(["synthesize", "--cohort", tmp_path / "store", "--condition", "sex", "--out", run, *QUICK, *small])
+    done(["synthesize", "--run", run, "--attributes", "sex=F", "--count", 2, "--out", out])
+    (image,) = out.glob("sub-synthetic0001/anat/*desc-synthetic_T1w.nii.gz")
+    assert nib.load(image).shape == (6, 6, 4)
+    facts = json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())
+    assert facts["synthetic"] is True and facts["Attributes"] == {"sex": "F"}
+    assert len(pd.read_csv(out / "participants.tsv", sep="\t")) == 2
+    assert (out / "samples.png").is_file() and (out / "dataset_description.json").is_file()
+    done(["synthesize", "--run", run, "--count", 1, "--out", out, "--overwrite"])
+    assert len(list(out.glob("sub-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--attributes", "sex=X"], "training had Female, Male"),
+        (["--attributes", "age=150"], "the model knows nothing beyond"),
+        (["--attributes", "weight=3"], "the run knows PTGENDER, age, DX, not weight"),
+        (["--out", "people"], "regions go into a table"),
+        (["--condition", "sex"], "there is nothing to learn"),
+    ],
+)
+def test_what_cannot_be_drawn(
+    people: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, "synthesize", "--run", people, *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--condition", "weight"], "weight is no covariate"),
+        ([], "name the attributes"),
+        (["--condition", "sex", "--attributes", "sex=F"], "give it with --run"),
+        (["--condition", "sex", "--set", "flow.width=3"], "there is no setting flow.width"),
+    ],
+)
+def test_what_cannot_be_learned(
+    trained: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table, out = trained / "cohort.csv", tmp_path / "run"
+    assert message in refused(capsys, "synthesize", "--cohort", table, "--out", out, *words)
+    assert not out.exists()
+
+
+def test_runs_are_taken_by_their_own_command(
+    people: Path, trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said = refused(capsys, "generate", "--run", people, "--subject", "1", "--at", "1", "--out", tmp_path / "x.csv")
+    assert "a run of cglow, not of crow train. Use crow synthesize --run." in said
+    assert "a run of crow train" in refused(capsys, "synthesize", "--run", trained / "run", "--out", tmp_path / "x.csv")
+    said = refused(capsys, "synthesize", "--cohort", trained / "cohort.csv", "--condition", "sex", "--out", people)
+    assert "exists already" in said

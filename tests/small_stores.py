@@ -1,0 +1,40 @@
+"""A store of scans that are small enough to learn from in a second."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from small_cohorts import in_memory
+
+from crow.scans.grid import Grid
+from crow.scans.store import DONE, ScanStore, StoreInfo
+
+SHAPE = (11, 14, 9)
+SUBJECTS, VISITS = 8, 3
+
+
+def ball() -> np.ndarray:
+    i = np.indices(SHAPE).astype(float)
+    return (((i - np.array([5, 6, 4])[:, None, None, None]) / np.array([5, 6, 4])[:, None, None, None]) ** 2).sum(0) < 1
+
+
+def make_store(path: Path, mask: np.ndarray, seed: int = 0, modality: str = "T1w") -> ScanStore:
+    """Subjects with a smooth pattern of their own that fades with time, noise, and something outside the brain."""
+    generator = np.random.default_rng(seed)
+    table = pd.DataFrame({
+        "subject": np.repeat([f"s{k:02d}" for k in range(SUBJECTS)], VISITS),
+        "sex": np.repeat(["MF"[k % 2] for k in range(SUBJECTS)], VISITS),
+        "age": 70.0 + np.tile(np.arange(VISITS), SUBJECTS) + np.repeat(np.arange(SUBJECTS), VISITS),
+    })  # fmt: skip
+    cohort = in_memory(table, [], {"sex": "categorical"})
+    grid = Grid.of(SHAPE, np.diag([2.0, 2, 2, 1]))
+    info = StoreInfo(modality=modality, space="x", grid=grid, cohort_schema=cohort.schema)
+    store = ScanStore.create(path, info, cohort, np.ones(SHAPE, np.float32), mask)
+    x = np.indices(SHAPE)[0] / 5
+    for row in range(SUBJECTS * VISITS):
+        own = np.random.default_rng(row // VISITS).normal()
+        image = 1 + 0.3 * own * np.sin(x) - 0.1 * x * (row % VISITS) + 0.05 * generator.normal(size=SHAPE)
+        store.array("intensity")[row] = np.where(mask, image, 7).astype(np.float32)
+        store.array("status")[row] = DONE
+    store.finish([])
+    return store

@@ -1,0 +1,105 @@
+"""Invented visits: learned from regions or scans, kept in a run, drawn with the attributes that were asked for."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_cohorts import in_memory, small_cohort
+from small_stores import ball, make_store
+
+import crow
+from crow.cohort import Cohort
+from crow.errors import CohortError, OutputError, RunError
+from crow.visit_config import VisitConfig
+
+QUICK = {"training": {"max_epochs": 2, "steps_per_epoch": 3}, "flow": {"depth": 2, "hidden": 8, "levels": 1}}
+
+
+def groups(people: int = 300) -> Cohort:
+    """One visit each; ROI1 depends on the sex by two sds, ROI2 on nothing but ROI1."""
+    rng = np.random.default_rng(0)
+    sex = np.arange(people) % 2
+    roi1 = rng.normal(100 + 20 * sex, 10)
+    table = pd.DataFrame({
+        "subject": [f"s{k:03d}" for k in range(people)], "age": rng.uniform(60, 80, people),
+        "sex": np.where(sex, "M", "F"), "ROI1": roi1, "ROI2": 0.1 * roi1 + rng.normal(0, 1, people),
+    })  # fmt: skip
+    return in_memory(table, ["ROI1", "ROI2"], {"sex": "categorical"})
+
+
+@pytest.fixture(scope="module")
+def model() -> crow.Synthesizer:
+    torch.set_num_threads(1)
+    settings = {"training": {"max_epochs": 20, "learning_rate": 1e-2}, "flow": {"depth": 3, "hidden": 16}}
+    return crow.Synthesizer(**settings).fit(groups(), ["sex"])
+
+
+def test_the_attributes_asked_for_are_those_drawn(model: crow.Synthesizer) -> None:
+    real = groups().visits.groupby("sex")[["ROI1", "ROI2"]].mean()
+    for sex in "FM":
+        rows, values = model.sample(f"sex={sex}", 1000, seed=3)
+        assert (rows["sex"] == sex).all() and isinstance(values, pd.DataFrame)
+        assert abs(values["ROI1"].mean() - real.loc[sex, "ROI1"]) < 4
+        assert 6 < values["ROI1"].std() < 14
+        assert 0.4 < np.corrcoef(values["ROI1"], values["ROI2"])[0, 1] < 0.95
+    again = model.sample("sex=F", 5, seed=3)[1]
+    pd.testing.assert_frame_equal(again, model.sample("sex=F", 5, seed=3)[1])
+
+
+def test_the_density_is_in_original_units(model: crow.Synthesizer) -> None:
+    """It integrates to one over a grid of values, given the sex."""
+    a, b = np.meshgrid(np.arange(30, 200, 2.0), np.arange(0, 25, 0.4))
+    grid = pd.DataFrame({
+        "subject": [f"g{k}" for k in range(a.size)], "age": 70.0, "sex": "F", "ROI1": a.ravel(), "ROI2": b.ravel(),
+    })  # fmt: skip
+    log_prob = model.log_prob(in_memory(grid, ["ROI1", "ROI2"], {"sex": "categorical"}))["log_prob"]
+    assert abs(np.exp(log_prob).sum() * 2 * 0.4 - 1) < 0.02
+    assert "sex" in repr(model.attributes) and "2 regions" in repr(model)
+
+
+def test_a_run_comes_back_the_same(tmp_path: Path) -> None:
+    cohort = small_cohort(20)
+    model = crow.Synthesizer(seed=2, **QUICK).fit(cohort, ["sex", "CDRSB"], tmp_path / "run")
+    again = crow.load(tmp_path / "run")
+    assert isinstance(again, crow.Synthesizer) and again.metrics == model.metrics
+    pd.testing.assert_frame_equal(model.log_prob(cohort), again.log_prob(cohort))
+    assert len(again.log_prob(cohort)) == cohort.visits["CDRSB"].notna().sum()
+    with pytest.raises(OutputError, match="exists already"):
+        crow.Synthesizer(**QUICK).fit(cohort, ["sex"], tmp_path / "run")
+    held = "".join((tmp_path / "run" / name).read_text() for name in ("model.json", "metrics.json"))
+    assert not any(subject in held for subject in cohort.subjects)
+
+
+def test_the_seed_decides_the_run() -> None:
+    first, same, other = (crow.Synthesizer(seed=s, **QUICK).fit(small_cohort(), ["sex"]) for s in (1, 1, 2))
+    assert first.metrics == same.metrics != other.metrics
+
+
+@pytest.mark.parametrize("cut", [None, "axial"])
+def test_scans(tmp_path: Path, cut: str | None) -> None:
+    store = make_store(tmp_path / "store", ball())
+    settings = {**QUICK, "images": {"slice": cut, "position": 8.0, "size": 8}}
+    model = crow.Synthesizer(**settings).fit(store, ["sex", "age"], tmp_path / "run")
+    rows, values = crow.load(tmp_path / "run").sample("sex=F", 3)
+    assert len(rows) == 3 and values.shape == (3, *((6, 6, 1) if cut else (6, 6, 4)))
+    assert np.isfinite(values).all() and values.max() <= model.visits.high
+    nats = model.log_prob(store)["log_prob"]
+    assert len(nats) == len(store.rows) and (nats < 0).all()
+    pd.testing.assert_series_equal(nats, crow.load(tmp_path / "run").log_prob(store)["log_prob"])
+
+
+def test_too_few_people() -> None:
+    with pytest.raises(CohortError, match="4 subjects are left to learn from"):
+        crow.Synthesizer(**QUICK).fit(small_cohort(4), ["sex"])
+    with pytest.raises(RunError, match="Synthesizer is not fitted"):
+        crow.Synthesizer().sample("", 1)
+
+
+def test_a_run_of_another_system_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no such run folder"):
+        crow.Synthesizer.load(tmp_path / "run")
+    with pytest.raises(ValueError, match="no system 'infocnf'"):
+        crow.Synthesizer(system="infocnf")
+    assert issubclass(type(crow.Synthesizer().config), VisitConfig)
