@@ -18,6 +18,7 @@ from crow.cli.score import score
 from crow.cli.simulate import simulate
 from crow.cli.synthesize import synthesize
 from crow.cli.train import train
+from crow.cli.translate import translate
 from crow.errors import CrowError
 
 app = typer.Typer(
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (simulate, check, prepare, extract, train, generate, score, synthesize):
+for command in (simulate, check, prepare, extract, train, generate, score, synthesize, translate):
     app.command()(command)
 
 

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from crow.scan_model import ScanModel as ScanModel
     from crow.scans.store import ScanStore as ScanStore
     from crow.synthesizer import Synthesizer as Synthesizer
+    from crow.translator import Translator as Translator
 
 __version__ = "0.1.0"
-__all__ = ["CRow", "Cohort", "ScanModel", "ScanStore", "Synthesizer", "load"]
+__all__ = ["CRow", "Cohort", "ScanModel", "ScanStore", "Synthesizer", "Translator", "load"]
 
 HOMES = {
     "CRow": "crow.estimator",
@@ -23,6 +24,7 @@ HOMES = {
     "ScanModel": "crow.scan_model",
     "ScanStore": "crow.scans.store",
     "Synthesizer": "crow.synthesizer",
+    "Translator": "crow.translator",
     "load": "crow.loading",
 }
 

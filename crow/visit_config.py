@@ -73,11 +73,16 @@ class CAGlowConfig(VisitConfig):
 
 
 class CINNConfig(VisitConfig):
-    """Conditional invertible network: `crow.flows.cinn`."""
+    """Conditional invertible network: `crow.flows.cinn`.
+
+    Its h predicts the target for ``first_epochs`` before the flow is trained, and then stays as it is if it is ``held``.
+    """
 
     use: ClassVar[str] = "Use crow translate --run."
     model: ClassVar[str] = "crow.translator.Translator"
     system: Literal["cinn"] = "cinn"
+    first_epochs: int = Field(30, ge=0)
+    held: bool = False
 
 
 class EnhanceConfig(VisitConfig):

@@ -37,8 +37,8 @@ class VisitModel:
     A subclass has ``systems`` (the names of `crow.visit_config.SYSTEMS` that it trains), ``build`` (the unfitted flow)
     and, where it keeps more than the flow and the representation, ``describe`` and ``restore``.
 
-    Attributes: ``config``, ``visits`` (what one visit is to the flow), ``flow``, ``metrics`` and ``log`` of the
-    training.
+    Attributes: ``config``, ``visits`` (what one visit is to the flow), ``flow``, ``more`` (tensors that a subclass
+    keeps beside these), ``metrics`` and ``log`` of the training.
     """
 
     systems: ClassVar[tuple[str, ...]]
@@ -50,6 +50,7 @@ class VisitModel:
             raise ValueError(f"{type(self).__name__} has no system {system!r}; it has {', '.join(self.systems)}")
         self.config = SYSTEMS[system].model_validate(settings) if config is None else config
         self.flow: nn.Module | None = None
+        self.more: dict[str, Tensor] = {}
         self.metrics: dict[str, Any] = {}
         self.log = pd.DataFrame()
 
@@ -103,12 +104,19 @@ class VisitModel:
             start_run(folder, self.config, overwrite)
         with seeded(self.config.seed, 0):
             flow = self.build()
-        held_out = self.held_out(subject)
-        kept, judged = (_some(examples, torch.from_numpy(np.flatnonzero(rows))) for rows in (~held_out, held_out))
+        kept, judged = self.parts(examples, subject)
         seed = derived_seed(self.config.seed, 0)
         fit = train(flow, kept, judged, self.config.training, seed, folder, resume, progress, label)
         self.flow, self.log = flow, fit.history.assign(member=1)
         return fit
+
+    def parts(
+        self, examples: Examples | ScanExamples, subject: pd.Series
+    ) -> tuple[Examples | ScanExamples, Examples | ScanExamples]:
+        """What is trained on, and the examples of the subjects that are held out."""
+        held_out = self.held_out(subject)
+        kept, judged = (_some(examples, torch.from_numpy(np.flatnonzero(rows))) for rows in (~held_out, held_out))
+        return kept, judged
 
     def held_out(self, subject: pd.Series) -> np.ndarray:
         """Which rows are of subjects that training never sees, decided by the seed."""
@@ -118,7 +126,7 @@ class VisitModel:
 
     def save(self, folder: str | Path, finished: bool) -> None:
         """Write the run folder."""
-        tensors = {f"{PREFIX}{name}": tensor for name, tensor in self.visits.tensors().items()}
+        tensors = {f"{PREFIX}{name}": tensor for name, tensor in (self.visits.tensors() | self.more).items()}
         tensors |= self.fitted().state_dict()
         description = {
             "visits": self.visits.describe(), "schema": self.schema.model_dump(), "cohort": self.source,
@@ -138,12 +146,12 @@ class VisitModel:
         try:
             model.visits = visits_from_saved(own, run.description["visits"])
             model.schema = Schema.model_validate(run.description["schema"])
-            model.source = run.description["cohort"]
+            model.source, model.more = run.description["cohort"], own
             model.restore(run.description["own"])
             flow = model.build().eval()
             flow.load_state_dict({name: t for name, t in run.tensors.items() if not name.startswith(PREFIX)})
         except (KeyError, TypeError, ValueError, RuntimeError, ValidationError):
-            raise RunError(f"{folder}: the tensors do not fit the settings in config.yaml. Restore the folder.") from None
+            raise RunError(f"{folder}: the tensors do not fit model.json and config.yaml. Restore them all.") from None
         model.flow, model.metrics, model.log, model.findings = flow, run.metrics, run.log, run.findings
         return model
 

@@ -1,8 +1,9 @@
-"""Normalisation of activations: a learned scale and shift per channel that starts at the data's."""
+"""Normalisation: of channels, learned from where the data are at first; of every value, by the data's own moments."""
 
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.base import Bijection
 from crow.bijections.channels import ChannelBijection
 
 
@@ -40,3 +41,21 @@ class ActNorm(ChannelBijection):
         self.shift.copy_(values.mean(1).view_as(self.shift))
         self.log_scale.copy_(torch.where(sd > 1e-6, sd, 1.0).log().view_as(self.log_scale))
         self.initialised.fill_(True)
+
+
+class Standardise(Bijection):
+    """``z = (x - mean) / sd`` with a mean and sd for every value of ``x: [batch, *event]``, which do not learn."""
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self, mean: Tensor, sd: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("sd", sd)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (x - self.mean) / self.sd, -self.sd.log().sum().expand(len(x))
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return torch.addcmul(self.mean, z, self.sd), self.sd.log().sum().expand(len(z))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,11 +20,14 @@ class Predictor(nn.Module):
     Args:
         trunk: gives ``[batch, hidden]`` or ``[batch, hidden, *space]``.
         shape: of x, ``(channels, *space)`` or ``(features,)``.
+        before: what x goes through before it is predicted: bijections, or a dequantiser of its levels.
     """
 
-    def __init__(self, trunk: nn.Module, hidden: int, shape: tuple[int, ...], classes: int = 0) -> None:
+    def __init__(
+        self, trunk: nn.Module, hidden: int, shape: tuple[int, ...], classes: int = 0, before: Iterable[nn.Module] = ()
+    ) -> None:
         super().__init__()
-        self.trunk, self.classes = trunk, classes
+        self.trunk, self.classes, self.before = trunk, classes, nn.ModuleList(before)
         space = len(shape) - 1
         self.readout: nn.Module
         if classes or not space:
@@ -38,6 +43,9 @@ class Predictor(nn.Module):
     def loss(self, batch: Examples) -> Tensor:
         assert batch.context is not None
         if not self.classes:
-            return functional.mse_loss(self(batch.context), batch.x)
+            x = batch.x
+            for step in self.before:
+                x, _ = step(x)
+            return functional.mse_loss(self(batch.context), x)
         assert batch.label is not None
         return functional.cross_entropy(self(batch.context), batch.label)

@@ -25,13 +25,14 @@ def montage(images: NDArray[np.floating], titles: Sequence[str] = (), columns: i
         for ax in axes:
             ax.set_axis_off()
         for k, image in enumerate(images):
-            axes[k].imshow(_slice(image).T, origin="lower", cmap="gray", vmin=0, vmax=top, interpolation="nearest")
+            axes[k].imshow(middle(image).T, origin="lower", cmap="gray", vmin=0, vmax=top, interpolation="nearest")
             if k < len(titles):
                 axes[k].set_title(titles[k], fontsize=7)
     return figure
 
 
-def _slice(image: NDArray[np.floating]) -> NDArray[np.floating]:
+def middle(image: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The one slice of ``[X, Y, Z]``, or the middle axial one of a volume."""
     flat = [axis for axis in range(3) if image.shape[axis] == 1]
     axis = flat[0] if flat else 2
     return np.take(image, image.shape[axis] // 2, axis)

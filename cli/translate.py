@@ -1,0 +1,97 @@
+"""`crow translate`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crow.cli import cohort_options as flags
+from crow.cli import run_options as options
+
+
+def translate(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="To learn from scans: their store; from a table: its columns, A,B_*. With --run: a store, table, BIDS "
+            "tree or NIfTI file.",
+        ),
+    ] = None,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(help="The target: a store of the same people, or a table.", rich_help_panel=options.LEARN),
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMNS", help="Of a table: what is to be told; all its regions if not given.",
+            rich_help_panel=options.LEARN, show_default=False,
+        ),
+    ] = "",
+    config: options.Config = None,
+    sets: options.Sets = None,
+    resume: options.Resume = False,
+    run: options.Run = None,
+    samples: Annotated[int, typer.Option(min=2, help="Answers for every visit.", rich_help_panel=options.APPLY)] = 8,
+    seed: options.Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to learn into (runs/translate); with --run a folder (translated).")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    subject: flags.Subject = None,
+    time: flags.Time = None,
+    time_kind: flags.TimeKind = None,
+    age: flags.Age = None,
+    session: flags.Session = None,
+    covariates: flags.Covariates = None,
+    regions: flags.Regions = None,
+    exclude: flags.Exclude = None,
+    missing: flags.Missing = None,
+    missing_code: flags.MissingCodes = None,
+) -> None:  # fmt: skip
+    """Draw what another modality (or other regions) of a visit would look like: many answers, so how sure is seen.
+
+    Learn once from two stores of the same people: [bold]crow translate --cohort pet_store --source t1w_store --out
+    runs/pet[/bold], then [bold]crow translate --run runs/pet --source new_t1w_store --out pet_of_new[/bold]
+    """
+    from rich.progress import track
+
+    from crow.pipelines import translate as pipeline
+    from crow.translator import Translation
+
+    reading = {
+        "subject": subject, "time": time, "time_kind": time_kind, "age": age, "session": session,
+        "covariates": covariates, "regions": regions, "exclude": exclude, "missing": missing,
+        "missing_codes": missing_code,
+    }  # fmt: skip
+    if run is not None:
+        given = {"--cohort": cohort, "--target": target or None, "--config": config, "--set": sets, "--resume": resume}
+        options.refuse(given, "for learning; with --run there is nothing to learn.")
+        if source is None:
+            raise typer.BadParameter("--source: name the scans or the table to translate.")
+
+        def shown(made: Iterator[Translation], count: int) -> Iterator[Translation]:
+            return iter(track(made, "Translating", count, transient=True))
+
+        done = pipeline.translate(
+            run, Path(source), out or Path("translated"), samples, seed=seed, overwrite=overwrite, say=typer.echo,
+            progress=shown,
+        )  # fmt: skip
+        typer.echo(f"Translated {done.visits:,} visits, {samples} samples each.")
+        typer.echo(f"Wrote {done.folder}")
+        return
+    if cohort is None:
+        raise typer.BadParameter("give --cohort to learn from, or --run to apply.")
+    if source is None:
+        raise typer.BadParameter("--source: name the store of the scans that are given, or the columns of the table.")
+    learned = pipeline.learn(
+        cohort, source, out or Path("runs/translate"), target, config=config, sets=sets, resume=resume,
+        overwrite=overwrite, say=typer.echo, **reading,
+    )  # fmt: skip
+    metrics = learned.model.metrics
+    for name, unit in (("nll_per_visit", "nats a visit"), ("bits_per_dim", "bits a pixel")):
+        if (found := metrics.get(f"held_out_{name}")) is not None:
+            typer.echo(f"Held-out subjects: {found:.3f} {unit} (negative log-likelihood), at epoch {metrics['epoch']}.")
+    typer.echo(f"Wrote {learned.folder} (model, settings, metrics, training.png)")
+    options.show_interrupted(learned.interrupted)

@@ -1,0 +1,278 @@
+"""What another modality, or other regions, of the same visit would look like: many answers, not one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crow.artifact import start_run
+from crow.bijections.affine import Standardise
+from crow.bijections.chain import Chain
+from crow.bijections.dequantize import UniformDequantizer
+from crow.cohort.cohort import Cohort
+from crow.cohort.options import some_columns
+from crow.errors import CohortError
+from crow.estimator import FEWEST
+from crow.examples import Examples
+from crow.flows.base import DiscreteFlow
+from crow.flows.cinn import CINN
+from crow.flows.predictor import Predictor
+from crow.representation.pairs import ScanPairs, pair, standardised
+from crow.representation.visits import (
+    GREYS,
+    RegionVisits,
+    ScanExamples,
+    ScanVisits,
+    Visits,
+    cohort_of,
+    visits_from_saved,
+)
+from crow.scans.store import ScanStore
+from crow.seeds import derived_seed
+from crow.training.ensemble import seeded
+from crow.training.fit import train
+from crow.visit_config import CINNConfig
+from crow.visit_model import Data, Say, VisitModel
+
+CHUNK = 256  # visits of a table computed at once
+SOURCE = "source."  # of the tensors of the source's representation
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What one visit's target may be: its row in ``Cohort.visits``, and ``samples [n, X, Y, Z]`` or ``[n, region]``."""
+
+    visit: pd.Series
+    samples: NDArray[np.float32]
+
+    @property
+    def median(self) -> NDArray[np.float32]:
+        return np.median(self.samples, 0).astype(np.float32)
+
+    @property
+    def sd(self) -> NDArray[np.float32]:
+        return self.samples.std(0, ddof=1) if len(self.samples) > 1 else np.zeros_like(self.samples[0])
+
+
+class Translator(VisitModel):
+    """The conditional invertible network (``system="cinn"``) from one modality of a visit to another.
+
+    ``Translator().fit(pet, t1w)`` with two `ScanStore` of the same people on one grid, or
+    ``Translator().fit(cohort, source=["Hippocampus", ...], target=["FDG"])`` with the regions of a table; then
+    ``log_prob``, ``sample`` and ``translate`` answer. ``visits`` is what the target is to the flow, ``given`` what the
+    source is.
+    """
+
+    systems = ("cinn",)
+    config: CINNConfig
+    given: RegionVisits | ScanVisits
+
+    def __init__(self, config: CINNConfig | None = None, **settings: Any) -> None:
+        super().__init__(config, **settings)
+        self.trunk: dict[str, Tensor] | None = None
+
+    def fit(
+        self,
+        data: Data,
+        source: ScanStore | Sequence[str],
+        target: Sequence[str] = (),
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = False,
+        say: Say = lambda line: None,
+    ) -> Translator:
+        """Learn from the visits that have both; with ``out`` keep a run folder there.
+
+        ``data`` is the store of the target and ``source`` that of the source; or ``data`` is a table, ``source`` and
+        ``target`` names or patterns of its regions (no target: all that are no source). Raises CohortError where there
+        is nothing to learn from, for grids that differ, and for regions that are both; OutputError where ``out`` is.
+        """
+        _, visits = self.begin(data, out, resume, overwrite)
+        examples: Examples | ScanExamples
+        if isinstance(data, ScanStore):
+            assert isinstance(source, ScanStore)
+            rows = pair(data, source)
+            visits = visits[visits.index.isin(rows.index)]
+            self._require(visits, f"{data.path} and {source.path}")
+            self.visits, self.given = self._scans(data, source, visits, rows)
+            examples = ScanPairs.of(self.visits, data, visits, self.given, source, rows)
+        else:
+            assert not isinstance(source, ScanStore)
+            names = _sides(data, source, target)
+            given, wanted = (RegionVisits.fit(_only(data, part), visits) for part in names)
+            self.given, self.visits = given, wanted
+            examples = wanted.examples(data, visits, given.examples(data, visits).x)
+        people = visits["subject"].nunique()
+        say(
+            f"training {self.config.system} on {len(visits)} visits of {people} subjects: {self.given} to {self.visits}"
+        )
+        if out is not None and not resume:
+            start_run(out, self.config, overwrite)
+        if self.config.first_epochs:
+            self._learn_first(examples, visits["subject"], out, progress)
+        # The folder is there: what is not begun in it begins.
+        fit = self.learn(examples, visits["subject"], out, resume=True, progress=progress)
+        self.metrics = {"held_out_loss": fit.held_out, "epoch": fit.epoch, "visits": len(visits)}
+        if isinstance(self.visits, RegionVisits):
+            self.metrics["held_out_nll_per_visit"] = fit.held_out + self.visits.log_scale
+        else:
+            self.metrics["held_out_bits_per_dim"] = fit.held_out / np.log(2) / int(np.prod(self.visits.shape))
+        self.more = {f"{SOURCE}{name}": tensor for name, tensor in self.given.tensors().items()}
+        if out is not None:
+            self.save(out, not fit.interrupted)
+        return self
+
+    @torch.no_grad()
+    def log_prob(self, data: Data, source: ScanStore | None = None) -> pd.DataFrame:
+        """Log-density of each visit's target given its source: ``subject, session, time, log_prob``, in nats.
+
+        Of regions exact and in original units; of scans (with their ``source``) that of their grey levels, a lower
+        bound, dequantised with seed 0. Visits that lack one of the two are left out.
+        """
+        flow, visits = self.fitted(), cohort_of(data).visits
+        examples: Examples | ScanExamples
+        if isinstance(self.visits, ScanVisits):
+            assert isinstance(self.given, ScanVisits) and source is not None
+            self.visits.check(data)
+            assert isinstance(data, ScanStore)
+            rows = pair(data, source)
+            visits = visits.loc[rows.index]
+            examples = ScanPairs.of(self.visits, data, visits, self.given, source, rows)
+        else:
+            assert isinstance(self.given, RegionVisits)
+            examples = self.visits.examples(data, visits, self.given.examples(data, visits).x)
+        nats = []
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for part in torch.arange(len(visits)).split(self._chunk):
+                batch = examples[part]
+                nats.append(flow.log_prob(batch.x, batch.context))  # type: ignore[operator]
+        log_prob = torch.cat(nats).double().numpy() - self.visits.log_scale
+        return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
+
+    def sample(self, source: Data, n: int = 8, seed: int = 0) -> NDArray[np.float32]:
+        """``[n, visit, X, Y, Z]`` (on the grid of ``visits.affine``) or ``[n, visit, region]``: n draws a visit."""
+        return np.stack([one.samples for one in self.translate(source, n, seed)], 1)
+
+    def translate(self, source: Data, n: int = 8, seed: int = 0) -> Iterator[Translation]:
+        """``n`` draws for every visit of ``source``, one visit at a time, in intensities of prepared scans or in units
+        of the table. Raises CohortError for a source that the run was not trained on."""
+        flow, visits = self.fitted(), cohort_of(source).visits
+        if isinstance(self.given, ScanVisits):
+            self.given.check(source)
+        else:
+            contexts = self.given.examples(source, visits).x
+        generator = torch.Generator().manual_seed(seed)
+        for part in torch.arange(len(visits)).split(self._chunk):
+            if isinstance(self.given, ScanVisits):
+                assert isinstance(source, ScanStore)
+                context = standardised(self.given, source, visits.index.to_numpy()[part.numpy()])
+            else:
+                context = contexts[part]
+            drawn = flow.sample(context, n, generator)  # type: ignore[operator]
+            for place, k in enumerate(part.tolist()):
+                samples = np.asarray(self.visits.decode(drawn[:, place]), np.float32)
+                yield Translation(visits.iloc[k], samples)
+
+    def build(self) -> nn.Module:
+        settings = self.config.flow
+        shape, context = self.visits.shape, self.given.shape
+        flow = CINN(shape, context, settings.levels if len(shape) > 1 else 1, settings.depth, settings.hidden)
+        if self.trunk is not None:
+            flow.h.trunk.load_state_dict(self.trunk)
+            if self.config.held:
+                flow.h.freeze()
+        if isinstance(self.visits, RegionVisits):
+            return flow
+        flow.bijection = Chain([_levels_by_voxel(self.visits), flow.bijection])
+        return DiscreteFlow(flow, UniformDequantizer(GREYS))
+
+    def describe(self) -> dict[str, Any]:
+        return {"source": self.given.describe()}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        own = {name.removeprefix(SOURCE): t for name, t in self.more.items() if name.startswith(SOURCE)}
+        self.given = visits_from_saved(own, facts["source"])
+
+    @property
+    def of_regions(self) -> bool:
+        """Whether visits are regions of a table, and not scans."""
+        return isinstance(self.visits, RegionVisits)
+
+    @property
+    def _chunk(self) -> int:
+        return CHUNK if self.of_regions else 1
+
+    def _require(self, visits: Visits, where: str) -> None:
+        if (count := visits["subject"].nunique()) < FEWEST:
+            raise CohortError(f"{where}: {count} subjects with both scans to learn from; at least {FEWEST} are needed.")
+
+    def _scans(
+        self, data: ScanStore, source: ScanStore, visits: Visits, rows: pd.Series
+    ) -> tuple[ScanVisits, ScanVisits]:
+        images, levels = self.config.images, self.config.flow.levels
+        given = source.cohort().visits.loc[rows.loc[visits.index]]
+        return ScanVisits.fit(data, visits, images, levels), ScanVisits.fit(source, given, images, levels)
+
+    def _learn_first(
+        self, examples: Examples | ScanExamples, subject: pd.Series, out: str | Path | None, progress: bool
+    ) -> None:
+        """Train h as a predictor of the target, and keep it for `build`."""
+        with seeded(self.config.seed, 1):
+            built = self.build()
+            flow, before = built, []
+            if isinstance(built, DiscreteFlow):
+                assert isinstance(self.visits, ScanVisits)
+                flow, before = built.flow, [built.dequantizer, _levels_by_voxel(self.visits)]
+            assert isinstance(flow, CINN)
+            predictor = Predictor(flow.h.trunk, self.config.flow.hidden, self.visits.shape, before=before)
+        kept, judged = self.parts(examples, subject)
+        settings = self.config.training.model_copy(update={"max_epochs": self.config.first_epochs})
+        seed = derived_seed(self.config.seed, 1)
+        folder = None if out is None else Path(out)
+        fit = train(predictor, kept, judged, settings, seed, folder, True, progress, "h")
+        if fit.interrupted:
+            raise KeyboardInterrupt
+        self.trunk = flow.h.trunk.state_dict()
+
+
+def _levels_by_voxel(visits: ScanVisits) -> Standardise:
+    """Of dequantised grey levels (between -0.5 and 0.5), by each voxel's mean and sd in training."""
+
+    def cut(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        return volume if visits.cut is None else np.take(volume, visits.cut[1], visits.cut[0])
+
+    whole, rounding = visits.high - visits.low, 1 / GREYS / np.sqrt(12)
+    mean = np.where(visits.mask, (cut(visits.box.mean) - visits.low) / whole, 0.5 / GREYS) - 0.5
+    sd = np.where(visits.mask, np.hypot(cut(visits.box.sd) / whole, rounding), rounding)
+    return Standardise(*(torch.from_numpy(part[None].astype(np.float32)) for part in (mean, sd)))
+
+
+def _sides(cohort: Cohort, source: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The regions that are given and those to be told; raises CohortError where they share one or are too few."""
+    where = cohort.path or "the cohort"
+    given, _ = some_columns("source", source, cohort.regions, where)
+    wanted = [name for name in cohort.regions if name not in given]
+    if target:
+        wanted, _ = some_columns("target", target, cohort.regions, where)
+    if both := [name for name in wanted if name in given]:
+        raise CohortError(f"{where}: {', '.join(both)}: both source and target. Name each region once.")
+    if not given or len(wanted) < 2:
+        raise CohortError(
+            f"{where}: {len(given)} source and {len(wanted)} target regions; they need one and two."
+        )
+    return given, wanted
+
+
+def _only(cohort: Cohort, regions: list[str]) -> Cohort:
+    return replace(cohort, schema=cohort.schema.model_copy(update={"regions": regions}))

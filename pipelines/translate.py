@@ -1,0 +1,217 @@
+"""Learn what another modality, or other regions, of a visit look like, and draw them for visits that lack it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from crow.artifact import check_place
+from crow.cohort import Schema
+from crow.errors import CohortError, ConfigError
+from crow.files import writing
+from crow.pipelines.scan_history import store_beside
+from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.report import figures
+from crow.report.translations import Shown, translations
+from crow.representation.visits import RegionVisits, ScanVisits
+from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+from crow.scans.store import ScanStore
+from crow.translator import Translation, Translator
+from crow.visit_config import CINNConfig
+
+SHOWN = 5  # visits in the picture
+NIFTI = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
+
+    model: Translator
+    folder: Path
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Translated:
+    """How many visits were translated, and the folder that holds them."""
+
+    visits: int
+    folder: Path
+
+
+def learn(
+    cohort: Path,
+    source: str,
+    out: Path,
+    target: str = "",
+    *,
+    config: Path | None = None,
+    sets: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+    **flags: Any,
+) -> Learned:
+    """Learn ``cohort`` given ``source``, and write the run folder ``out``.
+
+    Both are stores of scans; or ``cohort`` is a table, ``source`` and ``target`` name its columns. Raises ConfigError,
+    CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
+    """
+    sides = [[name.strip() for name in names.split(",") if name.strip()] for names in (source, target)]
+    scans = ScanStore.is_store(cohort)
+    if not scans and not resume and not flags.get("regions") and target:
+        flags["regions"] = [*sides[0], *sides[1]]
+    settings = learning_settings(out, "cinn", config, sets, resume, overwrite, flags)
+    assert isinstance(settings, CINNConfig)
+    data = open_data(cohort, settings.cohort)
+    if scans and target:
+        raise ConfigError(f"--target {target}: is for the columns of a table; {cohort} is a store, and is the target.")
+    model = Translator(settings)
+    given = ScanStore.open(source) if scans else sides[0]
+    model.fit(data, given, sides[1], out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    draw_training(model.log, out)
+    return Learned(model, out, interrupted(out))
+
+
+def translate(
+    run: Path,
+    source: Path,
+    out: Path,
+    samples: int = 8,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+    progress: Callable[[Iterator[Translation], int], Iterator[Translation]] = lambda made, count: made,
+) -> Translated:
+    """Draw ``samples`` targets for every visit of ``source``, into the folder ``out`` with their median and sd.
+
+    ``source`` is a store, a table, a BIDS tree or one NIfTI file, which are prepared into ``<out>_store`` as the run's
+    were. Scans are written as BIDS derivatives with a picture, regions as tables. Raises RunError, CohortError for a
+    source that the run was not trained on, and OutputError where ``out`` exists.
+    """
+    model = Translator.load(run)
+    if out.exists() and not overwrite:
+        check_place(out)
+    if isinstance(model.given, RegionVisits):
+        schema = model.schema.model_copy(update={"regions": model.given.table.regions, "covariates": {}, "fixed": []})
+        return _write_tables(model, source, schema, out, samples, seed, overwrite, progress)
+    store = _open_source(model.given, source, store_beside(out), say)
+    count = len(store.rows)
+    made = progress(model.translate(store, samples, seed), count)
+    with writing(out, overwrite) as folder:
+        folder.mkdir()
+        describe_dataset(folder)
+        shown = []
+        for k, one in enumerate(made):
+            _save(model, folder, one, run, seed)
+            if k < SHOWN:
+                shown.append(_shown(model.given, store, one))
+        names = model.given.facts["modality"], model.visits.facts["modality"]  # type: ignore[union-attr]
+        figures.save(translations(shown, *names), folder / "translations.png")
+    return Translated(count, out)
+
+
+def _write_tables(
+    model: Translator, source: Path, schema: Schema, out: Path, samples: int, seed: int, overwrite: bool,
+    progress: Callable[[Iterator[Translation], int], Iterator[Translation]],
+) -> Translated:  # fmt: skip
+    """``median.csv`` and ``sd.csv`` (a row a visit) and ``samples.csv`` (a row a visit and sample)."""
+    if ScanStore.is_store(source):
+        raise CohortError(f"{source}: scans; the run was trained on a table of regions. Give such a table.")
+    data = open_data(source, {}, schema)
+    assert not isinstance(data, ScanStore)
+    made = list(progress(model.translate(data, samples, seed), len(data)))
+    regions = model.visits.table.regions  # type: ignore[union-attr]
+    visits = pd.DataFrame([one.visit[["subject", "session", "time"]] for one in made]).reset_index(drop=True)
+
+    def table(values: NDArray[np.float32], rows: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([rows, pd.DataFrame(values, columns=regions)], axis=1)
+
+    repeated = visits.loc[visits.index.repeat(samples)].reset_index(drop=True)
+    repeated.insert(3, "sample", list(range(1, samples + 1)) * len(made))
+    tables = {
+        "median": table(np.stack([one.median for one in made]), visits),
+        "sd": table(np.stack([one.sd for one in made]), visits),
+        "samples": table(np.concatenate([one.samples for one in made]), repeated),
+    }
+    with writing(out, overwrite) as folder:
+        folder.mkdir()
+        for name, rows in tables.items():
+            rows.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
+    return Translated(len(made), out)
+
+
+def _open_source(given: ScanVisits, source: Path, work: Path, say: Say) -> ScanStore:
+    """A store as it is; what is not prepared yet is prepared into ``work`` as the run's source was."""
+    if ScanStore.is_store(source):
+        store = ScanStore.open(source)
+    else:
+        from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
+
+        settings = {name: value for name, value in given.facts["settings"].items() if value is not None}
+        if mask := settings.pop("mask", None):
+            raise CohortError(
+                f"{source}: the run's scans were prepared with their own mask ({mask}). Run crow prepare with that "
+                "--mask and give its store as --source."
+            )
+        say(f"Preparing {source} into {work}, as the {given.facts['modality']} scans that the run was trained on.")
+        with _as_cohort(source) as (cohort, flags):
+            store = prepare(cohort, work, say=say, **settings, **flags).store
+    given.check(store)
+    return store
+
+
+@contextmanager
+def _as_cohort(source: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """What crow prepare reads: the path itself, or for a single NIfTI file a table of that one scan."""
+    if not source.name.endswith(NIFTI):
+        yield source, {}
+        return
+    if not source.is_file():
+        raise CohortError(f"{source}: there is no such file. Give a scan, a table, a BIDS tree or a store.")
+    found = {key: re.search(rf"(?:^|_){key}-([A-Za-z0-9]+)", source.name) for key in ("sub", "ses")}
+    name = found["sub"].group(1) if found["sub"] else source.name.split(".")[0]
+    session = found["ses"].group(1) if found["ses"] else "1"
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "scan.csv"
+        row = {"subject": name, "session": session, "years": 0.0, "scan": str(source.resolve())}
+        pd.DataFrame([row]).to_csv(table, index=False)
+        yield table, {"subject": "subject", "session": "session", "time": "years", "time_kind": "years"}
+
+
+def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: int) -> None:
+    target, given = model.visits, model.given
+    assert isinstance(target, ScanVisits) and isinstance(given, ScanVisits)
+    count = len(one.samples)
+    facts = {
+        "synthetic": True, "Source": f"the {given.facts['modality']} scan of this visit",
+        "Model": {"run": run.name, "system": model.config.system, "samples": count, "seed": seed},
+        "Units": "those of prepared scans",
+    }  # fmt: skip
+    whats = {"median": (one.median, f"median of {count} samples"), "sd": (one.sd, f"sd of {count} samples")}
+    whats |= {f"sample{k + 1}": (image, f"sample {k + 1} of {count}") for k, image in enumerate(one.samples)}
+    for desc, (values, what) in whats.items():
+        image = nib.Nifti1Image(values, target.affine)
+        path = scan_path(
+            folder, one.visit["subject"], one.visit["session"], desc, target.facts["modality"], target.facts["space"]
+        )
+        save_scan(path, values, image, {**facts, "What": what})
+
+
+def _shown(given: ScanVisits, store: ScanStore, one: Translation) -> Shown:
+    levels = torch.from_numpy(given.encode(store, np.array([one.visit.name])))
+    title = f"{one.visit['subject']} {one.visit['session']}".strip()
+    return Shown(title, given.decode(levels.float())[0], one.samples, one.median, one.sd)

@@ -1,0 +1,55 @@
+"""Two small stores of the same people: a source, and a target that half follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from small_cohorts import in_memory
+
+from crow.scans.grid import Grid
+from crow.scans.store import DONE, ScanStore, StoreInfo
+
+SHAPE = (8, 10, 9)
+SUBJECTS, VISITS = 14, 2
+
+
+def paired_stores(folder: Path, subjects: int = SUBJECTS) -> tuple[ScanStore, ScanStore]:
+    """A PET store, and one of T1w: an amount of the source tells a pattern in the target, another is nowhere else.
+
+    The last subject has no T1w scan at its second visit.
+    """
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.indices(SHAPE)[1] / 2)
+    own, other = rng.normal(size=(2, subjects * VISITS, 1, 1, 1))
+    source = 1 + 0.3 * own * wave + 0.02 * rng.normal(size=(subjects * VISITS, *SHAPE))
+    target = 1 + 0.3 * own * np.cos(np.indices(SHAPE)[0] / 2) + 0.2 * other + 0.02 * rng.normal(size=source.shape)
+    some = make_store(folder / "t1w", "T1w", source[:-1])
+    return make_store(folder / "pet", "pet", target), some
+
+
+def make_store(
+    path: Path, modality: str, images: np.ndarray, mm: float = 4.0, session: str = "", names: str = "s"
+) -> ScanStore:
+    """Images ``[row, X, Y, Z]`` of subjects with two visits each."""
+    rows = np.arange(len(images))
+    table = pd.DataFrame({
+        "subject": [f"{names}{row // VISITS:02d}" for row in rows], "age": 70.0 + rows % VISITS,
+    })  # fmt: skip
+    cohort = in_memory(table, [], {})
+    if session:
+        cohort.visits["session"] = session
+    shape = images.shape[1:]
+    info = StoreInfo(
+        modality=modality, space="MNI152NLin2009cAsym", grid=Grid.of(shape, np.diag([mm, mm, mm, 1])),
+        settings={"resolution": mm, "modality": modality, "register": "none"}, cohort_schema=cohort.schema,
+    )  # fmt: skip
+    mask = np.zeros(shape, bool)
+    mask[1:-1, 1:-1, 1:-1] = True
+    store = ScanStore.create(path, info, cohort, np.ones(shape, np.float32), mask)
+    for row, image in enumerate(images):
+        store.array("intensity")[row] = image.astype(np.float32)
+        store.array("status")[row] = DONE
+    store.finish([])
+    return ScanStore.open(path)
