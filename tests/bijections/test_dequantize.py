@@ -1,0 +1,112 @@
+"""Dequantisers: exact on the way back, densities that integrate to one, bounds below the probability."""
+
+from itertools import product
+
+import pytest
+import torch
+from bijections import contract
+from torch import Tensor, nn
+
+from crow.bijections.dequantize import BinaryDequantizer, UniformDequantizer, VariationalDequantizer
+from crow.flows.base import DiscreteFlow
+from crow.flows.conditional_flow import ConditionalFlow, conditional_stack
+
+KINDS = ("uniform", "variational", "binary")
+LEVELS = {"uniform": 3, "variational": 3, "binary": 2}
+
+
+def dequantizer(kind: str, event: tuple[int, ...] = (2,), levels: int | None = None) -> nn.Module:
+    """With a context of 2 channels, moved off its start."""
+    torch.manual_seed(0)
+    levels, space = levels or LEVELS[kind], len(event) - 1
+    if kind == "uniform":
+        return UniformDequantizer(levels)
+    q = conditional_stack(event, event[0] + 2, 1, 2, hidden=8, features=4)
+    contract.perturb(q)
+    return VariationalDequantizer(q, levels, 2, space) if kind == "variational" else BinaryDequantizer(q, 2, space)
+
+
+def every(levels: int, values: int) -> Tensor:
+    return torch.tensor(list(product(range(levels), repeat=values)), dtype=torch.get_default_dtype())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("event", [(5,), (1, 4, 4), (1, 4, 4, 4)])
+def test_levels_come_back_exactly(kind: str, event: tuple[int, ...]) -> None:
+    """In float32 and with 256 levels, also where the noise is close to the end of its level."""
+    levels = 2 if kind == "binary" else 256
+    learned = dequantizer(kind, event, levels)
+    if kind != "uniform":
+        contract.perturb(learned, seed=1)
+    x = torch.randint(levels, (64, *event)).float()
+    x[0], x[1] = 0, levels - 1
+    context = 4 * torch.randn(64, 2, *event[1:])
+    for _ in range(20):
+        v, log_q = learned(x, context)
+        assert torch.equal(learned.inverse(v, context), x)
+        assert v.shape == x.shape and log_q.shape == (64,) and bool(log_q.isfinite().all())
+
+
+@pytest.mark.parametrize("kind", ["variational", "binary"])
+def test_the_density_of_the_noise_integrates_to_one(kind: str) -> None:
+    """Over a grid of v, by the bijection that made them: w of v, e of w."""
+    learned = dequantizer(kind).double()
+    x, context = torch.tensor([[1.0, 0.0]]).double(), torch.randn(1, 2).double()
+    w = torch.linspace(-25, 25, 801, dtype=torch.float64)
+    grid = torch.cartesian_prod(w, w)
+    q, condition = learned.q.eval(), learned.condition(x, context).expand(len(grid), -1)
+    e, log_det = q(grid, condition)
+    log_w = torch.distributions.Normal(0.0, 1.0).log_prob(e).sum(1) + log_det
+    v, log_slope = learned.place(grid, x.expand(len(grid), -1))
+    log_v = log_w - log_slope.sum(1)
+    order = [v[:, 0].unflatten(0, (801, 801))[:, 0], v[:, 1].unflatten(0, (801, 801))[0]]
+    integral = log_v.exp().unflatten(0, (801, 801))
+    for axis, at in zip((0, 0), order, strict=True):
+        integral = torch.trapezoid(integral, at, dim=axis).abs()
+    assert abs(float(integral.detach()) - 1) < 2e-3
+
+
+@pytest.mark.parametrize("kind", ["variational", "binary"])
+def test_what_is_returned_is_that_density(kind: str) -> None:
+    learned = dequantizer(kind).double()
+    x, context = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double(), torch.randn(2, 2).double()
+    v, log_q = learned(x, context)
+    w = {
+        "variational": lambda: torch.logit(((v + 0.5) * 3 - x - 1e-4) / (1 - 2e-4)),
+        "binary": lambda: v.abs().expm1().log(),
+    }
+    w_back = w[kind]()
+    e, log_det = learned.q.eval()(w_back, learned.condition(x, context))
+    log_w = torch.distributions.Normal(0.0, 1.0).log_prob(e).sum(1) + log_det
+    torch.testing.assert_close(log_q, log_w - learned.place(w_back, x)[1].sum(1), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_is_below_and_its_weights_sum_to_one(kind: str) -> None:
+    """Over every x there is: sum exp(E log w) < 1, and sum E w is the mass that the flow gives to levels."""
+    learned, draws, context = dequantizer(kind), 4000, torch.tensor([[0.3, -0.5]])
+    flow = ConditionalFlow((2,), 2, 1, 2, hidden=8, features=4)
+    contract.perturb(flow)
+    with torch.no_grad():
+        for parameter in [*flow.parameters(), *learned.parameters()]:
+            parameter.mul_(0.3)  # so that the weights do not differ by too much
+        if kind != "uniform":
+            learned.q.levels[0].steps[0].bijections[0].log_scale.add_(0.7)  # wide enough for every v
+        if kind != "binary":
+            flow.bijection.levels[0].steps[0].bijections[0].log_scale.fill_(-1.5)  # most of it in [-0.5, 0.5]
+    model = DiscreteFlow(flow, learned).eval()
+    x = every(LEVELS[kind], 2)
+    with torch.no_grad():
+        v, log_q = learned(x.repeat(draws, 1), context.expand(draws * len(x), -1))
+        log_w = (flow.log_prob(v, context.expand(len(v), -1)) - log_q).unflatten(0, (draws, len(x)))
+        bound = model.log_prob(x, context.expand(len(x), -1), draws=500)
+        v = flow.sample(context, 50_000)[:, 0]
+    inside = v if kind == "binary" else v[(v.abs() < 0.5).all(1)]
+    found = learned.inverse(inside)
+    share = torch.stack([(found == row).all(1).sum() for row in x]) / len(v)
+    each = log_w.exp().mean(0)
+    error = float((log_w.exp().var(0) / draws).sum().sqrt())
+    assert error < 0.02 and len(inside) > 0.5 * len(v)
+    assert abs(float(each.sum()) - len(inside) / len(v)) < 4 * error + 0.01
+    torch.testing.assert_close(each, share, atol=0.03, rtol=0)
+    assert bool((bound.exp() < each + 0.02).all()) and float(bound.exp().sum()) < 1
