@@ -15,7 +15,7 @@ from crow.examples import Examples
 from crow.networks.mlp import MLP
 
 Augment = Callable[[Tensor], Tensor]
-"""Another view of a batch ``[batch, *event]`` that leaves its classes what they are; draws from the global generator."""
+"""Another view of ``[batch, *event]`` that leaves the classes what they are; draws from the global generator."""
 
 
 class SemiConditionalFlow(nn.Module):
