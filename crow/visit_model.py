@@ -115,7 +115,7 @@ class VisitModel:
     ) -> tuple[Examples | ScanExamples, Examples | ScanExamples]:
         """What is trained on, and the examples of the subjects that are held out."""
         held_out = self.held_out(subject)
-        kept, judged = (_some(examples, torch.from_numpy(np.flatnonzero(rows))) for rows in (~held_out, held_out))
+        kept, judged = (some(examples, torch.from_numpy(np.flatnonzero(rows))) for rows in (~held_out, held_out))
         return kept, judged
 
     def held_out(self, subject: pd.Series) -> np.ndarray:
@@ -168,5 +168,6 @@ class VisitModel:
         return f"{name} ({self.config.system}) of {self.visits}, held-out loss {self.metrics['held_out_loss']:.3f}"
 
 
-def _some(examples: Examples | ScanExamples, rows: Tensor) -> Examples | ScanExamples:
+def some(examples: Examples | ScanExamples, rows: Tensor) -> Examples | ScanExamples:
+    """The examples of some rows; no scan is read."""
     return examples.some(rows) if isinstance(examples, ScanExamples) else examples[rows]

@@ -71,7 +71,7 @@ class AttributeTable(BaseModel):
         where = cohort.path or "the cohort"
         if not names:
             raise CohortError(f"{where}: no attribute is named. {_columns(cohort)}")
-        columns = list(dict.fromkeys(_column(name, cohort, where) for name in names))
+        columns = list(dict.fromkeys(covariate_named(name, cohort, where) for name in names))
         kinds = {"age": "numeric", **cohort.schema.covariates}
         rows = visits[visits[columns].notna().all(axis=1)]
         if rows.empty:
@@ -153,7 +153,8 @@ def _fit(column: pd.Series, name: str, numeric: bool, where: str) -> Attribute:
     return Attribute(name=name, kind="categorical", levels=list(shares.index), shares=list(shares))
 
 
-def _column(name: str, cohort: Cohort, where: str) -> str:
+def covariate_named(name: str, cohort: Cohort, where: str) -> str:
+    """The covariate (or ``age``) that a user means; raises CohortError where there is none."""
     if (found := _meant(name, ["age", *cohort.covariates])) is None:
         raise CohortError(f"{where}: {name} is no covariate. {_columns(cohort)}")
     return found
