@@ -11,9 +11,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from crow.artifact import check_place
 from crow.cohort.options import listed
-from crow.errors import ConfigError
+from crow.errors import ConfigError, OutputError
 from crow.files import writing
 from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
 from crow.report import figures
@@ -86,7 +85,12 @@ def synthesize(
     out = out or Path("synthetic.csv" if model.of_regions else "synthetic")
     if model.of_regions and out.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"--out {out}: regions go into a table; name a .csv or .tsv.")
-    check_place(out, overwrite)
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / "dataset_description.json").is_file():
+            raise OutputError(f"{out}: not a folder of invented scans, so --overwrite does not replace it.")
+        describe_dataset(out)  # raises where crow did not make it
     rows, values = model.sample(given, count, seed)
     names = [f"synthetic{n + 1:0{max(4, len(str(count)))}d}" for n in range(count)]
     rows.insert(0, "subject", names)
