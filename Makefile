@@ -72,6 +72,7 @@ bench: $(BENCH)/.installed ## the speed of crow beside other libraries, into ben
 	$(BENCH)/bin/python benchmarks/speed_coupling.py --compiled
 	$(BENCH)/bin/python benchmarks/speed_recurrent.py
 	$(BENCH)/bin/python benchmarks/speed_recurrent.py --compiled
+	$(BENCH)/bin/python benchmarks/speed_images.py
 	$(BENCH)/bin/python benchmarks/memory_reversible.py
 	$(BENCH)/bin/python benchmarks/train_time.py
 
