@@ -1,5 +1,6 @@
 """Invented visits: learned from regions or scans, kept in a run, drawn with the attributes that were asked for."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from small_stores import ball, make_store
 import crow
 from crow.cohort import Cohort
 from crow.errors import CohortError, OutputError, RunError
+from crow.examples import Examples
+from crow.training.module import FlowModule
 from crow.visit_config import VisitConfig
 
 QUICK = {"training": {"max_epochs": 2, "steps_per_epoch": 3}, "flow": {"depth": 2, "hidden": 8, "levels": 1}}
@@ -103,3 +106,36 @@ def test_a_run_of_another_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no system 'infocnf'"):
         crow.Synthesizer(system="infocnf")
     assert issubclass(type(crow.Synthesizer().config), VisitConfig)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort, settings = small_cohort(20), {**QUICK, "training": {"max_epochs": 4, "steps_per_epoch": 3}}
+    whole = crow.Synthesizer(**settings).fit(cohort, ["sex"], tmp_path / "whole")
+    step, steps = FlowModule.training_step, []
+
+    def interrupted(self: FlowModule, batch: Examples) -> torch.Tensor:
+        steps.append(batch)
+        if len(steps) == 8:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowModule, "training_step", interrupted)
+        patch.setattr("crow.training.keeper.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        part = crow.Synthesizer(**settings).fit(cohort, ["sex"], tmp_path / "part")
+    signal.signal(signal.SIGINT, handler)
+    assert len(part.log) == 3 and (tmp_path / "part" / "checkpoints").is_dir()
+    assert isinstance(crow.load(tmp_path / "part"), crow.Synthesizer)
+    done = crow.Synthesizer(**settings).fit(cohort, ["sex"], tmp_path / "part", resume=True)
+    assert len(done.log) == 5 and not (tmp_path / "part" / "checkpoints").exists()
+    pd.testing.assert_frame_equal(whole.log_prob(cohort), done.log_prob(cohort))
+    with pytest.raises(RunError, match="belongs to another training"):
+        patched = tmp_path / "other"
+        with monkeypatch.context() as patch:
+            steps.clear()
+            patch.setattr(FlowModule, "training_step", interrupted)
+            patch.setattr("crow.training.keeper.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+            crow.Synthesizer(**settings).fit(cohort, ["sex"], patched)
+        signal.signal(signal.SIGINT, handler)
+        crow.Synthesizer(**settings).fit(cohort, ["CDRSB"], patched, resume=True)
