@@ -39,6 +39,26 @@ class VisitTraining(Optimisation):
     threads: int | None = Field(1, ge=1)
 
 
+class PatchImages(ImageSettings):
+    """``size`` is that of a patch of the scan, along every axis."""
+
+    size: int | None = Field(12, ge=4)
+
+
+class PatchFlow(FlowSettings):
+    """In three dimensions a small width goes far."""
+
+    depth: int = Field(4, ge=1)
+    hidden: int = Field(16, ge=1, le=4096)
+
+
+class PatchTraining(VisitTraining):
+    """Of patches there are many: small batches."""
+
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+
+
 class VisitConfig(Settings):
     """Everything that, with a cohort, decides the run of a system.
 
@@ -86,19 +106,25 @@ class CINNConfig(VisitConfig):
 
 
 class EnhanceConfig(VisitConfig):
-    """Thin slices given thick ones, by the conditional flow: `crow.flows.conditional_flow`."""
+    """Thin slices given thick ones, by the conditional flow over patches: `crow.flows.conditional_flow`."""
 
     use: ClassVar[str] = "Use crow enhance --run."
     model: ClassVar[str] = "crow.enhancer.Enhancer"
     system: Literal["enhance"] = "enhance"
+    flow: PatchFlow = PatchFlow()
+    training: PatchTraining = PatchTraining()
+    images: PatchImages = PatchImages()
 
 
 class SegmentConfig(VisitConfig):
-    """Masks given scans, by the conditional flow: `crow.flows.conditional_flow`."""
+    """Masks given scans, by the conditional flow over patches: `crow.flows.conditional_flow`."""
 
     use: ClassVar[str] = "Use crow segment --run."
     model: ClassVar[str] = "crow.segmenter.Segmenter"
     system: Literal["segment"] = "segment"
+    flow: PatchFlow = PatchFlow()
+    training: PatchTraining = PatchTraining()
+    images: PatchImages = PatchImages()
 
 
 class SemiConditionalConfig(VisitConfig):

@@ -1,0 +1,119 @@
+"""Learn how thin slices follow from thick ones, and make thin slices of a scan of thick ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crow.cohort.bids_files import parse
+from crow.enhancer import Enhancer
+from crow.errors import OutputError
+from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.report import figures
+from crow.report.images import montage
+from crow.representation.thick import AXES, ThickScan
+from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+
+Volume = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
+
+    model: Enhancer
+    folder: Path
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """How many draws were made, their mean sd (in the scan's units) where the scan is not 0, and what was written."""
+
+    draws: int
+    sd: float
+    written: tuple[Path, ...]
+
+
+def learn(
+    cohort: Path,
+    out: Path,
+    factor: int = 2,
+    axis: str = "z",
+    *,
+    config: Path | None = None,
+    sets: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+) -> Learned:
+    """Learn from the thin scans of a store, and write the run folder ``out``.
+
+    Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
+    """
+    settings = learning_settings(out, "enhance", config, sets, resume, overwrite, {})
+    model = Enhancer(settings)
+    store = open_data(cohort, {})
+    model.fit(store, factor, axis, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    draw_training(model.log, out)
+    return Learned(model, out, interrupted(out))
+
+
+def enhance(
+    run: Path,
+    scan: Path,
+    out: Path,
+    *,
+    samples: int = 16,
+    keep: int = 2,
+    seed: int = 0,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+) -> Enhanced:
+    """Make thin slices of the file ``scan``: median and sd of the draws, and ``keep`` draws, in the folder ``out``.
+
+    Raises RunError, ScanError for a scan that is not like those that the run knows, OutputError where a file exists.
+    """
+    model = Enhancer.load(run)
+    suffix = model.visits.facts["modality"]
+    name = parse(scan)
+    subject, session = name.visit if name else (scan.name.split(".")[0], "")
+    descs = ["enhanced", "uncertainty", *(f"sample{k + 1:02d}" for k in range(min(keep, samples)))]
+    paths = [scan_path(out, subject, session, desc, suffix) for desc in descs]
+    picture = scan_path(out, subject, session, "enhanced", suffix, ending=".png")
+    if taken := [path for path in (*paths, picture) if path.exists() and not overwrite]:
+        raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
+    say(f"drawing {samples} times the thin slices of {scan.name}")
+    thick, draws = model.enhance(scan, samples, seed)
+    median = model.slices.consistent(np.median(draws, 0)[None].astype(np.float32), thick.values)[0]
+    shown = np.stack([median, draws.std(0), *draws[: len(paths) - 2]])
+    volumes, like = thick.thin(shown, model.slices)
+    facts = {
+        "synthetic": True, "Sources": [scan.name], "Draws": samples,
+        "Slices": {"from one": model.slices.factor, "axis": AXES[model.slices.axis]},
+        "Model": {"run": run.name, "system": model.config.system, "seed": seed},
+    }  # fmt: skip
+    describe_dataset(out)
+    for desc, path, values in zip(descs, paths, volumes, strict=True):
+        what = {"enhanced": "median of the draws", "uncertainty": "sd of the draws"}.get(desc, "one draw")
+        save_scan(path, values, like, {"What": what, **facts}, overwrite, integers=desc != "uncertainty")
+    _draw(model, thick, shown, picture, overwrite)
+    inside = volumes[0] != 0
+    sd = float(volumes[1][inside].mean()) if inside.any() else 0.0
+    return Enhanced(samples, sd, (*paths, picture))
+
+
+def _draw(model: Enhancer, thick: ThickScan, shown: Volume, path: Path, overwrite: bool) -> None:
+    """A slice across the thick ones: as it was, the median, and draws."""
+    across = 0 if model.slices.axis != 0 else 1
+    images: list[Any] = [model.slices.repeated(thick.values), shown[0], *shown[2:4]]
+    places = [slice(None)] * 3
+    middle = images[0].shape[across] // 2
+    places[across] = slice(middle, middle + 1)
+    titles = ["thick slices", "median", "a draw", "another"][: len(images)]
+    figure = montage(np.stack([image[tuple(places)] for image in images]), titles, columns=4)
+    figures.save(figure, path, overwrite)

@@ -1,0 +1,158 @@
+"""Learn the masks of a structure, and give scans their probabilities, likely masks and volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.orientations import apply_orientation, io_orientation
+
+from crow.cohort.options import listed
+from crow.errors import CohortError, OutputError
+from crow.files import writing
+from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.report import figures
+from crow.report.segmentation import outlines
+from crow.representation.patches import store_of
+from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+from crow.scans.store import ScanStore
+from crow.segmenter import Segmentation, Segmenter
+
+SHOWN = 8  # scans in the picture
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
+
+    model: Segmenter
+    folder: Path
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """``volumes`` (mm3): subject, session, volume (median of the draws), q05, q95; and what was written."""
+
+    volumes: pd.DataFrame
+    written: tuple[Path, ...]
+
+
+def learn(
+    cohort: Path,
+    out: Path,
+    masks: Path,
+    label: int | None = None,
+    *,
+    config: Path | None = None,
+    sets: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+) -> Learned:
+    """Learn from the scans of a store and their masks in a folder, and write the run folder ``out``.
+
+    Raises ConfigError, CohortError, ScanError for a mask, RunError where there is nothing to resume, OutputError where
+    ``out`` exists.
+    """
+    settings = learning_settings(out, "segment", config, sets, resume, overwrite, {})
+    model = Segmenter(settings)
+    store = open_data(cohort, {})
+    model.fit(store, masks, label, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    draw_training(model.log, out)
+    return Learned(model, out, interrupted(out))
+
+
+def segment(
+    run: Path,
+    cohort: Path,
+    out: Path,
+    subjects: list[str] | None = None,
+    *,
+    samples: int = 32,
+    keep: int = 0,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Callable[[list[int]], Any] = iter,
+) -> Segmented:
+    """Masks of the scans of a store, each in the space of its file: probability, the half of it, and ``keep`` draws;
+    with ``volumes.tsv`` and ``masks.png``.
+
+    Raises RunError, CohortError for a store of another modality or grid, OutputError where a file exists.
+    """
+    model = Segmenter.load(run)
+    store = store_of(open_data(cohort, {}))
+    model.visits.check(store)
+    visits = _chosen(store, subjects)
+    names = [("segmented", "probseg"), ("segmented", "mask")]
+    names += [(f"sample{k + 1:02d}", "mask") for k in range(min(keep, samples))]
+    places = {
+        row: [scan_path(out, visit["subject"], visit["session"], desc, suffix) for desc, suffix in names]
+        for row, visit in visits.iterrows()
+    }
+    table, picture = out / "volumes.tsv", out / "masks.png"
+    made = [path for paths in places.values() for path in paths]
+    if taken := [path for path in (*made, table, picture) if path.exists() and not overwrite]:
+        raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
+    if len(set(made)) < len(made):
+        raise OutputError(f"{out}: two visits would have one name in BIDS, which keeps letters and digits only.")
+    describe_dataset(out)
+    rows: list[dict[str, Any]] = []
+    shown: list[tuple[Segmentation, str]] = []
+    for row in progress([int(row) for row in visits.index]):
+        found = model.segment(store, row, samples, seed)
+        facts = {
+            "synthetic": True, "Sources": [Path(visits.loc[row, "scan"]).name], "Draws": samples,
+            "Label": model.label, "Model": {"run": run.name, "system": model.config.system, "seed": seed},
+        }  # fmt: skip
+        _save(places[row], found, facts, overwrite)
+        low, middle, high = np.percentile(found.volumes, [5, 50, 95])
+        visit = {name: visits.loc[row, name] for name in ("subject", "session")}
+        rows.append({**visit, "volume": middle, "q05": low, "q95": high})
+        if len(shown) < SHOWN:
+            what = f"{middle:,.0f} ({low:,.0f} to {high:,.0f}) mm3"
+            shown.append((found, f"{visit['subject']} {visit['session']}: {what}"))
+    volumes = pd.DataFrame(rows)
+    with writing(table, overwrite) as temporary:
+        volumes.to_csv(temporary, sep="\t", index=False, float_format="%.1f")
+    _draw(shown, picture, overwrite)
+    return Segmented(volumes, (out, table, picture))
+
+
+def _chosen(store: ScanStore, subjects: list[str] | None) -> pd.DataFrame:
+    visits = store.cohort().visits
+    if not subjects:
+        return visits
+    known = set(visits["subject"])
+    names = [name if name in known else f"sub-{name}" for name in subjects]
+    if unknown := [name for name, full in zip(subjects, names, strict=True) if full not in known]:
+        raise CohortError(f"{store.path}: no subject {unknown[0]}. There are {listed(sorted(known))}.")
+    return visits[visits["subject"].isin(names)]
+
+
+def _save(paths: list[Path], found: Segmentation, facts: dict[str, Any], overwrite: bool) -> None:
+    own = found.scan
+    save_scan(paths[0], found.probability, own, {"What": "mean of the draws", **facts}, overwrite, integers=False)
+    like = nib.Nifti1Image(np.zeros(own.shape[:3], np.uint8), own.affine)
+    for code in ("qform", "sform"):
+        getattr(like, f"set_{code}")(*getattr(own, f"get_{code}")(coded=True))
+    like.header.set_xyzt_units(*own.header.get_xyzt_units())
+    save_scan(paths[1], (found.probability > 0.5).astype(np.float32), like,
+              {"What": "where the probability is above a half", **facts}, overwrite)  # fmt: skip
+    for path, mask in zip(paths[2:], found.masks, strict=False):
+        save_scan(path, mask.astype(np.float32), like, {"What": "one draw", **facts}, overwrite)
+
+
+def _draw(shown: list[tuple[Segmentation, str]], path: Path, overwrite: bool) -> None:
+    scans, chances = [], []
+    for found, _ in shown:
+        turned = io_orientation(found.scan.affine)
+        values = np.asarray(found.scan.dataobj, np.float32).reshape(found.scan.shape[:3])
+        scans.append(apply_orientation(values, turned))
+        chances.append(apply_orientation(found.probability, turned))
+    figures.save(outlines(scans, chances, [title for _, title in shown]), path, overwrite)
