@@ -1,0 +1,144 @@
+"""The TADPOLE challenge: its submission format, and its five scores.
+
+Source: Marinescu et al., TADPOLE Challenge: Prediction of Longitudinal Evolution in Alzheimer's Disease, 2018,
+section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from crow.errors import CohortError
+from crow.files import write_text
+
+MONTHS = 60
+CLASSES = ("CN", "MCI", "AD")
+TARGETS = ("ADAS13", "Ventricles_ICV")
+PROBABILITIES = [f"{name} relative probability" for name in CLASSES]
+COLUMNS = [
+    "RID", "Forecast Month", "Forecast Date", *PROBABILITIES,
+    *(f"{target}{part}" for target in TARGETS for part in ("", " 50% CI lower", " 50% CI upper")),
+]  # fmt: skip
+
+
+def months(start: str, count: int = MONTHS) -> list[str]:
+    """``2018-01, 2018-02, ...``: the months that a submission forecasts."""
+    return [str(month) for month in pd.period_range(start, periods=count, freq="M")]
+
+
+def write_submission(forecasts: pd.DataFrame, path: str | Path, overwrite: bool = False) -> None:
+    """Write a table of `COLUMNS`, 60 monthly rows a subject; raises CohortError where that is not what it holds."""
+    check_submission(forecasts, "the forecasts")
+    write_text(path, forecasts[COLUMNS].to_csv(index=False, lineterminator="\n", float_format="%.6g"), overwrite)
+
+
+def read_submission(path: str | Path) -> pd.DataFrame:
+    """Read what `write_submission` wrote, or any other submission."""
+    table = pd.read_csv(path, dtype={"RID": str, "Forecast Date": str})
+    check_submission(table, str(path))
+    return table
+
+
+def check_submission(table: pd.DataFrame, where: str) -> None:
+    """Raise CohortError with the column, subject or row that a submission may not have."""
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise CohortError(f"{where}: a submission needs the columns {', '.join(missing)}.")
+    numbers = table[COLUMNS[3:]]
+    if numbers.isna().any().any():
+        column = numbers.columns[numbers.isna().any()][0]
+        row = int(numbers[column].isna().to_numpy().argmax())
+        raise CohortError(f"{where}, RID {table['RID'].iloc[row]}, {table['Forecast Date'].iloc[row]}: no {column}.")
+    if (table[PROBABILITIES] < 0).any().any() or (table[PROBABILITIES].sum(axis=1) <= 0).any():
+        raise CohortError(f"{where}: relative probabilities are not below 0, and not all 0 in one row.")
+    for target in TARGETS:
+        ends = table[[f"{target} 50% CI lower", f"{target} 50% CI upper"]].to_numpy()
+        if (wrong := ends[:, 0] > ends[:, 1]).any():
+            row = int(wrong.argmax())
+            raise CohortError(f"{where}, RID {table['RID'].iloc[row]}: the interval of {target} ends below its start.")
+    counts = table.groupby("RID").size()
+    if (counts != MONTHS).any():
+        who = counts.index[counts != MONTHS][0]
+        raise CohortError(f"{where}: RID {who} has {counts[who]} rows; a submission has {MONTHS} months a subject.")
+
+
+def score(submission: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
+    """The scores of a submission: mAUC, BCA, and MAE, WES and CPA of ADAS13 and Ventricles_ICV.
+
+    ``truth`` has a row a later visit: ``RID, date`` (a day or Timestamp), ``diagnosis`` (CN, MCI, AD, or missing),
+    ``ADAS13, Ventricles_ICV`` (NaN where missing). A visit is compared with the forecast of its month, or of the
+    nearest month that was forecast. A score is NaN where the truth has nothing to compare with.
+    """
+    rows = _matched(submission, truth)
+    known = truth["diagnosis"].isin(CLASSES).to_numpy()
+    probabilities = rows.loc[known, PROBABILITIES].to_numpy(float)
+    probabilities = probabilities / probabilities.sum(1, keepdims=True)
+    classes = truth.loc[known, "diagnosis"].map(CLASSES.index).to_numpy(int)
+    scores = {
+        "mAUC": multiclass_auc(classes, probabilities),
+        "BCA": balanced_accuracy(classes, probabilities.argmax(1), len(CLASSES)),
+    }
+    for target in TARGETS:
+        seen = truth[target].notna().to_numpy()
+        value = truth.loc[seen, target].to_numpy(float)
+        names = [target, f"{target} 50% CI lower", f"{target} 50% CI upper"]
+        estimate, low, high = rows.loc[seen, names].to_numpy(float).T
+        error = np.abs(estimate - value)
+        scores[f"MAE {target}"] = _mean(error)
+        scores[f"WES {target}"] = weighted_error(error, low, high)
+        scores[f"CPA {target}"] = abs(_mean((low <= value) & (value <= high)) - 0.5)
+    return scores
+
+
+def multiclass_auc(classes: Sequence[int] | np.ndarray, probabilities: np.ndarray) -> float:
+    """mAUC of Hand & Till 2001: the mean over pairs of classes of the two AUCs of a pair. NaN without two classes."""
+    present = np.unique(classes)
+    if len(present) < 2:
+        return float("nan")
+    aucs = []
+    for k, first in enumerate(present):
+        for second in present[k + 1 :]:
+            pair = np.isin(classes, (first, second))
+            is_first = np.asarray(classes)[pair] == first
+            a = roc_auc_score(is_first, probabilities[pair, first])
+            b = roc_auc_score(~is_first, probabilities[pair, second])
+            aucs.append((a + b) / 2)
+    return float(np.mean(aucs))
+
+
+def balanced_accuracy(classes: Sequence[int] | np.ndarray, decided: np.ndarray, count: int) -> float:
+    """BCA: the mean over the classes that occur of (sensitivity + specificity) / 2."""
+    classes, parts = np.asarray(classes), []
+    for k in range(count):
+        own, told = classes == k, np.asarray(decided) == k
+        if own.any() and (~own).any():
+            parts.append(0.5 * (told[own].mean() + (~told)[~own].mean()))
+    return float(np.mean(parts)) if parts else float("nan")
+
+
+def weighted_error(error: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    """WES: absolute errors weighted by 1 / the length of the 50 % interval."""
+    weight = 1 / np.maximum(high - low, 1e-12)
+    return float((weight * error).sum() / weight.sum()) if len(error) else float("nan")
+
+
+def _matched(submission: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """The forecast of each visit of ``truth``, in its order."""
+    first = pd.PeriodIndex(submission["Forecast Date"].astype(str).str[:7], freq="M")
+    table = submission.assign(RID=submission["RID"].astype(str), month=first.year * 12 + first.month)
+    by_subject = {who: rows for who, rows in table.groupby("RID")}
+    found = []
+    for who, date in zip(truth["RID"].astype(str), pd.to_datetime(truth["date"]), strict=True):
+        if who not in by_subject:
+            raise CohortError(f"RID {who}: the submission has no forecast of this subject.")
+        rows = by_subject[who]
+        found.append(rows.iloc[int((rows["month"] - (date.year * 12 + date.month)).abs().to_numpy().argmin())])
+    return pd.DataFrame(found).reset_index(drop=True) if found else table.iloc[:0]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
