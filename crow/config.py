@@ -37,7 +37,7 @@ class ModelSettings(Settings):
     blocks: int = Field(3, ge=1)
     hidden: int | None = Field(None, ge=1, le=4096)
     dropout: float = Field(0.1, ge=0, lt=1)
-    base: Literal["standard", "conditional"] = "standard"
+    base: Literal["standard", "conditional", "continuous"] = "standard"
 
 
 class Optimisation(Settings):

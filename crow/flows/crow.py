@@ -10,14 +10,17 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.base import RecurrentBijection
+from crow.bijections.base import Bijection, RecurrentBijection
 from crow.bijections.innovation import MixedModelInnovation, Moments, fit_mixed_model
 from crow.bijections.mixing import Rotation
+from crow.bijections.ode import ODE
 from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, running_past
+from crow.networks.dynamics import HiddenUnits
 from crow.networks.mlp import MLP
 from crow.priors import ConditionalPrior, Prior, StandardPrior
 from crow.sequences import Sequences
 
+BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
 TIMES = 3  # channels that the flow puts before the context: time since first visit, since last visit, is it the first
 
 
@@ -47,7 +50,8 @@ class CRowFlow(nn.Module):
         context: channels of the context (covariates, age).
         blocks, hidden, dropout: size and regularisation of the subnets.
         summary: the raw past is projected to at most so many numbers.
-        base: of the latent variables, N(0, I) or a normal given context and past.
+        base: of the latent variables, N(0, I), a normal given context and past, or what a continuous flow given these
+            makes of N(0, I), visit by visit.
     """
 
     time_scale: Tensor
@@ -61,7 +65,7 @@ class CRowFlow(nn.Module):
         hidden: int = 24,
         dropout: float = 0.0,
         summary: int = 32,
-        base: Literal["standard", "conditional"] = "standard",
+        base: Literal["standard", "conditional", "continuous"] = "standard",
     ) -> None:
         super().__init__()
         self.features, self.start = features, start
@@ -84,6 +88,9 @@ class CRowFlow(nn.Module):
                     RecurrentCoupling(features, channels, hidden, swap, dropout=dropout) for swap in (False, True)
                 )
                 self.layers.extend([*couplings, _Timeless(Rotation(features))])
+        if base == "continuous":
+            dynamics = HiddenUnits(features, channels, hidden=hidden)
+            self.layers.append(_Timeless(ODE(features, dynamics, steps=BASE_STEPS)))
         self.prior: Prior = StandardPrior((features,))
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
@@ -202,15 +209,15 @@ def map_state(f: Callable[..., Tensor], *states: Any) -> Any:
 class _Timeless(RecurrentBijection):
     """A bijection of single visits among those of sequences."""
 
-    def __init__(self, bijection: Rotation) -> None:
+    def __init__(self, bijection: Bijection) -> None:
         super().__init__()
         self.bijection = bijection
 
     def forward(self, x: Tensor, context: Tensor | None = None, state: None = None) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection(x), None
+        return *self.bijection(x, context), None
 
     def inverse(self, z: Tensor, context: Tensor | None = None, state: None = None) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection.inverse(z), None
+        return *self.bijection.inverse(z, context), None
 
 
 def _where(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from bijections import contract
 
+from crow.bijections.ode import ODE
 from crow.flows.crow import CRowFlow
 from crow.sequences import Sequences
 
@@ -24,8 +25,13 @@ def sequences(
     return Sequences(x * mask[..., None], c * mask[..., None], (years - years[:, :1]) * mask, mask)
 
 
-def random_flow(regions: int, context: int = 2, seed: int = 0, share: float = 1.0, **settings: Any) -> CRowFlow:
-    """A flow with every parameter off its start (by a ``share`` of order one), in float64 and evaluation mode."""
+def random_flow(
+    regions: int, context: int = 2, seed: int = 0, share: float = 1.0, steps: int = 60, **settings: Any
+) -> CRowFlow:
+    """A flow with every parameter off its start (by a ``share`` of order one), in float64 and evaluation mode.
+
+    A continuous base takes ``steps``, by default so many that it is exact to nine digits.
+    """
     torch.manual_seed(seed)
     flow = CRowFlow(regions, context, **{"blocks": 2, "hidden": 6, **settings}).double().eval()
     start = [parameter.detach().clone() for parameter in flow.parameters()]
@@ -33,6 +39,9 @@ def random_flow(regions: int, context: int = 2, seed: int = 0, share: float = 1.
     with torch.no_grad():
         for parameter, at in zip(flow.parameters(), start, strict=True):
             parameter.lerp_(at, 1 - share)
+    for module in flow.modules():
+        if isinstance(module, ODE):
+            module.steps = steps
     return flow
 
 
