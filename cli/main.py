@@ -11,10 +11,13 @@ from rich.text import Text
 
 from crow import __version__
 from crow.cli.check import check
+from crow.cli.classify import classify
+from crow.cli.enhance import enhance
 from crow.cli.extract import extract
 from crow.cli.generate import generate
 from crow.cli.prepare import prepare
 from crow.cli.score import score
+from crow.cli.segment import segment
 from crow.cli.simulate import simulate
 from crow.cli.synthesize import synthesize
 from crow.cli.train import train
@@ -31,7 +34,10 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (simulate, check, prepare, extract, train, generate, score, synthesize, translate):
+COMMANDS = (
+    simulate, check, prepare, extract, train, generate, score, synthesize, translate, classify, enhance, segment,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 
 

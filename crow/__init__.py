@@ -7,22 +7,31 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crow.classifier import Classifier as Classifier
     from crow.cohort.cohort import Cohort as Cohort
+    from crow.enhancer import Enhancer as Enhancer
     from crow.estimator import CRow as CRow
     from crow.loading import load as load
     from crow.scan_model import ScanModel as ScanModel
     from crow.scans.store import ScanStore as ScanStore
+    from crow.segmenter import Segmenter as Segmenter
     from crow.synthesizer import Synthesizer as Synthesizer
     from crow.translator import Translator as Translator
 
 __version__ = "0.1.0"
-__all__ = ["CRow", "Cohort", "ScanModel", "ScanStore", "Synthesizer", "Translator", "load"]
+__all__ = [
+    "CRow", "Classifier", "Cohort", "Enhancer", "ScanModel", "ScanStore", "Segmenter", "Synthesizer",
+    "Translator", "load",
+]  # fmt: skip
 
 HOMES = {
     "CRow": "crow.estimator",
+    "Classifier": "crow.classifier",
     "Cohort": "crow.cohort.cohort",
+    "Enhancer": "crow.enhancer",
     "ScanModel": "crow.scan_model",
     "ScanStore": "crow.scans.store",
+    "Segmenter": "crow.segmenter",
     "Synthesizer": "crow.synthesizer",
     "Translator": "crow.translator",
     "load": "crow.loading",

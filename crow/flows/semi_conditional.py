@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from crow.bijections.multiscale import MultiScale
 from crow.examples import Examples
+from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
 
 Augment = Callable[[Tensor], Tensor]
@@ -61,6 +63,18 @@ class SemiConditionalFlow(nn.Module):
         self.inner = MultiScale((self.seen,), 1, depth, partial(MLP, hidden=hidden), classes, top=True)
         self.label_weight, self.augment, self.confidence = label_weight, augment, confidence
         self.register_buffer("class_prior", torch.full((classes,), 1 / classes) if prior is None else prior.clone())
+
+    @classmethod
+    def of_shape(
+        cls, shape: tuple[int, ...], classes: int, levels: int = 2, depth: int = 4, hidden: int = 64, **options: Any
+    ) -> SemiConditionalFlow:
+        """Over images ``(channels, *space)``, where h sees the top of f, or over vectors ``(features,)``, where it sees
+        half of ``f(x)``; ``depth`` couplings a level of f, half as many in h, and networks of width ``hidden``."""
+        space = len(shape) - 1
+        subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
+        bijection = MultiScale(shape, levels if space else 1, depth, subnet, halving="squeeze")
+        seen = None if space else max(2, math.ceil(shape[0] / 2))
+        return cls(bijection, classes, seen, hidden=hidden, depth=max(2, depth // 2), **options)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.log_prob(x, label)

@@ -1,0 +1,168 @@
+"""Which class a visit is of, where few visits have labels, and whether the model has seen anything like it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from crow.bijections.dequantize import UniformDequantizer
+from crow.errors import CohortError
+from crow.examples import UNKNOWN, Examples
+from crow.flows.infocnf import InfoCNF
+from crow.flows.semi_conditional import SemiConditionalFlow
+from crow.representation.classes import Classes, held_out_of_each_class
+from crow.representation.views import moved_images, noisy_values
+from crow.representation.visits import ScanExamples, cohort_of
+from crow.training.fit import Fitted
+from crow.visit_model import Data, Say, VisitModel, some
+
+CHUNK = 64  # visits computed at once
+REFUSED = 0.01  # share of held-out visits that lie below the threshold
+LABELLED = 0.25  # of a batch, at least
+
+
+class Classifier(VisitModel):
+    """p(class | visit) and p(visit), from visits of which few have a label (``system="semi-conditional"``).
+
+    ``Classifier().fit(cohort, "DX")`` with a Cohort of regions or a ScanStore; then ``predict`` answers. A visit is
+    refused where ``log p(x)`` lies below ``threshold``, the 1 % quantile of held-out subjects' visits.
+    """
+
+    systems = ("semi-conditional", "infocnf", "ccnf")
+
+    def fit(
+        self,
+        data: Data,
+        label: str,
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = False,
+        say: Say = lambda line: None,
+    ) -> Classifier:
+        """Learn from all visits, and from the column ``label`` of those that have one; with ``out`` keep a run there.
+
+        Raises CohortError where there is nothing to learn from, OutputError where ``out`` exists.
+        """
+        cohort, visits = self.begin(data, out, resume, overwrite)
+        self.classes = Classes.fit(cohort, visits, label)
+        self.visits = self.represent(data, visits)
+        if self.visits.shape == (1,):
+            raise CohortError(f"{cohort.path or 'the cohort'}: 1 region; a flow needs at least 2.")
+        known = self.classes.encode(visits)
+        people = visits["subject"][known.numpy() >= 0].nunique()
+        say(
+            f"training {self.config.system} on {len(visits)} visits of {visits['subject'].nunique()} subjects: "
+            f"{self.visits}; {int((known >= 0).sum())} visits of {people} subjects have a label "
+            f"({', '.join(self.classes.levels)})"
+        )
+        examples = self.visits.examples(data, visits, label=known)
+        fit = self.learn(examples, visits["subject"], out, resume=resume, overwrite=overwrite, progress=progress)
+        self._judge(examples, visits["subject"], fit)
+        if out is not None:
+            self.save(out, not fit.interrupted)
+        return self
+
+    def predict(self, data: Data) -> pd.DataFrame:
+        """A row a visit: ``subject, session, time``, ``p_<class>``, ``predicted``, ``log_prob`` and ``refused``.
+
+        ``log_prob`` is log p(x) in nats: of regions exact and in original units, of scans that of their grey levels (a
+        lower bound, dequantised with seed 0). Raises CohortError for visits that are not of the kind trained on.
+        """
+        self.fitted()
+        visits = cohort_of(data).visits
+        if visits.empty:
+            raise CohortError(f"{cohort_of(data).path or 'the cohort'}: holds no visit.")
+        p, log_prob = self._answer(self.visits.examples(data, visits))
+        table = visits[["subject", "session", "time"]].copy()
+        table[[f"p_{level}" for level in self.classes.levels]] = p.astype(float)
+        table["predicted"] = np.array(self.classes.levels)[p.argmax(1)]
+        table["log_prob"] = log_prob
+        table["refused"] = ~(log_prob >= self.threshold)
+        return table
+
+    def build(self) -> nn.Module:
+        settings, shape, classes = self.config.flow, self.visits.shape, len(self.classes)
+        image = self.visits.greys is not None
+        dequantizer = UniformDequantizer(self.visits.greys) if self.visits.greys else None
+        prior = torch.tensor(self.classes.shares)
+        if self.config.system == "semi-conditional":
+            return SemiConditionalFlow.of_shape(
+                shape, classes, settings.levels, settings.depth, settings.hidden, dequantizer=dequantizer, prior=prior,
+                augment=moved_images if image else noisy_values,
+            )  # fmt: skip
+        share = 1.0 if self.config.system == "ccnf" else 0.5
+        return InfoCNF(
+            shape, classes, settings.levels, settings.depth, settings.hidden, share, dequantizer=dequantizer,
+            prior=prior,
+        )  # fmt: skip
+
+    def parts(
+        self, examples: Examples | ScanExamples, subject: pd.Series
+    ) -> tuple[Examples | ScanExamples, Examples | ScanExamples]:
+        """Training examples, those with a label so often that they are a quarter of a batch; and the held-out ones."""
+        label = _label(examples)
+        held_out = self._held_out(subject, label)
+        known = (label >= 0).numpy()
+        times = round(LABELLED / (1 - LABELLED) * (~known & ~held_out).sum() / (known & ~held_out).sum())
+        rows = np.flatnonzero(~held_out)
+        repeated = np.repeat(rows, np.where(known[rows], max(1, times), 1))
+        return some(examples, torch.from_numpy(repeated)), some(examples, torch.from_numpy(np.flatnonzero(held_out)))
+
+    def describe(self) -> dict[str, Any]:
+        return {"classes": self.classes.model_dump(), "threshold": self.threshold}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        self.classes, self.threshold = Classes.model_validate(facts["classes"]), float(facts["threshold"])
+
+    def _held_out(self, subject: pd.Series, label: Tensor) -> NDArray[np.bool_]:
+        return held_out_of_each_class(subject, label, self.config.training.held_out, self.config.seed)
+
+    def _judge(self, examples: Examples | ScanExamples, subject: pd.Series, fit: Fitted) -> None:
+        """The threshold, and errors of held-out visits beside those of a logistic regression on the same labels."""
+        label = _label(examples)
+        held_out, known = self._held_out(subject, label), (label >= 0).numpy()
+        apart = some(examples, torch.from_numpy(np.flatnonzero(held_out)))
+        p, log_prob = self._answer(apart)
+        self.threshold = float(np.quantile(log_prob, REFUSED))
+        asked = known[held_out]
+        truth = label.numpy()[held_out][asked]
+        taught = some(examples, torch.from_numpy(np.flatnonzero(known & ~held_out)))[:]
+        other = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+        other.fit(taught.x.flatten(1).numpy(), _label(taught).numpy())
+        guess = other.predict(apart[torch.from_numpy(np.flatnonzero(asked))].x.flatten(1).numpy())
+        self.metrics = {
+            "held_out_loss": fit.held_out, "epoch": fit.epoch, "visits": len(label),
+            "labelled_visits": int(known.sum()),
+            "held_out_error": float((p.argmax(1)[asked] != truth).mean()),
+            "held_out_error_logistic_regression": float((guess != truth).mean()),
+            "held_out_labelled_visits": int(asked.sum()), "threshold": self.threshold,
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def _answer(self, examples: Examples | ScanExamples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """``p(y | x) [visit, class]`` and ``log p(x) [visit]``, in nats and original units."""
+        flow: Any = self.fitted()
+        p, nats = [], []
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for rows in torch.arange(len(examples)).split(CHUNK):
+                x = examples[rows].x
+                p.append(flow.predict(x))
+                nats.append(flow.log_prob(x))
+        return torch.cat(p).double().numpy(), torch.cat(nats).double().numpy() - self.visits.log_scale
+
+
+def _label(examples: Examples | ScanExamples) -> Tensor:
+    label = examples.label
+    return torch.full((len(examples),), UNKNOWN) if label is None else label

@@ -1,0 +1,79 @@
+"""Learn the classes of visits from few labels, and tell those of other visits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crow.artifact import check_place
+from crow.classifier import Classifier
+from crow.errors import CohortError, ConfigError
+from crow.files import writing
+from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.representation.visits import RegionVisits
+from crow.scans.store import ScanStore
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
+
+    model: Classifier
+    folder: Path
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The predictions, a row a visit, and their file."""
+
+    predictions: pd.DataFrame
+    file: Path
+
+
+def learn(
+    cohort: Path,
+    label: str,
+    out: Path,
+    *,
+    system: str = "semi-conditional",
+    config: Path | None = None,
+    sets: list[str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+    **flags: Any,
+) -> Learned:
+    """Learn the visits of a table or of a store and the column ``label``; write the run folder ``out``.
+
+    Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
+    """
+    settings = learning_settings(out, system, config, sets, resume, overwrite, flags)
+    data = open_data(cohort, settings.cohort)
+    model = Classifier(settings)
+    model.fit(data, label, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    draw_training(model.log, out)
+    return Learned(model, out, interrupted(out))
+
+
+def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> Classified:
+    """Write the table ``out``: the probability of every class, log p(x) and whether it is refused, a row a visit.
+
+    Raises RunError, CohortError for visits that the run was not trained on, and OutputError where ``out`` exists.
+    """
+    if out.suffix not in (".csv", ".tsv"):
+        raise ConfigError(f"--out {out}: predictions go into a table; name a .csv or .tsv.")
+    check_place(out, overwrite)
+    model = Classifier.load(run)
+    scans = ScanStore.is_store(cohort)
+    if scans and isinstance(model.visits, RegionVisits):
+        raise CohortError(f"{cohort}: scans; the run was trained on a table of regions. Give such a table.")
+    schema = model.schema.model_copy(update={"covariates": {}, "fixed": []})
+    data = ScanStore.open(cohort) if scans else open_data(cohort, {}, schema)
+    predictions = model.predict(data)
+    with writing(out, overwrite) as temporary:
+        predictions.to_csv(temporary, index=False, float_format="%.8g", sep="\t" if out.suffix == ".tsv" else ",")
+    return Classified(predictions, out)
