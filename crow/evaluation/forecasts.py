@@ -1,0 +1,110 @@
+"""How good forecasts are: by value and by visit, then by region, horizon and group of people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import scoringrules
+
+from crow.cohort.cohort import Cohort
+from crow.forecast import Forecast
+
+COVERED = (0.5, 0.8, 0.9, 0.95)
+HORIZONS = (0.0, 1.0, 2.0, 4.0, np.inf)
+HORIZON_NAMES = ("0-1 y", "1-2 y", "2-4 y", ">4 y")
+AGE_BANDS = (0.0, 65.0, 75.0, 85.0, np.inf)
+AGE_NAMES = ("<65", "65-75", "75-85", ">85")
+
+
+def split_history(cohort: Cohort) -> tuple[Cohort, pd.DataFrame]:
+    """The first ceil(n / 2) visits of subjects with at least 2, which are given, and their later ones, to forecast."""
+    visits = cohort.visits
+    n = visits.groupby("subject")["time"].transform("size")
+    given = visits.groupby("subject").cumcount() < (n + 1) // 2
+    history = Cohort(visits[given & (n >= 2)], cohort.schema, cohort.start, path=cohort.path)
+    return history, visits[~given & (n >= 2)].reset_index(drop=True)
+
+
+def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> pd.DataFrame:
+    """One row a value that was forecast: ``subject, time, ahead, region``, then its scores.
+
+    ``ahead`` are years since the subject's last given visit; ``error`` is |median - truth|, ``squared`` that of the
+    mean, ``crps`` that of the draws; ``pit`` the share of draws below the truth (ties count half); ``inside_90``
+    whether the central 90 % of the draws hold it. ``targets`` has the true regions, a row a row of the forecast; values
+    that nobody measured are left out.
+    """
+    truth = targets[forecast.regions].to_numpy(float)
+    draws = np.moveaxis(forecast.values, 1, -1)
+    last = history.visits.groupby("subject")["time"].last()
+    ahead = targets["time"].to_numpy() - last.loc[targets["subject"]].to_numpy()
+    below = (draws < truth[..., None]).mean(-1) + 0.5 * (draws == truth[..., None]).mean(-1)
+    columns: dict[str, np.ndarray] = {
+        "error": np.abs(np.median(draws, -1) - truth), "squared": (draws.mean(-1) - truth) ** 2,
+        "crps": np.asarray(scoringrules.crps_ensemble(truth, draws)), "pit": below,
+    }  # fmt: skip
+    for share in COVERED:
+        low, high = np.quantile(draws, [(1 - share) / 2, (1 + share) / 2], axis=-1)
+        columns[f"inside_{share * 100:.0f}"] = ((low <= truth) & (truth <= high)).astype(float)
+    count = len(forecast.regions)
+    table = pd.DataFrame({
+        "subject": np.repeat(targets["subject"].to_numpy(), count),
+        "time": np.repeat(targets["time"].to_numpy(), count),
+        "ahead": np.repeat(ahead, count), "region": np.tile(np.array(forecast.regions, object), len(targets)),
+        **{name: values.ravel() for name, values in columns.items()},
+    })  # fmt: skip
+    return table[~np.isnan(truth.ravel())].reset_index(drop=True)
+
+
+def visit_scores(forecast: Forecast, targets: pd.DataFrame, scale: np.ndarray) -> pd.DataFrame:
+    """One row a visit: ``subject, time, energy``, the energy score of its regions divided by ``scale [region]``.
+
+    Only visits of which every region was measured.
+    """
+    truth = targets[forecast.regions].to_numpy(float) / scale
+    whole = ~np.isnan(truth).any(1)
+    energy = np.asarray(scoringrules.es_ensemble(truth[whole], forecast.values[whole] / scale))
+    return targets.loc[whole, ["subject", "time"]].assign(energy=energy).reset_index(drop=True)
+
+
+def with_groups(scores: pd.DataFrame, targets: pd.DataFrame, groups: Sequence[str] = ()) -> pd.DataFrame:
+    """The same with ``horizon``, ``age band`` (where the age is known), and columns of ``targets`` (sex, site)."""
+    own = targets.set_index(["subject", "time"])
+    rows = pd.MultiIndex.from_frame(scores[["subject", "time"]])
+    added = {"horizon": pd.cut(scores["ahead"], HORIZONS, labels=HORIZON_NAMES).astype(str)}
+    if own["age"].notna().any():
+        age = own["age"].loc[rows].to_numpy(float)
+        added["age band"] = pd.Series(pd.cut(age, AGE_BANDS, labels=AGE_NAMES)).astype(str).to_numpy()
+    return scores.assign(**added, **{name: own[name].loc[rows].to_numpy() for name in groups})
+
+
+def summarise(scores: pd.DataFrame, by: Sequence[str] = (), scale: pd.Series | None = None) -> pd.DataFrame:
+    """MAE, RMSE, CRPS and coverage, one row a group of ``by``; errors in units of ``scale`` (by region) where given."""
+    if scale is not None:
+        unit = scores["region"].map(scale).to_numpy(float)
+        scores = scores.assign(
+            error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2
+        )
+    grouped = scores.groupby(list(by), sort=False, dropna=False) if by else scores.groupby(lambda _: "all")
+    table = pd.DataFrame({
+        "values": grouped.size(), "subjects": grouped["subject"].nunique(), "MAE": grouped["error"].mean(),
+        "RMSE": grouped["squared"].mean() ** 0.5, "CRPS": grouped["crps"].mean(),
+        **{f"covers {share * 100:.0f} %": grouped[f"inside_{share * 100:.0f}"].mean() for share in COVERED},
+    })  # fmt: skip
+    return table.reset_index(drop=not by)
+
+
+def skill(
+    ours: pd.DataFrame, theirs: pd.DataFrame, metric: str, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """1 - mean error of ours / theirs, and its 95 % interval over resampled subjects.
+
+    Both have a row a value (or visit) of the same ones, ``subject`` and ``metric``.
+    """
+    a, b = (table.groupby("subject")[metric].sum() for table in (ours, theirs))
+    b = b.loc[a.index]
+    chosen = np.random.default_rng(seed).integers(len(a), size=(draws, len(a)))
+    resampled = 1 - a.to_numpy()[chosen].sum(1) / b.to_numpy()[chosen].sum(1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return float(1 - a.sum() / b.sum()), float(low), float(high)
