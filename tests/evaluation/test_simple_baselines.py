@@ -33,7 +33,7 @@ def walks(subjects: int = 300, visits: int = 5, seed: int = 0) -> Cohort:
     [("last visit", [4.0, 9.0, 3.0]), ("mean of the past", [3.0, 9.0, 2.0]), ("subject slope", [7.0, 9.0, 6.0])],
 )
 def test_the_rule(rule: Rule, expected: list[float]) -> None:
-    """Values 2 and 4 at 0 and 1 year; nothing, whose training mean is 9; 1 and 3. Asked for 1 year after, the line 1.5."""
+    """Values 2 and 4 at 0 and 1 year; nothing (training mean 9); 1 and 3. Asked for 1 year after, the line 1.5."""
     table = pd.DataFrame({"subject": ["s", "s"], "age": [70.0, 71.0], "A": [2.0, 4.0], "B": [np.nan, np.nan]})
     history = in_memory(table.assign(C=[1.0, 3.0]), ["A", "B", "C"], {})
     model = SimpleBaseline(rule)
