@@ -24,7 +24,7 @@ from crow.visit_config import ImageSettings
 from crow.visit_model import Data, Say, VisitModel
 
 Volume = NDArray[np.float32]
-SHARED = 4  # thin slices at least that a volume has
+FEWEST = 2  # thick slices that a scan is cut into at least
 
 
 class Enhancer(VisitModel):
@@ -60,8 +60,9 @@ class Enhancer(VisitModel):
         store = store_of(data)
         _, visits = self.begin(store, out, resume, overwrite)
         grid = store.info.grid.shape
-        if min(grid) < size or grid[self.slices.axis] < SHARED * factor:
-            raise ConfigError(f"{store.path}: scans of {grid} voxels are too small for patches of {size}.")
+        if min(grid) < size or grid[self.slices.axis] < FEWEST * factor:
+            what = f"patches of {size} and thick slices of {factor}"
+            raise ConfigError(f"{store.path}: scans of {' x '.join(map(str, grid))} voxels are too small for {what}.")
         self.visits = ScanVisits.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
         examples, subject = self._patches(store, visits, size)
         say(

@@ -15,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from crow.errors import CohortError
+from crow.estimator import FEWEST
 from crow.evaluation.masks import calibration_error, dice
 from crow.examples import Examples
 from crow.flows.base import DiscreteFlow
@@ -82,8 +83,8 @@ class Segmenter(VisitModel):
         _, visits = self.begin(store, out, resume, overwrite)
         files = find_masks(store, visits, Path(masks))
         visits, missing = visits.loc[files.index], len(visits) - len(files)
-        if (count := visits["subject"].nunique()) < 4:
-            raise CohortError(f"{masks}: masks of {count} subjects; at least 4 are needed to learn from.")
+        if (count := visits["subject"].nunique()) < FEWEST:
+            raise CohortError(f"{masks}: masks of {count} subjects; at least {FEWEST} are needed to learn from.")
         self.visits = ScanVisits.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
         self.label = label
         truth = {row: np.packbits(read_mask(store, row, files[row], label)) for row in files.index}

@@ -82,7 +82,7 @@ def enhance(
     suffix = model.visits.facts["modality"]
     name = parse(scan)
     subject, session = name.visit if name else (scan.name.split(".")[0], "")
-    descs = ["enhanced", "uncertainty", *(f"sample{k + 1:02d}" for k in range(min(keep, samples)))]
+    descs = ["median", "sd", *(f"sample{k + 1}" for k in range(min(keep, samples)))]
     paths = [scan_path(out, subject, session, desc, suffix) for desc in descs]
     picture = scan_path(out, subject, session, "enhanced", suffix, ending=".png")
     if taken := [path for path in (*paths, picture) if path.exists() and not overwrite]:
@@ -99,8 +99,8 @@ def enhance(
     }  # fmt: skip
     describe_dataset(out)
     for desc, path, values in zip(descs, paths, volumes, strict=True):
-        what = {"enhanced": "median of the draws", "uncertainty": "sd of the draws"}.get(desc, "one draw")
-        save_scan(path, values, like, {"What": what, **facts}, overwrite, integers=desc != "uncertainty")
+        what = f"{desc} of the draws" if desc in ("median", "sd") else "one draw"
+        save_scan(path, values, like, {"What": what, **facts}, overwrite, integers=desc != "sd")
     _draw(model, thick, shown, picture, overwrite)
     inside = volumes[0] != 0
     sd = float(volumes[1][inside].mean()) if inside.any() else 0.0

@@ -90,7 +90,7 @@ def segment(
     model.visits.check(store)
     visits = _chosen(store, subjects)
     names = [("segmented", "probseg"), ("segmented", "mask")]
-    names += [(f"sample{k + 1:02d}", "mask") for k in range(min(keep, samples))]
+    names += [(f"sample{k + 1}", "mask") for k in range(min(keep, samples))]
     places = {
         row: [scan_path(out, visit["subject"], visit["session"], desc, suffix) for desc, suffix in names]
         for row, visit in visits.iterrows()

@@ -1,0 +1,100 @@
+"""`crow segment`: a store and masks to a run, a run and a store to masks, probabilities and volumes."""
+
+import json
+from pathlib import Path
+
+import invented_scans
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from commands import done, refused
+
+from crow.pipelines.prepare import prepare
+from crow.scans.store import ScanStore
+from crow.scans.template import load_template
+
+QUICK = [
+    *("--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2", "--set", "images.size=8"),
+    *("--set", "flow.depth=2", "--set", "flow.hidden=8", "--set", "flow.levels=1"),
+]  # fmt: skip
+VENTRICLES = 2
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store, labels of the scans' structures, and the run of the ventricles."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("segment")
+    table = invented_scans.cohort(folder / "bids", subjects=10)
+    for s in range(10):
+        for v in range(2):
+            path = folder / "labels" / f"sub-{s}" / f"sub-{s}_ses-{v}_dseg.nii.gz"
+            invented_scans.save(path, load_template(8.0).structures)
+    prepare(table, folder / "store", resolution=8, register="none", jobs=1)
+    done(["segment", "--cohort", folder / "store", "--masks", folder / "labels", "--label", str(VENTRICLES),
+          "--out", folder / "run", *QUICK])  # fmt: skip
+    return folder
+
+
+def test_masks_of_some_scans(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["segment", "--run", folder / "run", "--cohort", folder / "store", "--subject", "S3", "--samples", "6",
+             "--sample-scans", "2", "--out", tmp_path / "made"]  # fmt: skip
+    done(words)
+    assert "S3 1: " in capsys.readouterr().out
+    here = tmp_path / "made" / "sub-S3" / "ses-1" / "anat"
+    stem = "sub-S3_ses-1_desc-"
+    like = nib.load(folder / "bids" / "sub-3_ses-0_T1w.nii.gz")
+    p = nib.load(here / f"{stem}segmented_probseg.nii.gz")
+    mask = nib.load(here / f"{stem}segmented_mask.nii.gz")
+    draws = [nib.load(here / f"{stem}sample{k}_mask.nii.gz") for k in (1, 2)]
+    for image in (p, mask, *draws):
+        assert image.shape == like.shape
+        np.testing.assert_allclose(image.affine, like.affine, atol=1e-4)
+    assert p.get_fdata().min() >= 0 and p.get_fdata().max() <= 1
+    np.testing.assert_array_equal(mask.get_fdata(), p.get_fdata() > 0.5)
+    assert {tuple(np.unique(draw.get_fdata())) for draw in draws} <= {(0, 1), (0,)}
+    assert mask.get_data_dtype() == np.uint8
+    facts = json.loads((here / f"{stem}segmented_probseg.json").read_text())
+    assert facts["Label"] == VENTRICLES and facts["Sources"] == ["sub-3_ses-0_T1w.nii.gz"] and facts["Draws"] == 6
+    volumes = pd.read_csv(tmp_path / "made" / "volumes.tsv", sep="\t")
+    assert len(volumes) == 2 and (volumes["q05"] <= volumes["volume"]).all()
+    assert (volumes["volume"] <= volumes["q95"]).all()
+    assert (tmp_path / "made" / "masks.png").read_bytes()[:4] == b"\x89PNG"
+    assert "exists already" in refused(capsys, *words)
+    done([*words, "--overwrite"])
+
+
+def test_bad_masks_leave_no_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ("segment", "--cohort", folder / "store", "--out", tmp_path / "run", *QUICK, "--masks")
+    assert "Choose one with --label" in refused(capsys, *ask, folder / "labels")
+    assert "no voxel has the label 99" in refused(capsys, *ask, folder / "labels", "--label", "99")
+    assert "no mask of any scan" in refused(capsys, *ask, tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_scans_and_subjects_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ("segment", "--run", folder / "run", "--out", tmp_path / "made", "--cohort")
+    assert "no subject S77. There are S0" in refused(capsys, *ask, folder / "store", "--subject", "S77")
+    store = ScanStore.open(folder / "store")
+    info = store.info.model_copy(update={"modality": "T2w"})
+    other = ScanStore.create(tmp_path / "t2w", info, store.cohort(), store.template, store.mask)
+    other.array("status")[:] = 1
+    other.finish([])
+    assert "scans of modality T2w; the run was trained on T1w" in refused(capsys, *ask, tmp_path / "t2w")
+    assert "crow prepare" in refused(capsys, *ask, folder / "bids" / "cohort.csv")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--cohort: name the store"),
+        (["--cohort", "x"], "--masks: name the folder"),
+        (["--cohort", "x", "--run", "y", "--label", "2"], "--label: for learning"),
+        (["--cohort", "x", "--masks", "y", "--subject", "z"], "--subject: for a run that was learned"),
+    ],
+)
+def test_flags_that_do_not_go_together(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in refused(capsys, "segment", *words)
