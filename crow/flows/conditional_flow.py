@@ -7,23 +7,30 @@ from functools import partial
 import torch
 from torch import nn
 
+from crow.bijections.base import Bijection
+from crow.bijections.chain import Chain
+from crow.bijections.context_gate import ContextGate
 from crow.bijections.coupling import Subnet
 from crow.bijections.dequantize import BinaryDequantizer, UniformDequantizer, VariationalDequantizer
 from crow.bijections.multiscale import MultiScale, head_levels
 from crow.flows.base import DiscreteFlow, Flow
-from crow.networks.conditioning import ConditioningNetwork, WideTrunk, image_head
-from crow.networks.convolutional import ConvNet
+from crow.networks.conditioning import ConditioningNetwork, WideTrunk
+from crow.networks.convolutional import CONVOLUTION, ConvNet
 from crow.networks.mlp import MLP
 from crow.priors import StandardPrior
+
+GATE = 4.0  # bound of the log scale by which c alone divides a voxel
 
 
 class ConditionalFlow(Flow):
     """``log p(x | c) = log N(z_top; mu(h), sd(h)) + sum log N(z_left; mu(z_kept, h), sd(z_kept, h)) + log |det f'|``.
 
     h = h(c), a head for every coupling and every prior; f is a stack of ActNorm, a learned 1x1 and one-sided affine
-    couplings. x is a vector with a vector as condition, or an image with an image of its size. Over images nothing
-    depends on the size: `resized` is the same flow over larger or smaller ones. N(0, I) given every condition at
-    initialisation. Source: Winkler et al. 2019, equations 5 to 9.
+    couplings. x is a vector with a vector as condition, or an image with an image of its size. Of images, f begins with
+    a shift and a scale of every voxel by a network of c of its own: so far voxels are independent, as those of a plain
+    network are, and the stack has to learn only what they share. Over images nothing depends on the size: `resized` is
+    the same flow over larger or smaller ones. N(0, I) given every condition at initialisation.
+    Source: Winkler et al. 2019, equations 5 to 9; the first shift and scale are this project's.
 
     Args:
         shape: of x, ``(channels, *space)`` or ``(features,)``.
@@ -80,7 +87,7 @@ def resized(model: DiscreteFlow, *space: int) -> DiscreteFlow:
     return other.to(next(model.parameters())).train(model.training)
 
 
-def _noise(flow: ConditionalFlow) -> MultiScale:
+def _noise(flow: ConditionalFlow) -> Bijection:
     """What makes the noise of a learned dequantiser: a stack of one level and half the width."""
     sizes = flow.sizes
     context, hidden = sizes["context"] + flow.shape[0], max(1, sizes["hidden"] // 2)
@@ -89,7 +96,7 @@ def _noise(flow: ConditionalFlow) -> MultiScale:
 
 def conditional_stack(
     shape: tuple[int, ...], context: int, levels: int, depth: int, hidden: int, features: int
-) -> MultiScale:
+) -> Bijection:
     """The bijection of `ConditionalFlow`, with its priors and its h."""
     space = len(shape) - 1
     trunk: nn.Module
@@ -97,9 +104,17 @@ def conditional_stack(
     if space:
         subnet: Subnet = partial(ConvNet, space=space, hidden=hidden)
         trunk = WideTrunk(context, hidden, space, positions=False)
-        heads += [image_head(hidden, features, level, space) for level in head_levels(levels, depth, space)]
+        # Not pooled: a mean over 2^level voxels would keep what is fine in the condition from the details.
+        heads += [CONVOLUTION[space](hidden, features, 2**k, stride=2**k) for k in head_levels(levels, depth, space)]
     else:
         subnet = partial(MLP, hidden=hidden)
         trunk = nn.Sequential(MLP(context, hidden, hidden, depth=1, zero=False), nn.SiLU())
         heads += [nn.Linear(hidden, features) for _ in head_levels(levels, depth, space)]
-    return MultiScale(shape, levels, depth, subnet, features, ConditioningNetwork(trunk, heads), top=True)
+    stack = MultiScale(shape, levels, depth, subnet, features, ConditioningNetwork(trunk, heads), top=True)
+    if not space:
+        return stack
+
+    def wide(inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(WideTrunk(inputs, hidden, space, positions=False), subnet(hidden, outputs))
+
+    return Chain([ContextGate(torch.ones(shape), context, wide, GATE), stack])
