@@ -135,12 +135,28 @@ class SemiConditionalConfig(VisitConfig):
     system: Literal["semi-conditional"] = "semi-conditional"
 
 
+class ContinuousFlow(FlowSettings):
+    """``depth`` continuous blocks a level: each is as many layers as its solution takes evaluations."""
+
+    depth: int = Field(2, ge=1)
+    hidden: int = Field(32, ge=1, le=4096)
+
+
+class ContinuousTraining(VisitTraining):
+    """Fewer and larger steps, since each costs more."""
+
+    max_epochs: int = Field(40, ge=0)
+    learning_rate: float = Field(5e-3, gt=0)
+
+
 class InfoCNFConfig(VisitConfig):
     """Classes by a continuous flow: `crow.flows.infocnf`."""
 
     use: ClassVar[str] = "Use crow classify --run."
     model: ClassVar[str] = "crow.classifier.Classifier"
     system: Literal["infocnf"] = "infocnf"
+    flow: ContinuousFlow = ContinuousFlow()
+    training: ContinuousTraining = ContinuousTraining()
 
 
 class CCNFConfig(VisitConfig):
@@ -149,6 +165,8 @@ class CCNFConfig(VisitConfig):
     use: ClassVar[str] = "Use crow classify --run."
     model: ClassVar[str] = "crow.classifier.Classifier"
     system: Literal["ccnf"] = "ccnf"
+    flow: ContinuousFlow = ContinuousFlow()
+    training: ContinuousTraining = ContinuousTraining()
 
 
 SYSTEMS: dict[str, type[VisitConfig]] = {

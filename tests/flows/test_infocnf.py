@@ -1,6 +1,7 @@
 """InfoCNF and CCNF: a density of x and the class, its classifier, samples, and gates that learn with it."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from bijections import contract
 from torch import Tensor
 
 from crow.bijections.dequantize import UniformDequantizer
+from crow.config import load_settings
 from crow.examples import Examples
 from crow.flows.infocnf import InfoCNF
+from crow.visit_config import ContinuousFlow, InfoCNFConfig
 
 SHAPES = {"vector": (5,), "2-D": (1, 4, 4), "3-D": (1, 4, 4, 4)}
 CLASSES = 3
@@ -148,3 +151,9 @@ def test_refuses_what_it_cannot_be() -> None:
         InfoCNF((4,), 1)
     with pytest.raises(ValueError, match="divisible by 4, got"):
         InfoCNF((1, 6, 6), 3)
+
+
+def test_the_preset_is_the_default() -> None:
+    preset = Path(__file__).parents[2] / "configs" / "infocnf.yaml"
+    assert load_settings(InfoCNFConfig, preset) == InfoCNFConfig()
+    assert load_settings(InfoCNFConfig, sets=["flow.levels=1"]).flow == ContinuousFlow(levels=1)
