@@ -1,0 +1,77 @@
+"""CGlow: Glow whose prior knows the attributes of a visit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from crow.examples import Examples
+from crow.flows.glow import Glow
+from crow.objectives.attributes import attribute_loss
+from crow.priors import ConditionalPrior, Prior, StandardPrior
+
+
+class CGlow(Glow):
+    """``p(z | c) = N(z_top; mu(c), sd(c)) N(z_rest; 0, I)``: mu and log-sd are linear in the attributes c, 0 at first.
+
+    ``context: [batch, sum(attributes)]``. The top is all of a vector; of an image it is the coarsest level. `loss` adds
+    ``weight`` times that of a linear map that tells the attributes from ``z_top``; evaluation mode leaves it out.
+    Source: Kingma & Dhariwal, Glow, 2018, appendix D; the baseline of Liu et al., CAGlow, CVPR 2019.
+
+    Args:
+        attributes: channels of each attribute in the context: 1 for a (standardised) number, K for one of K classes.
+        weight: of the attributes' loss, beside the nats a value of x.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        attributes: Sequence[int],
+        levels: int = 2,
+        depth: int = 6,
+        hidden: int = 64,
+        image_levels: int = 0,
+        weight: float = 0.01,
+    ) -> None:
+        super().__init__(shape, levels, depth, hidden, image_levels)
+        self.attributes, self.weight = tuple(attributes), weight
+        self.prior = TopPrior(self.f.top, self.values - self.f.top, sum(attributes))
+        self.teller = _zero_linear(self.f.top, sum(attributes))
+
+    def loss(self, batch: Examples) -> Tensor:
+        """Mean of the objective, in nats a value of x."""
+        assert batch.context is not None
+        z, log_det = self.encode(batch.x)
+        density = -(self.prior.log_prob(z, batch.context) + log_det).mean() / self.values
+        if not self.training:
+            return density
+        told = self.teller(z[:, : self.f.top])
+        return density + self.weight * attribute_loss(told, batch.context, self.attributes)
+
+
+class TopPrior(Prior):
+    """``N(z_top; mu(c), sd(c)) N(z_rest; 0, I)`` of ``z = [z_top, z_rest]: [batch, top + rest]``, linear in c."""
+
+    def __init__(self, top: int, rest: int, context: int) -> None:
+        super().__init__()
+        self.top = top
+        self.of_top = ConditionalPrior(top, context, _zero_linear)
+        self.of_rest = StandardPrior((rest,))
+
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.of_top.log_prob(z[:, : self.top], context) + self.of_rest.log_prob(z[:, self.top :])
+
+    def sample(
+        self, batch: tuple[int, ...], context: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        top = self.of_top.sample(batch, context, generator)
+        return torch.cat([top, self.of_rest.sample(batch, generator=generator)], 1)
+
+
+def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

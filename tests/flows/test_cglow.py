@@ -1,0 +1,105 @@
+"""CGlow is a density given attributes: the identity of attributes at the start, different priors once they matter."""
+
+import math
+
+import pytest
+import torch
+from bijections import contract
+
+from crow.config import Optimisation
+from crow.examples import Examples
+from crow.flows.cglow import CGlow
+from crow.flows.glow import Glow
+from crow.objectives.attributes import attribute_loss
+from crow.training.fit import train
+
+ATTRIBUTES = (2, 1, 3)  # a sex, an age and a diagnosis
+CASES = {"vector": ((5,), 0), "image": ((1, 8, 8), 17), "volume": ((1, 4, 4, 4), 256)}
+
+
+def people(n: int, seed: int = 0) -> torch.Tensor:
+    """Attributes ``[n, 6]``: one-hot, a number, one-hot."""
+    generator = torch.Generator().manual_seed(seed)
+    sex = torch.eye(2)[torch.randint(2, (n,), generator=generator)]
+    diagnosis = torch.eye(3)[torch.randint(3, (n,), generator=generator)]
+    return torch.cat([sex, torch.randn(n, 1, generator=generator), diagnosis], 1)
+
+
+def visits(shape: tuple[int, ...], greys: int, n: int = 6) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randint(greys, (n, *shape)).float() if greys else torch.randn(n, *shape)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_attributes_say_nothing_until_they_are_learned(case: str) -> None:
+    shape, greys = CASES[case]
+    torch.manual_seed(0)
+    flow, x, c = CGlow(shape, ATTRIBUTES, 2, 2, 8, greys), visits(shape, greys), people(6)
+    flow.loss(Examples(x, c))
+    assert torch.allclose(*(_log_prob(flow, x, context) for context in (c, c.flip(0))))
+    contract.perturb(flow.prior)
+    assert not torch.allclose(*(_log_prob(flow, x, context) for context in (c, c.flip(0))))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_samples_differ_and_come_again_with_their_seed(case: str) -> None:
+    shape, greys = CASES[case]
+    torch.manual_seed(0)
+    flow, x, c = CGlow(shape, ATTRIBUTES, 2, 2, 8, greys), visits(shape, greys), people(6)
+    flow.loss(Examples(x, c))
+    first, again = (flow.sample(c, 3, torch.Generator().manual_seed(2)) for _ in range(2))
+    assert first.shape == (3, 6, *shape) and torch.equal(first, again) and bool((first[0] != first[1]).any())
+    if greys:
+        assert bool((first == first.round()).all()) and first.min() >= 0 and first.max() < greys
+
+
+def test_the_density_integrates_to_one_for_every_attribute() -> None:
+    torch.manual_seed(0)
+    flow = CGlow((2,), ATTRIBUTES, depth=2, hidden=8).double()
+    flow.loss(Examples(torch.randn(64, 2).double(), people(64).double()))
+    contract.perturb(flow)
+    flow.eval()
+    axis = torch.linspace(-20, 20, 401).double()
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        for c in people(2).double():
+            total = flow.log_prob(grid, c.expand(len(grid), -1)).exp().sum() * 0.1**2
+            assert math.isclose(float(total), 1, abs_tol=0.01)
+
+
+def test_encode_and_decode_undo_each_other() -> None:
+    torch.manual_seed(0)
+    flow, x = Glow((1, 8, 8), 2, 2, 8, 17).double(), visits((1, 8, 8), 17).double()
+    flow.loss(Examples(x))
+    contract.perturb(flow)
+    flow.eval()
+    assert torch.equal(flow.decode(flow.encode(x)[0]), x)
+
+
+def test_it_learns_where_people_of_an_attribute_are() -> None:
+    """x is the age in the first place and the sex in the second, and noise."""
+    torch.manual_seed(0)
+    c = people(600)
+    x = torch.stack([c[:, 2], 4 * c[:, 0]], 1) + 0.3 * torch.randn(600, 2)
+    flow = CGlow((2,), ATTRIBUTES, depth=2, hidden=16)
+    settings = Optimisation(max_epochs=20, steps_per_epoch=20, learning_rate=0.02, patience=20, threads=1)
+    train(flow, Examples(x[:500], c[:500]), Examples(x[500:], c[500:]), settings, 0)
+    drawn = flow.sample(torch.tensor([[1.0, 0, 1.5, 1, 0, 0], [0, 1, -1.5, 1, 0, 0]]), 500)
+    assert torch.allclose(drawn.mean(0), torch.tensor([[1.5, 4.0], [-1.5, 0.0]]), atol=0.35)
+    told = flow.teller(flow.encode(x)[0]).detach()
+    assert float(attribute_loss(told, c, ATTRIBUTES)) < float(attribute_loss(0 * told, c, ATTRIBUTES))
+
+
+def test_attributes_are_told_by_class_or_by_number() -> None:
+    c = people(4)
+    logits = 20 * c
+    logits[:, 2] = c[:, 2] + 2
+    assert float(attribute_loss(logits, c, ATTRIBUTES)) == pytest.approx(2.0, abs=1e-5)
+    unsure = torch.zeros(4, 6)
+    unsure[:, 2] = c[:, 2]
+    assert float(attribute_loss(unsure, c, ATTRIBUTES)) == pytest.approx(math.log(2) + math.log(3), rel=1e-5)
+
+
+def _log_prob(flow: CGlow, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(3)
+    return flow.eval().log_prob(x, c)
