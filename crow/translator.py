@@ -105,7 +105,7 @@ class Translator(VisitModel):
             visits = visits[visits.index.isin(rows.index)]
             self._require(visits, f"{data.path} and {source.path}")
             self.visits, self.given = self._scans(data, source, visits, rows)
-            examples = ScanPairs.of(self.visits, data, visits, self.given, source, rows)
+            examples = self.pairs_of(data, source, visits)
         else:
             assert not isinstance(source, ScanStore)
             names = _sides(data, source, target)
@@ -142,12 +142,10 @@ class Translator(VisitModel):
         flow, visits = self.fitted(), cohort_of(data).visits
         examples: Examples | ScanExamples
         if isinstance(self.visits, ScanVisits):
-            assert isinstance(self.given, ScanVisits) and source is not None
             self.visits.check(data)
-            assert isinstance(data, ScanStore)
-            rows = pair(data, source)
-            visits = visits.loc[rows.index]
-            examples = ScanPairs.of(self.visits, data, visits, self.given, source, rows)
+            assert isinstance(data, ScanStore) and source is not None
+            visits = visits.loc[pair(data, source).index]
+            examples = self.pairs_of(data, source, visits)
         else:
             assert isinstance(self.given, RegionVisits)
             examples = self.visits.examples(data, visits, self.given.examples(data, visits).x)
@@ -183,6 +181,11 @@ class Translator(VisitModel):
             for place, k in enumerate(part.tolist()):
                 samples = np.asarray(self.visits.decode(drawn[:, place]), np.float32)
                 yield Translation(visits.iloc[k], samples)
+
+    def pairs_of(self, target: ScanStore, source: ScanStore, visits: Visits) -> ScanPairs:
+        """What the flow sees of ``visits`` of the target's store, each of which the source's store has too."""
+        assert isinstance(self.visits, ScanVisits) and isinstance(self.given, ScanVisits)
+        return ScanPairs.of(self.visits, target, visits, self.given, source, pair(target, source))
 
     def build(self) -> nn.Module:
         settings = self.config.flow
@@ -268,9 +271,7 @@ def _sides(cohort: Cohort, source: Sequence[str], target: Sequence[str]) -> tupl
     if both := [name for name in wanted if name in given]:
         raise CohortError(f"{where}: {', '.join(both)}: both source and target. Name each region once.")
     if not given or len(wanted) < 2:
-        raise CohortError(
-            f"{where}: {len(given)} source and {len(wanted)} target regions; they need one and two."
-        )
+        raise CohortError(f"{where}: {len(given)} source and {len(wanted)} target regions; they need one and two.")
     return given, wanted
 
 

@@ -16,9 +16,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from crow.artifact import check_place
 from crow.cohort import Schema
-from crow.errors import CohortError, ConfigError
+from crow.errors import CohortError, ConfigError, OutputError
 from crow.files import writing
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
@@ -32,6 +31,7 @@ from crow.visit_config import CINNConfig
 
 SHOWN = 5  # visits in the picture
 NIFTI = (".nii", ".nii.gz")
+TABLES = ("median.csv", "samples.csv", "sd.csv")
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ def translate(
     source that the run was not trained on, and OutputError where ``out`` exists.
     """
     model = Translator.load(run)
-    if out.exists() and not overwrite:
-        check_place(out)
+    _check_place(out, overwrite)
     if isinstance(model.given, RegionVisits):
         schema = model.schema.model_copy(update={"regions": model.given.table.regions, "covariates": {}, "fixed": []})
         return _write_tables(model, source, schema, out, samples, seed, overwrite, progress)
@@ -122,6 +121,19 @@ def translate(
         names = model.given.facts["modality"], model.visits.facts["modality"]  # type: ignore[union-attr]
         figures.save(translations(shown, *names), folder / "translations.png")
     return Translated(count, out)
+
+
+def _check_place(out: Path, overwrite: bool) -> None:
+    """Raise OutputError where something is at ``out`` that may not be replaced."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if "dataset_description.json" in names:
+        describe_dataset(out)  # raises where crow did not make it
+    elif not out.is_dir() or (names and names != sorted(TABLES)):
+        raise OutputError(f"{out}: not a folder of translations, so --overwrite does not replace it.")
 
 
 def _write_tables(
@@ -142,15 +154,15 @@ def _write_tables(
 
     repeated = visits.loc[visits.index.repeat(samples)].reset_index(drop=True)
     repeated.insert(3, "sample", list(range(1, samples + 1)) * len(made))
-    tables = {
-        "median": table(np.stack([one.median for one in made]), visits),
-        "sd": table(np.stack([one.sd for one in made]), visits),
-        "samples": table(np.concatenate([one.samples for one in made]), repeated),
-    }
+    tables = (
+        table(np.stack([one.median for one in made]), visits),
+        table(np.concatenate([one.samples for one in made]), repeated),
+        table(np.stack([one.sd for one in made]), visits),
+    )
     with writing(out, overwrite) as folder:
         folder.mkdir()
-        for name, rows in tables.items():
-            rows.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
+        for name, rows in zip(TABLES, tables, strict=True):
+            rows.to_csv(folder / name, index=False, float_format="%.8g")
     return Translated(len(made), out)
 
 
