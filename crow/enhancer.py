@@ -118,8 +118,8 @@ class Enhancer(VisitModel):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             for row in visits.index:
-                x, context = (cut(each, corner, box.mask.shape) for each in self._seen(store, int(row)))
-                nats.append(float(flow.log_prob(_tensor(x)[None], _tensor(context)[None])))
+                x, context = _patch(*self._seen(store, int(row)), corner, box.mask.shape)
+                nats.append(float(flow.log_prob(x[None], context[None])))
         return visits[["subject", "session", "time"]].assign(log_prob=nats)
 
     def fitted(self) -> DiscreteFlow:
@@ -149,8 +149,7 @@ class Enhancer(VisitModel):
             rng = np.random.default_rng(derived_seed(self.config.seed, 1, int(row)))  # type: ignore[call-overload]
             where = store.mask[: x.shape[1], : x.shape[2], : x.shape[3]]
             for corner in corners(where, size, len(visits), rng, tuple(step)):  # type: ignore[arg-type]
-                patch = [cut(each, corner, (size, size, size)) for each in (x, context)]
-                parts.append((_tensor(patch[0]), _tensor(patch[1])))
+                parts.append(_patch(x, context, corner, (size, size, size)))
                 subjects.append(subject)
         x_all, contexts = (torch.stack(each) for each in zip(*parts, strict=True))
         return Examples(x_all, contexts), pd.Series(subjects)
@@ -185,6 +184,11 @@ def slices_of(factor: int, axis: str) -> Slices:
     if not 2 <= factor <= 8:
         raise ConfigError(f"--factor {factor}: out of range; a thick slice is made of 2 to 8 thin ones.")
     return Slices(AXES.index(axis), factor)
+
+
+def _patch(x: Volume, context: Volume, corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Beyond the volume there is nothing that interpolation misses."""
+    return _tensor(cut(x - GREYS, corner, shape) + GREYS), _tensor(cut(context, corner, shape))
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:
