@@ -95,7 +95,7 @@ def unfinished_config(folder: str | Path) -> Config | VisitConfig:
     folder = Path(folder)
     if not (folder / "checkpoints").is_dir():
         reason = "training has finished" if (folder / "model.json").exists() else "no training was started here"
-        raise RunError(f"{folder}: {reason}, so there is nothing to resume. Run crow train without --resume.")
+        raise RunError(f"{folder}: {reason}, so there is nothing to resume. Leave --resume out.")
     return read_config(folder)
 
 
@@ -196,7 +196,9 @@ def _check_files(folder: Path) -> None:
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder. Give the folder that crow train --out wrote.")
     if not (folder / "model.json").exists() and (folder / "checkpoints").is_dir():
-        raise RunError(f"{folder}: training has not finished; go on with crow train --resume --out {folder}.")
+        raise RunError(
+            f"{folder}: training has not finished; go on with --resume --out {folder}, by the command that began it."
+        )
     missing = [name for name in FILES if not (folder / name).is_file()]
     if len(missing) == len(FILES):
         raise RunError(f"{folder}: not a run folder: it has none of {', '.join(FILES)}.")

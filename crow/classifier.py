@@ -25,7 +25,6 @@ from crow.representation.visits import ScanExamples, cohort_of
 from crow.training.fit import Fitted
 from crow.visit_model import Data, Say, VisitModel, some
 
-CHUNK = 64  # visits computed at once
 REFUSED = 0.01  # share of held-out visits that lie below the threshold
 LABELLED = 0.25  # of a batch, at least
 
@@ -57,8 +56,6 @@ class Classifier(VisitModel):
         cohort, visits = self.begin(data, out, resume, overwrite)
         self.classes = Classes.fit(cohort, visits, label)
         self.visits = self.represent(data, visits)
-        if self.visits.shape == (1,):
-            raise CohortError(f"{cohort.path or 'the cohort'}: 1 region; a flow needs at least 2.")
         known = self.classes.encode(visits)
         people = visits["subject"][known.numpy() >= 0].nunique()
         say(
@@ -154,12 +151,11 @@ class Classifier(VisitModel):
         """``p(y | x) [visit, class]`` and ``log p(x) [visit]``, in nats and original units."""
         flow: Any = self.fitted()
         p, nats = [], []
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            for rows in torch.arange(len(examples)).split(CHUNK):
-                x = examples[rows].x
-                p.append(flow.predict(x))
-                nats.append(flow.log_prob(x))
+        for batch in self.one_by_one(examples):
+            joint = flow.class_log_prob(batch.x)
+            nats.append(joint.logsumexp(1))
+            # The semi-conditional flow's p(y | x) is in the joint; that of InfoCNF is its classifier's.
+            p.append(joint.softmax(1) if isinstance(flow, SemiConditionalFlow) else flow.predict(batch.x))
         return torch.cat(p).double().numpy(), torch.cat(nats).double().numpy() - self.visits.log_scale
 
 

@@ -116,8 +116,8 @@ class Enhancer(VisitModel):
         corner[self.slices.axis] = corner[self.slices.axis] // self.slices.factor * self.slices.factor
         flow, nats = resized(self.fitted(), *box.mask.shape), []
         with torch.random.fork_rng():
-            torch.manual_seed(0)
             for row in visits.index:
+                torch.manual_seed(0)
                 x, context = _patch(*self._seen(store, int(row)), corner, box.mask.shape)
                 nats.append(float(flow.log_prob(x[None], context[None])))
         return visits[["subject", "session", "time"]].assign(log_prob=nats)

@@ -106,13 +106,16 @@ class Segmenter(VisitModel):
         """``n`` masks of the scan in a row of the store, on the store's grid ``[n, X, Y, Z]``."""
         store = store_of(data)
         self.visits.check(store)
-        context = self._context(store, row, self.more["prior"].numpy())[None]
+        return self._draw(store, row, self.more["prior"].numpy(), n, seed) & self.more["region"].numpy()
+
+    def _draw(self, store: ScanStore, row: int, prior: Volume, n: int, seed: int) -> Mask:
+        context = self._context(store, row, prior)[None]
         flow = resized(self.fitted(), *self.shape)
         generator = torch.Generator().manual_seed(derived_seed(seed, row))
         step = max(1, AT_ONCE // int(np.prod(self.shape)))
         parts = [flow.sample(context, min(step, n - k), generator)[:, 0, 0] for k in range(0, n, step)]
         drawn: Mask = torch.cat(parts).numpy() > 0.5
-        return paste(drawn, self.corner, store.info.grid.shape) & self.more["region"].numpy()
+        return paste(drawn, self.corner, store.info.grid.shape)
 
     def segment(self, data: Data, row: int, n: int = 32, seed: int = 0) -> Segmentation:
         """`sample`, in the own space of the scan in a row of the store."""
@@ -135,8 +138,8 @@ class Segmenter(VisitModel):
         files = find_masks(store, visits, Path(masks))
         visits, nats, flow = visits.loc[files.index], [], resized(self.fitted(), *self.shape)
         with torch.random.fork_rng():
-            torch.manual_seed(0)
             for row, file in files.items():
+                torch.manual_seed(0)
                 mask = cut(read_mask(store, int(row), file, self.label), self.corner, self.shape)  # type: ignore[call-overload]
                 context = self._context(store, int(row), self.more["prior"].numpy())  # type: ignore[call-overload]
                 nats.append(float(flow.log_prob(torch.from_numpy(mask).float()[None, None], context[None])))
@@ -162,7 +165,7 @@ class Segmenter(VisitModel):
         """Where masks are: how often, and the box around them."""
         grid, multiple = store.info.grid.shape, 2**self.config.flow.levels
         total = sum((_unpacked(bits, grid).astype(np.float32) for bits in truth.values()), np.zeros(grid, np.float32))
-        region = ndimage.binary_dilation(total > 0, iterations=MARGIN)
+        region = _around(total > 0)
         places = np.argwhere(region)
         low, extent = places.min(0), np.ptp(places, axis=0) + 1
         shape = np.maximum(-(-extent // multiple) * multiple, size)
@@ -203,19 +206,30 @@ class Segmenter(VisitModel):
     def _judged(
         self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]
     ) -> dict[str, float]:
-        """Overlap and calibration (in the region) of the mean of draws, on scans of held-out subjects."""
-        grid, region = store.info.grid.shape, self.more["region"].numpy()
-        rows = subjects.index[self.held_out(subjects)][:JUDGED]
-        p = [self.sample(store, int(row), JUDGED_DRAWS).mean(0) for row in rows]
-        y = [_unpacked(truth[row], grid) for row in rows]
-        overlaps = [dice(one > 0.5, other) for one, other in zip(p, y, strict=True)]
-        error = calibration_error(*(np.concatenate([each[region] for each in of]) for of in (p, y)))  # type: ignore[arg-type]
+        """Overlap and calibration (around the masks) of the mean of draws, on scans of held-out subjects, given what
+        the masks of the others are like."""
+        grid, apart = store.info.grid.shape, self.held_out(subjects)
+        others = sum((_unpacked(truth[row], grid).astype(np.float32) for row in subjects.index[~apart]), np.zeros(grid))
+        prior, region = _smooth(others / (~apart).sum()).numpy(), _around(others > 0)
+        overlaps, p, y = [], [], []
+        for row in subjects.index[apart][:JUDGED]:
+            mask = _unpacked(truth[row], grid)
+            mean = (self._draw(store, int(row), prior, JUDGED_DRAWS, 0) & region).mean(0)
+            overlaps.append(dice(mean > 0.5, mask))
+            p.append(mean[region])
+            y.append(mask[region])
+        error = calibration_error(np.concatenate(p), np.concatenate(y))
         return {"held_out_dice": float(np.mean(overlaps)), "held_out_calibration_error": error}
 
 
 def _unpacked(bits: NDArray[np.uint8], grid: tuple[int, ...]) -> Mask:
     mask: Mask = np.unpackbits(bits, count=int(np.prod(grid))).reshape(grid).astype(bool)
     return mask
+
+
+def _around(masks: Mask) -> Mask:
+    region: Mask = ndimage.binary_dilation(masks, iterations=MARGIN)
+    return region
 
 
 def _smooth(prior: NDArray[Any]) -> Tensor:

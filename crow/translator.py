@@ -36,13 +36,10 @@ from crow.representation.visits import (
     visits_from_saved,
 )
 from crow.scans.store import ScanStore
-from crow.seeds import derived_seed
 from crow.training.ensemble import seeded
-from crow.training.fit import train
 from crow.visit_config import CINNConfig
-from crow.visit_model import Data, Say, VisitModel
+from crow.visit_model import CHUNK, Data, Say, VisitModel
 
-CHUNK = 256  # visits of a table computed at once
 SOURCE = "source."  # of the tensors of the source's representation
 
 
@@ -149,12 +146,7 @@ class Translator(VisitModel):
         else:
             assert isinstance(self.given, RegionVisits)
             examples = self.visits.examples(data, visits, self.given.examples(data, visits).x)
-        nats = []
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            for part in torch.arange(len(visits)).split(self._chunk):
-                batch = examples[part]
-                nats.append(flow.log_prob(batch.x, batch.context))  # type: ignore[operator]
+        nats = [flow.log_prob(batch.x, batch.context) for batch in self.one_by_one(examples)]  # type: ignore[operator]
         log_prob = torch.cat(nats).double().numpy() - self.visits.log_scale
         return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
 
@@ -239,13 +231,7 @@ class Translator(VisitModel):
                 flow, before = built.flow, [built.dequantizer, _levels_by_voxel(self.visits)]
             assert isinstance(flow, CINN)
             predictor = Predictor(flow.h.trunk, self.config.flow.hidden, self.visits.shape, before=before)
-        kept, judged = self.parts(examples, subject)
-        settings = self.config.training.model_copy(update={"max_epochs": self.config.first_epochs})
-        seed = derived_seed(self.config.seed, 1)
-        folder = None if out is None else Path(out)
-        fit = train(predictor, kept, judged, settings, seed, folder, True, progress, "h")
-        if fit.interrupted:
-            raise KeyboardInterrupt
+        self.learn_first(predictor, examples, subject, out, self.config.first_epochs, progress, "h")
         self.trunk = flow.h.trunk.state_dict()
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crow.config import Config, Optimisation, Settings, SplitSettings, load_config, load_settings, read_yaml
 from crow.errors import ConfigError
@@ -85,17 +85,20 @@ class CGlowConfig(VisitConfig):
 
 
 class CAGlowConfig(VisitConfig):
-    """Glow with an adversarially trained encoder of the attributes: `crow.flows.caglow`."""
+    """Glow, trained by likelihood for ``first_epochs`` and then held, and an encoder of attributes and a ``code`` of so
+    many numbers, trained against a critic: `crow.flows.caglow`."""
 
     use: ClassVar[str] = "Use crow synthesize --run."
     model: ClassVar[str] = "crow.synthesizer.Synthesizer"
     system: Literal["caglow"] = "caglow"
+    first_epochs: int = Field(60, ge=1)
+    code: int = Field(2, ge=1)
 
 
 class CINNConfig(VisitConfig):
     """Conditional invertible network: `crow.flows.cinn`.
 
-    Its h predicts the target for ``first_epochs`` before the flow is trained, and then stays as it is if it is ``held``.
+    Its h predicts the target for ``first_epochs`` before the flow is trained, and then stays as it is if ``held``.
     """
 
     use: ClassVar[str] = "Use crow translate --run."
@@ -103,6 +106,12 @@ class CINNConfig(VisitConfig):
     system: Literal["cinn"] = "cinn"
     first_epochs: int = Field(30, ge=0)
     held: bool = False
+
+    @model_validator(mode="after")
+    def _held_is_learned(self) -> Self:
+        if self.held and not self.first_epochs:
+            raise ValueError("held keeps h as first_epochs made it: they have to be more than 0")
+        return self
 
 
 class EnhanceConfig(VisitConfig):

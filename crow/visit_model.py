@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -29,6 +29,7 @@ Data = Cohort | ScanStore
 """A table of regions, or a store of scans."""
 Say = Callable[[str], None]
 PREFIX = "visits."  # of the tensors that are not the flow's
+CHUNK = 256  # visits of a table computed at once
 
 
 class VisitModel:
@@ -82,9 +83,11 @@ class VisitModel:
         return cohort, left
 
     def represent(self, data: Data, visits: Visits) -> RegionVisits | ScanVisits:
-        """What one visit is to the flow, fitted to training visits."""
+        """What one visit is to the flow, fitted to training visits; raises CohortError for a table of one region."""
         if isinstance(data, ScanStore):
             return ScanVisits.fit(data, visits, self.config.images, self.config.flow.levels)
+        if len(data.regions) < 2:
+            raise CohortError(f"{data.path or 'the cohort'}: {len(data.regions)} region; a flow needs at least 2.")
         return RegionVisits.fit(data, visits)
 
     def learn(
@@ -100,15 +103,43 @@ class VisitModel:
     ) -> Fitted:
         """Train ``build()`` on examples, a row of ``subject`` each; some subjects are held out and say when to stop."""
         folder = None if out is None else Path(out)
-        if folder is not None and not resume:
-            start_run(folder, self.config, overwrite)
         with seeded(self.config.seed, 0):
             flow = self.build()
+        if folder is not None and not resume:
+            start_run(folder, self.config, overwrite)
         kept, judged = self.parts(examples, subject)
         seed = derived_seed(self.config.seed, 0)
         fit = train(flow, kept, judged, self.config.training, seed, folder, resume, progress, label)
         self.flow, self.log = flow, fit.history.assign(member=1)
         return fit
+
+    def learn_first(
+        self,
+        part: nn.Module,
+        examples: Examples | ScanExamples,
+        subject: pd.Series,
+        out: str | Path | None,
+        epochs: int,
+        progress: bool = False,
+        label: str = "first",
+    ) -> None:
+        """Train a part of the flow in place, on a task of its own, before `learn`; the run folder is begun already.
+
+        Ctrl-C ends it with KeyboardInterrupt: the training is to be resumed.
+        """
+        kept, judged = self.parts(examples, subject)
+        settings = self.config.training.model_copy(update={"max_epochs": epochs})
+        seed, folder = derived_seed(self.config.seed, 1), None if out is None else Path(out)
+        if train(part, kept, judged, settings, seed, folder, True, progress, label).interrupted:
+            raise KeyboardInterrupt
+
+    def one_by_one(self, examples: Examples | ScanExamples) -> Iterator[Examples]:
+        """All of them in order: many regions at once, or one scan, whose dequantisation begins with seed 0 every time,
+        so that what is said of a scan depends on no other."""
+        with torch.random.fork_rng():
+            for rows in torch.arange(len(examples)).split(CHUNK if self.visits.greys is None else 1):
+                torch.manual_seed(0)
+                yield examples[rows]
 
     def parts(
         self, examples: Examples | ScanExamples, subject: pd.Series

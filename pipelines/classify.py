@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from crow.artifact import check_place
 from crow.classifier import Classifier
 from crow.errors import CohortError, ConfigError
 from crow.files import writing
-from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data, refuse_existing
 from crow.representation.visits import RegionVisits
 from crow.scans.store import ScanStore
 
@@ -66,7 +65,7 @@ def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> 
     """
     if out.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"--out {out}: predictions go into a table; name a .csv or .tsv.")
-    check_place(out, overwrite)
+    refuse_existing(out, overwrite)
     model = Classifier.load(run)
     scans = ScanStore.is_store(cohort)
     if scans and isinstance(model.visits, RegionVisits):

@@ -97,7 +97,7 @@ def enhance(
         "Slices": {"from one": model.slices.factor, "axis": AXES[model.slices.axis]},
         "Model": {"run": run.name, "system": model.config.system, "seed": seed},
     }  # fmt: skip
-    describe_dataset(out)
+    describe_dataset(out, "Thin slices, drawn")
     for desc, path, values in zip(descs, paths, volumes, strict=True):
         what = f"{desc} of the draws" if desc in ("median", "sd") else "one draw"
         save_scan(path, values, like, {"What": what, **facts}, overwrite, integers=desc != "sd")

@@ -129,7 +129,7 @@ def _write_maps(
     progress: Callable[[list[int]], Iterable[int]],
 ) -> None:
     """Every scan's z by voxel given the subject's earlier ones, on the scan's own grid."""
-    describe_dataset(folder)
+    describe_dataset(folder, "Maps of z")
     facts = {"What": "z of every voxel given the subject's earlier scans", "Model": {"seed": seed}, "Draws": samples}
     for row, z in model.z_maps(store, progress(list(places)), samples, seed):
         own = OwnSpace(store, row)

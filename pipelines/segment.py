@@ -101,7 +101,7 @@ def segment(
         raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
     if len(set(made)) < len(made):
         raise OutputError(f"{out}: two visits would have one name in BIDS, which keeps letters and digits only.")
-    describe_dataset(out)
+    describe_dataset(out, "Segmentations, drawn")
     rows: list[dict[str, Any]] = []
     shown: list[tuple[Segmentation, str]] = []
     for row in progress([int(row) for row in visits.index]):

@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.options import listed
-from crow.errors import ConfigError, OutputError
+from crow.errors import ConfigError
 from crow.files import writing
-from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data, refuse_existing
 from crow.report import figures
 from crow.report.images import montage
-from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
 from crow.synthesizer import Synthesizer
 
 SHOWN = 12  # scans in the picture
+SCANS = "Invented scans"
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,10 @@ def synthesize(
     out = out or Path("synthetic.csv" if model.of_regions else "synthetic")
     if model.of_regions and out.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"--out {out}: regions go into a table; name a .csv or .tsv.")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / "dataset_description.json").is_file():
-            raise OutputError(f"{out}: not a folder of invented scans, so --overwrite does not replace it.")
-        describe_dataset(out)  # raises where crow did not make it
+    if model.of_regions:
+        refuse_existing(out, overwrite)
+    else:
+        check_dataset_place(out, SCANS, overwrite)
     rows, values = model.sample(given, count, seed)
     names = [f"synthetic{n + 1:0{max(4, len(str(count)))}d}" for n in range(count)]
     rows.insert(0, "subject", names)
@@ -102,7 +101,7 @@ def synthesize(
         return Synthesized(rows, drawn, (out,))
     with writing(out, overwrite) as folder:
         folder.mkdir()
-        describe_dataset(folder)
+        describe_dataset(folder, SCANS)
         people = rows.drop(columns="subject")
         people.insert(0, "participant_id", [f"sub-{name}" for name in names])
         people.to_csv(folder / "participants.tsv", sep="\t", index=False, float_format="%.6g")

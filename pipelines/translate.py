@@ -24,12 +24,13 @@ from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_
 from crow.report import figures
 from crow.report.translations import Shown, translations
 from crow.representation.visits import RegionVisits, ScanVisits
-from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
 from crow.scans.store import ScanStore
 from crow.translator import Translation, Translator
 from crow.visit_config import CINNConfig
 
 SHOWN = 5  # visits in the picture
+SCANS = "Translated scans"
 NIFTI = (".nii", ".nii.gz")
 TABLES = ("median.csv", "samples.csv", "sd.csv")
 
@@ -103,16 +104,17 @@ def translate(
     source that the run was not trained on, and OutputError where ``out`` exists.
     """
     model = Translator.load(run)
-    _check_place(out, overwrite)
     if isinstance(model.given, RegionVisits):
+        _check_tables(out, overwrite)
         schema = model.schema.model_copy(update={"regions": model.given.table.regions, "covariates": {}, "fixed": []})
         return _write_tables(model, source, schema, out, samples, seed, overwrite, progress)
+    check_dataset_place(out, SCANS, overwrite)
     store = _open_source(model.given, source, store_beside(out), say)
     count = len(store.rows)
     made = progress(model.translate(store, samples, seed), count)
     with writing(out, overwrite) as folder:
         folder.mkdir()
-        describe_dataset(folder)
+        describe_dataset(folder, SCANS)
         shown = []
         for k, one in enumerate(made):
             _save(model, folder, one, run, seed)
@@ -123,16 +125,13 @@ def translate(
     return Translated(count, out)
 
 
-def _check_place(out: Path, overwrite: bool) -> None:
+def _check_tables(out: Path, overwrite: bool) -> None:
     """Raise OutputError where something is at ``out`` that may not be replaced."""
     if not out.exists():
         return
     if not overwrite:
         raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
-    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    if "dataset_description.json" in names:
-        describe_dataset(out)  # raises where crow did not make it
-    elif not out.is_dir() or (names and names != sorted(TABLES)):
+    if not out.is_dir() or sorted(path.name for path in out.iterdir()) not in ([], sorted(TABLES)):
         raise OutputError(f"{out}: not a folder of translations, so --overwrite does not replace it.")
 
 

@@ -12,7 +12,7 @@ from crow.artifact import check_place, unfinished_config
 from crow.cohort import Cohort, Schema, read
 from crow.cohort.reader import read_options
 from crow.config import load_settings
-from crow.errors import ConfigError
+from crow.errors import ConfigError, OutputError
 from crow.report import figures
 from crow.scans.store import ScanStore
 from crow.visit_config import SYSTEMS, VisitConfig
@@ -61,6 +61,13 @@ def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = Non
             "--cohort STORE."
         )
     return visits
+
+
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Raise OutputError where a file may not be written, before anything is computed."""
+    if out.is_dir() or (out.exists() and not overwrite):
+        advice = "" if out.is_dir() else ", or replace it with --overwrite"
+        raise OutputError(f"{out}: exists already. Choose another name{advice}.")
 
 
 def draw_training(log: pd.DataFrame, out: Path) -> None:

@@ -57,7 +57,8 @@ def test_volumes_of_any_size(model: crow.Enhancer) -> None:
 
 def test_training_finds_what_thin_slices_are(store: ScanStore, model: crow.Enhancer) -> None:
     """More probable than at the start, and less than certain."""
-    longer = crow.Enhancer(seed=1, **(QUICK | {"training": {"max_epochs": 10, "steps_per_epoch": 6, "learning_rate": 5e-3}})).fit(store)
+    training = {"max_epochs": 10, "steps_per_epoch": 6, "learning_rate": 5e-3}
+    longer = crow.Enhancer(seed=1, **(QUICK | {"training": training})).fit(store)
     assert longer.log["held_out"].iloc[0] > model.log["held_out"].min() > longer.log["held_out"].min()
     assert 1 < longer.metrics["held_out_bits_per_dim"] < 7
 

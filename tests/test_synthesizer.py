@@ -12,7 +12,7 @@ from small_stores import ball, make_store
 
 import crow
 from crow.cohort import Cohort
-from crow.errors import CohortError, OutputError, RunError
+from crow.errors import CohortError, ConfigError, OutputError, RunError
 from crow.examples import Examples
 from crow.training.module import FlowModule
 from crow.visit_config import VisitConfig
@@ -139,3 +139,27 @@ def test_an_interrupted_training_goes_on_to_the_same_model(tmp_path: Path, monke
             crow.Synthesizer(**settings).fit(cohort, ["sex"], patched)
         signal.signal(signal.SIGINT, handler)
         crow.Synthesizer(**settings).fit(cohort, ["CDRSB"], patched, resume=True)
+
+
+def test_what_is_said_of_a_scan_depends_on_no_other(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", ball())
+    model = crow.Synthesizer(**QUICK, images={"size": 8}).fit(store, ["sex"])
+    whole, few = model.log_prob(store)["log_prob"], model.log_prob(store.some(np.array([5, 7])))["log_prob"]
+    pd.testing.assert_series_equal(few, whole[[5, 7]])
+
+
+def test_a_run_tells_no_ones_age(tmp_path: Path) -> None:
+    cohort = groups(60)
+    crow.Synthesizer(**QUICK).fit(cohort, ["age"], tmp_path / "run")
+    told = (tmp_path / "run" / "model.json").read_text()
+    assert not any(f"{age:.3f}" in told for age in cohort.visits["age"])
+    (age,) = crow.load(tmp_path / "run").attributes.attributes
+    assert age.low <= cohort.visits["age"].min() and cohort.visits["age"].max() <= age.high
+
+
+def test_attributes_in_python_are_checked_as_those_written(model: crow.Synthesizer) -> None:
+    assert (model.sample({"sex": "F"}, 2)[0]["sex"] == "F").all()
+    with pytest.raises(ConfigError, match="the run knows sex, not nope"):
+        model.sample({"nope": 1})
+    with pytest.raises(CohortError, match="no column sex, which the model knows"):
+        model.log_prob(in_memory(groups().visits[["subject", "age", "ROI1", "ROI2"]], ["ROI1", "ROI2"], {}))

@@ -74,8 +74,15 @@ class ODE(ChannelBijection):
             self.tolerance = float(self.gate(y))
         field = _Field(self, event, context)
         state = torch.cat([y.flatten(1), y.new_zeros(len(y), 1)], 1)
+        if not (math.isfinite(self.tolerance) and bool(state.isfinite().all())):
+            raise SolverError(
+                f"{self.name}: what it is given is not finite, as the weights before it no longer are. Train with a "
+                "smaller learning rate or more weight decay."
+            )
         with field.explained():
             end_state = self._integrate(field, state, context, start, end)
+        if not bool(end_state.isfinite().all()):
+            raise SolverError(field.problem("the solution is not finite"))
         self.evaluations, field.evaluations = field.evaluations, 0
         return end_state[:, :-1].reshape(x.shape), end_state[:, -1].reshape(batch)
 
@@ -103,7 +110,7 @@ class _Field:
         self.t = t.detach()
         self.evaluations += 1
         if self.evaluations > self.ode.max_evaluations:
-            raise SolverError(self._problem(f"{self.ode.max_evaluations} evaluations were not enough"))
+            raise SolverError(self.problem(f"{self.ode.max_evaluations} evaluations were not enough"))
         y = state[:, :-1].unflatten(1, self.event)
         derivative, trace = self._derivative(t, y)
         return torch.cat([derivative.flatten(1), trace.unsqueeze(1)], 1)
@@ -139,9 +146,9 @@ class _Field:
         try:
             yield
         except AssertionError as error:
-            raise SolverError(self._problem(str(error).split(":")[0])) from None
+            raise SolverError(self.problem(str(error).split(":")[0])) from None
 
-    def _problem(self, what: str) -> str:
+    def problem(self, what: str) -> str:
         return (
             f"{self.ode.name}: its differential equation was not solved to a tolerance of {self.ode.tolerance:g}: "
             f"at t = {float(self.t):.3g} of 1, after {self.evaluations} evaluations: {what}. Look for values of the "

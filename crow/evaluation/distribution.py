@@ -52,9 +52,9 @@ def overall(real: pd.DataFrame, synthetic: pd.DataFrame, regions: Sequence[str],
     rng, size = np.random.default_rng(seed), min(len(a), len(b), MOST)
     chosen = [values[rng.permutation(len(values))[:size]] for values in (a, b)]
     standard = [torch.from_numpy((values - mean) / sd).float()[:, None] for values in chosen]
-    gap = np.abs(np.corrcoef(a.T) - np.corrcoef(b.T))[np.triu_indices(len(regions), 1)]
+    gap = np.abs(np.atleast_2d(np.corrcoef(a.T) - np.corrcoef(b.T)))[np.triu_indices(len(regions), 1)]
     return {
-        "mmd": float(mmd(*standard, torch.ones(size, 1, dtype=torch.bool))),
+        "mmd": float(mmd(standard[0], standard[1], torch.ones(size, 1, dtype=torch.bool))),
         "correlation_difference_mean": float(gap.mean()) if len(gap) else 0.0,
         "correlation_difference_largest": float(gap.max()) if len(gap) else 0.0,
         "discriminator_auc": discriminator_auc(real, synthetic, regions, seed),
@@ -91,4 +91,4 @@ def _distance(a: Values, b: Values) -> float:
 def _autocorrelation(table: pd.DataFrame, region: str) -> float:
     """Correlation of a visit with the subject's visit before it."""
     pairs = pd.DataFrame({"now": table[region], "before": table.groupby("subject")[region].shift()}).dropna()
-    return float(pairs.corr().iloc[0, 1]) if len(pairs) > 2 else float("nan")
+    return float(np.corrcoef(pairs["now"], pairs["before"])[0, 1]) if len(pairs) > 2 else float("nan")

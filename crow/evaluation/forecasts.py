@@ -72,11 +72,14 @@ def with_groups(scores: pd.DataFrame, targets: pd.DataFrame, groups: Sequence[st
     """The same with ``horizon``, ``age band`` (where the age is known), and columns of ``targets`` (sex, site)."""
     own = targets.set_index(["subject", "time"])
     rows = pd.MultiIndex.from_frame(scores[["subject", "time"]])
-    added = {"horizon": pd.cut(scores["ahead"], HORIZONS, labels=HORIZON_NAMES).astype(str)}
+    added = {"horizon": _named(scores["ahead"].to_numpy(), HORIZONS, HORIZON_NAMES, right=True)}
     if own["age"].notna().any():
-        age = own["age"].loc[rows].to_numpy(float)
-        added["age band"] = pd.Series(pd.cut(age, AGE_BANDS, labels=AGE_NAMES)).astype(str).to_numpy()
+        added["age band"] = _named(own["age"].loc[rows].to_numpy(float), AGE_BANDS, AGE_NAMES, right=False)
     return scores.assign(**added, **{name: own[name].loc[rows].to_numpy() for name in groups})
+
+
+def _named(values: np.ndarray, edges: Sequence[float], names: Sequence[str], right: bool) -> np.ndarray:
+    return np.asarray(pd.Series(pd.cut(values, edges, labels=names, right=right)).astype(str))
 
 
 def summarise(scores: pd.DataFrame, by: Sequence[str] = (), scale: pd.Series | None = None) -> pd.DataFrame:

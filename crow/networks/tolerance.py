@@ -75,4 +75,5 @@ def policy_loss(
         gained = gamma * gained - eta * spent if gate is not gates[-1] else gained - eta * spent
         assert gate.log_prob is not None
         total = total - gate.advantage(gained) * gate.log_prob
+        gate.log_prob = None  # with it goes the graph of its batch
     return total

@@ -87,8 +87,10 @@ class AttributeTable(BaseModel):
         """Of each attribute."""
         return [attribute.channels for attribute in self.attributes]
 
-    def known(self, visits: pd.DataFrame) -> pd.Series:
-        """Which visits have a value of every attribute."""
+    def known(self, visits: pd.DataFrame, where: str = "the cohort") -> pd.Series:
+        """Which visits have a value of every attribute; raises CohortError where one is no column."""
+        if missing := [name for name in self.names if name not in visits]:
+            raise CohortError(f"{where}: there is no column {', '.join(missing)}, which the model knows. Add it.")
         return visits[self.names].notna().all(axis=1)
 
     def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Tensor:
@@ -147,10 +149,17 @@ def _fit(column: pd.Series, name: str, numeric: bool, where: str) -> Attribute:
         raise CohortError(f"{where}, column {name}: {column.iloc[0]} in every visit; it cannot be an attribute.")
     if numeric:
         values = column.astype(float)
-        ends = {"low": values.min(), "high": values.max()}
+        ends = dict(zip(("low", "high"), _rounded(values), strict=True))
         return Attribute(name=name, kind="numeric", mean=values.mean(), sd=values.std(), **ends)
     shares = column.astype(str).value_counts(normalize=True).sort_index()
     return Attribute(name=name, kind="categorical", levels=list(shares.index), shares=list(shares))
+
+
+def _rounded(values: pd.Series) -> tuple[float, float]:
+    """The range of values, outwards to two digits of its width: a run tells no one's value."""
+    unit = 10.0 ** (np.floor(np.log10(values.max() - values.min())) - 1)
+    low, high = np.floor(values.min() / unit) * unit, np.ceil(values.max() / unit) * unit
+    return float(f"{low:.12g}"), float(f"{high:.12g}")
 
 
 def covariate_named(name: str, cohort: Cohort, where: str) -> str:

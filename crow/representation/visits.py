@@ -115,7 +115,7 @@ class ScanVisits:
         if settings.slice is not None:
             axis = AXES[settings.slice]
             spacing, origin = store.info.grid.matrix[axis, axis], store.info.grid.matrix[axis, 3]
-            place = int(np.floor(((settings.position - origin) / spacing - box.corner[axis]) / box.factor))
+            place = int(np.floor(((settings.position - origin) / spacing - box.corner[axis] + 0.5) / box.factor))
             if not 0 <= place < box.mask.shape[axis] or not np.take(box.mask, place, axis).any():
                 raise CohortError(f"images.position {settings.position:g}: no brain in that {settings.slice} slice.")
             cut = (axis, place)
@@ -160,7 +160,8 @@ class ScanVisits:
         """Raise CohortError unless ``data`` is a store like the one trained on."""
         if not isinstance(data, ScanStore):
             raise CohortError(
-                f"{data.path}: the run was trained on {self.facts['modality']} scans. Give their store (crow prepare)."
+                f"{data.path or 'the cohort'}: the run was trained on {self.facts['modality']} scans. Give a store of "
+                "such scans (crow prepare)."
             )
         if data.info.modality != self.facts["modality"]:
             raise CohortError(
@@ -171,6 +172,14 @@ class ScanVisits:
             raise CohortError(
                 f"{data.path}: its grid {tuple(data.info.grid.shape)} is not the one trained on, "
                 f"{tuple(self.facts['grid']['shape'])}, or lies elsewhere. Prepare the scans with the same resolution."
+            )
+        if not np.array_equal(data.mask, self.box.brain):
+            raise CohortError(f"{data.path}: its brain mask is not the one trained on. Prepare the scans with that.")
+        wanted, found = (settings.get("reference") for settings in (self.facts["settings"], data.info.settings))
+        if wanted != found:
+            raise CohortError(
+                f"{data.path}: intensities are relative to {found or 'no region'}; those trained on to "
+                f"{wanted or 'no region'}. Prepare the scans with the same --reference."
             )
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -248,7 +257,8 @@ class ScanExamples:
     def digest(self) -> str:
         """By which scans they are, and the box's means and sds, which hold something of every training scan."""
         box = self.visits.box.tensors()
-        given = [t for t in (self.context, self.label) if t is not None]
+        given = [torch.tensor([self.visits.low, self.visits.high, *(self.visits.cut or ())])]
+        given += [t for t in (self.context, self.label) if t is not None]
         return digest(self.rows, box["mean"], box["sd"], *given)
 
     def _read(self, rows: list[int]) -> NDArray[np.uint8]:

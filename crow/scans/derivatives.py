@@ -69,29 +69,45 @@ def save_scan(
         sidecar.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def describe_dataset(root: Path) -> None:
+def describe_dataset(root: Path, name: str = "Synthetic follow-up scans") -> None:
     """Write ``dataset_description.json`` of a folder of generated scans, unless it has one.
 
-    Raises OutputError where the folder holds a dataset of another kind.
+    ``name`` says what they are. Raises OutputError where the folder holds a dataset of another kind.
     """
     path = root / "dataset_description.json"
     if path.exists():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            makers = [maker.get("Name") for maker in content.get("GeneratedBy", [])]
-        except (ValueError, AttributeError):
-            makers = []
-        if "crow" not in makers:
+        if _made(path) is None:
             raise OutputError(f"{root}: holds a dataset that crow did not make. Choose another folder with --out.")
         return
     facts = {
-        "Name": "Synthetic follow-up scans",
+        "Name": name,
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "crow", "Version": __version__}],
     }
     with writing(path) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def check_dataset_place(root: Path, name: str, overwrite: bool) -> None:
+    """Raise OutputError unless a whole folder may be written at ``root``: where nothing is, or, to be overwritten, a
+    dataset of that ``name`` by crow."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return
+    if not overwrite:
+        raise OutputError(f"{root}: exists already. Choose another name, or replace it with --overwrite.")
+    if not root.is_dir() or _made(root / "dataset_description.json") != name:
+        raise OutputError(f"{root}: holds something else than {name.lower()}, so --overwrite does not replace it.")
+
+
+def _made(path: Path) -> str | None:
+    """The name of a dataset that crow made."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        makers = [maker.get("Name") for maker in content.get("GeneratedBy", [])]
+        return str(content.get("Name")) if "crow" in makers else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _label(text: str) -> str:

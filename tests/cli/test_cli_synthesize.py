@@ -94,3 +94,27 @@ def test_runs_are_taken_by_their_own_command(
     assert "a run of crow train" in refused(capsys, "synthesize", "--run", trained / "run", "--out", tmp_path / "x.csv")
     said = refused(capsys, "synthesize", "--cohort", trained / "cohort.csv", "--condition", "sex", "--out", people)
     assert "exists already" in said
+
+
+def test_only_folders_of_its_own_are_replaced(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_store(tmp_path / "store", ball())
+    run, out = tmp_path / "run", tmp_path / "raw"
+    small = ["--set", "images.size=8", "--set", "flow.levels=1", "--set", "flow.depth=2"]
+    done(["synthesize", "--cohort", tmp_path / "store", "--condition", "sex", "--out", run, *QUICK, *small])
+    done(["simulate", "--scans", "--out", out, "--subjects", 2, "--visits", 1, "--resolution", 8])
+    before = sorted(path.name for path in out.iterdir())
+    said = refused(capsys, "synthesize", "--run", run, "--count", 1, "--out", out, "--overwrite")
+    assert "holds something else than invented scans" in said
+    assert sorted(path.name for path in out.iterdir()) == before
+    table = tmp_path / "a.csv"
+    for extra in ([], ["--overwrite"]):
+        done(["synthesize", "--run", people, "--count", 1, "--out", table, *extra])
+    assert "exists already" in refused(capsys, "synthesize", "--run", people, "--count", 1, "--out", table)
+
+
+def test_one_region_is_too_few(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--cohort", trained / "cohort.csv", "--condition", "sex", "--regions", "Hippocampus"]
+    assert "1 region; a flow needs at least 2" in refused(capsys, "synthesize", *words, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
