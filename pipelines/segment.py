@@ -116,7 +116,7 @@ def segment(
         rows.append({**visit, "volume": middle, "q05": low, "q95": high})
         if len(shown) < SHOWN:
             what = f"{middle:,.0f} ({low:,.0f} to {high:,.0f}) mm3"
-            shown.append((found, f"{visit['subject']} {visit['session']}: {what}"))
+            shown.append((found, f"{visit['subject']} {visit['session']}\n{what}"))
     volumes = pd.DataFrame(rows)
     with writing(table, overwrite) as temporary:
         volumes.to_csv(temporary, sep="\t", index=False, float_format="%.1f")

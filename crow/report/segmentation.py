@@ -33,7 +33,7 @@ def outlines(
             levels = [level for level in LINES if inside.min() < level < inside.max()]
             if levels:
                 ax.contour(inside, levels, colors=[LINES[level] for level in levels], linewidths=1.0)
-            ax.set_title(title, fontsize=7)
+            ax.set_title(title, fontsize=7, fontweight="normal")
         figure.suptitle("Probability of the mask: 5 % (blue), 50 % (orange), 95 % (red)", x=0.01, ha="left", fontsize=8)
     return figure
 
