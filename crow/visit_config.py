@@ -39,10 +39,10 @@ class VisitTraining(Optimisation):
     threads: int | None = Field(1, ge=1)
 
 
-class PatchImages(ImageSettings):
+class PatchImages(Settings):
     """``size`` is that of a patch of the scan, along every axis."""
 
-    size: int | None = Field(12, ge=4)
+    size: int = Field(12, ge=4)
 
 
 class PatchFlow(FlowSettings):
@@ -122,7 +122,7 @@ class EnhanceConfig(VisitConfig):
     system: Literal["enhance"] = "enhance"
     flow: PatchFlow = PatchFlow()
     training: PatchTraining = PatchTraining()
-    images: PatchImages = PatchImages()
+    images: PatchImages = PatchImages()  # type: ignore[assignment]
 
 
 class SegmentConfig(VisitConfig):
@@ -133,7 +133,7 @@ class SegmentConfig(VisitConfig):
     system: Literal["segment"] = "segment"
     flow: PatchFlow = PatchFlow()
     training: PatchTraining = PatchTraining()
-    images: PatchImages = PatchImages()
+    images: PatchImages = PatchImages()  # type: ignore[assignment]
 
 
 class SemiConditionalConfig(VisitConfig):

@@ -20,8 +20,6 @@ EACH, MOST = 32, 8192
 def side(config: VisitConfig) -> int:
     """Voxels along an axis of a patch: ``images.size``; raises ConfigError where that is none for patches."""
     size, multiple = config.images.size, 2**config.flow.levels
-    if config.images.slice is not None:
-        raise ConfigError(f"images.slice: {config.system} works on volumes. Leave it out.")
     if size is None or size % multiple:
         raise ConfigError(
             f"images.size: {size}; the side of a patch is divisible by {multiple} (2^flow.levels). Choose "
