@@ -44,7 +44,10 @@ class ActNorm(ChannelBijection):
 
 
 class Standardise(Bijection):
-    """``z = (x - mean) / sd`` with a mean and sd for every value of ``x: [batch, *event]``, which do not learn."""
+    """``z = (x - mean) / sd`` with a mean and sd for every value of ``x: [batch, *event]``, which do not learn.
+
+    Raises ValueError for x of another event.
+    """
 
     mean: Tensor
     sd: Tensor
@@ -55,6 +58,10 @@ class Standardise(Bijection):
         self.register_buffer("sd", sd)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if x.shape[1:] != self.mean.shape:
+            raise ValueError(
+                f"Standardise expects [batch, {', '.join(map(str, self.mean.shape))}], got {list(x.shape)}"
+            )
         return (x - self.mean) / self.sd, -self.sd.log().sum().expand(len(x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,10 @@
-"""ActNorm starts at the data, once."""
+"""ActNorm starts at the data, once; Standardise is exact."""
 
+import pytest
 import torch
+from bijections import contract
 
-from crow.bijections.affine import ActNorm
+from crow.bijections.affine import ActNorm, Standardise
 
 
 def test_the_first_training_batch_comes_out_standardised() -> None:
@@ -35,3 +37,18 @@ def test_padded_visits_can_be_left_out() -> None:
     norm.initialise(x[mask])
     assert torch.equal(norm.shift, x[mask].mean(0))
     assert torch.equal(norm.train()(x)[0], norm.eval()(x)[0])
+
+
+@pytest.mark.parametrize("event", [(5,), (2, 3), (1, 2, 2), (1, 2, 2, 2)])
+def test_standardise_keeps_the_contract(event: tuple[int, ...]) -> None:
+    def build() -> Standardise:
+        return Standardise(torch.randn(event).double(), 0.5 + torch.rand(event).double())
+
+    bijection, x = build(), torch.randn(3, *event).double()
+    contract.check_round_trip(bijection, x, None, 1e-9)
+    contract.check_log_det(bijection, x, None)
+    contract.check_batch(bijection, x, None)
+    contract.check_state_dict(bijection, x, None, build)
+    assert not list(bijection.parameters())
+    with pytest.raises(ValueError, match="Standardise expects"):
+        bijection(torch.cat([x, x], 1))
