@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from crow.bijections.dequantize import UniformDequantizer
 from crow.errors import CohortError
 from crow.examples import UNKNOWN, Examples
+from crow.flows.committee import Committee
 from crow.flows.infocnf import InfoCNF
 from crow.flows.semi_conditional import SemiConditionalFlow
 from crow.representation.classes import Classes, held_out_of_each_class
-from crow.representation.views import moved_images, noisy_values
+from crow.representation.views import moved_images, noisy_values, still_views
 from crow.representation.visits import ScanExamples, cohort_of
 from crow.training.fit import Fitted
+from crow.visit_config import SemiConditionalConfig
 from crow.visit_model import Data, Say, VisitModel, some
 
 REFUSED = 0.01  # share of held-out visits that lie below the threshold
@@ -94,10 +96,15 @@ class Classifier(VisitModel):
         dequantizer = UniformDequantizer(self.visits.greys) if self.visits.greys else None
         prior = torch.tensor(self.classes.shares)
         if self.config.system == "semi-conditional":
-            return SemiConditionalFlow.of_shape(
-                shape, classes, settings.levels, settings.depth, settings.hidden, dequantizer=dequantizer, prior=prior,
-                augment=moved_images if image else noisy_values,
-            )  # fmt: skip
+            assert isinstance(self.config, SemiConditionalConfig)
+            flows = [
+                SemiConditionalFlow.of_shape(
+                    shape, classes, settings.levels, settings.depth, settings.hidden, dequantizer=dequantizer,
+                    prior=prior,
+                )
+                for _ in range(self.config.members)
+            ]  # fmt: skip
+            return Committee(flows, moved_images, still_views) if image else Committee(flows, noisy_values)
         share = 1.0 if self.config.system == "ccnf" else 0.5
         return InfoCNF(
             shape, classes, settings.levels, settings.depth, settings.hidden, share, dequantizer=dequantizer,
@@ -152,10 +159,8 @@ class Classifier(VisitModel):
         flow: Any = self.fitted()
         p, nats = [], []
         for batch in self.one_by_one(examples):
-            joint = flow.class_log_prob(batch.x)
-            nats.append(joint.logsumexp(1))
-            # The semi-conditional flow's p(y | x) is in the joint; that of InfoCNF is its classifier's.
-            p.append(joint.softmax(1) if isinstance(flow, SemiConditionalFlow) else flow.predict(batch.x))
+            nats.append(flow.log_prob(batch.x))
+            p.append(flow.predict(batch.x))
         return torch.cat(p).double().numpy(), torch.cat(nats).double().numpy() - self.visits.log_scale
 
 

@@ -137,11 +137,12 @@ class SegmentConfig(VisitConfig):
 
 
 class SemiConditionalConfig(VisitConfig):
-    """Classes from few labels: `crow.flows.semi_conditional`."""
+    """Classes from few labels: ``members`` flows of `crow.flows.semi_conditional` that teach each other."""
 
     use: ClassVar[str] = "Use crow classify --run."
     model: ClassVar[str] = "crow.classifier.Classifier"
     system: Literal["semi-conditional"] = "semi-conditional"
+    members: int = Field(3, ge=1)
 
 
 class ContinuousFlow(FlowSettings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,12 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crow.bijections.multiscale import MultiScale
-from crow.examples import Examples
+from crow.examples import UNKNOWN, Examples
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
-
-Augment = Callable[[Tensor], Tensor]
-"""Another view of ``[batch, *event]`` that leaves the classes what they are; draws from the global generator."""
 
 
 class SemiConditionalFlow(nn.Module):
@@ -35,8 +31,6 @@ class SemiConditionalFlow(nn.Module):
         hidden, depth: width of the networks of h, and its couplings.
         dequantizer: f is over its values, and x are levels of an image.
         label_weight: weight of ``-log p(y | x)``, in the mean over visits whose class is known, against ``-log p(x)``.
-        augment: with it, ``p(y | augment(x))`` learns the known class, and the class of x where ``p(y | x)`` is at
-            least ``confidence`` sure of it (Sohn et al. 2020, FixMatch; for flows, Izmailov et al. 2020, section 3.2).
         prior: ``p(y) [K]``, uniform where it is None.
     """
 
@@ -50,9 +44,7 @@ class SemiConditionalFlow(nn.Module):
         hidden: int = 64,
         depth: int = 4,
         dequantizer: nn.Module | None = None,
-        label_weight: float = 10.0,
-        augment: Augment | None = None,
-        confidence: float = 0.95,
+        label_weight: float = 5.0,
         prior: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -61,7 +53,7 @@ class SemiConditionalFlow(nn.Module):
         self.bijection, self.dequantizer, self.classes = bijection, dequantizer, classes
         self.seen = bijection.top if seen is None else seen
         self.inner = MultiScale((self.seen,), 1, depth, partial(MLP, hidden=hidden), classes, top=True)
-        self.label_weight, self.augment, self.confidence = label_weight, augment, confidence
+        self.label_weight = label_weight
         self.register_buffer("class_prior", torch.full((classes,), 1 / classes) if prior is None else prior.clone())
 
     @classmethod
@@ -72,7 +64,7 @@ class SemiConditionalFlow(nn.Module):
         half of ``f(x)``; ``depth`` couplings a level of f, half as many in h, and networks of width ``hidden``."""
         space = len(shape) - 1
         subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
-        bijection = MultiScale(shape, levels if space else 1, depth, subnet, halving="squeeze")
+        bijection = MultiScale(shape, levels if space else 1, depth, subnet)
         seen = None if space else max(2, math.ceil(shape[0] / 2))
         return cls(bijection, classes, seen, hidden=hidden, depth=max(2, depth // 2), **options)
 
@@ -110,30 +102,15 @@ class SemiConditionalFlow(nn.Module):
 
     def loss(self, batch: Examples) -> Tensor:
         """``mean -log p(x) + label_weight mean -log p(y | x)``, in nats; an unknown class is -1, or all are None."""
-        if not self.training or self.augment is None:
-            joint = self.class_log_prob(batch.x)
-            return self._surprise(joint) + self.label_weight * _cross_entropy(joint, batch.label)
-        both = self.class_log_prob(torch.cat([batch.x, self.augment(batch.x)]))
-        joint, moved = both.chunk(2)
-        sure, guess = joint.detach().softmax(1).max(1)
-        target = torch.where(sure >= self.confidence, guess, -1)
-        if batch.label is not None:
-            target = torch.where(batch.label >= 0, -1, target)
-            known = _cross_entropy(both, batch.label.repeat(2))
-        else:
-            known = both.new_zeros(())
-        agreement = functional.cross_entropy(moved, target, ignore_index=-1, reduction="sum") / len(target)
-        return self._surprise(joint) + self.label_weight * (known + agreement)
-
-    def _surprise(self, joint: Tensor) -> Tensor:
-        return -joint.logsumexp(1).mean()
+        joint = self.class_log_prob(batch.x)
+        loss = -joint.logsumexp(1).mean()
+        return loss if batch.label is None else loss + self.label_weight * class_loss(joint, batch.label)
 
 
-def _cross_entropy(joint: Tensor, label: Tensor | None) -> Tensor:
-    """Mean of ``-log p(y | x)`` over the rows with a class; 0 where none has."""
-    if label is None:
-        return joint.new_zeros(())
-    return functional.cross_entropy(joint, label, ignore_index=-1, reduction="sum") / (label >= 0).sum().clamp_min(1)
+def class_loss(joint: Tensor, label: Tensor) -> Tensor:
+    """Mean of ``-log p(y | x)`` over the rows of ``log p(x, y)`` whose class is known; 0 where none is."""
+    known = (label >= 0).sum().clamp_min(1)
+    return functional.cross_entropy(joint, label, ignore_index=UNKNOWN, reduction="sum") / known
 
 
 def _log_normal(z: Tensor) -> Tensor:
