@@ -9,24 +9,34 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from crow.artifact import start_run
+from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
+from crow.flows.glow import Glow
 from crow.representation.attributes import AttributeTable
 from crow.representation.visits import RegionVisits, cohort_of
-from crow.visit_model import Data, Say, VisitModel
+from crow.training.ensemble import seeded
+from crow.visit_config import CAGlowConfig, VisitConfig
+from crow.visit_model import CHUNK, Data, Say, VisitModel
 
-CHUNK = 256  # visits computed at once
+FEW = 8  # scans drawn at once
 
 
 class Synthesizer(VisitModel):
-    """Class-conditional Glow (``system="cglow"``) of single visits given attributes such as sex, age, diagnosis.
+    """Single visits given attributes such as sex, age, diagnosis: CGlow (``system="cglow"``), whose prior knows these,
+    or CAGlow (``system="caglow"``), a Glow that does not, and an encoder that finds latents for them.
 
     ``Synthesizer().fit(cohort, ["sex", "age", "DX"])`` with a Cohort of regions or a ScanStore; then ``log_prob`` and
     ``sample`` answer.
     """
 
     systems = ("cglow", "caglow")
+
+    def __init__(self, config: VisitConfig | None = None, **settings: Any) -> None:
+        super().__init__(config, **settings)
+        self.glow: dict[str, Tensor] | None = None
 
     def fit(
         self,
@@ -53,7 +63,15 @@ class Synthesizer(VisitModel):
             f"({len(visits) - len(known)} lack an attribute): {self.visits}; given {', '.join(self.attributes.names)}"
         )
         examples = self.visits.examples(data, known, context)
-        fit = self.learn(examples, known["subject"], out, resume=resume, overwrite=overwrite, progress=progress)
+        if out is not None and not resume:
+            start_run(out, self.config, overwrite)
+        if isinstance(self.config, CAGlowConfig):
+            with seeded(self.config.seed, 1):
+                glow = self._glow()
+            self.learn_first(glow, examples, known["subject"], out, self.config.first_epochs, progress, "glow")
+            self.glow = glow.state_dict()
+        # The folder is there: what is not begun in it begins.
+        fit = self.learn(examples, known["subject"], out, resume=True, progress=progress)
         self.metrics = {"held_out_loss": fit.held_out, "epoch": fit.epoch, "visits": len(known)}
         if self.config.system == "cglow":
             values = int(np.prod(self.visits.shape))
@@ -69,19 +87,14 @@ class Synthesizer(VisitModel):
     def log_prob(self, data: Data) -> pd.DataFrame:
         """Log-density of each visit given its attributes: ``subject, session, time, log_prob``, in nats.
 
-        Of regions exact and in original units; of scans that of their grey levels (a lower bound, dequantised with seed
-        0). Visits that lack an attribute are left out.
+        CAGlow's is of the visits alone. Of regions exact and in original units; of scans that of their grey levels (a
+        lower bound, dequantised with seed 0). Visits that lack an attribute are left out.
         """
-        flow = self.fitted()
-        visits = cohort_of(data).visits
-        visits = visits[self.attributes.known(visits)]
+        flow: Any = self.fitted()
+        cohort = cohort_of(data)
+        visits = cohort.visits[self.attributes.known(cohort.visits, cohort.path or "the cohort")]
         examples = self.visits.examples(data, visits, self.attributes.encode(visits))
-        nats = []
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            for rows in torch.arange(len(visits)).split(CHUNK):
-                batch = examples[rows]
-                nats.append(flow.log_prob(batch.x, batch.context))  # type: ignore[operator]
+        nats = [flow.log_prob(batch.x, batch.context) for batch in self.one_by_one(examples)]
         log_prob = torch.cat(nats).double().numpy() - self.visits.log_scale
         return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
 
@@ -93,17 +106,30 @@ class Synthesizer(VisitModel):
 
         What ``attributes`` (``sex=F,age=75``) does not say is drawn as training visits had it.
         """
-        flow = self.fitted()
-        given = self.attributes.parse(attributes) if isinstance(attributes, str) else attributes
-        rows = self.attributes.draw(given, count, seed)
+        flow: Any = self.fitted()
+        if not isinstance(attributes, str):
+            attributes = ",".join(f"{name}={value}" for name, value in attributes.items())
+        rows = self.attributes.draw(self.attributes.parse(attributes), count, seed)
         context, generator = self.attributes.encode(rows), torch.Generator().manual_seed(seed)
-        drawn = torch.cat([flow.sample(part, 1, generator)[0] for part in context.split(CHUNK)])  # type: ignore[operator]
+        parts = context.split(CHUNK if self.of_regions else FEW)
+        drawn = torch.cat([flow.sample(part, 1, generator)[0] for part in parts])
         return rows, self.visits.decode(drawn)
 
     def build(self) -> nn.Module:
+        if not isinstance(self.config, CAGlowConfig):
+            return CGlow(self.visits.shape, self.attributes.channels, *self._sizes)
+        glow = self._glow()
+        if self.glow is not None:
+            glow.load_state_dict(self.glow)
+        return CAGlow(glow, self.attributes.channels, self.config.code)
+
+    def _glow(self) -> Glow:
+        return Glow(self.visits.shape, *self._sizes)
+
+    @property
+    def _sizes(self) -> tuple[int, int, int, int]:
         settings = self.config.flow
-        shape, channels = self.visits.shape, self.attributes.channels
-        return CGlow(shape, channels, settings.levels, settings.depth, settings.hidden, self.visits.greys or 0)
+        return settings.levels, settings.depth, settings.hidden, self.visits.greys or 0
 
     def describe(self) -> dict[str, Any]:
         return {"attributes": self.attributes.model_dump()}

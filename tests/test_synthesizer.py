@@ -93,6 +93,19 @@ def test_scans(tmp_path: Path, cut: str | None) -> None:
     pd.testing.assert_series_equal(nats, crow.load(tmp_path / "run").log_prob(store)["log_prob"])
 
 
+def test_an_encoder_of_attributes(tmp_path: Path) -> None:
+    """Two trainings in one run, which comes back with both; the density is that of visits alone."""
+    settings = {**QUICK, "system": "caglow", "first_epochs": 2}
+    model = crow.Synthesizer(**settings).fit(groups(60), ["sex"], tmp_path / "run")
+    again = crow.load(tmp_path / "run")
+    pd.testing.assert_frame_equal(model.sample("sex=F", 4)[1], again.sample("sex=F", 4)[1])
+    pd.testing.assert_frame_equal(model.log_prob(groups()), again.log_prob(groups()))
+    other = groups()
+    other.visits["sex"] = other.visits["sex"].map({"F": "M", "M": "F"})
+    pd.testing.assert_frame_equal(model.log_prob(other), model.log_prob(groups()))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_too_few_people() -> None:
     with pytest.raises(CohortError, match="4 subjects are left to learn from"):
         crow.Synthesizer(**QUICK).fit(small_cohort(4), ["sex"])

@@ -1,0 +1,44 @@
+"""The critic of latents: one trunk, three heads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crow.networks.mlp import MLP
+
+
+class Opinion(NamedTuple):
+    """What the critic thinks of latents: a logit of being inferred from data ``[batch]``, the attributes that they have
+    and the code that they were drawn with, ``[batch, channels]`` each."""
+
+    real: Tensor
+    attributes: Tensor
+    code: Tensor
+
+
+class Critic(nn.Module):
+    """``(z: [batch, values], attributes: [batch, channels]) -> Opinion`` of z, as one of people with these attributes.
+
+    With f the trunk, the logit is ``w'f(z) + a'V f(z) / sqrt(hidden)``. Sources: trunk and heads, Liu et al., CAGlow,
+    CVPR 2019; a logit given the attributes a, Miyato & Koyama, cGANs with projection discriminator, 2018, equation 3.
+    """
+
+    def __init__(self, values: int, attributes: int, code: int, hidden: int = 256, depth: int = 3) -> None:
+        super().__init__()
+        self.trunk = MLP(values, hidden, hidden, depth - 1, _leaky, zero=False)
+        self.real = nn.Linear(hidden, 1)
+        self.given = nn.Linear(attributes, hidden, bias=False)
+        self.attributes = nn.Linear(hidden, attributes)
+        self.code = nn.Linear(hidden, code)
+
+    def forward(self, z: Tensor, attributes: Tensor) -> Opinion:
+        features = _leaky(self.trunk(z))
+        fit = (self.given(attributes) * features).sum(1) * features.shape[1] ** -0.5
+        return Opinion(self.real(features)[:, 0] + fit, self.attributes(features), self.code(features))
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, 0.2)
