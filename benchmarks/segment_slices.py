@@ -89,7 +89,7 @@ def run(seed: int, data: slices.Slices, epochs: int) -> tuple[Rows, DiscreteFlow
     held, fit = people[: 10 * slices.SLICES], people[10 * slices.SLICES :]
     everything = examples(data)
     settings = Optimisation(
-        max_epochs=epochs, steps_per_epoch=20, batch_size=32, learning_rate=2e-3, patience=epochs, threads=1
+        max_epochs=epochs, steps_per_epoch=20, batch_size=24, learning_rate=5e-3, patience=epochs, threads=1
     )
     torch.manual_seed(seed)
     flow = flow_of_masks(ConditionalFlow((1, slices.SIZE, slices.SIZE), 1, levels=2, depth=4, hidden=HIDDEN))
