@@ -47,7 +47,7 @@ def classify(
 ) -> None:  # fmt: skip
     """Tell the class of a visit where few visits have labels and many have none, and refuse what was never seen.
 
-    Learn once: [bold]crow classify --cohort demo/cohort.csv --label DX --out runs/dx[/bold], then [bold]crow classify
+    Example: [bold]crow classify --cohort demo/cohort.csv --label DX --out runs/dx[/bold], then [bold]crow classify
     --run runs/dx --cohort new.csv --out predictions.csv[/bold]
     """
     from crow.pipelines import classify as pipeline

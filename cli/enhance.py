@@ -39,7 +39,7 @@ def enhance(
 ) -> None:
     """Make thin slices of a scan of thick ones: their median, how sure it is, and draws that are likely each.
 
-    Learn once from thin scans: [bold]crow enhance --cohort store --factor 2 --out demo/thin[/bold], then
+    Example: from thin scans: [bold]crow enhance --cohort store --factor 2 --out demo/thin[/bold], then
     [bold]crow enhance --run demo/thin --scan thick_T1w.nii.gz --out demo/enhanced[/bold]
     """
     from crow.pipelines import enhance as pipeline

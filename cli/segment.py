@@ -37,7 +37,7 @@ def segment(
 ) -> None:
     """Where a structure is: the probability of each voxel, masks that are likely each, and its volume with an interval.
 
-    Learn once: [bold]crow segment --cohort store --masks labels --label 3 --out demo/hippocampus[/bold], then
+    Example: [bold]crow segment --cohort store --masks labels --label 3 --out demo/hippocampus[/bold], then
     [bold]crow segment --run demo/hippocampus --cohort store --subject 0001 --out demo/masks[/bold]
     """
     from rich.progress import track

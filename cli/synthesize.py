@@ -55,7 +55,7 @@ def synthesize(
 ) -> None:  # fmt: skip
     """Invent cross-sectional visits, region profiles or scans, that have given attributes and vary in everything else.
 
-    Learn once: [bold]crow synthesize --cohort demo/cohort.csv --condition sex,age,diagnosis --out demo/people[/bold],
+    Example: [bold]crow synthesize --cohort demo/cohort.csv --condition sex,age,diagnosis --out demo/people[/bold],
     then [bold]crow synthesize --run demo/people --attributes sex=F,age=75,diagnosis=AD --out demo/women.csv[/bold]
     """
     from rich.progress import track

@@ -52,7 +52,7 @@ def translate(
 ) -> None:  # fmt: skip
     """Draw what another modality (or other regions) of a visit would look like: many answers, so how sure is seen.
 
-    Learn once from two stores of the same people: [bold]crow translate --cohort pet_store --source t1w_store --out
+    Example: from two stores of the same people: [bold]crow translate --cohort pet_store --source t1w_store --out
     runs/pet[/bold], then [bold]crow translate --run runs/pet --source new_t1w_store --out pet_of_new[/bold]
     """
     from rich.progress import track

@@ -184,7 +184,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path, run: Run) -> None:
 def test_a_training_in_progress_is_recognised_and_completed(tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "run"
     start_run(folder, run.config)
-    with pytest.raises(RunError, match=r"training has not finished; go on with crow train --resume"):
+    with pytest.raises(RunError, match=r"training has not finished; go on with --resume"):
         load_run(folder)
     with pytest.raises(OutputError, match=r"a training was begun here\. Go on with --resume"):
         start_run(folder, run.config)
