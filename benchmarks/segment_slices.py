@@ -6,8 +6,8 @@ Deep gray matter in simulated slices with a scanner's noise (3 % of white matter
 network is the flow's features network (`WideTrunk`) and a readout, made so wide that it has as many parameters as the
 flow with its dequantiser; it is trained by the cross-entropy. F1 is that of all test pixels, a pixel being in the mask
 where its probability is above a half: of the flow the mean of 32 draws. ECE is the expected calibration error (15 bins)
-of all pixels, and of those within one pixel of the true border. What only whole masks can tell: the interval of 5 to
-95 % of the drawn areas against the true area (an independent pixel's area hardly varies).
+of all pixels, and of those within one pixel of the true border. What whole masks tell: how often the interval of 5
+to 95 % of the drawn areas holds the true area (of independent pixels, drawn from the plain network, it is too narrow).
 """
 
 from __future__ import annotations
