@@ -4,7 +4,8 @@ Three flows of the same size: CCNF (all latent variables know the class) and Inf
 tolerance of 1e-5, and InfoCNF with learned tolerances. On test images: the error of the classifier; bits a value of
 ``log p(x | y)``, a bound, exact trace, mean over four draws of the dequantisation; and the evaluations of the dynamics
 in one pass over all of them. The judge, trained apart, says how many of 500 samples are what they were asked to be.
-About 15 minutes of one processor.
+About 15 minutes of one processor. Over 1,800 test images an error is known to 0.4 %, and a second training of the same
+flow moves it by as much.
 """
 
 from __future__ import annotations
