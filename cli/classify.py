@@ -9,10 +9,13 @@ from crow.cli import cohort_options as flags
 from crow.cli import run_options as options
 
 if TYPE_CHECKING:
-    from crow.pipelines.classify import Classified, Learned
+    from crow.classifier import Classifier
+    from crow.pipelines.classify import Classified
+    from crow.pipelines.visit_runs import Learned
 
 
 def classify(
+    context: typer.Context,
     cohort: Annotated[
         Path | None, typer.Option(help="A table, or a store of crow prepare: to learn from, or with --run to classify.")
     ] = None,
@@ -52,18 +55,8 @@ def classify(
     """
     from crow.pipelines import classify as pipeline
 
-    reading = {
-        "subject": subject, "time": time, "time_kind": time_kind, "age": age, "session": session,
-        "covariates": covariates, "regions": regions, "exclude": exclude, "missing": missing,
-        "missing_codes": missing_code,
-    }  # fmt: skip
+    options.one_use(context)
     if run is not None:
-        given = {"--label": label, "--config": config, "--set": sets, "--resume": resume}
-        options.refuse(given, "for learning; with --run there is nothing to learn.")
-        options.refuse(
-            {f"--{name.replace('_', '-')}": value for name, value in reading.items()},
-            "with --run the cohort is read as that of the run was.",
-        )
         if cohort is None:
             raise typer.BadParameter("--cohort: name the visits to classify.")
         _show_classified(pipeline.classify(run, cohort, out or Path("predictions.csv"), overwrite=overwrite))
@@ -74,12 +67,12 @@ def classify(
         raise typer.BadParameter("--label: name the column with the classes, for instance DX.")
     learned = pipeline.learn(
         cohort, label, out or Path("runs/classify"), system=model, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, say=typer.echo, **reading,
+        overwrite=overwrite, say=typer.echo, **options.reading(context),
     )  # fmt: skip
     _show_learned(learned)
 
 
-def _show_learned(learned: "Learned") -> None:
+def _show_learned(learned: "Learned[Classifier]") -> None:
     metrics = learned.model.metrics
     typer.echo(
         f"Held-out subjects, {metrics['held_out_labelled_visits']} visits with a label: error "
@@ -87,8 +80,7 @@ def _show_learned(learned: "Learned") -> None:
         f"{metrics['held_out_error_logistic_regression']:.1%}."
     )
     typer.echo(f"Refused are visits with log p(x) below {metrics['threshold']:.2f}: 1% of held-out subjects' visits.")
-    typer.echo(f"Wrote {learned.folder} (model, settings, metrics, training.png)")
-    options.show_interrupted(learned.interrupted)
+    options.show_written(learned)
 
 
 def _show_classified(classified: "Classified") -> None:

@@ -9,17 +9,17 @@ from crow.cli import run_options as options
 
 
 def enhance(
+    context: typer.Context,
     cohort: Annotated[
         Path | None, typer.Option(help="A store of crow prepare, of thin scans.", rich_help_panel=options.LEARN)
     ] = None,
     factor: Annotated[
-        int | None,
-        typer.Option(min=2, max=8, help="Thin slices in a thick one; 2 if not given.", rich_help_panel=options.LEARN),
-    ] = None,
+        int, typer.Option(min=2, max=8, help="Thin slices in a thick one.", rich_help_panel=options.LEARN)
+    ] = 2,
     axis: Annotated[
-        Literal["x", "y", "z"] | None,
-        typer.Option(help="Across the slices: z (axial slices) if not given.", rich_help_panel=options.LEARN),
-    ] = None,
+        Literal["x", "y", "z"],
+        typer.Option(help="Across the slices; z is of axial ones.", rich_help_panel=options.LEARN),
+    ] = "z",
     config: options.Config = None,
     sets: options.Sets = None,
     resume: options.Resume = False,
@@ -44,10 +44,8 @@ def enhance(
     """
     from crow.pipelines import enhance as pipeline
 
+    options.one_use(context)
     if run is not None:
-        given = {"--cohort": cohort, "--factor": factor, "--axis": axis, "--config": config, "--set": sets,
-                 "--resume": resume}  # fmt: skip
-        options.refuse(given, "for learning; with --run there is nothing to learn.")
         if scan is None:
             raise typer.BadParameter("--scan: name the file of thick slices.")
         made = pipeline.enhance(
@@ -57,14 +55,12 @@ def enhance(
         typer.echo(f"{made.draws} draws; their sd is {made.sd:.3g} on average, in the units of the scan.")
         typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
         return
-    options.refuse({"--scan": scan}, "for a run that was learned; give it with --run.")
     if cohort is None:
         raise typer.BadParameter("give --cohort to learn from, or --run to apply.")
     learned = pipeline.learn(
-        cohort, out or Path("runs/enhance"), factor or 2, axis or "z", config=config, sets=sets, resume=resume,
+        cohort, out or Path("runs/enhance"), factor, axis, config=config, sets=sets, resume=resume,
         overwrite=overwrite, say=typer.echo,
     )  # fmt: skip
     metrics = learned.model.metrics
     typer.echo(f"Held-out subjects: {metrics['held_out_bits_per_dim']:.3f} bits a voxel, at epoch {metrics['epoch']}.")
-    typer.echo(f"Wrote {learned.folder} (model, settings, metrics, training.png)")
-    options.show_interrupted(learned.interrupted)
+    options.show_written(learned)

@@ -9,6 +9,7 @@ from crow.cli import run_options as options
 
 
 def segment(
+    context: typer.Context,
     cohort: Annotated[Path | None, typer.Option(help="A store of crow prepare: to learn from, or to segment.")] = None,
     masks: Annotated[
         Path | None,
@@ -46,9 +47,8 @@ def segment(
 
     if cohort is None:
         raise typer.BadParameter("--cohort: name the store of scans to learn from, or (with --run) to segment.")
+    options.one_use(context)
     if run is not None:
-        given = {"--masks": masks, "--label": label, "--config": config, "--set": sets, "--resume": resume}
-        options.refuse(given, "for learning; with --run there is nothing to learn.")
         made = pipeline.segment(
             run, cohort, out or Path("masks"), subject, samples=samples, keep=sample_scans, seed=seed,
             overwrite=overwrite, progress=lambda rows: track(rows, "Scans", transient=True),
@@ -58,7 +58,6 @@ def segment(
             typer.echo(f"{name}: {row.volume:,.0f} mm3 (90 % of draws {row.q05:,.0f} to {row.q95:,.0f})")
         typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
         return
-    options.refuse({"--subject": subject}, "for a run that was learned; give it with --run.")
     if masks is None:
         raise typer.BadParameter("--masks: name the folder of masks to learn from, or give --run to apply.")
     learned = pipeline.learn(
@@ -70,5 +69,4 @@ def segment(
         f"Held-out subjects: Dice {metrics['held_out_dice']:.3f}, calibration error "
         f"{metrics['held_out_calibration_error']:.3f}, at epoch {metrics['epoch']}."
     )
-    typer.echo(f"Wrote {learned.folder} (model, settings, metrics, training.png)")
-    options.show_interrupted(learned.interrupted)
+    options.show_written(learned)

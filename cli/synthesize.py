@@ -9,10 +9,13 @@ from crow.cli import cohort_options as flags
 from crow.cli import run_options as options
 
 if TYPE_CHECKING:
-    from crow.pipelines.synthesize import Learned, Synthesized
+    from crow.pipelines.synthesize import Synthesized
+    from crow.pipelines.visit_runs import Learned
+    from crow.synthesizer import Synthesizer
 
 
 def synthesize(
+    context: typer.Context,
     cohort: Annotated[
         Path | None, typer.Option(help="A table, or a store of crow prepare.", rich_help_panel=options.LEARN)
     ] = None,
@@ -62,21 +65,14 @@ def synthesize(
 
     from crow.pipelines import synthesize as pipeline
 
-    reading = {
-        "subject": subject, "time": time, "time_kind": time_kind, "age": age, "session": session,
-        "covariates": covariates, "regions": regions, "exclude": exclude, "missing": missing,
-        "missing_codes": missing_code,
-    }  # fmt: skip
+    options.one_use(context)
     if run is not None:
-        given = {"--cohort": cohort, "--condition": condition, "--config": config, "--set": sets, "--resume": resume}
-        options.refuse(given, "for learning; with --run there is nothing to learn.")
         made = pipeline.synthesize(
             run, attributes, count, out, seed=seed, overwrite=overwrite,
             progress=lambda rows: track(rows, "Scans", transient=True),
         )  # fmt: skip
         _show_made(made)
         return
-    options.refuse({"--attributes": attributes or None}, "for a run that was learned; give it with --run.")
     if cohort is None:
         raise typer.BadParameter("give --cohort to learn from, or --run to apply.")
     if condition is None:
@@ -84,21 +80,17 @@ def synthesize(
     names = [name.strip() for name in condition.split(",") if name.strip()]
     learned = pipeline.learn(
         cohort, out or Path("runs/synthesize"), names, system=model, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, say=typer.echo, **reading,
+        overwrite=overwrite, say=typer.echo, **options.reading(context),
     )  # fmt: skip
     _show_learned(learned)
 
 
-def _show_learned(learned: "Learned") -> None:
+def _show_learned(learned: "Learned[Synthesizer]") -> None:
     from crow.pipelines.synthesize import needed
 
-    metrics = learned.model.metrics
-    for name, unit in (("nll_per_visit", "nats a visit"), ("bits_per_dim", "bits a pixel")):
-        if (found := metrics.get(f"held_out_{name}")) is not None:
-            typer.echo(f"Held-out subjects: {found:.3f} {unit} (negative log-likelihood), at epoch {metrics['epoch']}.")
+    options.show_likelihood(learned.model.metrics)
     typer.echo(f"Attributes: {needed(learned.model)}.")
-    typer.echo(f"Wrote {learned.folder} (model, settings, metrics, training.png)")
-    options.show_interrupted(learned.interrupted)
+    options.show_written(learned)
 
 
 def _show_made(made: "Synthesized") -> None:

@@ -11,6 +11,7 @@ from crow.cli import run_options as options
 
 
 def translate(
+    context: typer.Context,
     source: Annotated[
         str | None,
         typer.Option(
@@ -60,14 +61,8 @@ def translate(
     from crow.pipelines import translate as pipeline
     from crow.translator import Translation
 
-    reading = {
-        "subject": subject, "time": time, "time_kind": time_kind, "age": age, "session": session,
-        "covariates": covariates, "regions": regions, "exclude": exclude, "missing": missing,
-        "missing_codes": missing_code,
-    }  # fmt: skip
+    options.one_use(context)
     if run is not None:
-        given = {"--cohort": cohort, "--target": target or None, "--config": config, "--set": sets, "--resume": resume}
-        options.refuse(given, "for learning; with --run there is nothing to learn.")
         if source is None:
             raise typer.BadParameter("--source: name the scans or the table to translate.")
 
@@ -87,11 +82,7 @@ def translate(
         raise typer.BadParameter("--source: name the store of the scans that are given, or the columns of the table.")
     learned = pipeline.learn(
         cohort, source, out or Path("runs/translate"), target, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, say=typer.echo, **reading,
+        overwrite=overwrite, say=typer.echo, **options.reading(context),
     )  # fmt: skip
-    metrics = learned.model.metrics
-    for name, unit in (("nll_per_visit", "nats a visit"), ("bits_per_dim", "bits a pixel")):
-        if (found := metrics.get(f"held_out_{name}")) is not None:
-            typer.echo(f"Held-out subjects: {found:.3f} {unit} (negative log-likelihood), at epoch {metrics['epoch']}.")
-    typer.echo(f"Wrote {learned.folder} (model, settings, metrics, training.png)")
-    options.show_interrupted(learned.interrupted)
+    options.show_likelihood(learned.model.metrics)
+    options.show_written(learned)

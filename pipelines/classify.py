@@ -11,18 +11,9 @@ import pandas as pd
 from crow.classifier import Classifier
 from crow.errors import CohortError, ConfigError
 from crow.files import writing
-from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data, refuse_existing
+from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data, refuse_existing
 from crow.representation.visits import RegionVisits
 from crow.scans.store import ScanStore
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
-
-    model: Classifier
-    folder: Path
-    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ def learn(
     overwrite: bool = False,
     say: Say = lambda line: None,
     **flags: Any,
-) -> Learned:
+) -> Learned[Classifier]:
     """Learn the visits of a table or of a store and the column ``label``; write the run folder ``out``.
 
     Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
@@ -54,8 +45,7 @@ def learn(
     data = open_data(cohort, settings.cohort)
     model = Classifier(settings)
     model.fit(data, label, out, resume=resume, overwrite=overwrite, progress=True, say=say)
-    draw_training(model.log, out)
-    return Learned(model, out, interrupted(out))
+    return learned(model, out)
 
 
 def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> Classified:

@@ -12,22 +12,13 @@ from numpy.typing import NDArray
 from crow.cohort.bids_files import parse
 from crow.enhancer import Enhancer
 from crow.errors import OutputError
-from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.images import montage
 from crow.representation.thick import AXES, ThickScan
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path
 
 Volume = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
-
-    model: Enhancer
-    folder: Path
-    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ def learn(
     resume: bool = False,
     overwrite: bool = False,
     say: Say = lambda line: None,
-) -> Learned:
+) -> Learned[Enhancer]:
     """Learn from the thin scans of a store, and write the run folder ``out``.
 
     Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
@@ -59,8 +50,7 @@ def learn(
     model = Enhancer(settings)
     store = open_data(cohort, {})
     model.fit(store, factor, axis, out, resume=resume, overwrite=overwrite, progress=True, say=say)
-    draw_training(model.log, out)
-    return Learned(model, out, interrupted(out))
+    return learned(model, out)
 
 
 def enhance(

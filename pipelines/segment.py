@@ -15,7 +15,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from crow.cohort.options import listed
 from crow.errors import CohortError, OutputError
 from crow.files import writing
-from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.segmentation import outlines
 from crow.representation.patches import store_of
@@ -24,15 +24,6 @@ from crow.scans.store import ScanStore
 from crow.segmenter import Segmentation, Segmenter
 
 SHOWN = 8  # scans in the picture
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
-
-    model: Segmenter
-    folder: Path
-    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ def learn(
     resume: bool = False,
     overwrite: bool = False,
     say: Say = lambda line: None,
-) -> Learned:
+) -> Learned[Segmenter]:
     """Learn from the scans of a store and their masks in a folder, and write the run folder ``out``.
 
     Raises ConfigError, CohortError, ScanError for a mask, RunError where there is nothing to resume, OutputError where
@@ -64,8 +55,7 @@ def learn(
     model = Segmenter(settings)
     store = open_data(cohort, {})
     model.fit(store, masks, label, out, resume=resume, overwrite=overwrite, progress=True, say=say)
-    draw_training(model.log, out)
-    return Learned(model, out, interrupted(out))
+    return learned(model, out)
 
 
 def segment(

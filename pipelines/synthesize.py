@@ -14,7 +14,7 @@ import pandas as pd
 from crow.cohort.options import listed
 from crow.errors import ConfigError
 from crow.files import writing
-from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data, refuse_existing
+from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data, refuse_existing
 from crow.report import figures
 from crow.report.images import montage
 from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
@@ -22,15 +22,6 @@ from crow.synthesizer import Synthesizer
 
 SHOWN = 12  # scans in the picture
 SCANS = "Invented scans"
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
-
-    model: Synthesizer
-    folder: Path
-    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ def learn(
     overwrite: bool = False,
     say: Say = lambda line: None,
     **flags: Any,
-) -> Learned:
+) -> Learned[Synthesizer]:
     """Learn the visits of a table or of a store of scans given ``attributes``, and write the run folder ``out``.
 
     Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
@@ -63,8 +54,7 @@ def learn(
     data = open_data(cohort, settings.cohort)
     model = Synthesizer(settings)
     model.fit(data, attributes, out, resume=resume, overwrite=overwrite, progress=True, say=say)
-    draw_training(model.log, out)
-    return Learned(model, out, interrupted(out))
+    return learned(model, out)
 
 
 def synthesize(

@@ -20,7 +20,7 @@ from crow.cohort import Schema
 from crow.errors import CohortError, ConfigError, OutputError
 from crow.files import writing
 from crow.pipelines.scan_history import store_beside
-from crow.pipelines.visit_runs import Say, draw_training, interrupted, learning_settings, open_data
+from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.translations import Shown, translations
 from crow.representation.visits import RegionVisits, ScanVisits
@@ -33,15 +33,6 @@ SHOWN = 5  # visits in the picture
 SCANS = "Translated scans"
 NIFTI = (".nii", ".nii.gz")
 TABLES = ("median.csv", "samples.csv", "sd.csv")
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
-
-    model: Translator
-    folder: Path
-    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ def learn(
     overwrite: bool = False,
     say: Say = lambda line: None,
     **flags: Any,
-) -> Learned:
+) -> Learned[Translator]:
     """Learn ``cohort`` given ``source``, and write the run folder ``out``.
 
     Both are stores of scans; or ``cohort`` is a table, ``source`` and ``target`` name its columns. Raises ConfigError,
@@ -82,8 +73,7 @@ def learn(
     model = Translator(settings)
     given = ScanStore.open(source) if scans else sides[0]
     model.fit(data, given, sides[1], out, resume=resume, overwrite=overwrite, progress=True, say=say)
-    draw_training(model.log, out)
-    return Learned(model, out, interrupted(out))
+    return learned(model, out)
 
 
 def translate(

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import Any, Generic, TypeVar
 
 from crow.artifact import check_place, unfinished_config
-from crow.cohort import Cohort, Schema, read
+from crow.cohort import Schema, read
 from crow.cohort.reader import read_options
 from crow.config import load_settings
 from crow.errors import ConfigError, OutputError
 from crow.report import figures
 from crow.scans.store import ScanStore
 from crow.visit_config import SYSTEMS, VisitConfig
+from crow.visit_model import Data, Say, VisitModel
 
-Data = Cohort | ScanStore
+__all__ = ["Data", "Learned", "Say", "learned", "learning_settings", "open_data", "refuse_existing"]
+
+Model = TypeVar("Model", bound=VisitModel)
+
+
+@dataclass(frozen=True)
+class Learned(Generic[Model]):
+    """The fitted model, its run folder, and whether Ctrl-C ended the training before its time."""
+
+    model: Model
+    folder: Path
+    interrupted: bool
 
 
 def learning_settings(
@@ -70,15 +80,8 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out}: exists already. Choose another name{advice}.")
 
 
-def draw_training(log: pd.DataFrame, out: Path) -> None:
-    """``training.png`` in a run folder."""
-    if len(log):
-        figures.save(figures.training_curves(log), out / "training.png", overwrite=True)
-
-
-def interrupted(out: Path) -> bool:
-    """Whether Ctrl-C ended the training of a run."""
-    return (out / "checkpoints").is_dir()
-
-
-Say = Callable[[str], None]
+def learned(model: Model, out: Path) -> Learned[Model]:
+    """What was trained into ``out``, with a picture of the training there."""
+    if len(model.log):
+        figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
+    return Learned(model, out, (out / "checkpoints").is_dir())

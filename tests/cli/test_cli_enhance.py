@@ -78,7 +78,7 @@ def test_other_scans_are_refused(folder: Path, tmp_path: Path, capsys: pytest.Ca
         ([], "give --cohort to learn from, or --run to apply"),
         (["--run", "x"], "--scan: name the file"),
         (["--run", "x", "--scan", "y", "--factor", "2"], "--factor: for learning"),
-        (["--cohort", "x", "--scan", "y"], "--scan: for a run that was learned"),
+        (["--cohort", "x", "--scan", "y"], "--scan: give it with --run"),
         (["--cohort", "nothing"], "nothing"),
     ],
 )

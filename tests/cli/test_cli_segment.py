@@ -93,7 +93,7 @@ def test_other_scans_and_subjects_are_refused(folder: Path, tmp_path: Path, caps
         ([], "--cohort: name the store"),
         (["--cohort", "x"], "--masks: name the folder"),
         (["--cohort", "x", "--run", "y", "--label", "2"], "--label: for learning"),
-        (["--cohort", "x", "--masks", "y", "--subject", "z"], "--subject: for a run that was learned"),
+        (["--cohort", "x", "--masks", "y", "--subject", "z"], "--subject: give it with --run"),
     ],
 )
 def test_flags_that_do_not_go_together(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def test_scans_become_derivatives(tmp_path: Path) -> None:
         (["--attributes", "age=150"], "the model knows nothing beyond"),
         (["--attributes", "weight=3"], "the run knows PTGENDER, age, DX, not weight"),
         (["--out", "people"], "regions go into a table"),
-        (["--condition", "sex"], "there is nothing to learn"),
+        (["--condition", "sex"], "--condition: for learning"),
     ],
 )
 def test_what_cannot_be_drawn(
