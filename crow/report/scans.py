@@ -28,9 +28,9 @@ def follow_up(
     ``scan``, ``change`` and ``sd`` lie on the grid of ``last``. The two scans share their colour limits.
     """
     real = np.asarray(last.dataobj, dtype=np.float32).reshape(last.shape[:3])
-    images = [_canonical(array, last.affine) for array in (real, scan, change, sd)]
-    spacing = _canonical_spacing(last.affine)
-    cut = _cut(images[2])
+    images = [canonical(array, last.affine) for array in (real, scan, change, sd)]
+    spacing = canonical_spacing(last.affine)
+    cut = crossing(images[2])
     # The brain, where there is something to forecast: a bright scalp would leave it dark.
     brain = images[0][images[3] > (images[3].min() + images[3].max()) / 2]
     top = float(np.quantile(brain, 0.999)) if brain.size and brain.max() > 0 else float(images[0].max()) or 1.0
@@ -72,13 +72,13 @@ def _slice(
     return shown
 
 
-def _canonical(array: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
+def canonical(array: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
     """Turned so that the axes run to the right, the front and the top."""
     turned = nib.orientations.apply_orientation(array, nib.orientations.io_orientation(affine))
     return np.asarray(turned, np.float32)
 
 
-def _canonical_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+def canonical_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     order = ["".join(sorted(code)) for code in aff2axcodes(affine, (("L", "R"), ("P", "A"), ("I", "S")))]
     where = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}
@@ -88,7 +88,7 @@ def _canonical_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _cut(change: NDArray[np.float32]) -> NDArray[np.int64]:
+def crossing(change: NDArray[np.float32]) -> NDArray[np.int64]:
     """The voxel around which most of the change lies, so that the planes show it."""
     weight = np.abs(change) ** 2
     centre = []

@@ -1,0 +1,58 @@
+"""Three planes of a volume as one picture of a fixed look, so that two of them can be laid over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from crow.report.scans import PLANES, canonical, canonical_spacing
+
+
+def three_planes(
+    volume: NDArray[np.floating],
+    affine: NDArray[np.float64],
+    through: Sequence[int] | NDArray[np.int64],
+    limits: tuple[float, float],
+    colours: str = "gray",
+    width: int = 900,
+) -> Image.Image:
+    """Sagittal, coronal and axial plane side by side, about ``width`` pixels together, one scale in mm; sides marked.
+
+    ``volume [X, Y, Z]`` lies on the grid of ``affine``. ``through`` is the voxel where the planes cross, counted along
+    axes that run to the right, the front and the top (`crow.report.scans.crossing`). ``limits`` are the values of the
+    first and the last colour; 0 is the ground where it lies between them. Volumes of one shape and affine give pictures
+    of one size, with the subject's left on the left.
+    """
+    data, spacing = canonical(np.asarray(volume, np.float32), affine), canonical_spacing(affine)
+    look = mpl.colormaps[colours]
+    low, high = limits
+    scale = max(high - low, 1e-12)
+    ground = _bytes(look(np.clip(-low / scale, 0, 1)))
+    ink = (255, 255, 255) if sum(ground) < 384 else (34, 34, 34)
+    size = np.array(data.shape) * spacing
+    per_mm = width / (size[1] + 2 * size[0])
+    panels = []
+    for axis, left, right in PLANES.values():
+        cut = np.take(data, int(through[axis]), axis).T[::-1]
+        pixels = (look(np.clip((cut - low) / scale, 0, 1))[..., :3] * 255).round().astype(np.uint8)
+        wide, tall = (round(float(side)) for side in np.delete(size, axis) * per_mm)
+        panel = Image.fromarray(pixels).resize((wide, tall), Image.Resampling.BILINEAR)
+        pen = ImageDraw.Draw(panel)
+        for text, x, anchor in ((left, 6, "ls"), (right, wide - 6, "rs")):
+            pen.text((x, tall - 6), text, fill=ink, font_size=18, anchor=anchor)
+        panels.append(panel)
+    whole = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), ground)
+    x = 0
+    for panel in panels:
+        whole.paste(panel, (x, (whole.height - panel.height) // 2))
+        x += panel.width
+    return whole
+
+
+def _bytes(colour: tuple[float, ...]) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * float(part)) for part in colour[:3])
+    return red, green, blue
