@@ -1,12 +1,13 @@
 """Write an invented cohort and its truth."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from crow.errors import OutputError
 from crow.files import writing
-from crow.simulate import simulate_adni
+from crow.simulate import Simulation, simulate_adni, simulate_av45
 
 FILES = {
     "cohort.csv": "the table, as it would be downloaded",
@@ -38,16 +39,27 @@ def simulate(
 
     Raises OutputError where ``out`` exists and ``overwrite`` is not set, or holds anything but a simulation.
     """
+    return _write(out, lambda: simulate_adni(subjects, visits, regions, seed), overwrite)
+
+
+def simulate_tadpole(
+    out: Path, subjects: int = 279, visits: int = 3, seed: int = 0, overwrite: bool = False
+) -> Written:
+    """The same of 82 regional AV45 uptake ratios in TADPOLE's columns."""
+    return _write(out, lambda: simulate_av45(subjects, visits, seed), overwrite)
+
+
+def _write(out: Path, draw: Callable[[], Simulation], overwrite: bool) -> Written:
     if strangers := _strangers(out):
         raise OutputError(f"{out}: holds {strangers[0]}, which is not part of a simulation. Choose another folder.")
     with writing(out, overwrite or _is_empty(out)) as folder:
         folder.mkdir()
-        simulation = simulate_adni(subjects, visits, regions, seed)
+        simulation = draw()
         simulation.table.to_csv(folder / "cohort.csv", index=False)
         simulation.truth.to_csv(folder / "truth.csv", index=False)
         (folder / "truth.json").write_text(json.dumps(simulation.parameters, indent=2) + "\n", encoding="utf-8")
-    names = list(simulation.parameters["regions"])
-    return Written(subjects, len(simulation.table), names, {out / name: what for name, what in FILES.items()})
+    asked, files = simulation.parameters, {out / name: what for name, what in FILES.items()}
+    return Written(asked["subjects"], len(simulation.table), list(asked["regions"]), files)
 
 
 def _strangers(out: Path) -> list[str]:

@@ -68,11 +68,9 @@ def _tadpole(header: list[str], columns: dict[str, str], findings: Findings) -> 
     if not regions:
         return _adnimerge("tadpole", header, columns, findings)
     _say("TADPOLE", findings)
-    findings.info(
-        "pet-regions",
-        f"the {len(regions)} regional AV45 uptake ratios are the regions; for the volumes, add "
-        f"--regions {','.join(_present(ADNI_REGIONS, columns))}.",
-    )
+    volumes = ",".join(_present(ADNI_REGIONS, columns))
+    more = f"; for the volumes, add --regions {volumes}" if volumes else ""
+    findings.info("pet-regions", f"the {len(regions)} regional AV45 uptake ratios are the regions{more}.")
     if sizes:
         findings.info("size-columns", f"{len(sizes)} _SIZE_ columns are volumes, not uptake, and are left out.")
     return _adni("tadpole", regions, header, columns)

@@ -1,8 +1,11 @@
 """Invented cohorts whose truth is known."""
 
+from crow.simulate.av45 import simulate_av45, true_effects
 from crow.simulate.progression import simulate_adni
 from crow.simulate.scans import ScanSimulation, simulate_scans
 from crow.simulate.simulation import Simulation
 from crow.simulate.wide import simulate_wide
 
-__all__ = ["ScanSimulation", "Simulation", "simulate_adni", "simulate_scans", "simulate_wide"]
+__all__ = [
+    "ScanSimulation", "Simulation", "simulate_adni", "simulate_av45", "simulate_scans", "simulate_wide", "true_effects",
+]  # fmt: skip

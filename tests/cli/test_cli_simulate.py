@@ -60,6 +60,17 @@ def test_more_regions_come_with_the_flag_to_model_them(tmp_path: Path) -> None:
     assert "--regions Ventricles,Hippocampus,WholeBrain,Entorhinal,Fusiform,MidTemp,Region07,Region08" in said
 
 
+def test_tadpoles_columns_have_82_regions_and_refuse_another_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = simulate("--av45", "--out", str(tmp_path / "av45"))
+    assert "12 people, 36 visits, 82 regions" in said
+    assert pd.read_csv(tmp_path / "av45" / "cohort.csv").filter(like="UCBERKELEYAV45").shape == (36, 82)
+    assert refused(["simulate", "--av45", "--regions", "6", "--out", str(tmp_path / "other")]) == 2
+    assert "--regions does not go with --av45" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "other").exists()
+
+
 def refused(words: list[str]) -> int | str | None:
     with pytest.raises(SystemExit) as left:
         main(words)
