@@ -10,12 +10,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from crow.errors import CohortError, ConfigError, OutputError
 from crow.files import writing
 from crow.scans.atlas import Atlas, built_in, read_atlas
 from crow.scans.intensity import STRUCTURAL
+from crow.scans.region_values import means, volumes
 from crow.scans.store import ScanStore
 
 PARCELS = 50
@@ -72,32 +72,6 @@ def extract(
     what = "volumes in mm3" if structural else "mean values"
     said = (*regions.said, *([_learned_from(store)] if learned else []))
     return Extracted(table, names, what, said, targets)
-
-
-def means(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
-    """Mean intensity of every region, ``[regions]``."""
-    image = np.asarray(store.array("intensity")[row])
-    labels = list(atlas.names)
-    counts = np.bincount(atlas.labels.ravel(), minlength=max(labels) + 1)
-    sums = np.bincount(atlas.labels.ravel(), weights=image.ravel(), minlength=max(labels) + 1)
-    return np.asarray(sums[labels] / np.maximum(counts[labels], 1), np.float64)
-
-
-def volumes(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
-    """Volume of every region in the scan itself, mm3, ``[regions]``: the integral over the region of the Jacobian
-    determinant of what takes the template to the visit, to_scan . psi . exp(-w)."""
-    from crow.scans.deform import compose, exponential, jacobian, sample
-
-    nodes, grid = store.info.velocity_grid, store.info.grid
-    assert nodes is not None
-    subject = store.subjects.index(store.visits["subject"].iloc[row])
-    back = exponential(-np.asarray(store.array("velocity")[row]), nodes)
-    moved = compose(np.asarray(store.array("anatomy")[subject]), back, nodes)
-    change = sample(jacobian(moved, nodes)[None].astype(np.float32), nodes, grid.points())[0]
-    linear = abs(float(np.linalg.det(np.asarray(store.array("to_scan")[row])[:3, :3])))
-    labels = list(atlas.names)
-    sums = np.bincount(atlas.labels.ravel(), weights=change.ravel(), minlength=max(labels) + 1)
-    return np.asarray(sums[labels] * linear * grid.voxel_volume, np.float64)
 
 
 def _regions(store: ScanStore, structural: bool, atlas: Path | None, labels: Path | None, parcels: int | None) -> Atlas:

@@ -19,7 +19,8 @@ class FollowUp:
     ``median`` is the follow-up, ``change`` its expected difference from the last scan without noise, ``sd`` how far the
     real scan may lie from ``median`` (change, noise and interpolation together), ``samples`` whole draws.
     ``volumes`` has a row a structure where tissue moves: structure, last and median (mm3), change, q05 and q95 (shares
-    of the last volume). ``folded`` counts voxels whose tissue would turn inside out (0 is right).
+    of the last volume); ``volume_draws [S, structure]`` are those of every draw (mm3). ``folded`` counts voxels whose
+    tissue would turn inside out (0 is right).
     """
 
     like: nib.Nifti1Image
@@ -29,3 +30,4 @@ class FollowUp:
     samples: list[Volume]
     volumes: pd.DataFrame | None = None
     folded: int = 0
+    volume_draws: NDArray[np.floating] | None = None

@@ -38,7 +38,8 @@ def moved_follow_up(
     sd = np.sqrt(scan.variance_of_change(subject.factors(draws), basis.nodes, median) + noise**2)
     moved = [scan.move(subject.displacement(draw), basis.nodes) for draw in draws[:samples]]
     folded = int((jacobian(displacement, basis.nodes) <= 0).sum())
-    return FollowUp(own.like, median, median - values, sd, moved, subject.volumes(centre, draws), folded)
+    volumes, drawn = subject.volumes(centre, draws)
+    return FollowUp(own.like, median, median - values, sd, moved, volumes, folded, drawn)
 
 
 def noise_variance(image: Volume) -> float:
@@ -104,8 +105,9 @@ class OwnMotion:
         aligned = sample(self.basis.noise[None], self.basis.grid, template_points)
         return scan.at_voxels(aligned, self.basis.grid, "border")[0]
 
-    def volumes(self, centre: Array, draws: Array) -> pd.DataFrame:
+    def volumes(self, centre: Array, draws: Array) -> tuple[pd.DataFrame, Array]:
         """A row a structure: volume (mm3) of the last scan and of the median; change and its quantiles as shares of it.
+        And the volumes of every draw, ``[S, structures]``.
 
         Structure S of the template fills psi(exp(-w)(S)) at a visit; for draws log volume is linear around ``centre``.
         """
@@ -134,7 +136,7 @@ class OwnMotion:
             slopes[k] = self.size * template.grid.voxel_volume * total / median
         drawn = median * np.exp((draws - centre) @ slopes)
         low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "structure": list(STRUCTURES.values()),
                 "last": last,
@@ -144,6 +146,7 @@ class OwnMotion:
                 "q95": high / last - 1,
             }
         )
+        return table, drawn
 
     def _velocity(self, c: Array) -> Array:
         return np.tensordot(c.astype(np.float32), self.own_modes, 1)
