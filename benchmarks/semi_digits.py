@@ -97,7 +97,7 @@ def learn_flow(task: Task, seed: int) -> Committee:
     rest = torch.from_numpy(np.random.default_rng(seed).permutation(torch.nonzero(~task.known)[:, 0].numpy()))
     rows = torch.cat([rest[HELD_OUT:], torch.nonzero(task.known)[:, 0].repeat(REPEATS)])
     settings = Optimisation(
-        max_epochs=80, steps_per_epoch=30, batch_size=96, learning_rate=2e-3, weight_average=0.99, patience=80
+        max_epochs=75, steps_per_epoch=20, batch_size=96, learning_rate=8e-3, weight_average=0.99, patience=75
     )
     held_out = Examples(task.data.train[rest[:HELD_OUT]])
     train(flow, Examples(task.data.train[rows], None, task.label[rows]), held_out, settings, seed)

@@ -44,7 +44,7 @@ class SemiConditionalFlow(nn.Module):
         hidden: int = 64,
         depth: int = 4,
         dequantizer: nn.Module | None = None,
-        label_weight: float = 5.0,
+        label_weight: float = 10.0,
         prior: Tensor | None = None,
     ) -> None:
         super().__init__()

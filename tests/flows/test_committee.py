@@ -54,7 +54,7 @@ def test_what_all_together_are_sure_of_is_taught() -> None:
     guess = flows.predict(x).argmax(1)
     wrong = [class_loss(flow.class_log_prob(x + 0.5), guess) for flow in flows.members]  # type: ignore[operator]
     assert losses[1.1] == pytest.approx(float(plain), rel=1e-4)
-    taught = 5 * float(torch.stack(wrong).mean().detach())
+    taught = 10 * float(torch.stack(wrong).mean().detach())
     assert float(losses[0.0] - losses[1.1]) == pytest.approx(taught, rel=1e-3)
 
 
@@ -71,7 +71,7 @@ def test_every_parameter_learns_and_evaluation_judges_the_mixture() -> None:
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in flows.parameters())
     flows.eval()
     known = -(flows.log_prob(x[:3], label[:3]) - flows.log_prob(x[:3])).mean()
-    assert torch.allclose(flows.loss(Examples(x, None, label)), 5 * known - flows.log_prob(x).mean(), rtol=1e-4)
+    assert torch.allclose(flows.loss(Examples(x, None, label)), 10 * known - flows.log_prob(x).mean(), rtol=1e-4)
 
 
 def test_samples_come_from_every_member() -> None:
