@@ -13,7 +13,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Evidence:
-    """``metrics`` go into metrics.json under their names, ``tables`` (name without .csv, a tidy row a number) into CSVs;
+    """``metrics`` go into metrics.json under their names, ``tables`` (tidy) into CSVs, whose names lack the ending;
     ``left_out`` are (metric, why); ``warnings`` are sentences."""
 
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -19,7 +19,7 @@ def test_parts_become_one() -> None:
     assert both.metrics == {"forecast": {"crow": {"MAE": 1.0}, "last visit": {"MAE": 2.0}}, "format": 1}
     assert list(both.tables["a"]["x"]) == [1, 2]
     assert both.left_out == [("mAUC", "no diagnosis")] and both.warnings == ["few subjects"]
-    with pytest.raises(ValueError, match="forecast.crow.MAE"):
+    with pytest.raises(ValueError, match=r"forecast\.crow\.MAE"):
         first.merge(Evidence({"forecast": {"crow": {"MAE": 3.0}}}))
 
 
