@@ -8,6 +8,7 @@ from small_cohorts import in_memory
 
 from crow.cohort import Cohort
 from crow.evaluation.forecasts import split_history, summarise, value_scores
+from crow.evaluation.point_baseline import GrowingError
 from crow.evaluation.simple_baselines import Rule, SimpleBaseline
 
 RULES: tuple[Rule, ...] = ("last visit", "mean of the past", "subject slope")
@@ -38,7 +39,7 @@ def test_the_rule(rule: Rule, expected: list[float]) -> None:
     history = in_memory(table.assign(C=[1.0, 3.0]), ["A", "B", "C"], {})
     model = SimpleBaseline(rule)
     model.regions, model.mean, model.sd = ["A", "B", "C"], np.array([0.0, 9.0, 0.0]), np.ones(3)
-    model.growth = np.zeros((2, 3))
+    model.error = GrowingError(np.ones(2), np.zeros((2, 3)), np.zeros(3))
     ahead = 1.5 if rule == "subject slope" else 1.0
     asked = pd.DataFrame({"subject": ["s"], "time": [1.0 + ahead]})
     found = model.forecast(history, asked, 50).values.mean(1)[0]
@@ -49,7 +50,7 @@ def test_errors_grow_as_they_do() -> None:
     """A random walk from the last visit: variance .25 a year and nothing at once; the line is B itself."""
     cohort = walks()
     last = SimpleBaseline("last visit").fit(cohort)
-    assert last.growth[0, 0] < 0.08 and last.growth[1, 0] == pytest.approx(0.25, rel=0.15)
+    assert last.error.growth[0, 0] < 0.08 and last.error.growth[1, 0] == pytest.approx(0.25, rel=0.15)
     test = walks(seed=1)
     history, targets = split_history(test)
     scores = value_scores(last.forecast(history, targets, 400), targets, history)
