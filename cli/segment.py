@@ -10,7 +10,10 @@ from crow.cli import run_options as options
 
 def segment(
     context: typer.Context,
-    cohort: Annotated[Path | None, typer.Option(help="A store of crow prepare: to learn from, or to segment.")] = None,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(help="To learn from: a store of crow prepare. With --run also a table, BIDS tree or NIfTI file."),
+    ] = None,
     masks: Annotated[
         Path | None,
         typer.Option(help="A folder of masks in the space of the scans: dseg or mask.", rich_help_panel=options.LEARN),
@@ -51,7 +54,7 @@ def segment(
     if run is not None:
         made = pipeline.segment(
             run, cohort, out or Path("masks"), subject, samples=samples, keep=sample_scans, seed=seed,
-            overwrite=overwrite, progress=lambda rows: track(rows, "Scans", transient=True),
+            overwrite=overwrite, say=typer.echo, progress=lambda rows: track(rows, "Scans", transient=True),
         )  # fmt: skip
         for row in made.volumes.head(10).itertuples():
             name = f"{row.subject} {row.session}".strip()

@@ -71,13 +71,13 @@ def _prepared(
             f"{cohort}: the run's scans were prepared with their own mask ({mask}). Run crow prepare with that --mask "
             "and give its store as --cohort."
         )
-    again = overwrite and not _same(work, known)
+    again = overwrite and not holds(work, known)
     prepare(cohort, work, say=say, overwrite=again, schema=schema, missing=missing, **settings)
     return ScanStore.open(work)
 
 
-def _same(work: Path, cohort: Cohort) -> bool:
-    """Whether a store holds the scans of a cohort already, so that there is nothing to replace."""
+def holds(work: Path, cohort: Cohort) -> bool:
+    """Whether a store at ``work``, if any, is of the scans of a cohort, so that there is nothing to replace."""
     if not ScanStore.is_store(work):
         return True
     return ScanStore.open(work, unfinished=True).visits["scan"].tolist() == cohort.visits["scan"].tolist()

@@ -17,7 +17,7 @@ from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
 from crow.report import figures
 from crow.representation.own_space import OwnSpace
 from crow.scan_model import is_scan_run, load_scans
-from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 
 
@@ -113,8 +113,7 @@ def _map_places(model: AnyModel, store: ScanStore, folder: Path, overwrite: bool
     }
     if taken := [path for path in places.values() if path.exists() and not overwrite]:
         raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
-    if len(set(places.values())) < len(places):
-        raise OutputError(f"{folder}: two visits would have one name in BIDS, which keeps letters and digits only.")
+    require_apart(folder, places.values())
     return places
 
 

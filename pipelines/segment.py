@@ -15,11 +15,12 @@ from nibabel.orientations import apply_orientation, io_orientation
 from crow.cohort.options import listed
 from crow.errors import CohortError, OutputError
 from crow.files import writing
+from crow.pipelines.scan_history import store_beside
+from crow.pipelines.scan_source import open_source
 from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.segmentation import outlines
-from crow.representation.patches import store_of
-from crow.scans.derivatives import describe_dataset, save_scan, scan_path
+from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 from crow.segmenter import Segmentation, Segmenter
 
@@ -68,16 +69,17 @@ def segment(
     keep: int = 0,
     seed: int = 0,
     overwrite: bool = False,
+    say: Say = lambda line: None,
     progress: Callable[[list[int]], Any] = iter,
 ) -> Segmented:
-    """Masks of the scans of a store, each in the space of its file: probability, the half of it, and ``keep`` draws;
-    with ``volumes.tsv`` and ``masks.png``.
+    """Masks of scans, each in the space of its file: probability, the half of it, and ``keep`` draws; with
+    ``volumes.tsv``, where a visit has one row, and ``masks.png``.
 
-    Raises RunError, CohortError for a store of another modality or grid, OutputError where a file exists.
+    ``cohort`` is a store, or a table, BIDS tree or NIfTI file, which is prepared into ``<out>_store``. Raises RunError,
+    CohortError for scans of another modality or grid, OutputError where a file exists.
     """
     model = Segmenter.load(run)
-    store = store_of(open_data(cohort, {}))
-    model.visits.check(store)
+    store = open_source(model.visits, cohort, store_beside(out), say, overwrite)
     visits = _chosen(store, subjects)
     names = [("segmented", "probseg"), ("segmented", "mask")]
     names += [(f"sample{k + 1}", "mask") for k in range(min(keep, samples))]
@@ -89,8 +91,7 @@ def segment(
     made = [path for paths in places.values() for path in paths]
     if taken := [path for path in (*made, table, picture) if path.exists() and not overwrite]:
         raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
-    if len(set(made)) < len(made):
-        raise OutputError(f"{out}: two visits would have one name in BIDS, which keeps letters and digits only.")
+    require_apart(out, made)
     describe_dataset(out, "Segmentations, drawn")
     rows: list[dict[str, Any]] = []
     shown: list[tuple[Segmentation, str]] = []
@@ -108,10 +109,21 @@ def segment(
             what = f"{middle:,.0f} ({low:,.0f} to {high:,.0f}) mm3"
             shown.append((found, f"{visit['subject']} {visit['session']}\n{what}"))
     volumes = pd.DataFrame(rows)
+    kept = _others(table, volumes)
     with writing(table, overwrite) as temporary:
-        volumes.to_csv(temporary, sep="\t", index=False, float_format="%.1f")
+        pd.concat([kept, volumes]).to_csv(temporary, sep="\t", index=False, float_format="%.1f")
     _draw(shown, picture, overwrite)
     return Segmented(volumes, (out, table, picture))
+
+
+def _others(table: Path, volumes: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an earlier table that are of visits which are not measured anew."""
+    if not table.exists():
+        return volumes.iloc[:0]
+    key = ["subject", "session"]
+    earlier = pd.read_csv(table, sep="\t", dtype=dict.fromkeys(key, str), keep_default_na=False)
+    again = pd.MultiIndex.from_frame(volumes[key].astype(str))
+    return earlier[~pd.MultiIndex.from_frame(earlier[key]).isin(again)]
 
 
 def _chosen(store: ScanStore, subjects: list[str] | None) -> pd.DataFrame:

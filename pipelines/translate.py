@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +17,18 @@ from crow.cohort import Schema
 from crow.errors import CohortError, ConfigError, OutputError
 from crow.files import writing
 from crow.pipelines.scan_history import store_beside
+from crow.pipelines.scan_source import open_source
 from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.translations import Shown, translations
 from crow.representation.visits import RegionVisits, ScanVisits
-from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
+from crow.scans.derivatives import check_dataset_place, describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 from crow.translator import Translation, Translator
 from crow.visit_config import CINNConfig
 
 SHOWN = 5  # visits in the picture
 SCANS = "Translated scans"
-NIFTI = (".nii", ".nii.gz")
 TABLES = ("median.csv", "samples.csv", "sd.csv")
 
 
@@ -99,7 +96,10 @@ def translate(
         schema = model.schema.model_copy(update={"regions": model.given.table.regions, "covariates": {}, "fixed": []})
         return _write_tables(model, source, schema, out, samples, seed, overwrite, progress)
     check_dataset_place(out, SCANS, overwrite)
-    store = _open_source(model.given, source, store_beside(out), say)
+    store = open_source(model.given, source, store_beside(out), say, overwrite)
+    visits, suffix = store.cohort().visits, model.visits.facts["modality"]  # type: ignore[union-attr]
+    names = zip(visits["subject"], visits["session"], strict=True)
+    require_apart(out, [scan_path(out, subject, session, "median", suffix) for subject, session in names])
     count = len(store.rows)
     made = progress(model.translate(store, samples, seed), count)
     with writing(out, overwrite) as folder:
@@ -110,8 +110,7 @@ def translate(
             _save(model, folder, one, run, seed)
             if k < SHOWN:
                 shown.append(_shown(model.given, store, one))
-        names = model.given.facts["modality"], model.visits.facts["modality"]  # type: ignore[union-attr]
-        figures.save(translations(shown, *names), folder / "translations.png")
+        figures.save(translations(shown, model.given.facts["modality"], suffix), folder / "translations.png")
     return Translated(count, out)
 
 
@@ -153,44 +152,6 @@ def _write_tables(
         for name, rows in zip(TABLES, tables, strict=True):
             rows.to_csv(folder / name, index=False, float_format="%.8g")
     return Translated(len(made), out)
-
-
-def _open_source(given: ScanVisits, source: Path, work: Path, say: Say) -> ScanStore:
-    """A store as it is; what is not prepared yet is prepared into ``work`` as the run's source was."""
-    if ScanStore.is_store(source):
-        store = ScanStore.open(source)
-    else:
-        from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
-
-        settings = {name: value for name, value in given.facts["settings"].items() if value is not None}
-        if mask := settings.pop("mask", None):
-            raise CohortError(
-                f"{source}: the run's scans were prepared with their own mask ({mask}). Run crow prepare with that "
-                "--mask and give its store as --source."
-            )
-        say(f"Preparing {source} into {work}, as the {given.facts['modality']} scans that the run was trained on.")
-        with _as_cohort(source) as (cohort, flags):
-            store = prepare(cohort, work, say=say, **settings, **flags).store
-    given.check(store)
-    return store
-
-
-@contextmanager
-def _as_cohort(source: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """What crow prepare reads: the path itself, or for a single NIfTI file a table of that one scan."""
-    if not source.name.endswith(NIFTI):
-        yield source, {}
-        return
-    if not source.is_file():
-        raise CohortError(f"{source}: there is no such file. Give a scan, a table, a BIDS tree or a store.")
-    found = {key: re.search(rf"(?:^|_){key}-([A-Za-z0-9]+)", source.name) for key in ("sub", "ses")}
-    name = found["sub"].group(1) if found["sub"] else source.name.split(".")[0]
-    session = found["ses"].group(1) if found["ses"] else "1"
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / "scan.csv"
-        row = {"subject": name, "session": session, "years": 0.0, "scan": str(source.resolve())}
-        pd.DataFrame([row]).to_csv(table, index=False)
-        yield table, {"subject": "subject", "session": "session", "time": "years", "time_kind": "years"}
 
 
 def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: int) -> None:

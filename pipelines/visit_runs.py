@@ -46,7 +46,7 @@ def learning_settings(
     if not resume:
         check_place(out, overwrite)
         settings = load_settings(SYSTEMS[system], config, sets or [])
-        options = read_options(settings.cohort, **flags)
+        options = read_options(settings.cohort, one_visit=True, **flags)
         return settings.model_copy(update={"cohort": options.model_dump(mode="json", exclude_unset=True)})
     if config or sets or any(value is not None for value in flags.values()):
         raise ConfigError(f"--resume goes on with the settings in {out}/config.yaml; leave --config, --set, flags out.")

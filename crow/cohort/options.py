@@ -27,6 +27,8 @@ class ReadOptions(BaseModel):
     ``scan`` is the column with the paths of NIfTI files, relative to the folder ``scan_root`` (default: the table's).
     Of a BIDS tree, ``suffix``, ``space`` and ``desc`` choose the files, and ``ages`` is a table that says when its
     sessions were.
+
+    With ``one_visit`` a table of people seen once is as good as one of visits: for models of single visits.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +49,7 @@ class ReadOptions(BaseModel):
     space: str | None = None
     desc: str | None = None
     ages: Path | None = None
+    one_visit: bool = False
 
     @field_validator("covariates", "regions", "exclude", "missing_codes", mode="before")
     @classmethod

@@ -39,7 +39,8 @@ def read(
 
     With ``schema`` (of a trained run) the table is read just as that one was. Raises CohortError where the table cannot
     be read as visits, where its columns are not those of ``schema``, and, unless ``strict`` is False, where nothing can
-    be learned from it (one visit per subject, fewer than 10 subjects); ConfigError for a flag that does not exist.
+    be learned from it (one visit per subject, but for ``one_visit``; fewer than 10 subjects); ConfigError for a flag
+    that does not exist.
     """
     options = read_options(options, **flags)
     findings = Findings()
@@ -51,7 +52,7 @@ def read(
         return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing)
     columns, schema, left_out = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
-    say_usable(made.visits, findings)
+    say_usable(made.visits, findings, options.one_visit)
     cohort = Cohort(made.visits, schema, made.start, list(findings), str(path), left_out, made.missing)
     if strict:
         cohort.require_usable()
@@ -148,7 +149,7 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     wide = None if table.bids or columns.cells(subject).duplicated().any() else find_waves(columns.names)
     if wide is None:
         scan = find_scan(columns, options)
-        if scan is not None or columns.cells(subject).duplicated().any():
+        if scan is not None or options.one_visit or columns.cells(subject).duplicated().any():
             return _Shaped(columns, layout, subject, excluded, scan=scan)
         raise CohortError(
             f"{table.path}: every subject ({subject}) has one row only; at least two visits of a subject are needed. "

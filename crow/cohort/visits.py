@@ -69,17 +69,17 @@ def make_visits(
     return Visits(visits.reset_index(drop=True), start, share)
 
 
-def say_usable(visits: pd.DataFrame, findings: Findings) -> None:
-    """Error findings for a cohort that nothing longitudinal can be learned from."""
+def say_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = False) -> None:
+    """Error findings for a cohort that nothing can be learned from, or nothing longitudinal unless ``one_visit``."""
     counts = visits.groupby("subject").size()
     single = int((counts == 1).sum())
-    if single == len(counts):
+    if single == len(counts) and not one_visit:
         findings.error(
             "single-visit",
             "every subject has one usable visit; at least two visits of a subject are needed to "
             "learn change. Look at what was dropped, or at the subject column (--subject).",
         )
-    elif single:
+    elif single < len(counts) and single:
         findings.info(
             "single-visit", f"{single} of {len(counts)} subjects have one visit: they tell about level, not change."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ def scan_path(
     where = [sub, *([f"ses-{ses}"] if ses else [])]
     entities = [*where, *([f"space-{space}"] if space else []), f"desc-{_label(desc)}"]
     return root.joinpath(*where) / FOLDERS.get(suffix, "anat") / f"{'_'.join(entities)}_{suffix}{ending}"
+
+
+def require_apart(root: Path, paths: Collection[Path]) -> None:
+    """Raise OutputError where two files of `scan_path` would be one."""
+    if len(set(paths)) < len(paths):
+        raise OutputError(f"{root}: two visits would have one name in BIDS, which keeps letters and digits only.")
 
 
 def save_scan(

@@ -63,7 +63,18 @@ def test_masks_of_some_scans(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert (volumes["volume"] <= volumes["q95"]).all()
     assert (tmp_path / "made" / "masks.png").read_bytes()[:4] == b"\x89PNG"
     assert "exists already" in refused(capsys, *words)
-    done([*words, "--overwrite"])
+    done([word if word != "S3" else "S4" for word in words] + ["--overwrite"])
+    both = pd.read_csv(tmp_path / "made" / "volumes.tsv", sep="\t")
+    assert both["subject"].tolist() == ["S3", "S3", "S4", "S4"]
+    assert both["volume"].tolist()[:2] == volumes["volume"].tolist()
+
+
+def test_a_scan_that_is_not_prepared(folder: Path, tmp_path: Path) -> None:
+    scan = folder / "bids" / "sub-5_ses-1_T1w.nii.gz"
+    done(["segment", "--run", folder / "run", "--cohort", scan, "--samples", "2", "--out", tmp_path / "made"])
+    (p,) = (tmp_path / "made").rglob("*_probseg.nii.gz")
+    assert p.name == "sub-5_ses-1_desc-segmented_probseg.nii.gz" and nib.load(p).shape == nib.load(scan).shape
+    assert ScanStore.is_store(tmp_path / "made_store")
 
 
 def test_bad_masks_leave_no_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +94,6 @@ def test_other_scans_and_subjects_are_refused(folder: Path, tmp_path: Path, caps
     other.array("status")[:] = 1
     other.finish([])
     assert "scans of modality T2w; the run was trained on T1w" in refused(capsys, *ask, tmp_path / "t2w")
-    assert "crow prepare" in refused(capsys, *ask, folder / "bids" / "cohort.csv")
     assert not (tmp_path / "made").exists()
 
 

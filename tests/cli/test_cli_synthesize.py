@@ -118,3 +118,13 @@ def test_one_region_is_too_few(trained: Path, tmp_path: Path, capsys: pytest.Cap
     words = ["--cohort", trained / "cohort.csv", "--condition", "sex", "--regions", "Hippocampus"]
     assert "1 region; a flow needs at least 2" in refused(capsys, "synthesize", *words, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_people_seen_once_are_enough(trained: Path, tmp_path: Path) -> None:
+    table = tmp_path / "once.csv"
+    pd.read_csv(trained / "cohort.csv", dtype=str).drop_duplicates("RID").to_csv(table, index=False)
+    run, out = tmp_path / "run", tmp_path / "drawn.csv"
+    words = ["--condition", "PTGENDER", "--regions", "Hippocampus,Ventricles", "--out", run, *QUICK]
+    done(["synthesize", "--cohort", table, *words])
+    done(["synthesize", "--run", run, "--attributes", "PTGENDER=Male", "--count", 3, "--out", out])
+    assert set(pd.read_csv(out)["PTGENDER"]) == {"Male"}

@@ -81,7 +81,11 @@ def test_one_scan_is_prepared_as_those_of_the_run(tmp_path: Path) -> None:
     scan = tmp_path / "bids" / "sub-0_ses-1_T1w.nii.gz"
     assert crow("translate", "--run", run, "--source", scan, "--out", tmp_path / "made", "--samples", "2") == 0
     assert len(list((tmp_path / "made" / "sub-0" / "ses-1" / "pet").glob("*.nii.gz"))) == 4
-    assert ScanStore.is_store(tmp_path / "made_store")
+    other = tmp_path / "bids" / "sub-1_ses-0_T1w.nii.gz"
+    again = ("translate", "--run", run, "--source", other, "--out", tmp_path / "made", "--samples", "2")
+    assert crow(*again) == 2
+    assert crow(*again, "--overwrite") == 0
+    assert {path.name for path in (tmp_path / "made").glob("sub-*")} == {"sub-1"}
 
 
 def test_regions_of_a_table(tmp_path: Path) -> None:
