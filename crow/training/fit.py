@@ -125,12 +125,16 @@ def _read_checkpoint(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["callbacks"]["keeper"]
     except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise RunError(f"{path}: damaged ({type(error).__name__}). Remove it and run --resume again.") from None
-    changed = [f"{key} was {state['facts'].get(key)}, now {value}" for key, value in facts.items()
-               if state["facts"].get(key) != value]  # fmt: skip
+    changed = {key: value for key, value in facts.items() if state["facts"].get(key) != value}
     if changed:
+        said = [
+            f"the {key} are others" if key.endswith(" values") else f"{key} was {state['facts'].get(key)}, now {value}"
+            for key, value in changed.items()
+        ]
         raise RunError(
-            f"{path}: belongs to another training: {'; '.join(changed)}. "
-            "Go on with the settings and cohort it was started with, or start again without --resume."
+            f"{path}: belongs to another training: {'; '.join(said)}. Go on with the cohort and the flags (--label, "
+            "--source, --masks, --factor, ... where the command has them) it was started with, or start again without "
+            "--resume."
         )
     return state
 
