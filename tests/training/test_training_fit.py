@@ -144,7 +144,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
         train(new_flow(), HELD_OUT, HELD_OUT, short, seed=3, folder=tmp_path, resume=True)
     mended = replace(TRAIN, x=TRAIN.x.clone())
     mended.x[0, 0, 0] += 0.1
-    with pytest.raises(RunError, match="another training: the training values are others. Go on"):
+    with pytest.raises(RunError, match=r"another training: the training values are others\. Go on"):
         train(new_flow(), mended, HELD_OUT, short, seed=3, folder=tmp_path, resume=True)
 
 
