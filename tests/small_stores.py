@@ -38,3 +38,17 @@ def make_store(path: Path, mask: np.ndarray, seed: int = 0, modality: str = "T1w
         store.array("status")[row] = DONE
     store.finish([])
     return store
+
+
+def with_files(store: ScanStore, gain: float = 100.0) -> ScanStore:
+    """The same store with names for its scans, whose own units are ``gain`` times the intensities."""
+    schema = store.info.cohort_schema.model_copy(update={"scan": "scan"})
+    visits = pd.read_csv(store.path / "visits.csv", dtype={"subject": str, "session": str})
+    visits["scan"] = [f"scans/{subject}_{session}.nii.gz" for subject, session in visits[["subject", "session"]].values]
+    visits.to_csv(store.path / "visits.csv", index=False)
+    store.reopen({"cohort_schema": schema})
+    for row in range(len(visits)):
+        store.array("scale")[row] = np.array([gain, 0.0])
+        store.array("to_scan")[row] = np.eye(4)
+    store.finish([])
+    return ScanStore.open(store.path)

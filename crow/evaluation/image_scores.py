@@ -1,0 +1,80 @@
+"""How well a scan to come was said: by voxel, as a picture, and of the change alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scoringrules
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from crow.evaluation.forecasts import COVERED
+
+Volume = NDArray[np.floating]
+PIT_BINS = 20
+SMALLEST_SD = 1e-6
+WINDOW = 7  # voxels of SSIM's Gaussian window, whose sd is 1.5
+
+
+class Expected(NamedTuple):
+    """A scan to come ``[X, Y, Z]``: mean and sd of every voxel, and how the last scan changes without its noise."""
+
+    mean: Volume
+    sd: Volume
+    change: Volume
+
+
+def image_scores(
+    expected: Expected, last: Volume, real: Volume, mask: NDArray[np.bool_]
+) -> tuple[dict[str, float], NDArray[np.int64]]:
+    """Scores over the voxels of ``mask``, and how many of them have their PIT in each of 20 bins.
+
+    MAE, RMSE, PSNR and SSIM (the range is the real scan's 99.9 % point) of the mean; NLL (nats) and CRPS a voxel and
+    the coverage of central intervals of N(mean, sd^2); ``change RMSE`` and ``change correlation`` (0 where no change is
+    said) of the change against that of the real scans, which has the noise of both.
+    """
+    mean, sd, truth = (np.asarray(part[mask], np.float64) for part in (expected.mean, expected.sd, real))
+    sd = np.maximum(sd, SMALLEST_SD)
+    z = (truth - mean) / sd
+    moved, change = (np.asarray(part[mask], np.float64) for part in (real - last, expected.change))
+    top = float(np.quantile(truth, 0.999))
+    rmse = float(np.sqrt(np.mean((truth - mean) ** 2)))
+    scores = {
+        "MAE": float(np.abs(truth - mean).mean()), "RMSE": rmse,
+        "PSNR": float(20 * np.log10(max(top, 1e-12) / max(rmse, 1e-12))), "SSIM": ssim(expected.mean, real, mask, top),
+        "NLL": float(np.mean(0.5 * z**2 + np.log(sd)) + 0.5 * np.log(2 * np.pi)),
+        "CRPS": float(np.mean(scoringrules.crps_normal(truth, mean, sd))),
+        **{f"covers {100 * share:.0f} %": float((np.abs(z) <= stats.norm.ppf(0.5 + share / 2)).mean())
+           for share in COVERED},
+        "change RMSE": float(np.sqrt(np.mean((moved - change) ** 2))), "change correlation": correlation(change, moved),
+    }  # fmt: skip
+    counts, _ = np.histogram(stats.norm.cdf(z), PIT_BINS, (0.0, 1.0))
+    return scores, counts
+
+
+def correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """0 where one of them is flat."""
+    if np.ptp(a) <= 1e-9 or np.ptp(b) <= 1e-9:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def ssim(a: Volume, b: Volume, mask: NDArray[np.bool_], top: float) -> float:
+    """Mean structural similarity in three dimensions (Wang et al. 2004) of windows whose centre is in the mask.
+
+    ``top`` is the range of intensities. NaN where a side of the volume is shorter than the window.
+    """
+    from monai.metrics.regression import compute_ssim_and_cs  # takes seconds to import
+
+    edge = WINDOW // 2
+    inner = mask[edge:-edge, edge:-edge, edge:-edge]
+    if min(mask.shape) < WINDOW or not inner.any() or top <= 0:
+        return float("nan")
+    one, other = (torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None] for image in (a, b))
+    full, _ = compute_ssim_and_cs(
+        one, other, spatial_dims=3, kernel_size=[WINDOW] * 3, kernel_sigma=[1.5] * 3, data_range=top,
+        kernel_type="gaussian",
+    )  # fmt: skip
+    return float(full[0, 0].numpy()[inner].mean(dtype=np.float64))

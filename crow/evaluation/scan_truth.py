@@ -1,0 +1,64 @@
+"""What is known of simulated scans beside them: volumes without error, and scans without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crow.scans.deform import sample
+from crow.scans.nifti import open_scan, read_scan
+from crow.scans.store import ScanStore
+
+TRUTH = Path("derivatives") / "truth"
+
+
+class SimulatedTruth:
+    """The truth that ``crow simulate --scans`` wrote under ``root``, for the scans of a store."""
+
+    def __init__(self, store: ScanStore, root: Path) -> None:
+        self.store, self.root = store, root
+        self.table = pd.read_csv(root / TRUTH / "truth.csv", dtype={"subject": str, "session": str})
+        self.table = self.table.set_index(["subject", "session"])
+
+    @classmethod
+    def beside(cls, store: ScanStore) -> SimulatedTruth | None:
+        """None where the scans are not simulated, or their truth is gone."""
+        scans = store.visits["scan"].astype(str)
+        if scans.empty:
+            return None
+        root = next((p for p in Path(scans.iloc[0]).parents if (p / TRUTH / "truth.csv").is_file()), None)
+        if root is None:
+            return None
+        found = cls(store, root)
+        known = pd.MultiIndex.from_frame(store.visits[["subject", "session"]]).isin(found.table.index)
+        return found if known.all() and all(Path(scan).is_relative_to(root) for scan in scans) else None
+
+    def volumes(self, row: int, structures: Sequence[str]) -> NDArray[np.float64]:
+        """mm3 of each structure."""
+        visit = self.store.visits.loc[row, ["subject", "session"]]
+        columns = [f"{name}_mm3" for name in structures]
+        return self.table.loc[tuple(visit), columns].to_numpy(float)  # type: ignore[index]
+
+    def clean(self, row: int) -> NDArray[np.float32] | None:
+        """The scan without noise on the store's grid ``[X, Y, Z]``, prepared as the scan itself; None without a file.
+
+        In the units of the simulation: as the first scanner sees it.
+        """
+        from crow.scans.linear import resample  # what it needs for other things takes seconds to import
+
+        scan, modality = Path(str(self.store.visits.loc[row, "scan"])), self.store.info.modality
+        name = scan.name.replace(f"_{modality}.nii", f"_desc-noisefree_{modality}.nii")
+        path = self.root / TRUTH / scan.relative_to(self.root).with_name(name)
+        if not path.is_file():
+            return None
+        image = open_scan(path)
+        nodes, arrays, moved = self.store.info.velocity_grid, self.store.arrays, None
+        if nodes is not None and "anatomy" in arrays and "velocity" not in arrays:
+            subject = self.store.subjects.index(str(self.store.visits.loc[row, "subject"]))
+            moved = sample(np.asarray(self.store.array("anatomy")[subject]), nodes, self.store.info.grid.points())
+        to_scan = np.asarray(self.store.array("to_scan")[row])
+        return resample(read_scan(image)[0], image.affine, self.store.info.grid, to_scan, moved)
