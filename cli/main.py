@@ -16,6 +16,7 @@ from crow.cli.enhance import enhance
 from crow.cli.extract import extract
 from crow.cli.generate import generate
 from crow.cli.prepare import prepare
+from crow.cli.report import report
 from crow.cli.score import score
 from crow.cli.segment import segment
 from crow.cli.simulate import simulate
@@ -35,7 +36,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    simulate, check, prepare, extract, train, generate, score, synthesize, translate, classify, enhance, segment,
+    simulate, check, prepare, extract, train, generate, score, report, synthesize, translate, classify, enhance,
+    segment,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

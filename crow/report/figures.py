@@ -34,6 +34,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.6,
     "xtick.color": "#555555",
@@ -43,6 +44,7 @@ STYLE: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
     "svg.hashsalt": "crow",
+    "text.parse_math": False,  # a subject may be called $x$
 }
 
 
@@ -52,12 +54,14 @@ def trajectories(
     regions: list[str] | None = None,
     unit: str = "",
     title: str = "",
+    later: pd.DataFrame | None = None,
 ) -> Figure:
     """One subject: observed visits, and per named covariate path the median with its 50 and 90 % bands.
 
     ``observed`` has a row a visit: time, age, one column a region. A forecast has a row a visit and region: time, age,
     region, median, q05, q25, q75, q95. The x axis is the age (years) where known, else the years since the first visit.
-    Without ``regions``, the nine of clearest forecast change are drawn.
+    Without ``regions``, the nine of clearest forecast change are drawn. ``later`` are visits as observed ones that the
+    forecast was not told of.
     """
     everything = pd.concat(list(forecasts.values()))
     shown = regions or _clearest(observed, everything)
@@ -68,6 +72,8 @@ def trajectories(
             for k, forecast in enumerate(forecasts.values()):
                 _fan(axes, observed, forecast[forecast["region"] == region], x, region, k, len(forecasts) > 1)
             axes.plot(observed[x], observed[region], "o-", color=INK, markersize=4, linewidth=0.8, zorder=5)
+            if later is not None:
+                axes.plot(later[x], later[region], "D", color=VERMILION, markersize=4.5, zorder=6)
             axes.set_title(region)
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -78,7 +84,7 @@ def trajectories(
         left_out = everything["region"].nunique() - len(shown)
         more = f"{len(shown)} of {len(shown) + left_out} regions" if left_out and not regions else ""
         figure.suptitle(" · ".join(part for part in (title, more) if part), x=0.01, ha="left", fontweight="bold")
-        _legend(figure, list(forecasts))
+        _legend(figure, list(forecasts), later is not None)
     return figure
 
 
@@ -211,8 +217,12 @@ def _clearest(observed: pd.DataFrame, forecast: pd.DataFrame) -> list[str]:
     return [region for region in forecast["region"].unique() if region in chosen]
 
 
-def _legend(figure: Figure, names: list[str]) -> None:
-    handles: list[Any] = [Line2D([], [], color=INK, marker="o", markersize=4, linewidth=0.8, label="observed")]
+def _legend(figure: Figure, names: list[str], later: bool) -> None:
+    handles: list[Any] = [
+        Line2D([], [], color=INK, marker="o", markersize=4, linewidth=0.8, label="given" if later else "observed")
+    ]
+    if later:
+        handles.append(Line2D([], [], color=VERMILION, marker="D", markersize=4.5, linewidth=0, label="what came"))
     if len(names) == 1:
         handles += [
             Line2D([], [], color=BLUE, marker="o", markerfacecolor="white", markersize=4, label="median"),
@@ -224,7 +234,7 @@ def _legend(figure: Figure, names: list[str]) -> None:
             Line2D([], [], color=PATHS[k % len(PATHS)], linestyle=LINES[k % len(LINES)], linewidth=1.8, label=name)
             for k, name in enumerate(names)
         ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8.5, columnspacing=1.2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8.5, columnspacing=1.2)
 
 
 def _without_outliers(losses: np.ndarray) -> tuple[float, float]:

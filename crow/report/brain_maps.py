@@ -1,0 +1,73 @@
+"""Values by region on a glass brain, where an atlas says where the regions are."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+
+import nibabel as nib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from crow.report.figures import style
+
+SIDES = {"left", "right", "lh", "rh", "l", "r"}
+Places = dict[str, list[int]]
+
+
+def places(regions: list[str], labels: Mapping[int, str], loose: bool) -> Places:
+    """The labels of an atlas that every region is: those of the same words, in any order and case, or of both sides.
+
+    ``loose``: a region may have words that its label has not (``ctx_lh_precuneus_suvr`` is ``ctx-lh-precuneus``).
+    """
+    known = {label: _words(name) for label, name in labels.items()}
+    found: Places = {}
+    for region in regions:
+        words = _words(region)
+        same = [label for label, own in known.items() if own == words]
+        sides = [label for label, own in known.items() if words < own and own - words <= SIDES]
+        within = max((label for label, own in known.items() if own < words and own),
+                     key=lambda label: len(known[label]), default=None)  # fmt: skip
+        if chosen := same or sides or ([within] if loose and within is not None else []):
+            found[region] = chosen
+    return found
+
+
+def glass_brains(
+    shown: Mapping[str, Mapping[str, float]],
+    where: Places,
+    labels: NDArray[np.int32],
+    affine: NDArray[np.float64],
+    title: str,
+    signed: bool,
+) -> Figure:
+    """A row of projections a set of values (its name above it), one colour scale for all; ``signed``: around 0."""
+    from nilearn import plotting  # it brings pyplot, which not every figure needs
+
+    values = np.array([value for of in shown.values() for region, value in of.items() if region in where], float)
+    most = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    with style(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figure = Figure(figsize=(9, 2.5 * len(shown) + 0.3))
+        for k, (name, of) in enumerate(shown.items()):
+            volume = np.zeros(labels.shape, np.float32)
+            for region, value in of.items():
+                if region in where and np.isfinite(value):
+                    volume[np.isin(labels, where[region])] = value
+            bottom = 1 - (k + 1) * 2.5 / (2.5 * len(shown) + 0.3)
+            display = plotting.plot_glass_brain(
+                nib.Nifti1Image(volume, affine), display_mode="lyrz", colorbar=True, figure=figure,
+                axes=(0.0, bottom, 1.0, 2.2 / (2.5 * len(shown) + 0.3)), cmap="RdBu_r" if signed else "viridis",
+                vmin=-most if signed else 0.0, vmax=most, plot_abs=False, symmetric_cbar=signed, threshold=1e-9,
+                annotate=True,
+            )  # fmt: skip
+            figure.text(0.01, bottom + 2.25 / (2.5 * len(shown) + 0.3), name, fontsize=9, va="bottom")
+            del display
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10)
+    return figure
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(word for word in re.split(r"[^a-z0-9]+", name.lower()) if word)

@@ -1,0 +1,141 @@
+"""The report's own charts: skill, horizons, PIT, group effects, and values by region."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from crow.report.figures import BLUE, GREY, INK, PATHS, style
+
+OURS = "crow"
+
+
+def pit(shares: Sequence[float]) -> Figure:
+    """Histogram of the probability integral transform: flat where the forecasts are honest."""
+    with style():
+        figure = Figure(figsize=(4.6, 3.8), layout="constrained")
+        axes = figure.subplots()
+        edges = np.linspace(0, 1, len(shares) + 1)
+        axes.bar(edges[:-1], shares, np.diff(edges), align="edge", color=BLUE, alpha=0.55, edgecolor="white")
+        axes.axhline(1 / len(shares), color=GREY, linestyle="--", linewidth=1)
+        axes.set(xlim=(0, 1), xlabel="share of draws below the truth", ylabel="share of values")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_title("Probability integral transform (flat: honest)")
+    return figure
+
+
+def models(values: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
+    """A panel a metric, a bar a model, best at the top; ours in blue. ``values`` is metric -> model -> value."""
+    rows = max(len(of) for of in values.values())
+    with style():
+        figure = Figure(figsize=(3.1 * len(values) + 0.6, 0.3 * rows + 1.0), layout="constrained")
+        panels = figure.subplots(1, len(values), squeeze=False)[0]
+        for axes, (metric, of) in zip(panels, values.items(), strict=True):
+            ordered = sorted(of.items(), key=lambda pair: -pair[1])
+            names = [name for name, _ in ordered]
+            colours = [BLUE if name == OURS else "#B9C2CC" for name in names]
+            numbers = [value for _, value in ordered]
+            if metric == "NLL":  # nats have no zero to begin at
+                axes.hlines(names, min(numbers), numbers, color=colours, linewidth=1)
+                axes.scatter(numbers, names, color=colours, zorder=3)
+                axes.margins(x=0.15)
+            else:
+                axes.barh(names, numbers, color=colours, height=0.7)
+            axes.set_title(metric)
+            axes.set_xlabel("nats a visit" if metric == "NLL" else unit)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.grid(axis="y", visible=False)
+            axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def horizons(table: pd.DataFrame, metric: str, unit: str) -> Figure:
+    """The error of every model by the years ahead. ``table`` has model, group (the horizon) and value."""
+    groups = list(dict.fromkeys(table["group"]))
+    names = list(dict.fromkeys(table["model"]))
+    with style():
+        figure = Figure(figsize=(7.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for k, name in enumerate([n for n in names if n != OURS] + [n for n in names if n == OURS]):
+            of = table[table["model"] == name].set_index("group")["value"].reindex(groups)
+            look: dict[str, Any] = {"color": BLUE, "linewidth": 2.4, "zorder": 5} if name == OURS else {
+                "color": PATHS[1 + k % (len(PATHS) - 1)], "linewidth": 1.1, "linestyle": ("-", "--", ":")[k // 5 % 3]
+            }  # fmt: skip
+            axes.plot(range(len(groups)), of, marker="o" if name == OURS else ".", label=name, **look)
+        axes.set_xticks(range(len(groups)), [group.replace(" y", " years") for group in groups])
+        axes.set(xlabel="years after the last visit that was given", ylabel=f"{metric} ({unit})")
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"{metric} by horizon")
+        figure.legend(loc="outside right center", fontsize=8.5)
+    return figure
+
+
+def effects(table: pd.DataFrame, title: str) -> Figure:
+    """Real against synthetic Cohen's d, a dot a region, with intervals; on the diagonal where they agree.
+
+    ``table`` has region, d_real, d_synthetic and may have their _low and _high.
+    """
+    with style():
+        figure = Figure(figsize=(5.2, 4.9), layout="constrained")
+        axes = figure.subplots()
+        both = table[["d_real", "d_synthetic"]].to_numpy(float)
+        low, high = np.nanmin(both), np.nanmax(both)
+        room = 0.15 * max(high - low, 0.2)
+        axes.plot([low - room, high + room], [low - room, high + room], color=GREY, linestyle="--", linewidth=1)
+        axes.axhline(0, color="#CCCCCC", linewidth=0.8)
+        axes.axvline(0, color="#CCCCCC", linewidth=0.8)
+        x, y = both.T
+        if {"d_real_low", "d_real_high", "d_synthetic_low", "d_synthetic_high"} <= set(table.columns):
+            for value, error, at in (("d_real", "xerr", 0), ("d_synthetic", "yerr", 1)):
+                bounds = np.abs(table[[f"{value}_low", f"{value}_high"]].to_numpy(float).T - both[:, at])
+                axes.errorbar(x, y, fmt="none", ecolor=BLUE, alpha=0.25, elinewidth=0.8, **{error: bounds})
+        axes.plot(x, y, "o", color=BLUE, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
+        if len(table) <= 14:
+            for name, at_x, at_y in zip(table["region"], x, y, strict=True):
+                axes.annotate(name, (at_x, at_y), xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=INK)
+        axes.set(xlabel="d of real people", ylabel="d of synthetic people")
+        axes.set_title(title)
+    return figure
+
+
+def matrix(table: pd.DataFrame, title: str, label: str, centre: float | None = None) -> Figure:
+    """Rows by columns as colours, with the numbers where there is room; around ``centre`` where colours diverge."""
+    values = table.to_numpy(float)
+    rows, columns = values.shape
+    with style():
+        figure = Figure(figsize=(2.6 + 0.85 * columns, 1.3 + 0.2 * rows), layout="constrained")
+        axes = figure.subplots()
+        if centre is None:
+            shown = axes.imshow(values, aspect="auto", cmap="Blues", vmin=0 if np.nanmin(values) >= 0 else None)
+        else:
+            most = float(np.nanmax(np.abs(values - centre))) or 1.0
+            shown = axes.imshow(values, aspect="auto", cmap="RdBu_r", vmin=centre - most, vmax=centre + most)
+        axes.set_xticks(range(columns), [str(name) for name in table.columns], rotation=30, ha="right")
+        axes.set_yticks(range(rows), [str(name) for name in table.index], fontsize=7 if rows > 30 else 8.5)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        if rows <= 40:
+            _write(axes, values, shown)
+        axes.set_title(title)
+        figure.colorbar(shown, ax=axes, label=label, shrink=min(1.0, 12 / rows), aspect=20)
+    return figure
+
+
+def _write(axes: Axes, values: NDArray[np.floating], shown: AxesImage) -> None:
+    for y, x in np.ndindex(values.shape):
+        if np.isfinite(values[y, x]):
+            red, green, blue, _ = shown.cmap(shown.norm(values[y, x]))
+            ink = INK if 0.3 * red + 0.6 * green + 0.1 * blue > 0.55 else "white"
+            axes.text(x, y, f"{values[y, x]:.2f}", ha="center", va="center", fontsize=7.5, color=ink)
+
+

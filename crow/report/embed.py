@@ -1,0 +1,51 @@
+"""Figures and images as text that stands in a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from crow.report.blocks import Picture
+from crow.report.figures import style
+
+MOST = 150_000  # characters of a figure in lines and letters; one of many dots is smaller in pixels
+
+
+def drawn(figure: Figure, alt: str, caption: str = "") -> Picture:
+    """A figure in the page: as SVG, which prints sharply, or as PNG where that is much smaller."""
+    width = round(figure.get_size_inches()[0] * 100)
+    with style():
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        if file.tell() < MOST:
+            return Picture(uri("svg+xml", file.getvalue()), alt, caption, width)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=160)
+    return Picture(uri("png", file.getvalue()), alt, caption, width)
+
+
+def image(picture: Image.Image, alt: str, caption: str = "", dark: bool = False) -> Picture:
+    """Pixels in the page."""
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return Picture(uri("png", file.getvalue()), alt, caption, picture.width, dark)
+
+
+def png(path: Path, alt: str, caption: str = "", dark: bool = False) -> Picture | None:
+    """A PNG file in the page; None where it is no image that can be read."""
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
+            opened.verify()
+            width = opened.width
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return Picture(uri("png", data), alt, caption, width, dark)
+
+
+def uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

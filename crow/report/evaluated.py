@@ -1,0 +1,92 @@
+"""An evaluation folder as crow evaluate wrote it, for the report to show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crow.errors import RunError
+from crow.report.blocks import Metric, Picture, measured, numbers_of
+from crow.report.embed import png
+
+FORMAT = 1
+NAMES = ("subject", "session", "region", "model", "by", "group", "contrast", "stem", "which")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``metrics`` is metrics.json; tables are read when they are asked for."""
+
+    folder: Path
+    metrics: dict[str, Any]
+
+    @property
+    def file(self) -> str:
+        return f"{self.folder.name}/metrics.json"
+
+    def number(self, *names: str, share: bool = False) -> Metric | None:
+        """The number at ``names`` of metrics.json; None where it is not there."""
+        return measured(self.metrics, self.file, *names, share=share)
+
+    def numbers(self, *names: str) -> Iterator[tuple[str, Metric]]:
+        """Every number below ``names``, with its name there."""
+        return numbers_of(self.metrics, self.file, *names)
+
+    def part(self, name: str) -> dict[str, Any]:
+        """A group of metrics.json; empty where it was left out."""
+        value = self.metrics.get(name)
+        return value if isinstance(value, dict) else {}
+
+    def table(self, name: str, *columns: str) -> pd.DataFrame | None:
+        """``<name>.csv``; None where it is not there. Raises RunError where it cannot be read or lacks a column."""
+        path = self.folder / f"{name}.csv"
+        if not path.is_file():
+            return None
+        try:
+            table = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=True)
+        except (ValueError, OSError) as error:
+            raise RunError(f"{path}: cannot be read: {error}. Run crow evaluate again with --overwrite.") from None
+        if absent := [column for column in columns if column not in table]:
+            raise RunError(f"{path}: has no column {', '.join(absent)}. Run crow evaluate again with --overwrite.")
+        for column in table.columns.intersection(list(NAMES)):
+            table[column] = table[column].fillna("")
+        return table
+
+    def picture(self, name: str, alt: str, caption: str = "", dark: bool = False) -> Picture | None:
+        """A PNG of the folder; None where it is not there, or lies elsewhere."""
+        path = self.folder / name
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            return None
+        return png(path, alt, caption, dark)
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """What was not measured, and why."""
+        found = self.metrics.get("left_out") or []
+        return [(str(one.get("metric", "")), str(one.get("why", ""))) for one in found if isinstance(one, dict)]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [str(one) for one in self.metrics.get("warnings") or []]
+
+
+def read_evaluation(folder: Path) -> Evaluation | None:
+    """The evaluation in a folder, None where there is none; raises RunError where it is damaged or too new."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return None
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path}: cannot be read: {error}. Run crow evaluate again with --overwrite.") from None
+    found = metrics.get("format") if isinstance(metrics, dict) else None
+    if not isinstance(found, int):
+        raise RunError(f"{path}: not the metrics.json of crow evaluate. Give the folder that it wrote.")
+    if found > FORMAT:
+        raise RunError(f"{path}: format {found}, newer than {FORMAT}, which this crow reads. Install a newer crow.")
+    return Evaluation(folder, metrics)

@@ -1,0 +1,38 @@
+"""Numbers as a reader wants them: short, and never more exact than they are."""
+
+from __future__ import annotations
+
+import math
+
+
+def short(value: float | None, digits: int = 3) -> str:
+    """So many significant digits, whole numbers whole, thousands apart; a dash for no number."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float) and math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return _minus(f"{int(value):,}")
+    size = abs(value)
+    if size >= 1000:
+        return _minus(f"{value:,.0f}")
+    if size < 1e-4:
+        return _minus(f"{value:.1e}")
+    return _minus(f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}")
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage, a digit after the point where it is not whole."""
+    if value is None or math.isnan(value):
+        return "–"
+    text = f"{100 * value:.1f}"
+    return _minus(f"{text.removesuffix('.0')} %")
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """``1 visit``, ``2,000 visits``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−", 1) if text.startswith("-") else text

@@ -1,0 +1,65 @@
+"""Whether the intervals hold as often as they say."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from crow.report import charts, figures
+from crow.report.blocks import Block, Cell, Metric, Note, Picture, Row, Section, Table, numbers_of, said
+from crow.report.charts import OURS
+from crow.report.embed import drawn
+from crow.report.evaluated import Evaluation
+
+SHARES = (50, 80, 90, 95)
+
+
+def calibration_section(evaluation: Evaluation | None, missing: str) -> Section:
+    """Coverage of the central intervals, beside the other models', and the PIT."""
+    name, title = "calibration", "Calibration"
+    if evaluation is None or not _models(evaluation):
+        return Section(name, title, (Note(missing),))
+    blocks: list[Block] = [
+        said(
+            "Of honest forecasts, 90 % intervals hold 90 % of what comes: less is overconfidence, more is timidity. "
+            "The histogram is flat where every quantile is right, a valley where bands are too narrow, a hill where "
+            "too wide."
+        )
+    ]
+    ours = {share: evaluation.number("forecast", OURS, f"covers {share} %", share=True) for share in SHARES}
+    pictures: list[Picture] = []
+    known = [(share / 100, number.value) for share, number in ours.items() if number and number.value is not None]
+    if known:
+        coverage = pd.DataFrame(known, columns=["nominal", "observed"])
+        said_so = ", ".join(f"{n:.0%} intervals hold {o:.1%}" for n, o in known)
+        pictures.append(drawn(figures.calibration(coverage), f"Observed against nominal coverage: {said_so}."))
+    shares = evaluation.part("calibration").get("pit")
+    if isinstance(shares, list) and len(shares) > 1 and all(isinstance(s, int | float) for s in shares):
+        alt = f"Histogram of the probability integral transform in {len(shares)} bins, from {min(shares):.3f} to {max(shares):.3f} a bin; flat would be {1 / len(shares):.3f}."  # noqa: E501
+        pictures.append(drawn(charts.pit(shares), alt))
+    if pictures:
+        blocks.append(Row(tuple(pictures)))
+    blocks.append(_coverage(evaluation))
+    rest = [
+        (label, number) for label, number in numbers_of(evaluation.metrics, evaluation.file, "calibration")
+        if not number.place.startswith("calibration.pit")
+    ]  # fmt: skip
+    if rest:
+        blocks.append(Table("Other measures of calibration", ("measure", "value"), tuple(rest)))
+    return Section(name, title, tuple(blocks))
+
+
+def _models(evaluation: Evaluation) -> list[str]:
+    return list(evaluation.part("forecast"))
+
+
+def _coverage(evaluation: Evaluation) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for model in _models(evaluation):
+        cells: list[Metric | None] = [
+            evaluation.number("forecast", model, f"covers {share} %", share=True) for share in SHARES
+        ]
+        if any(cells):
+            rows.append((model, *cells))
+    ours = next((k for k, row in enumerate(rows) if row[0] == OURS), None)
+    header = ("model", *(f"{share} % intervals" for share in SHARES))
+    return Table("Share of values inside the central intervals", header, tuple(rows), ours=ours)

@@ -1,0 +1,52 @@
+
+"use strict";
+// Two pictures over each other: the slider says how much of the first is seen, from the left.
+for (const figure of document.querySelectorAll("figure.compare")) {
+  const slider = figure.querySelector("input[type=range]");
+  const layers = [...figure.querySelectorAll(".layer")];
+  const choices = [...figure.querySelectorAll("input[type=radio]")];
+  const show = () => {
+    const chosen = choices.find((choice) => choice.checked);
+    const [left, right] = chosen ? chosen.value.split(",").map(Number) : [0, 1];
+    layers.forEach((layer, k) => {
+      layer.className = "layer " + (k === left ? "before" : k === right ? "after" : "off");
+    });
+    figure.style.setProperty("--at", slider.value + "%");
+    slider.setAttribute("aria-valuetext",
+      `${slider.value} % ${layers[left].dataset.name}, ${100 - slider.value} % ${layers[right].dataset.name}`);
+  };
+  slider.addEventListener("input", show);
+  for (const choice of choices) choice.addEventListener("change", show);
+  show();
+}
+// The contents are open beside the page and folded above it, where there is little room.
+const contents = document.querySelector("nav details");
+const wide = matchMedia("(min-width: 64rem)");
+let printing = false;
+const fold = () => { if (!printing) contents.open = wide.matches; };
+wide.addEventListener("change", fold);
+fold();
+contents.addEventListener("click", (event) => {
+  if (event.target.closest("a") && !wide.matches) contents.open = false;
+});
+// Where the reader is.
+const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    for (const link of links.values()) link.removeAttribute("aria-current");
+    links.get(entry.target.id)?.setAttribute("aria-current", "true");
+  }
+}, { rootMargin: "-10% 0px -80% 0px" });
+for (const section of document.querySelectorAll("main > section")) seen.observe(section);
+// What is folded away is printed all the same.
+let opened = [];
+addEventListener("beforeprint", () => {
+  printing = true;
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const details of opened) details.open = true;
+});
+addEventListener("afterprint", () => {
+  printing = false;
+  for (const details of opened) details.open = false;
+});

@@ -1,0 +1,47 @@
+"""nilearn's interactive viewer of a volume over a scan, as a page that asks nothing of a network."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import nibabel as nib
+import numpy as np
+
+MOST = 1_200_000  # characters of a viewer
+FAVICON = re.compile(r"<link[^>]*rel=[\"'](?:shortcut )?icon[\"'][^>]*>", re.IGNORECASE)
+COARSEST = 6.0  # mm
+
+
+def viewer(
+    volume: nib.Nifti1Image, background: nib.Nifti1Image, limit: float, threshold: float
+) -> str | None:
+    """The HTML of `nilearn.plotting.view_img`: ``volume`` from -limit to limit over ``background``.
+
+    Thinned until it is small enough for a page; None where it never is. nilearn's page names one address, that of its
+    icon, which is taken out; a viewer that would still name another is not shown (None).
+    """
+    from nilearn import image, plotting
+
+    spacing = float(np.min(background.header.get_zooms()[:3]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while True:
+            shown = plotting.view_img(
+                volume, bg_img=background, threshold=threshold, vmax=limit, symmetric_cmap=True, cmap="RdBu_r",
+                black_bg=True, title=None, width_view=700, colorbar=True,
+            )  # fmt: skip
+            page = FAVICON.sub("", shown.html)
+            if len(page) <= MOST:
+                return None if _asks(page) else page
+            spacing = max(spacing * 1.3, 2.0)
+            if spacing > COARSEST:
+                return None
+            background = image.resample_img(background, np.diag([spacing] * 3), force_resample=True, copy_header=True)
+            volume = image.resample_to_img(volume, background, force_resample=True, copy_header=True)
+
+
+def _asks(page: str) -> bool:
+    """Whether a page loads anything from an address."""
+    loads = re.findall(r"(?:\b(?:src|href)\s*=\s*[\"']?|url\(\s*[\"']?|@import\s+[\"'])\s*(?:https?:)?//", page)
+    return bool(loads)

@@ -1,0 +1,62 @@
+"""What the report asks a run of scans: its cohort, likelihoods, and follow-up scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from crow.cohort import Cohort
+from crow.estimator import CRow
+from crow.evaluation.surprise import LIMIT, surprise
+from crow.pipelines.covariate_paths import asked_visits
+from crow.pipelines.history import Missing
+from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
+from crow.report.numbers import short
+from crow.representation.follow_up import FollowUp
+from crow.scan_model import ScanModel, load_scans
+from crow.scans.store import ScanStore
+
+AHEAD = 2.0  # years
+
+
+@dataclass(frozen=True)
+class ScanSide:
+    """A model of scans with its store; ``history`` are the coefficients of its visits (None where voxels are modelled),
+    ``cohort`` the visits themselves."""
+
+    model: AnyModel
+    store: ScanStore
+    history: Cohort | None
+    cohort: Cohort
+
+    @property
+    def crow(self) -> CRow | None:
+        """The flow of the coefficients."""
+        return self.model.crow if isinstance(self.model, ScanModel) else None
+
+    def likelihoods(self) -> pd.DataFrame:
+        """subject, session, time, log_prob, surprise, unusual of every scan that has a likelihood."""
+        nats = self.model.log_prob(self.store)[["subject", "session", "time", "log_prob"]]
+        how = surprise(nats[nats["log_prob"].notna()]).reindex(nats.index).fillna(0.0)
+        return nats.assign(surprise=how, unusual=how > LIMIT)
+
+    def follow_ups(self, subjects: list[str], samples: int, seed: int) -> list[tuple[str, FollowUp]]:
+        """Follow-up scans two years after the last one, of some subjects or of the one with the most scans."""
+        counts = self.cohort.visits.groupby("subject", sort=False).size()
+        chosen = subjects or [str(counts.idxmax())]
+        visits = asked_visits(self.cohort, chosen, [AHEAD])
+        forecast = self.model.forecast(self.store, visits, "carry", samples, seed)
+        names = [f"{subject}, {short(AHEAD)} years after the last scan" for subject in forecast.visits["subject"]]
+        return [(name, self.model.follow_up(self.store, forecast, k, seed=seed)) for k, name in enumerate(names)]
+
+
+def scan_side(run: Path, cohort: Path | None, missing: Missing | None, say: Callable[[str], None]) -> ScanSide:
+    """The model of a run of scans with a cohort; raises CohortError where that is gone or of another kind."""
+    model = load_scans(run)
+    work = store_beside(cohort.with_suffix("") if cohort is not None else run)
+    store = open_scans(model, cohort, work, say, False, missing)
+    history = model.coefficients(store) if isinstance(model, ScanModel) else None
+    return ScanSide(model, store, history, model.cohort(store))
