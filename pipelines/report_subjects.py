@@ -132,7 +132,7 @@ def _named(ranked: list[str], chosen: list[str]) -> dict[str, str]:
 def _judged(subject: str, why: str, visits: pd.DataFrame, history: Cohort | None) -> Told:
     own = visits[visits["subject"] == subject].drop_duplicates(["time", "region"])
     later = own.pivot_table("truth", "time", "region").rename_axis(columns=None).reset_index()
-    given = _own(history, subject) if history is not None else pd.DataFrame(columns=["time", "age"])
+    given = later.iloc[:0].assign(age=np.nan) if history is None else _own(history, subject)
     age = float(given["age"].iloc[0] - given["time"].iloc[0]) if len(given) else np.nan
     given = given[given["time"] < own["time"].min() - 1e-6]
     later, own = (table.assign(age=age + table["time"]) for table in (later, own))

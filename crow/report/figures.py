@@ -198,9 +198,10 @@ def _grid(panels: int) -> tuple[Figure, list[Axes]]:
 
 def _fan(axes: Axes, observed: pd.DataFrame, forecast: pd.DataFrame, x: str, region: str, k: int, faint: bool) -> None:
     """Bands that open from the last visit, where the value is known; ``faint`` where several overlap."""
-    last = observed.iloc[-1]
-    known = {x: last[x], **dict.fromkeys(["median", "q05", "q25", "q75", "q95"], last[region])}
-    fan = pd.concat([pd.DataFrame([known]), forecast.sort_values(x)]) if last[x] < forecast[x].min() else forecast
+    fan = forecast.sort_values(x)
+    if len(observed) and (last := observed.iloc[-1])[x] < fan[x].min():
+        known = {x: last[x], **dict.fromkeys(["median", "q05", "q25", "q75", "q95"], last[region])}
+        fan = pd.concat([pd.DataFrame([known]), fan])
     colour = PATHS[k % len(PATHS)]
     axes.fill_between(fan[x], fan["q05"], fan["q95"], color=colour, alpha=0.09 if faint else 0.16, linewidth=0)
     axes.fill_between(fan[x], fan["q25"], fan["q75"], color=colour, alpha=0.14 if faint else 0.30, linewidth=0)

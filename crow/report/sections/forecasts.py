@@ -66,8 +66,9 @@ def what_if_section(asked: Sequence[WhatIf], missing: str) -> Section:
 
 def _figure(told: Told) -> Block:
     regions = list(dict.fromkeys(told.forecast["region"]))
-    shown, title = None, f"Subject {told.subject}"
-    if told.later is not None and len(regions) > PANELS:
+    title = f"Subject {told.subject}"
+    shown = regions if len(regions) <= PANELS else None
+    if told.later is not None and shown is None:
         shown = _furthest(told.forecast, told.later)
         title += f" · the {PANELS} of {len(regions)} regions that are furthest from their forecast"
     figure = figures.trajectories(told.given, {"forecast": told.forecast}, shown, title=title, later=told.later)

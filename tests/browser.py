@@ -1,0 +1,63 @@
+"""A real browser for tests of pages: the Chromium or Chrome of this computer, shut off from every network."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+PLACES = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run", "--disable-quic",
+]  # fmt: skip
+LOCAL = ("file:", "data:", "blob:", "about:")
+
+
+@dataclass
+class Seen:
+    """What a page did while it was open: requests beyond the file itself, console errors, dialogs."""
+
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+
+def found() -> str | None:
+    """The browser of this computer."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    return next((place for place in PLACES if Path(place).is_file()), None)
+
+
+@contextmanager
+def opened(file: Path, width: int = 1200, height: int = 900) -> Iterator[tuple[object, Seen]]:
+    """The page of a file in a headless browser, every request to an address refused and noted."""
+    path = found()
+    if path is None:
+        pytest.skip("no Chromium or Chrome here: install one (Debian: apt-get install chromium) for this test")
+    from playwright.sync_api import Page, sync_playwright
+
+    seen = Seen()
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
+        page: Page = context.new_page()
+        context.on("request", lambda one: None if one.url.startswith(LOCAL) else seen.requests.append(one.url))
+        page.on("console", lambda said: seen.errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(file.resolve().as_uri())
+        try:
+            yield page, seen
+        finally:
+            browser.close()

@@ -1,0 +1,190 @@
+"""`crow report`: what a reader sees in a real browser, where the numbers come from, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from browser import opened
+from commands import done, refused
+from made_evaluation import make_evaluation
+
+from crow.cohort import read
+from crow.report.numbers import percent, short
+from crow.simulate import simulate_wide
+
+QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
+EVIL = ["<img src=x onerror=alert(1)>", '<b>x</b>&"$y$', "</script><script>alert(2)</script>"]
+SECTIONS = [
+    "summary", "cohort", "trained", "training", "forecasts", "what-if", "calibration", "skill", "regions", "groups",
+    "synthetic", "likelihoods", "privacy", "methods", "notes",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with cohort.csv, in which some have odd names, the run trained on it, and an evaluation of six."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("r&<i>d")
+    table = simulate_wide(16, 4, 3, 0).table
+    names = dict(zip(table["subject"].unique(), EVIL, strict=False))
+    table["subject"] = table["subject"].replace(names)
+    table.to_csv(folder / "cohort.csv", index=False)
+    done(["train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK])
+    cohort = read(folder / "cohort.csv")
+    make_evaluation(folder / "run" / "evaluation", cohort, [*EVIL, *cohort.subjects[5:8]])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Path:
+    words = [word for name in EVIL[:2] for word in ("--subject", name)]
+    done(["report", "--run", folder / "run", *words, "--samples", "20"])
+    return folder / "run" / "report.html"
+
+
+def test_in_a_browser_it_asks_for_nothing_and_shows_names_as_text(page: Path) -> None:
+    with opened(page) as (shown, seen):
+        shown.wait_for_function("document.querySelector('nav a[aria-current]') !== null")
+        assert [s.get_attribute("id") for s in shown.query_selector_all("main > section")] == SECTIONS
+        links = shown.eval_on_selector_all("nav a", "links => links.map(link => link.hash.slice(1))")
+        assert links == SECTIONS
+        pictures = shown.eval_on_selector_all("img", "all => all.map(one => [one.naturalWidth, one.alt])")
+        assert len(pictures) > 8 and all(width > 0 and alt for width, alt in pictures)
+        for name in EVIL[:2]:
+            assert name in shown.inner_text("#forecasts")
+        assert not shown.query_selector("main b") and not shown.query_selector("img[src=x]")
+        assert "Only 24 subjects are judged: intervals are <wide> & rough." in shown.inner_text("#notes")
+        assert "no ADAS13 <and no> Ventricles" in shown.inner_text("#notes")
+        tables = shown.eval_on_selector_all("table", "all => all.map(t => [t.caption.innerText, t.tHead.rows.length])")
+        assert tables and all(caption.strip() and rows == 1 for caption, rows in tables)
+        shown.keyboard.press("Tab")
+        assert shown.evaluate("document.activeElement.className") == "skip"
+        shown.keyboard.press("Enter")
+        assert shown.evaluate("document.activeElement.id") == "main"
+    assert (seen.requests, seen.errors, seen.dialogs) == ([], [], [])
+
+
+def test_on_a_phone_nothing_is_wider_than_the_page_and_print_unfolds(page: Path, tmp_path: Path) -> None:
+    with opened(page, width=390, height=800) as (shown, seen):
+        assert shown.evaluate("document.documentElement.scrollWidth") == 390
+        assert not shown.evaluate("document.querySelector('nav details').open")
+        shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert shown.evaluate("document.querySelectorAll('details:not([open])').length") == 0
+        assert shown.pdf()[:5] == b"%PDF-"
+    assert seen.errors == []
+
+
+class Numbers(HTMLParser):
+    """The numbers of a page that name their place: (file, place, value, text)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, str, str]] = []
+        self._open: dict[str, str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "data":
+            self._open = {name: value or "" for name, value in attrs}
+
+    def handle_data(self, data: str) -> None:
+        if self._open is not None:
+            self.found.append((self._open["data-file"], self._open["data-metric"], self._open["value"], data))
+            self._open = None
+
+
+def at(metrics: Any, place: str) -> Any:
+    """The value at a place, whose names may hold points."""
+    if not place:
+        return metrics
+    if isinstance(metrics, list):
+        head, _, rest = place.partition(".")
+        return at(metrics[int(head)], rest)
+    name = next(name for name in sorted(metrics, key=len, reverse=True) if f"{place}.".startswith(f"{name}."))
+    return at(metrics[name], place[len(name) + 1 :])
+
+
+def test_every_number_that_is_shown_is_the_one_in_metrics_json(page: Path) -> None:
+    numbers = Numbers()
+    numbers.feed(page.read_text(encoding="utf-8"))
+    files = {name: json.loads((page.parent / name).read_text()) for name in ("metrics.json", "evaluation/metrics.json")}
+    for file, place, value, text in numbers.found:
+        expected = at(files[file], place)
+        assert float(value) == expected, place
+        assert text in (short(expected, 4), percent(expected)), place
+    shown = {place: text for file, place, _, text in numbers.found if file == "evaluation/metrics.json"}
+    assert shown["forecast.crow.CRPS"] == "0.2208"
+    assert shown["skill.CRPS.value"] == "8.1 %"
+    assert shown["by_horizon.mixed model.2-4 y.MAE"] == "0.5520"
+    assert shown["group_effects.DX CN against Dementia.concordance"] == "0.9312"
+    assert any(place == "held_out_nll_per_visit" for file, place, *_ in numbers.found if file == "metrics.json")
+
+
+def test_without_an_evaluation_and_without_subjects(folder: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "run"
+    shutil.copytree(folder / "run", bare, ignore=shutil.ignore_patterns("evaluation", "report.html"))
+    done(["report", "--run", bare, "--samples", "20", "--without-subjects", "--out", tmp_path / "shared.html"])
+    text = (tmp_path / "shared.html").read_text(encoding="utf-8")
+    assert f"crow evaluate --run {bare}" in text
+    assert all(f'<section id="{name}"' in text for name in SECTIONS)
+    names = [*read(folder / "cohort.csv").subjects, "onerror"]
+    assert not [name for name in names if re.search(rf"\b{re.escape(name)}\b", text)]
+
+
+def test_a_cohort_that_is_gone_is_said_and_the_rest_is_shown(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run, ignore=shutil.ignore_patterns("report.html"))
+    model = json.loads((run / "model.json").read_text())
+    place = model["description"]["cohort"]["path"]
+    moved = Path(place).rename(tmp_path / "elsewhere.csv")
+    try:
+        done(["report", "--run", run, "--samples", "20"])
+        text = (run / "report.html").read_text(encoding="utf-8")
+        assert "is not there. Give the table" in text and "Against what came" in text
+        done(["report", "--run", run, "--samples", "20", "--cohort", moved, "--overwrite", "--what-if", "CDRSB=9@2"])
+        assert "CDRSB 9 at 2 years" in (run / "report.html").read_text(encoding="utf-8")
+    finally:
+        moved.rename(place)
+
+
+@pytest.fixture
+def broken(folder: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the run with its evaluation, to break."""
+    shutil.copytree(folder / "run", tmp_path / "run", ignore=shutil.ignore_patterns("report.html"))
+    yield tmp_path / "run"
+    assert not list((tmp_path / "run").glob("*report*"))
+
+
+def test_refused_with_reasons_and_nothing_written(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*words: str | Path) -> str:
+        return refused(capsys, "report", "--run", broken, *words)
+
+    assert "written as .html; found .pdf" in said("--out", broken / "report.pdf")
+    assert "has no subject nobody" in said("--subject", "nobody")
+    assert "no such covariate" in said("--what-if", "CDRS=9")
+    assert "leave one of them out" in said("--subject", EVIL[0], "--without-subjects")
+    assert "Give it with --atlas" in said("--labels", broken / "x.tsv")
+    assert "no evaluation here" in said("--evaluation", broken / "logs")
+    (broken / "evaluation" / "visits.csv").write_text("subject,time\na,1\n")
+    assert "visits.csv: has no column region, truth" in said()
+    (broken / "evaluation" / "metrics.json").write_text('{"format": 99}')
+    assert "newer than 1" in said()
+    (broken / "evaluation" / "metrics.json").write_text('{"format": ')
+    assert "evaluation/metrics.json: cannot be read" in said()
+    (broken / "model.json").unlink()
+    (broken / "checkpoints").mkdir()
+    assert "training has not finished; go on with --resume" in said()
+    assert "no such run folder" in refused(capsys, "report", "--run", broken / "none")
+
+
+def test_an_earlier_report_stays_unless_told(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = page.read_bytes()
+    assert "--overwrite" in refused(capsys, "report", "--run", page.parent)
+    assert page.read_bytes() == before
