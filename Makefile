@@ -15,7 +15,7 @@ LEASPY_ENV := .venv-leaspy
 LEASPY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types bench leaspy clean
+.PHONY: help install demo test browser lint types bench leaspy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -59,7 +59,18 @@ types: $(INSTALLED) ## mypy, over the package as it installs (pipelines and cli 
 	@ln -s $(CURDIR)/crow/* $(CURDIR)/pipelines $(CURDIR)/cli build/types/crow/
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
 
-test: lint types ## ruff, mypy and pytest
+# The tests of the report look at it in a browser; without one they skip, and say so.
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$name >/dev/null 2>&1 && exit 0; \
+	done; \
+	command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] || exit 0; \
+	echo "Installing chromium, for the tests of the report"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
+		|| echo "It could not be installed: those tests will skip."
+
+test: lint types browser ## ruff, mypy and pytest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 $(BENCH)/.installed: pyproject.toml constraints.txt

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def found() -> str | None:
 
 
 @contextmanager
-def opened(file: Path, width: int = 1200, height: int = 900) -> Iterator[tuple[object, Seen]]:
+def opened(file: Path, width: int = 1200, height: int = 900) -> Iterator[tuple[Any, Seen]]:
     """The page of a file in a headless browser, every request to an address refused and noted."""
     path = found()
     if path is None:
@@ -53,7 +54,7 @@ def opened(file: Path, width: int = 1200, height: int = 900) -> Iterator[tuple[o
         context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
         page: Page = context.new_page()
         context.on("request", lambda one: None if one.url.startswith(LOCAL) else seen.requests.append(one.url))
-        page.on("console", lambda said: seen.errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("console", lambda said: seen.errors.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.dismiss()))
         page.goto(file.resolve().as_uri())

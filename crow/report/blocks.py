@@ -112,7 +112,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Compare:
-    """Named pictures of one size, two at a time laid over each other behind a slider; the first two to begin with."""
+    """Named pictures of one size, two at a time laid over each other behind a slider; the first two to begin with.
+
+    ``label`` says of what they are."""
 
     kind: ClassVar[str] = "compare"
     label: str
@@ -133,7 +135,6 @@ class Viewer:
     title: str
     html: str
     caption: str = ""
-    height: int = 420
 
 
 @dataclass(frozen=True)

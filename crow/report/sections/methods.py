@@ -68,16 +68,19 @@ def _crow(run: Run, config: Config) -> str:
         )
     members = run.metrics.get("members") or []
     kept = sum(bool(member.get("pooled")) for member in members)
+    starts = set(run.description.get("starts", []))
+    first = "Its first bijection" if starts <= {"mixed"} else "The first bijection of members of the mixed start"
+    tested = f"{percent(config.split.test)} of the subjects were" if config.split.test else "No subject was"
     return (
         "A conditional recurrent flow (after Hwang et al. 2019) was trained by exact maximum likelihood on sequences "
         f"of {regions} a visit, at the visits' real times, given {covariates}, the age and the times since the last "
-        "and the first visit. Its first bijection maps each visit to its innovation under a linear mixed model "
+        f"and the first visit. {first} maps each visit to its innovation under a linear mixed model "
         f"(random intercept and slope a region; Laird and Ware 1982); {counted(model.blocks, 'block')} of recurrent "
         f"coupling layers with hidden width {model.hidden} follow. {counted(len(members), 'member')} with seeds "
         f"derived from {config.seed} stopped early on held-out subjects ({percent(training.held_out)} of the training "
-        f"subjects each), and {kept} of them answer as one mixture. Measures were standardised on training subjects; "
-        "likelihoods are in the original units. "
-        + (f"{percent(config.split.test)} of the subjects were kept for a test." if config.split.test else "No subject was kept for a test.")  # noqa: E501
+        f"subjects each), and {kept} of them {'answer as one mixture' if kept > 1 else 'answers'}. Measures were "
+        "standardised on training subjects; likelihoods are in the original units. "
+        f"{tested} kept for a test."
     )
 
 

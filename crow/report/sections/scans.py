@@ -22,7 +22,7 @@ from crow.report.viewer import viewer
 from crow.representation.follow_up import FollowUp
 
 LAST, REAL, SYNTHETIC = "last scan", "real", "synthetic"
-HOW = "Move the line with the arrow keys or by hand: left of it is the first scan, right of it the second."
+HOW = "Drag the slider, or use the arrow keys: one scan is left of the line, the other right of it."
 FIGURES = {
     "scans_calibration.png": "Calibration of the voxels' intervals.",
     "scans_regions.png": "Volumes of structures: real and synthetic.",
@@ -100,8 +100,7 @@ def _example(evaluation: Evaluation, row: pd.Series) -> list[Block]:
     known = tuple((name, picture) for name, picture in reversed(layers) if picture is not None)
     blocks: list[Block] = []
     if len(known) > 1:
-        label = f"{who}: how much of the first is seen"
-        blocks.append(Compare(label, known, f"{who}{ahead}: {what}. {HOW}" if what else f"{who}{ahead}. {HOW}"))
+        blocks.append(Compare(who, known, f"{who}{ahead}: {what}. {HOW}" if what else f"{who}{ahead}. {HOW}"))
     for key, name in (("change_real", "the real change"), ("change_synthetic", "the synthetic change")):
         if (picture := evaluation.picture(f"{stem}_{key}.png", f"{who}: {name}, in three planes.")) is not None:
             blocks.append(Picture(picture.uri, picture.alt, f"{who}: {name} since the last scan.", picture.width))
@@ -141,7 +140,7 @@ def _coming(name: str, follow_up: FollowUp) -> list[Block]:
     pictures = tuple((which, image(p, f"{name}: {which}, in three planes.", dark=True)) for which, p in planes.items())
     figure = figure_of(like, follow_up.median, follow_up.change, follow_up.sd, name)
     blocks: list[Block] = [
-        Compare(f"{name}: how much of the first is seen", pictures, HOW),
+        Compare(name, pictures, HOW),
         drawn(figure, f"{name}: last scan, follow-up, change and uncertainty in three planes."),
     ]
     if follow_up.volumes is not None and len(follow_up.volumes):

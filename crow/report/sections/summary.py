@@ -23,8 +23,9 @@ def summary_section(run: Run, cohort: Cohort | None, evaluation: Evaluation | No
         tiles += _trained(run)
         blocks += [
             Note(
-                "This run was not evaluated: how good its forecasts are, and whether they can be shared, is not known. "
-                "To measure it, run this, and make the report again with --overwrite:"
+                "This run was not evaluated: how good its forecasts are, and whether it may be shared, is not known. "
+                "Measure it with the command below, and make the report again with --overwrite.",
+                "caution",
             ),
             Code(advice),
         ]
