@@ -21,7 +21,7 @@ from crow.pipelines import report_subjects as subjects_of
 from crow.pipelines.history import Missing, read_history
 from crow.pipelines.report_scans import ScanSide, scan_side
 from crow.pipelines.report_subjects import Question
-from crow.report.blocks import Block, Heading, Note, Section
+from crow.report.blocks import Heading, Note, Picture, Section
 from crow.report.embed import png
 from crow.report.evaluated import Evaluation, read_evaluation
 from crow.report.page import render
@@ -103,7 +103,8 @@ def report(
     left_out = [*_missing(sections), *([] if evaluation is None else evaluation.left_out)]
     sections.append(notes_section(warnings, left_out))
     named = run.resolve().name
-    page = render(f"Report of {named}", _subtitle(done), sections, _footer(asked))
+    shown = not asked.without_subjects and (isinstance(done.config, Config) or bool(_pictures(run)))
+    page = render(f"Report of {named}", _subtitle(done), sections, _footer(shown))
     write_text(out, page, overwrite)
     return Made(out, out.stat().st_size, left_out)
 
@@ -113,14 +114,19 @@ def _steps(
 ) -> dict[str, Callable[[], list[Section]]]:
     """What makes the sections, in their order, by what is said while it works."""
     if not isinstance(done.config, Config):
-        return {"Single visits": lambda: _visit_sections(run, done)}
+        if asked != Asked(seed=asked.seed, samples=asked.samples, without_subjects=asked.without_subjects):
+            raise ConfigError(
+                f"{run}: a run of {done.config.system}: its report shows the training and what was measured. Leave "
+                "--cohort, --evaluation, --subject, --what-if, --missing and --atlas out."
+            )
+        return {"Single visits": lambda: _visit_sections(run, done, asked.without_subjects)}
     sources = _Sources(run, done, evaluation, asked, say)
     return {
         "Cohort and training": sources.opening,
+        **({"Scans": sources.of_scans} if "scans" in done.description else {}),
         "Subjects": sources.of_subjects,
         "Evaluation": sources.of_evaluation,
-        "Likelihoods": sources.of_likelihoods,
-        "Scans and methods": sources.closing,
+        "Likelihoods and methods": sources.closing,
     }
 
 
@@ -211,7 +217,7 @@ class _Sources:
         return Question(self.model, self.history, self.asked.samples, self.asked.seed)
 
     def of_evaluation(self) -> list[Section]:
-        atlas = _atlas(self.asked.atlas, self.asked.labels)
+        atlas = _atlas(self.asked, needed=self.evaluation is not None)
         return [
             calibration_section(self.evaluation, self._why("forecast")),
             skill_section(self.evaluation, self._why("forecast")),
@@ -229,26 +235,26 @@ class _Sources:
                 return why
         return "The evaluation did not measure this."
 
-    def of_likelihoods(self) -> list[Section]:
+    def closing(self) -> list[Section]:
         privacy = privacy_section(self.evaluation, self._why("privacy"))
+        return [self._likelihoods(), privacy, methods_section(self.done, self.evaluation)]
+
+    def _likelihoods(self) -> Section:
         if self.asked.without_subjects:
-            return [likelihoods_section(None, "", NO_SUBJECTS), privacy]
+            return likelihoods_section(None, "", NO_SUBJECTS)
         scores = None if self.evaluation is None else self.evaluation.table("likelihood", *SCORED)
         whose = "held-out visits, by a model that was not trained on their subjects"
         if scores is None:
             whose = "every visit of the cohort by this model, the subjects of the training among them"
         if self.model is not None and isinstance(self.model.flow, PublishedCRow):
-            return [likelihoods_section(None, "", PUBLISHED), privacy]
+            return likelihoods_section(None, "", PUBLISHED)
         if scores is None and self.scans is not None:
             scores = self.scans.likelihoods()
         elif (question := self._question()) is not None and self.scans is None:
             scores = subjects_of.scored(question, scores)
-        return [likelihoods_section(scores, whose, self.reason or self.missing), privacy]
+        return likelihoods_section(scores, whose, self.reason or self.missing)
 
-    def closing(self) -> list[Section]:
-        methods = methods_section(self.done, self.evaluation)
-        if "scans" not in self.done.description:
-            return [methods]
+    def of_scans(self) -> list[Section]:
         examples = self.evaluation is not None and (self.evaluation.folder / "scan_pictures.csv").is_file()
         missing = [self.reason] if self.scans is None else []
         made = []
@@ -258,23 +264,26 @@ class _Sources:
             made = self.scans.follow_ups(list(self.asked.subjects), self.asked.samples, self.asked.seed)
         if self.evaluation is None or not self.evaluation.part("scans"):
             missing.append(self._why("scans"))
-        return [scans_section(self.evaluation, made, missing, not self.asked.without_subjects), methods]
+        return [scans_section(self.evaluation, made, missing, not self.asked.without_subjects)]
 
 
-def _visit_sections(run: Path, done: Run) -> list[Section]:
+def _visit_sections(run: Path, done: Run, without_subjects: bool) -> list[Section]:
     """Of a run of single visits: what was trained, how it went, what it says of held-out subjects, its pictures."""
-    pictures: list[Block] = []
-    for path in sorted(run.glob("*.png")):
-        if path.name != "training.png" and (shown := png(path, f"The run's picture {path.name}.", path.name)):
-            pictures.append(shown)
-    measured = measured_section(done)
+    measured, pictures = measured_section(done), [] if without_subjects else _pictures(run)
     if pictures:
         measured = replace(measured, blocks=(*measured.blocks, Heading("Pictures of the run"), *pictures))
     return [
         summary_section(done, None, None, ""),
-        cohort_section(done.description.get("schema", {}), done.findings, None, "A run of single visits is shown without its cohort."),  # noqa: E501
+        cohort_section(done.description.get("schema", {}), done.findings, None),
         trained_section(done), curves_section(done), measured, methods_section(done, None),
     ]  # fmt: skip
+
+
+def _pictures(run: Path) -> list[Picture]:
+    """The pictures of a run, but that of its training, which is drawn anew."""
+    found = (png(path, f"The run's picture {path.name}.", path.name) for path in sorted(run.glob("*.png"))
+             if path.name != "training.png")  # fmt: skip
+    return [picture for picture in found if picture is not None]
 
 
 def _evaluation(run: Path, folder: Path | None) -> Evaluation | None:
@@ -291,10 +300,14 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
 
 
-def _atlas(path: Path | None, labels: Path | None) -> Map:
+def _atlas(asked: Asked, needed: bool) -> Map | None:
+    """The atlas asked for, else the template's structures; None where nothing is mapped."""
+    if asked.atlas is None and not needed:
+        return None
     grid = load_template(RESOLUTION).grid
-    atlas: Atlas = built_in(grid, RESOLUTION) if path is None else read_atlas(path, labels, grid)
-    return Map(atlas.labels, grid.matrix, atlas.names, path is not None)
+    given = asked.atlas is not None
+    atlas: Atlas = read_atlas(asked.atlas, asked.labels, grid) if asked.atlas else built_in(grid, RESOLUTION)
+    return Map(atlas.labels, grid.matrix, atlas.names, given)
 
 
 def _warnings(run: Run, sections: list[Section], evaluation: Evaluation | None) -> list[str]:
@@ -327,11 +340,11 @@ def _subtitle(run: Run) -> str:
     return f"Conditional recurrent flow of longitudinal {what}: forecasts, exact likelihoods and how far to trust them"
 
 
-def _footer(asked: Asked) -> str:
+def _footer(subjects: bool) -> str:
     today = datetime.date.today().isoformat()
     kept = (
-        "It shows no single subject." if asked.without_subjects
-        else "It shows single subjects: keep it where the cohort may be, or make one with --without-subjects."
+        "It shows single subjects: keep it where the cohort may be, or make one with --without-subjects."
+        if subjects else "It shows no single subject."
     )  # fmt: skip
     return f"Made on {today} by crow {__version__}. This file loads nothing from anywhere. {kept}"
 

@@ -15,6 +15,7 @@ from crow.report.figures import style
 
 SIDES = {"left", "right", "lh", "rh", "l", "r"}
 Places = dict[str, list[int]]
+BRAIN, TITLE = 2.6, 0.35  # inches
 
 
 def places(regions: list[str], labels: Mapping[int, str], loose: bool) -> Places:
@@ -50,22 +51,22 @@ def glass_brains(
     most = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     with style(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        figure = Figure(figsize=(9, 2.5 * len(shown) + 0.3))
+        height = BRAIN * len(shown) + TITLE
+        figure = Figure(figsize=(9, height))
         for k, (name, of) in enumerate(shown.items()):
             volume = np.zeros(labels.shape, np.float32)
             for region, value in of.items():
                 if region in where and np.isfinite(value):
                     volume[np.isin(labels, where[region])] = value
-            bottom = 1 - (k + 1) * 2.5 / (2.5 * len(shown) + 0.3)
-            display = plotting.plot_glass_brain(
+            bottom = (BRAIN * (len(shown) - k - 1)) / height
+            plotting.plot_glass_brain(
                 nib.Nifti1Image(volume, affine), display_mode="lyrz", colorbar=True, figure=figure,
-                axes=(0.0, bottom, 1.0, 2.2 / (2.5 * len(shown) + 0.3)), cmap="RdBu_r" if signed else "viridis",
+                axes=(0.0, bottom, 1.0, 0.9 * BRAIN / height), cmap="RdBu_r" if signed else "viridis",
                 vmin=-most if signed else 0.0, vmax=most, plot_abs=False, symmetric_cbar=signed, threshold=1e-9,
                 annotate=True,
             )  # fmt: skip
-            figure.text(0.01, bottom + 2.25 / (2.5 * len(shown) + 0.3), name, fontsize=9, va="bottom")
-            del display
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10)
+            figure.text(0.01, bottom + 0.9 * BRAIN / height, name, fontsize=9, va="bottom")
+        figure.text(0.01, 1 - 0.08 / height, title, va="top", fontweight="bold", fontsize=10)
     return figure
 
 

@@ -25,7 +25,7 @@ def cohort_section(
     still there (else ``missing`` says why it is not)."""
     blocks: list[Block] = []
     if cohort is None:
-        blocks += [Note(missing), Facts(_columns(schema))]
+        blocks += [*([Note(missing)] if missing else []), Facts(_columns(schema))]
     else:
         blocks += [Facts((*_people(cohort), *_columns(schema))), drawn(_pictured(cohort), *_said(cohort))]
     blocks.append(_findings(findings, cohort))

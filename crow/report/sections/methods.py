@@ -40,7 +40,7 @@ def methods_section(run: Run, evaluation: Evaluation | None) -> Section:
     blocks: list[Block] = [*_prose(run, evaluation), Heading("Versions")]
     trained = ", ".join(f"{name} {text}" for name, text in run.versions.items())
     blocks.append(said(f"Trained with {trained or 'unknown versions'}."))
-    if evaluation is not None and isinstance(versions := evaluation.part("what").get("versions"), dict):
+    if evaluation is not None and (versions := evaluation.part("what").get("versions")):
         blocks.append(said(f"Evaluated with {', '.join(f'{name} {text}' for name, text in versions.items())}."))
     blocks.append(said(f"This report was made with {', '.join(f'{name} {text}' for name, text in _installed())}."))
     blocks += [Heading("Please cite"), Items(tuple(_citations(run, evaluation)))]

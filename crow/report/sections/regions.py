@@ -40,12 +40,12 @@ class Map:
         return found if found and (self.given or len(found) >= PART * len(regions)) else {}
 
 
-def regions_section(evaluation: Evaluation | None, atlas: Map, missing: str) -> Section:
+def regions_section(evaluation: Evaluation | None, atlas: Map | None, missing: str) -> Section:
     """The error of every region, beside the other models'."""
     name, title = "regions", "Region by region"
     table = None if evaluation is None else evaluation.table("forecast", "model", "by", "group", "metric", "value")
     part = None if table is None else table[(table["by"] == "region") & (table["metric"] == "CRPS")]
-    if evaluation is None or part is None or part.empty:
+    if evaluation is None or atlas is None or part is None or part.empty:
         return Section(name, title, (Note(missing),))
     wide = part.pivot_table("value", "group", "model", sort=False).reindex(columns=list(dict.fromkeys(part["model"])))
     regions = [str(region) for region in wide.index]
@@ -68,10 +68,10 @@ def regions_section(evaluation: Evaluation | None, atlas: Map, missing: str) -> 
     return Section(name, title, tuple(blocks))
 
 
-def groups_section(evaluation: Evaluation | None, atlas: Map, missing: str) -> Section:
+def groups_section(evaluation: Evaluation | None, atlas: Map | None, missing: str) -> Section:
     """Cohen's d of groups in every region, real against synthetic, with their agreement."""
     name, title = "groups", "Group effects"
-    if evaluation is None or not evaluation.part("group_effects"):
+    if evaluation is None or atlas is None or not evaluation.part("group_effects"):
         return Section(name, title, (Note(missing),))
     blocks: list[Block] = [
         said(

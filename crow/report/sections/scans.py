@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from crow.representation.follow_up import FollowUp
 LAST, REAL, SYNTHETIC = "last scan", "real", "synthetic"
 HOW = "Drag the slider, or use the arrow keys: one scan is left of the line, the other right of it."
 FIGURES = {
-    "scans_calibration.png": "Calibration of the voxels' intervals.",
-    "scans_regions.png": "Volumes of structures: real and synthetic.",
+    "scans_calibration.png": "Calibration of the voxels: flat where the forecasts are honest.",
+    "scans_regions.png": "Change a year of every structure or region, real and synthetic.",
 }
+SCREEN, PRINT = 100, 150  # dots an inch
 
 
 def scans_section(
@@ -51,7 +53,10 @@ def _numbers(evaluation: Evaluation) -> list[Block]:
         part = _at(evaluation, place)
         if isinstance(models := part.get("forecast"), dict) and models:
             columns = list(dict.fromkeys(name for of in models.values() for name in of))
-            rows = tuple((m, *(evaluation.number(*place, "forecast", m, c) for c in columns)) for m in models)
+            rows = tuple(
+                (m, *(evaluation.number(*place, "forecast", m, c, share=c.startswith("covers")) for c in columns))
+                for m in models
+            )
             ours = list(models).index(OURS) if OURS in models else None
             blocks.append(Table(f"Follow-up scans: {what}, by model", ("model", *columns), rows, ours=ours))
         if isinstance(skills := part.get("skill"), dict) and skills:
@@ -66,7 +71,7 @@ def _numbers(evaluation: Evaluation) -> list[Block]:
         blocks.append(More("Other numbers of the scans", (Table("Of scans", ("measure", "value"), rest),)))
     for name, alt in FIGURES.items():
         if (picture := evaluation.picture(name, alt, alt)) is not None:
-            blocks.append(picture)
+            blocks.append(replace(picture, width=round(picture.width * SCREEN / PRINT)))
     return blocks
 
 
