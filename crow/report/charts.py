@@ -111,7 +111,9 @@ def matrix(table: pd.DataFrame, title: str, label: str, centre: float | None = N
     values = table.to_numpy(float)
     rows, columns = values.shape
     with style():
-        figure = Figure(figsize=(2.6 + 0.85 * columns, 1.3 + 0.2 * rows), layout="constrained")
+        names = [str(name) for name in table.index]
+        wide = 1.6 + 0.07 * max(len(name) for name in names) + 0.85 * columns
+        figure = Figure(figsize=(wide, 1.3 + 0.2 * rows), layout="constrained")
         axes = figure.subplots()
         if centre is None:
             shown = axes.imshow(values, aspect="auto", cmap="Blues", vmin=0 if np.nanmin(values) >= 0 else None)
@@ -119,7 +121,7 @@ def matrix(table: pd.DataFrame, title: str, label: str, centre: float | None = N
             most = float(np.nanmax(np.abs(values - centre))) or 1.0
             shown = axes.imshow(values, aspect="auto", cmap="RdBu_r", vmin=centre - most, vmax=centre + most)
         axes.set_xticks(range(columns), [str(name) for name in table.columns], rotation=30, ha="right")
-        axes.set_yticks(range(rows), [str(name) for name in table.index], fontsize=7 if rows > 30 else 8.5)
+        axes.set_yticks(range(rows), names, fontsize=7 if rows > 30 else 8.5)
         axes.grid(visible=False)
         axes.tick_params(length=0)
         for spine in axes.spines.values():

@@ -24,6 +24,7 @@ INK, GREY = "#222222", "#8A8A8A"
 LINES: Any = ("-", "--", "-.", ":")
 PANELS, COLUMNS = 9, 3
 LABELLED = 8
+TITLE_WIDTH = 235.0  # points of letters in one panel's title
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -74,8 +75,9 @@ def trajectories(
             axes.plot(observed[x], observed[region], "o-", color=INK, markersize=4, linewidth=0.8, zorder=5)
             if later is not None:
                 axes.plot(later[x], later[region], "D", color=VERMILION, markersize=4.5, zorder=6)
-            axes.set_title(region)
-            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.set_title(region, fontsize=min(10.0, TITLE_WIDTH / max(len(region), 1)))
+            if axes.get_ylim()[1] >= 1000:
+                axes.yaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for axes in panels[-COLUMNS:]:
             axes.set_xlabel("age (years)" if x == "age" else "years since the first visit")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from crow.report.blocks import Block, Compare, Section, Table, Viewer, said
 from crow.report.embed import image
+from crow.report.names import without_ending
 from crow.report.numbers import percent, short
 from crow.report.page import render
 from crow.report.viewer import viewer
@@ -109,3 +110,10 @@ def test_numbers_are_short_and_as_exact_as_they_are() -> None:
         "0.0123", "48.0", "123", "891", "−0.500", "12,346", "1.0e-07", "–", "–"
     ]  # fmt: skip
     assert [percent(x) for x in (0.9, 0.9014, -0.02, None)] == ["90 %", "90.1 %", "−2 %", "–"]
+
+
+def test_pictures_leave_out_what_all_regions_end_with() -> None:
+    short_ones = ["CTX_LH_CUNEUS", "CTX_RH_CUNEUS", "CSF"]
+    assert list(without_ending(f"{name}_UCBERKELEYAV45_10_17_16" for name in short_ones).values()) == short_ones
+    for names in (["ROI01", "ROI11", "ROI21"], ["a_left", "b_left"], ["_x_volume", "a_x_volume", "_x_volume"], []):
+        assert list(without_ending(names)) == list(without_ending(names).values()) == list(dict.fromkeys(names))

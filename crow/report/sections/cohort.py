@@ -12,6 +12,7 @@ from crow.cohort.cohort import Cohort
 from crow.report.blocks import Block, Cell, Facts, More, Note, Section, Table
 from crow.report.embed import drawn
 from crow.report.figures import BLUE, style
+from crow.report.names import common_ending
 from crow.report.numbers import percent, short
 
 TITLE = "Cohort and findings"
@@ -61,6 +62,8 @@ def _columns(schema: Mapping[str, Any]) -> tuple[tuple[str, Cell], ...]:
     covariates = [f"{name} ({kind})" for name, kind in schema.get("covariates", {}).items()]
     regions = [str(name) for name in schema.get("regions", [])]
     shown = ", ".join(regions[:FEW]) + (f", and {len(regions) - FEW} more" if len(regions) > FEW else "")
+    if ending := common_ending(regions):
+        shown += f" (pictures leave out their ending {ending})"
     return (
         ("Read as", f"{schema.get('layout', 'a')} table"),
         ("Time", f"{schema.get('time')} ({schema.get('time_kind')})"),

@@ -12,6 +12,7 @@ from crow.report import figures
 from crow.report.blocks import Block, Heading, Note, Section, said
 from crow.report.embed import drawn
 from crow.report.figures import PANELS
+from crow.report.names import without_ending
 from crow.report.numbers import counted, short
 
 WHAT_IF = (
@@ -58,27 +59,36 @@ def what_if_section(asked: Sequence[WhatIf], missing: str) -> Section:
         return Section("what-if", "What if", (Note(missing),))
     blocks: list[Block] = [said(WHAT_IF)]
     for one in asked:
-        figure = figures.trajectories(one.given, one.paths, title=f"Subject {one.subject}")
+        short_of = without_ending(next(iter(one.paths.values()))["region"])
+        paths = {name: _renamed(path, short_of) for name, path in one.paths.items()}
+        figure = figures.trajectories(one.given.rename(columns=short_of), paths, title=f"Subject {one.subject}")
         alt = f"Forecast medians and 90 % bands of subject {one.subject} under the courses {'; '.join(one.paths)}."
         blocks.append(drawn(figure, alt, one.about))
     return Section("what-if", "What if", tuple(blocks))
 
 
 def _figure(told: Told) -> Block:
-    regions = list(dict.fromkeys(told.forecast["region"]))
+    short_of = without_ending(told.forecast["region"])
+    given, forecast = told.given.rename(columns=short_of), _renamed(told.forecast, short_of)
+    later = None if told.later is None else told.later.rename(columns=short_of)
+    regions = list(short_of.values())
     title = f"Subject {told.subject}"
     shown = regions if len(regions) <= PANELS else None
-    if told.later is not None and shown is None:
-        shown = _furthest(told.forecast, told.later)
+    if later is not None and shown is None:
+        shown = _furthest(forecast, later)
         title += f" · the {PANELS} of {len(regions)} regions that are furthest from their forecast"
-    figure = figures.trajectories(told.given, {"forecast": told.forecast}, shown, title=title, later=told.later)
+    figure = figures.trajectories(given, {"forecast": forecast}, shown, title=title, later=later)
     visits = told.forecast["time"].nunique()
     alt = f"Subject {told.subject}: {counted(len(told.given), 'visit')} given, {counted(visits, 'visit')} forecast"
-    if told.later is not None:
-        held = _inside(told.forecast, told.later)
+    if later is not None:
+        held = _inside(forecast, later)
         alt += f"; {held[0]} of {held[1]} values that came lie inside their 90 % band"
     ahead = told.forecast["time"].max() - told.given["time"].max() if len(told.given) else told.forecast["time"].max()
     return drawn(figure, f"{alt}.", f"{told.subject}: {told.why}; up to {short(float(ahead))} years ahead.")
+
+
+def _renamed(forecast: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    return forecast.assign(region=forecast["region"].map(names))
 
 
 def _with_truth(forecast: pd.DataFrame, later: pd.DataFrame) -> pd.DataFrame:

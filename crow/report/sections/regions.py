@@ -16,13 +16,15 @@ from crow.report.brain_maps import Places, glass_brains, places
 from crow.report.charts import OURS
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
+from crow.report.names import without_ending
 
-FEW = 24  # regions, beside the scatter
+FEW, MOST = 24, 30  # regions beside the scatter, and in one matrix
 PART = 0.5  # of the regions that a map has to show
 NO_ATLAS = (
     "No atlas says where these regions are, so they are shown as a matrix: crow report --atlas LABELS.nii.gz --labels "
     "NAMES.tsv draws them on a glass brain."
 )
+UNKNOWN = "No label of the atlas is named as a region of the cohort, so they are shown as a matrix."
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,21 @@ def regions_section(evaluation: Evaluation | None, atlas: Map | None, missing: s
         figure = glass_brains({OURS: of}, where, atlas.labels, atlas.affine, f"CRPS of crow ({unit})", False)
         alt = f"Glass brain of crow's CRPS in {len(where)} of {len(regions)} regions."
         blocks.append(drawn(figure, alt, _shown(where, regions)))
-    elif not atlas.given:
-        blocks.append(said(NO_ATLAS))
+    else:
+        blocks.append(said(UNKNOWN if atlas.given else NO_ATLAS))
     if OURS in wide:
         wide = wide.sort_values(OURS, ascending=False)
-    figure = charts.matrix(wide, f"CRPS by region ({unit}; lower is better)", f"CRPS ({unit})")
+    wide = wide.rename(index=without_ending(regions))
     worst = f" The largest of crow's is that of {wide.index[0]}." if OURS in wide else ""
     alt = f"CRPS of {wide.shape[1]} models in {len(wide)} regions.{worst}"
-    blocks.append(drawn(figure, alt, "From forecast.csv, where MAE, RMSE and coverage by region are too."))
+    most = len(wide) > MOST
+    label, heading = f"CRPS ({unit})", f"CRPS by region ({unit}; lower is better)"
+    caption = f"The {MOST} of {len(wide)} regions with the largest error. " if most else ""
+    caption += "From forecast.csv, where MAE, RMSE and coverage by region are too."
+    blocks.append(drawn(charts.matrix(wide.head(MOST), heading, label), alt, caption))
+    if most:
+        rest, alt = charts.matrix(wide.iloc[MOST:], heading, label), f"The same of {len(wide) - MOST} other regions."
+        blocks.append(More("The other regions", (drawn(rest, alt),)))
     return Section(name, title, tuple(blocks))
 
 
@@ -120,7 +129,7 @@ def _drawn(contrast: str, rows: pd.DataFrame, atlas: Map) -> list[Block]:
         figure = glass_brains(values, where, atlas.labels, atlas.affine, "Cohen's d, real above synthetic", True)
         alt = f"Glass brains of Cohen's d in {len(where)} regions, real and synthetic."
         blocks.append(drawn(figure, alt, _shown(where, regions)))
-    wide = pd.DataFrame(values)
+    wide = pd.DataFrame(values).rename(index=without_ending(regions))
     figure = charts.matrix(wide, "Cohen's d", "d", centre=0.0)
     matrix = drawn(figure, f"Cohen's d of {len(rows)} regions, real and synthetic side by side.")
     if len(rows) > FEW:
