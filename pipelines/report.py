@@ -166,7 +166,8 @@ class _Sources:
     def opening(self) -> list[Section]:
         summary = summary_section(self.done, self.cohort, self.evaluation, self.advice)
         schema = self.done.description.get("schema", {})
-        cohort = cohort_section(schema, self.done.findings, self._as_read(), self.reason)
+        named = not self.asked.without_subjects
+        cohort = cohort_section(schema, self.done.findings, self._as_read(), self.reason, named)
         return [summary, cohort, trained_section(self.done), curves_section(self.done)]
 
     def _as_read(self) -> Cohort | None:

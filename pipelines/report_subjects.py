@@ -23,8 +23,8 @@ JUDGED_BY = (
     "subjects are those with the largest mean CRPS, region by region in units of its mean over all judged subjects."
 )
 TOLD_BY = (
-    "Each subject was forecast from the first half of its visits; dots are what the model was given, diamonds what "
-    "came. The worst subjects are those whose visits are least likely."
+    "Each subject was forecast from the first half of its visits, with the covariates of the others as they came; dots "
+    "are what the model was given, diamonds what came. The worst subjects are those whose visits are least likely."
 )
 
 

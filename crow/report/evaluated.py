@@ -48,13 +48,15 @@ class Evaluation:
         if not path.is_file():
             return None
         try:
-            table = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=True)
+            table = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
         except (ValueError, OSError) as error:
             raise RunError(f"{path}: cannot be read: {error}. Run crow evaluate again with --overwrite.") from None
         if absent := [column for column in columns if column not in table]:
             raise RunError(f"{path}: has no column {', '.join(absent)}. Run crow evaluate again with --overwrite.")
         for column in table.columns.intersection(list(NAMES)):
             table[column] = table[column].fillna("")
+        if "unusual" in table:
+            table["unusual"] = table["unusual"].astype(str) == "True"
         return table
 
     def picture(self, name: str, alt: str, caption: str = "", dark: bool = False) -> Picture | None:

@@ -76,6 +76,10 @@ def test_on_a_phone_nothing_is_wider_than_the_page_and_print_unfolds(page: Path,
     with opened(page, width=390, height=800) as (shown, seen):
         assert shown.evaluate("document.documentElement.scrollWidth") == 390
         assert not shown.evaluate("document.querySelector('nav details').open")
+        wide = shown.eval_on_selector_all(
+            ".scroll", "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.tabIndex)"
+        )
+        assert wide and set(wide) == {0}
         shown.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert shown.evaluate("document.querySelectorAll('details:not([open])').length") == 0
         assert shown.pdf()[:5] == b"%PDF-"

@@ -20,16 +20,17 @@ FEW = 40
 
 
 def cohort_section(
-    schema: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], cohort: Cohort | None, missing: str = ""
-) -> Section:
+    schema: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], cohort: Cohort | None, missing: str = "",
+    subjects: bool = True,
+) -> Section:  # fmt: skip
     """``findings`` are those of the run (code, severity, column, rows); ``cohort`` is the table read again, where it is
-    still there (else ``missing`` says why it is not)."""
+    still there (else ``missing`` says why it is not). Without ``subjects``, no message that may name one."""
     blocks: list[Block] = []
     if cohort is None:
         blocks += [*([Note(missing)] if missing else []), Facts(_columns(schema))]
     else:
         blocks += [Facts((*_people(cohort), *_columns(schema))), drawn(_pictured(cohort), *_said(cohort))]
-    blocks.append(_findings(findings, cohort))
+    blocks.append(_findings(findings, cohort if subjects else None))
     if cohort is not None and any(cohort.missing.values()):
         rows = tuple((name, percent(share)) for name, share in cohort.missing.items() if share)
         table = Table("Share of the table's visits that lack a value", ("column", "missing"), rows)

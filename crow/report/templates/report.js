@@ -29,6 +29,21 @@ fold();
 contents.addEventListener("click", (event) => {
   if (event.target.closest("a") && !wide.matches) contents.open = false;
 });
+// What is wider than the page can be scrolled with the keys; what is not is no stop on the way.
+const scrollers = [...document.querySelectorAll(".scroll")];
+const reach = () => {
+  for (const one of scrollers) {
+    if (one.scrollWidth > one.clientWidth + 1) {
+      one.tabIndex = 0;
+      one.setAttribute("role", "region");
+      one.setAttribute("aria-label", one.dataset.name);
+    } else {
+      for (const name of ["tabindex", "role", "aria-label"]) one.removeAttribute(name);
+    }
+  }
+};
+addEventListener("load", reach);
+addEventListener("resize", reach);
 // Where the reader is.
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const seen = new IntersectionObserver((entries) => {
