@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from crow.bijections.base import Bijection, RecurrentBijection
-from crow.bijections.innovation import MixedModelInnovation, Moments, fit_mixed_model
+from crow.bijections.innovation import MixedModelInnovation, Moments
+from crow.bijections.innovation_fit import fit_mixed_model
 from crow.bijections.mixing import Rotation
 from crow.bijections.ode import ODE
 from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, running_past

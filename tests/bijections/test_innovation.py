@@ -9,7 +9,8 @@ import statsmodels.api as sm
 import torch
 from torch import Tensor
 
-from crow.bijections.innovation import MixedModelInnovation, fit_mixed_model
+from crow.bijections.innovation import MixedModelInnovation
+from crow.bijections.innovation_fit import fit_mixed_model
 from crow.priors import StandardPrior
 
 SUBJECTS, VISITS = 60, 5
@@ -111,6 +112,33 @@ def test_trends_agree_with_statsmodels_and_are_left_out_where_they_are_nothing()
         np.testing.assert_allclose(model.beta[:, region].detach(), expected.fe_params, atol=2e-3)
     without = fitted(*drawn(), trends=(1,))[0]
     assert bool((without.beta[-1] == 0).all()) and bool((without.beta[:-1] != 0).all())
+
+
+def test_a_covariate_is_bent_where_it_acts_so() -> None:
+    """x rises with c to 0 and stays: the bend is found, and what it is bent to has the effects that statsmodels finds.
+    A covariate that acts along a line is not bent."""
+    x, context, mask = drawn(subjects=100, regions=1)
+    assert not fitted(x, context, mask)[0].bend.any()
+    moves = context[..., 2:]
+    x = x + 1.2 * (moves.clamp_max(0) - moves / 4) * mask[..., None]
+    model, log_lik = fitted(x, context, mask)
+    assert model.bend[2].any() and not model.bend[:2].any()
+    bent = moves + ((moves - model.knots[2]).clamp_min(0) * model.bend[2]).sum(-1, keepdim=True)
+    expected = reference(x, torch.cat([context[..., :2], bent], -1), mask, 0)
+    assert log_lik[0] == pytest.approx(expected.llf, rel=1e-4)
+    np.testing.assert_allclose(model.beta[:, 0].detach(), expected.fe_params, atol=2e-3)
+    far = torch.tensor([[0.0, 0, 0], [0, 0, -1.0], [0, 0, 1.0]], dtype=torch.double)[:, None]
+    zero, low, high = model.predict(torch.zeros(3, 1, 1, dtype=torch.double), far)[0][:, 0].detach()
+    np.testing.assert_allclose(zero - low, 1.2, atol=0.15)
+    np.testing.assert_allclose(high - zero, 0.0, atol=0.15)
+
+
+def test_runs_of_before_the_bends_have_none() -> None:
+    model = fitted(*drawn())[0]
+    old = {name: value for name, value in model.state_dict().items() if name not in ("knots", "bend")}
+    again = MixedModelInnovation(2, range(3)).double()
+    again.load_state_dict(old)
+    assert not again.bend.any()
 
 
 def test_log_likelihood_is_that_of_the_flow_s_own_density() -> None:

@@ -8,7 +8,8 @@ import torch
 from flows.random_sequences import fill_pads, random_flow, sequences
 from torch import Tensor
 
-from crow.bijections.innovation import MixedModelInnovation, fit_mixed_model
+from crow.bijections.innovation import MixedModelInnovation
+from crow.bijections.innovation_fit import fit_mixed_model
 from crow.flows.crow import BASE_STEPS, CRowFlow, map_state
 from crow.priors import StandardPrior
 from crow.sequences import Sequences

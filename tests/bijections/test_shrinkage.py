@@ -1,0 +1,56 @@
+"""The shrunk covariance: keeps the factors that regions share, finds none where there is none, the truth with many."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import LedoitWolf
+from torch import Tensor
+
+from crow.bijections.shrinkage import shrunk_covariance
+
+
+def truth(regions: int, factors: int) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    loadings = rng.normal(size=(regions, factors)) * np.sqrt(0.6 / max(factors, 1))
+    return loadings @ loadings.T + np.diag(rng.uniform(0.3, 0.6, regions))
+
+
+def drawn(covariance: np.ndarray, visits: int, seed: int = 0) -> Tensor:
+    return torch.tensor(np.random.default_rng(seed).multivariate_normal(np.zeros(len(covariance)), covariance, visits))
+
+
+def nats(covariance: np.ndarray, of: np.ndarray) -> float:
+    """Expected log-density, but for a constant, of draws ``of`` another covariance."""
+    return float(-0.5 * (np.linalg.slogdet(covariance)[1] + np.trace(np.linalg.solve(covariance, of))))
+
+
+@pytest.mark.parametrize("visits", [40, 200])
+def test_common_factors_are_kept(visits: int) -> None:
+    real = truth(60, 2)
+    e = drawn(real, visits)
+    found = shrunk_covariance(e, torch.arange(visits)).numpy()
+    other = LedoitWolf(assume_centered=True).fit(e.numpy()).covariance_
+    assert np.linalg.eigvalsh(found).min() > 0
+    lost, lost_by_other = (nats(real, real) - nats(each, real) for each in (found, other))
+    assert lost < 0.6 * lost_by_other
+
+
+def test_without_correlation_none_is_found() -> None:
+    e = drawn(np.eye(30), 60)
+    found = shrunk_covariance(e, torch.arange(60))
+    torch.testing.assert_close(found, (e.T @ e / 60).diagonal().diag(), atol=0.08, rtol=0)
+
+
+@pytest.mark.parametrize("regions", [2, 5])
+def test_many_visits_need_no_shrinkage(regions: int) -> None:
+    real = truth(regions, 1)
+    e = drawn(real, 20_000)
+    found = shrunk_covariance(e, torch.arange(20_000) // 4)
+    torch.testing.assert_close(found, e.T @ e / len(e), atol=0.02, rtol=0)
+
+
+def test_a_factor_that_explains_everything() -> None:
+    """Two regions that are one: still a covariance."""
+    e = drawn(np.eye(3), 50)
+    e = torch.cat([e, e[:, :1], e[:, :1] + 1e-9 * e[:, 1:2]], 1)
+    assert torch.linalg.cholesky_ex(shrunk_covariance(e, torch.arange(50)))[1] == 0
