@@ -70,8 +70,10 @@ def score(submission: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
     """The scores of a submission: mAUC, BCA, and MAE, WES and CPA of ADAS13 and Ventricles_ICV.
 
     ``truth`` has a row a later visit: ``RID, date`` (a day or Timestamp), ``diagnosis`` (CN, MCI, AD, or missing),
-    ``ADAS13, Ventricles_ICV`` (NaN where missing). A visit is compared with the forecast of its month, or of the
-    nearest month that was forecast. A score is NaN where the truth has nothing to compare with.
+    ``ADAS13, Ventricles_ICV`` (NaN where missing). As in the challenge's own script, a forecast counts for the first
+    day of its month, and a visit is compared with the nearest one. BCA is as the challenge's page defines it, each
+    class against the others (its first script took them in pairs), over the classes that occur. A score is NaN where
+    the truth has nothing to compare with.
     """
     rows = _matched(submission, truth)
     known = truth["diagnosis"].isin(CLASSES).to_numpy()
@@ -128,15 +130,15 @@ def weighted_error(error: np.ndarray, low: np.ndarray, high: np.ndarray) -> floa
 
 def _matched(submission: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """The forecast of each visit of ``truth``, in its order."""
-    first = pd.PeriodIndex(submission["Forecast Date"].astype(str).str[:7], freq="M")
-    table = submission.assign(RID=submission["RID"].astype(str), month=first.year * 12 + first.month)
+    first = pd.to_datetime(submission["Forecast Date"].astype(str).str[:7], format="%Y-%m")
+    table = submission.assign(RID=submission["RID"].astype(str), day=first)
     by_subject = {who: rows for who, rows in table.groupby("RID")}
     found = []
     for who, date in zip(truth["RID"].astype(str), pd.to_datetime(truth["date"]), strict=True):
         if who not in by_subject:
             raise CohortError(f"RID {who}: the submission has no forecast of this subject.")
         rows = by_subject[who]
-        found.append(rows.iloc[int((rows["month"] - (date.year * 12 + date.month)).abs().to_numpy().argmin())])
+        found.append(rows.iloc[int((rows["day"] - date).abs().to_numpy().argmin())])
     return pd.DataFrame(found).reset_index(drop=True) if found else table.iloc[:0]
 
 

@@ -1,11 +1,19 @@
-"""Effects of groups, their concordance, and counts at the real sample size."""
+"""Effects of groups, their concordance, and p-values."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from crow.errors import CohortError
-from crow.evaluation.groups import at_sample_size, cohens_d, concordance, effects, significant
+from crow.evaluation.groups import (
+    bootstrapped,
+    cohens_d,
+    concordance,
+    concordance_interval,
+    effects,
+    p_values,
+    significant,
+)
 
 
 def test_effects_of_known_size() -> None:
@@ -26,18 +34,36 @@ def test_by_hand() -> None:
     assert effects(first, second, ["a"], draws=5)["p"][0] == pytest.approx(stats.ttest_ind(first, second).pvalue[0])
 
 
+def test_missing_values_do_not_count() -> None:
+    """As if those people were not there, region by region; a region that one person has says nothing."""
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 7, 3)), rng.normal(1, 2, size=(2, 5, 3))
+    first[:, :3, 1] = second[:, 2, 1] = np.nan
+    second[:, 1:, 2] = np.nan
+    d, p = cohens_d(first, second), p_values(first, second)
+    for copy in range(2):
+        a, b = first[copy, 3:, 1:2], np.delete(second[copy], 2, 0)[:, 1:2]
+        assert d[copy, 1] == pytest.approx(cohens_d(a, b)[0])
+        assert p[copy, 1] == pytest.approx(stats.ttest_ind(a, b).pvalue[0])
+    assert np.isnan(d[:, 2]).all() and np.isnan(p[:, 2]).all() and not np.isnan(d[:, :2]).any()
+    assert significant(np.array([0.02, np.nan])) == 1, "one region was tested, not two"
+
+
 def test_concordance_is_no_correlation() -> None:
     d = np.array([0.0, 1.0, 2.0, 3.0])
     assert concordance(d, d) == pytest.approx(1)
     assert concordance(d, d + 1) == pytest.approx(2 * 1.25 / (1.25 + 1.25 + 1))
     assert concordance(d, 0.25 * d) < 0.4 and concordance(d, -d + 3) == pytest.approx(-1)
+    assert np.isnan(concordance(d[:2], d[:2])) and np.isnan(concordance(d, np.array([1, 2, np.nan, np.nan])))
 
 
-def test_counts_fall_with_the_sample() -> None:
+def test_the_interval_of_concordance_holds_the_estimate() -> None:
     rng = np.random.default_rng(0)
-    first, second = rng.normal(size=(2000, 20)), rng.normal(0.4, 1, (2000, 20))
-    many, few = (at_sample_size(first, second, n, n, draws=50)[0] for n in (1000, 20))
-    assert many == 20 and few < 6
+    wanted = rng.uniform(-1, 1, 20)
+    first, second = rng.normal(size=(40, 20)), rng.normal(wanted, 1, (40, 20))
+    d = cohens_d(first, second)
+    low, high = concordance_interval(d, bootstrapped(first, second, 200), wanted)
+    assert low < concordance(d, wanted) <= high <= 1 and high - low < 0.4
 
 
 def test_a_group_of_one() -> None:

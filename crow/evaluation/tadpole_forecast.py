@@ -1,0 +1,207 @@
+"""A fitted CRow's entry to the TADPOLE challenge: diagnosis, ADAS13 and ventricles for 60 months ahead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from crow.cohort.cohort import Cohort
+from crow.errors import CohortError
+from crow.estimator import CRow
+from crow.evaluation.contrasts import as_numbers, measure_of
+from crow.evaluation.evidence import Evidence
+from crow.evaluation.forecasts import split_history
+from crow.evaluation.tadpole import CLASSES, COLUMNS, MONTHS, PROBABILITIES, TARGETS, score
+
+Values = NDArray[np.float64]
+ADAS, VENTRICLES, ICV = "ADAS13", "Ventricles", "ICV"
+INVENTED = pd.Timestamp("2000-01-01")  # where first visits stand when a cohort has no dates, to be scored all the same
+Steps = Callable[[range], Iterable[int]]
+
+
+def tadpole_submission(
+    model: CRow,
+    training: Cohort,
+    cohort: Cohort,
+    start: str | None = None,
+    samples: int = 100,
+    seed: int = 0,
+    steps: Steps = iter,
+) -> pd.DataFrame:
+    """A table of `crow.evaluation.tadpole.COLUMNS`: 60 monthly rows for each subject of ``cohort``, given its visits.
+
+    ``start`` is the first month (``2018-01``); without it a subject's first is the month after its last visit. Each
+    month is forecast from the visits alone, not by way of the months before it: the values are the median and the
+    quartiles of ``samples`` draws, of Ventricles over the subject's ICV. The probabilities are those of a logistic
+    regression, averaged over the draws: of the diagnosis at a later visit by its regions, the age, the years since an
+    earlier visit, and the diagnosis at that one, fitted to all pairs of visits of ``training``.
+
+    Raises CohortError where the model has not the regions ADAS13 and Ventricles_ICV (or Ventricles, with ICV a column
+    of the cohort), where there is no column of diagnoses that change, or no dates.
+    """
+    require_tadpole(model, training)
+    if cohort.schema.time_kind != "date":
+        raise CohortError(
+            f"{cohort.path or 'the cohort'}: a TADPOLE submission has dates, but {cohort.schema.time} holds a "
+            f"{cohort.schema.time_kind}. Read the dates: --time EXAMDATE."
+        )
+    diagnosis, last = _diagnosis(training), cohort.visits.groupby("subject", sort=False)["time"].max()
+    classifier = _classifier(model, training, diagnosis)
+    began = cohort.start.loc[last.index]
+    seen = began + pd.to_timedelta(last * 365.25, unit="D")
+    first = [pd.Period(start or day, "M") + int(start is None) for day in seen]
+    parts = []
+    for month in steps(range(MONTHS)):
+        day = pd.Series([(each + month).to_timestamp() for each in first], last.index)
+        asked = pd.DataFrame({"subject": last.index, "time": ((day - began).dt.days / 365.25).to_numpy()})
+        rows = _month(model, cohort, classifier, diagnosis, asked, samples, seed)
+        rows["Forecast Month"], rows["Forecast Date"] = month + 1, day.dt.strftime("%Y-%m").to_numpy()
+        parts.append(rows)
+    table = pd.concat(parts).sort_values("order", kind="stable")
+    return table.assign(RID=table["RID"].map(_rid))[COLUMNS].reset_index(drop=True)
+
+
+def tadpole_evidence(
+    model: CRow, training: Cohort, held_out: Cohort, seed: int = 0, samples: int = 100, steps: Steps = iter
+) -> Evidence:
+    """TADPOLE's scores of the later half of each held-out subject's visits, given the first; ``last visit ...`` are
+    those of the values and the diagnosis at the last given visit. Left out where there are not the columns."""
+    try:
+        require_tadpole(model, training)
+    except CohortError as reason:
+        return Evidence(left_out=[("tadpole", str(reason))])
+    dated = held_out
+    if held_out.schema.time_kind != "date":
+        schema = held_out.schema.model_copy(update={"time_kind": "date"})
+        dated = replace(held_out, schema=schema, start=pd.Series(INVENTED, held_out.subjects))
+    history, later = split_history(dated)
+    if len(later) < 2:
+        return Evidence(left_out=[("tadpole", "held-out subjects have no later visit to score.")])
+    truth = _truth(later, dated, _diagnosis(training))
+    found = score(tadpole_submission(model, training, history, None, samples, seed, steps), truth)
+    carried = score(_carried(history, _diagnosis(training)), truth)
+    kept = {name: value for name, value in carried.items() if name[:3] not in ("WES", "CPA")}
+    numbers = found | {f"last visit {name}": value for name, value in kept.items()}
+    return Evidence({"tadpole": {**numbers, "subjects": int(truth["RID"].nunique()), "visits": len(truth)}})
+
+
+def require_tadpole(model: CRow, training: Cohort) -> None:
+    """Raise CohortError, with what to do, where a submission cannot be made."""
+    regions = model.table.regions
+    if model.config.model.objective == "inn":
+        raise CohortError("the published objective (inn) forecasts nobody. Train with model.objective=likelihood.")
+    has_ratio = "Ventricles_ICV" in regions or (VENTRICLES in regions and ICV in training.visits)
+    if missing := [name for name, there in ((ADAS, ADAS in regions), ("Ventricles_ICV", has_ratio)) if not there]:
+        raise CohortError(
+            f"TADPOLE needs {' and '.join(missing)} among the regions of the run (for Ventricles_ICV also Ventricles, "
+            "with ICV a covariate). Train with --regions ADAS13,Ventricles and --covariates DX,ICV."
+        )
+    _diagnosis(training)
+
+
+def _diagnosis(training: Cohort) -> str:
+    """The column of diagnoses, which has at least two of the three."""
+    for name in training.covariates:
+        measure = measure_of(name)
+        if measure is None or not re.fullmatch(measure.pattern, "dx") or name in training.schema.fixed:
+            continue
+        try:
+            stages = as_numbers(training.visits[name]).dropna()
+        except ValueError as reason:
+            raise CohortError(f"TADPOLE needs diagnoses, but in column {name} {reason}.") from None
+        if stages.isin(range(len(CLASSES))).all() and len(stages.unique()) > 1:
+            return name
+    raise CohortError(
+        "TADPOLE needs a column of diagnoses (DX: CN, MCI, Dementia) that are not all the same. Name it with "
+        "--covariates."
+    )
+
+
+def _classifier(model: CRow, training: Cohort, diagnosis: str) -> Pipeline:
+    visits = training.visits.assign(stage=as_numbers(training.visits[diagnosis]))
+    pairs = visits.reset_index().merge(visits[["subject", "time", "stage"]], on="subject", suffixes=("", "_before"))
+    pairs = pairs[(pairs["time_before"] < pairs["time"]) & pairs["stage"].notna()]
+    if pairs["stage"].nunique() < 2:
+        raise CohortError("TADPOLE needs training subjects with later visits of at least two diagnoses.")
+    x = _features(pairs, pairs[model.table.regions].to_numpy(float), pairs["stage_before"], pairs["time_before"])
+    steps = (SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=2000))
+    return make_pipeline(*steps).fit(x, pairs["stage"].to_numpy(int))
+
+
+def _features(visits: pd.DataFrame, regions: Values, before: pd.Series, when: pd.Series) -> Values:
+    years = visits["time"].to_numpy(float) - when.to_numpy(float)
+    was = [(before == stage).to_numpy(float) for stage in range(len(CLASSES))]
+    return np.column_stack([regions, visits["age"].to_numpy(float), years, *was])
+
+
+def _month(
+    model: CRow, cohort: Cohort, classifier: Pipeline, diagnosis: str, asked: pd.DataFrame, samples: int, seed: int
+) -> pd.DataFrame:
+    """A row a subject of ``asked``: RID (the subject), order, and the columns of a submission that are forecast."""
+    forecast = model.forecast(cohort, asked, "carry", samples, seed)
+    visits, draws = forecast.visits, forecast.values  # [subject, sample, region]
+    stages = cohort.visits.assign(stage=as_numbers(cohort.visits[diagnosis])).dropna(subset="stage")
+    last = stages.groupby("subject")[["stage", "time"]].last().reindex(visits["subject"])
+    known = last["time"].fillna(0.0)
+    flat = visits.loc[visits.index.repeat(samples)]
+    before, when = (each.repeat(samples).reset_index(drop=True) for each in (last["stage"], known))
+    p = classifier.predict_proba(_features(flat, draws.reshape(len(flat), -1), before, when))
+    shares = np.zeros((len(visits), len(CLASSES)))
+    shares[:, classifier.classes_] = p.reshape(len(visits), samples, -1).mean(1)
+    columns = {"RID": visits["subject"].to_numpy(), "order": _order(cohort, visits["subject"])}
+    columns |= {name: shares[:, k] for k, name in enumerate(PROBABILITIES)}
+    for target, values in zip(TARGETS, _targets(forecast.regions, draws, visits), strict=True):
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=1)
+        columns |= {target: middle, f"{target} 50% CI lower": low, f"{target} 50% CI upper": high}
+    return pd.DataFrame(columns)
+
+
+def _targets(regions: list[str], draws: Values, visits: pd.DataFrame) -> tuple[Values, Values]:
+    """Draws of ADAS13 and of Ventricles_ICV ``[subject, sample]``; without an ICV the mean of the others' is taken."""
+    adas = draws[..., regions.index(ADAS)]
+    if "Ventricles_ICV" in regions:
+        return adas, draws[..., regions.index("Ventricles_ICV")]
+    icv = visits[ICV].astype(float)
+    return adas, draws[..., regions.index(VENTRICLES)] / icv.fillna(icv.mean()).to_numpy()[:, None]
+
+
+def _truth(visits: pd.DataFrame, cohort: Cohort, diagnosis: str) -> pd.DataFrame:
+    began = visits["subject"].map(cohort.start)
+    stages = as_numbers(visits[diagnosis])
+    ratio = visits["Ventricles_ICV"] if "Ventricles_ICV" in visits else visits[VENTRICLES] / visits[ICV].astype(float)
+    return pd.DataFrame({
+        "RID": visits["subject"].map(_rid), "date": began + pd.to_timedelta(visits["time"] * 365.25, unit="D"),
+        "diagnosis": stages.map(dict(enumerate(CLASSES))), "ADAS13": visits[ADAS], "Ventricles_ICV": ratio,
+    })  # fmt: skip
+
+
+def _carried(history: Cohort, diagnosis: str) -> pd.DataFrame:
+    """The last given visit as a submission of one row a subject."""
+    table = _truth(history.visits.groupby("subject").last().reset_index(), history, diagnosis)
+    table["Forecast Date"] = table["date"].dt.strftime("%Y-%m")
+    for name, word in zip(PROBABILITIES, CLASSES, strict=True):
+        table[name] = (table["diagnosis"] == word).astype(float).where(table["diagnosis"].notna(), 1.0)
+    for target in TARGETS:
+        table[target] = table[target].fillna(table[target].mean())
+        table[f"{target} 50% CI lower"] = table[f"{target} 50% CI upper"] = table[target]
+    return table
+
+
+def _order(cohort: Cohort, subjects: pd.Series) -> NDArray[np.int_]:
+    place = {name: k for k, name in enumerate(cohort.subjects)}
+    return np.array([place[name] for name in subjects])
+
+
+def _rid(subject: str) -> str:
+    """The roster number of an ADNI name (900_S_9001), any other name as it is."""
+    number = re.fullmatch(r"\d{3}_S_(\d+)", str(subject))
+    return str(int(number[1])) if number else str(subject)

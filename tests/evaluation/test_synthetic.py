@@ -1,0 +1,123 @@
+"""Whole synthetic people of fitted models: what is compared, what is left out, and that nothing is raised."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_cohorts import in_memory, small_cohort
+
+import crow
+from crow.cohort import Cohort
+from crow.evaluation.contrasts import Contrast, people_of
+from crow.evaluation.evidence import Evidence
+from crow.evaluation.group_evidence import Group, group_evidence
+from crow.evaluation.synthetic import synthetic_evidence, synthetic_visits
+from crow.simulate import simulate_wide
+
+MIXED: dict[str, Any] = {"training": {"max_epochs": 0}, "model": {"members": 1, "start": "mixed"}}
+SHORT: dict[str, Any] = {"max_epochs": 1, "steps_per_epoch": 2}
+PUBLISHED: dict[str, Any] = {"training": SHORT, "model": {"objective": "inn", "blocks": 1}}
+
+
+def wide(subjects: int = 130) -> tuple[Cohort, Cohort]:
+    """Five regions that rise with CDR-SB, 100 people to learn from; every ninth visit lacks a region."""
+    table = simulate_wide(subjects, 3, 5, seed=1).table
+    table["ROI03"] = table["ROI03"].where(table.index % 9 != 4)
+    regions = [name for name in table if name.startswith("ROI")]
+    cohort = in_memory(table, regions, {"CDRSB": "numeric"})
+    return people_of(cohort, cohort.subjects[:100]), people_of(cohort, cohort.subjects[100:])
+
+
+@pytest.fixture(scope="module")
+def cohorts() -> tuple[Cohort, Cohort]:
+    torch.set_num_threads(1)
+    return wide()
+
+
+@pytest.fixture(scope="module")
+def model(cohorts: tuple[Cohort, Cohort]) -> crow.CRow:
+    return crow.CRow(**MIXED).fit(cohorts[0])
+
+
+@pytest.fixture(scope="module")
+def evidence(cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> Evidence:
+    return synthetic_evidence(model, *cohorts, seed=3)
+
+
+def test_gaps_stay_gaps(cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> None:
+    drawn = synthetic_visits(model, cohorts[0], 5)
+    real = cohorts[0].visits
+    pd.testing.assert_frame_equal(drawn.isna(), real.isna())
+    assert (drawn[["subject", "time", "CDRSB"]] == real[["subject", "time", "CDRSB"]]).all(axis=None)
+    assert (drawn["ROI01"] != real["ROI01"]).all()
+
+
+def test_a_good_model_looks_like_real_people(evidence: Evidence) -> None:
+    """Each number has that of real people beside it, and they are near each other."""
+    found = evidence.metrics["distribution"]
+    for name in ("wasserstein", "jensen_shannon", "wasserstein_change", "mmd", "autocorrelation_difference"):
+        assert 0 < found[name] < 2.5 * found[f"{name}_real"], name
+    assert found["discriminator_auc"] < 0.75 and 0.3 < found["discriminator_auc_real"] < 0.7
+    assert len(evidence.tables["distribution"]) == 5
+    assert evidence.metrics["privacy"]["verdict"] == "pass"
+    useful = evidence.metrics["usefulness"]
+    assert set(useful) == {"CDRSB", "next visit"} and all(0.8 < row["ratio"] < 1.2 for row in useful.values())
+
+
+def test_effects_of_groups_are_those_of_real_people(evidence: Evidence) -> None:
+    table, found = evidence.tables["group_effects"], evidence.metrics["group_effects"]
+    assert list(table["contrast"].unique()) == ["CDRSB", "CDRSB change"] == list(found)
+    last = table[table["contrast"] == "CDRSB"]
+    assert (last["d_real"] > 0.3).all() and (last["d_synthetic"] > 0).all()
+    assert ((last["d_synthetic_low"] < last["d_synthetic"]) & (last["d_synthetic"] < last["d_synthetic_high"])).all()
+    assert found["CDRSB"]["people"] == "all people" and found["CDRSB"]["people_second"] >= 10
+    assert any("groups of" in warning for warning in evidence.warnings)
+
+
+def test_it_is_json_and_the_seed_decides(evidence: Evidence, cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> None:
+    json.dumps(evidence.json(), allow_nan=False)
+    assert dict(evidence.left_out)["tadpole"].startswith("TADPOLE needs ADAS13 and Ventricles_ICV among")
+    again = group_evidence(model, *cohorts, seed=3)
+    assert again.metrics["group_effects"] == evidence.metrics["group_effects"]
+
+
+def test_the_published_objective_has_no_likelihood(cohorts: tuple[Cohort, Cohort]) -> None:
+    found = synthetic_evidence(crow.CRow(**PUBLISHED).fit(cohorts[0]), *cohorts)
+    assert "membership_auc" not in found.metrics["privacy"] and "group_effects" in found.metrics
+    assert "no likelihood" in dict(found.left_out)["privacy.membership_auc"]
+
+
+def test_too_few_people_are_left_out_with_the_reason() -> None:
+    cohort = small_cohort()
+    training, held_out = people_of(cohort, cohort.subjects[2:]), people_of(cohort, cohort.subjects[:2])
+    found = synthetic_evidence(crow.CRow(**MIXED).fit(training), training, held_out)
+    reasons = dict(found.left_out)
+    assert "2 subjects: at least 5" in reasons["distribution"] and "2 subjects" in reasons["privacy"]
+    assert "at least 10 are needed" in reasons["usefulness.CDRSB"]
+
+
+def test_a_group_of_one(cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> None:
+    odd = Contrast("CDRSB", (0.0, 0.0, 0.0), (0.0, 500.0, 900.0))
+    found = group_evidence(model, *cohorts, contrasts=[odd])
+    assert not found.metrics
+    assert "and 0 people: at least 2 are needed in each" in dict(found.left_out)["group_effects.CDRSB"]
+
+
+def test_last_values_and_changes_by_hand() -> None:
+    """Two people, two regions, three visits and one; NaN where there is nothing, or one visit to change from."""
+    values = np.array([[1.0, 2.0], [3.0, np.nan], [7.0, 9.0], [5.0, np.nan]])[:, None]
+    group = Group(pd.Series(["a", "a", "a", "b"]), values, ~np.isnan(values[:, 0]))
+    np.testing.assert_array_equal(group.at("last")[0], [[7, 9], [5, np.nan]])
+    np.testing.assert_array_equal(group.at("change")[0], [[6, 7], [np.nan, np.nan]])
+
+
+def test_no_covariates_at_all() -> None:
+    table = simulate_wide(40, 3, 3, seed=1).table
+    cohort = in_memory(table, ["ROI01", "ROI02", "ROI03"], {})
+    training, held_out = people_of(cohort, cohort.subjects[:30]), people_of(cohort, cohort.subjects[30:])
+    found = synthetic_evidence(crow.CRow(**MIXED).fit(training), training, held_out)
+    assert "its covariates: none" in dict(found.left_out)["group_effects"]
+    assert list(found.metrics["usefulness"]) == ["next visit"] and found.metrics["distribution"]["mmd"] > 0
