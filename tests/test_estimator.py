@@ -97,7 +97,7 @@ def test_a_later_visit_never_changes_an_earlier_one(cohort: Cohort, model: crow.
 def joint_normal(cohort: Cohort, model: crow.CRow, visits: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance, in original units, of one subject's visits, written down from the parameters.
 
-    F holds 1, t, the covariates, and t times the covariates at the first visit.
+    F holds 1, t, the covariates, t times the covariates at the first visit, and these.
     ``x = F beta + Z b + eps``, ``Z = (1, t)``, ``b ~ N(0, sigma^2 L L')``: covariance ``sigma^2 (I + Z L L' Z')``.
     """
     (flow,) = model.flow.members
@@ -106,7 +106,8 @@ def joint_normal(cohort: Cohort, model: crow.CRow, visits: pd.DataFrame) -> tupl
     age, cdr = ((visits[c] - all_visits[c].mean()) / all_visits[c].std() for c in ("age", "CDRSB"))
     columns = [age, visits["sex"] == "M", cdr.fillna(0.0), cdr.isna()]
     known = np.stack([np.asarray(column, float) for column in columns], 1)
-    effects = np.concatenate([np.ones((len(t), 1)), t[:, None], known, t[:, None] * known[:1]], 1)
+    first = np.repeat(known[:1], len(t), 0)
+    effects = np.concatenate([np.ones((len(t), 1)), t[:, None], known, t[:, None] * first, first], 1)
     p = {k: v.detach().double().numpy() for k, v in flow.mixed.named_parameters()}
     (l11,), (l21,), (l22,) = p["factor"]
     spread = np.stack([np.ones_like(t), t], 1) @ np.array([[l11, 0.0], [l21, l22]])

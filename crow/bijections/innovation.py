@@ -40,15 +40,16 @@ class MixedModelInnovation(RecurrentBijection):
     innovations across regions: one for first visits, whose spread is that between subjects, one for later visits.
 
     The context's channel 0 is time since the first visit (in units of ``time_scale`` years, as the caller chose);
-    ``f`` holds an intercept, the channels ``design``, and the products of time with what the channels ``trends`` were
-    at the first visit (with what they are now, a covariate that changes would move all the years before it, too).
+    ``f`` holds an intercept, the channels ``design``, the products of time with what the channels ``trends`` were at
+    the first visit (with what they are now, a covariate that changes would move all the years before it, too), and
+    what they were then: where a person changes as two people differ, regions need not (Mundlak 1978).
     A channel c of ``design`` counts as ``c + sum_k bend_k max(c - knot_k, 0)``, the same for all regions: a clinical
     score that says less and less of the brain the higher it gets (or more and more) is bent before it has its effects.
 
     Args:
         features: number of regions.
         design: context channels with a fixed effect.
-        trends: context channels whose value at the first visit has a fixed effect on the slope.
+        trends: context channels whose value at the first visit has a fixed effect on the slope, and one on the level.
     """
 
     knots: Tensor
@@ -59,7 +60,7 @@ class MixedModelInnovation(RecurrentBijection):
         self.design, self.trends = list(design), list(trends)
         self.register_buffer("knots", torch.zeros(len(self.design), KNOTS))
         self.register_buffer("bend", torch.zeros(len(self.design), KNOTS))
-        self.beta = nn.Parameter(torch.zeros(1 + len(self.design) + len(self.trends), features))
+        self.beta = nn.Parameter(torch.zeros(1 + len(self.design) + 2 * len(self.trends), features))
         self.log_sigma = nn.Parameter(torch.zeros(features))
         self.factor = nn.Parameter(torch.zeros(3, features))  # rows l11, l21, l22 of the Cholesky factor of g
         self.correlation = nn.Parameter(torch.eye(features).repeat(2, 1, 1))  # Cholesky: first visits, later visits
@@ -89,7 +90,7 @@ class MixedModelInnovation(RecurrentBijection):
         context = _channels(context)
         t = context[..., :1]
         state = state or self._start(x, context)
-        fixed = effects(context, self.design, state.baseline, self.knots, self.bend) @ self.beta
+        fixed = effects(self, context, state.baseline) @ self.beta
         r = x - fixed
         n, s, ss = (
             before.unsqueeze(1) + _sum_before(v)
@@ -117,9 +118,12 @@ class MixedModelInnovation(RecurrentBijection):
         return mean + sd * e, -self._log_det(sd, first)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Runs of before the channels could bend have none that does."""
+        """Runs of before channels could bend, or those of the first visit had effects, have none that does."""
         for name in ("knots", "bend"):
             state_dict.setdefault(prefix + name, torch.zeros_like(getattr(self, name)))
+        beta = state_dict[prefix + "beta"]
+        if (missing := len(self.beta) - len(beta)) == len(self.trends):
+            state_dict[prefix + "beta"] = torch.cat([beta, beta.new_zeros(missing, beta.shape[1])])
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _step_back(self, z: Tensor, context: Tensor, state: Moments | None) -> tuple[Tensor, Tensor, Moments]:
@@ -147,10 +151,14 @@ def posterior(factor: Tensor, n: Tensor, t: Tensor, tt: Tensor) -> tuple[Tensor,
     return (m11 * g00 - m01 * g01) / det, (m11 * g01 - m01 * g11) / det, (m00 * g11 - m10 * g01) / det, det
 
 
-def effects(context: Tensor, design: list[int], baseline: Tensor, knots: Tensor, bend: Tensor) -> Tensor:
-    t, c = context[..., :1], context[..., design]
-    bent = c + ((c.unsqueeze(-1) - knots).clamp_min(0) * bend).sum(-1)
-    return torch.cat([torch.ones_like(t), bent, t * baseline.unsqueeze(1)], -1)
+def effects(model: MixedModelInnovation, context: Tensor, baseline: Tensor) -> Tensor:
+    """f ``[batch, time, effect]`` of the context and of ``baseline [batch, trend]``, that of the first visit."""
+    t, c = context[..., :1], context[..., model.design]
+    bent = c + ((c.unsqueeze(-1) - model.knots).clamp_min(0) * model.bend).sum(-1)
+    rows = [model.design.index(channel) for channel in model.trends]
+    b = baseline.unsqueeze(1)
+    bent_b = b + ((b.unsqueeze(-1) - model.knots[rows]).clamp_min(0) * model.bend[rows]).sum(-1)
+    return torch.cat([torch.ones_like(t), bent, t * b, bent_b.expand(-1, t.shape[1], -1)], -1)
 
 
 def _sum_before(v: Tensor) -> Tensor:

@@ -31,26 +31,33 @@ def fit_mixed_model(model: MixedModelInnovation, x: Tensor, context: Tensor, mas
     slopes = int((mask.sum(1) >= 3).sum()) >= SUBJECTS_FOR_SLOPES
     exact = MixedModelInnovation(x.shape[2], model.design, model.trends).double()
     fits = []
-    for trends in [[], model.trends] if model.trends else [[]]:
-        sums = _Sums.of(x, context, mask, trends, exact)
+    for rows in _choices(model):
+        sums = _Sums.of(x, context, mask, exact, rows)
         factor = _newton(sums, slopes)
-        penalty = 0.5 * (1 + len(model.design) + len(trends)) * x.shape[2] * math.log(sums.visits)
-        fits.append((sums.profile(factor)[2].sum() - penalty, trends, factor))
-    _, trends, factor = max(fits, key=lambda fit: fit[0])
-    log_lik = _set(exact, _Sums.of(x, context, mask, trends, exact), factor)
+        penalty = 0.5 * len(rows) * x.shape[2] * math.log(sums.visits)
+        fits.append((sums.profile(factor)[2].sum() - penalty, rows, factor))
+    _, rows, factor = max(fits, key=lambda fit: fit[0])
+    log_lik = _set(exact, _Sums.of(x, context, mask, exact, rows), rows, factor)
     _correlate(exact, x, context, mask)
-    if len(x) >= SUBJECTS_FOR_BENDS and _bend(exact, x, context, mask, trends):
-        sums = _Sums.of(x, context, mask, trends, exact)
-        log_lik = _set(exact, sums, _newton(sums, slopes))
+    if len(x) >= SUBJECTS_FOR_BENDS and _bend(exact, x, context, mask, rows):
+        sums = _Sums.of(x, context, mask, exact, rows)
+        log_lik = _set(exact, sums, rows, _newton(sums, slopes))
         _correlate(exact, x, context, mask)
     model.load_state_dict(exact.state_dict())
     return log_lik
 
 
-def _set(model: MixedModelInnovation, sums: _Sums, factor: Tensor) -> Tensor:
+def _choices(model: MixedModelInnovation) -> list[list[int]]:
+    """Rows of beta that may be there: always intercept and design; effects of the first visit on slope, level, both."""
+    always, count = list(range(1 + len(model.design))), len(model.trends)
+    slope, level = (list(range(len(always) + k * count, len(always) + (k + 1) * count)) for k in (0, 1))
+    return [always, always + slope, always + level, always + slope + level] if count else [always]
+
+
+def _set(model: MixedModelInnovation, sums: _Sums, rows: list[int], factor: Tensor) -> Tensor:
     beta, sigma, log_lik = sums.profile(factor)
     model.beta.zero_()
-    model.beta[: beta.shape[0]] = beta
+    model.beta[rows] = beta
     model.log_sigma.copy_(sigma.log())
     model.factor.copy_(factor)
     return log_lik
@@ -65,7 +72,7 @@ def _correlate(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Te
     model.correlation.copy_(torch.stack(parts))
 
 
-def _bend(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, trends: list[int]) -> bool:
+def _bend(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, rows: list[int]) -> bool:
     """Bends the channels whose bend lowers the Bayesian information criterion; whether there are any.
 
     A bend is the likeliest with g as it is, regions taken for independent; what it is worth counts their correlations,
@@ -81,8 +88,8 @@ def _bend(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor,
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         quantiles = torch.arange(1, KNOTS + 1, dtype=x.dtype) / (KNOTS + 1)
         model.knots[row] = torch.quantile(values, quantiles)
-        model.bend[row] = _likeliest_bend(model, row, x, context, mask, trends)
-        _set(model, _Sums.of(x, context, mask, trends, model), model.factor.clone())
+        model.bend[row] = _likeliest_bend(model, row, x, context, mask, rows)
+        _set(model, _Sums.of(x, context, mask, model, rows), rows, model.factor.clone())
         _correlate(model, x, context, mask)
         found = _density(model, x, context, mask)
         if found - best > 0.5 * KNOTS * math.log(visits):
@@ -93,7 +100,7 @@ def _bend(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor,
 
 
 def _likeliest_bend(
-    model: MixedModelInnovation, row: int, x: Tensor, context: Tensor, mask: Tensor, trends: list[int]
+    model: MixedModelInnovation, row: int, x: Tensor, context: Tensor, mask: Tensor, rows: list[int]
 ) -> Tensor:
     bend, factor = model.bend.clone(), model.factor.detach()
     with torch.enable_grad():
@@ -102,9 +109,8 @@ def _likeliest_bend(
 
         def loss() -> Tensor:
             search.zero_grad()
-            rows = [own if k == row else each for k, each in enumerate(bend)]
-            model.bend = torch.stack(rows)
-            value = 0.5 * own.square().sum() - _Sums.of(x, context, mask, trends, model).profile(factor)[2].sum()
+            model.bend = torch.stack([own if k == row else each for k, each in enumerate(bend)])
+            value = 0.5 * own.square().sum() - _Sums.of(x, context, mask, model, rows).profile(factor)[2].sum()
             value.backward()
             return value
 
@@ -132,12 +138,12 @@ class _Sums(NamedTuple):
     visits: float
 
     @classmethod
-    def of(cls, x: Tensor, context: Tensor, mask: Tensor, trends: list[int], model: MixedModelInnovation) -> _Sums:
-        """With the design, knots and bend of ``model``."""
+    def of(cls, x: Tensor, context: Tensor, mask: Tensor, model: MixedModelInnovation, rows: list[int]) -> _Sums:
+        """With the effects of ``model`` that are ``rows`` of its beta."""
         m = mask.unsqueeze(-1).to(x.dtype)
         t = context[..., :1] * m
         z = torch.cat([m, t], -1)
-        f = effects(context, model.design, context[:, 0, trends], model.knots, model.bend) * m
+        f = effects(model, context, context[:, 0, model.trends])[..., rows] * m
         return cls(
             m.sum(1), t.sum(1), (t * t).sum(1),
             torch.einsum("bti,btp->bip", z, f), torch.einsum("bti,btd->bid", z, x),

@@ -109,9 +109,21 @@ def test_trends_agree_with_statsmodels_and_are_left_out_where_they_are_nothing()
     for region in range(2):
         expected = reference(*data, region, trends=(1,))
         assert log_lik[region] == pytest.approx(expected.llf, rel=1e-4)
-        np.testing.assert_allclose(model.beta[:, region].detach(), expected.fe_params, atol=2e-3)
+        np.testing.assert_allclose(model.beta[:-1, region].detach(), expected.fe_params, atol=2e-3)
     without = fitted(*drawn(), trends=(1,))[0]
-    assert bool((without.beta[-1] == 0).all()) and bool((without.beta[:-1] != 0).all())
+    assert bool((without.beta[-2:] == 0).all()) and bool((without.beta[:-2] != 0).all())
+
+
+def test_people_may_differ_by_more_than_one_of_them_changes() -> None:
+    """0.3 within a person, 1.1 between people: the effect of the first visit is what statsmodels finds."""
+    x, context, mask = drawn(subjects=100, regions=1)
+    between = context[:, :1, 2:].expand(-1, x.shape[1], -1)
+    x = x + 0.8 * between * mask[..., None]
+    model, log_lik = fitted(x, context, mask, trends=(2,))
+    expected = reference(x, torch.cat([context, between], -1), mask, 0)
+    assert log_lik[0] == pytest.approx(expected.llf, rel=1e-4)
+    np.testing.assert_allclose(model.beta[[0, 1, 2, 3, 5], 0].detach(), expected.fe_params, atol=2e-3)
+    assert model.beta[4, 0] == 0
 
 
 def test_a_covariate_is_bent_where_it_acts_so() -> None:
@@ -133,12 +145,12 @@ def test_a_covariate_is_bent_where_it_acts_so() -> None:
     np.testing.assert_allclose(high - zero, 0.0, atol=0.15)
 
 
-def test_runs_of_before_the_bends_have_none() -> None:
-    model = fitted(*drawn())[0]
+def test_runs_of_before_bends_and_effects_of_the_first_visit_have_none() -> None:
+    model = fitted(*drawn(), trends=(1, 2))[0]
     old = {name: value for name, value in model.state_dict().items() if name not in ("knots", "bend")}
-    again = MixedModelInnovation(2, range(3)).double()
-    again.load_state_dict(old)
-    assert not again.bend.any()
+    again = MixedModelInnovation(2, range(3), (1, 2)).double()
+    again.load_state_dict({**old, "beta": old["beta"][:-2]})
+    assert not again.bend.any() and again.beta[:-2].equal(model.beta[:-2]) and not again.beta[-2:].any()
 
 
 def test_log_likelihood_is_that_of_the_flow_s_own_density() -> None:
