@@ -1,0 +1,47 @@
+"""The picture of group effects: FreeSurfer's regions by hemisphere and lobe, others a row each."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crow.report.group_effects import _map, group_figure, place
+from crow.simulate import simulate_av45
+
+
+def table(regions: list[str]) -> pd.DataFrame:
+    d = np.linspace(-1, 1, len(regions))
+    rows = pd.DataFrame({"contrast": "CDRSB", "region": regions, "d_real": d, "d_synthetic": d / 2})
+    for name in ("d_real", "d_synthetic"):
+        rows[f"{name}_low"], rows[f"{name}_high"] = rows[name] - 0.2, rows[name] + 0.2
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        ("CTX_LH_PRECUNEUS_UCBERKELEYAV45_10_17_16", ("parietal", "precuneus", "left")),
+        ("RIGHT_ACCUMBENS_AREA_UCBERKELEYAV45_10_17_16", ("subcortical", "accumbensarea", "right")),
+        ("lh_bankssts_thickness", ("temporal", "bankssts", "left")),
+        ("Left-VentralDC", ("subcortical", "ventraldc", "left")),
+        ("Hippocampus", None), ("ROI01", None),
+    ],
+)  # fmt: skip
+def test_places(region: str, expected: tuple[str, str, str] | None) -> None:
+    assert place(region) == expected
+
+
+def test_every_region_of_av45_has_its_row_and_side() -> None:
+    names = [name for name in simulate_av45(2).table if "UCBERKELEY" in name]
+    rows = table(names)
+    wide, lobes = _map(rows)
+    assert wide.shape == (41, 4) and not wide.isna().any(axis=None) and lobes[0] == "frontal"
+    value = rows.set_index("region")["d_real"]["CTX_RH_PRECUNEUS_UCBERKELEYAV45_10_17_16"]
+    assert wide.loc["precuneus", "right\nreal"] == pytest.approx(value)
+    figure = group_figure(rows, said="41 and 12 people")
+    assert "CDRSB" in figure.get_suptitle() and len(figure.axes) == 3
+
+
+def test_other_regions_are_in_order_of_their_effect() -> None:
+    wide, lobes = _map(table([f"ROI{k:02d}" for k in range(100)]))
+    assert len(wide) == 60 and not lobes and wide["real"].is_monotonic_increasing
+    assert len(group_figure(table(["A", "B"])).axes) == 3
