@@ -22,17 +22,19 @@ from crow.pipelines.history import Missing, read_history
 from crow.pipelines.report_scans import ScanSide, scan_side
 from crow.pipelines.report_subjects import Question
 from crow.report.blocks import Heading, Note, Picture, Section
+from crow.report.brain_maps import Map
 from crow.report.embed import png
 from crow.report.evaluated import Evaluation, read_evaluation
 from crow.report.page import render
 from crow.report.sections.calibration import calibration_section
 from crow.report.sections.cohort import cohort_section
 from crow.report.sections.forecasts import Told, WhatIf, forecasts_section, what_if_section
+from crow.report.sections.groups import groups_section
 from crow.report.sections.likelihoods import likelihoods_section
 from crow.report.sections.methods import methods_section
 from crow.report.sections.notes import notes_section
 from crow.report.sections.privacy import privacy_section
-from crow.report.sections.regions import Map, groups_section, regions_section
+from crow.report.sections.regions import regions_section
 from crow.report.sections.scans import scans_section
 from crow.report.sections.skill import skill_section
 from crow.report.sections.summary import summary_section

@@ -24,7 +24,8 @@ class Metric:
         return percent(self.value) if self.share else short(self.value, 4)
 
 
-Cell = str | int | float | Metric | None
+Cell = str | int | float | Metric | tuple[str | Metric | None, ...] | None
+"""What stands at one place; several in a row make one text (``0.92 (0.86 to 0.97)``)."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,11 @@ class Section:
     name: str
     title: str
     blocks: tuple[Block, ...]
+
+
+def interval(value: Metric | None, low: Metric | None, high: Metric | None) -> Cell:
+    """``0.92 (0.86 to 0.97)``; a dash where there is no number."""
+    return value if value is None or low is None or high is None else (value, " (", low, " to ", high, ")")
 
 
 def said(*parts: Cell) -> Words:

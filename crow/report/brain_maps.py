@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +17,29 @@ from crow.report.figures import style
 SIDES = {"left", "right", "lh", "rh", "l", "r"}
 Places = dict[str, list[int]]
 BRAIN, TITLE = 2.6, 0.35  # inches
+PART = 0.5  # of the regions that a map has to show, unless a user gave the atlas
+
+
+@dataclass(frozen=True)
+class Map:
+    """An atlas: ``labels [X, Y, Z]`` on ``affine`` (MNI), names by label, and whether a user gave it."""
+
+    labels: NDArray[np.int32]
+    affine: NDArray[np.float64]
+    names: Mapping[int, str]
+    given: bool
+
+    def of(self, regions: list[str]) -> Places:
+        """Where the regions are; nothing where too few are known to draw a map."""
+        found = places(regions, self.names, self.given)
+        return found if found and (self.given or len(found) >= PART * len(regions)) else {}
+
+    def said(self, regions: list[str]) -> str:
+        """How much of them a map shows, in words."""
+        where = self.of(regions)
+        left = [region for region in regions if region not in where]
+        rest = f" Not placed: {', '.join(left[:12])}{', ...' if len(left) > 12 else ''}." if left else ""
+        return f"{len(where)} of {len(regions)} regions, seen through the brain: left, back, right and top.{rest}"
 
 
 def places(regions: list[str], labels: Mapping[int, str], loose: bool) -> Places:

@@ -78,34 +78,6 @@ def horizons(table: pd.DataFrame, metric: str, unit: str) -> Figure:
     return figure
 
 
-def effects(table: pd.DataFrame, title: str) -> Figure:
-    """Real against synthetic Cohen's d, a dot a region, with intervals; on the diagonal where they agree.
-
-    ``table`` has region, d_real, d_synthetic and may have their _low and _high.
-    """
-    with style():
-        figure = Figure(figsize=(5.2, 4.9), layout="constrained")
-        axes = figure.subplots()
-        both = table[["d_real", "d_synthetic"]].to_numpy(float)
-        low, high = np.nanmin(both), np.nanmax(both)
-        room = 0.15 * max(high - low, 0.2)
-        axes.plot([low - room, high + room], [low - room, high + room], color=GREY, linestyle="--", linewidth=1)
-        axes.axhline(0, color="#CCCCCC", linewidth=0.8)
-        axes.axvline(0, color="#CCCCCC", linewidth=0.8)
-        x, y = both.T
-        if {"d_real_low", "d_real_high", "d_synthetic_low", "d_synthetic_high"} <= set(table.columns):
-            for value, error, at in (("d_real", "xerr", 0), ("d_synthetic", "yerr", 1)):
-                bounds = np.abs(table[[f"{value}_low", f"{value}_high"]].to_numpy(float).T - both[:, at])
-                axes.errorbar(x, y, fmt="none", ecolor=BLUE, alpha=0.25, elinewidth=0.8, **{error: bounds})
-        axes.plot(x, y, "o", color=BLUE, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
-        if len(table) <= 14:
-            for name, at_x, at_y in zip(table["region"], x, y, strict=True):
-                axes.annotate(name, (at_x, at_y), xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=INK)
-        axes.set(xlabel="d of real people", ylabel="d of synthetic people")
-        axes.set_title(title)
-    return figure
-
-
 def matrix(table: pd.DataFrame, title: str, label: str, centre: float | None = None) -> Figure:
     """Rows by columns as colours, with the numbers where there is room; around ``centre`` where colours diverge."""
     values = table.to_numpy(float)

@@ -3,8 +3,7 @@
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from crow.report.brain_maps import glass_brains, places
-from crow.report.sections.regions import Map
+from crow.report.brain_maps import Map, glass_brains, places
 from crow.scans.template import STRUCTURES, load_template
 
 LUT = {1: "ctx-lh-precuneus", 2: "ctx-rh-precuneus", 3: "Left-Hippocampus", 4: "Right-Hippocampus", 5: "csf"}

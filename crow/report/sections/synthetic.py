@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from crow.report.blocks import Block, Heading, Note, Section, Table, said
+from crow.report.blocks import Block, Cell, Heading, Note, Section, Table, interval, said
 from crow.report.evaluated import Evaluation
 
-PARTS = {
-    "distribution": ("Distribution", "Distances between synthetic and held-out subjects (0: alike; AUC 0.5: alike)"),
-    "usefulness": ("Usefulness", "What is learned from synthetic people and tested on real ones, and the reverse"),
-    "tadpole": ("TADPOLE", "Scores of the TADPOLE challenge"),
-}
+PARTS = ("distribution", "usefulness", "tadpole")
+REAL = "_real"
 
 
 def synthetic_section(evaluation: Evaluation | None, missing: str) -> Section:
-    """Every number of these parts, by name."""
+    """What was measured of invented people."""
     name, title = "synthetic", "Synthetic subjects"
     if evaluation is None or not any(evaluation.part(part) for part in PARTS):
         return Section(name, title, (Note(missing),))
     blocks: list[Block] = [
         said("Whole subjects that the model invents, against held-out ones that training did not see.")
     ]
-    for part, (heading, caption) in PARTS.items():
-        rows = tuple(evaluation.numbers(part))
-        if rows:
-            blocks += [Heading(heading), Table(caption, ("measure", "value"), rows)]
+    if evaluation.part("distribution"):
+        blocks += [Heading("Distribution"), _distribution(evaluation)]
+    if evaluation.part("usefulness"):
+        blocks += [Heading("Usefulness"), _usefulness(evaluation)]
+    if rows := tuple(evaluation.numbers("tadpole")):
+        blocks += [Heading("TADPOLE"), Table("Scores of the TADPOLE challenge", ("measure", "value"), rows)]
     return Section(name, title, tuple(blocks))
+
+
+def _distribution(evaluation: Evaluation) -> Table:
+    """A measure and, where it has one, the same of real people."""
+    names = list(evaluation.part("distribution"))
+    rows = tuple(
+        (name.replace("_", " "), *(evaluation.number("distribution", key) for key in (name, name + REAL)))
+        for name in names if not name.endswith(REAL)
+    )  # fmt: skip
+    caption = (
+        "How far synthetic people are from held-out ones, and training people from them, which is what chance gives "
+        "(0: alike; AUC of a discriminator: 0.5)"
+    )
+    return Table(caption, ("measure", "synthetic", "training people"), rows)
+
+
+def _usefulness(evaluation: Evaluation) -> Table:
+    """A row a task."""
+    rows: list[tuple[Cell, ...]] = []
+    for task, told in evaluation.part("usefulness").items():
+        n = {name: evaluation.number("usefulness", task, name) for name in told}
+        ratio = interval(n.get("ratio"), n.get("ratio_low"), n.get("ratio_high"))
+        rows.append((task, str(told.get("metric", "")), n.get("synthetic"), n.get("real"), ratio, n.get("subjects")))
+    caption = (
+        "What a predictor learns from synthetic people and from the real ones, tested on held-out people (ratio above "
+        "1: synthetic people teach more; 95 % interval)"
+    )
+    return Table(caption, ("task", "measure", "from synthetic", "from real", "ratio", "subjects"), tuple(rows))
