@@ -49,7 +49,8 @@ class MixedModelInnovation(RecurrentBijection):
     Args:
         features: number of regions.
         design: context channels with a fixed effect.
-        trends: context channels whose value at the first visit has a fixed effect on the slope, and one on the level.
+        trends: channels of ``design`` whose value at the first visit has a fixed effect on the slope, and one on the
+            level.
     """
 
     knots: Tensor
@@ -58,6 +59,8 @@ class MixedModelInnovation(RecurrentBijection):
     def __init__(self, features: int, design: Sequence[int], trends: Sequence[int] = ()) -> None:
         super().__init__()
         self.design, self.trends = list(design), list(trends)
+        if extra := set(self.trends) - set(self.design):
+            raise ValueError(f"MixedModelInnovation: trends {sorted(extra)} are not in the design {self.design}")
         self.register_buffer("knots", torch.zeros(len(self.design), KNOTS))
         self.register_buffer("bend", torch.zeros(len(self.design), KNOTS))
         self.beta = nn.Parameter(torch.zeros(1 + len(self.design) + 2 * len(self.trends), features))

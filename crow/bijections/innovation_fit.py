@@ -14,6 +14,7 @@ from crow.bijections.shrinkage import shrunk_covariance
 SUBJECTS_FOR_SLOPES = 5
 SUBJECTS_FOR_BENDS = 30
 FEWEST_VALUES = 5  # of a channel that can be bent
+NEW = 1e-3  # of the variance of a first visit's channel, that time and the channel do not say
 
 
 @torch.no_grad()
@@ -23,19 +24,23 @@ def fit_mixed_model(model: MixedModelInnovation, x: Tensor, context: Tensor, mas
     Beta and sigma are profiled out; the three numbers of g's factor are found by a damped Newton iteration, all regions
     at once. Where fewer than five subjects have three visits, slopes cannot be told from residuals and are left out of
     the random effects: two visits alone would be fitted by lines without any error. The effects of ``trends`` stay 0
-    unless they lower the Bayesian information criterion of all regions, and so do bends, which need 30 subjects.
+    unless they lower the Bayesian information criterion of all regions (on the slope all or none, on the level one by
+    one), and so do bends, which need 30 subjects.
 
     Returns each region's maximum log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
     x, context = (torch.where(mask.unsqueeze(-1), v.double(), 0.0) for v in (x, context))
     slopes = int((mask.sum(1) >= 3).sum()) >= SUBJECTS_FOR_SLOPES
     exact = MixedModelInnovation(x.shape[2], model.design, model.trends).double()
+    always, count = list(range(1 + len(model.design))), len(model.trends)
+    slope = list(range(len(always), len(always) + count))
     fits = []
-    for rows in _choices(model):
-        sums = _Sums.of(x, context, mask, exact, rows)
-        factor = _newton(sums, slopes)
-        penalty = 0.5 * len(rows) * x.shape[2] * math.log(sums.visits)
-        fits.append((sums.profile(factor)[2].sum() - penalty, rows, factor))
+    for rows in [always, always + slope] if count else [always]:
+        factor = _newton(_Sums.of(x, context, mask, exact, rows), slopes)
+        if levels := _levels(exact, x, context, mask, rows, factor):
+            rows = [*rows, *levels]
+            factor = _newton(_Sums.of(x, context, mask, exact, rows), slopes)
+        fits.append((_Sums.of(x, context, mask, exact, rows).criterion(factor), rows, factor))
     _, rows, factor = max(fits, key=lambda fit: fit[0])
     log_lik = _set(exact, _Sums.of(x, context, mask, exact, rows), rows, factor)
     _correlate(exact, x, context, mask)
@@ -47,11 +52,31 @@ def fit_mixed_model(model: MixedModelInnovation, x: Tensor, context: Tensor, mas
     return log_lik
 
 
-def _choices(model: MixedModelInnovation) -> list[list[int]]:
-    """Rows of beta that may be there: always intercept and design; effects of the first visit on slope, level, both."""
-    always, count = list(range(1 + len(model.design))), len(model.trends)
-    slope, level = (list(range(len(always) + k * count, len(always) + (k + 1) * count)) for k in (0, 1))
-    return [always, always + slope, always + level, always + slope + level] if count else [always]
+def _levels(
+    model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, rows: list[int], factor: Tensor
+) -> list[int]:
+    """Rows of beta whose effects of the first visit on the level lower the criterion, one after the other, with g as it
+    is. What never changes, or only with time, says nothing there that it does not say anyway."""
+    start = 1 + len(model.design) + len(model.trends)
+    t, first = context[..., 0][mask], context[:, :1].expand_as(context)
+    left = []
+    for k, channel in enumerate(model.trends):
+        now, then = context[..., channel][mask], first[..., channel][mask]
+        design = torch.stack([torch.ones_like(t), t, now], 1)
+        rest = then - design @ torch.linalg.lstsq(design, then[:, None], driver="gelsd").solution[:, 0]
+        if rest.square().mean() > NEW * then.var():
+            left.append(start + k)
+    chosen: list[int] = []
+    best = _Sums.of(x, context, mask, model, rows).criterion(factor)
+    while left:
+        tried = {row: _Sums.of(x, context, mask, model, [*rows, *chosen, row]).criterion(factor) for row in left}
+        row = max(tried, key=lambda each: tried[each])
+        if tried[row] <= best:
+            break
+        best = tried[row]
+        chosen.append(row)
+        left.remove(row)
+    return chosen
 
 
 def _set(model: MixedModelInnovation, sums: _Sums, rows: list[int], factor: Tensor) -> Tensor:
@@ -164,6 +189,11 @@ class _Sums(NamedTuple):
         variance = (y - (b * beta).sum(0)).clamp_min(1e-12 * self.xx) / self.visits
         log_lik = -0.5 * (self.visits * (variance.log() + 1 + math.log(2 * math.pi)) + det.log().sum(0))
         return beta, variance.sqrt(), log_lik
+
+    def criterion(self, factor: Tensor) -> float:
+        """Log-likelihood of all regions less the penalty of the Bayesian information criterion."""
+        beta, _, log_lik = self.profile(factor)
+        return float(log_lik.sum()) - 0.5 * beta.numel() * math.log(self.visits)
 
 
 def _newton(sums: _Sums, slopes: bool, iterations: int = 100) -> Tensor:

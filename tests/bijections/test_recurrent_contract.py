@@ -17,7 +17,7 @@ from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 BATCH, TIME, CONTEXT, HIDDEN = 3, 5, 3, 4
 BUILD: dict[str, Callable[[int, int], RecurrentBijection]] = {
-    "MixedModelInnovation": lambda features, context: MixedModelInnovation(features, [0, 1], [1, 2]),
+    "MixedModelInnovation": lambda features, context: MixedModelInnovation(features, [0, 1, 2], [1, 2]),
     "TemporalContextGate": lambda features, context: TemporalContextGate(features, context, HIDDEN),
     "RecurrentCoupling": lambda features, context: RecurrentCoupling(features, context, HIDDEN),
     "RecurrentCoupling swapped": lambda features, context: RecurrentCoupling(features, context, HIDDEN, swap=True),
@@ -187,6 +187,8 @@ def test_refuses_features_it_cannot_halve(build: Callable[[], RecurrentBijection
 def test_mixed_model_needs_its_times() -> None:
     with pytest.raises(ValueError, match="context"):
         MixedModelInnovation(2, [0])(torch.zeros(1, 2, 2))
+    with pytest.raises(ValueError, match=r"trends \[2\] are not in the design"):
+        MixedModelInnovation(2, [0, 1], [1, 2])
 
 
 def _first(case: Case, way: Callable[..., tuple[Tensor, Tensor, Any]], x: Tensor) -> Tensor:
