@@ -6,7 +6,7 @@ Each cohort is TADPOLE's AV45 table of people who do not exist: 279 subjects, 3 
 covariate (and the age). CRow is trained with the defaults, and, for the seeds of ``--published``, with the published
 objective and settings (`configs/published.yaml`; about ten minutes of one core). People are generated on two paths of
 CDR-SB, 0-0-0 and 0-5-10, two years apart, at one age; d is that of 2,000 a group, and the truth is exact
-(`crow.simulate.av45.true_effects`). ``significant`` counts regions at .05 after Bonferroni's correction in groups of 40,
+(`crow.simulate.av45.true_effects`). ``significant``: regions at .05 after Bonferroni's correction in groups of 40,
 about as many as one in six of the cohort, and, in brackets, in groups of 100 at .01, as published. The row ``real`` is
 d of as many real people on the paths: what a perfect model of groups of 40 would show.
 """
@@ -88,9 +88,11 @@ def _rows(
         counts = [_count(first, second, STUDY, 0.05), _count(first, second, PRINTED, 0.01)]
         rows.append({
             "model": name, "seed": seed, "at": at, "concordance": round(concordance(true, d), 3),
-            "correlation": round(float(np.corrcoef(true, d)[0, 1]), 3), "median |d|": round(float(np.median(abs(d))), 3),
+            "correlation": round(float(np.corrcoef(true, d)[0, 1]), 3),
+            "median |d|": round(float(np.median(abs(d))), 3),
             "median |d|, true": round(float(np.median(abs(true))), 3),
-            "significant": f"{counts[0]}" + (f" ({counts[1]})" if counts[1] is not None else ""), "seconds": round(seconds),
+            "significant": f"{counts[0]}" + (f" ({counts[1]})" if counts[1] is not None else ""),
+            "seconds": round(seconds),
         })  # fmt: skip
     return rows
 

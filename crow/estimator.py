@@ -46,7 +46,8 @@ class CRow:
     ``CRow().fit(cohort)`` with the defaults, or with settings: ``CRow(seed=1, model={"members": 3})``, or a `Config`.
     After fitting, ``log_prob``, ``score``, ``forecast`` and ``sample`` answer; ``crow.load(run)`` gives a fitted one.
 
-    Attributes: ``config`` (resolved once fitted), ``metrics`` and ``log`` of the training.
+    Attributes: ``config`` (resolved once fitted), ``metrics`` and ``log`` of the training, ``interrupted`` (whether
+    Ctrl-C ended it before its time).
     """
 
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
@@ -56,6 +57,7 @@ class CRow:
         self.starts: list[Start] = []
         self.metrics: dict[str, Any] = {}
         self.log = pd.DataFrame()
+        self.interrupted = False
         self.beside = Beside()
 
     def fit(
@@ -97,15 +99,15 @@ class CRow:
         self.source, self.findings = source(cohort), anonymous(cohort.findings)
         if self.config.model.objective == "inn":
             self.flow, fit = fit_published(self.config, data, folder, resume, progress)
-            self.log, interrupted = fit.history.assign(member=1), fit.interrupted
+            self.log, self.interrupted = fit.history.assign(member=1), fit.interrupted
             self.metrics = {"held_out_objective": fit.held_out, "epoch": fit.epoch}
         else:
             ensemble = fit_ensemble(self.config, data, folder, resume, progress, say)
-            self.flow, self.log, interrupted = ensemble.pool, ensemble.history, ensemble.interrupted
+            self.flow, self.log, self.interrupted = ensemble.pool, ensemble.history, ensemble.interrupted
             self.starts = [m["start"] for m in ensemble.members if m["pooled"]]
             self.metrics = self._metrics(ensemble.members, cohort, held_back)
         if folder is not None:
-            self._save(folder, finished=not interrupted)
+            self._save(folder, finished=not self.interrupted)
         return self
 
     @torch.no_grad()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,16 @@ class Cohort:
         """Raise CohortError where a finding says that nothing can be learned from the cohort."""
         if errors := [str(finding) for finding in self.findings if finding.severity == "error"]:
             raise CohortError(f"{self.path}: {' '.join(errors)}")
+
+    def of(self, subjects: Iterable[str]) -> Cohort:
+        """The same cohort with the visits of some of its subjects.
+
+        Raises CohortError for a subject that it does not have.
+        """
+        chosen = list(subjects)
+        if unknown := sorted(set(chosen) - set(self.visits["subject"])):
+            raise CohortError(f"{self.path or 'the cohort'}: has no subject {listed(unknown)}.")
+        return replace(self, visits=self.visits[self.visits["subject"].isin(chosen)])
 
     def years(self, subject: pd.Series, own: pd.Series) -> pd.Series:
         """Years since each subject's first visit, of times (text or values) in the table's own time column.

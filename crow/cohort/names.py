@@ -35,6 +35,7 @@ CATEGORY = re.compile(
     r"|group|dx\w*|diagnosis|diag|hand|handedness|arm|treatment|apoe_?genotype)(_(id|code|bl|label|status|name))?"
 )
 SEX = re.compile(r"(.*_)?(sex|gender|ptgender|m_f)(_.*)?")
+SITE = re.compile(r"(.*_)?(site|siteid|scanner|manufacturer)(_.*)?")
 DIAGNOSIS = re.compile(r"(.*_)?(dx\w*|diagnosis|diag|group)(_.*)?")
 CLINICAL = re.compile(
     r"(.*_)?(mmse|cdr\w*|adas\w*|ravlt\w*|faq\w*|moca|e_?cog\w*|gds\w*|npi\w*|updrs\w*|ldel\w*|trab\w*|trail\w*|digit\w*"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import scoringrules
+from scipy.spatial.distance import pdist
 
 from crow.cohort.cohort import Cohort
 from crow.forecast import Forecast
@@ -60,12 +61,16 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
 def visit_scores(forecast: Forecast, targets: pd.DataFrame, scale: np.ndarray) -> pd.DataFrame:
     """One row a visit: ``subject, time, energy``, the energy score of its regions divided by ``scale [region]``.
 
-    Only visits of which every region was measured.
+    ``mean_k |x_k - y| - sum_{k < l} |x_k - x_l| / n^2`` of n draws; only visits of which every region was measured.
+    scoringrules' energy score holds all pairs of all visits in memory, and takes a hundred times as long.
     """
     truth = targets[forecast.regions].to_numpy(float) / scale
     whole = ~np.isnan(truth).any(1)
-    energy = np.asarray(scoringrules.es_ensemble(truth[whole], forecast.values[whole] / scale))
-    return targets.loc[whole, ["subject", "time"]].assign(energy=energy).reset_index(drop=True)
+    energy = [
+        np.linalg.norm(draws - y, axis=1).mean() - pdist(draws).sum() / len(draws) ** 2
+        for draws, y in zip(forecast.values[whole] / scale, truth[whole], strict=True)
+    ]
+    return targets.loc[whole, ["subject", "time"]].assign(energy=np.array(energy, float)).reset_index(drop=True)
 
 
 def with_groups(scores: pd.DataFrame, targets: pd.DataFrame, groups: Sequence[str] = ()) -> pd.DataFrame:

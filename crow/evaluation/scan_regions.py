@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,33 +59,41 @@ class ScanRegions:
         return cls(store, replace(atlas, names={k: v for k, v in atlas.names.items() if k in there}), moving, truth)
 
     def fit(self, visits: pd.DataFrame) -> ScanRegions:
-        """Learn the usual change a year, and the errors, from ``visits`` of training subjects (index: store's row)."""
+        """Learn the usual change a year, and the errors, from ``visits`` of training subjects (index: store's row).
+
+        From what is measured in scans, as the model's own training: no one knows the truth of those.
+        """
         years, changes = [], []
         for _, own in visits.groupby("subject", sort=False):
-            rows, times = own.index.to_numpy(), own["time"].to_numpy(float)
-            for k in range(1, len(rows)):
-                try:
-                    changes.append(self.change(int(rows[k - 1]), int(rows[k])))
-                except ScanError:
-                    continue
-                years.append(times[k] - times[k - 1])
+            seen = []
+            for row, time in zip(own.index, own["time"], strict=True):
+                with suppress(ScanError):
+                    seen.append((float(time), self._seen(int(row))))
+            for (t, before), (u, after) in pairwise(seen):
+                changes.append(self._apart(before, after))
+                years.append(u - t)
         if changes:
-            t, y = np.array(years)[:, None], np.stack(changes)
-            self.slope = (t * y).sum(0) / (t**2).sum()
-            self.still, self.usual = (np.sqrt((e**2).mean(0)) for e in (y, y - t * self.slope))
+            gaps, y = np.array(years)[:, None], np.stack(changes)
+            self.slope = (gaps * y).sum(0) / (gaps**2).sum()
+            self.still, self.usual = (np.sqrt((error**2).mean(0)) for error in (y, y - gaps * self.slope))
         return self
 
     def measured(self, row: int) -> Values:
         """Volumes (mm3) or mean values ``[region]`` of a real scan."""
         if self.truth is not None:
             return self.truth.volumes(row, self.names)
+        return self._seen(row)
+
+    def change(self, last: int, row: int) -> Values:
+        """From the scan of ``last`` to that of ``row``, ``[region]``."""
+        return self._apart(self.measured(last), self.measured(row))
+
+    def _seen(self, row: int) -> Values:
         if self.moving:
             return volumes(self.store, row, self.atlas)
         return image_means(read_intensity(self.store, row), self.atlas)
 
-    def change(self, last: int, row: int) -> Values:
-        """From the scan of ``last`` to that of ``row``, ``[region]``."""
-        before, after = self.measured(last), self.measured(row)
+    def _apart(self, before: Values, after: Values) -> Values:
         return 100 * (after / before - 1) if self.moving else after - before
 
     def forecast(self, made: FollowUp, last: int, gain: float, offset: float, years: float) -> RegionForecast:

@@ -12,6 +12,7 @@ from crow.cohort.cohort import Cohort
 from crow.evaluation.point_baseline import PointBaseline, Values
 
 Rule = Literal["last visit", "mean of the past", "subject slope"]
+RULES: tuple[Rule, ...] = ("last visit", "mean of the past", "subject slope")
 
 
 class SimpleBaseline(PointBaseline):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scoringrules
 from scipy import stats
 from small_cohorts import in_memory
 
@@ -70,6 +71,9 @@ def test_energy_of_one_region_is_its_crps() -> None:
     energy = visit_scores(one, targets, np.array([2.0]))["energy"]
     crps = value_scores(one, targets, history)["crps"] / 2
     np.testing.assert_allclose(energy, crps, rtol=1e-6)
+    truth, scale = targets[["A", "B"]].to_numpy(), np.array([2.0, 0.5])
+    whole = visit_scores(forecast, targets, scale)["energy"]
+    np.testing.assert_allclose(whole, scoringrules.es_ensemble(truth / scale, forecast.values / scale), rtol=1e-6)
     assert len(visit_scores(forecast, targets.assign(A=np.nan), np.ones(2))) == 0
 
 

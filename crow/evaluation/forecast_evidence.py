@@ -1,0 +1,163 @@
+"""What judged models come to: one table of all, by region, horizon and group of people; calibration and skill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from crow.cohort.cohort import Cohort
+from crow.evaluation.evidence import Evidence
+from crow.evaluation.forecasts import AGE_NAMES, COVERED, HORIZON_NAMES, skill, summarise
+from crow.evaluation.judge import Judged
+from crow.evaluation.simple_baselines import RULES
+from crow.evaluation.surprise import LIMIT, surprise
+
+OURS = "crow"
+BINS, RESAMPLED = 20, 1000
+ORDER = {"region": (), "horizon": HORIZON_NAMES, "age band": AGE_NAMES, "sex": (), "diagnosis": (), "site": ()}
+SKILLS = {"MAE": "error", "CRPS": "crps", "energy": "energy"}
+COVERS = [f"covers {share * 100:.0f} %" for share in COVERED]
+Pair = tuple[str, str]
+
+
+def forecast_evidence(parts: list[list[Judged]], tests: list[Cohort]) -> Evidence:
+    """Forecasts and likelihoods of the same models, in the same order, on each of ``tests``; crow is the first.
+
+    Errors are means over values, NLL over visits of which every region was measured (the visits before a visit are
+    all given, so it is that of whole sequences). Skill is 1 - error / that of the best simple baseline.
+    """
+    models: dict[str, list[Judged]] = {}
+    left_out: list[Pair] = []
+    for same in zip(*parts, strict=True):
+        if bad := next((one for one in same if one.why_not), None):
+            left_out.append((bad.name, str(bad.why_not)))
+        else:
+            models[same[0].name] = list(same)
+    scores = {name: pd.concat([one.scores for one in each], ignore_index=True) for name, each in models.items()}
+    energy = {name: pd.concat([one.energy for one in each], ignore_index=True) for name, each in models.items()}
+    forecast: dict[str, dict[str, Any]] = {}
+    for name, each in models.items():
+        forecast[name] = _numbers(scores[name]) | {"energy": _mean(energy[name]["energy"])}
+        if all(one.likelihood is not None for one in each):
+            forecast[name]["NLL"] = _nll(each, tests)
+        else:
+            left_out.append((f"NLL of {name}", "the model has no likelihood."))
+        forecast[name]["seconds"] = sum(one.seconds for one in each)
+    table = _table(scores, forecast)
+    left_out += _groups_left_out(scores[OURS])
+    skills, why_not = _skills(scores, energy)
+    left_out += why_not
+    calibration, pit = _calibration(scores[OURS])
+    metrics: dict[str, Any] = {
+        "unit": "sd" if len(tests[0].regions) > 1 else "the table's", "forecast": forecast,
+        "by_horizon": _by_horizon(table), "calibration": calibration,
+    }  # fmt: skip
+    tables = {"forecast": table, "pit": pit}
+    if len(skills):
+        metrics["skill"] = {
+            row["metric"]: {name: row[name] for name in ("against", "value", "low", "high")}
+            for row in skills.to_dict("records")
+        }
+        tables["skill"] = skills
+    tables["visits"] = pd.concat([one.visits for one in models[OURS]], ignore_index=True)
+    if "NLL" in forecast[OURS]:
+        nats = pd.concat([one.likelihood for one in models[OURS] if one.likelihood is not None], ignore_index=True)
+        how = surprise(nats)
+        tables["likelihood"] = nats.assign(surprise=how, unusual=how > LIMIT)
+    return Evidence(metrics, tables, left_out)
+
+
+def _numbers(scores: pd.DataFrame) -> dict[str, float]:
+    row = summarise(scores).iloc[0]
+    return {name: float(row[name]) for name in ("MAE", "RMSE", "CRPS", *COVERS)}
+
+
+def _mean(values: pd.Series) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _nll(each: list[Judged], tests: list[Cohort]) -> float | None:
+    """Nats a visit of which every region was measured."""
+    kept = []
+    for one, test in zip(each, tests, strict=True):
+        assert one.likelihood is not None
+        regions = test.visits[test.regions]
+        whole = regions[regions.notna().any(axis=1)].notna().all(axis=1).to_numpy()
+        kept.append(one.likelihood["log_prob"].to_numpy(float)[whole])
+    nats = np.concatenate(kept)
+    return -float(nats.mean()) if len(nats) else None
+
+
+def _table(scores: Mapping[str, pd.DataFrame], forecast: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """forecast.csv: a row a model, group of values, and metric."""
+    parts = []
+    for model, of in scores.items():
+        people = of["subject"].nunique()
+        rows = [("all", "all", metric, value, people) for metric, value in forecast[model].items() if value is not None]
+        parts.append(pd.DataFrame(rows, columns=["by", "group", "metric", "value", "subjects"]).assign(model=model))
+        for by in (name for name in ORDER if name in of):
+            found = summarise(of, [by]).rename(columns={by: "group"})
+            known = {name: k for k, name in enumerate(ORDER[by])}
+            if known:
+                found = found.sort_values("group", key=lambda column: column.map(known))
+            long = found.melt(["group", "subjects"], ["MAE", "RMSE", "CRPS", *COVERS], "metric")
+            parts.append(long.assign(by=by, model=model))
+    return pd.concat(parts, ignore_index=True)[["model", "by", "group", "metric", "value", "subjects"]]
+
+
+def _groups_left_out(scores: pd.DataFrame) -> list[Pair]:
+    why = {"age band": "the cohort has no ages."}
+    return [
+        (f"forecast by {by}", why.get(by, f"no covariate of the run tells the {by}.")) for by in ORDER
+        if by not in scores
+    ]  # fmt: skip
+
+
+def _by_horizon(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    rows = table[(table["by"] == "horizon") & table["metric"].isin(["MAE", "CRPS", "covers 90 %"])]
+    for model, group, metric, value in rows[["model", "group", "metric", "value"]].itertuples(index=False):
+        found.setdefault(model, {}).setdefault(group, {})[metric] = float(value)
+    return found
+
+
+def _skills(
+    scores: Mapping[str, pd.DataFrame], energy: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, list[Pair]]:
+    """A row a metric: against which simple baseline, the skill, and its 95 % interval over resampled subjects."""
+    simple = [rule for rule in RULES if rule in scores]
+    if not simple:
+        return pd.DataFrame(), [("skill", "no simple baseline was asked for, or could be had.")]
+    rows = []
+    for metric, column in SKILLS.items():
+        tables = energy if metric == "energy" else scores
+        if not len(tables[OURS]):
+            continue
+        best = min(simple, key=lambda rule: float(tables[rule][column].mean()))
+        value, low, high = skill(tables[OURS], tables[best], column, RESAMPLED)
+        rows.append({"metric": metric, "against": best, "value": value, "low": low, "high": high})
+    left_out = [] if len(rows) == len(SKILLS) else [("energy", "no visit to forecast has every region measured.")]
+    return pd.DataFrame(rows), left_out
+
+
+def _calibration(scores: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Shares of the PIT, its distance from uniform, and 95 % intervals of coverage over resampled subjects."""
+    edges = np.linspace(0, 1, BINS + 1)
+    shares = np.histogram(scores["pit"], edges)[0] / len(scores)
+    names = [f"inside_{share * 100:.0f}" for share in COVERED]
+    by_subject = scores.groupby("subject")[names].agg(["sum", "size"])
+    hits = by_subject.xs("sum", axis=1, level=1).to_numpy(float)
+    count = by_subject.xs("size", axis=1, level=1).to_numpy(float)
+    chosen = np.random.default_rng(0).integers(len(hits), size=(RESAMPLED, len(hits)))
+    low, high = np.quantile(hits[chosen].sum(1) / count[chosen].sum(1), [0.025, 0.975], axis=0)
+    levels = [name.removeprefix("covers ") for name in COVERS]
+    found = {
+        "pit": shares.tolist(), "ks": float(stats.kstest(scores["pit"], "uniform").statistic),
+        "covers_low": dict(zip(levels, low.tolist(), strict=True)),
+        "covers_high": dict(zip(levels, high.tolist(), strict=True)),
+    }  # fmt: skip
+    return found, pd.DataFrame({"from": edges[:-1], "to": edges[1:], "share": shares})

@@ -1,0 +1,92 @@
+"""What is usual of scans and regions is learned by least squares; rates of draws are told apart from real ones."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from small_cohorts import in_memory
+from small_stores import SHAPE, ball, make_store, with_files
+
+from crow.evaluation.scan_baselines import LAST, USUAL, ScanBaselines
+from crow.evaluation.scan_regions import ScanRegions, region_summary, yearly_rates
+from crow.representation.follow_up import FollowUp
+from crow.scans.store import DONE, ScanStore, StoreInfo
+from crow.scans.template import load_template
+
+YEARS = np.array([0.0, 1.0, 3.5])
+RATES = {"hippocampus_left": -0.04, "ventricles": 0.1}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
+    """Scans on the template's grid of 8 mm that change in two structures alone, at uneven times, with a subject's own
+    level."""
+    template = load_template(8.0)
+    table = pd.DataFrame({"subject": np.repeat(["a", "b", "c", "d"], 3), "age": 70 + np.tile(YEARS, 4)})
+    cohort = in_memory(table, [], {})
+    info = StoreInfo(modality="pet", space="x", grid=template.grid, cohort_schema=cohort.schema,
+                     settings={"resolution": 8.0})  # fmt: skip
+    store = ScanStore.create(tmp_path_factory.mktemp("regions") / "s", info, cohort, template.t1, template.mask)
+    change = sum(rate * template.structure(name) for name, rate in RATES.items())
+    for row in range(12):
+        noise = 0.01 * np.random.default_rng(row).normal(size=template.grid.shape)
+        store.array("intensity")[row] = (1 + row // 3 + YEARS[row % 3] * change + noise).astype(np.float32)
+        store.array("status")[row] = DONE
+    store.finish([])
+    return with_files(store)
+
+
+def test_the_usual_change_is_that_of_least_squares_with_a_level_a_subject(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", ball())
+    visits = store.cohort().visits.drop(index=[4, 5])  # a subject with one scan, which tells nothing
+    visits["time"] *= np.random.default_rng(0).uniform(0.5, 2, len(visits))
+    found = ScanBaselines.fit(with_files(store), visits)
+    assert found is not None and found.subjects == 7
+    rows = visits.index.to_numpy()
+    design = np.column_stack([visits["time"], pd.get_dummies(visits["subject"]).to_numpy(float)])
+    scans = np.stack([np.asarray(store.array("intensity")[int(row)]) for row in rows]).reshape(len(rows), -1)
+    slope = np.linalg.lstsq(design, scans.astype(float), rcond=None)[0][0].reshape(SHAPE)
+    np.testing.assert_allclose(found.slope, slope, atol=1e-5)
+    pairs = visits["subject"].to_numpy()[1:] == visits["subject"].to_numpy()[:-1]
+    changes, gaps = np.diff(scans, axis=0)[pairs], np.diff(visits["time"])[pairs]
+    np.testing.assert_allclose(found.still, np.sqrt((changes**2).mean(0)).reshape(SHAPE), atol=1e-5)
+    error = changes - gaps[:, None] * slope.ravel()
+    np.testing.assert_allclose(found.moving, np.sqrt((error**2).mean(0)).reshape(SHAPE), atol=1e-5)
+    said = found.expected(np.ones(SHAPE, np.float32), 2.0)
+    np.testing.assert_allclose(said[USUAL].mean - said[LAST].mean, 2 * found.slope, atol=1e-6)
+
+
+def test_regions_change_as_they_were_made_to_and_forecasts_are_read_in_the_scans_units(store: ScanStore) -> None:
+    regions = ScanRegions.of(store, moving=False, truth=None)
+    assert regions is not None and regions.source == "mean values"
+    regions.fit(store.cohort().visits)
+    for k, name in enumerate(regions.names):
+        assert regions.slope[k] == pytest.approx(RATES.get(name, 0.0), abs=0.004)
+    image = np.asarray(store.array("intensity")[2])
+    like = nib.Nifti1Image(100 * image, store.info.grid.matrix)
+    up = [100 * (image + shift) for shift in (0.1, 0.3)]
+    made = FollowUp(like, up[0], up[0], np.ones_like(image), up)
+    forecast = regions.forecast(made, 2, 100.0, 0.0, 1.5)
+    np.testing.assert_allclose(forecast.draws, np.repeat([[0.1], [0.3]], len(regions.names), 1), atol=1e-5)
+    scores = pd.DataFrame(regions.scores(forecast, np.full(len(regions.names), 0.2)))
+    np.testing.assert_allclose(scores.loc[scores["model"] == "crow", "error"], 0, atol=1e-5)
+    summary = region_summary(scores)
+    assert summary["crow"]["covers 50 %"] == 1 and set(summary) == {"crow", LAST, USUAL}
+    assert ScanRegions.of(with_files(make_other(store)), False, None) is None
+
+
+def make_other(store: ScanStore) -> ScanStore:
+    return make_store(store.path.with_name("other"), ball())
+
+
+def test_rates_that_are_twice_as_fast_are_told() -> None:
+    rng = np.random.default_rng(0)
+    rate = rng.normal(-1, 0.5, 40)
+    real = pd.DataFrame({"subject": [f"s{k}" for k in range(40)], "region": "r", "rate": rate})
+    drawn = [real.assign(rate=factor * rate + 0.1 * rng.normal(size=40)) for factor in [1] * 30]
+    same = yearly_rates(real, pd.concat(drawn)).iloc[0]
+    twice = yearly_rates(real, pd.concat(drawn).assign(rate=lambda t: 2 * t["rate"])).iloc[0]
+    assert same["wasserstein"] < 0.1 < 1.5 < twice["wasserstein"] and same["correlation"] > 0.95
+    assert twice["mean_synthetic"] == pytest.approx(2 * same["mean_synthetic"])
