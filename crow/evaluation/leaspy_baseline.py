@@ -70,7 +70,7 @@ class LeaspyBaseline:
 
     def _table(self, visits: pd.DataFrame) -> pd.DataFrame:
         """leaspy's: ID, TIME (age in years), regions from 0 to 1."""
-        values = (visits[self.regions] - self.start) / (self.stop - self.start)
+        values = visits[self.regions].sub(self.start).div(self.stop - self.start)
         return values.assign(ID=visits["subject"], TIME=visits["age"])[["ID", "TIME", *self.regions]]
 
 
