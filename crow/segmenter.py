@@ -19,7 +19,7 @@ from crow.estimator import FEWEST
 from crow.evaluation.masks import calibration_error, dice
 from crow.examples import Examples
 from crow.flows.base import DiscreteFlow
-from crow.flows.conditional_flow import ConditionalFlow, flow_of_masks, resized
+from crow.flows.conditional_flow import flow_of_masks, resized
 from crow.representation.masks import Mask, find_masks, read_mask
 from crow.representation.own_space import OwnSpace
 from crow.representation.patches import corners, cut, paste, side, store_of
@@ -152,8 +152,7 @@ class Segmenter(VisitModel):
 
     def build(self) -> DiscreteFlow:
         settings, size = self.config.flow, side(self.config)
-        flow = ConditionalFlow((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
-        return flow_of_masks(flow)
+        return flow_of_masks((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
 
     def describe(self) -> dict[str, Any]:
         return {"label": self.label, "corner": self.corner.tolist(), "shape": list(self.shape)}

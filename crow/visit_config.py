@@ -59,6 +59,12 @@ class PatchTraining(VisitTraining):
     learning_rate: float = Field(2e-3, gt=0)
 
 
+class MaskTraining(PatchTraining):
+    """The network that masks start at is to be learned first: a higher rate."""
+
+    learning_rate: float = Field(5e-3, gt=0)
+
+
 class VisitConfig(Settings):
     """Everything that, with a cohort, decides the run of a system.
 
@@ -132,7 +138,7 @@ class SegmentConfig(VisitConfig):
     model: ClassVar[str] = "crow.segmenter.Segmenter"
     system: Literal["segment"] = "segment"
     flow: PatchFlow = PatchFlow()
-    training: PatchTraining = PatchTraining()
+    training: MaskTraining = MaskTraining()
     images: PatchImages = PatchImages()  # type: ignore[assignment]
 
 

@@ -50,7 +50,7 @@ def store(folder: Path) -> ScanStore:
 
 @pytest.fixture(scope="module")
 def model(folder: Path, store: ScanStore) -> crow.Segmenter:
-    settings = QUICK | {"training": {"max_epochs": 10, "steps_per_epoch": 12, "learning_rate": 6e-3}}
+    settings = QUICK | {"training": {"max_epochs": 10, "steps_per_epoch": 12, "learning_rate": 2e-2}}
     return crow.Segmenter(seed=1, **settings).fit(store, folder / "masks", out=folder / "run")
 
 

@@ -1,15 +1,18 @@
 """Dequantisers: exact on the way back, densities that integrate to one, bounds below the probability."""
 
+import math
 from itertools import product
 
 import pytest
 import torch
 from bijections import contract
+from scipy.special import ndtri_exp
 from torch import Tensor, nn
 
-from crow.bijections.dequantize import BinaryDequantizer, UniformDequantizer, VariationalDequantizer
+from crow.bijections.dequantize import BinaryDequantizer, UniformDequantizer, VariationalDequantizer, _quantile
 from crow.flows.base import DiscreteFlow
-from crow.flows.conditional_flow import ConditionalFlow, conditional_stack
+from crow.flows.conditional_flow import ConditionalFlow, conditional_stack, flow_of_masks, wide
+from crow.networks.mlp import MLP
 
 KINDS = ("uniform", "variational", "binary")
 LEVELS = {"uniform": 3, "variational": 3, "binary": 2}
@@ -21,9 +24,14 @@ def dequantizer(kind: str, event: tuple[int, ...] = (2,), levels: int | None = N
     levels, space = levels or LEVELS[kind], len(event) - 1
     if kind == "uniform":
         return UniformDequantizer(levels)
-    q = conditional_stack(event, event[0] + 2, 1, 2, hidden=8, features=4)
+    told = event[0] * (3 if kind == "binary" else 1) + 2
+    q = conditional_stack(event, told, 1, 2, hidden=8, features=4)
     contract.perturb(q)
-    return VariationalDequantizer(q, levels, 2, space) if kind == "variational" else BinaryDequantizer(q, 2, space)
+    if kind == "variational":
+        return VariationalDequantizer(q, levels, 2, space)
+    network = wide(2, event[0], space, 8) if space else MLP(2, event[0], 8)
+    contract.perturb(network)
+    return BinaryDequantizer(q, network, 2, space)
 
 
 def every(levels: int, values: int) -> Tensor:
@@ -54,10 +62,11 @@ def test_the_density_of_the_noise_integrates_to_one(kind: str) -> None:
     x, context = torch.tensor([[1.0, 0.0]]).double(), torch.randn(1, 2).double()
     w = torch.linspace(-25, 25, 801, dtype=torch.float64)
     grid = torch.cartesian_prod(w, w)
-    q, condition = learned.q.eval(), learned.condition(x, context).expand(len(grid), -1)
+    a = learned.threshold(context)
+    q, condition = learned.q.eval(), learned.condition(x, context, a).expand(len(grid), -1)
     e, log_det = q(grid, condition)
     log_w = torch.distributions.Normal(0.0, 1.0).log_prob(e).sum(1) + log_det
-    v, log_slope = learned.place(grid, x.expand(len(grid), -1))
+    v, log_slope = learned.place(grid, x.expand(len(grid), -1), a)
     log_v = log_w - log_slope.sum(1)
     order = [v[:, 0].unflatten(0, (801, 801))[:, 0], v[:, 1].unflatten(0, (801, 801))[0]]
     integral = log_v.exp().unflatten(0, (801, 801))
@@ -71,14 +80,18 @@ def test_what_is_returned_is_that_density(kind: str) -> None:
     learned = dequantizer(kind).double()
     x, context = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double(), torch.randn(2, 2).double()
     v, log_q = learned(x, context)
-    w = {
-        "variational": lambda: torch.logit(((v + 0.5) * 3 - x - 1e-4) / (1 - 2e-4)),
-        "binary": lambda: v.abs().expm1().log(),
-    }
+    a = learned.threshold(context)
+    normal = torch.distributions.Normal(0.0, 1.0)
+
+    def cut() -> Tensor:
+        side = 2 * x - 1
+        return -normal.icdf(normal.cdf(-side * v) / normal.cdf(side * a))
+
+    w = {"variational": lambda: torch.logit(((v + 0.5) * 3 - x - 1e-4) / (1 - 2e-4)), "binary": cut}
     w_back = w[kind]()
-    e, log_det = learned.q.eval()(w_back, learned.condition(x, context))
+    e, log_det = learned.q.eval()(w_back, learned.condition(x, context, a))
     log_w = torch.distributions.Normal(0.0, 1.0).log_prob(e).sum(1) + log_det
-    torch.testing.assert_close(log_q, log_w - learned.place(w_back, x)[1].sum(1), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(log_q, log_w - learned.place(w_back, x, a)[1].sum(1), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,7 +115,7 @@ def test_the_bound_is_below_and_its_weights_sum_to_one(kind: str) -> None:
         bound = model.log_prob(x, context.expand(len(x), -1), draws=500)
         v = flow.sample(context, 50_000)[:, 0]
     inside = v if kind == "binary" else v[(v.abs() < 0.5).all(1)]
-    found = learned.inverse(inside)
+    found = learned.inverse(inside, context)
     share = torch.stack([(found == row).all(1).sum() for row in x]) / len(v)
     each = log_w.exp().mean(0)
     error = float((log_w.exp().var(0) / draws).sum().sqrt())
@@ -110,3 +123,27 @@ def test_the_bound_is_below_and_its_weights_sum_to_one(kind: str) -> None:
     assert abs(float(each.sum()) - len(inside) / len(v)) < 4 * error + 0.01
     torch.testing.assert_close(each, share, atol=0.03, rtol=0)
     assert bool((bound.exp() < each + 0.02).all()) and float(bound.exp().sum()) < 1
+
+
+def test_masks_start_at_a_plain_network() -> None:
+    """Whatever the noise and however sure the network: the bound is the probability of independent voxels, and draws
+    are theirs."""
+    torch.manual_seed(0)
+    model = flow_of_masks((1, 8, 8), 2, 2, 2, hidden=4, features=2)
+    contract.perturb(model.dequantizer.network)
+    context, x = 12 * torch.randn(6, 2, 8, 8), torch.randint(2, (6, 1, 8, 8)).float()
+    a = model.dequantizer.threshold(context)
+    assert float(a.detach().abs().max()) > 4
+    independent = torch.distributions.Bernoulli(torch.special.ndtr(a.double())).log_prob(x.double()).flatten(1).sum(1)
+    for train in (True, False):
+        torch.testing.assert_close(model.train(train).log_prob(x, context).double(), independent, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(model.sample(context, 4000).mean(0), torch.special.ndtr(a), atol=0.05, rtol=0)
+
+
+def test_the_quantile_reaches_far_tails() -> None:
+    """Against scipy's, with the gradient of the inverse function."""
+    log_p = -torch.logspace(math.log10(math.log(2)), 3, 500, dtype=torch.float64).requires_grad_()
+    found = _quantile(log_p)
+    torch.testing.assert_close(found.detach(), torch.from_numpy(ndtri_exp(log_p.detach().numpy())))
+    slope = torch.exp(log_p.detach() + 0.5 * found.detach() ** 2) * math.sqrt(2 * math.pi)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), log_p)[0], slope)
