@@ -13,6 +13,7 @@ from crow import __version__
 from crow.cli.check import check
 from crow.cli.classify import classify
 from crow.cli.enhance import enhance
+from crow.cli.evaluate import evaluate
 from crow.cli.extract import extract
 from crow.cli.generate import generate
 from crow.cli.prepare import prepare
@@ -36,8 +37,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    simulate, check, prepare, extract, train, generate, score, report, synthesize, translate, classify, enhance,
-    segment,
+    simulate, check, prepare, extract, train, generate, score, evaluate, report, synthesize, translate, classify,
+    enhance, segment,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

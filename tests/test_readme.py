@@ -23,6 +23,7 @@ VISITS = "--set training.max_epochs=1 --set training.steps_per_epoch=2"
 TINY = f"{VISITS} --set images.size=8 --set flow.levels=1 --set flow.depth=2"
 SMALLER = {"simulate": "--subjects 30 --visits 4", "train": SETTINGS, "generate": "--samples 20",
            "simulate --scans": SCANS, "prepare": "--resolution 8 --jobs 1", "score": "--samples 20",
+           "evaluate": "--samples 20 --jobs 1 --baselines simple",
            "translate --cohort": f"{TINY} --set first_epochs=1", "enhance --cohort": TINY, "segment --cohort": TINY,
            "classify --cohort": VISITS, "synthesize --cohort": VISITS, "enhance --run": "--samples 2",
            "segment --run": "--samples 2"}  # fmt: skip

@@ -1,0 +1,93 @@
+"""`crow evaluate`: held-out people, folds, another cohort, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from commands import done, refused
+
+from crow.simulate import simulate_adni
+
+QUICK = [
+    *("--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"),
+    *("--set", "split.test=0.4"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table, a run that held 12 of its 30 people back, and the evaluation of it."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("evaluate")
+    simulate_adni(30, 4, seed=3).table.to_csv(folder / "cohort.csv", index=False)
+    done(["train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK])
+    done(["evaluate", "--run", folder / "run", "--samples", "40", "--jobs", "1", "--baselines", "simple,mixed"])
+    return folder
+
+
+def test_people_held_out(folder: Path) -> None:
+    made = folder / "run" / "evaluation"
+    metrics = json.loads((made / "metrics.json").read_text())
+    simple = ["last visit", "mean of the past", "subject slope"]
+    assert list(metrics["forecast"]) == ["crow", *simple, "linear mixed model"]
+    assert metrics["what"]["subjects"] == 12 and metrics["what"]["training subjects"] == 18
+    for model in ("crow", "linear mixed model"):
+        assert metrics["forecast"][model]["CRPS"] < metrics["forecast"]["subject slope"]["CRPS"]
+    assert metrics["privacy"]["verdict"] in ("pass", "caution", "fail")
+    visits = pd.read_csv(made / "visits.csv", dtype={"subject": str})
+    table = pd.read_csv(folder / "cohort.csv")
+    sd = table.loc[~table["RID"].astype(str).isin(visits["subject"]), list(visits["region"].unique())].std()
+    assert visits["subject"].nunique() == 12
+    np.testing.assert_allclose(visits["error"], (visits["median"] - visits["truth"]).abs(), rtol=1e-3, atol=0.1)
+    standardised = (visits["error"] / visits["region"].map(sd)).mean()
+    assert metrics["forecast"]["crow"]["MAE"] == pytest.approx(standardised, rel=0.02)
+    nats = pd.read_csv(made / "likelihood.csv")["log_prob"]
+    assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(-nats.mean(), rel=1e-5)
+    run = json.loads((folder / "run" / "metrics.json").read_text())
+    assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(run["test_nll_per_visit"], rel=1e-5)
+    assert {"models.png", "horizons.png", "calibration.png", "pit.png", "likelihoods.png", "skill.csv"} <= {
+        path.name for path in made.iterdir()
+    }
+
+
+def test_folds_judge_everybody(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "e"
+    done(["evaluate", "--run", folder / "run", "--folds", "2", "--samples", "20", "--jobs", "1", "--out", out,
+          "--baselines", "last"])  # fmt: skip
+    assert "Skill in CRPS against last visit" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert metrics["what"]["subjects"] == 30 and metrics["what"]["split"] == "2 folds by subject"
+    assert pd.read_csv(tmp_path / "e" / "visits.csv")["subject"].nunique() == 30
+
+
+def test_other_people(folder: Path, tmp_path: Path) -> None:
+    table = simulate_adni(12, 4, seed=9).table
+    known = pd.read_csv(folder / "cohort.csv")["RID"].unique()[:3]
+    names = dict(zip(table["RID"].unique(), [*known, *range(1, 10)], strict=True))
+    table.assign(RID=table["RID"].map(names)).to_csv(tmp_path / "other.csv", index=False)
+    done(["evaluate", "--run", folder / "run", "--cohort", tmp_path / "other.csv", "--out", tmp_path / "e",
+          "--samples", "20", "--jobs", "1", "--baselines", "none"])  # fmt: skip
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert list(metrics["forecast"]) == ["crow"] and 9 <= metrics["what"]["subjects"] <= 11
+    assert "have the names of training subjects" in metrics["warnings"][0]
+    assert "skill" in {one["metric"] for one in metrics["left_out"]}
+
+
+def test_what_is_refused(
+    folder: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ("evaluate", "--run", folder / "run")
+    assert "exists already" in refused(capsys, *ask)
+    assert "split.test=0.2, or give --folds 5" in refused(capsys, "evaluate", "--run", trained / "run")
+    out = ("--out", tmp_path / "e")
+    assert "no such baseline" in refused(capsys, *ask, *out, "--baselines", "magic")
+    assert "30 subjects; choose 2 to 15" in refused(capsys, *ask, *out, "--folds", "20")
+    assert "TADPOLE" in refused(capsys, *ask, *out, "--tadpole", tmp_path / "t.csv", "--baselines", "none")
+    table = pd.read_csv(folder / "cohort.csv", dtype=str).drop(columns="Hippocampus")
+    table.to_csv(tmp_path / "less.csv", index=False)
+    assert "Missing: Hippocampus" in refused(capsys, *ask, *out, "--cohort", tmp_path / "less.csv")
+    assert "not a folder of crow evaluate" in refused(capsys, *ask, "--out", folder, "--overwrite")
+    assert not (tmp_path / "e").exists() and not (tmp_path / "t.csv").exists()
