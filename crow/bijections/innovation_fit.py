@@ -12,6 +12,7 @@ from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects, pos
 from crow.bijections.shrinkage import shrunk_covariance
 
 SUBJECTS_FOR_SLOPES = 5
+VISITS_AN_EFFECT = 4
 SUBJECTS_FOR_BENDS = 30
 FEWEST_VALUES = 5  # of a channel that can be bent
 NEW = 1e-3  # of the variance of a first visit's channel, that time and the channel do not say
@@ -23,9 +24,10 @@ def fit_mixed_model(model: MixedModelInnovation, x: Tensor, context: Tensor, mas
 
     Beta and sigma are profiled out; the three numbers of g's factor are found by a damped Newton iteration, all regions
     at once. Where fewer than five subjects have three visits, slopes cannot be told from residuals and are left out of
-    the random effects: two visits alone would be fitted by lines without any error. The effects of ``trends`` stay 0
-    unless they lower the Bayesian information criterion of all regions (on the slope all or none, on the level one by
-    one), and so do bends, which need 30 subjects.
+    the random effects: two visits alone would be fitted by lines without any error. With fewer than four visits an
+    effect only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the Bayesian
+    information criterion of all regions (on the slope all or none, on the level one by one), and so do bends, which
+    need 30 subjects.
 
     Returns each region's maximum log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
@@ -34,10 +36,12 @@ def fit_mixed_model(model: MixedModelInnovation, x: Tensor, context: Tensor, mas
     exact = MixedModelInnovation(x.shape[2], model.design, model.trends).double()
     always, count = list(range(1 + len(model.design))), len(model.trends)
     slope = list(range(len(always), len(always) + count))
+    if int(mask.sum()) < VISITS_AN_EFFECT * len(always):  # as many effects as visits would leave no error at all
+        always, count = [0, *(1 + k for k, channel in enumerate(model.design) if channel == 0)], 0
     fits = []
     for rows in [always, always + slope] if count else [always]:
         factor = _newton(_Sums.of(x, context, mask, exact, rows), slopes)
-        if levels := _levels(exact, x, context, mask, rows, factor):
+        if count and (levels := _levels(exact, x, context, mask, rows, factor)):
             rows = [*rows, *levels]
             factor = _newton(_Sums.of(x, context, mask, exact, rows), slopes)
         fits.append((_Sums.of(x, context, mask, exact, rows).criterion(factor), rows, factor))

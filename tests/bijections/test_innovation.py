@@ -226,6 +226,19 @@ def test_small_cohorts(subjects: int, visits: int, regions: int) -> None:
     torch.testing.assert_close(model.inverse(z, context)[0][mask], x[mask], atol=1e-8, rtol=1e-8)
 
 
+def test_more_effects_than_a_few_visits_can_tell_are_not_fitted() -> None:
+    """8 people, 16 visits and 8 effects that say nothing: other people's visits stay as likely as can be."""
+    rng = np.random.default_rng(0)
+    time = torch.tensor([0.0, 1.0]).expand(48, 2)[..., None].double()
+    context = torch.cat([time, torch.tensor(rng.normal(size=(48, 2, 6)))], -1)
+    x, mask = torch.tensor(rng.normal(size=(48, 2, 3))), torch.ones(48, 2, dtype=torch.bool)
+    model, _ = fitted(x[:8], context[:8], mask[:8])
+    assert bool((model.beta[2:] == 0).all()) and bool((model.beta[:2] != 0).all())
+    z, log_det, _ = model(x[8:], context[8:])
+    nats = 0.5 * (z.square().sum(-1) + 3 * np.log(2 * np.pi)) - log_det
+    assert float(nats.mean().detach()) < 3 * (0.5 + 0.5 * np.log(2 * np.pi)) + 4
+
+
 def test_two_visits_leave_an_error_for_the_third() -> None:
     """Lines through two points would fit them exactly, and forecast as if nothing were measured with error."""
     x, context, mask = drawn(60, 2, 2, seed=5)
