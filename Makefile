@@ -27,13 +27,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED) ## make .venv and install crow with the tested versions
 
-demo: $(INSTALLED) ## simulate cohorts of regions and of scans, train, forecast, score, write a follow-up scan; in demo/
+demo: $(INSTALLED) ## simulate cohorts of regions and of scans, train, forecast, score, evaluate, report, write a follow-up scan; in demo/
 	rm -rf $(DEMO)
 	$(BIN)/crow simulate --out $(DEMO) $(SIMULATE)
 	$(BIN)/crow check $(DEMO)/cohort.csv
 	$(BIN)/crow train --cohort $(DEMO)/cohort.csv --out $(DEMO)/run $(TRAIN)
 	$(BIN)/crow generate --run $(DEMO)/run --subject 9002 --at 1,2,3,5 --unit mm³ --out $(DEMO)/forecast.csv --figure $(DEMO)/forecast.png
 	$(BIN)/crow score --run $(DEMO)/run --cohort $(DEMO)/cohort.csv --out $(DEMO)/scores.csv --figure $(DEMO)/scores.png
+	$(BIN)/crow train --cohort $(DEMO)/cohort.csv --out $(DEMO)/judged --set split.test=0.2 $(TRAIN)
+	$(BIN)/crow evaluate --run $(DEMO)/judged
+	$(BIN)/crow report --run $(DEMO)/judged
 	$(BIN)/crow simulate --scans --out $(DEMO)/scans $(SCANS)
 	$(BIN)/crow train --cohort $(DEMO)/scans --out $(DEMO)/scan_run $(TRAIN_SCANS)
 	$(BIN)/crow generate --run $(DEMO)/scan_run --subject 0003 --at 2 --out $(DEMO)/followup
@@ -46,6 +49,8 @@ demo: $(INSTALLED) ## simulate cohorts of regions and of scans, train, forecast,
 		'  $(DEMO)/scores.csv           log-likelihood and z of every visit' \
 		'  $(DEMO)/scores_subjects.csv  log-likelihood of every subject' \
 		'  $(DEMO)/scores.png           picture: unusual visits' \
+		'  $(DEMO)/judged/evaluation    how good a model is on people it did not see' \
+		'  $(DEMO)/judged/report.html   page: all of that, to open in a browser' \
 		'  $(DEMO)/scans                an invented BIDS tree of brain scans (its truth in derivatives/)' \
 		'  $(DEMO)/scan_run_store       the scans, prepared; a picture of each in qc/index.html' \
 		'  $(DEMO)/scan_run             the model fitted to them' \

@@ -251,3 +251,29 @@ def test_pet_goes_through_a_subspace_with_an_exact_voxel_likelihood(tmp_path: Pa
     real = nib.load(sorted((tmp_path / "bids" / "sub-0002").rglob("*_pet.nii.gz"))[-1])
     assert image.shape == real.shape and image.get_data_dtype() == real.get_data_dtype()
     assert np.corrcoef(image.get_fdata().ravel(), real.get_fdata().ravel())[0, 1] > 0.9
+
+
+def test_a_run_of_scans_is_judged_on_people_held_out_and_reported(folder: Path, tmp_path: Path) -> None:
+    train = ("train", "--cohort", folder / "run_store", *QUICK)
+    run(*train, "--out", tmp_path / "run", "--set", "split.test=0.3")
+    said = run("evaluate", "--run", tmp_path / "run", "--samples", "20")
+    assert "last scan" in said and "Skill in change RMSE against last scan" in said
+    made = tmp_path / "run" / "evaluation"
+    metrics = json.loads((made / "metrics.json").read_text())["scans"]
+    assert list(metrics["forecast"]) == ["crow", "last scan", "mean change"] and metrics["subjects"] == 3
+    scans = pd.read_csv(made / "scans.csv")
+    last = scans[scans["model"] == "last scan"]
+    assert len(last) == 3 and metrics["forecast"]["last scan"]["MAE"] == pytest.approx(last["MAE"].mean(), rel=1e-6)
+    assert (last["SSIM"].between(0.5, 1)).all() and np.isfinite(metrics["forecast"]["crow"]["NLL"])
+    stem = pd.read_csv(made / "scan_pictures.csv")["stem"].iloc[0]
+    assert all((made / f"{stem}_{kind}.png").is_file() for kind in ("last", "real", "synthetic", "change_real"))
+    run("report", "--run", tmp_path / "run", "--samples", "20")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert 'type="range"' in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_run_that_learned_from_everyone_has_no_one_to_be_judged_on(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "split.test=0.2, or give --folds 5" in refused(capsys, "evaluate", "--run", folder / "run")
+    assert not (folder / "run" / "evaluation").exists()
