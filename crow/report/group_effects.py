@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from crow.report.figures import BLUE, GREY, INK, style
 from crow.report.names import without_ending
 
 MOST = 60  # rows of the map of regions that no lobe is known of
 NAMED = 14  # regions that are named beside their dots
+BESIDE = [  # where a name may lie: points from its dot, and which end of it is there
+    (x, y, across, along)
+    for x, across in ((4.0, "left"), (-4.0, "right"), (0.0, "center")) for y, along in ((-4.0, "top"), (4.0, "bottom"))
+]  # fmt: skip
 PART = 0.8  # of the regions that have to be known for a map by lobe
 LOBES = {
     "frontal": "caudalmiddlefrontal frontalpole lateralorbitofrontal medialorbitofrontal paracentral parsopercularis "
@@ -71,6 +76,8 @@ def group_figure(table: pd.DataFrame, contrast: str | None = None, said: str = "
         figure.suptitle(f"{contrast}: Cohen's d of real and synthetic groups", x=0.01, ha="left", fontweight="bold")
         if said:
             figure.supxlabel(said, x=0.01, ha="left", fontsize=8, color=INK)
+        if len(rows) <= NAMED:
+            _name_dots(figure, left, rows)
     return figure
 
 
@@ -80,17 +87,36 @@ def _scatter(axes: Axes, rows: pd.DataFrame) -> None:
               for name, at in (("d_real", x), ("d_synthetic", y))]  # fmt: skip
     low, high = float(np.nanmin([x, y])), float(np.nanmax([x, y]))
     ends = [low - 0.12 * max(high - low, 0.2), high + 0.12 * max(high - low, 0.2)]
+    axes.margins(x=0.12)  # room for names
     axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="the same")
     axes.errorbar(x, y, errors[1], errors[0], fmt="none", ecolor=BLUE, alpha=0.22, elinewidth=0.8)
     axes.plot(x, y, "o", color=BLUE, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5, label="a region")
     axes.axhline(0, color="#CCCCCC", linewidth=0.8)
     axes.axvline(0, color="#CCCCCC", linewidth=0.8)
-    if len(rows) <= NAMED:
-        for name, at_x, at_y in zip(rows["region"], x, y, strict=True):
-            axes.annotate(name, (at_x, at_y), xytext=(5, -9), textcoords="offset points", fontsize=7.5, color=INK)
     axes.set(xlabel="d of real people (95 % interval)", ylabel="d of synthetic people (95 % of studies as large)")
     axes.set_title("Agreement")
     axes.legend(loc="upper left")
+
+
+def _name_dots(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
+    """Names beside the dots of a laid out figure, the largest effects first; those that find no free place are left out
+    (the map names every region)."""
+    figure.draw_without_rendering()
+    rows = rows.loc[rows["d_real"].abs().sort_values(ascending=False).index].dropna(subset=["d_real", "d_synthetic"])
+    dots = rows[["d_real", "d_synthetic"]].to_numpy(float)
+    legend = axes.get_legend()
+    taken = [Bbox.from_bounds(*(at - 3), 6, 6) for at in axes.transData.transform(dots)]
+    taken += [legend.get_window_extent()] if legend is not None else []
+    names = without_ending(rows["region"])
+    for region, at in zip(rows["region"], dots, strict=True):
+        for x, y, across, along in BESIDE:
+            how: dict[str, Any] = {"ha": across, "va": along, "fontsize": 7.5, "color": INK, "in_layout": False}
+            name = axes.annotate(names[region], at, xytext=(x, y), textcoords="offset points", **how)
+            box = name.get_window_extent()
+            if axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            name.remove()
 
 
 def _matrix(figure: Figure, axes: Axes, wide: pd.DataFrame, lobes: list[str]) -> None:

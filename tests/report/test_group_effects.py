@@ -45,3 +45,14 @@ def test_other_regions_are_in_order_of_their_effect() -> None:
     wide, lobes = _map(table([f"ROI{k:02d}" for k in range(100)]))
     assert len(wide) == 60 and not lobes and wide["real"].is_monotonic_increasing
     assert len(group_figure(table(["A", "B"])).axes) == 3
+
+
+def test_names_of_near_dots_do_not_overlap() -> None:
+    rows = table([f"region {k}" for k in range(14)])
+    rows[["d_real", "d_synthetic"]] = np.random.default_rng(0).normal(0.5, 0.01, (14, 2))
+    rows.loc[0, ["d_real", "d_synthetic"]] = -1
+    axes = group_figure(rows).axes[0]
+    named = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert 4 < len(named) < 14 and "region 0" in named
+    boxes = list(named.values())
+    assert all(box.count_overlaps(boxes) == 1 for box in boxes)
