@@ -105,13 +105,13 @@ def _name_dots(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
     rows = rows.loc[rows["d_real"].abs().sort_values(ascending=False).index].dropna(subset=["d_real", "d_synthetic"])
     dots = rows[["d_real", "d_synthetic"]].to_numpy(float)
     legend = axes.get_legend()
-    taken = [Bbox.from_bounds(*(at - 3), 6, 6) for at in axes.transData.transform(dots)]
+    taken = [Bbox([at - 3, at + 3]) for at in axes.transData.transform(dots)]
     taken += [legend.get_window_extent()] if legend is not None else []
     names = without_ending(rows["region"])
-    for region, at in zip(rows["region"], dots, strict=True):
+    for region, (at_x, at_y) in zip(rows["region"], dots, strict=True):
         for x, y, across, along in BESIDE:
             how: dict[str, Any] = {"ha": across, "va": along, "fontsize": 7.5, "color": INK, "in_layout": False}
-            name = axes.annotate(names[region], at, xytext=(x, y), textcoords="offset points", **how)
+            name = axes.annotate(names[region], (at_x, at_y), xytext=(x, y), textcoords="offset points", **how)
             box = name.get_window_extent()
             if axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max) and not box.count_overlaps(taken):
                 taken.append(box)
