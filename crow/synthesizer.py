@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crow.artifact import start_run
+from crow.examples import Examples
 from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
 from crow.flows.glow import Glow
 from crow.representation.attributes import AttributeTable
-from crow.representation.visits import RegionVisits, cohort_of
+from crow.representation.visits import RegionVisits, ScanExamples, cohort_of
 from crow.training.ensemble import seeded
 from crow.visit_config import CAGlowConfig, VisitConfig
 from crow.visit_model import CHUNK, Data, Say, VisitModel
@@ -87,8 +88,9 @@ class Synthesizer(VisitModel):
     def log_prob(self, data: Data) -> pd.DataFrame:
         """Log-density of each visit given its attributes: ``subject, session, time, log_prob``, in nats.
 
-        CAGlow's is of the visits alone. Of regions exact and in original units; of scans that of their grey levels (a
-        lower bound, dequantised with seed 0). Visits that lack an attribute are left out.
+        CAGlow's is that of its Glow: of regions given the attributes by its regression alone, of scans not given them.
+        Of regions exact and in original units; of scans that of their grey levels (a lower bound, dequantised with seed
+        0). Visits that lack an attribute are left out.
         """
         flow: Any = self.fitted()
         cohort = cohort_of(data)
@@ -123,8 +125,12 @@ class Synthesizer(VisitModel):
             glow.load_state_dict(self.glow)
         return CAGlow(glow, self.attributes.channels, self.config.code)
 
+    def start(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
+        if isinstance(flow, Glow) and isinstance(examples, Examples):
+            flow.start(examples, subject)
+
     def _glow(self) -> Glow:
-        return Glow(self.visits.shape, *self._sizes)
+        return Glow(self.visits.shape, *self._sizes, sum(self.attributes.channels))
 
     @property
     def _sizes(self) -> tuple[int, int, int, int]:

@@ -66,6 +66,9 @@ class VisitModel:
     def restore(self, facts: dict[str, Any]) -> None:
         """Take back what `describe` gave."""
 
+    def start(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
+        """Move ``flow``, as it was built, to where training begins, given the training examples of ``subject``s."""
+
     def begin(self, data: Data, out: str | Path | None, resume: bool, overwrite: bool) -> tuple[Cohort, Visits]:
         """Check the place and the cohort; its visits without the test subjects.
 
@@ -108,6 +111,7 @@ class VisitModel:
         if folder is not None and not resume:
             start_run(folder, self.config, overwrite)
         kept, judged = self.parts(examples, subject)
+        self.start(flow, kept, self._numbers(subject))
         seed = derived_seed(self.config.seed, 0)
         fit = train(flow, kept, judged, self.config.training, seed, folder, resume, progress, label)
         self.flow, self.log = flow, fit.history.assign(member=1)
@@ -128,6 +132,7 @@ class VisitModel:
         Ctrl-C ends it with KeyboardInterrupt: the training is to be resumed.
         """
         kept, judged = self.parts(examples, subject)
+        self.start(part, kept, self._numbers(subject))
         settings = self.config.training.model_copy(update={"max_epochs": epochs})
         seed, folder = derived_seed(self.config.seed, 1), None if out is None else Path(out)
         if train(part, kept, judged, settings, seed, folder, True, progress, label).interrupted:
@@ -148,6 +153,10 @@ class VisitModel:
         held_out = self.held_out(subject)
         kept, judged = (some(examples, torch.from_numpy(np.flatnonzero(rows))) for rows in (~held_out, held_out))
         return kept, judged
+
+    def _numbers(self, subject: pd.Series) -> Tensor:
+        """Who the training examples are of, as numbers."""
+        return torch.from_numpy(pd.factorize(subject[~self.held_out(subject)])[0])
 
     def held_out(self, subject: pd.Series) -> np.ndarray:
         """Which rows are of subjects that training never sees, decided by the seed."""

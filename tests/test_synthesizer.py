@@ -93,8 +93,19 @@ def test_scans(tmp_path: Path, cut: str | None) -> None:
     pd.testing.assert_series_equal(nats, crow.load(tmp_path / "run").log_prob(store)["log_prob"])
 
 
+@pytest.mark.parametrize("system", ["cglow", "caglow"])
+def test_attributes_have_their_effects_from_the_start(system: str) -> None:
+    """The sexes differ in ROI1 by two sds; a short training on few people does not lose it."""
+    cohort = groups(60)
+    model = crow.Synthesizer(**QUICK, system=system, **({"first_epochs": 2} if system == "caglow" else {}))
+    model.fit(cohort, ["sex", "age"])
+    means = {sex: model.sample(f"sex={sex}", 2000)[1]["ROI1"] for sex in "FM"}
+    assert means["M"].mean() - means["F"].mean() == pytest.approx(20, abs=6)
+    assert means["F"].std() == pytest.approx(10, rel=0.25)
+
+
 def test_an_encoder_of_attributes(tmp_path: Path) -> None:
-    """Two trainings in one run, which comes back with both; the density is that of visits alone."""
+    """Two trainings in one run, which comes back with both; the density is that of the first, given the attributes."""
     settings = {**QUICK, "system": "caglow", "first_epochs": 2}
     model = crow.Synthesizer(**settings).fit(groups(60), ["sex"], tmp_path / "run")
     again = crow.load(tmp_path / "run")
@@ -102,7 +113,7 @@ def test_an_encoder_of_attributes(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(model.log_prob(groups()), again.log_prob(groups()))
     other = groups()
     other.visits["sex"] = other.visits["sex"].map({"F": "M", "M": "F"})
-    pd.testing.assert_frame_equal(model.log_prob(other), model.log_prob(groups()))
+    assert model.log_prob(other)["log_prob"].mean() < model.log_prob(groups())["log_prob"].mean() - 0.5
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

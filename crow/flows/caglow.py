@@ -66,8 +66,8 @@ class CAGlow(nn.Module):
         return self
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """``log p(x)`` of F, whatever the context: E draws, but has no density."""
-        return self.glow.log_prob(x)
+        """That of F: E draws, but has no density."""
+        return self.glow.log_prob(x, context)
 
     @torch.no_grad()
     def sample(self, context: Tensor, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
@@ -78,7 +78,7 @@ class CAGlow(nn.Module):
     @torch.no_grad()
     def generate(self, context: Tensor, code: Tensor, noise: Tensor) -> Tensor:
         """x of ``context [batch, channels]``, ``code [batch, code]`` and ``noise [batch, values]``."""
-        return self.glow.decode(self.encode(context, code, noise))
+        return self.glow.decode(self.encode(context, code, noise), context)
 
     def encode(self, context: Tensor, code: Tensor, noise: Tensor) -> Tensor:
         """E: ``z [batch, values]``."""
@@ -95,7 +95,7 @@ class CAGlow(nn.Module):
         assert batch.context is not None
         c = batch.context
         with torch.no_grad():
-            real, _ = self.glow.encode(batch.x)
+            real, _ = self.glow.encode(batch.x, c)
         if not self.training:
             fakes = (self.encode(c, *self.chance(c)) for _ in range(DRAWS))
             return torch.stack([discrepancy(fake, real, c) for fake in fakes]).mean()

@@ -35,7 +35,7 @@ class CGlow(Glow):
         image_levels: int = 0,
         weight: float = 0.01,
     ) -> None:
-        super().__init__(shape, levels, depth, hidden, image_levels)
+        super().__init__(shape, levels, depth, hidden, image_levels, sum(attributes))
         self.attributes, self.weight = tuple(attributes), weight
         self.prior = TopPrior(self.f.top, self.values - self.f.top, sum(attributes))
         self.teller = _zero_linear(self.f.top, sum(attributes))
@@ -43,7 +43,7 @@ class CGlow(Glow):
     def loss(self, batch: Examples) -> Tensor:
         """Mean of the objective, in nats a value of x."""
         assert batch.context is not None
-        z, log_det = self.encode(batch.x)
+        z, log_det = self.encode(batch.x, batch.context)
         density = -(self.prior.log_prob(z, batch.context) + log_det).mean() / self.values
         if not self.training:
             return density

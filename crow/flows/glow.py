@@ -1,4 +1,4 @@
-"""Glow: a flow of vectors and images that knows of no attributes; what CGlow and CAGlow are made of."""
+"""Glow: a flow of vectors and images; what CGlow and CAGlow are made of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.affine import ActNorm
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.multiscale import MultiScale
+from crow.bijections.regression import Regression
 from crow.examples import Examples
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
@@ -16,47 +18,72 @@ from crow.priors import Prior, StandardPrior
 
 
 class Glow(nn.Module):
-    """``log p(x | c) = log p(z | c) + log |det f'(x)|`` with ``z = f(x)``, and here ``p(z | c) = N(z; 0, I)``.
+    """``log p(x | c) = log p(z | c) + log |det d z / d x|`` with ``z = f(x)``, and here ``p(z | c) = N(z; 0, I)``.
 
-    ``x: [batch, features]``, or images ``[batch, channels, *space]``, whose integer levels are dequantised uniformly:
-    their log-probabilities are lower bounds, random by the draw from torch's global generator. All in nats.
-    Source: Kingma & Dhariwal, Glow, 2018.
+    Of a vector with attributes c it is ``z = f(r(x, c))``, r the `Regression` on c that `start` fits: then all that is
+    left to learn is how people differ from it. ``x: [batch, features]``, or images ``[batch, channels, *space]``,
+    whose integer levels are dequantised uniformly: their log-probabilities are lower bounds, random by the draw from
+    torch's global generator. All in nats. Source: Kingma & Dhariwal, Glow, 2018.
 
     Args:
         shape: of x; ``(features,)`` or ``(channels, *space)``.
         levels, depth, hidden: of f (`MultiScale`); a vector has one level.
         image_levels: 0 for values that are not integers.
+        context: channels of c, which a vector's regression is on; with 0, and for images, there is none.
     """
 
     prior: Prior
 
     def __init__(
-        self, shape: tuple[int, ...], levels: int = 2, depth: int = 6, hidden: int = 64, image_levels: int = 0
+        self,
+        shape: tuple[int, ...],
+        levels: int = 2,
+        depth: int = 6,
+        hidden: int = 64,
+        image_levels: int = 0,
+        context: int = 0,
     ) -> None:
         super().__init__()
         space = len(shape) - 1
         subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
         self.values = torch.Size(shape).numel()
+        self.regression = Regression(shape[0], context) if context and not space else None
         self.f = MultiScale(shape, levels if space else 1, depth, subnet)
         self.prior = StandardPrior((self.values,))
         self.dequantizer = UniformDequantizer(image_levels) if image_levels else None
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``z: [batch, values]``, and what ``log p(z)`` lacks of ``log p(x)``, ``[batch]``."""
-        if self.dequantizer is None:
-            return self.f(x)
-        v, log_q = self.dequantizer(x)
-        z, log_det = self.f(v)
-        return z, log_det - log_q
+    def start(self, examples: Examples, subject: Tensor) -> None:
+        """Begin at the regression of x on c, fitted to training examples of subjects ``[example]``; f keeps N(0, I)."""
+        if self.regression is None:
+            return
+        assert examples.context is not None
+        self.regression.fit(examples.x, examples.context, subject)
+        for module in self.f.modules():
+            if isinstance(module, ActNorm):  # the residuals have been normalised by all of them, not by one batch
+                module.initialised.fill_(True)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``z: [batch, values]``, and what ``log p(z)`` lacks of ``log p(x)``, ``[batch]``."""
+        if self.dequantizer is not None:
+            v, log_q = self.dequantizer(x)
+            z, log_det = self.f(v)
+            return z, log_det - log_q
+        if self.regression is None:
+            return self.f(x)
+        v, of_regression = self.regression(x, context)
+        z, log_det = self.f(v)
+        return z, log_det + of_regression
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """x of ``z: [batch, values]``."""
         v, _ = self.f.inverse(z)
-        return v if self.dequantizer is None else self.dequantizer.inverse(v)
+        if self.dequantizer is not None:
+            return self.dequantizer.inverse(v)
+        return v if self.regression is None else self.regression.inverse(v, context)[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """``[batch]``."""
-        z, log_det = self.encode(x)
+        z, log_det = self.encode(x, context)
         return self.prior.log_prob(z, context) + log_det
 
     @torch.no_grad()
@@ -64,7 +91,7 @@ class Glow(nn.Module):
         """``[n, batch, *event]``: n draws for every context ``[batch, channels]``."""
         repeated = context.repeat(n, 1)
         z = self.prior.sample((len(repeated),), repeated, generator)
-        return self.decode(z).unflatten(0, (n, len(context)))
+        return self.decode(z, repeated).unflatten(0, (n, len(context)))
 
     def loss(self, batch: Examples) -> Tensor:
         """Mean negative log-likelihood, in nats a value of x."""

@@ -15,6 +15,7 @@ from crow.bijections.coupling import AffineCoupling
 from crow.bijections.factor_out import FactorOut
 from crow.bijections.haar import Haar
 from crow.bijections.mixing import LU, Permutation, Rotation
+from crow.bijections.regression import Regression
 from crow.bijections.spline import SplineCoupling
 from crow.bijections.squeeze import Flatten, Squeeze
 from crow.networks.conditioning import ConditioningNetwork
@@ -83,7 +84,9 @@ IMAGES = {
     "Flatten": lambda event, context: Flatten(event),
     "Haar, FactorOut, AffineCoupling": multi_scale,
 }
+VECTORS = {"Regression": lambda event, context: Regression(event[0], context)}
 CONDITIONAL = {
+    "Regression",
     *("AffineCoupling", "AffineCoupling swapped", "AffineCoupling two-sided"),
     *("SplineCoupling", "SplineCoupling two-sided", "Chain", "Chain with conditioning network"),
     *("FactorOut", "Haar, FactorOut, AffineCoupling"),
@@ -114,13 +117,15 @@ class Case:
         contract.perturb(self.bijection)
 
     def build(self) -> Bijection:
-        return {**ALWAYS, **IMAGES}[self.name](self.event, self.channels)
+        return {**ALWAYS, **IMAGES, **VECTORS}[self.name](self.event, self.channels)
 
 
 def cases() -> Iterator[tuple[str, str, str]]:
     for kind, event in EVENTS.items():
         for name in {**ALWAYS, **(IMAGES if len(event) > 1 else {})}:
             yield name, kind, "none"
+            yield name, kind, "context"
+        for name in VECTORS if len(event) == 1 else ():
             yield name, kind, "context"
     for kind in ("1-D", "2-D", "3-D"):
         for name in ("AffineCoupling", "SplineCoupling", "FactorOut"):

@@ -84,6 +84,19 @@ def test_it_starts_as_the_glow_that_it_is_made_of(shape: tuple[int, ...], greys:
     assert torch.equal(density, flow.glow.log_prob(first[0]))
 
 
+def test_what_the_glow_knows_of_attributes_is_there_before_the_encoder_learns() -> None:
+    data = people(400)
+    glow = Glow((2,), depth=2, hidden=8, context=3)
+    glow.start(data, torch.arange(400))
+    flow = CAGlow(glow, ATTRIBUTES, hidden=16, depth=2).eval()
+    drawn = flow.sample(torch.tensor([[1.0, 0, 1.0], [0, 1, -1.0]]), 2000, torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn.mean(0), torch.tensor([[1.4, 0.4], [-0.6, 3.4]]), atol=0.1)
+    assert data.context is not None
+    torch.testing.assert_close(flow.log_prob(data.x, data.context), glow.log_prob(data.x, data.context))
+    away, far = (float(flow.loss(Examples(x, data.context)).detach()) for x in (data.x, data.x.flip(0)))
+    assert abs(away) < 0.2 * far
+
+
 def test_it_learns_what_attributes_mean_and_leaves_the_rest_to_chance() -> None:
     data = people(700)
     torch.manual_seed(0)

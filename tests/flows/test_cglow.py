@@ -86,8 +86,49 @@ def test_it_learns_where_people_of_an_attribute_are() -> None:
     train(flow, Examples(x[:500], c[:500]), Examples(x[500:], c[500:]), settings, 0)
     drawn = flow.sample(torch.tensor([[1.0, 0, 1.5, 1, 0, 0], [0, 1, -1.5, 1, 0, 0]]), 500)
     assert torch.allclose(drawn.mean(0), torch.tensor([[1.5, 4.0], [-1.5, 0.0]]), atol=0.35)
-    told = flow.teller(flow.encode(x)[0]).detach()
+    told = flow.teller(flow.encode(x, c)[0]).detach()
     assert float(attribute_loss(told, c, ATTRIBUTES)) < float(attribute_loss(0 * told, c, ATTRIBUTES))
+
+
+def linear_people(n: int) -> Examples:
+    """Five values that are linear in the attributes, and correlated noise."""
+    torch.manual_seed(2)
+    c = people(n)
+    return Examples(c @ torch.randn(6, 5) + torch.randn(n, 5) @ torch.randn(5, 5) / 3, c)
+
+
+def test_a_vector_starts_at_the_regression_on_the_attributes() -> None:
+    """Before training, and at its first steps, when it would have normalised one batch."""
+    data = linear_people(300)
+    flow = CGlow((5,), ATTRIBUTES, depth=3, hidden=8)
+    flow.start(data, torch.arange(300))
+    r = flow.requires_grad_(False).regression
+    assert r is not None and data.context is not None
+    mean = r.level + data.context @ r.effect.T
+    normal = torch.distributions.MultivariateNormal(mean, scale_tril=r.factor)
+    for part in (flow.eval(), flow.train()):
+        few = part.log_prob(data.x[:8], data.context[:8])
+        torch.testing.assert_close(few, normal.log_prob(data.x)[:8], atol=1e-4, rtol=1e-4)
+    drawn = flow.sample(data.context[:2], 4000, torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn.mean(0), normal.mean[:2], atol=0.15)
+    assert torch.allclose(torch.cov(drawn[:, 0].T), normal.covariance_matrix[0], atol=0.2)
+
+
+def test_runs_from_before_there_was_a_regression_have_none() -> None:
+    flow, again = (CGlow((5,), ATTRIBUTES, depth=2, hidden=8) for _ in range(2))
+    data = linear_people(50)
+    flow.start(data, torch.arange(50))
+    contract.perturb(flow)
+    flow.eval()
+    again.load_state_dict({name: t for name, t in flow.state_dict().items() if not name.startswith("regression.")})
+    z, log_det = again.eval().encode(data.x, data.context)
+    torch.testing.assert_close((z, log_det), flow.f(data.x))
+
+
+def test_images_have_no_regression() -> None:
+    flow = CGlow((1, 8, 8), ATTRIBUTES, 2, 2, 8, 17)
+    flow.start(Examples(visits((1, 8, 8), 17), people(6)), torch.arange(6))
+    assert flow.regression is None
 
 
 def test_attributes_are_told_by_class_or_by_number() -> None:

@@ -1,0 +1,76 @@
+"""A linear regression on the context as a bijection: where flows of single visits start."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crow.bijections.base import Bijection
+from crow.bijections.shrinkage import shrunk_covariance
+
+RIDGE = 1.0  # visits' worth of belief that there is no effect
+
+
+class Regression(Bijection):
+    """``z = L^-1 (x - level - effect c)`` of ``x: [*batch, features]`` and ``c: [*batch, context]``.
+
+    L is lower triangular, with ``exp(log_sd)`` on its diagonal. The identity until `fit`; after it N(0, I) of z is the
+    linear model ``x | c ~ N(level + effect c, L L')``. Raises ValueError for shapes that are others.
+    """
+
+    def __init__(self, features: int, context: int) -> None:
+        super().__init__()
+        self.features, self.context = features, context
+        self.level = nn.Parameter(torch.zeros(features))
+        self.effect = nn.Parameter(torch.zeros(features, context))
+        self.log_sd = nn.Parameter(torch.zeros(features))
+        self.below = nn.Parameter(torch.zeros(features, features))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z = torch.linalg.solve_triangular(self.factor.mT, x - self._mean(x, context), upper=True, left=False)
+        return z, -self.log_sd.sum().expand(x.shape[:-1])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._mean(z, context) + z @ self.factor.mT, self.log_sd.sum().expand(z.shape[:-1])
+
+    @property
+    def factor(self) -> Tensor:
+        """L."""
+        return self.below.tril(-1) + self.log_sd.exp().diag()
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, context: Tensor, subject: Tensor | None = None) -> None:
+        """Takes level, effect and L from ``x: [visit, features]`` and ``context: [visit, channels]``, in float64.
+
+        Ridge regression on the centred context; L is of the residuals' shrunk covariance (`shrunk_covariance`), which
+        leaves out whole subjects ``[visit]`` (by default every visit is one).
+        """
+        x, c = x.double(), context.double()
+        subject = torch.arange(len(x)) if subject is None else subject
+        middle, centre = x.mean(0), c.mean(0)
+        a = c - centre
+        effect = torch.linalg.solve(a.mT @ a + RIDGE * torch.eye(self.context).to(a), a.mT @ (x - middle)).mT
+        free = len(x) - 1 - int(torch.linalg.matrix_rank(a))
+        rest = (x - middle - a @ effect.mT) * math.sqrt(len(x) / max(free, 1))
+        factor = torch.linalg.cholesky(shrunk_covariance(rest, subject))
+        self.effect.copy_(effect)
+        self.level.copy_(middle - effect @ centre)
+        self.log_sd.copy_(factor.diagonal().log())
+        self.below.copy_(factor.tril(-1))
+
+    def _mean(self, x: Tensor, context: Tensor | None) -> Tensor:
+        if x.shape[-1] != self.features:
+            raise ValueError(f"Regression expects {self.features} features, got {list(x.shape)}")
+        if context is None or context.shape != (*x.shape[:-1], self.context):
+            found = "none" if context is None else list(context.shape)
+            raise ValueError(f"Regression needs a context of {self.context} channels for every x, got {found}")
+        return self.level + context @ self.effect.mT
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Runs of before flows started at a regression have none."""
+        for name, parameter in self.named_parameters():
+            state_dict.setdefault(prefix + name, torch.zeros_like(parameter))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
