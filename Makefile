@@ -15,7 +15,7 @@ LEASPY_ENV := .venv-leaspy
 LEASPY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser lint types bench leaspy clean
+.PHONY: help install demo test browser lint types notebooks bench leaspy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ browser:
 
 test: lint types browser ## ruff, mypy and pytest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+notebooks: $(INSTALLED) ## run the notebooks again and keep what comes out (NOTEBOOKS="03_what_if.ipynb": some)
+	OMP_NUM_THREADS=1 $(BIN)/python notebooks/rerun.py $(NOTEBOOKS)
 
 $(BENCH)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(BENCH)

@@ -109,14 +109,23 @@ class ScanSimulation:
             image = uptake.blurred(image, grid)
         return self.measured(subject, session, image) if noise else image
 
-    def measured(self, subject: str, session: str, image: Volume) -> Volume:
-        """A noise-free image as the scanner of that visit gives it."""
+    def aligned(self, subject: str, session: str) -> Volume:
+        """The PET scan of a visit, with noise, as one that lies in the template's space: on the template's grid, of the
+        template's shape. Raises ConfigError for T1w, of which nothing would be left."""
+        if self.modality != "pet":
+            raise ConfigError(f"modality: {self.modality} scans are aligned by crow prepare; only pet is drawn so.")
+        grid = load_template(self.resolution).grid
+        sharp = self.person(subject).amyloid.at(grid.points(), self.visit(subject, session)["disease_time"])
+        return self.measured(subject, session, uptake.blurred(sharp, grid), grid)
+
+    def measured(self, subject: str, session: str, image: Volume, grid: Grid | None = None) -> Volume:
+        """A noise-free image (on ``grid``, by default that of every scan) as the scanner of that visit gives it."""
         visit, rng = (
             self.visit(subject, session),
             np.random.default_rng([self.seed, 2, *self._numbers(subject, session)]),
         )
         scanner = Acquisition(float(visit["gain"]), bool(visit["scanner"] == 2))
-        return (uptake.measured if self.modality == "pet" else t1w)(rng, image, self.grid, scanner)
+        return (uptake.measured if self.modality == "pet" else t1w)(rng, image, grid or self.grid, scanner)
 
     def labels(self, subject: str, session: str, like: str | None = None) -> NDArray[np.uint8]:
         """`STRUCTURES` at a visit, ``[X, Y, Z]``, with the head where it lies at the session ``like``."""

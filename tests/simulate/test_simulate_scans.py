@@ -4,7 +4,7 @@ import torch
 
 from crow.errors import ConfigError
 from crow.scans.deform import exponential, jacobian
-from crow.scans.template import STRUCTURES
+from crow.scans.template import STRUCTURES, load_template
 from crow.simulate import ScanSimulation, simulate_scans
 from crow.simulate.atrophy import PARTS, Course, change_fields
 
@@ -112,6 +112,21 @@ def test_amyloid_rises_where_it_should_and_the_cerebellum_stays_at_one() -> None
     assert (ratios.diff().dropna() > 0).all(axis=None)
     noisy = pet.render(subject, FIRST, noise=True)
     assert 0.005 < (noisy / noisy[cerebellum].mean() - first / first[cerebellum].mean())[cortex].std() < 0.1
+
+
+def test_pet_drawn_in_the_template_s_space_is_the_head_s_without_its_place() -> None:
+    pet = simulate_scans(12, 4, resolution=6, modality="pet", seed=3)
+    template = load_template(6.0)
+    subject = pet.visits.loc[pet.visits["diagnosis"] == "MCI", "subject"].iloc[0]
+    first, last = (pet.aligned(subject, session) for session in (FIRST, LAST))
+    np.testing.assert_array_equal(pet.aligned(subject, FIRST), first)
+    assert first.shape == template.grid.shape
+    gain = pet.visit(subject, FIRST)["gain"]
+    cerebellum, cortex = template.structure("cerebellum") & (template.gm > 0.5), template.structure("cortex")
+    assert first[cerebellum].mean() / gain == pytest.approx(1, abs=0.1)
+    assert first[cortex].mean() / first[cerebellum].mean() < last[cortex].mean() / last[cerebellum].mean()
+    with pytest.raises(ConfigError, match="crow prepare"):
+        simulate_scans(5, 2, resolution=6).aligned("sub-0001", FIRST)
 
 
 @pytest.mark.parametrize(
