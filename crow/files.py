@@ -15,6 +15,12 @@ def write_text(path: str | Path, text: str, overwrite: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise OutputError where ``path`` exists and is not to be replaced."""
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path}: exists already. Choose another name, or replace it with --overwrite.")
+
+
 @contextmanager
 def writing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield a sibling of ``path`` to write a file or a folder at; it takes the name ``path`` when the block ends.
@@ -23,8 +29,7 @@ def writing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     exists and ``overwrite`` is not set, and where the system refuses to write (with its reason).
     """
     path = Path(path)
-    if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path}: exists already. Choose another name, or replace it with --overwrite.")
+    check_free(path, overwrite)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,15 +22,16 @@ class Known:
     name: str
     value: str
     at: float | None
+    flag: str = "--set-covariate"
 
     @classmethod
-    def parse(cls, text: str) -> Known:
+    def parse(cls, text: str, flag: str = "--set-covariate") -> Known:
         """``CDRSB=5@2.5`` or ``CDRSB=5``; raises ConfigError for anything else."""
         name, equals, rest = text.partition("=")
         value, at, when = rest.rpartition("@") if "@" in rest else (rest, "", "")
         if not (name.strip() and equals and value.strip()):
-            raise ConfigError(f"--set-covariate {text}: write it as NAME=VALUE@YEARS, for instance CDRSB=5@2.5.")
-        return cls(name.strip(), value.strip(), _years(f"--set-covariate {text}", when) if at else None)
+            raise ConfigError(f"{flag} {text}: write it as NAME=VALUE@YEARS, for instance CDRSB=5@2.5.")
+        return cls(name.strip(), value.strip(), _years(f"{flag} {text}", when) if at else None, flag)
 
 
 def parse_times(text: str) -> list[float]:
@@ -83,7 +84,7 @@ def _value(history: Cohort, one: Known) -> float | str:
     if one.name not in kinds:
         near = difflib.get_close_matches(one.name, kinds, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(kinds) or 'none'}."
-        raise CohortError(f"--set-covariate {one.name}: the run has no such covariate. {hint}")
+        raise CohortError(f"{one.flag} {one.name}: the run has no such covariate. {hint}")
     if kinds[one.name] == "categorical":
         return one.value
     try:
@@ -91,7 +92,7 @@ def _value(history: Cohort, one: Known) -> float | str:
     except ValueError:
         number = np.nan
     if not np.isfinite(number):
-        raise CohortError(f"--set-covariate {one.name}: found {one.value!r}, but a number is needed.")
+        raise CohortError(f"{one.flag} {one.name}: found {one.value!r}, but a number is needed.")
     return number
 
 

@@ -21,8 +21,8 @@ from crow.evaluation.evidence import Evidence
 from crow.evaluation.forecast_evidence import OURS
 from crow.evaluation.judge import Ahead
 from crow.evaluation.synthetic import synthetic_evidence
-from crow.evaluation.tadpole_forecast import tadpole_submission
-from crow.files import writing
+from crow.evaluation.tadpole_forecast import require_submission, tadpole_submission
+from crow.files import check_free, writing
 from crow.pipelines.evaluate_scans import evaluate_scans
 from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.scan_history import store_beside
@@ -82,8 +82,10 @@ def evaluate(
     out = out or run / "evaluation"
     _check_place(out, overwrite)
     scans = is_scan_run(run)
-    if submission is not None and scans:
-        raise ConfigError(f"--tadpole {submission}: a run of scans forecasts none of TADPOLE's values.")
+    if submission is not None:
+        if scans:
+            raise ConfigError(f"--tadpole {submission}: a run of scans forecasts none of TADPOLE's values.")
+        check_free(submission, overwrite)
     with writing(out, overwrite) as folder:
         folder.mkdir()
         if scans:
@@ -97,6 +99,7 @@ def evaluate(
             everyone = read_history(model, cohort, missing)
             if folds is None:
                 people = _people(run, model, everyone, cohort, missing)
+                _check_submission(submission, model, people.training, people.test)
                 say(f"judging {len(people.test.subjects)} subjects: {people.split}")
                 evidence = compare(
                     model, people.training, people.test, baselines, samples=samples, seed=seed, future=future,
@@ -104,6 +107,7 @@ def evaluate(
                 )  # fmt: skip
             else:
                 _check_folds(folds, everyone)
+                _check_submission(submission, model, everyone, everyone)
                 say(f"{folds} folds of {len(everyone.subjects)} subjects: in each everything learns from the others")
                 evidence, fold = compare_folds(
                     model.config, everyone, folds, baselines, samples=samples, seed=seed, future=future, jobs=jobs,
@@ -114,8 +118,10 @@ def evaluate(
                 people = People(fold.test, fold.training, f"{folds} folds by subject", (note,))
             facts = _what(evidence, people, everyone if folds else people.test)
             evidence = evidence.merge(facts, _synthetic(model, people, seed, say))
-            if submission is not None:
-                _submit(model, people, submission, samples, seed, overwrite)
+            if submission is not None and people.training is not None:
+                say("60 months of every subject for TADPOLE")
+                table = tadpole_submission(model, people.training, people.test, samples=samples, seed=seed)
+                tadpole.write_submission(table, submission, overwrite)
             _draw(evidence, folder)
         metrics = _metrics(run, evidence, samples, seed, future)
         for name, table in evidence.tables.items():
@@ -139,6 +145,15 @@ def _check_folds(folds: int, cohort: Cohort) -> None:
         raise ConfigError(f"--folds {folds}: the cohort has {len(cohort.subjects)} subjects; choose 2 to {most}.")
 
 
+def _check_submission(path: Path | None, model: CRow, training: Cohort | None, cohort: Cohort) -> None:
+    """Before hours of work, not after them."""
+    if path is None:
+        return
+    if training is None:
+        raise CohortError(f"--tadpole {path}: {UNKNOWN} They teach the probabilities of diagnoses.")
+    require_submission(model, training, cohort)
+
+
 def _people(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missing: Missing | None) -> People:
     """The test subjects of the table that the run was trained on, or those of another one that it has not learned."""
     if everyone.path is not None and sha256(everyone.path) == model.source.get("sha256"):
@@ -150,6 +165,7 @@ def _people(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missi
             )
         others = [name for name in everyone.subjects if name not in held]
         return People(everyone.of(held), everyone.of(others), "the run's test subjects")
+    model.table.encode(everyone.visits, str(everyone.path))  # a value that the run does not know is told by its file
     try:
         own = read_history(model, trained_on(model.source, "table", ""), missing)
         held = set(test_subjects(own, model.config))
@@ -188,13 +204,6 @@ def _metrics(run: Path, evidence: Evidence, samples: int, seed: int, future: str
         "versions": load_run(run).versions,
     }  # fmt: skip
     return {"format": FORMAT, **evidence.merge(Evidence({"what": facts})).json()}
-
-
-def _submit(model: CRow, people: People, path: Path, samples: int, seed: int, overwrite: bool) -> None:
-    if people.training is None:
-        raise CohortError(f"--tadpole {path}: {UNKNOWN} They teach the probabilities of diagnoses.")
-    table = tadpole_submission(model, people.training, people.test, samples=samples, seed=seed)
-    tadpole.write_submission(table, path, overwrite)
 
 
 def _draw(evidence: Evidence, folder: Path) -> None:

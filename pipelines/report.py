@@ -234,7 +234,7 @@ class _Sources:
         if self.evaluation is None:
             return self.missing
         for metric, why in self.evaluation.left_out:
-            if metric.replace(" ", "_").startswith(part):
+            if metric == part or metric.startswith(f"{part}."):
                 return why
         return "The evaluation did not measure this."
 

@@ -84,7 +84,7 @@ def what_ifs(question: Question, subject: str, asked: list[str]) -> list[WhatIf]
     Raises CohortError for a covariate that the cohort does not have.
     """
     if asked:
-        paths = [[Known.parse(part) for part in text.split(",")] for text in asked]
+        paths = [[Known.parse(part, "--what-if") for part in text.split(",")] for text in asked]
         about = f"Subject {subject}: the covariates carried forward, and {'; '.join(known_text(p) for p in paths)}."
         return [_what_if(question, subject, paths, about)]
     found = []

@@ -174,7 +174,7 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
         unexpected = [name for name in frame.columns if name not in schema.columns]
         raise CohortError(
             f"{table.path}: its columns are not those of the run. Missing: {listed(missing)}. "
-            f"Not known to the run: {listed(unexpected) or 'none'}. Rename or add the missing ones."
+            f"Not known to the run: {listed(unexpected) or 'none'}. Rename them, or add them, empty where unknown."
         )
     extra = {schema.session, schema.since_baseline} - {None}
     for name in extra - set(frame.columns):

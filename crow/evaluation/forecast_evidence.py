@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from crow.evaluation.surprise import LIMIT, surprise
 OURS = "crow"
 BINS, RESAMPLED = 20, 1000
 ORDER = {"region": (), "horizon": HORIZON_NAMES, "age band": AGE_NAMES, "sex": (), "diagnosis": (), "site": ()}
+PEOPLE = ("age band", "sex", "diagnosis", "site")
 SKILLS = {"MAE": "error", "CRPS": "crps", "energy": "energy"}
 COVERS = [f"covers {share * 100:.0f} %" for share in COVERED]
 Pair = tuple[str, str]
@@ -47,16 +48,18 @@ def forecast_evidence(parts: list[list[Judged]], tests: list[Cohort]) -> Evidenc
         else:
             left_out.append((f"NLL of {name}", "the model has no likelihood."))
         forecast[name]["seconds"] = sum(one.seconds for one in each)
-    table = _table(scores, forecast)
+    table = _table(scores, energy, forecast)
+    own = _own_units(scores)
     left_out += _groups_left_out(scores[OURS])
     skills, why_not = _skills(scores, energy)
     left_out += why_not
     calibration, pit = _calibration(scores[OURS])
     metrics: dict[str, Any] = {
         "unit": "sd" if len(tests[0].regions) > 1 else "the table's", "forecast": forecast,
-        "by_horizon": _by_horizon(table), "calibration": calibration,
+        "by_horizon": _by_horizon(table), "by": _by(table, ("region", *PEOPLE)), "own_units": _by(own, ("region",)),
+        "calibration": calibration,
     }  # fmt: skip
-    tables = {"forecast": table, "pit": pit}
+    tables = {"forecast": table, "own_units": own, "pit": pit}
     if len(skills):
         metrics["skill"] = {
             row["metric"]: {name: row[name] for name in ("against", "value", "low", "high")}
@@ -92,8 +95,10 @@ def _nll(each: list[Judged], tests: list[Cohort]) -> float | None:
     return -float(nats.mean()) if len(nats) else None
 
 
-def _table(scores: Mapping[str, pd.DataFrame], forecast: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """forecast.csv: a row a model, group of values, and metric."""
+def _table(
+    scores: Mapping[str, pd.DataFrame], energy: Mapping[str, pd.DataFrame], forecast: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """forecast.csv: a row a model, group of values (of the energy score: of visits), and metric."""
     parts = []
     for model, of in scores.items():
         people = of["subject"].nunique()
@@ -106,7 +111,36 @@ def _table(scores: Mapping[str, pd.DataFrame], forecast: Mapping[str, Mapping[st
                 found = found.sort_values("group", key=lambda column: column.map(known))
             long = found.melt(["group", "subjects"], ["MAE", "RMSE", "CRPS", *COVERS], "metric")
             parts.append(long.assign(by=by, model=model))
+            if by != "region" and len(energy[model]):
+                of_visit = of.drop_duplicates(["subject", "time"])[["subject", "time", by]]
+                whole = energy[model].merge(of_visit, on=["subject", "time"]).groupby(by, sort=False)
+                means = whole.agg(value=("energy", "mean"), subjects=("subject", "nunique")).reset_index(names="group")
+                parts.append(means.assign(by=by, model=model, metric="energy"))
     return pd.concat(parts, ignore_index=True)[["model", "by", "group", "metric", "value", "subjects"]]
+
+
+def _own_units(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """own_units.csv: MAE, RMSE and CRPS by region in the table's own units."""
+    parts = []
+    for model, of in scores.items():
+        own = of.assign(
+            error=of["error"] * of["unit"], crps=of["crps"] * of["unit"], squared=of["squared"] * of["unit"] ** 2
+        )
+        found = summarise(own, ["region"]).rename(columns={"region": "group"})
+        long = found.melt(["group", "subjects"], ["MAE", "RMSE", "CRPS"], "metric")
+        parts.append(long.assign(by="region", model=model))
+    return pd.concat(parts, ignore_index=True)[["model", "by", "group", "metric", "value", "subjects"]]
+
+
+def _by(table: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """``{by: {group: {model: {metric: value}}}}`` of a few metrics, and the subjects of each group."""
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    rows = table[table["by"].isin(names) & table["metric"].isin(["MAE", "RMSE", "CRPS", "covers 90 %"])]
+    for row in rows.to_dict("records"):
+        of = found.setdefault(row["by"], {}).setdefault(str(row["group"]), {}).setdefault(row["model"], {})
+        of[row["metric"]] = float(row["value"])
+        of["subjects"] = int(row["subjects"])
+    return found
 
 
 def _groups_left_out(scores: pd.DataFrame) -> list[Pair]:

@@ -37,9 +37,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Judged:
-    """``scores`` has a row a value that was forecast (`value_scores` in units of the part's scale, `with_groups`),
-    ``energy`` a row a visit, ``likelihood`` a row a visit (None without one), ``visits`` the forecast itself in the
-    table's own units; ``why_not`` says why there is nothing of them. ``seconds`` of one processor."""
+    """``scores`` has a row a value that was forecast (`value_scores` in units of the part's scale, which is
+    ``unit``; `with_groups`), ``energy`` a row a visit, ``likelihood`` a row a visit (None without one), ``visits`` the
+    forecast itself in the table's own units; ``why_not`` says why there is nothing of them. ``seconds`` of one
+    processor."""
 
     name: str
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -80,7 +81,7 @@ def judge(
     scale = part.scale[forecast.regions]
     unit = scores["region"].map(scale).to_numpy(float)
     scores = scores.assign(
-        error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2
+        error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2, unit=unit
     )
     groups = group_columns(part.test)
     scores = with_groups(scores, targets, list(groups.values())).rename(columns={v: k for k, v in groups.items()})
@@ -98,7 +99,8 @@ def questions(test: Cohort, ahead: Ahead) -> tuple[Cohort, pd.DataFrame, pd.Data
     """
     history, targets = split_history(observed(test))
     if targets.empty:
-        raise CohortError(f"{test.path or 'the cohort'}: no subject to judge has two visits. Give more --cohort.")
+        raise CohortError(f"{test.path or 'the cohort'}: no subject to judge has two visits, and a "
+                          "forecast is judged by a later one. Give people with two or more.")  # fmt: skip
     targets = targets.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
     known = ["subject", "time", *(test.covariates if ahead == "known" else [])]
     future = cast(Future, "carry" if ahead == "known" else ahead)

@@ -48,12 +48,7 @@ def tadpole_submission(
     Raises CohortError where the model has not the regions ADAS13 and Ventricles_ICV (or Ventricles, with ICV a column
     of the cohort), where there is no column of diagnoses that change, or no dates.
     """
-    require_tadpole(model, training)
-    if cohort.schema.time_kind != "date":
-        raise CohortError(
-            f"{cohort.path or 'the cohort'}: a TADPOLE submission has dates, but {cohort.schema.time} holds a "
-            f"{cohort.schema.time_kind}. Read the dates: --time EXAMDATE."
-        )
+    require_submission(model, training, cohort)
     diagnosis, last = _diagnosis(training), cohort.visits.groupby("subject", sort=False)["time"].max()
     classifier = _classifier(model, training, diagnosis)
     began = cohort.start.loc[last.index]
@@ -92,6 +87,16 @@ def tadpole_evidence(
     kept = {name: value for name, value in carried.items() if name[:3] not in ("WES", "CPA")}
     numbers = found | {f"last visit {name}": value for name, value in kept.items()}
     return Evidence({"tadpole": {**numbers, "subjects": int(truth["RID"].nunique()), "visits": len(truth)}})
+
+
+def require_submission(model: CRow, training: Cohort, cohort: Cohort) -> None:
+    """Raise CohortError where `require_tadpole` does, and where ``cohort`` has no dates."""
+    require_tadpole(model, training)
+    if cohort.schema.time_kind != "date":
+        raise CohortError(
+            f"{cohort.path or 'the cohort'}: a TADPOLE submission has dates, but {cohort.schema.time} holds a "
+            f"{cohort.schema.time_kind}. Train with the dates: --time EXAMDATE."
+        )
 
 
 def require_tadpole(model: CRow, training: Cohort) -> None:

@@ -44,6 +44,15 @@ def test_people_held_out(folder: Path) -> None:
     np.testing.assert_allclose(visits["error"], (visits["median"] - visits["truth"]).abs(), rtol=1e-3, atol=0.1)
     standardised = (visits["error"] / visits["region"].map(sd)).mean()
     assert metrics["forecast"]["crow"]["MAE"] == pytest.approx(standardised, rel=0.02)
+    own = metrics["own_units"]["region"]["Hippocampus"]["crow"]
+    assert own["MAE"] == pytest.approx(visits.query("region == 'Hippocampus'")["error"].mean(), rel=1e-6)
+    sex = metrics["by"]["sex"]
+    assert set(sex) == {"Female", "Male"} and sum(of["crow"]["subjects"] for of in sex.values()) == 12
+    women = visits["subject"].isin(table.loc[table["PTGENDER"] == "Female", "RID"].astype(str))
+    by_hand = (visits["crps"] / visits["region"].map(sd))[women].mean()
+    assert sex["Female"]["crow"]["CRPS"] == pytest.approx(by_hand, rel=0.02)
+    forecast = pd.read_csv(made / "forecast.csv").query("model == 'crow' and metric == 'energy'")
+    assert set(forecast["by"]) >= {"all", "horizon", "sex", "diagnosis"}
     nats = pd.read_csv(made / "likelihood.csv")["log_prob"]
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(-nats.mean(), rel=1e-5)
     run = json.loads((folder / "run" / "metrics.json").read_text())
@@ -86,8 +95,16 @@ def test_what_is_refused(
     assert "no such baseline" in refused(capsys, *ask, *out, "--baselines", "magic")
     assert "30 subjects; choose 2 to 15" in refused(capsys, *ask, *out, "--folds", "20")
     assert "TADPOLE" in refused(capsys, *ask, *out, "--tadpole", tmp_path / "t.csv", "--baselines", "none")
+    (tmp_path / "there.csv").write_text("kept")
+    assert "there.csv: exists already" in refused(capsys, *ask, *out, "--tadpole", tmp_path / "there.csv")
+    assert (tmp_path / "there.csv").read_text() == "kept"
     table = pd.read_csv(folder / "cohort.csv", dtype=str).drop(columns="Hippocampus")
     table.to_csv(tmp_path / "less.csv", index=False)
     assert "Missing: Hippocampus" in refused(capsys, *ask, *out, "--cohort", tmp_path / "less.csv")
+    other = pd.read_csv(folder / "cohort.csv").assign(RID=lambda table: table["RID"] + 5000)
+    other.assign(DX="AD?").to_csv(tmp_path / "words.csv", index=False)
+    assert "words.csv: column DX holds 'AD?'" in refused(capsys, *ask, *out, "--cohort", tmp_path / "words.csv")
+    other.groupby("RID").head(1).to_csv(tmp_path / "once.csv", index=False)
+    assert "Give people with two or more" in refused(capsys, *ask, *out, "--cohort", tmp_path / "once.csv")
     assert "not a folder of crow evaluate" in refused(capsys, *ask, "--out", folder, "--overwrite")
     assert not (tmp_path / "e").exists() and not (tmp_path / "t.csv").exists()

@@ -63,7 +63,7 @@ def test_in_a_browser_it_asks_for_nothing_and_shows_names_as_text(page: Path) ->
         assert not shown.query_selector("main b") and not shown.query_selector("img[src=x]")
         assert "Only 24 subjects are judged: intervals are <wide> & rough." in shown.inner_text("#notes")
         assert "no ADAS13 <and no> Ventricles" in shown.inner_text("#notes")
-        tables = shown.eval_on_selector_all("table", "all => all.map(t => [t.caption.innerText, t.tHead.rows.length])")
+        tables = shown.eval_on_selector_all("table", "ts => ts.map(t => [t.caption.textContent, t.tHead.rows.length])")
         assert tables and all(caption.strip() and rows == 1 for caption, rows in tables)
         shown.keyboard.press("Tab")
         assert shown.evaluate("document.activeElement.className") == "skip"
@@ -123,11 +123,15 @@ def test_every_number_that_is_shown_is_the_one_in_metrics_json(page: Path) -> No
         expected = at(files[file], place)
         assert float(value) == expected, place
         assert text in (short(expected, 4), percent(expected)), place
+    regions = files["evaluation/metrics.json"]["own_units"]["region"]
     shown = {place: text for file, place, _, text in numbers.found if file == "evaluation/metrics.json"}
     assert shown["forecast.crow.CRPS"] == "0.2208"
     assert shown["skill.CRPS.value"] == "8.1 %"
     assert shown["by_horizon.mixed model.2-4 y.MAE"] == "0.5520"
     assert shown["group_effects.DX CN against Dementia.concordance"] == "0.9312"
+    assert (shown["by.sex.M.crow.CRPS"], shown["by.sex.M.crow.subjects"]) == ("0.3100", "2")
+    assert shown["calibration.covers_low.90 %"] == "85.3 %"
+    assert sum(place.startswith("own_units.region.") for place in shown) == 4 * len(regions)
     assert any(place == "held_out_nll_per_visit" for file, place, *_ in numbers.found if file == "metrics.json")
 
 
@@ -172,7 +176,7 @@ def test_refused_with_reasons_and_nothing_written(broken: Path, capsys: pytest.C
 
     assert "written as .html; found .pdf" in said("--out", broken / "report.pdf")
     assert "has no subject nobody" in said("--subject", "nobody")
-    assert "no such covariate" in said("--what-if", "CDRS=9")
+    assert "--what-if CDRS: the run has no such covariate" in said("--what-if", "CDRS=9")
     assert "leave one of them out" in said("--subject", EVIL[0], "--without-subjects")
     assert "Give it with --atlas" in said("--labels", broken / "x.tsv")
     assert "no evaluation here" in said("--evaluation", broken / "logs")

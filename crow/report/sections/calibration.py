@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from crow.report import charts, figures
-from crow.report.blocks import Block, Cell, Metric, Note, Picture, Row, Section, Table, numbers_of, said
+from crow.report.blocks import Block, Cell, Metric, Note, Picture, Row, Section, Table, interval, said
 from crow.report.charts import OURS
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
@@ -27,10 +29,14 @@ def calibration_section(evaluation: Evaluation | None, missing: str) -> Section:
     ]
     ours = {share: evaluation.number("forecast", OURS, f"covers {share} %", share=True) for share in SHARES}
     pictures: list[Picture] = []
-    known = [(share / 100, number.value) for share, number in ours.items() if number and number.value is not None]
+    ends = {share: _ends(evaluation, share) for share in SHARES}
+    known = [
+        (share / 100, number.value, *(end.value if end and end.value is not None else math.nan for end in ends[share]))
+        for share, number in ours.items() if number and number.value is not None
+    ]  # fmt: skip
     if known:
-        coverage = pd.DataFrame(known, columns=["nominal", "observed"])
-        said_so = ", ".join(f"{n:.0%} intervals hold {o:.1%}" for n, o in known)
+        coverage = pd.DataFrame(known, columns=["nominal", "observed", "low", "high"])
+        said_so = ", ".join(f"{n:.0%} intervals hold {o:.1%}" for n, o, *_ in known)
         pictures.append(drawn(figures.calibration(coverage), f"Observed against nominal coverage: {said_so}."))
     shares = evaluation.part("calibration").get("pit")
     if isinstance(shares, list) and len(shares) > 1 and all(isinstance(s, int | float) for s in shares):
@@ -39,12 +45,8 @@ def calibration_section(evaluation: Evaluation | None, missing: str) -> Section:
     if pictures:
         blocks.append(Row(tuple(pictures)))
     blocks.append(_coverage(evaluation))
-    rest = [
-        (label, number) for label, number in numbers_of(evaluation.metrics, evaluation.file, "calibration")
-        if not number.place.startswith("calibration.pit")
-    ]  # fmt: skip
-    if rest:
-        blocks.append(Table("Other measures of calibration", ("measure", "value"), tuple(rest)))
+    if (ks := evaluation.number("calibration", "ks")) is not None:
+        blocks.append(said("The PIT is at most ", ks, " away from a uniform one (Kolmogorov-Smirnov distance)."))
     return Section(name, title, tuple(blocks))
 
 
@@ -55,11 +57,17 @@ def _models(evaluation: Evaluation) -> list[str]:
 def _coverage(evaluation: Evaluation) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for model in _models(evaluation):
-        cells: list[Metric | None] = [
-            evaluation.number("forecast", model, f"covers {share} %", share=True) for share in SHARES
-        ]
+        cells = [evaluation.number("forecast", model, f"covers {share} %", share=True) for share in SHARES]
         if any(cells):
-            rows.append((model, *cells))
+            ends = [_ends(evaluation, share) if model == OURS else (None, None) for share in SHARES]
+            rows.append((model, *(interval(cell, *both) for cell, both in zip(cells, ends, strict=True))))
     ours = next((k for k, row in enumerate(rows) if row[0] == OURS), None)
     header = ("model", *(f"{share} % intervals" for share in SHARES))
-    return Table("Share of values inside the central intervals", header, tuple(rows), ours=ours)
+    caption = "Share of values inside the central intervals (of crow with the 95 % interval over subjects)"
+    return Table(caption, header, tuple(rows), ours=ours)
+
+
+def _ends(evaluation: Evaluation, share: int) -> tuple[Metric | None, Metric | None]:
+    """The 95 % interval of crow's coverage."""
+    low, high = (evaluation.number("calibration", f"covers_{end}", f"{share} %", share=True) for end in ("low", "high"))
+    return low, high

@@ -77,13 +77,14 @@ def _findings(findings: Sequence[Mapping[str, Any]], cohort: Cohort | None) -> B
     header = ("finding", "severity", "column", "rows")
     if cohort is not None and [f.code for f in cohort.findings] == [one.get("code") for one in findings]:
         rows = tuple(
-            (f.code, f.severity, f.column or "", len(f.rows), str(f)) for f in sorted(cohort.findings, key=_weight)
+            (f.code, f.severity, f.column or "", len(f.rows) or "", str(f))
+            for f in sorted(cohort.findings, key=_weight)
         )
         return Table("What the reader found", (*header, "what it means"), rows)
     if not findings:
         return Table("What the reader found: nothing", header, ())
     plain = tuple(
-        (str(one.get("code")), str(one.get("severity")), str(one.get("column") or ""), int(one.get("rows") or 0))
+        (str(one.get("code")), str(one.get("severity")), str(one.get("column") or ""), int(one.get("rows") or 0) or "")
         for one in findings
     )
     return Table("What the reader found", header, plain)

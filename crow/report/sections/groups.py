@@ -15,6 +15,10 @@ SHOWN = {
     "significant_synthetic", "significant_synthetic_low", "significant_synthetic_high", "median_abs_d_real",
     "median_abs_d_synthetic", "regions", "people_first", "people_second",
 }  # fmt: skip
+OTHERS = {
+    "concordance if true low": "concordance that 95 % of studies would pass, if the model were true",
+    "median abs d path": "median |d| of invented people, all else equal, on one path and on the other",
+}
 
 
 def groups_section(evaluation: Evaluation | None, atlas: Map | None, missing: str) -> Section:
@@ -83,7 +87,7 @@ def _contrast(evaluation: Evaluation, contrast: str) -> list[Block]:
     if words:
         blocks.append(said("; ".join(words) + "."))
     rest = tuple(
-        (name, number) for name, number in evaluation.numbers(PART, contrast)
+        (OTHERS.get(name, name), number) for name, number in evaluation.numbers(PART, contrast)
         if number.place.rpartition(".")[2] not in SHOWN
     )  # fmt: skip
     rule = str(told.get("rule") or "")

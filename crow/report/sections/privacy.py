@@ -11,6 +11,18 @@ MEANS = {
     "caution": "The model may remember people; look at the reasons before you share it.",
     "fail": "The model remembers people it was shown: do not share it, nor what it generates.",
 }
+MEASURES = {
+    "nearest_distance_ratio": "distance to training people over that to others (1: no nearer)",
+    "nearest_distance_p": "p of a ratio as low by chance",
+    "exact_copies": "synthetic visits that equal a training visit",
+    "exact_copies_of_held_out": "the same of held-out people",
+    "near_copies": "synthetic visits next to a training visit",
+    "near_copies_of_held_out": "the same of as many held-out people",
+    "near_copies_p": "p of as many more by chance",
+    "membership_auc": "telling training people by their likelihood: AUC (0.5: not at all)",
+    "membership_p": "p of an AUC as high by chance",
+    "likelihood_gap": "training people are likelier by (nats a visit)",
+}
 
 
 def privacy_section(evaluation: Evaluation | None, missing: str) -> Section:
@@ -23,7 +35,9 @@ def privacy_section(evaluation: Evaluation | None, missing: str) -> Section:
     blocks: list[Block] = [Note(MEANS.get(verdict, verdict), TONES.get(verdict, "caution"))]  # type: ignore[arg-type]
     if reasons := [str(reason) for reason in part.get("reasons") or []]:
         blocks.append(Items(tuple(reasons)))
-    rows = tuple(evaluation.numbers("privacy"))
+    rows = tuple(
+        (MEASURES.get(number.place.rpartition(".")[2], name), number) for name, number in evaluation.numbers("privacy")
+    )
     if rows:
         blocks.append(Table("What the verdict rests on", ("measure", "value"), rows))
     blocks.append(said(

@@ -95,11 +95,15 @@ def _by_people(evaluation: Evaluation) -> list[Block]:
     """A table for every other way of grouping, folded."""
     blocks: list[Block] = []
     for by, groups in evaluation.part("by").items():
+        if by == "region":  # has a section of its own
+            continue
         models = list(dict.fromkeys(model for of in groups.values() for model in of))
         rows = tuple(
             (model, *(evaluation.number("by", by, group, model, "CRPS") for group in groups)) for model in models
         )
-        table = Table(f"CRPS by {by} (bold: best)", ("model", *map(str, groups)), rows, _best(rows), _ours(models))
+        rows += (("subjects", *(evaluation.number("by", by, group, models[0], "subjects") for group in groups)),)
+        best = _best(rows[:-1])
+        table = Table(f"CRPS by {by} (bold: best)", ("model", *map(str, groups)), rows, best, _ours(models))
         blocks.append(More(f"CRPS by {by}", (table,)))
     return blocks
 

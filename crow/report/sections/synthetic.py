@@ -7,6 +7,16 @@ from crow.report.evaluated import Evaluation
 
 PARTS = ("distribution", "usefulness", "tadpole")
 REAL = "_real"
+MEASURES = {
+    "wasserstein": "values: Wasserstein distance (sd, mean of regions)",
+    "jensen_shannon": "values: Jensen-Shannon divergence (bits, mean of regions)",
+    "wasserstein_change": "change a year between visits: Wasserstein distance (sd)",
+    "autocorrelation_difference": "correlation with the visit before: difference",
+    "mmd": "visits: squared maximum mean discrepancy",
+    "correlation_difference_mean": "correlations of regions: mean difference",
+    "correlation_difference_largest": "correlations of regions: largest difference",
+    "discriminator_auc": "a classifier tells them apart: AUC",
+}
 
 
 def synthetic_section(evaluation: Evaluation | None, missing: str) -> Section:
@@ -30,12 +40,13 @@ def _distribution(evaluation: Evaluation) -> Table:
     """A measure and, where it has one, the same of real people."""
     names = list(evaluation.part("distribution"))
     rows = tuple(
-        (name.replace("_", " "), *(evaluation.number("distribution", key) for key in (name, name + REAL)))
+        (MEASURES.get(name, name.replace("_", " ")),
+         *(evaluation.number("distribution", key) for key in (name, name + REAL)))
         for name in names if not name.endswith(REAL)
     )  # fmt: skip
     caption = (
         "How far synthetic people are from held-out ones, and training people from them, which is what chance gives "
-        "(0: alike; AUC of a discriminator: 0.5)"
+        "(0: alike; AUC: 0.5)"
     )
     return Table(caption, ("measure", "synthetic", "training people"), rows)
 
