@@ -12,6 +12,7 @@ import pandas as pd
 from crow.cohort import Cohort
 
 MODELS = ("crow", "last visit", "subject slope", "mixed model")
+SHARES = (50, 80, 90, 95)
 HORIZONS = ("0-1 y", "1-2 y", "2-4 y", ">4 y")
 
 
@@ -29,7 +30,8 @@ def make_evaluation(folder: Path, cohort: Cohort, subjects: list[str], seed: int
         "own_units": {"region": {r: {m: {"MAE": 9 * e, "CRPS": 6 * e} for m, e in errors.items()} for r in regions}},
         "skill": {k: {"against": "mixed model", "value": 0.0812, "low": 0.021, "high": 0.137} for k in ("MAE", "CRPS")},
         "calibration": {"pit": (np.full(20, 0.05) + 0.01 * np.cos(np.linspace(0, 6.28, 20))).tolist(), "ks": 0.0213,
-                        "covers_low": {"90 %": 0.8531}, "covers_high": {"90 %": 0.9412}},
+                        "covers_low": {f"{n} %": n / 100 - 0.0469 for n in SHARES},
+                        "covers_high": {f"{n} %": n / 100 + 0.0412 for n in SHARES}},
         "distribution": {"wasserstein": 0.1134, "wasserstein_real": 0.0981, "discriminator_auc": 0.5613},
         "usefulness": {"DX": {"metric": "AUC", "synthetic": 0.6987, "real": 0.7123, "ratio": 0.98, "subjects": 24}},
         "group_effects": {"DX CN against Dementia": {"concordance": 0.9312, "concordance_low": 0.871,
@@ -53,7 +55,7 @@ def make_evaluation(folder: Path, cohort: Cohort, subjects: list[str], seed: int
 
 
 def _scores(error: float) -> dict[str, float]:
-    covers = {f"covers {share} %": min(1.0, share / 100 + error / 10 - 0.03) for share in (50, 80, 90, 95)}
+    covers = {f"covers {share} %": min(1.0, share / 100 + error / 10 - 0.03) for share in SHARES}
     errors = {"MAE": error, "RMSE": 1.3 * error, "CRPS": 0.71234 * error, "energy": 2.1 * error, "NLL": 40 + error}
     return {**errors, **covers}
 

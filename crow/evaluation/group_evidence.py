@@ -143,8 +143,8 @@ def _compared(
         "median_abs_d_synthetic": float(np.nanmedian(np.abs(d))),
         "median_abs_d_path": float(np.nanmedian(np.abs(ideal["d"]))),
         "significant_real": significant(found["p_real"].to_numpy()), "significant_synthetic": float(np.median(counts)),
-        "significant_synthetic_low": float(np.quantile(counts, 0.05)),
-        "significant_synthetic_high": float(np.quantile(counts, 0.95)),
+        "significant_synthetic_low": float(np.quantile(counts, 0.05, method="inverted_cdf")),
+        "significant_synthetic_high": float(np.quantile(counts, 0.95, method="inverted_cdf")),
     }  # fmt: skip
     left_out = []
     if np.isnan(numbers["concordance"]):

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from crow.report import charts, figures
-from crow.report.blocks import Block, Cell, Metric, Note, Picture, Row, Section, Table, interval, said
+from crow.report.blocks import Block, Cell, Metric, Note, Picture, Row, Section, Table, said
 from crow.report.charts import OURS
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
@@ -59,12 +59,13 @@ def _coverage(evaluation: Evaluation) -> Table:
     for model in _models(evaluation):
         cells = [evaluation.number("forecast", model, f"covers {share} %", share=True) for share in SHARES]
         if any(cells):
-            ends = [_ends(evaluation, share) if model == OURS else (None, None) for share in SHARES]
-            rows.append((model, *(interval(cell, *both) for cell, both in zip(cells, ends, strict=True))))
+            rows.append((model, *cells))
+        ends = [_ends(evaluation, share) for share in SHARES]
+        if model == OURS and all(low is not None and high is not None for low, high in ends):
+            rows.append(("crow, 95 % over subjects", *((low, " to ", high) for low, high in ends)))
     ours = next((k for k, row in enumerate(rows) if row[0] == OURS), None)
     header = ("model", *(f"{share} % intervals" for share in SHARES))
-    caption = "Share of values inside the central intervals (of crow with the 95 % interval over subjects)"
-    return Table(caption, header, tuple(rows), ours=ours)
+    return Table("Share of values inside the central intervals", header, tuple(rows), ours=ours)
 
 
 def _ends(evaluation: Evaluation, share: int) -> tuple[Metric | None, Metric | None]:
