@@ -127,7 +127,8 @@ class Synthesizer(VisitModel):
 
     def start(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
         if isinstance(flow, Glow) and isinstance(examples, Examples):
-            flow.start(examples, subject)
+            scale = self.visits.table  # type: ignore[union-attr]
+            flow.start(examples, subject, -torch.tensor(scale.mean) / torch.tensor(scale.sd))
 
     def _glow(self) -> Glow:
         return Glow(self.visits.shape, *self._sizes, sum(self.attributes.channels))

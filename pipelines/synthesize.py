@@ -17,6 +17,7 @@ from crow.files import writing
 from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data, refuse_existing
 from crow.report import figures
 from crow.report.images import montage
+from crow.report.invented import profile
 from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
 from crow.synthesizer import Synthesizer
 
@@ -67,7 +68,7 @@ def synthesize(
     overwrite: bool = False,
     progress: Callable[[list[int]], Any] = iter,
 ) -> Synthesized:
-    """Invent ``count`` visits: a table of regions, or a folder of scans with a picture, and their attributes.
+    """Invent ``count`` visits: a table of regions, or a folder of scans, their attributes, and a picture.
 
     Raises RunError, ConfigError for attributes that the run does not know, and OutputError where ``out`` exists.
     """
@@ -76,8 +77,10 @@ def synthesize(
     out = out or Path("synthetic.csv" if model.of_regions else "synthetic")
     if model.of_regions and out.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"--out {out}: regions go into a table; name a .csv or .tsv.")
+    picture = out.with_suffix(".png")
     if model.of_regions:
-        refuse_existing(out, overwrite)
+        for path in (out, picture):
+            refuse_existing(path, overwrite)
     else:
         check_dataset_place(out, SCANS, overwrite)
     rows, values = model.sample(given, count, seed)
@@ -88,7 +91,9 @@ def synthesize(
         with writing(out, overwrite) as temporary:
             table = pd.concat([rows, values], axis=1)
             table.to_csv(temporary, index=False, float_format="%.8g", sep="\t" if out.suffix == ".tsv" else ",")
-        return Synthesized(rows, drawn, (out,))
+        scale, asked = model.visits.table, ", ".join(_short(value) for value in given.values())  # type: ignore[union-attr]
+        figures.save(profile(values, scale.mean, scale.sd, _title(count, asked)), picture, overwrite)
+        return Synthesized(rows, drawn, (out, picture))
     with writing(out, overwrite) as folder:
         folder.mkdir()
         describe_dataset(folder, SCANS)
@@ -114,6 +119,10 @@ def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, 
         "Model": {"run": run.name, "system": model.config.system, "seed": seed}, "Units": "those of prepared scans",
     }  # fmt: skip
     save_scan(scan_path(folder, row["subject"], "", "synthetic", suffix, space), values, image, facts)
+
+
+def _title(count: int, asked: str) -> str:
+    return f"{count:,} invented visits" + (f": {asked}" if asked else "")
 
 
 def _plain(value: Any) -> Any:

@@ -104,6 +104,17 @@ def test_attributes_have_their_effects_from_the_start(system: str) -> None:
     assert means["F"].std() == pytest.approx(10, rel=0.25)
 
 
+def test_what_is_never_negative_is_never_invented_so() -> None:
+    """Long-tailed volumes, some near zero."""
+    cohort = groups(60)
+    cohort.visits["ROI2"] = np.exp(np.random.default_rng(1).normal(5, 1, 60))
+    model = crow.Synthesizer(**QUICK).fit(cohort, ["sex"])
+    values = model.sample("", 4000)[1]["ROI2"]
+    assert values.min() > 0 and np.log(values).mean() == pytest.approx(5, abs=0.5)
+    other = cohort.visits.assign(ROI2=0.0)
+    assert np.isfinite(model.log_prob(in_memory(other, ["ROI1", "ROI2"], {"sex": "categorical"}))["log_prob"]).all()
+
+
 def test_an_encoder_of_attributes(tmp_path: Path) -> None:
     """Two trainings in one run, which comes back with both; the density is that of the first, given the attributes."""
     settings = {**QUICK, "system": "caglow", "first_epochs": 2}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from crow.bijections.affine import ActNorm
 from crow.bijections.dequantize import UniformDequantizer
+from crow.bijections.logarithm import Logarithm
 from crow.bijections.multiscale import MultiScale
 from crow.bijections.regression import Regression
 from crow.examples import Examples
@@ -20,10 +21,10 @@ from crow.priors import Prior, StandardPrior
 class Glow(nn.Module):
     """``log p(x | c) = log p(z | c) + log |det d z / d x|`` with ``z = f(x)``, and here ``p(z | c) = N(z; 0, I)``.
 
-    Of a vector with attributes c it is ``z = f(r(x, c))``, r the `Regression` on c that `start` fits: then all that is
-    left to learn is how people differ from it. ``x: [batch, features]``, or images ``[batch, channels, *space]``,
-    whose integer levels are dequantised uniformly: their log-probabilities are lower bounds, random by the draw from
-    torch's global generator. All in nats. Source: Kingma & Dhariwal, Glow, 2018.
+    Of a vector with attributes c it is ``z = f(r(l(x), c))``, r the `Regression` on c of some values' `Logarithm` l;
+    `start` fits both: then all that is left to learn is how people differ from it. ``x: [batch, features]``, or images
+    ``[batch, channels, *space]``, whose integer levels are dequantised uniformly: their log-probabilities are lower
+    bounds, random by the draw from torch's global generator. All in nats. Source: Kingma & Dhariwal, Glow, 2018.
 
     Args:
         shape: of x; ``(features,)`` or ``(channels, *space)``.
@@ -47,17 +48,24 @@ class Glow(nn.Module):
         space = len(shape) - 1
         subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
         self.values = torch.Size(shape).numel()
-        self.regression = Regression(shape[0], context) if context and not space else None
+        self.logarithm, self.regression = None, None
+        if context and not space:
+            self.logarithm, self.regression = Logarithm(shape[0]), Regression(shape[0], context)
         self.f = MultiScale(shape, levels if space else 1, depth, subnet)
         self.prior = StandardPrior((self.values,))
         self.dequantizer = UniformDequantizer(image_levels) if image_levels else None
 
-    def start(self, examples: Examples, subject: Tensor) -> None:
-        """Begin at the regression of x on c, fitted to training examples of subjects ``[example]``; f keeps N(0, I)."""
-        if self.regression is None:
+    def start(self, examples: Examples, subject: Tensor, zero: Tensor | None = None) -> None:
+        """Begin at the regression of x on c, fitted to training examples of subjects ``[example]``; f keeps N(0, I).
+
+        ``zero [features]`` is what x is where a measurement is 0, if there is such a thing.
+        """
+        if self.logarithm is None or self.regression is None:
             return
         assert examples.context is not None
-        self.regression.fit(examples.x, examples.context, subject)
+        if zero is not None:
+            self.logarithm.fit(examples.x, examples.context, zero)
+        self.regression.fit(self.logarithm(examples.x)[0], examples.context, subject)
         for module in self.f.modules():
             if isinstance(module, ActNorm):  # the residuals have been normalised by all of them, not by one batch
                 module.initialised.fill_(True)
@@ -68,18 +76,21 @@ class Glow(nn.Module):
             v, log_q = self.dequantizer(x)
             z, log_det = self.f(v)
             return z, log_det - log_q
-        if self.regression is None:
+        if self.logarithm is None or self.regression is None:
             return self.f(x)
-        v, of_regression = self.regression(x, context)
+        u, of_logarithm = self.logarithm(x)
+        v, of_regression = self.regression(u, context)
         z, log_det = self.f(v)
-        return z, log_det + of_regression
+        return z, log_det + of_regression + of_logarithm
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """x of ``z: [batch, values]``."""
         v, _ = self.f.inverse(z)
         if self.dequantizer is not None:
             return self.dequantizer.inverse(v)
-        return v if self.regression is None else self.regression.inverse(v, context)[0]
+        if self.logarithm is None or self.regression is None:
+            return v
+        return self.logarithm.inverse(self.regression.inverse(v, context)[0])[0]
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """``[batch]``."""

@@ -31,7 +31,10 @@ def test_regions(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     table = pd.read_csv(out)
     assert len(table) == 7 and (table["age"] == 75).all() and (table["PTGENDER"] == "Female").all()
     assert table["Hippocampus"].notna().all()
-    assert (people / "training.png").is_file()
+    assert (people / "training.png").is_file() and out.with_suffix(".png").is_file()
+    out.unlink()
+    words = ["synthesize", "--run", people, "--count", 1, "--out", out]
+    assert "women.png: exists already" in refused(capsys, *words) and not out.exists()
 
 
 def test_scans_become_derivatives(tmp_path: Path) -> None:

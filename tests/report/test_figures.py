@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.image import imread
 
 from crow.errors import OutputError
-from crow.report import figures
+from crow.report import figures, invented
 
 QUANTILES = {"q05": -2.0, "q25": -1.0, "median": 0.0, "q75": 1.0, "q95": 2.0}
 
@@ -127,3 +127,14 @@ def test_save_refuses_other_kinds_and_existing_files(tmp_path: Path) -> None:
 def test_no_state_shared_with_the_users_own_figures() -> None:
     code = "import sys, crow.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_profile_draws_the_regions_that_lie_furthest_off_in_sds_of_training() -> None:
+    rng = np.random.default_rng(0)
+    values = pd.DataFrame(rng.normal(100, 1, (200, 30)), columns=[f"Region{k:02d}_volume" for k in range(30)])
+    values.iloc[:, 5:29] -= 20
+    axes = invented.profile(values, [100.0] * 30, [10.0] * 30, "women").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"Region{k:02d}" for k in range(5, 29)]
+    assert axes.get_title(loc="left") == "women · 24 of 30 regions"
+    medians, places = line(axes, 24)
+    assert medians == pytest.approx([-2.0] * 24, abs=0.05) and places[0] == 23
