@@ -151,6 +151,7 @@ class Task:
         )
         examples = model.pairs_of(self.pet, self.t1w, self.training)
         kept, judged = model.parts(examples, self.training["subject"])
+        model.start(net, kept, torch.arange(len(kept)))
         train(net, kept, judged, model.config.training, model.config.seed)
         held = self.training.index[model.held_out(self.training["subject"])]
         sd = np.sqrt(((self.scans(held) - self.predicted(net, standard, held)) ** 2).mean(0))
@@ -161,7 +162,8 @@ class Task:
     def predicted(self, net: Predictor, standard: torch.nn.Module, rows: Values) -> Values:
         visits = self.model.visits
         assert isinstance(visits, ScanVisits)
-        v, _ = standard.inverse(net(self.sources(rows)))  # type: ignore[operator]
+        sources = self.sources(rows)
+        v, _ = standard.inverse(net(sources), sources)  # type: ignore[operator]
         return (visits.low + (v.numpy() + 0.5) * (visits.high - visits.low))[:, 0, visits.mask]
 
 

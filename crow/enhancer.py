@@ -20,7 +20,7 @@ from crow.representation.thick import AXES, Slices, ThickScan
 from crow.representation.visits import GREYS, ScanVisits, Visits, cohort_of
 from crow.scans.store import ScanStore
 from crow.seeds import derived_seed
-from crow.visit_config import ImageSettings
+from crow.visit_config import EnhanceConfig, ImageSettings
 from crow.visit_model import Data, Say, VisitModel
 
 Volume = NDArray[np.float32]
@@ -36,6 +36,7 @@ class Enhancer(VisitModel):
     """
 
     systems = ("enhance",)
+    config: EnhanceConfig
     visits: ScanVisits
 
     def fit(
@@ -130,7 +131,7 @@ class Enhancer(VisitModel):
     def build(self) -> DiscreteFlow:
         settings, size = self.config.flow, side(self.config)
         flow = ConditionalFlow((1, size, size, size), 3, settings.levels, settings.depth, settings.hidden)
-        return flow_of_greys(flow, 2 * GREYS)
+        return flow_of_greys(flow, 2 * GREYS, self.config.dequantisation == "variational")
 
     def describe(self) -> dict[str, Any]:
         return {"factor": self.slices.factor, "axis": AXES[self.slices.axis]}

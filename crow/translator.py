@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crow.artifact import start_run
-from crow.bijections.affine import Standardise
+from crow.bijections.affine import ActNorm, Standardise
 from crow.bijections.chain import Chain
 from crow.bijections.dequantize import UniformDequantizer
+from crow.bijections.regression import Regression
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import some_columns
 from crow.errors import CohortError
@@ -40,6 +41,7 @@ from crow.training.ensemble import seeded
 from crow.visit_config import CINNConfig
 from crow.visit_model import CHUNK, Data, Say, VisitModel
 
+BATCH = 8  # scans read at once for a regression
 SOURCE = "source."  # of the tensors of the source's representation
 
 
@@ -189,8 +191,20 @@ class Translator(VisitModel):
                 flow.h.freeze()
         if isinstance(self.visits, RegionVisits):
             return flow
-        flow.bijection = Chain([_levels_by_voxel(self.visits), flow.bijection])
+        flow.bijection = Chain([Standardise(torch.zeros(shape), torch.ones(shape)), flow.bijection])
         return DiscreteFlow(flow, UniformDequantizer(GREYS))
+
+    def start(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
+        """The linear regression on the source: of regions on all of its regions, of a voxel on the same voxel."""
+        for module in flow.modules():
+            if isinstance(module, Standardise):
+                assert isinstance(examples, ScanPairs)
+                module.fit(_voxels(examples), 1 / GREYS / 12**0.5)
+            elif isinstance(module, Regression):
+                assert isinstance(examples, Examples) and examples.context is not None
+                module.fit(examples.x, examples.context, subject)
+            elif isinstance(module, ActNorm) and self.of_regions:
+                module.initialised.fill_(True)  # what the regression leaves has mean 0 and sd 1 already
 
     def describe(self) -> dict[str, Any]:
         return {"source": self.given.describe()}
@@ -225,26 +239,23 @@ class Translator(VisitModel):
         """Train h as a predictor of the target, and keep it for `build`."""
         with seeded(self.config.seed, 1):
             built = self.build()
-            flow, before = built, []
-            if isinstance(built, DiscreteFlow):
-                assert isinstance(self.visits, ScanVisits)
-                flow, before = built.flow, [built.dequantizer, _levels_by_voxel(self.visits)]
+            flow = built.flow if isinstance(built, DiscreteFlow) else built
             assert isinstance(flow, CINN)
+            before: list[nn.Module] = [] if flow.regression is None else [flow.regression]
+            if isinstance(built, DiscreteFlow):
+                assert isinstance(flow.bijection, Chain)
+                before = [built.dequantizer, flow.bijection.bijections[0]]
             predictor = Predictor(flow.h.trunk, self.config.flow.hidden, self.visits.shape, before=before)
         self.learn_first(predictor, examples, subject, out, self.config.first_epochs, progress, "h")
         self.trunk = flow.h.trunk.state_dict()
 
 
-def _levels_by_voxel(visits: ScanVisits) -> Standardise:
-    """Of dequantised grey levels (between -0.5 and 0.5), by each voxel's mean and sd in training."""
-
-    def cut(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-        return volume if visits.cut is None else np.take(volume, visits.cut[1], visits.cut[0])
-
-    whole, rounding = visits.high - visits.low, 1 / GREYS / np.sqrt(12)
-    mean = np.where(visits.mask, (cut(visits.box.mean) - visits.low) / whole, 0.5 / GREYS) - 0.5
-    sd = np.where(visits.mask, np.hypot(cut(visits.box.sd) / whole, rounding), rounding)
-    return Standardise(*(torch.from_numpy(part[None].astype(np.float32)) for part in (mean, sd)))
+def _voxels(examples: ScanPairs) -> Iterator[tuple[Tensor, Tensor]]:
+    """Dequantised grey levels (between -0.5 and 0.5, the middle of each) and what is given, some visits at a time."""
+    for rows in torch.arange(len(examples)).split(BATCH):
+        batch = examples[rows]
+        assert batch.context is not None
+        yield (batch.x + 0.5) / GREYS - 0.5, batch.context
 
 
 def _sides(cohort: Cohort, source: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[str]]:

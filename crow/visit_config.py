@@ -121,11 +121,16 @@ class CINNConfig(VisitConfig):
 
 
 class EnhanceConfig(VisitConfig):
-    """Thin slices given thick ones, by the conditional flow over patches: `crow.flows.conditional_flow`."""
+    """Thin slices given thick ones, by the conditional flow over patches: `crow.flows.conditional_flow`.
+
+    The noise within a grey level is ``uniform``, or learned (``variational``), which was no better on slices and took
+    half as long again (`benchmarks/enhance_slices.py`).
+    """
 
     use: ClassVar[str] = "Use crow enhance --run."
     model: ClassVar[str] = "crow.enhancer.Enhancer"
     system: Literal["enhance"] = "enhance"
+    dequantisation: Literal["uniform", "variational"] = "uniform"
     flow: PatchFlow = PatchFlow()
     training: PatchTraining = PatchTraining()
     images: PatchImages = PatchImages()  # type: ignore[assignment]

@@ -63,10 +63,13 @@ def test_training_finds_what_thin_slices_are(store: ScanStore, model: crow.Enhan
     assert 1 < longer.metrics["held_out_bits_per_dim"] < 7
 
 
-def test_a_run_comes_back_the_same(store: ScanStore, tmp_path: Path) -> None:
-    model = crow.Enhancer(seed=2, **QUICK).fit(store, 3, "y", tmp_path / "run")
+@pytest.mark.parametrize("noise", ["uniform", "variational"])
+def test_a_run_comes_back_the_same(store: ScanStore, tmp_path: Path, noise: str) -> None:
+    model = crow.Enhancer(seed=2, dequantisation=noise, **QUICK).fit(store, 3, "y", tmp_path / "run")
     again = crow.load(tmp_path / "run")
     assert isinstance(again, crow.Enhancer) and again.slices == model.slices and again.metrics == model.metrics
+    learned = any(name.startswith("dequantizer.") for name, _ in again.fitted().named_parameters())
+    assert learned == (noise == "variational")
     log_prob = model.log_prob(store)
     pd.testing.assert_frame_equal(log_prob, again.log_prob(store))
     assert list(log_prob.columns) == ["subject", "session", "time", "log_prob"] and len(log_prob) == 16

@@ -1,5 +1,10 @@
 """Normalisation: of channels, learned from where the data are at first; of every value, by the data's own moments."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -44,25 +49,59 @@ class ActNorm(ChannelBijection):
 
 
 class Standardise(Bijection):
-    """``z = (x - mean) / sd`` with a mean and sd for every value of ``x: [batch, *event]``, which do not learn.
+    """``z = (x - mean - slope c) / sd``: each value of ``x: [batch, *event]`` by its own numbers, which do not learn.
 
-    Raises ValueError for x of another event.
+    The context ``c: [batch, *event]`` is an image on the grid of x, of which each value says something of the same one
+    of x; without one, or with the slope 0 that is there before `fit`, it says nothing. Raises ValueError for x of
+    another event.
     """
 
     mean: Tensor
     sd: Tensor
+    slope: Tensor
 
-    def __init__(self, mean: Tensor, sd: Tensor) -> None:
+    def __init__(self, mean: Tensor, sd: Tensor, slope: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("sd", sd)
+        self.register_buffer("slope", torch.zeros_like(mean) if slope is None else slope)
+
+    def fit(self, pairs: Iterable[tuple[Tensor, Tensor]], least: float) -> None:
+        """Take mean, sd and slope from the linear regression of x on c, value by value, of batches that are read once.
+
+        Each slope is drawn towards 0 by its own error (the positive-part estimate of James & Stein 1961). The sd is
+        that of a new x about the line, with ``least`` for what x does not show of itself.
+        """
+        moments = torch.zeros(0)
+        for x, c in pairs:
+            x, c = x.double(), c.double()
+            sums = torch.stack([part.sum(0) for part in (torch.ones_like(x), x, c, x * x, x * c, c * c)])
+            moments = moments + sums if len(moments) else sums
+        n, (x, c, xx, xc, cc) = moments[0], moments[1:] / moments[0]
+        xx, xc, cc = xx - x * x, xc - x * c, cc - c * c
+        least_squares = xc / cc.clamp_min(1e-12)
+        left = (xx - least_squares * xc).clamp_min(0) / (n - 2).clamp_min(1)
+        kept = (1 - left / (least_squares * xc).clamp_min(1e-12)).clamp_min(0)
+        slope = kept * least_squares
+        error = (xx - 2 * slope * xc + slope.square() * cc).clamp_min(0) * (n + 2) / (n - 2).clamp_min(1)
+        sd = (error + least**2).sqrt()
+        for buffer, found in ((self.mean, x - slope * c), (self.sd, sd), (self.slope, slope)):
+            buffer.copy_(found)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if x.shape[1:] != self.mean.shape:
             raise ValueError(
                 f"Standardise expects [batch, {', '.join(map(str, self.mean.shape))}], got {list(x.shape)}"
             )
-        return (x - self.mean) / self.sd, -self.sd.log().sum().expand(len(x))
+        return (x - self._middle(context)) / self.sd, -self.sd.log().sum().expand(len(x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.addcmul(self.mean, z, self.sd), self.sd.log().sum().expand(len(z))
+        return torch.addcmul(self._middle(context), z, self.sd), self.sd.log().sum().expand(len(z))
+
+    def _middle(self, context: Tensor | None) -> Tensor:
+        return self.mean if context is None else torch.addcmul(self.mean, self.slope, context)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Runs of before the regression have no slope."""
+        state_dict.setdefault(f"{prefix}slope", torch.zeros_like(self.mean))
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from crow.bijections.coupling import Subnet
 from crow.bijections.multiscale import MultiScale
+from crow.bijections.regression import Regression
 from crow.examples import Examples
 from crow.flows.base import Flow
 from crow.networks.conditioning import ConditioningNetwork, WideTrunk, image_head
@@ -20,6 +21,7 @@ from crow.priors import StandardPrior
 class CINN(Flow):
     """``log p(x | c) = log N(f(x; h(c)); 0, I) + log |det f'|`` with two-sided affine couplings and Haar levels.
 
+    A vector given a vector begins with the `Regression` on c, so that f has to learn only what that leaves.
     x is a vector or an image in one to three dimensions, the condition c a vector, or an image of x's size beside an
     image. ``h`` is trained along, or on a task of its own first (`crow.flows.predictor`), and then held if
     ``h.freeze()`` says so. Source: Ardizzone et al. 2019, cINN, sections 3.1 to 3.3.
@@ -54,6 +56,21 @@ class CINN(Flow):
         stack = MultiScale(shape, levels, depth, subnet, features, h, split=False, two_sided=True, clamp=clamp)
         super().__init__(stack, StandardPrior((torch.Size(shape).numel(),)), context_dims=1 + maps)
         self.h, self.noise = h, noise
+        self.regression = None if space or maps else Regression(shape[0], context[0])
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if self.regression is None:
+            return super().log_prob(x, context)
+        rest, log_det = self.regression(x, context)
+        return super().log_prob(rest, context) + log_det
+
+    @torch.no_grad()
+    def sample(self, context: Tensor | None = None, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        drawn = super().sample(context, n, generator)
+        if self.regression is None:
+            return drawn
+        assert context is not None
+        return self.regression.inverse(drawn, context.expand(n, *context.shape))[0]
 
     def loss(self, batch: Examples) -> Tensor:
         """Mean negative log-likelihood of x with its noise, in nats."""

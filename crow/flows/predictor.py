@@ -20,14 +20,14 @@ class Predictor(nn.Module):
     Args:
         trunk: gives ``[batch, hidden]`` or ``[batch, hidden, *space]``.
         shape: of x, ``(channels, *space)`` or ``(features,)``.
-        before: what x goes through before it is predicted: bijections, or a dequantiser of its levels.
+        before: what x goes through before it is predicted, which does not learn: bijections, or a dequantiser.
     """
 
     def __init__(
         self, trunk: nn.Module, hidden: int, shape: tuple[int, ...], classes: int = 0, before: Iterable[nn.Module] = ()
     ) -> None:
         super().__init__()
-        self.trunk, self.classes, self.before = trunk, classes, nn.ModuleList(before)
+        self.trunk, self.classes, self.before = trunk, classes, nn.ModuleList(before).requires_grad_(False)
         space = len(shape) - 1
         self.readout: nn.Module
         if classes or not space:
@@ -45,7 +45,7 @@ class Predictor(nn.Module):
         if not self.classes:
             x = batch.x
             for step in self.before:
-                x, _ = step(x)
+                x, _ = step(x, batch.context)
             return functional.mse_loss(self(batch.context), x)
         assert batch.label is not None
         return functional.cross_entropy(self(batch.context), batch.label)

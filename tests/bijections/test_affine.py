@@ -1,5 +1,8 @@
 """ActNorm starts at the data, once; Standardise is exact."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import pytest
 import torch
 from bijections import contract
@@ -39,16 +42,68 @@ def test_padded_visits_can_be_left_out() -> None:
     assert torch.equal(norm.train()(x)[0], norm.eval()(x)[0])
 
 
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("event", [(5,), (2, 3), (1, 2, 2), (1, 2, 2, 2)])
-def test_standardise_keeps_the_contract(event: tuple[int, ...]) -> None:
+def test_standardise_keeps_the_contract(event: tuple[int, ...], told: bool) -> None:
     def build() -> Standardise:
-        return Standardise(torch.randn(event).double(), 0.5 + torch.rand(event).double())
+        slope = torch.randn(event).double() if told else None
+        return Standardise(torch.randn(event).double(), 0.5 + torch.rand(event).double(), slope)
 
     bijection, x = build(), torch.randn(3, *event).double()
-    contract.check_round_trip(bijection, x, None, 1e-9)
-    contract.check_log_det(bijection, x, None)
-    contract.check_batch(bijection, x, None)
-    contract.check_state_dict(bijection, x, None, build)
+    context = torch.randn(3, *event).double() if told else None
+    contract.check_round_trip(bijection, x, context, 1e-9)
+    contract.check_log_det(bijection, x, context)
+    contract.check_gradients(bijection, x, context, context_matters=told)
+    contract.check_batch(bijection, x, context)
+    contract.check_state_dict(bijection, x, context, build)
     assert not list(bijection.parameters())
     with pytest.raises(ValueError, match="Standardise expects"):
         bijection(torch.cat([x, x], 1))
+
+
+def fitted(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], least: float = 0.0) -> Standardise:
+    pairs = list(pairs)
+    of = pairs[0][0].shape[1:]
+    bijection = Standardise(torch.zeros(of), torch.ones(of))
+    bijection.fit(pairs, least)
+    return bijection
+
+
+def test_the_regression_is_that_of_least_squares_and_knows_new_values() -> None:
+    """Every value has a line of its own; new values lie about it as the sd says."""
+    generator = torch.Generator().manual_seed(0)
+    mean, slope, sd = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([2.0, -1.0, 0.5]), torch.tensor([0.5, 1.0, 0.2])
+
+    def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        c = 1 + torch.randn(n, 3, generator=generator)
+        return mean + slope * c + sd * torch.randn(n, 3, generator=generator), c
+
+    x, c = draw(400)
+    found = fitted(zip(x.split(7), c.split(7), strict=True))
+    for k in range(3):
+        wanted = np.polyfit(c[:, k], x[:, k], 1)
+        np.testing.assert_allclose([found.slope[k], found.mean[k]], wanted, rtol=0.01)
+    z, _ = found(*draw(4000))
+    torch.testing.assert_close(z.std(0), torch.ones(3), atol=0.05, rtol=0)
+    few = torch.stack([fitted([draw(8)])(*draw(50))[0] for _ in range(400)])
+    assert few.square().mean() == pytest.approx(1.35, abs=0.35)  # t with 6 degrees of freedom has 1.5
+
+
+def test_what_says_nothing_has_no_slope() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, c = torch.randn(2, 12, 2000, generator=generator)
+    found = fitted([(x, c)])
+    plain = ((x - x.mean(0)) * (c - c.mean(0))).sum(0) / (c - c.mean(0)).square().sum(0)
+    assert (found.slope == 0).float().mean() > 0.6 and found.slope.square().mean() < 0.5 * plain.square().mean()
+    constant = fitted([(torch.ones(9, 2), torch.zeros(9, 2))], 0.1)
+    assert torch.equal(constant.mean, torch.ones(2)) and torch.equal(constant.slope, torch.zeros(2))
+    torch.testing.assert_close(constant.sd, torch.full((2,), 0.1))
+
+
+def test_a_run_of_before_the_regression_has_no_slope() -> None:
+    old = Standardise(torch.ones(3), torch.full((3,), 2.0))
+    state = {name: tensor for name, tensor in old.state_dict().items() if name != "slope"}
+    new = Standardise(torch.zeros(3), torch.ones(3), torch.ones(3))
+    new.load_state_dict(state)
+    x, c = torch.randn(2, 4, 3)
+    assert torch.equal(new(x, c)[0], old(x)[0])

@@ -132,3 +132,29 @@ def _values(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_vector_begins_at_the_regression() -> None:
+    """Fitted, it is the linear model; what it leaves is the flow's, exactly."""
+    generator = torch.Generator().manual_seed(0)
+    c = torch.randn(300, 3, generator=generator)
+    noise = torch.randn(300, 4, generator=generator) @ torch.randn(4, 4, generator=generator)
+    x = 2 + c @ torch.randn(3, 4, generator=generator) + noise
+    flow = CINN((4,), (3,), depth=2, hidden=6, features=3).eval()
+    assert flow.regression is not None
+    before = flow.log_prob(x, c)
+    flow.regression.fit(x, c)
+    noise_of = torch.distributions.MultivariateNormal(
+        flow.regression.level + c @ flow.regression.effect.mT, scale_tril=flow.regression.factor
+    )
+    torch.testing.assert_close(flow.log_prob(x, c), noise_of.log_prob(x))
+    assert flow.log_prob(x, c).mean() > before.mean() + 1
+    drawn = flow.sample(c[:1], 20000, torch.Generator().manual_seed(1))[:, 0]
+    torch.testing.assert_close(drawn.mean(0), noise_of.mean[0], atol=0.1, rtol=0)
+    torch.testing.assert_close(drawn.T.cov(), noise_of.covariance_matrix[0], atol=0.3, rtol=0.1)
+    contract.perturb(flow)
+    flow, x, c = flow.double(), x[:3].double(), c[:3].double()
+    jacobian = torch.autograd.functional.jacobian(lambda v: flow.bijection(flow.regression(v, c)[0], c)[0].sum(0), x)
+    expected = torch.linalg.slogdet(jacobian.transpose(0, 1)).logabsdet
+    z, _ = flow.bijection(flow.regression(x, c)[0], c)
+    torch.testing.assert_close(flow.log_prob(x, c), flow.prior.log_prob(z) + expected)
