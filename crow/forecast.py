@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,14 @@ import numpy as np
 import pandas as pd
 
 STATISTICS = ("median", "mean", "sd", "q05", "q25", "q75", "q95")
+
+
+def quantiles_of(draws: np.ndarray[Any, Any], shares: Sequence[float], axis: int) -> np.ndarray[Any, Any]:
+    """``[share, ...]``: what a new draw is below with that probability; k of n + 1 for the kth of n (Weibull 1939).
+
+    By numpy's default, k - 1 of n - 1, a 90 % interval of 200 draws holds 89.1 % of new ones.
+    """
+    return np.quantile(draws, shares, axis=axis, method="weibull")
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Forecast:
     @property
     def summary(self) -> pd.DataFrame:
         """One row a visit: its columns, then ``<region>_<statistic>`` (median, mean, sd, 5, 25, 75 and 95 %)."""
-        quantiles = np.quantile(self.values, [0.5, 0.05, 0.25, 0.75, 0.95], axis=1)
+        quantiles = quantiles_of(self.values, [0.5, 0.05, 0.25, 0.75, 0.95], axis=1)
         mean, sd = self.values.mean(1), self.values.std(1, ddof=1)
         each = dict(zip(("median", "q05", "q25", "q75", "q95"), quantiles, strict=True)) | {"mean": mean, "sd": sd}
         columns = {f"{r}_{s}": each[s][:, d] for d, r in enumerate(self.regions) for s in STATISTICS}

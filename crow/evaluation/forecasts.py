@@ -10,7 +10,7 @@ import scoringrules
 from scipy.spatial.distance import pdist
 
 from crow.cohort.cohort import Cohort
-from crow.forecast import Forecast
+from crow.forecast import Forecast, quantiles_of
 
 COVERED = (0.5, 0.8, 0.9, 0.95)
 HORIZONS = (0.0, 1.0, 2.0, 4.0, np.inf)
@@ -46,7 +46,7 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
         "crps": np.asarray(scoringrules.crps_ensemble(truth, draws)), "pit": below,
     }  # fmt: skip
     for share in COVERED:
-        low, high = np.quantile(draws, [(1 - share) / 2, (1 + share) / 2], axis=-1)
+        low, high = quantiles_of(draws, [(1 - share) / 2, (1 + share) / 2], axis=-1)
         columns[f"inside_{share * 100:.0f}"] = ((low <= truth) & (truth <= high)).astype(float)
     count = len(forecast.regions)
     table = pd.DataFrame({

@@ -15,7 +15,7 @@ from crow.cohort.names import DIAGNOSIS, SEX, SITE, matches
 from crow.errors import CohortError
 from crow.evaluation.baselines import Baseline
 from crow.evaluation.forecasts import split_history, value_scores, visit_scores, with_groups
-from crow.forecast import Forecast
+from crow.forecast import Forecast, quantiles_of
 from crow.paths import Future, future_visits
 
 Ahead = Literal["known", "carry", "linear"]
@@ -123,7 +123,7 @@ def group_columns(cohort: Cohort) -> dict[str, str]:
 
 def _as_table(forecast: Forecast, targets: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """One row a visit and region that was measured: whose, when, the truth, the forecast and its scores."""
-    quantiles = np.quantile(forecast.values, list(QUANTILES.values()), axis=1)
+    quantiles = quantiles_of(forecast.values, list(QUANTILES.values()), axis=1)
     truth = targets[forecast.regions].to_numpy(float)
     measured = ~np.isnan(truth)
     session = np.repeat(targets["session"].to_numpy(), len(forecast.regions))[measured.ravel()]

@@ -21,6 +21,7 @@ from crow.evaluation.contrasts import as_numbers, measure_of
 from crow.evaluation.evidence import Evidence
 from crow.evaluation.forecasts import split_history
 from crow.evaluation.tadpole import CLASSES, COLUMNS, MONTHS, PROBABILITIES, TARGETS, score
+from crow.forecast import quantiles_of
 
 Values = NDArray[np.float64]
 ADAS, VENTRICLES, ICV = "ADAS13", "Ventricles", "ICV"
@@ -165,7 +166,7 @@ def _month(
     columns = {"RID": visits["subject"].to_numpy(), "order": _order(cohort, visits["subject"])}
     columns |= {name: shares[:, k] for k, name in enumerate(PROBABILITIES)}
     for target, values in zip(TARGETS, _targets(forecast.regions, draws, visits), strict=True):
-        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=1)
+        low, middle, high = quantiles_of(values, [0.25, 0.5, 0.75], axis=1)
         columns |= {target: middle, f"{target} 50% CI lower": low, f"{target} 50% CI upper": high}
     return pd.DataFrame(columns)
 

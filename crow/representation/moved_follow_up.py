@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crow.forecast import quantiles_of
 from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.moved_scan import MovableScan
 from crow.representation.own_space import OwnSpace
@@ -135,7 +136,7 @@ class OwnMotion:
             total = np.bincount(labels, each, len(STRUCTURES) + 1)[1:]
             slopes[k] = self.size * template.grid.voxel_volume * total / median
         drawn = median * np.exp((draws - centre) @ slopes)
-        low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+        low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         table = pd.DataFrame(
             {
                 "structure": list(STRUCTURES.values()),
