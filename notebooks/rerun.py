@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
-LIMIT = 600  # seconds a cell
+LIMIT = 1800  # seconds a cell
 
 
 def execute(path: Path) -> NotebookNode:
