@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +58,7 @@ class Standardise(Bijection):
     mean: Tensor
     sd: Tensor
     slope: Tensor
+    later = ("slope",)
 
     def __init__(self, mean: Tensor, sd: Tensor, slope: Tensor | None = None) -> None:
         super().__init__()
@@ -100,8 +100,3 @@ class Standardise(Bijection):
 
     def _middle(self, context: Tensor | None) -> Tensor:
         return self.mean if context is None else torch.addcmul(self.mean, self.slope, context)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Runs of before the regression have no slope."""
-        state_dict.setdefault(f"{prefix}slope", torch.zeros_like(self.mean))
-        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -20,6 +18,7 @@ class Logarithm(Bijection):
 
     zero: Tensor
     chosen: Tensor
+    later = ("zero", "chosen")
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -51,9 +50,3 @@ class Logarithm(Bijection):
         gain = spread(x) - spread(u) - u.mean(0)
         self.zero.copy_(zero)
         self.chosen.copy_((x > zero).all(0) & (gain > 0))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Runs of before there were logarithms have none."""
-        for name, buffer in self.named_buffers():
-            state_dict.setdefault(prefix + name, torch.zeros_like(buffer))
-        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,8 @@ class Regression(Bijection):
     L is lower triangular, with ``exp(log_sd)`` on its diagonal. The identity until `fit`; after it N(0, I) of z is the
     linear model ``x | c ~ N(level + effect c, L L')``. Raises ValueError for shapes that are others.
     """
+
+    later = ("level", "effect", "log_sd", "below")
 
     def __init__(self, features: int, context: int) -> None:
         super().__init__()
@@ -68,9 +69,3 @@ class Regression(Bijection):
             found = "none" if context is None else list(context.shape)
             raise ValueError(f"Regression needs a context of {self.context} channels for every x, got {found}")
         return self.level + context @ self.effect.mT
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Runs of before flows started at a regression have none."""
-        for name, parameter in self.named_parameters():
-            state_dict.setdefault(prefix + name, torch.zeros_like(parameter))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
