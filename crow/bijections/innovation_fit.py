@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects, posterior
 from crow.bijections.shrinkage import shrunk_covariance
@@ -104,8 +105,8 @@ def _correlate(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Te
 def _bend(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, rows: list[int]) -> bool:
     """Bends the channels whose bend lowers the Bayesian information criterion; whether there are any.
 
-    A bend is the likeliest with g as it is, regions taken for independent; what it is worth counts their correlations,
-    because all regions repeat what one subject's covariate says.
+    A bend is the likeliest with g and the correlations as they are: all regions repeat what one subject's covariate
+    says, and taken for independent they would bend it to what they share by chance.
     """
     visits = float(mask.sum())
     best = _density(model, x, context, mask)
@@ -119,7 +120,6 @@ def _bend(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor,
         model.knots[row] = torch.quantile(values, quantiles)
         model.bend[row] = _likeliest_bend(model, row, x, context, mask, rows)
         _set(model, _Sums.of(x, context, mask, model, rows), rows, model.factor.clone())
-        _correlate(model, x, context, mask)
         found = _density(model, x, context, mask)
         if found - best > 0.5 * KNOTS * math.log(visits):
             best, bent = found, True
@@ -132,6 +132,7 @@ def _likeliest_bend(
     model: MixedModelInnovation, row: int, x: Tensor, context: Tensor, mask: Tensor, rows: list[int]
 ) -> Tensor:
     bend, factor = model.bend.clone(), model.factor.detach()
+    beta = torch.zeros_like(model.beta)
     with torch.enable_grad():
         own = torch.zeros(KNOTS, dtype=x.dtype, requires_grad=True)
         search = torch.optim.LBFGS([own], max_iter=50, line_search_fn="strong_wolfe")
@@ -139,7 +140,10 @@ def _likeliest_bend(
         def loss() -> Tensor:
             search.zero_grad()
             model.bend = torch.stack([own if k == row else each for k, each in enumerate(bend)])
-            value = 0.5 * own.square().sum() - _Sums.of(x, context, mask, model, rows).profile(factor)[2].sum()
+            found, sigma, _ = _Sums.of(x, context, mask, model, rows).profile(factor)
+            parts = {"beta": beta.index_copy(0, torch.tensor(rows), found), "log_sigma": sigma.log()}
+            z, log_det, _ = functional_call(model, parts, (x, context))
+            value = 0.5 * own.square().sum() - (log_det - 0.5 * z.square().sum(-1))[mask].sum()
             value.backward()
             return value
 
