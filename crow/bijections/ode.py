@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchdiffeq import odeint, odeint_adjoint
 
 from crow.bijections.channels import ChannelBijection
 from crow.errors import SolverError
@@ -87,6 +86,8 @@ class ODE(ChannelBijection):
         return end_state[:, :-1].reshape(x.shape), end_state[:, -1].reshape(batch)
 
     def _integrate(self, field: _Field, state: Tensor, context: Tensor | None, start: float, end: float) -> Tensor:
+        from torchdiffeq import odeint, odeint_adjoint  # with scipy's integrators, seconds to import
+
         times = torch.linspace(start, end, 1 + (self.steps or 1), dtype=state.dtype, device=state.device)
         first = {} if self.steps else {"first_step": FIRST_STEP}
         options = {} if self.steps else {**first, "norm": _largest_error, "step_t": times[1:]}

@@ -1,29 +1,24 @@
 """Training of one flow on one split, from its start to its best held-out weights."""
 
-import logging
+from __future__ import annotations
+
 import math
 import pickle
-import signal
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import pandas as pd
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from crow.config import Optimisation
 from crow.errors import RunError
-from crow.training.data import BatchData, Source
-from crow.training.keeper import Keeper, WholeCheckpoints
-from crow.training.module import FlowModule
-from crow.training.progress import EpochBar
+
+if TYPE_CHECKING:
+    from crow.training.data import Source
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,12 @@ def train(
     bit) and ``logs/<label>`` gets TensorBoard events. Ctrl-C ends training early with what it has. Raises RunError for
     a checkpoint that is damaged or of another training.
     """
+    # Lightning takes seconds to import, and a forecast needs none of it.
+    from crow.training.data import BatchData
+    from crow.training.keeper import Keeper
+    from crow.training.module import FlowModule
+    from crow.training.trainer import make_trainer, quiet, run_trainer
+
     if (max_epochs := settings.max_epochs) is None:
         raise ValueError("training.max_epochs has to be chosen for the cohort before training")
     checkpoint = folder / "checkpoints" / f"{label}.ckpt" if folder else None
@@ -64,52 +65,17 @@ def train(
         keeper.load_state_dict(_read_checkpoint(checkpoint, facts))
     interrupted = False
     if not (resume and keeper.done):
-        with _quiet(), _threads(settings.threads), torch.random.fork_rng(range(torch.cuda.device_count())):
+        with quiet(), _threads(settings.threads), torch.random.fork_rng(range(torch.cuda.device_count())):
             module = FlowModule(flow.train(), settings, max_epochs, seed)
             data = BatchData(train, held_out, settings.batch_size, settings.steps_per_epoch, seed)
-            trainer = _trainer(keeper, settings, folder, label, progress)
-            interrupted = _fit(trainer, module, data, checkpoint if resume else None)
+            trainer = make_trainer(keeper, settings, folder, label, progress)
+            interrupted = run_trainer(trainer, module, data, checkpoint if resume else None)
     if keeper.best:
         flow.load_state_dict(keeper.best)
     flow.zero_grad()
     flow.eval()
     loss = keeper.best_loss if keeper.history else math.nan
     return Fitted(loss, keeper.best_epoch, pd.DataFrame(keeper.history), interrupted)
-
-
-def _trainer(keeper: Keeper, settings: Optimisation, folder: Path | None, label: str, progress: bool) -> pl.Trainer:
-    logger = TensorBoardLogger(folder, name="logs", version=label) if folder else False
-    return pl.Trainer(
-        accelerator=settings.accelerator,
-        devices=1,
-        max_epochs=keeper.max_epochs,
-        gradient_clip_val=settings.gradient_clip,
-        num_sanity_val_steps=0 if keeper.history else -1,
-        callbacks=[keeper, EpochBar(keeper, label)] if progress else [keeper],
-        logger=logger,
-        log_every_n_steps=settings.steps_per_epoch,
-        # An environment of its own: under SLURM Lightning would look for a checkpoint of another member to requeue.
-        plugins=[WholeCheckpoints(), LightningEnvironment()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_autolog_hparams=False,
-        inference_mode=False,
-    )
-
-
-def _fit(trainer: pl.Trainer, module: FlowModule, data: BatchData, checkpoint: Path | None) -> bool:
-    """Run Lightning; True if the user ended it with Ctrl-C."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:
-        # Lightning turns Ctrl-C into an exit and leaves the signal ignored.
-        if not trainer.interrupted:
-            raise
-        signal.signal(signal.SIGINT, handler)
-        return True
-    return False
 
 
 def _facts(train: Source, held_out: Source, settings: Optimisation, seed: int) -> dict[str, Any]:
@@ -137,20 +103,6 @@ def _read_checkpoint(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
             "--resume."
         )
     return state
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No chatter of Lightning's in a user's terminal."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextmanager

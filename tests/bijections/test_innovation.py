@@ -145,6 +145,20 @@ def test_a_covariate_is_bent_where_it_acts_so() -> None:
     np.testing.assert_allclose(high - zero, 0.0, atol=0.15)
 
 
+def test_a_bend_is_seen_through_noise_that_all_regions_share() -> None:
+    """24 regions differ in what c does to them, below 0 only, and share most of their noise, which is no bend."""
+    x, context, mask = drawn(regions=1)
+    noise, effect = np.random.default_rng(1), torch.linspace(-0.3, 0.3, 24).double()
+    shared, own = noise.normal(size=(*mask.shape, 1)), 0.3 * noise.normal(size=(*mask.shape, 24))
+    x = (x + torch.tensor(shared + own) + effect * context[..., 2:].clamp_max(0)) * mask[..., None]
+    model = fitted(x, context, mask)[0]
+    assert model.bend[2].any() and not model.bend[:2].any()
+    far = torch.tensor([[0.0, 0, 0], [0, 0, -1.0], [0, 0, 1.0]], dtype=torch.double)[:, None]
+    zero, low, high = model.predict(torch.zeros(3, 1, 24, dtype=torch.double), far)[0][:, 0].detach()
+    below, above = (float((rise - rise.mean()) @ effect / effect.square().sum()) for rise in (zero - low, high - zero))
+    assert below > 0.75 and above < 0.25
+
+
 def test_runs_of_before_bends_and_effects_of_the_first_visit_have_none() -> None:
     model = fitted(*drawn(), trends=(1, 2))[0]
     old = {name: value for name, value in model.state_dict().items() if name not in ("knots", "bend")}

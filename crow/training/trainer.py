@@ -1,0 +1,67 @@
+"""Lightning, as crow uses it: without its chatter, and stopped by Ctrl-C without being killed."""
+
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from crow.config import Optimisation
+from crow.training.data import BatchData
+from crow.training.keeper import Keeper, WholeCheckpoints
+from crow.training.module import FlowModule
+from crow.training.progress import EpochBar
+
+
+def make_trainer(keeper: Keeper, settings: Optimisation, folder: Path | None, label: str, progress: bool) -> pl.Trainer:
+    logger = TensorBoardLogger(folder, name="logs", version=label) if folder else False
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=1,
+        max_epochs=keeper.max_epochs,
+        gradient_clip_val=settings.gradient_clip,
+        num_sanity_val_steps=0 if keeper.history else -1,
+        callbacks=[keeper, EpochBar(keeper, label)] if progress else [keeper],
+        logger=logger,
+        log_every_n_steps=settings.steps_per_epoch,
+        # An environment of its own: under SLURM Lightning would look for a checkpoint of another member to requeue.
+        plugins=[WholeCheckpoints(), LightningEnvironment()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_autolog_hparams=False,
+        inference_mode=False,
+    )
+
+
+def run_trainer(trainer: pl.Trainer, module: FlowModule, data: BatchData, checkpoint: Path | None) -> bool:
+    """Run Lightning; True if the user ended it with Ctrl-C."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into an exit and leaves the signal ignored.
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        return True
+    return False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No chatter of Lightning's in a user's terminal."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(level)
