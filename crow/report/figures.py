@@ -122,9 +122,9 @@ def training_curves(log: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(6.5, 3.4), layout="constrained")
         axes = figure.subplots()
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
-            colour = PATHS[k % len(PATHS)]
-            axes.plot(rows["epoch"], rows["train"], color=colour, linewidth=0.8, alpha=0.6)
-            axes.plot(rows["epoch"], rows["held_out"], color=colour, linewidth=1.8, label=f"member {member}")
+            colour, line = PATHS[k % len(PATHS)], LINES[k // len(PATHS) % len(LINES)]
+            axes.plot(rows["epoch"], rows["train"], line, color=colour, linewidth=0.8, alpha=0.6)
+            axes.plot(rows["epoch"], rows["held_out"], line, color=colour, linewidth=1.8, label=f"member {member}")
             if rows["held_out"].notna().any():
                 best = rows.sort_values("held_out").iloc[0]
                 axes.plot(best["epoch"], best["held_out"], "o", color=colour, markersize=6, markeredgecolor="white")
