@@ -67,8 +67,11 @@ class SubjectScans:
         return c
 
     def in_template(self, image: Array) -> Array:
-        """``image [X, Y, Z]`` of the subject's aligned space, at the movement's voxels ``[n]``."""
-        return self._at(image, self.y)
+        """``image [X, Y, Z]`` of the subject's aligned space, at the movement's voxels ``[n]``: of the nearest voxel,
+        because values between voxels have less noise than voxels."""
+        to_voxel = np.linalg.inv(self.movement.grid.matrix)
+        at = to_voxel[:3, :3] @ self.y + to_voxel[:3, 3:]
+        return np.asarray(ndimage.map_coordinates(image, at, order=0, mode="nearest"))
 
     def _moved(self, c: Array) -> Array:
         """psi(exp(c B)(x))."""

@@ -191,6 +191,16 @@ def test_z_maps_are_of_unit_size_where_nothing_is_unusual(store, rows, basis):
     assert 0.5 < z[store.mask].std() < 1.5
 
 
+def test_nine_voxels_in_ten_of_the_training_scans_lie_within_the_noise(store, rows, basis):
+    """In the scans' own voxels: between them, noise would be smaller."""
+    inside = []
+    for subject in range(6):
+        for row in rows[subject * VISITS + 1 : (subject + 1) * VISITS]:
+            z = basis.z_map(store, row, rows[[row - 1]], basis.encode(store, rows[[row]])[0], np.full(2, 1e-6))
+            inside.append((np.abs(z[store.mask]) < 1.645).mean())
+    assert 0.885 < np.mean(inside) < 0.92
+
+
 def test_a_store_that_does_not_fit_is_refused(store, rows, basis, monkeypatch):
     with pytest.raises(CohortError, match="0 follow-up scans"):
         Deformation.fit(store, rows[::VISITS])
