@@ -27,14 +27,15 @@ def sample(values: Array, grid: Grid, points: Array, outside: str = "border") ->
     """
     source = torch.from_numpy(np.require(values, requirements=["C", "W"]))[None]
     out = np.empty((len(values), points[0].size), values.dtype)
-    size = torch.tensor([max(n - 1, 1) for n in grid.shape], dtype=source.dtype)
-    to_voxel = torch.from_numpy(np.linalg.inv(grid.matrix)).to(source.dtype)
+    # grid_sample takes the last axis first.
+    size = torch.tensor([max(n - 1, 1) for n in grid.shape[::-1]], dtype=source.dtype)
+    to_voxel = torch.from_numpy(np.linalg.inv(grid.matrix)[2::-1].copy()).to(source.dtype)
     flat = points.reshape(3, -1)
     for start in range(0, flat.shape[1], CHUNK):
         part = torch.from_numpy(np.ascontiguousarray(flat[:, start : start + CHUNK].T)).to(source.dtype)
-        at = (part @ to_voxel[:3, :3].T + to_voxel[:3, 3]) * (2 / size) - 1
-        found = grid_sample(source, at.flip(-1)[None, :, None, None], padding_mode=outside, align_corners=True)
-        out[:, start : start + CHUNK] = found[0, :, :, 0, 0].numpy()
+        at = (part @ to_voxel[:, :3].T).add_(to_voxel[:, 3]).mul_(2 / size).sub_(1)
+        found = grid_sample(source, at[None, None, None], padding_mode=outside, align_corners=True)
+        out[:, start : start + CHUNK] = found[0, :, 0, 0].numpy()
     return out.reshape(len(values), *points.shape[1:])
 
 

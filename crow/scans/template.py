@@ -59,7 +59,7 @@ class Template:
         return np.isin(self.structures, [label for label, name in STRUCTURES.items() if name.startswith(names)])
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def load_template(resolution: float = 1.0) -> Template:
     """The template with voxels of ``resolution`` mm (1 mm where finer is asked for); smoothed before it is thinned."""
     # Only for those who use it: nilearn takes a second to import.
@@ -68,8 +68,10 @@ def load_template(resolution: float = 1.0) -> Template:
     loaded = load_mni152_template(1), load_mni152_gm_template(1), load_mni152_wm_template(1)
     t1, gm, wm = (np.asarray(image.dataobj, np.float32) for image in loaded)
     grid = Grid.of(t1.shape, loaded[0].affine)
-    mask = ndimage.binary_fill_holes(t1 > 0)
-    structures = _structures(grid, t1, gm, wm, mask)
+    mask = _filled(t1 > 0)
+    structures = np.zeros(mask.shape, np.uint8)
+    brain = ndimage.find_objects(mask.astype(np.uint8))[0]
+    structures[brain] = _structures(_cut(grid, brain), gm[brain], wm[brain], mask[brain])
     if resolution > 1:
         coarse = grid.coarser(resolution)
         t1, gm, wm, part = (_thinned(image, grid, coarse) for image in (t1, gm, wm, mask.astype(np.float32)))
@@ -81,7 +83,24 @@ def load_template(resolution: float = 1.0) -> Template:
     return Template(grid, t1, gm, wm, mask, structures)
 
 
-def _structures(grid: Grid, t1: Volume, gm: Volume, wm: Volume, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """With its holes; as `ndimage.binary_fill_holes`, in a tenth of its time."""
+    parts, count = ndimage.label(~mask)
+    outside = np.zeros(count + 1, bool)
+    for axis in range(mask.ndim):
+        outside[np.take(parts, (0, -1), axis)] = True
+    outside[0] = False  # the mask itself
+    return ~outside[parts]
+
+
+def _cut(grid: Grid, part: tuple[slice, ...]) -> Grid:
+    """The grid of a box of its voxels."""
+    matrix = grid.matrix.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ [one.start for one in part]
+    return Grid.of(tuple(one.stop - one.start for one in part), matrix)
+
+
+def _structures(grid: Grid, gm: Volume, wm: Volume, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     x, y, z = np.ogrid[tuple(slice(0, size) for size in grid.shape)]
     x, y, z = (axis + start for axis, start in zip((x, y, z), grid.matrix[:3, 3], strict=True))
     left = np.broadcast_to(x < 0, mask.shape)
@@ -120,7 +139,10 @@ def _ventricles(fluid: NDArray[np.bool_], x: Volume, y: Volume, z: Volume) -> ND
 def _balls(balls: list[tuple[int, int, int, int]], x: Volume, y: Volume, z: Volume) -> NDArray[np.bool_]:
     inside = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), bool)
     for cx, cy, cz, radius in balls:
-        inside |= (np.abs(x) - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2 < radius**2
+        away = np.abs(x) - cx, y - cy, z - cz
+        near = [np.flatnonzero(np.abs(axis) < radius) for axis in away]
+        squares = (axis.ravel()[some] ** 2 for axis, some in zip(away, near, strict=True))
+        inside[np.ix_(*near)] |= sum(np.ix_(*squares)) < radius**2
     return inside
 
 
