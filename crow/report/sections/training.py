@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from crow.artifact import Run
@@ -68,7 +69,7 @@ def _facts(run: Run) -> list[tuple[str, Cell]]:
         facts.append(("Their NLL (nats a visit)", test))
     facts += [
         ("Seed", str(config.seed)),
-        ("Trained from", str(source.get("path", "a cohort in memory"))),
+        ("Trained from", Path(source.get("path", "a cohort in memory")).name),  # a report may be passed on
         ("Digest of that file (SHA-256)", str(source.get("sha256", "none"))),
         ("crow", f"version {run.versions.get('crow', 'unknown')}, git {run.git or 'unknown'}"),
     ]
