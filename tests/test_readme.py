@@ -18,15 +18,18 @@ BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(console|bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETTINGS = "--set model.members=1 --set training.max_epochs=1 --set training.steps_per_epoch=2"
-SCANS = "--subjects 11 --visits 2 --resolution 8 --jobs 1"
+SCANS = "--subjects 10 --visits 2 --resolution 8"
 VISITS = "--set training.max_epochs=1 --set training.steps_per_epoch=2"
 TINY = f"{VISITS} --set images.size=8 --set flow.levels=1 --set flow.depth=2"
 SMALLER = {"simulate": "--subjects 30 --visits 4", "train": SETTINGS, "generate": "--samples 20",
-           "simulate --scans": SCANS, "prepare": "--resolution 8 --jobs 1", "score": "--samples 20",
-           "evaluate": "--samples 20 --jobs 1 --baselines simple",
+           "train --cohort demo/scans": f"{SETTINGS} --set scans.resolution=8",
+           "simulate --scans": SCANS, "prepare": "--resolution 8", "score": "--samples 20",
+           "prepare --cohort demo/pet": "--resolution 8 --register none", "report": "--samples 20",
+           "evaluate": "--samples 20 --baselines simple",
            "translate --cohort": f"{TINY} --set first_epochs=1", "enhance --cohort": TINY, "segment --cohort": TINY,
            "classify --cohort": VISITS, "synthesize --cohort": VISITS, "enhance --run": "--samples 2",
            "segment --run": "--samples 2"}  # fmt: skip
+AGAIN = ("train", "generate", "evaluate", "report")  # commands that the README gives with other options than make demo
 
 
 def commands() -> list[tuple[str, str]]:
@@ -41,25 +44,60 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
-def run(kind: str, command: str) -> None:
-    """Run a command where we are; those of crow in this process, which has imported torch already."""
-    words = shlex.split(command) if kind == "shell" else ["python"]
-    if words[0] == "crow":
-        small = shlex.split(SMALLER.get(" ".join(words[1:3]), SMALLER.get(words[1], "")))
-        done = CliRunner().invoke(app, [*words[1:], *small], catch_exceptions=False)
-        assert done.exit_code == 0, f"{command}\n{done.output}"
-    elif words[0] != "make":
-        program = [sys.executable, "-c"] if kind == "python" else ["bash", "-c"]
-        assert subprocess.run([*program, command], check=False).returncode == 0, command
+def smaller(words: list[str]) -> list[str]:
+    """A command of crow with the options of `SMALLER` in place of its own."""
+    more = shlex.split(next((SMALLER[key] for n in (3, 2, 1) if (key := " ".join(words[:n])) in SMALLER), ""))
+    for option in {word for word in more if word.startswith("--")} - {"--set"} & set(words):
+        at = words.index(option)
+        words = words[:at] + words[at + 2 :]
+    return [*words, *more]
+
+
+def run(words: list[str]) -> None:
+    """Run a command of crow where we are and in this process, which has imported torch already."""
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, f"{words}\n{done.output}"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all commands but make's have run."""
-    folder = tmp_path_factory.mktemp("readme")
+def recipe() -> str:
+    """The lines of `make demo`."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    words = ["make", "-n", "-o", ".venv/.installed", "demo", "BIN=bin", "SCANS=", "TRAIN_SCANS="]
+    plan = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return plan.replace("\\\n", " ")
+
+
+@pytest.fixture(scope="module")
+def demo(recipe: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]], dict[str, bool]]:
+    """The folder where make demo ran, its commands of crow, and of what it named whether it was there."""
+    folder, done, said = tmp_path_factory.mktemp("readme"), [], ""
     with contextlib.chdir(folder):
+        for line in recipe.splitlines():
+            if line.startswith("bin/crow "):
+                done.append(smaller(shlex.split(line)[1:]))
+                run(done[-1])
+            else:
+                said += subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+    named = re.findall(r"^ *(demo/\S+)", said.split("Made:", 1)[1], re.MULTILINE)
+    return folder, done, {path: (folder / path).exists() for path in named}
+
+
+@pytest.fixture(scope="module")
+def folder(demo: tuple[Path, list[list[str]], dict[str, bool]]) -> Path:
+    """Where the README's commands have run after make demo, but those that it ran."""
+    folder, done, _ = demo
+    with contextlib.chdir(folder):
+        shutil.copytree("demo/scan_run_store", "demo/store")  # crow prepare then finds every scan prepared
         for kind, command in commands():
-            run(kind, command)
+            words = shlex.split(command) if kind == "shell" else ["python"]
+            if words[0] == "crow":
+                if (small := smaller(words[1:])) not in done:
+                    run([*small, *(["--overwrite"] if words[1] in AGAIN else [])])
+            elif words[0] != "make":
+                program = [sys.executable, "-c"] if kind == "python" else ["bash", "-c"]
+                assert subprocess.run([*program, command], check=False).returncode == 0, command
     return folder
 
 
@@ -75,21 +113,12 @@ def test_every_command_of_crow_is_in_the_readme() -> None:
     assert shown >= {command.callback.__name__ for command in app.registered_commands if command.callback}
 
 
-def test_make_demo_runs_and_names_what_it_made(tmp_path: Path) -> None:
+def test_make_demo_runs_and_names_what_it_made(demo: tuple[Path, list[list[str]], dict[str, bool]]) -> None:
     assert ("shell", "make demo") in commands()
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
-    options = [f"BIN={BIN}", f"DEMO={tmp_path / 'demo'}", "SIMULATE=--subjects 30 --visits 4", f"TRAIN={SETTINGS}",
-               f"SCANS={SCANS}", f"TRAIN_SCANS={SETTINGS} --set scans.resolution=8"]  # fmt: skip
-    done = subprocess.run(
-        ["make", "-o", ".venv/.installed", "demo", *options], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for command in ("simulate", "check", "train", "generate", "score"):
-        assert f"{BIN}/crow {command} " in done.stdout
-    made = re.findall(rf"^ *({tmp_path}/demo/\S+)", done.stdout.rsplit("Made:", 1)[1], re.MULTILINE)
+    _, done, made = demo
+    assert {"simulate", "check", "train", "generate", "score"} <= {words[0] for words in done}
     assert len(made) > 5
-    assert all(Path(path).exists() for path in made)
+    assert all(made.values()), made
 
 
 def test_make_test_runs_ruff_mypy_and_pytest() -> None:
