@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
+from scipy.integrate import trapezoid
 
 from crow.errors import CohortError
 from crow.files import write_text
@@ -106,10 +106,22 @@ def multiclass_auc(classes: Sequence[int] | np.ndarray, probabilities: np.ndarra
         for second in present[k + 1 :]:
             pair = np.isin(classes, (first, second))
             is_first = np.asarray(classes)[pair] == first
-            a = roc_auc_score(is_first, probabilities[pair, first])
-            b = roc_auc_score(~is_first, probabilities[pair, second])
+            a = _auc(is_first, probabilities[pair, first])
+            b = _auc(~is_first, probabilities[pair, second])
             aucs.append((a + b) / 2)
     return float(np.mean(aucs))
+
+
+def _auc(positive: np.ndarray, score: np.ndarray) -> float:
+    """`sklearn.metrics.roc_auc_score` to the last digit, without its checks, which take ten times as long."""
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last of each value
+    hits = np.cumsum(positive[order])[ends]
+    misses = ends + 1 - hits
+    corner = np.ones(len(ends), bool)
+    corner[1:-1] = (np.diff(hits, 2) != 0) | (np.diff(misses, 2) != 0)
+    y, x = (np.append(0, counts[corner]) / counts[-1] for counts in (hits, misses))
+    return float(trapezoid(y, x))
 
 
 def balanced_accuracy(classes: Sequence[int] | np.ndarray, decided: np.ndarray, count: int) -> float:

@@ -64,7 +64,7 @@ def test_people_held_out(folder: Path) -> None:
 
 def test_folds_judge_everybody(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "e"
-    done(["evaluate", "--run", folder / "run", "--folds", "2", "--samples", "20", "--jobs", "1", "--out", out,
+    done(["evaluate", "--run", folder / "run", "--folds", "2", "--samples", "20", "--jobs", "2", "--out", out,
           "--baselines", "last"])  # fmt: skip
     assert "Skill in CRPS against last visit" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
