@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.integrate import trapezoid
+from scipy.stats import rankdata
 
 from crow.errors import CohortError
 from crow.files import write_text
@@ -113,15 +113,9 @@ def multiclass_auc(classes: Sequence[int] | np.ndarray, probabilities: np.ndarra
 
 
 def _auc(positive: np.ndarray, score: np.ndarray) -> float:
-    """`sklearn.metrics.roc_auc_score` to the last digit, without its checks, which take ten times as long."""
-    order = np.argsort(-score, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last of each value
-    hits = np.cumsum(positive[order])[ends]
-    misses = ends + 1 - hits
-    corner = np.ones(len(ends), bool)
-    corner[1:-1] = (np.diff(hits, 2) != 0) | (np.diff(misses, 2) != 0)
-    y, x = (np.append(0, counts[corner]) / counts[-1] for counts in (hits, misses))
-    return float(trapezoid(y, x))
+    """Mann and Whitney's U over the number of pairs: scikit-learn's checks of its arguments take ten times as long."""
+    ranks, count = rankdata(score), int(positive.sum())
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(score) - count)))
 
 
 def balanced_accuracy(classes: Sequence[int] | np.ndarray, decided: np.ndarray, count: int) -> float:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -38,6 +39,11 @@ def test_version() -> None:
     from crow import __version__
 
     assert crow("--version").stdout == f"crow {__version__}\n"
+
+
+def test_the_installed_command_is_this_one() -> None:
+    done = subprocess.run([str(Path(sys.executable).with_name("crow")), "--version"], capture_output=True, text=True, check=False)
+    assert done.stdout == crow("--version").stdout != ""
 
 
 def test_unknown_option_is_a_usage_error() -> None:
