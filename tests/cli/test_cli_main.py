@@ -42,7 +42,8 @@ def test_version() -> None:
 
 
 def test_the_installed_command_is_this_one() -> None:
-    done = subprocess.run([str(Path(sys.executable).with_name("crow")), "--version"], capture_output=True, text=True, check=False)
+    installed = Path(sys.executable).with_name("crow")
+    done = subprocess.run([installed, "--version"], capture_output=True, text=True, check=False)
     assert done.stdout == crow("--version").stdout != ""
 
 
