@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ def found() -> str | None:
         if path := shutil.which(name):
             return path
     return next((place for place in PLACES if Path(place).is_file()), None)
+
+
+def wait_for(frame: Any, true: str, seconds: float = 30) -> None:
+    """Until an expression of JavaScript holds; asked from outside, since the policy of crow's pages forbids eval."""
+    ends = time.monotonic() + seconds
+    while not frame.evaluate(true):
+        assert time.monotonic() < ends, f"in {seconds} s it never came true that {true}"
+        time.sleep(0.05)
 
 
 @contextmanager

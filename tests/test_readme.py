@@ -1,6 +1,7 @@
 """Every command of the README runs, in its order, on a small cohort; what it names is then there."""
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -53,6 +54,12 @@ def smaller(words: list[str]) -> list[str]:
     return [*words, *more]
 
 
+def plan(*words: str) -> str:
+    """The lines that make would run; by a make of its own, for `make test` may be running this."""
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(["make", "-n", *words], cwd=ROOT, env=own, capture_output=True, text=True, check=True).stdout
+
+
 def run(words: list[str]) -> None:
     """Run a command of crow where we are and in this process, which has imported torch already."""
     done = CliRunner().invoke(app, words, catch_exceptions=False)
@@ -64,9 +71,7 @@ def recipe() -> str:
     """The lines of `make demo`."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    words = ["make", "-n", "-o", ".venv/.installed", "demo", "BIN=bin", "SCANS=", "TRAIN_SCANS="]
-    plan = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return plan.replace("\\\n", " ")
+    return plan("-o", ".venv/.installed", "demo", "BIN=bin", "SCANS=", "TRAIN_SCANS=").replace("\\\n", " ")
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +130,8 @@ def test_make_test_runs_ruff_mypy_and_pytest() -> None:
     assert ("shell", "make test") in commands()
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    plan = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(tool in plan for tool in ("/ruff check", "/mypy", "-m pytest"))
+    lines = plan("test")
+    assert all(tool in lines for tool in ("/ruff check", "/mypy", "-m pytest"))
 
 
 def test_pictures_are_there_and_small() -> None:

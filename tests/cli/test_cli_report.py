@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import opened
+from browser import opened, wait_for
 from commands import done, refused
 from made_evaluation import make_evaluation
 
@@ -52,7 +52,7 @@ def page(folder: Path) -> Path:
 
 def test_in_a_browser_it_asks_for_nothing_and_shows_names_as_text(page: Path) -> None:
     with opened(page) as (shown, seen):
-        shown.wait_for_function("document.querySelector('nav a[aria-current]') !== null")
+        wait_for(shown, "document.querySelector('nav a[aria-current]') !== null")
         assert [s.get_attribute("id") for s in shown.query_selector_all("main > section")] == SECTIONS
         links = shown.eval_on_selector_all("nav a", "links => links.map(link => link.hash.slice(1))")
         assert links == SECTIONS

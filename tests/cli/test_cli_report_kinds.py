@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from browser import opened
+from browser import opened, wait_for
 from commands import done, refused
 from PIL import Image
 from small_stores import ball, make_store, with_files
@@ -69,7 +69,7 @@ def test_scans_before_and_after_with_a_viewer(tmp_path: Path) -> None:
         assert len(frames) == 2
         for frame in frames:
             frame.scroll_into_view_if_needed()
-            frame.content_frame().wait_for_function("document.querySelector('canvas').width > 300")
+            wait_for(frame.content_frame(), "document.querySelector('canvas').width > 300")
     assert (seen.requests, seen.errors) == ([], [])
 
 

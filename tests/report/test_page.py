@@ -8,7 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from browser import opened
+from browser import opened, wait_for
 from markupsafe import escape
 from PIL import Image
 
@@ -72,7 +72,7 @@ def test_nilearns_viewer_draws_and_answers_without_a_network(tmp_path: Path) -> 
     assert html is not None and len(html) < 400_000 and "favicon" not in html
     with opened(written(tmp_path, Viewer("viewer of a change", html))) as (shown, seen):
         frame = shown.query_selector("iframe").content_frame()
-        frame.wait_for_function("document.querySelector('canvas').width > 300")
+        wait_for(frame, "document.querySelector('canvas').width > 300")
         pixels = (
             "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
             ".filter((_, k) => k % 4 === 0).reduce((a, b) => a + b, 0)"
