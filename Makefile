@@ -76,7 +76,7 @@ browser:
 		|| echo "It could not be installed: those tests will skip."
 
 test: lint types browser ## ruff, mypy and pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 notebooks: $(INSTALLED) ## run the notebooks again and keep what comes out (NOTEBOOKS="03_what_if.ipynb": some)
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/rerun.py $(NOTEBOOKS)
