@@ -47,21 +47,9 @@ class FlowModule(pl.LightningModule):
         self.train_loss.add(loss, 1)
         return loss
 
-    def on_train_start(self) -> None:
-        """Find once what every step averages; `AveragedModel.update_parameters` looks for it again every time."""
-        if self.average is not None:
-            self.averaged: tuple[list[Tensor], list[Tensor]] = (
-                [*self.average.module.parameters()], [*self.flow.parameters()],
-            )  # fmt: skip
-            self.copied = list(self.average.module.buffers()), list(self.flow.buffers())
-
-    @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
-            torch._foreach_lerp_(*self.averaged, 1 - self.settings.weight_average)
-            for kept, new in zip(*self.copied, strict=True):
-                kept.copy_(new)
-            self.average.n_averaged += 1
+            self.average.update_parameters(self.flow)
 
     def on_validation_epoch_start(self) -> None:
         torch.manual_seed(self.seed)
