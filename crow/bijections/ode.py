@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -78,8 +76,7 @@ class ODE(ChannelBijection):
                 f"{self.name}: what it is given is not finite, as the weights before it no longer are. Train with a "
                 "smaller learning rate or more weight decay."
             )
-        with field.explained():
-            end_state = self._integrate(field, state, context, start, end)
+        end_state = self._integrate(field, state, context, start, end)
         if not bool(end_state.isfinite().all()):
             raise SolverError(field.problem("the solution is not finite"))
         self.evaluations, field.evaluations = field.evaluations, 0
@@ -141,13 +138,16 @@ class _Field:
         generator = torch.Generator().manual_seed(self.ode.seed)
         return (torch.randint(2, (1, *y.shape[1:]), generator=generator) * 2 - 1).to(y)
 
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """torchdiffeq tells of a step that became too small, or of values that are not finite, by an assertion."""
-        try:
-            yield
-        except AssertionError as error:
-            raise SolverError(self.problem(str(error).split(":")[0])) from None
+    def callback_step(self, t: Tensor, state: Tensor | tuple[Tensor, ...], step: Tensor) -> None:
+        """Before each step, forwards and in the adjoint's solve: what torchdiffeq only asserts."""
+        self.t = t.detach()
+        parts = state if isinstance(state, tuple) else (state,)
+        if not all(bool(part.isfinite().all()) for part in parts):
+            raise SolverError(self.problem("the solution is not finite"))
+        if bool(t + step == t):
+            raise SolverError(self.problem("the step it would take is too small"))
+
+    callback_step_adjoint = callback_step
 
     def problem(self, what: str) -> str:
         return (

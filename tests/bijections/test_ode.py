@@ -178,6 +178,14 @@ def test_a_solution_that_explodes_is_an_error() -> None:
         ode(torch.full((2, 1), 3.0))
 
 
+def test_a_gradient_that_explodes_is_an_error() -> None:
+    """dy/dt = sqrt(y) from 0 stays there, and its derivative there is infinite: only the adjoint's solve sees it."""
+    ode = ODE(1, _Root(), adjoint=True, name="block 1")
+    z, log_det = ode(torch.zeros(2, 1, requires_grad=True))
+    with pytest.raises(SolverError, match=r"block 1: .*tolerance of 1e-05: at t = \d.*: the s"):
+        (z.sum() + log_det.sum()).backward()
+
+
 def test_values_that_are_not_numbers_are_an_error() -> None:
     case = Case("vector")
     with pytest.raises(SolverError, match=r"ODE: what it is given is not finite"):
@@ -221,3 +229,8 @@ class _Network(nn.Module):
 class _Square(nn.Module):
     def forward(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> Tensor:
         return y.square()
+
+
+class _Root(nn.Module):
+    def with_divergence(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y.sqrt(), y.new_zeros(len(y))
