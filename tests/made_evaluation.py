@@ -26,8 +26,8 @@ def make_evaluation(folder: Path, cohort: Cohort, subjects: list[str], seed: int
         "what": {"split": "the run's test subjects", "subjects": len(subjects), "versions": {"x": "1.2"}},
         "unit": "sd", "forecast": one,
         "by_horizon": {m: {h: _scores(e * (0.8 + 0.2 * k)) for k, h in enumerate(HORIZONS)} for m, e in errors.items()},
-        "by": {"sex": {g: {m: {"CRPS": e, "subjects": n} for m, e in errors.items()} for g, n in (("F", 4), ("M", 2))}},
-        "own_units": {"region": {r: {m: {"MAE": 9 * e, "CRPS": 6 * e} for m, e in errors.items()} for r in regions}},
+        "by": {"sex": {g: {m: _of_people(e, n) for m, e in errors.items()} for g, n in (("F", 4), ("M", 2))}},
+        "own_units": {"region": {r: {m: _own(e) for m, e in errors.items()} for r in regions}},
         "skill": {k: {"against": "mixed model", "value": 0.0812, "low": 0.021, "high": 0.137} for k in ("MAE", "CRPS")},
         "calibration": {"pit": (np.full(20, 0.05) + 0.01 * np.cos(np.linspace(0, 6.28, 20))).tolist(), "ks": 0.0213,
                         "covers_low": {f"{n} %": n / 100 - 0.0469 for n in SHARES},
@@ -56,8 +56,16 @@ def make_evaluation(folder: Path, cohort: Cohort, subjects: list[str], seed: int
 
 def _scores(error: float) -> dict[str, float]:
     covers = {f"covers {share} %": min(1.0, share / 100 + error / 10 - 0.03) for share in SHARES}
-    errors = {"MAE": error, "RMSE": 1.3 * error, "CRPS": 0.71234 * error, "energy": 2.1 * error, "NLL": 40 + error}
-    return {**errors, **covers}
+    errors = {"MAE": error, "RMSE": 1.3 * error, "CRPS": 0.71234 * error, "energy": 2.1 * error}
+    return {**errors, **covers, "NLL": 40 + error, "NLL ahead": 30 + error}
+
+
+def _own(error: float) -> dict[str, float]:
+    return {"MAE": 9 * error, "CRPS": 6 * error, "NLL a value": 3 + error}
+
+
+def _of_people(error: float, subjects: int) -> dict[str, float]:
+    return {"CRPS": error, "NLL ahead": 29 + error, "subjects": subjects}
 
 
 def _forecast_table(errors: dict[str, float], regions: list[str], rng: np.random.Generator) -> pd.DataFrame:

@@ -22,6 +22,9 @@ ORDER = {"region": (), "horizon": HORIZON_NAMES, "age band": AGE_NAMES, "sex": (
 PEOPLE = ("age band", "sex", "diagnosis", "site")
 SKILLS = {"MAE": "error", "CRPS": "crps", "energy": "energy"}
 COVERS = [f"covers {share * 100:.0f} %" for share in COVERED]
+OF_VALUES = ("MAE", "RMSE", "CRPS", "NLL a value", *COVERS)
+SHOWN = ("MAE", "RMSE", "CRPS", "NLL a value", "NLL ahead", "covers 90 %")
+OF_VISITS = {"energy": "energy", "NLL ahead": "nll"}
 Pair = tuple[str, str]
 
 
@@ -29,7 +32,9 @@ def forecast_evidence(parts: list[list[Judged]], tests: list[Cohort]) -> Evidenc
     """Forecasts and likelihoods of the same models, in the same order, on each of ``tests``; crow is the first.
 
     Errors are means over values, NLL over visits of which every region was measured (the visits before a visit are
-    all given, so it is that of whole sequences). Skill is 1 - error / that of the best simple baseline.
+    all given, so it is that of whole sequences) and, as ``NLL ahead``, over those that are forecast, each given the
+    history alone; ``NLL a value`` is by the normal distribution with the mean and sd of draws. All in nats, in the
+    table's own units. Skill is 1 - error / that of the best simple baseline.
     """
     models: dict[str, list[Judged]] = {}
     left_out: list[Pair] = []
@@ -39,19 +44,20 @@ def forecast_evidence(parts: list[list[Judged]], tests: list[Cohort]) -> Evidenc
         else:
             models[same[0].name] = list(same)
     scores = {name: pd.concat([one.scores for one in each], ignore_index=True) for name, each in models.items()}
-    energy = {name: pd.concat([one.energy for one in each], ignore_index=True) for name, each in models.items()}
+    visits = {name: pd.concat([one.visit_scores for one in each], ignore_index=True) for name, each in models.items()}
     forecast: dict[str, dict[str, Any]] = {}
     for name, each in models.items():
-        forecast[name] = _numbers(scores[name]) | {"energy": _mean(energy[name]["energy"])}
+        forecast[name] = _numbers(scores[name])
+        forecast[name] |= {metric: _mean(visits[name][column]) for metric, column in _measured(visits[name])}
         if all(one.likelihood is not None for one in each):
             forecast[name]["NLL"] = _nll(each, tests)
         else:
             left_out.append((f"NLL of {name}", "the model has no likelihood."))
         forecast[name]["seconds"] = sum(one.seconds for one in each)
-    table = _table(scores, energy, forecast)
+    table = _table(scores, visits, forecast)
     own = _own_units(scores)
     left_out += _groups_left_out(scores[OURS])
-    skills, why_not = _skills(scores, energy)
+    skills, why_not = _skills(scores, visits)
     left_out += why_not
     calibration, pit = _calibration(scores[OURS])
     metrics: dict[str, Any] = {
@@ -76,7 +82,12 @@ def forecast_evidence(parts: list[list[Judged]], tests: list[Cohort]) -> Evidenc
 
 def _numbers(scores: pd.DataFrame) -> dict[str, float]:
     row = summarise(scores).iloc[0]
-    return {name: float(row[name]) for name in ("MAE", "RMSE", "CRPS", *COVERS)}
+    return {name: float(row[name]) for name in OF_VALUES}
+
+
+def _measured(visits: pd.DataFrame) -> list[Pair]:
+    """Of a visit: metrics and their columns."""
+    return [(metric, column) for metric, column in OF_VISITS.items() if column in visits]
 
 
 def _mean(values: pd.Series) -> float | None:
@@ -96,9 +107,9 @@ def _nll(each: list[Judged], tests: list[Cohort]) -> float | None:
 
 
 def _table(
-    scores: Mapping[str, pd.DataFrame], energy: Mapping[str, pd.DataFrame], forecast: Mapping[str, Mapping[str, Any]]
+    scores: Mapping[str, pd.DataFrame], visits: Mapping[str, pd.DataFrame], forecast: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """forecast.csv: a row a model, group of values (of the energy score: of visits), and metric."""
+    """forecast.csv: a row a model, group of values (of the energy score and NLL ahead: of visits), and metric."""
     parts = []
     for model, of in scores.items():
         people = of["subject"].nunique()
@@ -109,25 +120,26 @@ def _table(
             known = {name: k for k, name in enumerate(ORDER[by])}
             if known:
                 found = found.sort_values("group", key=lambda column: column.map(known))
-            long = found.melt(["group", "subjects"], ["MAE", "RMSE", "CRPS", *COVERS], "metric")
+            long = found.melt(["group", "subjects"], list(OF_VALUES), "metric")
             parts.append(long.assign(by=by, model=model))
-            if by != "region" and len(energy[model]):
+            if by != "region" and len(visits[model]):
                 of_visit = of.drop_duplicates(["subject", "time"])[["subject", "time", by]]
-                whole = energy[model].merge(of_visit, on=["subject", "time"]).groupby(by, sort=False)
-                means = whole.agg(value=("energy", "mean"), subjects=("subject", "nunique")).reset_index(names="group")
-                parts.append(means.assign(by=by, model=model, metric="energy"))
+                whole = visits[model].merge(of_visit, on=["subject", "time"]).groupby(by, sort=False)
+                for metric, column in _measured(visits[model]):
+                    means = whole.agg(value=(column, "mean"), subjects=("subject", "nunique"))
+                    parts.append(means.reset_index(names="group").assign(by=by, model=model, metric=metric))
     return pd.concat(parts, ignore_index=True)[["model", "by", "group", "metric", "value", "subjects"]]
 
 
 def _own_units(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """own_units.csv: MAE, RMSE and CRPS by region in the table's own units."""
+    """own_units.csv: MAE, RMSE, CRPS and NLL by region in the table's own units."""
     parts = []
     for model, of in scores.items():
         own = of.assign(
             error=of["error"] * of["unit"], crps=of["crps"] * of["unit"], squared=of["squared"] * of["unit"] ** 2
         )
         found = summarise(own, ["region"]).rename(columns={"region": "group"})
-        long = found.melt(["group", "subjects"], ["MAE", "RMSE", "CRPS"], "metric")
+        long = found.melt(["group", "subjects"], ["MAE", "RMSE", "CRPS", "NLL a value"], "metric")
         parts.append(long.assign(by="region", model=model))
     return pd.concat(parts, ignore_index=True)[["model", "by", "group", "metric", "value", "subjects"]]
 
@@ -135,7 +147,7 @@ def _own_units(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _by(table: pd.DataFrame, names: Sequence[str]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """``{by: {group: {model: {metric: value}}}}`` of a few metrics, and the subjects of each group."""
     found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    rows = table[table["by"].isin(names) & table["metric"].isin(["MAE", "RMSE", "CRPS", "covers 90 %"])]
+    rows = table[table["by"].isin(names) & table["metric"].isin(SHOWN)]
     for row in rows.to_dict("records"):
         of = found.setdefault(row["by"], {}).setdefault(str(row["group"]), {}).setdefault(row["model"], {})
         of[row["metric"]] = float(row["value"])
@@ -153,14 +165,14 @@ def _groups_left_out(scores: pd.DataFrame) -> list[Pair]:
 
 def _by_horizon(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
-    rows = table[(table["by"] == "horizon") & table["metric"].isin(["MAE", "CRPS", "covers 90 %"])]
+    rows = table[(table["by"] == "horizon") & table["metric"].isin(SHOWN)]
     for model, group, metric, value in rows[["model", "group", "metric", "value"]].itertuples(index=False):
         found.setdefault(model, {}).setdefault(group, {})[metric] = float(value)
     return found
 
 
 def _skills(
-    scores: Mapping[str, pd.DataFrame], energy: Mapping[str, pd.DataFrame]
+    scores: Mapping[str, pd.DataFrame], visits: Mapping[str, pd.DataFrame]
 ) -> tuple[pd.DataFrame, list[Pair]]:
     """A row a metric: against which simple baseline, the skill, and its 95 % interval over resampled subjects."""
     simple = [rule for rule in RULES if rule in scores]
@@ -168,7 +180,7 @@ def _skills(
         return pd.DataFrame(), [("skill", "no simple baseline was asked for, or could be had.")]
     rows = []
     for metric, column in SKILLS.items():
-        tables = energy if metric == "energy" else scores
+        tables = visits if metric == "energy" else scores
         if not len(tables[OURS]):
             continue
         best = min(simple, key=lambda rule: float(tables[rule][column].mean()))

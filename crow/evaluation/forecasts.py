@@ -32,9 +32,9 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
     """One row a value that was forecast: ``subject, time, ahead, region``, then its scores.
 
     ``ahead`` are years since the subject's last given visit; ``error`` is |median - truth|, ``squared`` that of the
-    mean, ``crps`` that of the draws; ``pit`` the share of draws below the truth (ties count half); ``inside_90``
-    whether the central 90 % of the draws hold it. ``targets`` has the true regions, a row a row of the forecast; values
-    that nobody measured are left out.
+    mean, ``crps`` that of the draws; ``nll`` -log density in nats under N(mean, sd^2) of the draws; ``pit`` the share
+    of draws below the truth (ties count half); ``inside_90`` whether the central 90 % of the draws hold it.
+    ``targets`` has the true regions, a row a row of the forecast; values that nobody measured are left out.
     """
     truth = targets[forecast.regions].to_numpy(float)
     draws = np.moveaxis(forecast.values, 1, -1)
@@ -44,6 +44,7 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
     columns: dict[str, np.ndarray] = {
         "error": np.abs(np.median(draws, -1) - truth), "squared": (draws.mean(-1) - truth) ** 2,
         "crps": np.asarray(scoringrules.crps_ensemble(truth, draws)), "pit": below,
+        "nll": np.asarray(scoringrules.logs_normal(truth, draws.mean(-1), draws.std(-1, ddof=1))),
     }  # fmt: skip
     for share in COVERED:
         low, high = quantiles_of(draws, [(1 - share) / 2, (1 + share) / 2], axis=-1)
@@ -58,10 +59,13 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
     return table[~np.isnan(truth.ravel())].reset_index(drop=True)
 
 
-def visit_scores(forecast: Forecast, targets: pd.DataFrame, scale: np.ndarray) -> pd.DataFrame:
-    """One row a visit: ``subject, time, energy``, the energy score of its regions divided by ``scale [region]``.
+def visit_scores(
+    forecast: Forecast, targets: pd.DataFrame, scale: np.ndarray, log_prob: np.ndarray | None = None
+) -> pd.DataFrame:
+    """One row a visit: ``subject, time``, ``energy`` of its regions divided by ``scale [region]``, and its ``nll``.
 
-    ``mean_k |x_k - y| - sum_{k < l} |x_k - x_l| / n^2`` of n draws; only visits of which every region was measured.
+    ``nll`` is ``-log_prob [row of targets]``, where there is one. The energy score is
+    ``mean_k |x_k - y| - sum_{k < l} |x_k - x_l| / n^2`` of n draws. Only visits of which every region was measured.
     scoringrules' energy score holds all pairs of all visits in memory, and takes a hundred times as long.
     """
     truth = targets[forecast.regions].to_numpy(float) / scale
@@ -70,7 +74,23 @@ def visit_scores(forecast: Forecast, targets: pd.DataFrame, scale: np.ndarray) -
         np.linalg.norm(draws - y, axis=1).mean() - pdist(draws).sum() / len(draws) ** 2
         for draws, y in zip(forecast.values[whole] / scale, truth[whole], strict=True)
     ]
-    return targets.loc[whole, ["subject", "time"]].assign(energy=np.array(energy, float)).reset_index(drop=True)
+    table = targets.loc[whole, ["subject", "time"]].assign(energy=np.array(energy, float))
+    if log_prob is not None:
+        table["nll"] = -log_prob[whole]
+    return table.reset_index(drop=True)
+
+
+def each_alone(history: Cohort, targets: pd.DataFrame, asked: pd.DataFrame) -> Cohort:
+    """A subject for every row of ``targets``, in that order: the history of whose it is, then this visit alone.
+
+    The last visit's density is that of the row given the history. Its age and covariates are those of ``asked``.
+    """
+    names = [f"{k:09d}" for k in range(len(targets))]
+    told = targets.assign(**{name: asked[name].to_numpy() for name in ("age", *history.covariates)}, subject=names)
+    before = targets[["subject"]].assign(alone=names).merge(history.visits, on="subject")
+    visits = pd.concat([before.assign(subject=before["alone"]).drop(columns="alone"), told])
+    visits = visits.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
+    return Cohort(visits, history.schema, history.start, path=history.path)
 
 
 def with_groups(scores: pd.DataFrame, targets: pd.DataFrame, groups: Sequence[str] = ()) -> pd.DataFrame:
@@ -88,16 +108,17 @@ def _named(values: np.ndarray, edges: Sequence[float], names: Sequence[str], rig
 
 
 def summarise(scores: pd.DataFrame, by: Sequence[str] = (), scale: pd.Series | None = None) -> pd.DataFrame:
-    """MAE, RMSE, CRPS and coverage, one row a group of ``by``; errors in units of ``scale`` (by region) where given."""
+    """MAE, RMSE, CRPS, NLL and coverage, one row a group of ``by``; in units of ``scale`` (by region) where given."""
     if scale is not None:
         unit = scores["region"].map(scale).to_numpy(float)
         scores = scores.assign(
-            error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2
-        )
+            error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2,
+            nll=scores["nll"] - np.log(unit),
+        )  # fmt: skip
     grouped = scores.groupby(list(by), sort=False, dropna=False) if by else scores.groupby(lambda _: "all")
     table = pd.DataFrame({
         "values": grouped.size(), "subjects": grouped["subject"].nunique(), "MAE": grouped["error"].mean(),
-        "RMSE": grouped["squared"].mean() ** 0.5, "CRPS": grouped["crps"].mean(),
+        "RMSE": grouped["squared"].mean() ** 0.5, "CRPS": grouped["crps"].mean(), "NLL a value": grouped["nll"].mean(),
         **{f"covers {share * 100:.0f} %": grouped[f"inside_{share * 100:.0f}"].mean() for share in COVERED},
     })  # fmt: skip
     return table.reset_index(drop=not by)

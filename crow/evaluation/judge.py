@@ -14,7 +14,7 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.names import DIAGNOSIS, SEX, SITE, matches
 from crow.errors import CohortError
 from crow.evaluation.baselines import Baseline
-from crow.evaluation.forecasts import split_history, value_scores, visit_scores, with_groups
+from crow.evaluation.forecasts import each_alone, split_history, value_scores, visit_scores, with_groups
 from crow.forecast import Forecast, quantiles_of
 from crow.paths import Future, future_visits
 
@@ -38,13 +38,13 @@ class Part:
 @dataclass(frozen=True)
 class Judged:
     """``scores`` has a row a value that was forecast (`value_scores` in units of the part's scale, which is
-    ``unit``; `with_groups`), ``energy`` a row a visit, ``likelihood`` a row a visit (None without one), ``visits`` the
-    forecast itself in the table's own units; ``why_not`` says why there is nothing of them. ``seconds`` of one
-    processor."""
+    ``unit``; `with_groups`), ``visit_scores`` a row a visit, ``likelihood`` a row a visit (None without one),
+    ``visits`` the forecast itself in the table's own units; ``why_not`` says why there is nothing of them. ``seconds``
+    of one processor."""
 
     name: str
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
-    energy: pd.DataFrame = field(default_factory=pd.DataFrame)
+    visit_scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     likelihood: pd.DataFrame | None = None
     visits: pd.DataFrame = field(default_factory=pd.DataFrame)
     seconds: float = 0.0
@@ -66,7 +66,11 @@ def judge(
             model.fit(part.training, fit_seed)
         history, targets, asked = questions(part.test, ahead)
         forecast = model.forecast(history, asked, samples, seed)
-        likelihood = model.log_prob(observed(part.test))
+        likelihood, ahead_nats = model.log_prob(observed(part.test)), None
+        if likelihood is not None:
+            alone = model.log_prob(each_alone(history, targets, asked))
+            assert alone is not None
+            ahead_nats = alone.groupby("subject")["log_prob"].last().to_numpy(float)
     except CohortError as error:
         if not fit:
             raise
@@ -87,8 +91,8 @@ def judge(
     scores = with_groups(scores, targets, list(groups.values())).rename(columns={v: k for k, v in groups.items()})
     for name in groups:
         scores[name] = scores[name].astype(object).where(scores[name].notna(), "unknown")
-    energy = visit_scores(forecast, targets, scale.to_numpy(float))
-    return Judged(model.name, scores, energy, likelihood, visits, seconds, None, model if keep else None)
+    of_visits = visit_scores(forecast, targets, scale.to_numpy(float), ahead_nats)
+    return Judged(model.name, scores, of_visits, likelihood, visits, seconds, None, model if keep else None)
 
 
 def questions(test: Cohort, ahead: Ahead) -> tuple[Cohort, pd.DataFrame, pd.DataFrame]:

@@ -9,6 +9,10 @@ import pytest
 import torch
 from commands import done, refused
 
+import crow
+from crow.cohort import Cohort
+from crow.evaluation.forecasts import each_alone
+from crow.evaluation.judge import questions
 from crow.simulate import simulate_adni
 
 QUICK = [
@@ -53,8 +57,20 @@ def test_people_held_out(folder: Path) -> None:
     assert sex["Female"]["crow"]["CRPS"] == pytest.approx(by_hand, rel=0.02)
     forecast = pd.read_csv(made / "forecast.csv").query("model == 'crow' and metric == 'energy'")
     assert set(forecast["by"]) >= {"all", "horizon", "sex", "diagnosis"}
-    nats = pd.read_csv(made / "likelihood.csv")["log_prob"]
+    likelihood = pd.read_csv(made / "likelihood.csv", dtype={"subject": str, "session": str})
+    nats = likelihood["log_prob"]
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(-nats.mean(), rel=1e-5)
+    test = Cohort.read(folder / "cohort.csv").of(visits["subject"].unique())
+    history, targets, asked = questions(test, "known")
+    alone = crow.load(folder / "run").log_prob(each_alone(history, targets, asked))
+    ahead = alone.groupby("subject")["log_prob"].last().to_numpy()
+    assert metrics["forecast"]["crow"]["NLL ahead"] == pytest.approx(-ahead.mean(), rel=1e-5)
+    first = ~targets["subject"].duplicated().to_numpy()  # all visits before it are given
+    whole = likelihood.set_index(["subject", "session"])["log_prob"]
+    rows = pd.MultiIndex.from_frame(targets.loc[first, ["subject", "session"]])
+    np.testing.assert_allclose(ahead[first], whole.loc[rows], rtol=1e-4)
+    by_horizon = [of["NLL ahead"] for of in metrics["by_horizon"]["crow"].values()]
+    assert min(by_horizon) <= -ahead.mean() <= max(by_horizon)
     run = json.loads((folder / "run" / "metrics.json").read_text())
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(run["test_nll_per_visit"], rel=1e-5)
     assert {"models.png", "horizons.png", "calibration.png", "pit.png", "likelihoods.png", "skill.csv"} <= {

@@ -7,7 +7,15 @@ import scoringrules
 from scipy import stats
 from small_cohorts import in_memory
 
-from crow.evaluation.forecasts import skill, split_history, summarise, value_scores, visit_scores, with_groups
+from crow.evaluation.forecasts import (
+    each_alone,
+    skill,
+    split_history,
+    summarise,
+    value_scores,
+    visit_scores,
+    with_groups,
+)
 from crow.forecast import Forecast
 
 
@@ -45,6 +53,7 @@ def test_a_right_forecast_is_calibrated() -> None:
         assert table.loc[region, "MAE"] == pytest.approx(sd * np.sqrt(2 / np.pi), rel=0.15)
         assert table.loc[region, "RMSE"] == pytest.approx(sd, rel=0.15)
         assert table.loc[region, "CRPS"] == pytest.approx(sd / np.sqrt(np.pi), rel=0.15)
+        assert table.loc[region, "NLL a value"] == pytest.approx(np.log(sd) + 0.5 * np.log(2 * np.pi * np.e), abs=0.15)
         for share in (50, 80, 90, 95):
             assert abs(table.loc[region, f"covers {share} %"] - share / 100) < 0.1
     assert stats.kstest(scores["pit"], "uniform").pvalue > 0.01
@@ -62,6 +71,7 @@ def test_crps_by_hand() -> None:
     assert scores["region"].tolist() == ["A"]
     row = scores.iloc[0]
     assert (row["crps"], row["error"], row["squared"], row["pit"]) == (0.5, 0.0, 0.0, 0.5)
+    assert row["nll"] == pytest.approx(0.5 * np.log(2 * np.pi * 2))  # N(1, 2) at its mean
 
 
 def test_energy_of_one_region_is_its_crps() -> None:
@@ -75,6 +85,24 @@ def test_energy_of_one_region_is_its_crps() -> None:
     whole = visit_scores(forecast, targets, scale)["energy"]
     np.testing.assert_allclose(whole, scoringrules.es_ensemble(truth / scale, forecast.values / scale), rtol=1e-6)
     assert len(visit_scores(forecast, targets.assign(A=np.nan), np.ones(2))) == 0
+
+
+def test_the_density_of_a_visit_given_the_history_alone() -> None:
+    """Visits that are independent: the density of each is its own, whatever lies between."""
+    full = cohort(5, 5)
+    history, targets = split_history(full)
+    alone = each_alone(history, targets, targets.assign(age=1.0 + np.arange(len(targets))))
+    last = alone.visits.groupby("subject").tail(1)
+    assert alone.visits.groupby("subject").size().tolist() == [4] * len(targets)
+    np.testing.assert_array_equal(last[["time", "A", "B"]], targets[["time", "A", "B"]])
+    assert last["age"].tolist() == (1.0 + np.arange(len(targets))).tolist()
+    given = alone.visits.drop(last.index)
+    of = given["subject"].astype(int).map(targets["subject"].reset_index(drop=True))
+    theirs = history.visits.set_index(["subject", "time"])
+    np.testing.assert_array_equal(given["A"], theirs["A"].loc[pd.MultiIndex.from_arrays([of, given["time"]])])
+    nats = stats.norm.logpdf(targets[["A", "B"]], [10, -3], [2, 0.5]).sum(1)
+    scores = visit_scores(right(targets), targets.assign(B=targets["B"].mask(targets.index == 0)), np.ones(2), nats)
+    np.testing.assert_allclose(scores["nll"], -nats[1:])
 
 
 def test_groups() -> None:

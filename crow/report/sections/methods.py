@@ -117,7 +117,7 @@ def _evaluated(evaluation: Evaluation) -> list[str]:
         f"The evaluation judges {who}: forecasts are {what.get('samples', 'several')} draws a visit, scored by mean "
         "absolute error of the median, root mean square error of the mean, the continuous ranked probability score "
         "(Gneiting and Raftery 2007), the energy score, and the exact negative log-likelihood of whole held-out "
-        "sequences. Intervals of skill are bootstrapped over subjects."
+        "sequences and of the visits that are forecast. Intervals of skill are bootstrapped over subjects."
     )
     texts = [text]
     if evaluation.part("group_effects"):

@@ -48,7 +48,7 @@ def regions_section(evaluation: Evaluation | None, atlas: Map | None, missing: s
     most = len(wide) > MOST
     label, heading = f"CRPS ({unit})", f"CRPS by region ({unit}; lower is better)"
     caption = f"The {MOST} of {len(wide)} regions with the largest error. " if most else ""
-    caption += "Those of by.region in metrics.json; forecast.csv has MAE, RMSE and coverage by region, too."
+    caption += "Those of by.region in metrics.json; forecast.csv has MAE, RMSE, NLL and coverage by region, too."
     blocks.append(drawn(charts.matrix(wide.head(MOST), heading, label), alt, caption))
     if most:
         rest, alt = charts.matrix(wide.iloc[MOST:], heading, label), f"The same of {len(wide) - MOST} other regions."
@@ -60,7 +60,7 @@ def regions_section(evaluation: Evaluation | None, atlas: Map | None, missing: s
 
 def _own_units(evaluation: Evaluation, regions: list[str]) -> Table | None:
     """crow's errors beside those of the last visit carried forward."""
-    errors = ("MAE", "RMSE", "CRPS")
+    errors = ("MAE", "RMSE", "CRPS", "NLL a value")
     rows: list[tuple[Cell, ...]] = []
     for region in regions:
         cells = [
@@ -70,7 +70,7 @@ def _own_units(evaluation: Evaluation, regions: list[str]) -> Table | None:
         if any(cells):
             rows.append((region, *cells))
     header = ("region", *errors, *(f"{metric}, {LAST}" for metric in errors))
-    with_last = any(row[-1] for row in rows)
+    with_last = any(any(row[1 + len(errors) :]) for row in rows)
     width = len(header) if with_last else 1 + len(errors)
     shown = tuple(row[:width] for row in rows)
     return Table("Errors of crow by region, in the units of the table", header[:width], shown) if rows else None

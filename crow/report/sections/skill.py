@@ -10,7 +10,7 @@ from crow.report.charts import OURS
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
 
-COLUMNS = ("MAE", "RMSE", "CRPS", "energy", "NLL")
+COLUMNS = ("MAE", "RMSE", "CRPS", "energy", "NLL", "NLL ahead")
 DRAWN = ("MAE", "CRPS", "NLL")
 
 
@@ -24,8 +24,8 @@ def skill_section(evaluation: Evaluation | None, missing: str) -> Section:
         said(
             "All models forecast the same later visits of the same held-out subjects. Errors are in "
             f"{'standard deviations of the training visits, region by region' if unit == 'sd' else unit}; NLL is the "
-            "negative log-likelihood of whole held-out sequences, nats a visit in the table's own units. Lower is "
-            "better."
+            "negative log-likelihood of whole held-out sequences, nats a visit in the table's own units; NLL ahead is "
+            "that of a visit which is forecast, given the history alone. Lower is better."
         ),
         _errors(evaluation),
     ]
@@ -76,11 +76,11 @@ def _bars(evaluation: Evaluation, unit: str) -> Block | None:
 def _by_horizon(evaluation: Evaluation, unit: str) -> list[Block]:
     blocks: list[Block] = []
     by = evaluation.part("by_horizon")
-    for metric in ("CRPS", "MAE"):
+    for metric in ("CRPS", "MAE", "NLL ahead"):
         groups = list(dict.fromkeys(group for of in by.values() for group, one in of.items() if metric in one))
         if not groups:
             continue
-        models = list(by)
+        models = [model for model, of in by.items() if any(metric in one for one in of.values())]
         rows = tuple((m, *(evaluation.number("by_horizon", m, group, metric) for group in groups)) for m in models)
         header = ("model", *(group.replace(" y", " years") for group in groups))
         blocks.append(Table(f"{metric} by years ahead (bold: best)", header, rows, _best(rows), _ours(models)))
@@ -92,19 +92,22 @@ def _by_horizon(evaluation: Evaluation, unit: str) -> list[Block]:
 
 
 def _by_people(evaluation: Evaluation) -> list[Block]:
-    """A table for every other way of grouping, folded."""
+    """Tables for every other way of grouping, folded."""
     blocks: list[Block] = []
     for by, groups in evaluation.part("by").items():
         if by == "region":  # has a section of its own
             continue
         models = list(dict.fromkeys(model for of in groups.values() for model in of))
-        rows = tuple(
-            (model, *(evaluation.number("by", by, group, model, "CRPS") for group in groups)) for model in models
-        )
-        rows += (("subjects", *(evaluation.number("by", by, group, models[0], "subjects") for group in groups)),)
-        best = _best(rows[:-1])
-        table = Table(f"CRPS by {by} (bold: best)", ("model", *map(str, groups)), rows, best, _ours(models))
-        blocks.append(More(f"CRPS by {by}", (table,)))
+        people = ("subjects", *(evaluation.number("by", by, group, models[0], "subjects") for group in groups))
+        tables = []
+        for metric in ("CRPS", "NLL ahead"):
+            told = [m for m in models if any(evaluation.number("by", by, group, m, metric) for group in groups)]
+            if not told:
+                continue
+            rows = tuple((m, *(evaluation.number("by", by, group, m, metric) for group in groups)) for m in told)
+            header = ("model", *map(str, groups))
+            tables.append(Table(f"{metric} by {by} (bold: best)", header, (*rows, people), _best(rows), _ours(told)))
+        blocks.append(More(f"CRPS and NLL by {by}", tuple(tables)))
     return blocks
 
 
