@@ -77,6 +77,8 @@ def _show(made: "Evaluated") -> None:
     for model, of in forecast.items():
         table.add_row(model, *(_short(of.get(name)) for name in names))
     Console(highlight=False).print(table)
+    if "seconds" in names and "folds" not in metrics["what"]["split"]:
+        typer.echo("Seconds are those of one processor; the training of crow, done before, is not among them.")
     for metric, of in (metrics.get("skill") or scans.get("skill") or {}).items():
         between = f"{of['low']:.3f} to {of['high']:.3f}"
         typer.echo(f"Skill in {metric} against {of['against']}: {of['value']:.3f} ({between})")
