@@ -35,7 +35,7 @@ import crow
 from crow.cohort import Cohort, Schema
 from crow.representation.visits import ScanVisits
 from crow.scans.store import DONE, ScanStore, StoreInfo
-from crow.simulate import simulate_adni, simulate_scans
+from crow.simulate import ScanSimulation, simulate_adni, simulate_scans
 
 LABELLED = 8  # people of each diagnosis
 MM, PLACED = 6.0, ["turned_x", "turned_y", "turned_z", "moved_x", "moved_y", "moved_z"]
@@ -96,12 +96,12 @@ def slices(folder: Path, seed: int) -> dict[str, float]:
 
 def store(path: Path, people: int, seed: int, scanner: int = 1, blur: float = 0.0) -> ScanStore:
     """Scans of those of ``people`` who are CN or have dementia, heads in one place; ``blur``: its width in mm."""
-    simulation = simulate_scans(people, 1, MM, seed=seed)
-    visits = simulation.visits.assign(**dict.fromkeys(PLACED, 0.0), scanner=scanner)
-    simulation = replace(simulation, visits=visits)
+    simulation = in_place(people, seed, scanner)
+    visits = simulation.visits
     visits = visits[visits["diagnosis"] != "MCI"].reset_index(drop=True)
     scans = [simulation.render(*who, noise=True) for who in visits[["subject", "session"]].itertuples(index=False)]
-    mask = simulation.render(visits["subject"][0], visits["session"][0]) > 100
+    anyone = in_place(1, seed=0, scanner=1)
+    mask = anyone.render(*anyone.visits[["subject", "session"]].iloc[0]) > 100  # one for all stores
     table = pd.DataFrame({
         "subject": visits["subject"], "session": "1", "time": 0.0, "age": visits["age"], "DX": visits["diagnosis"],
     })  # fmt: skip
@@ -114,6 +114,12 @@ def store(path: Path, people: int, seed: int, scanner: int = 1, blur: float = 0.
         made.array("status")[row] = DONE
     made.finish([])
     return made
+
+
+def in_place(people: int, seed: int, scanner: int) -> ScanSimulation:
+    """Scans of one visit each, heads in one place."""
+    simulation = simulate_scans(people, 1, MM, seed=seed)
+    return replace(simulation, visits=simulation.visits.assign(**dict.fromkeys(PLACED, 0.0), scanner=scanner))
 
 
 def few_labels(visits: pd.DataFrame, seed: int) -> pd.DataFrame:

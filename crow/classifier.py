@@ -25,7 +25,7 @@ from crow.representation.views import moved_images, noisy_values, still_views
 from crow.representation.visits import ScanExamples, cohort_of
 from crow.training.fit import Fitted
 from crow.visit_config import SemiConditionalConfig
-from crow.visit_model import Data, Say, VisitModel, some
+from crow.visit_model import Data, Rows, Say, VisitModel, some
 
 REFUSED = 0.01  # share of held-out visits that lie below the threshold
 LABELLED = 0.25  # of a batch, at least
@@ -111,17 +111,18 @@ class Classifier(VisitModel):
             prior=prior,
         )  # fmt: skip
 
-    def parts(
-        self, examples: Examples | ScanExamples, subject: pd.Series
-    ) -> tuple[Examples | ScanExamples, Examples | ScanExamples]:
-        """Training examples, those with a label so often that they are a quarter of a batch; and the held-out ones."""
+    def start(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
+        if isinstance(flow, Committee) and isinstance(examples, Examples):
+            flow.start(examples, subject)
+
+    def parts(self, examples: Examples | ScanExamples, subject: pd.Series) -> tuple[Rows, Rows]:
+        """Training rows, those with a label so often that they are a quarter of a batch; and the held-out ones."""
         label = _label(examples)
         held_out = self._held_out(subject, label)
         known = (label >= 0).numpy()
         times = round(LABELLED / (1 - LABELLED) * (~known & ~held_out).sum() / (known & ~held_out).sum())
         rows = np.flatnonzero(~held_out)
-        repeated = np.repeat(rows, np.where(known[rows], max(1, times), 1))
-        return some(examples, torch.from_numpy(repeated)), some(examples, torch.from_numpy(np.flatnonzero(held_out)))
+        return np.repeat(rows, np.where(known[rows], max(1, times), 1)), np.flatnonzero(held_out)
 
     def describe(self) -> dict[str, Any]:
         return {"classes": self.classes.model_dump(), "threshold": self.threshold}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ from crow.visit_config import SYSTEMS, VisitConfig
 
 Data = Cohort | ScanStore
 """A table of regions, or a store of scans."""
+Rows = NDArray[np.int64]
 Say = Callable[[str], None]
 PREFIX = "visits."  # of the tensors that are not the flow's
 CHUNK = 256  # visits of a table computed at once
@@ -110,8 +112,7 @@ class VisitModel:
             flow = self.build()
         if folder is not None and not resume:
             start_run(folder, self.config, overwrite)
-        kept, judged = self.parts(examples, subject)
-        self.start(flow, kept, self._numbers(subject))
+        kept, judged = self._begun(flow, examples, subject)
         seed = derived_seed(self.config.seed, 0)
         fit = train(flow, kept, judged, self.config.training, seed, folder, resume, progress, label)
         self.flow, self.log = flow, fit.history.assign(member=1)
@@ -131,8 +132,7 @@ class VisitModel:
 
         Ctrl-C ends it with KeyboardInterrupt: the training is to be resumed.
         """
-        kept, judged = self.parts(examples, subject)
-        self.start(part, kept, self._numbers(subject))
+        kept, judged = self._begun(part, examples, subject)
         settings = self.config.training.model_copy(update={"max_epochs": epochs})
         seed, folder = derived_seed(self.config.seed, 1), None if out is None else Path(out)
         if train(part, kept, judged, settings, seed, folder, True, progress, label).interrupted:
@@ -146,17 +146,20 @@ class VisitModel:
                 torch.manual_seed(0)
                 yield examples[rows]
 
-    def parts(
-        self, examples: Examples | ScanExamples, subject: pd.Series
-    ) -> tuple[Examples | ScanExamples, Examples | ScanExamples]:
-        """What is trained on, and the examples of the subjects that are held out."""
+    def parts(self, examples: Examples | ScanExamples, subject: pd.Series) -> tuple[Rows, Rows]:
+        """The rows that are trained on, some of them several times, and those of the subjects that are held out."""
         held_out = self.held_out(subject)
-        kept, judged = (some(examples, torch.from_numpy(np.flatnonzero(rows))) for rows in (~held_out, held_out))
-        return kept, judged
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
-    def _numbers(self, subject: pd.Series) -> Tensor:
-        """Who the training examples are of, as numbers."""
-        return torch.from_numpy(pd.factorize(subject[~self.held_out(subject)])[0])
+    def _begun(
+        self, flow: nn.Module, examples: Examples | ScanExamples, subject: pd.Series
+    ) -> tuple[Examples | ScanExamples, Examples | ScanExamples]:
+        """What is trained on and what is held out; ``flow`` is where training begins."""
+        kept, judged = self.parts(examples, subject)
+        once = np.unique(kept)
+        numbers = torch.from_numpy(pd.factorize(subject)[0][once])
+        self.start(flow, some(examples, torch.from_numpy(once)), numbers)
+        return some(examples, torch.from_numpy(kept)), some(examples, torch.from_numpy(judged))
 
     def held_out(self, subject: pd.Series) -> np.ndarray:
         """Which rows are of subjects that training never sees, decided by the seed."""

@@ -36,6 +36,11 @@ class Committee(nn.Module):
         self.members = nn.ModuleList(members)
         self.augment, self.views, self.confidence = augment, views, confidence
 
+    def start(self, examples: Examples, subject: Tensor) -> None:
+        """`SemiConditionalFlow.start` of every member."""
+        for flow in self._flows():
+            flow.start(examples, subject)
+
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.log_prob(x, label)
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crow.bijections.affine import ActNorm
+from crow.bijections.discriminant import Discriminant
 from crow.bijections.multiscale import MultiScale
 from crow.examples import UNKNOWN, Examples
 from crow.networks.convolutional import ConvNet
@@ -20,9 +22,9 @@ class SemiConditionalFlow(nn.Module):
     """``log p(x, y) = log|df| + log N(z_aux) + log|dh(z_f; y)| + log N(z_h) + log p(y)``.
 
     ``(z_f, z_aux) = f(x)`` is large and knows no class, ``z_h = h(z_f; y)`` is small and does; h ends in a normal whose
-    mean and scale are learned for every class. ``log p(x) = logsumexp_y log p(x, y)`` and ``p(y | x)`` take one pass of
-    f and K of h. Source: Atanov et al. 2019, Semi-conditional normalizing flows, section 3 (their sum over y of
-    unlabelled visits is in the log domain here).
+    mean and scale are learned for every class; with ``linear`` it begins with a `Discriminant`.
+    ``log p(x) = logsumexp_y log p(x, y)`` and ``p(y | x)`` take one pass of f and K of h. Source: Atanov et al. 2019,
+    Semi-conditional normalizing flows, section 3 (their sum over y of unlabelled visits is in the log domain here).
 
     Args:
         bijection: f, without a context.
@@ -32,6 +34,7 @@ class SemiConditionalFlow(nn.Module):
         dequantizer: f is over its values, and x are levels of an image.
         label_weight: weight of ``-log p(y | x)``, in the mean over visits whose class is known, against ``-log p(x)``.
         prior: ``p(y) [K]``, uniform where it is None.
+        linear: h begins with a linear discriminant, which `start` fits.
     """
 
     class_prior: Tensor
@@ -46,6 +49,7 @@ class SemiConditionalFlow(nn.Module):
         dequantizer: nn.Module | None = None,
         label_weight: float = 10.0,
         prior: Tensor | None = None,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         if classes < 2:
@@ -53,6 +57,7 @@ class SemiConditionalFlow(nn.Module):
         self.bijection, self.dequantizer, self.classes = bijection, dequantizer, classes
         self.seen = bijection.top if seen is None else seen
         self.inner = MultiScale((self.seen,), 1, depth, partial(MLP, hidden=hidden), classes, top=True)
+        self.discriminant = Discriminant(self.seen, classes) if linear else None
         self.label_weight = label_weight
         self.register_buffer("class_prior", torch.full((classes,), 1 / classes) if prior is None else prior.clone())
 
@@ -61,12 +66,25 @@ class SemiConditionalFlow(nn.Module):
         cls, shape: tuple[int, ...], classes: int, levels: int = 2, depth: int = 4, hidden: int = 64, **options: Any
     ) -> SemiConditionalFlow:
         """Over images ``(channels, *space)``, where h sees the top of f, or over vectors ``(features,)``, where it sees
-        half of ``f(x)``; ``depth`` couplings a level of f, half as many in h, and networks of width ``hidden``."""
+        all of ``f(x)`` and is ``linear`` at first; ``depth`` couplings a level of f, half as many in h, and networks of
+        width ``hidden``."""
         space = len(shape) - 1
         subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
         bijection = MultiScale(shape, levels if space else 1, depth, subnet)
-        seen = None if space else max(2, math.ceil(shape[0] / 2))
-        return cls(bijection, classes, seen, hidden=hidden, depth=max(2, depth // 2), **options)
+        return cls(bijection, classes, hidden=hidden, depth=max(2, depth // 2), linear=not space, **options)
+
+    def start(self, examples: Examples, subject: Tensor) -> None:
+        """Begin at the discriminant of training examples of ``subject [example]``s, where ``linear``; the couplings of
+        f and h keep N(0, I)."""
+        if self.discriminant is None:
+            return
+        assert examples.label is not None
+        for module in self.modules():
+            if isinstance(module, ActNorm):  # all examples have been normalised, not one batch
+                module.initialised.fill_(True)
+        with torch.no_grad():
+            z, _ = self.bijection(examples.x)
+        self.discriminant.learn(z[:, : self.seen], examples.label, subject, self.class_prior)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.log_prob(x, label)
@@ -77,8 +95,11 @@ class SemiConditionalFlow(nn.Module):
         z, log_det = self.bijection(v)
         inside, aside = z.split([self.seen, z.shape[1] - self.seen], 1)
         context = torch.eye(self.classes, dtype=z.dtype, device=z.device).repeat(len(z), 1)
-        z_h, inner_log_det = self.inner(inside.repeat_interleave(self.classes, 0), context)
-        given = (_log_normal(z_h) + inner_log_det).unflatten(0, (-1, self.classes))
+        inside, moved = inside.repeat_interleave(self.classes, 0), z.new_zeros(())
+        if self.discriminant is not None:
+            inside, moved = self.discriminant(inside, context)
+        z_h, inner_log_det = self.inner(inside, context)
+        given = (_log_normal(z_h) + inner_log_det + moved).unflatten(0, (-1, self.classes))
         return given + self.class_prior.log() + (_log_normal(aside) + log_det - log_q)[:, None]
 
     def log_prob(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -97,6 +118,8 @@ class SemiConditionalFlow(nn.Module):
         z = torch.randn(len(label), values, dtype=self.class_prior.dtype, device=label.device, generator=generator)
         context = functional.one_hot(label, self.classes).to(z.dtype)
         inside, _ = self.inner.inverse(z[:, : self.seen], context)
+        if self.discriminant is not None:
+            inside, _ = self.discriminant.inverse(inside, context)
         v, _ = self.bijection.inverse(torch.cat([inside, z[:, self.seen :]], 1))
         return v if self.dequantizer is None else self.dequantizer.inverse(v)  # type: ignore[operator]
 

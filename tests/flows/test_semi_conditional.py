@@ -1,5 +1,6 @@
 """The semi-conditional flow: a density over x and the class, one pass of f for any number of classes."""
 
+import math
 from functools import partial
 
 import pytest
@@ -120,6 +121,25 @@ def test_every_parameter_learns() -> None:
     flow = of_vectors(4, 3).train()
     flow.loss(Examples(torch.randn(6, 4), None, torch.tensor([0, 1, 2, UNKNOWN, UNKNOWN, UNKNOWN]))).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in flow.parameters())
+
+
+def test_it_starts_at_a_linear_discriminant() -> None:
+    torch.manual_seed(0)
+    flow = SemiConditionalFlow.of_shape((2,), 2, depth=2, hidden=8)
+    label = torch.arange(400) % 2
+    x = torch.randn(400, 2) + label[:, None] * torch.tensor([3.0, 0.0])
+    known = torch.where(torch.arange(400) < 40, label, UNKNOWN)
+    flow.start(Examples(x, None, known), torch.arange(400))
+    flow = flow.double().eval()
+    normal = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    expected = torch.stack([normal.log_prob(x), normal.log_prob(x - torch.tensor([3.0, 0.0]))], 1)
+    assert (flow.class_log_prob(x.double()) - expected + math.log(2)).abs().median() < 0.2
+    with torch.no_grad():
+        drawn = flow.sample(torch.arange(2000) % 2, torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn[1::2].mean(0), torch.tensor([3.0, 0.0], dtype=torch.double), atol=0.2)
+    axis = torch.linspace(-12, 12, 301, dtype=torch.double)
+    flow = moved(flow)
+    assert abs(flow.log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (axis[1] - axis[0]) ** 2 - 1) < 1e-3
 
 
 def test_one_class_is_none() -> None:
