@@ -1,6 +1,6 @@
 """`crow classify` on people who do not exist: which diagnosis, when few of them have one, and what is refused.
 
-``classify_scans.py [--seeds 3]``, about 10 minutes.
+``classify_scans.py [--seeds 3]``, about 15 minutes, with the defaults.
 
 *Regions*: three visits of 300 people, six volumes, CN, MCI or dementia (`crow simulate`). *Slices*: an axial T1w slice
 of 6 mm through the ventricles of some 130 people, CN or dementia, heads in one place. Of 8 people of each diagnosis the
@@ -39,10 +39,7 @@ from crow.simulate import ScanSimulation, simulate_adni, simulate_scans
 
 LABELLED = 8  # people of each diagnosis
 MM, PLACED = 6.0, ["turned_x", "turned_y", "turned_z", "moved_x", "moved_y", "moved_z"]
-SLICES = {
-    "members": 1, "flow": {"hidden": 24, "depth": 4}, "images": {"slice": "axial", "position": 12.0},
-    "training": {"max_epochs": 25, "batch_size": 32, "patience": 25},
-}  # fmt: skip
+SLICES = {"slice": "axial", "position": 12.0}
 Row = dict[str, str | int | float]
 
 
@@ -84,7 +81,7 @@ def slices(folder: Path, seed: int) -> dict[str, float]:
     learning, test = store(folder / "learning", 200, seed), store(folder / "test", 200, 100 + seed)
     few = few_labels(learning.visits, seed)
     learning.visits["DX"] = few["DX"]
-    model = crow.Classifier(seed=seed, **SLICES).fit(learning, "DX")
+    model = crow.Classifier(seed=seed, images=SLICES).fit(learning, "DX")
     assert isinstance(model.visits, ScanVisits)
     seen = [model.visits.encode(one, one.visits.index.to_numpy()) for one in (learning, test)]
     x, other = (part.reshape(len(part), -1).astype(float) for part in seen)
