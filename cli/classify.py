@@ -73,11 +73,14 @@ def classify(
 
 
 def _show_learned(learned: "Learned[Classifier]") -> None:
+    from statsmodels.stats.proportion import proportion_confint  # seconds to import
+
     metrics = learned.model.metrics
+    count, error = metrics["held_out_labelled_visits"], metrics["held_out_error"]
+    low, high = proportion_confint(round(error * count), count, method="wilson")
     typer.echo(
-        f"Held-out subjects, {metrics['held_out_labelled_visits']} visits with a label: error "
-        f"{metrics['held_out_error']:.1%}; a logistic regression on the same labels "
-        f"{metrics['held_out_error_logistic_regression']:.1%}."
+        f"Held-out subjects, {count} visits with a label: error {error:.1%} (95% interval {low:.0%} to {high:.0%}); a "
+        f"logistic regression on the same labels {metrics['held_out_error_logistic_regression']:.1%}."
     )
     typer.echo(f"Refused are visits with log p(x) below {metrics['threshold']:.2f}: 1% of held-out subjects' visits.")
     options.show_written(learned)

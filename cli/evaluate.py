@@ -27,7 +27,8 @@ def evaluate(
     ] = None,
     baselines: Annotated[
         str,
-        typer.Option(help="all, simple, none, or some of last,mean,slope,mixed,start,gru,cinn,published,leaspy."),
+        typer.Option(help="all, simple (last,mean,slope), none, or some of these and of mixed (statsmodels), start "
+                     "(the mixed model that crow starts from), gru, cinn, published, leaspy; with commas."),
     ] = "simple",
     future: Annotated[
         Literal["known", "carry", "linear"], typer.Option(help="What models are told of covariates to come.")
@@ -87,11 +88,16 @@ def _show(made: "Evaluated") -> None:
             typer.echo(f"Group effects, {contrast}: concordance of synthetic and real {of['concordance']:.2f}")
     if "privacy" in metrics:
         typer.echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
+    if "tadpole" in metrics:
+        own = {name: value for name, value in metrics["tadpole"].items() if isinstance(value, float)}
+        shown = (f"{name} {_short(value)}" for name, value in own.items() if not name.startswith("last visit"))
+        typer.echo(f"TADPOLE: {', '.join(shown)}")
     for warning in metrics["warnings"]:
         typer.echo(f"warning: {warning}")
     for one in metrics["left_out"]:
         typer.echo(f"left out: {one['metric']}: {one['why']}")
-    typer.echo(f"Wrote {made.folder} (metrics.json, tables, figures)")
+    also = f", {made.submission}" if made.submission else ""
+    typer.echo(f"Wrote {made.folder} (metrics.json, tables, figures){also}")
 
 
 def _short(number: float | None) -> str:

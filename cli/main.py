@@ -57,6 +57,7 @@ def main(args: Sequence[str] | None = None) -> None:
         _tell(str(error), debug)
         sys.exit(2)
     except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted.")
         sys.exit(130)
     except Exception as error:
         advice = "" if debug else " Run the command again with --debug and report what it prints."

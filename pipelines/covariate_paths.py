@@ -79,6 +79,18 @@ def known_text(known: list[Known]) -> str:
     return ", ".join(f"{k.name} {k.value}" + ("" if k.at is None else f" at {k.at:g} years") for k in known)
 
 
+def beyond(history: Cohort, known: list[Known]) -> str:
+    """What is said of numbers that no visit of the cohort comes near; empty where there is none."""
+    said = []
+    for one in known:
+        if history.schema.covariates.get(one.name) == "numeric":
+            values = history.visits[one.name].astype(float)
+            if not values.min() <= float(_value(history, one)) <= values.max():
+                said.append(f"{one.name} {one.value}: visits of the cohort lie between {values.min():g} and "
+                            f"{values.max():g}; the model knows nothing beyond.")  # fmt: skip
+    return " ".join(said)
+
+
 def _value(history: Cohort, one: Known) -> float | str:
     kinds = history.schema.covariates
     if one.name not in kinds:

@@ -37,10 +37,11 @@ UNKNOWN = "the subjects that the run was trained on are not at hand."
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The folder that was written, and what is in its metrics.json."""
+    """The folder that was written, what is in its metrics.json, and TADPOLE's submission where there is one."""
 
     folder: Path
     metrics: dict[str, Any]
+    submission: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def evaluate(
         for name, table in evidence.tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
         (folder / METRICS).write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Evaluated(out, metrics)
+    return Evaluated(out, metrics, submission if submission is not None and submission.exists() else None)
 
 
 def _check_place(out: Path, overwrite: bool) -> None:

@@ -18,7 +18,7 @@ from crow.estimator import load_crow
 from crow.files import writing
 from crow.forecast import Forecast
 from crow.paths import Future
-from crow.pipelines.covariate_paths import Known, asked_visits, known_text, with_known
+from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
 from crow.pipelines.history import Missing, read_history
 from crow.report import figures
 
@@ -77,7 +77,8 @@ def forecast_subjects(
         name = CARRIED if table is None and future == "carry" else f"without {known_text(known)}"
         shown = {name: model.forecast(history, without, future, samples, seed), known_text(known): forecast}
     said = [f"{len(table)} rows of {covariates}" if table is not None else "", known_text(known or [])]
-    return Generated(forecast, _how(history, future, said), _write(out, history, forecast, shown))
+    how = f"{_how(history, future, said)} {beyond(history, known or [])}".rstrip()
+    return Generated(forecast, how, _write(out, history, forecast, shown))
 
 
 def forecast_visits(

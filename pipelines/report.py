@@ -139,7 +139,9 @@ class _Sources:
         self, run: Path, done: Run, evaluation: Evaluation | None, asked: Asked, say: Callable[[str], None]
     ) -> None:
         self.run, self.done, self.evaluation, self.asked = run, done, evaluation, asked
-        self.advice = f"crow evaluate --run {shlex.quote(str(run))}"
+        assert isinstance(done.config, Config)
+        nobody = "" if done.config.split.test else " --folds 5"  # without people kept back
+        self.advice = f"crow evaluate --run {shlex.quote(str(run))}{nobody}"
         self.missing = f"Not evaluated yet: {self.advice}"
         self.scans: ScanSide | None = None
         self.model: CRow | None = None

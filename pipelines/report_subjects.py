@@ -12,12 +12,13 @@ from crow.errors import CohortError
 from crow.estimator import CRow
 from crow.evaluation.forecasts import split_history
 from crow.evaluation.surprise import LIMIT, surprise
-from crow.pipelines.covariate_paths import Known, asked_visits, known_text, with_known
+from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
 from crow.report.sections.forecasts import Told, WhatIf
 
 YEARS = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0]  # after the last visit
 QUANTILES = ["median", "q05", "q25", "q75", "q95"]
 WORST, COVARIATES, LEVELS, NAMED = 2, 2, 4, 12
+OTHERS = "Other covariates stay as they were at the last visit, those too that usually change along. "
 JUDGED_BY = (
     "Each subject was forecast from its first visits; dots are what the model was given, diamonds what came. The worst "
     "subjects are those with the largest mean CRPS, region by region in units of its mean over all judged subjects."
@@ -85,12 +86,14 @@ def what_ifs(question: Question, subject: str, asked: list[str]) -> list[WhatIf]
     """
     if asked:
         paths = [[Known.parse(part, "--what-if") for part in text.split(",")] for text in asked]
-        about = f"Subject {subject}: the covariates carried forward, and {'; '.join(known_text(p) for p in paths)}."
+        about = f"Subject {subject}: the covariates carried forward, and {'; '.join(known_text(p) for p in paths)}. "
+        about += OTHERS + beyond(question.history, [one for path in paths for one in path])
         return [_what_if(question, subject, paths, about)]
     found = []
     for name in [n for n in question.history.covariates if n not in question.history.schema.fixed][:COVARIATES]:
         if courses := _courses(question.history, name):
-            about = f"Subject {subject} under courses of {name} that occur in the cohort, from the next visit on."
+            about = f"Subject {subject} under courses of {name} that occur in the cohort, from the next visit on. "
+            about += OTHERS
             found.append(_what_if(question, subject, [[course] for course in courses], about))
     return found
 

@@ -177,7 +177,8 @@ def _skills(
     """A row a metric: against which simple baseline, the skill, and its 95 % interval over resampled subjects."""
     simple = [rule for rule in RULES if rule in scores]
     if not simple:
-        return pd.DataFrame(), [("skill", "no simple baseline was asked for, or could be had.")]
+        why = "it is against the best of the baselines last, mean and slope, and none of these was asked for."
+        return pd.DataFrame(), [("skill", why)]
     rows = []
     for metric, column in SKILLS.items():
         tables = visits if metric == "energy" else scores

@@ -165,4 +165,9 @@ def _nothing_found(figures: dict[str, float]) -> str:
         f"{figures['near_copies_of_held_out']:.1%} of held-out people); distance ratio "
         f"{figures['nearest_distance_ratio']:.2f}"
     )
-    return said + (f"; membership AUC {figures['membership_auc']:.2f}." if "membership_auc" in figures else ".")
+    if "membership_auc" not in figures:
+        return f"{said}."
+    said += f"; membership AUC {figures['membership_auc']:.2f}"
+    if figures["membership_p"] > ALPHA:
+        return f"{said}."
+    return f"{said}: people trained on are a little likelier, as for any model of few (caution above {AUC['caution']})."

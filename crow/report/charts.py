@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from crow.report.figures import BLUE, GREY, INK, PATHS, style
 
 OURS = "crow"
+FAR = 3.5  # times the median of models, beyond which one is not drawn to scale
 
 
 def pit(shares: Sequence[float]) -> Figure:
@@ -33,7 +34,10 @@ def pit(shares: Sequence[float]) -> Figure:
 
 
 def models(values: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
-    """A panel a metric, a bar a model, best at the top; ours in blue. ``values`` is metric -> model -> value."""
+    """A panel a metric, a bar a model, best at the top; ours in blue. ``values`` is metric -> model -> value.
+
+    Where a model is far worse than most, the axis ends before it and its number is written.
+    """
     rows = max(len(of) for of in values.values())
     with style():
         figure = Figure(figsize=(3.1 * len(values) + 0.6, 0.3 * rows + 1.0), layout="constrained")
@@ -42,25 +46,44 @@ def models(values: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
             ordered = sorted(of.items(), key=lambda pair: -pair[1])
             names = [name for name, _ in ordered]
             colours = [BLUE if name == OURS else "#B9C2CC" for name in names]
-            numbers = [value for _, value in ordered]
-            if metric == "NLL":  # nats have no zero to begin at
-                axes.hlines(names, min(numbers), numbers, color=colours, linewidth=1)
-                axes.scatter(numbers, names, color=colours, zorder=3)
+            numbers = np.array([value for _, value in ordered])
+            zero = numbers.min() if metric == "NLL" else 0.0  # nats have no zero to begin at
+            end = _end(numbers, zero, 10.0 if metric == "NLL" else FAR)
+            drawn = numbers.clip(max=end)
+            if metric == "NLL":
+                axes.hlines(names, zero, drawn, color=colours, linewidth=1)
+                axes.scatter(drawn[numbers <= end], np.flatnonzero(numbers <= end), zorder=3,
+                             color=[c for c, n in zip(colours, numbers, strict=True) if n <= end])  # fmt: skip
                 axes.margins(x=0.15)
             else:
-                axes.barh(names, numbers, color=colours, height=0.7)
+                axes.barh(names, drawn, color=colours, height=0.7)
+            for place in np.flatnonzero(numbers > end):
+                axes.text(end, place, f"{numbers[place]:.3g} >", ha="right", va="center", fontsize=7.5, color=INK)
             axes.set_title(metric)
             axes.set_xlabel("nats a visit" if metric == "NLL" else unit)
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_locator(MaxNLocator(3))
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
     return figure
 
 
+def _end(values: NDArray[np.floating], zero: float = 0.0, far: float = FAR) -> float:
+    """Where an axis from ``zero`` ends: at the largest value, or before it if that is far from most of them."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return 1.0
+    near = known[known <= zero + far * (np.median(known) - zero)]
+    return float(known.max() if len(near) == len(known) else zero + 1.3 * (near.max() - zero))
+
+
 def horizons(table: pd.DataFrame, metric: str, unit: str) -> Figure:
-    """The error of every model by the years ahead. ``table`` has model, group (the horizon) and value."""
+    """The error of every model by the years ahead. ``table`` has model, group (the horizon) and value.
+
+    Where a model is far worse than most, the axis ends before it, and the legend says so.
+    """
     groups = list(dict.fromkeys(table["group"]))
     names = list(dict.fromkeys(table["model"]))
+    end = _end(table["value"].to_numpy(float))
     with style():
         figure = Figure(figsize=(7.4, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -69,10 +92,11 @@ def horizons(table: pd.DataFrame, metric: str, unit: str) -> Figure:
             look: dict[str, Any] = {"color": BLUE, "linewidth": 2.4, "zorder": 5} if name == OURS else {
                 "color": PATHS[1 + k % (len(PATHS) - 1)], "linewidth": 1.1, "linestyle": ("-", "--", ":")[k // 5 % 3]
             }  # fmt: skip
-            axes.plot(range(len(groups)), of, marker="o" if name == OURS else ".", label=name, **look)
+            label = f"{name} (above)" if of.min() > end else name
+            axes.plot(range(len(groups)), of, marker="o" if name == OURS else ".", label=label, **look)
         axes.set_xticks(range(len(groups)), [group.replace(" y", " years") for group in groups])
         axes.set(xlabel="years after the last visit that was given", ylabel=f"{metric} ({unit})")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * end)
         axes.set_title(f"{metric} by horizon")
         figure.legend(loc="outside right center", fontsize=8.5)
     return figure
@@ -88,7 +112,8 @@ def matrix(table: pd.DataFrame, title: str, label: str, centre: float | None = N
         figure = Figure(figsize=(wide, 1.3 + 0.2 * rows), layout="constrained")
         axes = figure.subplots()
         if centre is None:
-            shown = axes.imshow(values, aspect="auto", cmap="Blues", vmin=0 if np.nanmin(values) >= 0 else None)
+            least = 0.0 if np.nanmin(values) >= 0 else float(np.nanmin(values))
+            shown = axes.imshow(values, aspect="auto", cmap="Blues", vmin=least, vmax=_end(values, least))
         else:
             most = float(np.nanmax(np.abs(values - centre))) or 1.0
             shown = axes.imshow(values, aspect="auto", cmap="RdBu_r", vmin=centre - most, vmax=centre + most)
@@ -106,10 +131,11 @@ def matrix(table: pd.DataFrame, title: str, label: str, centre: float | None = N
 
 
 def _write(axes: Axes, values: NDArray[np.floating], shown: AxesImage) -> None:
+    digits = 3 if np.nanmedian(np.abs(values)) < 0.1 else 2
     for y, x in np.ndindex(values.shape):
         if np.isfinite(values[y, x]):
             red, green, blue, _ = shown.cmap(shown.norm(values[y, x]))
             ink = INK if 0.3 * red + 0.6 * green + 0.1 * blue > 0.55 else "white"
-            axes.text(x, y, f"{values[y, x]:.2f}", ha="center", va="center", fontsize=7.5, color=ink)
+            axes.text(x, y, f"{values[y, x]:.{digits}f}", ha="center", va="center", fontsize=7.5, color=ink)
 
 

@@ -23,6 +23,11 @@ CITATIONS = {
     "caglow": "Liu R, Liu Y, Gong X, Wang X, Li H. Conditional adversarial generative flow for controllable image synthesis. CVPR 2019.",  # noqa: E501
     "cglow": "Kingma DP, Dhariwal P. Glow: generative flow with invertible 1x1 convolutions. NeurIPS 2018.",
 }
+COVARIATES = {
+    "known": "Covariates of later visits were told to all models as the table has them.",
+    "carry": "Covariates of later visits were carried forward from the last given one.",
+    "linear": "Covariates of later visits were those of a line through the given ones.",
+}
 MIXED = "Laird NM, Ware JH. Random-effects models for longitudinal data. Biometrics 38, 1982."
 CRPS = "Gneiting T, Raftery AE. Strictly proper scoring rules, prediction, and estimation. JASA 102, 2007."
 LIN = "Lin LI. A concordance correlation coefficient to evaluate reproducibility. Biometrics 45, 1989."
@@ -117,8 +122,10 @@ def _evaluated(evaluation: Evaluation) -> list[str]:
         f"The evaluation judges {who}: forecasts are {what.get('samples', 'several')} draws a visit, scored by mean "
         "absolute error of the median, root mean square error of the mean, the continuous ranked probability score "
         "(Gneiting and Raftery 2007), the energy score, and the exact negative log-likelihood of whole held-out "
-        "sequences and of the visits that are forecast. Intervals of skill are bootstrapped over subjects."
+        f"sequences and of the visits that are forecast. {COVARIATES.get(str(what.get('covariates ahead')), '')}"
     )
+    if evaluation.part("skill"):
+        text += " Intervals of skill are bootstrapped over subjects."
     texts = [text]
     if evaluation.part("group_effects"):
         texts.append(

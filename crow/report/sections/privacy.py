@@ -7,7 +7,7 @@ from crow.report.evaluated import Evaluation
 
 TONES = {"pass": "good", "caution": "caution", "fail": "bad"}
 MEANS = {
-    "pass": "No sign that the model remembers people.",
+    "pass": "Nothing is copied from people, and the likelihood tells little or nothing of who was trained on.",
     "caution": "The model may remember people; look at the reasons before you share it.",
     "fail": "The model remembers people it was shown: do not share it, nor what it generates.",
 }
