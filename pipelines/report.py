@@ -18,7 +18,7 @@ from crow.estimator import CRow, load_crow, test_subjects
 from crow.files import write_text
 from crow.flows.published import PublishedCRow
 from crow.pipelines import report_subjects as subjects_of
-from crow.pipelines.history import Missing, read_history
+from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.report_scans import ScanSide, scan_side
 from crow.pipelines.report_subjects import Question
 from crow.report.blocks import Heading, Note, Picture, Section
@@ -277,11 +277,22 @@ def _visit_sections(run: Path, done: Run, without_subjects: bool) -> list[Sectio
     measured, pictures = measured_section(done), [] if without_subjects else _pictures(run)
     if pictures:
         measured = replace(measured, blocks=(*measured.blocks, Heading("Pictures of the run"), *pictures))
+    cohort, reason = _table(done)
     return [
-        summary_section(done, None, None, ""),
-        cohort_section(done.description.get("schema", {}), done.findings, None),
+        summary_section(done, cohort, None, ""),
+        cohort_section(done.description.get("schema", {}), done.findings, cohort, reason, not without_subjects),
         trained_section(done), curves_section(done), measured, methods_section(done, None),
     ]  # fmt: skip
+
+
+def _table(done: Run) -> tuple[Cohort | None, str]:
+    """The table of regions that a run of single visits learned from, or why it cannot be shown."""
+    if done.description["visits"]["kind"] != "regions":
+        return None, ""
+    try:
+        return read(trained_on(done.description["cohort"], "table", ""), read_options(done.config.cohort)), ""
+    except CohortError as error:
+        return None, str(error).rstrip()
 
 
 def _pictures(run: Path) -> list[Picture]:

@@ -14,6 +14,16 @@ from crow.report.embed import drawn
 from crow.visit_config import VisitConfig
 
 FILE = "metrics.json"
+MEASURED = {  # of runs of single visits, by their names in words
+    "held out loss": "loss of training", "epoch": "epoch that was kept (0: the start)", "visits": "visits learned from",
+    "labelled visits": "visits with a label", "held out error": "share of labelled held-out visits told wrong",
+    "held out error logistic regression": "the same by a logistic regression on the same labels",
+    "held out labelled visits": "labelled held-out visits",
+    "threshold": "log p(x) below which a visit is refused (nats)",
+    "held out nll per visit": "negative log-likelihood (nats a visit, the table's own units)",
+    "held out bits per dim": "bits a voxel", "held out dice": "overlap with the true masks (Dice)",
+    "held out calibration error": "calibration error of probabilities, around the masks",
+}
 INTERRUPTED = "This training was ended early. The model can be used; crow train --resume goes on with it."
 
 
@@ -49,7 +59,7 @@ def curves_section(run: Run) -> Section:
 
 def measured_section(run: Run) -> Section:
     """Every number that a run of single visits keeps of its held-out subjects."""
-    rows = tuple((name, number) for name, number in numbers_of(run.metrics, FILE))
+    rows = tuple((MEASURED.get(name, name), number) for name, number in numbers_of(run.metrics, FILE))
     table = Table("Measured on held-out subjects while training (the run's metrics.json)", ("measure", "value"), rows)
     return Section("measured", "How good it is", (table,) if rows else (Note("The run keeps no metrics."),))
 
