@@ -102,6 +102,17 @@ def test_other_people(folder: Path, tmp_path: Path) -> None:
     assert "skill" in {one["metric"] for one in metrics["left_out"]}
 
 
+def test_tadpoles_submission(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done(["train", "--cohort", folder / "cohort.csv", "--out", tmp_path / "run", "--covariates", "DX,ICV",
+          "--regions", "ADAS13,Ventricles", *QUICK])  # fmt: skip
+    done(["evaluate", "--run", tmp_path / "run", "--samples", "20", "--jobs", "1", "--baselines", "none",
+          "--tadpole", tmp_path / "submission.csv"])  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "TADPOLE: mAUC" in shown and str(tmp_path / "submission.csv") in shown
+    rows = pd.read_csv(tmp_path / "submission.csv").groupby("RID").size()
+    assert len(rows) == 12 and (rows == 60).all()
+
+
 def test_what_is_refused(
     folder: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -142,7 +142,7 @@ def test_without_an_evaluation_and_without_subjects(folder: Path, tmp_path: Path
     shutil.copytree(folder / "run", bare, ignore=shutil.ignore_patterns("evaluation", "report.html"))
     done(["report", "--run", bare, "--samples", "20", "--without-subjects", "--out", tmp_path / "shared.html"])
     text = (tmp_path / "shared.html").read_text(encoding="utf-8")
-    assert f"crow evaluate --run {bare}" in text
+    assert f"crow evaluate --run {bare} --folds 5" in text  # nobody was kept back
     assert all(f'<section id="{name}"' in text for name in SECTIONS)
     names = [*read(folder / "cohort.csv").subjects, "onerror"]
     assert not [name for name in names if re.search(rf"\b{re.escape(name)}\b", text)]

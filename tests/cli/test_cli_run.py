@@ -134,7 +134,10 @@ def test_generate_sets_covariates_from_a_time_on(folder: Path, tmp_path: Path) -
     forecast = pd.read_csv(out)
     assert list(forecast["CDRSB"]) == [last_visit(folder, "9002")["CDRSB"], 7.5, 7.5]
     assert list(forecast["DX"]) == ["Dementia"] * 3
-    assert "CDRSB 7.5 at 1.5 years" in said
+    assert "CDRSB 7.5 at 1.5 years" in said and "beyond" not in said
+    beyond = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1", "--set-covariate", "CDRSB=19",
+                 "--samples", "20", "--out", tmp_path / "beyond.csv")  # fmt: skip
+    assert "CDRSB 19: visits of the cohort lie between 0 and" in beyond and "knows nothing beyond" in beyond
     drawn = (tmp_path / "fan.svg").read_text()
     assert "covariates carried forward" in drawn and "CDRSB 7.5 at 1.5 years" in drawn
 

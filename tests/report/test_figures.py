@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.image import imread
 
 from crow.errors import OutputError
-from crow.report import figures, invented
+from crow.report import charts, figures, invented
 
 QUANTILES = {"q05": -2.0, "q25": -1.0, "median": 0.0, "q75": 1.0, "q95": 2.0}
 
@@ -138,3 +138,18 @@ def test_a_profile_draws_the_regions_that_lie_furthest_off_in_sds_of_training() 
     assert axes.get_title(loc="left") == "women · 24 of 30 regions"
     medians, places = line(axes, 24)
     assert medians == pytest.approx([-2.0] * 24, abs=0.05) and places[0] == 23
+
+
+def test_a_model_far_worse_than_the_others_does_not_set_the_scale() -> None:
+    errors = {"crow": 0.065, "mixed": 0.067, "gru": 0.08, "cinn": 0.52}
+    figure = charts.models({"CRPS": errors, "NLL": {"crow": 47.9, "mixed": 48.1, "gru": 49.0, "cinn": 610.0}}, "sd")
+    for panel, number in zip(figure.axes, ("0.52 >", "610 >"), strict=True):
+        assert [text.get_text() for text in panel.texts] == [number]
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert widths[1:] == pytest.approx([0.08, 0.067, 0.065]) and 0.08 < widths[0] < 0.12
+    table = pd.DataFrame({"model": list(errors), "group": "0-1 y", "value": list(errors.values())})
+    horizons = charts.horizons(table, "CRPS", "sd")
+    assert [text.get_text() for text in horizons.legends[0].get_texts()] == ["mixed", "gru", "cinn (above)", "crow"]
+    assert horizons.axes[0].get_ylim()[1] < 0.15
+    alike = charts.models({"CRPS": {"crow": 0.06, "mixed": 0.09}}, "sd")
+    assert not alike.axes[0].texts
