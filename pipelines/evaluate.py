@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,4 +231,5 @@ def _draw(evidence: Evidence, folder: Path) -> None:
         figures.save(figures.likelihoods(tables["likelihood"]), folder / "likelihoods.png")
     if "group_effects" in tables:
         for k, contrast in enumerate(dict.fromkeys(tables["group_effects"]["contrast"])):
-            figures.save(group_figure(tables["group_effects"], contrast), folder / f"group_effects_{k + 1}.png")
+            named = re.sub(r"\W+", "_", contrast)[:40]
+            figures.save(group_figure(tables["group_effects"], contrast), folder / f"group_effects_{k + 1}_{named}.png")

@@ -147,7 +147,7 @@ def calibration(coverage: pd.DataFrame) -> Figure:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
         if {"low", "high"} <= set(coverage.columns):
             low, high = coverage["low"], coverage["high"]
-            axes.fill_between(coverage["nominal"], low, high, color=BLUE, alpha=0.2, linewidth=0)
+            axes.fill_between(coverage["nominal"], low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 %")
         axes.plot(coverage["nominal"], coverage["observed"], "o-", color=BLUE, markersize=4, label="observed")
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="nominal coverage", ylabel="observed coverage")
         for axis in (axes.xaxis, axes.yaxis):
