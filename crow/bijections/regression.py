@@ -64,8 +64,8 @@ class Regression(Bijection):
 
     def _mean(self, x: Tensor, context: Tensor | None) -> Tensor:
         if x.shape[-1] != self.features:
-            raise ValueError(f"Regression expects {self.features} features, got {list(x.shape)}")
+            raise ValueError(f"{type(self).__name__} expects {self.features} features, got {list(x.shape)}")
         if context is None or context.shape != (*x.shape[:-1], self.context):
             found = "none" if context is None else list(context.shape)
-            raise ValueError(f"Regression needs a context of {self.context} channels for every x, got {found}")
+            raise ValueError(f"{type(self).__name__} needs a context of {self.context} channels for every x, got {found}")
         return self.level + context @ self.effect.mT

@@ -12,6 +12,7 @@ from crow.bijections.affine import ActNorm
 from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
 from crow.bijections.coupling import AffineCoupling
+from crow.bijections.discriminant import Discriminant
 from crow.bijections.factor_out import FactorOut
 from crow.bijections.haar import Haar
 from crow.bijections.mixing import LU, Permutation, Rotation
@@ -84,7 +85,10 @@ IMAGES = {
     "Flatten": lambda event, context: Flatten(event),
     "Haar, FactorOut, AffineCoupling": multi_scale,
 }
-VECTORS = {"Regression": lambda event, context: Regression(event[0], context)}
+VECTORS = {
+    "Regression": lambda event, context: Regression(event[0], context),
+    "Discriminant": lambda event, context: Discriminant(event[0], context),
+}
 CONDITIONAL = {
     "Regression",
     *("AffineCoupling", "AffineCoupling swapped", "AffineCoupling two-sided"),
