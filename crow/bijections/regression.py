@@ -67,5 +67,6 @@ class Regression(Bijection):
             raise ValueError(f"{type(self).__name__} expects {self.features} features, got {list(x.shape)}")
         if context is None or context.shape != (*x.shape[:-1], self.context):
             found = "none" if context is None else list(context.shape)
-            raise ValueError(f"{type(self).__name__} needs a context of {self.context} channels for every x, got {found}")
+            name = type(self).__name__
+            raise ValueError(f"{name} needs a context of {self.context} channels for every x, got {found}")
         return self.level + context @ self.effect.mT
