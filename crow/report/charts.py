@@ -61,6 +61,7 @@ def models(values: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
                 axes.text(end, place, f"{numbers[place]:.3g} >", ha="right", va="center", fontsize=7.5, color=INK)
             axes.set_title(metric)
             axes.set_xlabel("nats a visit" if metric == "NLL" else unit)
+            axes.set_ylim(-0.6, rows - 0.4)
             axes.xaxis.set_major_locator(MaxNLocator(3))
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
