@@ -27,8 +27,7 @@ class InfoCNF(nn.Module):
     """``log p(x | y) = log N(z_sup; mu(y), sd(y)) + log N(z_unsup; 0, I) + log|df|``, ``z = [z_sup | z_unsup] = f(x)``.
 
     f is `continuous_stack`; z_sup the first ``share`` of z, of which a linear classifier predicts y. The loss is
-    ``-log p(x | y)`` in bits a value plus ``beta`` times its cross-entropy (.5 in the paper, where 1 tells classes
-    better and costs few bits); of a visit whose class is unknown it is
+    ``-log p(x | y)`` in bits a value plus ``beta`` times its cross-entropy; of a visit whose class is unknown it is
     ``-log p(x)``, ``log p(x) = logsumexp_y log p(x, y)``. With ``share=1`` this is CCNF.
     ``evaluations`` counts those of the dynamics in the last solve of every block.
     Source: Nguyen et al. 2019, InfoCNF, sections 2 and 3.
@@ -54,7 +53,7 @@ class InfoCNF(nn.Module):
         share: float = 0.5,
         tolerance: float | None = None,
         dequantizer: nn.Module | None = None,
-        beta: float = 1.0,
+        beta: float = 0.5,
         dropout: float = 0.5,
         gate_weight: float = 0.01,
         prior: Tensor | None = None,
