@@ -94,8 +94,7 @@ def slices(folder: Path, seed: int) -> dict[str, float]:
 def store(path: Path, people: int, seed: int, scanner: int = 1, blur: float = 0.0) -> ScanStore:
     """Scans of those of ``people`` who are CN or have dementia, heads in one place; ``blur``: its width in mm."""
     simulation = in_place(people, seed, scanner)
-    visits = simulation.visits
-    visits = visits[visits["diagnosis"] != "MCI"].reset_index(drop=True)
+    visits = simulation.visits[simulation.visits["diagnosis"] != "MCI"].reset_index(drop=True)
     scans = [simulation.render(*who, noise=True) for who in visits[["subject", "session"]].itertuples(index=False)]
     anyone = in_place(1, seed=0, scanner=1)
     mask = anyone.render(*anyone.visits[["subject", "session"]].iloc[0]) > 100  # one for all stores

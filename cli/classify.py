@@ -73,11 +73,11 @@ def classify(
 
 
 def _show_learned(learned: "Learned[Classifier]") -> None:
-    from statsmodels.stats.proportion import proportion_confint  # seconds to import
+    from scipy.stats import binomtest  # seconds to import
 
     metrics = learned.model.metrics
     count, error = metrics["held_out_labelled_visits"], metrics["held_out_error"]
-    low, high = proportion_confint(round(error * count), count, method="wilson")
+    low, high = binomtest(round(error * count), count).proportion_ci(method="wilson")
     typer.echo(
         f"Held-out subjects, {count} visits with a label: error {error:.1%} (95% interval {low:.0%} to {high:.0%}); a "
         f"logistic regression on the same labels {metrics['held_out_error_logistic_regression']:.1%}."

@@ -58,13 +58,16 @@ def evaluate(
         return track(steps, "Evaluating", total=total, console=Console(stderr=True), transient=True)
 
     typer.echo(f"Baselines {baselines}, {samples} draws, covariates to come: {future}, seed {seed}.")
-    _show(run_evaluate(
+    made = run_evaluate(
         run, out, cohort=cohort, folds=folds, baselines=baselines, samples=samples, seed=seed, future=future,
         submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, say=typer.echo, progress=shown,
-    ))  # fmt: skip
+    )  # fmt: skip
+    _show(made, trained_before=folds is None)
+    also = f", {tadpole}" if tadpole else ""
+    typer.echo(f"Wrote {made.folder} (metrics.json, tables, figures){also}")
 
 
-def _show(made: "Evaluated") -> None:
+def _show(made: "Evaluated", trained_before: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -78,7 +81,7 @@ def _show(made: "Evaluated") -> None:
     for model, of in forecast.items():
         table.add_row(model, *(_short(of.get(name)) for name in names))
     Console(highlight=False).print(table)
-    if "seconds" in names and "folds" not in metrics["what"]["split"]:
+    if "seconds" in names and trained_before:
         typer.echo("Seconds are those of one processor; the training of crow, done before, is not among them.")
     for metric, of in (metrics.get("skill") or scans.get("skill") or {}).items():
         between = f"{of['low']:.3f} to {of['high']:.3f}"
@@ -96,8 +99,6 @@ def _show(made: "Evaluated") -> None:
         typer.echo(f"warning: {warning}")
     for one in metrics["left_out"]:
         typer.echo(f"left out: {one['metric']}: {one['why']}")
-    also = f", {made.submission}" if made.submission else ""
-    typer.echo(f"Wrote {made.folder} (metrics.json, tables, figures){also}")
 
 
 def _short(number: float | None) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crow.artifact import start_run
-from crow.bijections.affine import ActNorm, Standardise
+from crow.bijections.affine import Standardise, leave_as_they_are
 from crow.bijections.chain import Chain
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.regression import Regression
@@ -203,8 +203,8 @@ class Translator(VisitModel):
             elif isinstance(module, Regression):
                 assert isinstance(examples, Examples) and examples.context is not None
                 module.fit(examples.x, examples.context, subject)
-            elif isinstance(module, ActNorm) and self.of_regions:
-                module.initialised.fill_(True)  # what the regression leaves has mean 0 and sd 1 already
+        if self.of_regions:
+            leave_as_they_are(flow)  # what the regression leaves has mean 0 and sd 1 already
 
     def describe(self) -> dict[str, Any]:
         return {"source": self.given.describe()}

@@ -38,11 +38,10 @@ UNKNOWN = "the subjects that the run was trained on are not at hand."
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The folder that was written, what is in its metrics.json, and TADPOLE's submission where there is one."""
+    """The folder that was written, and what is in its metrics.json."""
 
     folder: Path
     metrics: dict[str, Any]
-    submission: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def evaluate(
         for name, table in evidence.tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
         (folder / METRICS).write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Evaluated(out, metrics, submission if submission is not None and submission.exists() else None)
+    return Evaluated(out, metrics)
 
 
 def _check_place(out: Path, overwrite: bool) -> None:

@@ -47,6 +47,13 @@ class ActNorm(ChannelBijection):
         self.initialised.fill_(True)
 
 
+def leave_as_they_are(flow: nn.Module) -> None:
+    """Let no ActNorm of a flow take its shift and scale from a first batch: they are right already."""
+    for module in flow.modules():
+        if isinstance(module, ActNorm):
+            module.initialised.fill_(True)
+
+
 class Standardise(Bijection):
     """``z = (x - mean - slope c) / sd``: each value of ``x: [batch, *event]`` by its own numbers, which do not learn.
 

@@ -31,7 +31,7 @@ class Discriminant(Regression):
         self.fit(x[known], classes, subject[known])
         seen, others, count = x[known].double(), x[~known].double(), classes.double()
         own, factor = count.sum(0), self.factor.double()
-        mean, covariance = self._class_means(), factor @ factor.mT
+        mean, covariance = (self.level[:, None] + self.effect).mT.double(), factor @ factor.mT
         labelled = covariance * len(seen)
         for _ in range(ROUNDS if len(others) else 0):
             share = UNLABELLED * _log_joint(others, mean, covariance, prior).softmax(1)
@@ -39,14 +39,7 @@ class Discriminant(Regression):
             mean = (count.mT @ seen + share.mT @ others) / total[:, None]
             apart = others[:, None] - mean
             covariance = (labelled + torch.einsum("vk,vki,vkj->ij", share, apart, apart)) / total.sum()
-        factor = torch.linalg.cholesky(covariance)
-        self.level.zero_()
-        self.effect.copy_(mean.mT)
-        self.log_sd.copy_(factor.diagonal().log())
-        self.below.copy_(factor.tril(-1))
-
-    def _class_means(self) -> Tensor:
-        return (self.level[:, None] + self.effect).mT.double()
+        self._take(torch.zeros_like(self.level), mean.mT, covariance)
 
 
 def _log_joint(x: Tensor, mean: Tensor, covariance: Tensor, prior: Tensor) -> Tensor:

@@ -56,9 +56,12 @@ class Regression(Bijection):
         effect = torch.linalg.solve(a.mT @ a + RIDGE * torch.eye(self.context).to(a), a.mT @ (x - middle)).mT
         free = len(x) - 1 - int(torch.linalg.matrix_rank(a))
         rest = (x - middle - a @ effect.mT) * math.sqrt(len(x) / max(free, 1))
-        factor = torch.linalg.cholesky(shrunk_covariance(rest, subject))
+        self._take(middle - effect @ centre, effect, shrunk_covariance(rest, subject))
+
+    def _take(self, level: Tensor, effect: Tensor, covariance: Tensor) -> None:
+        factor = torch.linalg.cholesky(covariance)
+        self.level.copy_(level)
         self.effect.copy_(effect)
-        self.level.copy_(middle - effect @ centre)
         self.log_sd.copy_(factor.diagonal().log())
         self.below.copy_(factor.tril(-1))
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from crow.cohort.cohort import Cohort
 from crow.evaluation.evidence import Evidence
-from crow.evaluation.forecasts import AGE_NAMES, COVERED, HORIZON_NAMES, skill, summarise
+from crow.evaluation.forecasts import AGE_NAMES, COVERED, HORIZON_NAMES, in_units, skill, summarise
 from crow.evaluation.judge import Judged
 from crow.evaluation.simple_baselines import RULES
 from crow.evaluation.surprise import LIMIT, surprise
@@ -135,10 +135,7 @@ def _own_units(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """own_units.csv: MAE, RMSE, CRPS and NLL by region in the table's own units."""
     parts = []
     for model, of in scores.items():
-        own = of.assign(
-            error=of["error"] * of["unit"], crps=of["crps"] * of["unit"], squared=of["squared"] * of["unit"] ** 2
-        )
-        found = summarise(own, ["region"]).rename(columns={"region": "group"})
+        found = summarise(in_units(of, 1 / of["unit"]), ["region"]).rename(columns={"region": "group"})
         long = found.melt(["group", "subjects"], ["MAE", "RMSE", "CRPS", "NLL a value"], "metric")
         parts.append(long.assign(by="region", model=model))
     return pd.concat(parts, ignore_index=True)[["model", "by", "group", "metric", "value", "subjects"]]

@@ -107,14 +107,15 @@ def _named(values: np.ndarray, edges: Sequence[float], names: Sequence[str], rig
     return np.asarray(pd.Series(pd.cut(values, edges, labels=names, right=right)).astype(str))
 
 
-def summarise(scores: pd.DataFrame, by: Sequence[str] = (), scale: pd.Series | None = None) -> pd.DataFrame:
-    """MAE, RMSE, CRPS, NLL and coverage, one row a group of ``by``; in units of ``scale`` (by region) where given."""
-    if scale is not None:
-        unit = scores["region"].map(scale).to_numpy(float)
-        scores = scores.assign(
-            error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2,
-            nll=scores["nll"] - np.log(unit),
-        )  # fmt: skip
+def in_units(scores: pd.DataFrame, unit: pd.Series) -> pd.DataFrame:
+    """Errors in a ``unit`` of each row; nats stay what they are."""
+    return scores.assign(
+        error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2
+    )
+
+
+def summarise(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """MAE, RMSE, CRPS, NLL and coverage, one row a group of ``by``."""
     grouped = scores.groupby(list(by), sort=False, dropna=False) if by else scores.groupby(lambda _: "all")
     table = pd.DataFrame({
         "values": grouped.size(), "subjects": grouped["subject"].nunique(), "MAE": grouped["error"].mean(),

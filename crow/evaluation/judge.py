@@ -14,7 +14,7 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.names import DIAGNOSIS, SEX, SITE, matches
 from crow.errors import CohortError
 from crow.evaluation.baselines import Baseline
-from crow.evaluation.forecasts import each_alone, split_history, value_scores, visit_scores, with_groups
+from crow.evaluation.forecasts import each_alone, in_units, split_history, value_scores, visit_scores, with_groups
 from crow.forecast import Forecast, quantiles_of
 from crow.paths import Future, future_visits
 
@@ -83,10 +83,8 @@ def judge(
     scores = value_scores(forecast, targets, history)
     visits = _as_table(forecast, targets, scores) if keep else pd.DataFrame()
     scale = part.scale[forecast.regions]
-    unit = scores["region"].map(scale).to_numpy(float)
-    scores = scores.assign(
-        error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2, unit=unit
-    )
+    scores = scores.assign(unit=scores["region"].map(scale).astype(float))
+    scores = in_units(scores, scores["unit"])
     groups = group_columns(part.test)
     scores = with_groups(scores, targets, list(groups.values())).rename(columns={v: k for k, v in groups.items()})
     for name in groups:

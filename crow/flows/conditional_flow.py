@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from crow.bijections.affine import ActNorm
+from crow.bijections.affine import leave_as_they_are
 from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
 from crow.bijections.context_gate import ContextGate
@@ -82,9 +82,7 @@ def flow_of_masks(
 
 
 def _of_masks(flow: ConditionalFlow) -> DiscreteFlow:
-    for norm in flow.modules():
-        if isinstance(norm, ActNorm):
-            norm.initialised.fill_(True)  # by a first batch it would move the flow off the plain network
+    leave_as_they_are(flow)  # a first batch would move the flow off the plain network
     channels, space, context, width = flow.shape[0], flow.space, flow.sizes["context"], 2 * flow.sizes["hidden"]
     network = wide(context, channels, space, width) if space else MLP(context, channels, width)
     return DiscreteFlow(flow, BinaryDequantizer(_noise(flow, 2 * channels), network, context, space))

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.affine import ActNorm
+from crow.bijections.affine import leave_as_they_are
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.logarithm import Logarithm
 from crow.bijections.multiscale import MultiScale
@@ -66,9 +66,7 @@ class Glow(nn.Module):
         if zero is not None:
             self.logarithm.fit(examples.x, examples.context, zero)
         self.regression.fit(self.logarithm(examples.x)[0], examples.context, subject)
-        for module in self.f.modules():
-            if isinstance(module, ActNorm):  # the residuals have been normalised by all of them, not by one batch
-                module.initialised.fill_(True)
+        leave_as_they_are(self.f)  # the residuals have been normalised by all of them, not by one batch
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``z: [batch, values]``, and what ``log p(z)`` lacks of ``log p(x)``, ``[batch]``."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crow.bijections.affine import ActNorm
+from crow.bijections.affine import leave_as_they_are
 from crow.bijections.discriminant import Discriminant
 from crow.bijections.multiscale import MultiScale
 from crow.examples import UNKNOWN, Examples
@@ -79,9 +79,7 @@ class SemiConditionalFlow(nn.Module):
         if self.discriminant is None:
             return
         assert examples.label is not None
-        for module in self.modules():
-            if isinstance(module, ActNorm):  # all examples have been normalised, not one batch
-                module.initialised.fill_(True)
+        leave_as_they_are(self)  # all examples have been normalised, not one batch
         with torch.no_grad():
             z, _ = self.bijection(examples.x)
         self.discriminant.learn(z[:, : self.seen], examples.label, subject, self.class_prior)

@@ -45,23 +45,22 @@ def models(values: Mapping[str, Mapping[str, float]], unit: str) -> Figure:
         for axes, (metric, of) in zip(panels, values.items(), strict=True):
             ordered = sorted(of.items(), key=lambda pair: -pair[1])
             names = [name for name, _ in ordered]
-            colours = [BLUE if name == OURS else "#B9C2CC" for name in names]
+            colours = np.array([BLUE if name == OURS else "#B9C2CC" for name in names])
             numbers = np.array([value for _, value in ordered])
             zero = numbers.min() if metric == "NLL" else 0.0  # nats have no zero to begin at
             end = _end(numbers, zero, 10.0 if metric == "NLL" else FAR)
-            drawn = numbers.clip(max=end)
+            drawn, near = numbers.clip(max=end), numbers <= end
             if metric == "NLL":
                 axes.hlines(names, zero, drawn, color=colours, linewidth=1)
-                axes.scatter(drawn[numbers <= end], np.flatnonzero(numbers <= end), zorder=3,
-                             color=[c for c, n in zip(colours, numbers, strict=True) if n <= end])  # fmt: skip
+                axes.scatter(numbers[near], np.flatnonzero(near), color=colours[near], zorder=3)
                 axes.margins(x=0.15)
             else:
                 axes.barh(names, drawn, color=colours, height=0.7)
-            for place in np.flatnonzero(numbers > end):
+            for place in np.flatnonzero(~near):
                 axes.text(end, place, f"{numbers[place]:.3g} >", ha="right", va="center", fontsize=7.5, color=INK)
             axes.set_title(metric)
             axes.set_xlabel("nats a visit" if metric == "NLL" else unit)
-            axes.set_ylim(-0.6, rows - 0.4)
+            axes.set_ylim(-0.6, len(names) - 0.4)
             axes.xaxis.set_major_locator(MaxNLocator(3))
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)

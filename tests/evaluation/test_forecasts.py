@@ -9,6 +9,7 @@ from small_cohorts import in_memory
 
 from crow.evaluation.forecasts import (
     each_alone,
+    in_units,
     skill,
     split_history,
     summarise,
@@ -113,7 +114,7 @@ def test_groups() -> None:
     assert set(scores["age band"]) <= {"<65", "65-75", "75-85", ">85"} and set(scores["sex"]) == {"F", "M"}
     weighted = summarise(scores, ["sex"])
     assert np.average(weighted["MAE"], weights=weighted["values"]) == pytest.approx(scores["error"].mean())
-    scaled = summarise(scores, scale=pd.Series({"A": 2.0, "B": 0.5})).iloc[0]
+    scaled = summarise(in_units(scores, scores["region"].map({"A": 2.0, "B": 0.5}))).iloc[0]
     assert scaled["RMSE"] == pytest.approx(1, rel=0.15)
 
 

@@ -122,8 +122,10 @@ def _evaluated(evaluation: Evaluation) -> list[str]:
         f"The evaluation judges {who}: forecasts are {what.get('samples', 'several')} draws a visit, scored by mean "
         "absolute error of the median, root mean square error of the mean, the continuous ranked probability score "
         "(Gneiting and Raftery 2007), the energy score, and the exact negative log-likelihood of whole held-out "
-        f"sequences and of the visits that are forecast. {COVARIATES.get(str(what.get('covariates ahead')), '')}"
+        "sequences and of the visits that are forecast."
     )
+    if told := COVARIATES.get(str(what.get("covariates ahead"))):
+        text += f" {told}"
     if evaluation.part("skill"):
         text += " Intervals of skill are bootstrapped over subjects."
     texts = [text]
