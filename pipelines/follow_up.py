@@ -17,7 +17,7 @@ from crow.errors import OutputError
 from crow.files import writing
 from crow.forecast import Forecast
 from crow.paths import Future
-from crow.pipelines.covariate_paths import Known, asked_visits, known_text, with_known
+from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
 from crow.pipelines.history import Missing
 from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
 from crow.report import figures
@@ -78,6 +78,8 @@ def follow_up_scans(
     else:
         table = None if covariates is None else read_future(covariates, history)
         given = with_known(history, asked_visits(history, _named(history, subjects), at), table, known or [], future)
+        if far := beyond(history, known or []):
+            say(f"warning: {far}")
     forecast = model.forecast(store, given, future, samples, seed)
     last = history.visits.groupby("subject")["time"].max()
     ahead = forecast.visits["time"] - forecast.visits["subject"].map(last)

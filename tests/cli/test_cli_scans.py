@@ -96,8 +96,9 @@ def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
 
 
 def test_scans_on_the_template_and_a_longer_horizon_moves_more(folder: Path, tmp_path: Path) -> None:
-    run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1,6", "--samples", "10",
-        "--space", "template", "--out", tmp_path / "fu")  # fmt: skip
+    said = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1,6", "--samples", "10",
+               "--set-covariate", "CDRSB=19@6", "--space", "template", "--out", tmp_path / "fu")  # fmt: skip
+    assert "warning: CDRSB 19: visits of the cohort lie between 0 and" in said
     grid = crow.ScanStore.open(folder / "run_store").info.grid
     sizes = []
     for session in ("ses-plus1y", "ses-plus6y"):
