@@ -31,7 +31,7 @@ from crow.pipelines.simulate_scans import write_scans
 from crow.report import figures
 from crow.report.translations import Shown, translations
 from crow.representation.pairs import pair, standardised
-from crow.representation.visits import ScanVisits
+from crow.representation.visits import GREYS, ScanVisits
 from crow.seeds import derived_seed
 from crow.training.fit import train
 
@@ -151,7 +151,8 @@ class Task:
         )
         examples = model.pairs_of(self.pet, self.t1w, self.training)
         kept, judged = model.parts(examples, self.training["subject"])
-        model.start(net, kept, torch.arange(len(kept)))
+        batches = (kept[rows] for rows in torch.arange(len(kept)).split(8))
+        standard.fit((((batch.x + 0.5) / GREYS - 0.5, batch.context) for batch in batches), 1 / GREYS / 12**0.5)
         train(net, kept, judged, model.config.training, model.config.seed)
         held = self.training.index[model.held_out(self.training["subject"])]
         sd = np.sqrt(((self.scans(held) - self.predicted(net, standard, held)) ** 2).mean(0))

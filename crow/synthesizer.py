@@ -88,9 +88,9 @@ class Synthesizer(VisitModel):
     def log_prob(self, data: Data) -> pd.DataFrame:
         """Log-density of each visit given its attributes: ``subject, session, time, log_prob``, in nats.
 
-        CAGlow's is that of its Glow: of regions given the attributes by its regression alone, of scans not given them.
-        Of regions exact and in original units; of scans that of their grey levels (a lower bound, dequantised with seed
-        0). Visits that lack an attribute are left out.
+        CAGlow's is that of its Glow, given the attributes by its regression alone. Of regions exact and in original
+        units; of scans that of their grey levels (a lower bound, dequantised with seed 0). Visits that lack an
+        attribute are left out.
         """
         flow: Any = self.fitted()
         cohort = cohort_of(data)
@@ -126,9 +126,13 @@ class Synthesizer(VisitModel):
         return CAGlow(glow, self.attributes.channels, self.config.code)
 
     def start(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
-        if isinstance(flow, Glow) and isinstance(examples, Examples):
-            scale = self.visits.table  # type: ignore[union-attr]
-            flow.start(examples, subject, -torch.tensor(scale.mean) / torch.tensor(scale.sd))
+        if not isinstance(flow, Glow):
+            return
+        zero = None
+        if isinstance(self.visits, RegionVisits):
+            scale = self.visits.table
+            zero = -torch.tensor(scale.mean) / torch.tensor(scale.sd)
+        flow.start(examples, subject, zero)
 
     def _glow(self) -> Glow:
         return Glow(self.visits.shape, *self._sizes, sum(self.attributes.channels))

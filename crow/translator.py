@@ -17,6 +17,7 @@ from crow.artifact import start_run
 from crow.bijections.affine import Standardise, leave_as_they_are
 from crow.bijections.chain import Chain
 from crow.bijections.dequantize import UniformDequantizer
+from crow.bijections.principal import PrincipalComponents
 from crow.bijections.regression import Regression
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import some_columns
@@ -25,6 +26,7 @@ from crow.estimator import FEWEST
 from crow.examples import Examples
 from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
+from crow.flows.image_start import fit_start
 from crow.flows.predictor import Predictor
 from crow.representation.pairs import ScanPairs, pair, standardised
 from crow.representation.visits import (
@@ -41,7 +43,6 @@ from crow.training.ensemble import seeded
 from crow.visit_config import CINNConfig
 from crow.visit_model import CHUNK, Data, Say, VisitModel
 
-BATCH = 8  # scans read at once for a regression
 SOURCE = "source."  # of the tensors of the source's representation
 
 
@@ -191,20 +192,22 @@ class Translator(VisitModel):
                 flow.h.freeze()
         if isinstance(self.visits, RegionVisits):
             return flow
-        flow.bijection = Chain([Standardise(torch.zeros(shape), torch.ones(shape)), flow.bijection])
+        standard = Standardise(torch.zeros(shape), torch.ones(shape))
+        flow.bijection = Chain([standard, PrincipalComponents(shape), flow.bijection])
         return DiscreteFlow(flow, UniformDequantizer(GREYS))
 
     def start(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
-        """The linear regression on the source: of regions on all of its regions, of a voxel on the same voxel."""
-        for module in flow.modules():
-            if isinstance(module, Standardise):
-                assert isinstance(examples, ScanPairs)
-                module.fit(_voxels(examples), 1 / GREYS / 12**0.5)
-            elif isinstance(module, Regression):
+        """The linear regression on the source: of regions on all of its regions, of a voxel on the same voxel, and the
+        principal components of what that leaves."""
+        parts = list(flow.modules())
+        for module in parts:
+            if isinstance(module, Regression):
                 assert isinstance(examples, Examples) and examples.context is not None
                 module.fit(examples.x, examples.context, subject)
-        if self.of_regions:
-            leave_as_they_are(flow)  # what the regression leaves has mean 0 and sd 1 already
+            elif isinstance(module, Standardise):
+                components = next(part for part in parts if isinstance(part, PrincipalComponents))
+                fit_start(module, components, examples, GREYS, subject)
+        leave_as_they_are(flow)  # what is left has mean 0 and sd 1 already
 
     def describe(self) -> dict[str, Any]:
         return {"source": self.given.describe()}
@@ -244,18 +247,10 @@ class Translator(VisitModel):
             before: list[nn.Module] = [] if flow.regression is None else [flow.regression]
             if isinstance(built, DiscreteFlow):
                 assert isinstance(flow.bijection, Chain)
-                before = [built.dequantizer, flow.bijection.bijections[0]]
+                before = [built.dequantizer, *flow.bijection.bijections[:2]]
             predictor = Predictor(flow.h.trunk, self.config.flow.hidden, self.visits.shape, before=before)
         self.learn_first(predictor, examples, subject, out, self.config.first_epochs, progress, "h")
         self.trunk = flow.h.trunk.state_dict()
-
-
-def _voxels(examples: ScanPairs) -> Iterator[tuple[Tensor, Tensor]]:
-    """Dequantised grey levels (between -0.5 and 0.5, the middle of each) and what is given, some visits at a time."""
-    for rows in torch.arange(len(examples)).split(BATCH):
-        batch = examples[rows]
-        assert batch.context is not None
-        yield (batch.x + 0.5) / GREYS - 0.5, batch.context
 
 
 def _sides(cohort: Cohort, source: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -31,7 +31,7 @@ class CAGlow(nn.Module):
     The paper's D_i knows no c: it is content with the right mixture over all c, and C with what it is surest of. Given
     c (Miyato & Koyama 2018), D_i is content with the distribution of z given c alone.
 
-    Of a vector F begins with a regression on c (`Glow`): what z then has of c is what that leaves, and E learns it.
+    F begins with a regression on c (`Glow`): what z then has of c is what that leaves, and E learns it.
 
     Source: Liu et al., Conditional adversarial generative flow for controllable image synthesis, CVPR 2019, section 3.
 

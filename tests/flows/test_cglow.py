@@ -6,6 +6,7 @@ import pytest
 import torch
 from bijections import contract
 
+from crow.bijections.regression import Regression
 from crow.config import Optimisation
 from crow.examples import Examples
 from crow.flows.cglow import CGlow
@@ -102,8 +103,9 @@ def test_a_vector_starts_at_the_regression_on_the_attributes() -> None:
     data = linear_people(300)
     flow = CGlow((5,), ATTRIBUTES, depth=3, hidden=8)
     flow.start(data, torch.arange(300))
-    r = flow.requires_grad_(False).regression
-    assert r is not None and data.context is not None
+    assert flow.requires_grad_(False).before is not None and data.context is not None
+    r = flow.before.bijections[1]
+    assert isinstance(r, Regression)
     mean = r.level + data.context @ r.effect.T
     normal = torch.distributions.MultivariateNormal(mean, scale_tril=r.factor)
     for part in (flow.eval(), flow.train()):
@@ -127,10 +129,34 @@ def test_runs_from_before_there_was_a_regression_have_none() -> None:
     torch.testing.assert_close((z, log_det), flow.f(data.x))
 
 
-def test_images_have_no_regression() -> None:
-    flow = CGlow((1, 8, 8), ATTRIBUTES, 2, 2, 8, 17)
-    flow.start(Examples(visits((1, 8, 8), 17), people(6)), torch.arange(6))
-    assert flow.regression is None
+def test_images_start_at_the_regression_and_at_what_voxels_share() -> None:
+    """A normal model of new images: means by attributes, one brightness a person, noise of each voxel's own."""
+    torch.manual_seed(0)
+    effect, own = 8 * torch.randn(6, 1, 8, 8), 1 + 3 * torch.rand(1, 8, 8)
+    middle = torch.full((1, 8, 8), 128.0)
+
+    def images(n: int) -> Examples:
+        c = people(n)
+        bright = 20 * torch.randn(n, 1, 1, 1)
+        x = middle + (c @ effect.flatten(1)).view(n, 1, 8, 8) + bright + own * torch.randn(n, 1, 8, 8)
+        return Examples(x.clamp(0, 255).floor(), c)
+
+    data, new = images(300), images(300)
+    flow = CGlow((1, 8, 8), ATTRIBUTES, 2, 2, 8, 256)
+    flow.start(data, torch.arange(300))
+    with torch.no_grad():
+        z, _ = flow.train().encode(new.x, new.context)
+    assert z.square().mean() == pytest.approx(1, abs=0.1)
+    assert z.mean(1).std() * 8 == pytest.approx(1, abs=0.25)  # 8 and more of voxels by their own sd
+    assert new.context is not None
+    drawn = flow.eval().sample(new.context[:1], 2000, torch.Generator().manual_seed(0))[:, 0]
+    expected = middle + (new.context[:1] @ effect.flatten(1)).view(1, 8, 8)
+    assert (drawn.mean(0) - expected).abs().mean() < 3  # 11 of the mean of all
+    assert drawn.mean((1, 2, 3)).std() == pytest.approx(20, rel=0.15)
+    contract.perturb(flow)
+    with torch.no_grad():
+        again = flow.double().decode(flow.encode(new.x.double(), new.context.double())[0], new.context.double())
+    assert torch.equal(again, new.x.double())
 
 
 def test_attributes_are_told_by_class_or_by_number() -> None:
