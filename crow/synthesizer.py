@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crow.artifact import start_run
+from crow.bijections.spread import fit_spread
 from crow.examples import Examples
 from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
@@ -133,6 +135,10 @@ class Synthesizer(VisitModel):
             scale = self.visits.table
             zero = -torch.tensor(scale.mean) / torch.tensor(scale.sd)
         flow.start(examples, subject, zero)
+
+    def settle(self, flow: nn.Module, held_out: Iterator[Examples]) -> None:
+        if isinstance(flow, CGlow):  # the encoder of CAGlow knows the latents of its Glow as they are
+            fit_spread(flow, held_out)
 
     def _glow(self) -> Glow:
         return Glow(self.visits.shape, *self._sizes, sum(self.attributes.channels))

@@ -19,6 +19,7 @@ from crow.bijections.chain import Chain
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.principal import PrincipalComponents
 from crow.bijections.regression import Regression
+from crow.bijections.spread import fit_spread
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import some_columns
 from crow.errors import CohortError
@@ -208,6 +209,9 @@ class Translator(VisitModel):
                 components = next(part for part in parts if isinstance(part, PrincipalComponents))
                 fit_start(module, components, examples, GREYS, subject)
         leave_as_they_are(flow)  # what is left has mean 0 and sd 1 already
+
+    def settle(self, flow: nn.Module, held_out: Iterator[Examples]) -> None:
+        fit_spread(flow, held_out)
 
     def describe(self) -> dict[str, Any]:
         return {"source": self.given.describe()}

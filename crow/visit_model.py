@@ -71,6 +71,9 @@ class VisitModel:
     def start(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
         """Move ``flow``, as it was built, to where training begins, given the training examples of ``subject``s."""
 
+    def settle(self, flow: nn.Module, held_out: Iterator[Examples]) -> None:
+        """Adjust the trained ``flow`` to people whom it was not trained on, and who said when to stop."""
+
     def begin(self, data: Data, out: str | Path | None, resume: bool, overwrite: bool) -> tuple[Cohort, Visits]:
         """Check the place and the cohort; its visits without the test subjects.
 
@@ -115,6 +118,7 @@ class VisitModel:
         kept, judged = self._begun(flow, examples, subject)
         seed = derived_seed(self.config.seed, 0)
         fit = train(flow, kept, judged, self.config.training, seed, folder, resume, progress, label)
+        self.settle(flow, self.one_by_one(judged))
         self.flow, self.log = flow, fit.history.assign(member=1)
         return fit
 

@@ -85,6 +85,15 @@ class MultiScale(Bijection):
         """Values of the top: they come first in z."""
         return torch.Size(self.top_shape).numel()
 
+    @property
+    def parts(self) -> list[int]:
+        """Values of z's parts, in its order: the top, and what left at each level."""
+        sizes, left = self.shape[1:], []
+        for level in self._levels():
+            sizes = tuple(size // 2 for size in sizes)
+            left.append(level.leaves * torch.Size(sizes).numel())
+        return [self.top, *(count for count in reversed(left) if count)]
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if x.shape[1:] != self.shape:
             raise ValueError(f"MultiScale expects [batch, {', '.join(map(str, self.shape))}], got {list(x.shape)}")

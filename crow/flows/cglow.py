@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.spread import Spread
 from crow.examples import Examples
 from crow.flows.glow import Glow
 from crow.objectives.attributes import attribute_loss
@@ -37,7 +38,7 @@ class CGlow(Glow):
     ) -> None:
         super().__init__(shape, levels, depth, hidden, image_levels, sum(attributes))
         self.attributes, self.weight = tuple(attributes), weight
-        self.prior = TopPrior(self.f.top, self.values - self.f.top, sum(attributes))
+        self.prior = TopPrior(self.f.parts, sum(attributes))
         self.teller = _zero_linear(self.f.top, sum(attributes))
 
     def loss(self, batch: Examples) -> Tensor:
@@ -52,22 +53,30 @@ class CGlow(Glow):
 
 
 class TopPrior(Prior):
-    """``N(z_top; mu(c), sd(c)) N(z_rest; 0, I)`` of ``z = [z_top, z_rest]: [batch, top + rest]``, linear in c."""
+    """``N(z_top; mu(c), sd(c)) N(z_rest; 0, I)`` of ``z: [batch, sum(sizes)]``, the top first; linear in c.
 
-    def __init__(self, top: int, rest: int, context: int) -> None:
+    All sds are times the `Spread` of z's parts, which is 1 until it is fitted.
+    """
+
+    def __init__(self, sizes: Sequence[int], context: int) -> None:
         super().__init__()
-        self.top = top
-        self.of_top = ConditionalPrior(top, context, _zero_linear)
-        self.of_rest = StandardPrior((rest,))
+        self.top = sizes[0]
+        self.of_top = ConditionalPrior(self.top, context, _zero_linear)
+        self.spread = Spread(sizes)
+        self.standard = StandardPrior((sum(sizes),))
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.of_top.log_prob(z[:, : self.top], context) + self.of_rest.log_prob(z[:, self.top :])
+        mean, log_sd = self.of_top.moments(context)
+        top = (z[:, : self.top] - mean) * torch.exp(-log_sd)
+        e, log_det = self.spread(torch.cat([top, z[:, self.top :]], 1))
+        return self.standard.log_prob(e) + log_det - log_sd.sum(1)
 
     def sample(
         self, batch: tuple[int, ...], context: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        top = self.of_top.sample(batch, context, generator)
-        return torch.cat([top, self.of_rest.sample(batch, generator=generator)], 1)
+        mean, log_sd = self.of_top.moments(context)
+        e, _ = self.spread.inverse(self.standard.sample(batch, generator=generator))
+        return torch.cat([torch.addcmul(mean, e[:, : self.top], log_sd.exp()), e[:, self.top :]], 1)
 
 
 def _zero_linear(inputs: int, outputs: int) -> nn.Linear:

@@ -7,9 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.chain import Chain
 from crow.bijections.coupling import Subnet
 from crow.bijections.multiscale import MultiScale
 from crow.bijections.regression import Regression
+from crow.bijections.spread import Spread
 from crow.examples import Examples
 from crow.flows.base import Flow
 from crow.networks.conditioning import ConditioningNetwork, WideTrunk, image_head
@@ -21,7 +23,8 @@ from crow.priors import StandardPrior
 class CINN(Flow):
     """``log p(x | c) = log N(f(x; h(c)); 0, I) + log |det f'|`` with two-sided affine couplings and Haar levels.
 
-    A vector given a vector begins with the `Regression` on c, so that f has to learn only what that leaves.
+    A vector given a vector begins with the `Regression` on c, so that f has to learn only what that leaves; f ends with
+    a `Spread`, which changes nothing until it is fitted.
     x is a vector or an image in one to three dimensions, the condition c a vector, or an image of x's size beside an
     image. ``h`` is trained along, or on a task of its own first (`crow.flows.predictor`), and then held if
     ``h.freeze()`` says so. Source: Ardizzone et al. 2019, cINN, sections 3.1 to 3.3.
@@ -54,7 +57,9 @@ class CINN(Flow):
         subnet: Subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
         h = _network(context[0], hidden, features, levels, depth, maps)
         stack = MultiScale(shape, levels, depth, subnet, features, h, split=False, two_sided=True, clamp=clamp)
-        super().__init__(stack, StandardPrior((torch.Size(shape).numel(),)), context_dims=1 + maps)
+        super().__init__(
+            Chain([stack, Spread(stack.parts)]), StandardPrior((torch.Size(shape).numel(),)), context_dims=1 + maps
+        )
         self.h, self.noise = h, noise
         self.regression = None if space or maps else Regression(shape[0], context[0])
 

@@ -1,0 +1,61 @@
+"""How far latents spread in people who were held out: what training makes too narrow, made as wide as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from crow.bijections.base import Bijection
+from crow.examples import Examples
+
+BELIEF = 50.0  # values' worth of belief that the spread is 1
+
+
+class Spread(Bijection):
+    """``z = x / sd_k`` for every part k of ``x: [batch, sum(sizes)]``: after a flow, whose N(0, I) it makes N(0, sd^2).
+
+    One number a part is fitted, as a temperature is (Guo et al. 2017), but by likelihood and exact as a density: a flow
+    is sure of what it was trained on. The identity until `fit`; what was fitted does not learn. Raises ValueError for x
+    of another size.
+    """
+
+    log_sd: Tensor
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+        self.register_buffer("log_sd", torch.zeros(len(self.sizes)))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._scaled(x, -self.log_sd)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._scaled(z, self.log_sd)
+
+    def fit(self, x: Tensor) -> None:
+        """Take the parts' root mean squares from ``x: [n, sum(sizes)]`` of held-out people."""
+        for k, part in enumerate(x.split(self.sizes, 1)):
+            squares = (part.square().sum() + BELIEF) / (part.numel() + BELIEF)
+            self.log_sd[k] = squares.log() / 2
+
+    def _scaled(self, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        if x.shape[1:] != (sum(self.sizes),):
+            raise ValueError(f"Spread expects [batch, {sum(self.sizes)}], got {list(x.shape)}")
+        sizes = torch.tensor(self.sizes, device=x.device)
+        each = log_scale.repeat_interleave(sizes)
+        return x * each.exp(), each.sum().expand(len(x))
+
+
+@torch.no_grad()
+def fit_spread(flow: nn.Module, held_out: Iterable[Examples]) -> None:
+    """Fit the `Spread` of a trained flow to what comes to it of held-out examples."""
+    (spread,) = (module for module in flow.modules() if isinstance(module, Spread))
+    seen: list[Tensor] = []
+    hook = spread.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    flow.eval()
+    for batch in held_out:
+        flow.loss(batch)  # type: ignore[operator]
+    hook.remove()
+    spread.fit(torch.cat(seen))
