@@ -9,8 +9,8 @@ baseline is a regression of every voxel on the attributes, with noise of the vox
 ``bits`` are those a voxel of the slice, on the others, given their attributes. Of 8 inventions of every one of the
 others, over the voxels of the brain: the sd of the slice's mean and of voxels, over the real ones'; the concordance
 (Lin) of the maps of effects (ten years of age, women - men, dementia - CN, by least squares, in sds), and that of the
-people learned from, which is all that there is to know. ``told apart``: the area under the curve of a support vector
-machine that learned to tell inventions from real slices (components that keep .95 of the variance), on others, by
+people learned from, which is all that there is to know. ``told apart``: the area under the curve of a quadratic
+discriminant that learned to tell inventions from real slices by the first 20 components of the real ones, on others, by
 folds; .5 is chance.
 """
 
@@ -28,10 +28,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.svm import SVC
 from timing import write
 
 from crow import ScanStore, Synthesizer
@@ -47,6 +46,7 @@ from crow.report.images import montage
 from crow.representation.visits import GREYS, ScanVisits
 
 PEOPLE, RESOLUTION, DRAWS = 240, 6.0, 8
+JUDGED = 20  # components
 POSITION = 5.0  # mm: through the ventricles
 ATTRIBUTES = ["sex", "age", "diagnosis"]
 EFFECTS = ("age", "sex", "dementia")
@@ -155,11 +155,12 @@ class Task:
 
 
 def told_apart(real: Values, drawn: Values, seed: int) -> float:
-    x = np.concatenate([real, drawn]) / 255
+    components = PCA(JUDGED, whiten=True, random_state=0).fit(real)
+    x = components.transform(np.concatenate([real, drawn]))
     y = np.r_[np.zeros(len(real)), np.ones(len(drawn))]
     order = np.random.default_rng(seed).permutation(len(y))
-    machine = make_pipeline(PCA(0.95, whiten=True), SVC(gamma="scale"))
-    score = cross_val_predict(machine, x[order], y[order], cv=5, method="decision_function")
+    judge = QuadraticDiscriminantAnalysis(reg_param=0.1)
+    score = cross_val_predict(judge, x[order], y[order], cv=5, method="decision_function")
     return float(roc_auc_score(y[order], score))
 
 

@@ -82,7 +82,7 @@ class VisitModel:
         if out is not None and not resume:
             check_place(out, overwrite)
         cohort = cohort_of(data)
-        cohort.require_usable()
+        cohort.require_usable(one_visit=True)
         left = cohort.visits[~cohort.visits["subject"].isin(test_subjects(cohort, self.config))]
         if (count := left["subject"].nunique()) < FEWEST:
             where = cohort.path or "the cohort"

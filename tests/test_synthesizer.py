@@ -11,7 +11,7 @@ from small_cohorts import in_memory, small_cohort
 from small_stores import ball, make_store
 
 import crow
-from crow.cohort import Cohort
+from crow.cohort import Cohort, Finding
 from crow.errors import CohortError, ConfigError, OutputError, RunError
 from crow.examples import Examples
 from crow.training.module import FlowModule
@@ -91,6 +91,17 @@ def test_scans(tmp_path: Path, cut: str | None) -> None:
     nats = model.log_prob(store)["log_prob"]
     assert len(nats) == len(store.rows) and (nats < 0).all()
     pd.testing.assert_series_equal(nats, crow.load(tmp_path / "run").log_prob(store)["log_prob"])
+
+
+def test_scans_of_people_who_were_seen_once_are_enough(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", ball())
+    store.finish([Finding("single-visit", "error", "every subject has one usable visit")])
+    with pytest.raises(CohortError, match="every subject has one usable visit"):
+        store.cohort().require_usable()
+    assert crow.Synthesizer(**QUICK, images={"size": 8}).fit(store, ["sex"]).metrics["visits"] == len(store.rows)
+    store.finish([Finding("few-subjects", "error", "2 subjects are too few")])
+    with pytest.raises(CohortError, match="too few"):
+        crow.Synthesizer(**QUICK, images={"size": 8}).fit(store, ["sex"])
 
 
 @pytest.mark.parametrize("system", ["cglow", "caglow"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from crow.cohort.findings import Finding
+from crow.cohort.findings import SINGLE, Finding
 from crow.cohort.modality import modality_of
 from crow.cohort.options import listed
 from crow.cohort.schema import SCAN, Schema
@@ -72,9 +72,11 @@ class Cohort:
             return self.schema.bids.suffix
         return modality_of(str(self.schema.scan), self.visits[SCAN])
 
-    def require_usable(self) -> None:
-        """Raise CohortError where a finding says that nothing can be learned from the cohort."""
-        if errors := [str(finding) for finding in self.findings if finding.severity == "error"]:
+    def require_usable(self, one_visit: bool = False) -> None:
+        """Raise CohortError where a finding says that nothing can be learned from the cohort, or nothing longitudinal
+        unless ``one_visit`` of everybody is enough."""
+        errors = [finding for finding in self.findings if finding.severity == "error"]
+        if errors := [str(finding) for finding in errors if not (one_visit and finding.code == SINGLE)]:
             raise CohortError(f"{self.path}: {' '.join(errors)}")
 
     def of(self, subjects: Iterable[str]) -> Cohort:

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Literal
 
 Severity = Literal["info", "warning", "error"]
+SINGLE = "single-visit"
+"""The code of what is said of subjects with one visit."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.columns import Columns
-from crow.cohort.findings import Findings
+from crow.cohort.findings import SINGLE, Findings
 from crow.cohort.gaps import complete
 from crow.cohort.options import Missing, listed
 from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
@@ -75,13 +75,13 @@ def say_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = False
     single = int((counts == 1).sum())
     if single == len(counts) and not one_visit:
         findings.error(
-            "single-visit",
+            SINGLE,
             "every subject has one usable visit; at least two visits of a subject are needed to "
             "learn change. Look at what was dropped, or at the subject column (--subject).",
         )
     elif single < len(counts) and single:
         findings.info(
-            "single-visit", f"{single} of {len(counts)} subjects have one visit: they tell about level, not change."
+            SINGLE, f"{single} of {len(counts)} subjects have one visit: they tell about level, not change."
         )
     if len(counts) < FEWEST_SUBJECTS:
         findings.error(
