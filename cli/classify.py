@@ -82,7 +82,10 @@ def _show_learned(learned: "Learned[Classifier]") -> None:
         f"Held-out subjects, {count} visits with a label: error {error:.1%} (95% interval {low:.0%} to {high:.0%}); a "
         f"logistic regression on the same labels {metrics['held_out_error_logistic_regression']:.1%}."
     )
-    typer.echo(f"Refused are visits with log p(x) below {metrics['threshold']:.2f}: 1% of held-out subjects' visits.")
+    typer.echo(
+        f"Refused are visits with log p(x) below {metrics['threshold']:.2f}: at most 1% of those trained on, and of "
+        "held-out subjects'."
+    )
     options.show_written(learned)
 
 

@@ -27,7 +27,7 @@ from crow.training.fit import Fitted
 from crow.visit_config import SemiConditionalConfig
 from crow.visit_model import Data, Rows, Say, VisitModel, some
 
-REFUSED = 0.01  # share of held-out visits that lie below the threshold
+REFUSED = 0.01  # share of known visits that lie below the threshold, at most
 LABELLED = 0.25  # of a batch, at least
 
 
@@ -35,7 +35,8 @@ class Classifier(VisitModel):
     """p(class | visit) and p(visit), from visits of which few have a label (``system="semi-conditional"``).
 
     ``Classifier().fit(cohort, "DX")`` with a Cohort of regions or a ScanStore; then ``predict`` answers. A visit is
-    refused where ``log p(x)`` lies below ``threshold``, the 1 % quantile of held-out subjects' visits.
+    refused where ``log p(x)`` lies below ``threshold``, the 1 % quantile of held-out subjects' visits, or of those
+    trained on where that is lower (the few who are held out may be usual people).
     """
 
     systems = ("semi-conditional", "infocnf", "ccnf")
@@ -139,7 +140,8 @@ class Classifier(VisitModel):
         held_out, known = self._held_out(subject, label), (label >= 0).numpy()
         apart = some(examples, torch.from_numpy(np.flatnonzero(held_out)))
         p, log_prob = self._answer(apart)
-        self.threshold = float(np.quantile(log_prob, REFUSED))
+        _, of_trained = self._answer(some(examples, torch.from_numpy(np.flatnonzero(~held_out))))
+        self.threshold = float(min(np.quantile(log_prob, REFUSED), np.quantile(of_trained, REFUSED)))
         asked = known[held_out]
         truth = label.numpy()[held_out][asked]
         taught = some(examples, torch.from_numpy(np.flatnonzero(known & ~held_out)))[:]
