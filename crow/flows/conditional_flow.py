@@ -21,6 +21,7 @@ from crow.networks.mlp import MLP
 from crow.priors import StandardPrior
 
 GATE = 4.0  # bound of the log scale by which c alone divides a voxel
+CLAMP = 0.7  # of a coupling of images: at 2.0 one voxel of some 1,000 is drawn far from what it can be
 
 
 class ConditionalFlow(Flow):
@@ -125,7 +126,8 @@ def conditional_stack(
         subnet = partial(MLP, hidden=hidden)
         trunk = nn.Sequential(MLP(context, hidden, hidden, depth=1, zero=False), nn.SiLU())
         heads += [nn.Linear(hidden, features) for _ in head_levels(levels, depth, space)]
-    stack = MultiScale(shape, levels, depth, subnet, features, ConditioningNetwork(trunk, heads), top=True)
+    h, clamp = ConditioningNetwork(trunk, heads), CLAMP if space else 2.0
+    stack = MultiScale(shape, levels, depth, subnet, features, h, top=True, clamp=clamp)
     if not space or not gate:
         return stack
     return Chain([ContextGate(torch.ones(shape), context, partial(wide, space=space, hidden=hidden), GATE), stack])
