@@ -34,6 +34,7 @@ from crow.representation.pairs import pair, standardised
 from crow.representation.visits import GREYS, ScanVisits
 from crow.seeds import derived_seed
 from crow.training.fit import train
+from crow.visit_model import some
 
 VISITS, RESOLUTION, SAMPLES = 2, 6.0, 64
 SETTINGS = {
@@ -150,7 +151,9 @@ class Task:
             flow.flow.h.trunk, model.config.flow.hidden, model.visits.shape, before=[flow.dequantizer, standard]
         )
         examples = model.pairs_of(self.pet, self.t1w, self.training)
-        kept, judged = model.parts(examples, self.training["subject"])
+        kept, judged = (
+            some(examples, torch.from_numpy(rows)) for rows in model.parts(examples, self.training["subject"])
+        )
         batches = (kept[rows] for rows in torch.arange(len(kept)).split(8))
         standard.fit((((batch.x + 0.5) / GREYS - 0.5, batch.context) for batch in batches), 1 / GREYS / 12**0.5)
         train(net, kept, judged, model.config.training, model.config.seed)

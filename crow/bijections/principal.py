@@ -10,7 +10,7 @@ from torch import Tensor
 from crow.bijections.base import Bijection
 
 COMPONENTS = 16
-A_SUBJECT = 0.1
+A_SUBJECT = 1 / 4
 FOLDS = 5
 CHUNK_BYTES = 2**27  # of images in memory at once
 
@@ -52,7 +52,7 @@ class PrincipalComponents(Bijection):
 
         The sd along a component is that of subjects whom it was not made from (5 folds), and so is the mean of what is
         left: in few images the largest components of those same images are too large, and leave too little. Where it is
-        no larger than the rest, nothing is scaled. There is at most one to ten subjects: what components take from the
+        no larger than the rest, nothing is scaled. There is at most one to four subjects: what components take from the
         images that they were made from, the rest of a flow would take for certain. From the Gram matrix, over pairs of
         chunks of images.
         """

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crow.bijections.base import Bijection
+from crow.bijections.principal import PrincipalComponents
 from crow.examples import Examples
 
 BELIEF = 50.0  # values' worth of belief that the spread is 1
@@ -50,7 +51,11 @@ class Spread(Bijection):
 
 @torch.no_grad()
 def fit_spread(flow: nn.Module, held_out: Iterable[Examples]) -> None:
-    """Fit the `Spread` of a trained flow to what comes to it of held-out examples."""
+    """Fit the `Spread` of a trained flow to what comes to it of held-out examples.
+
+    The sd of `PrincipalComponents` is that of people whom they were not made from already: they are coarse, and are
+    taken back what the first part, the coarsest, gains.
+    """
     (spread,) = (module for module in flow.modules() if isinstance(module, Spread))
     seen: list[Tensor] = []
     hook = spread.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -59,3 +64,7 @@ def fit_spread(flow: nn.Module, held_out: Iterable[Examples]) -> None:
         flow.loss(batch)  # type: ignore[operator]
     hook.remove()
     spread.fit(torch.cat(seen))
+    for module in flow.modules():
+        if isinstance(module, PrincipalComponents):
+            there = module.directions.flatten(1).any(1)
+            module.log_sd.sub_(spread.log_sd[0] * there)

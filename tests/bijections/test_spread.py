@@ -5,6 +5,7 @@ import torch
 from bijections import contract
 from torch import nn
 
+from crow.bijections.principal import PrincipalComponents
 from crow.bijections.spread import Spread, fit_spread
 from crow.examples import Examples
 
@@ -40,6 +41,9 @@ def test_it_is_fitted_to_what_the_flow_gives_it() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.spread = Spread([4])
+            self.components = PrincipalComponents((2, 2), 3)
+            self.components.directions[:2, 0] = torch.eye(2)
+            self.components.log_sd[:2] = 3.0
 
         def loss(self, batch: Examples) -> torch.Tensor:
             assert not self.training
@@ -49,3 +53,5 @@ def test_it_is_fitted_to_what_the_flow_gives_it() -> None:
     fit_spread(flow, (Examples(part) for part in x.split(300)))
     assert flow.spread.log_sd.exp().item() == pytest.approx(2, rel=0.05)
     assert not flow.spread._forward_pre_hooks
+    expected = 3 - flow.spread.log_sd * torch.tensor([1.0, 1.0, 0.0]) - torch.tensor([0.0, 0.0, 3.0])
+    torch.testing.assert_close(flow.components.log_sd, expected)
