@@ -10,7 +10,7 @@ from torch import Tensor
 from crow.bijections.base import Bijection
 
 COMPONENTS = 16
-A_SUBJECT = 1 / 4
+A_SUBJECT = 1 / 4  # components to a subject, at most
 FOLDS = 5
 CHUNK_BYTES = 2**27  # of images in memory at once
 
@@ -56,16 +56,16 @@ class PrincipalComponents(Bijection):
         images that they were made from, the rest of a flow would take for certain. From the Gram matrix, over pairs of
         chunks of images.
         """
-        rows = torch.arange(len(subject))
-        step = max(1, CHUNK_BYTES // (4 * self.directions[0].numel()))
+        rows, values = torch.arange(len(subject)), self.directions[0].numel()
+        step = max(1, CHUNK_BYTES // (4 * values))
         gram = _gram(read, rows.split(step), len(rows))
         fold = torch.unique(subject, return_inverse=True)[1] % FOLDS
-        most = min(len(self.log_sd), max(1, int(A_SUBJECT * len(subject.unique()))))
+        most = min(len(self.log_sd), values // 2, max(1, int(A_SUBJECT * len(subject.unique()))))
         along, total = gram.new_zeros(most), gram.diagonal().sum()
         for k in fold.unique():
             kept, left = fold != k, fold == k
             along += (gram[left][:, kept] @ _mix(gram[kept][:, kept], most)).square().sum(0)
-        across = (total - along.sum()) / (len(rows) * (self.directions[0].numel() - most))
+        across = (total - along.sum()) / (len(rows) * (values - most))
         mix = _mix(gram, most).float()
         found = torch.zeros_like(self.directions[:most]).flatten(1)
         for part in rows.split(step):

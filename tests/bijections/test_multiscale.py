@@ -90,6 +90,12 @@ def test_the_top_comes_first(case: Case) -> None:
     assert not torch.allclose(back, case.x)
 
 
+def test_half_of_what_is_left_leaves_at_each_level_but_the_last(case: Case) -> None:
+    size = torch.Size(case.shape).numel()
+    left = [size // 2**k for k in range(case.levels - 1, 0, -1)]
+    assert case.bijection.parts == [size - sum(left), *left]
+
+
 def test_refuses_sizes_that_cannot_be_halved() -> None:
     with pytest.raises(ValueError, match="divisible by 4, got"):
         MultiScale((1, 6, 6), 2, 1, partial(ConvNet, space=2))
