@@ -76,8 +76,9 @@ class Cohort:
         """Raise CohortError where a finding says that nothing can be learned from the cohort, or nothing longitudinal
         unless ``one_visit`` of everybody is enough."""
         errors = [finding for finding in self.findings if finding.severity == "error"]
-        if errors := [str(finding) for finding in errors if not (one_visit and finding.code == SINGLE)]:
-            raise CohortError(f"{self.path}: {' '.join(errors)}")
+        errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE)]
+        if errors:
+            raise CohortError(f"{self.path}: {' '.join(map(str, errors))}")
 
     def of(self, subjects: Iterable[str]) -> Cohort:
         """The same cohort with the visits of some of its subjects.
