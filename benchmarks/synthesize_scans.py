@@ -96,7 +96,7 @@ class Task:
         order = np.random.default_rng(seed).permutation(len(data.rows))
         half = len(order) // 2
         self.learned, self.others = (data.some(np.sort(part)) for part in (order[:half], order[half:]))
-        self.model: Synthesizer | None = None
+        self.models: list[Synthesizer] = []
         visits = self.others.cohort().visits
         self.design = design(visits)
         settings = {"images": {"slice": "axial", "position": POSITION}, "seed": seed}
@@ -130,10 +130,10 @@ class Task:
             e = torch.randn(DRAWS, *z.shape, generator=torch.Generator().manual_seed(self.seed))
             drawn = torch.stack([UniformDequantizer(GREYS).inverse(alone.inverse(one, self.c)[0]) for one in e])
         else:
-            self.model = Synthesizer(system=name, **self.settings)
-            self.model.fit(self.learned, ATTRIBUTES)
-            log_prob = torch.from_numpy(self.model.log_prob(self.others)["log_prob"].to_numpy())
-            flow: Any = self.model.fitted()
+            model = Synthesizer(system=name, **self.settings).fit(self.learned, ATTRIBUTES)
+            self.models.append(model)
+            log_prob = torch.from_numpy(model.log_prob(self.others)["log_prob"].to_numpy(copy=True))
+            flow: Any = model.fitted()
             drawn = flow.sample(self.c, DRAWS, torch.Generator().manual_seed(self.seed))
         seconds = time.process_time() - began
         values = drawn.numpy()[:, :, 0, self.image.mask]
@@ -177,9 +177,9 @@ def effects(people: Values, x: Values) -> Values:
 
 
 def picture(task: Task, path: Path) -> None:
-    """Three real slices, and three invented, of women and men with and without dementia."""
-    model = task.model
-    assert model is not None
+    """Three real slices of women without and with dementia, and three invented ones by the first model, which differ in
+    that alone."""
+    model = task.models[0]
     visits = task.others.cohort().visits
     images, titles = [], []
     for dx in ("CN", "Dementia"):
