@@ -37,7 +37,9 @@ from crow import ScanStore, Synthesizer
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.voxel_regression import VoxelRegression
 from crow.evaluation.groups import concordance
+from crow.examples import Examples
 from crow.flows.base import bits_per_dim
+from crow.flows.image_start import fit_regression
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.priors import StandardPrior
@@ -122,7 +124,7 @@ class Task:
         if name == "voxels alone":
             x, c = self.levels(self.learned), self.attributes.encode(visits)
             alone = VoxelRegression(self.image.shape, c.shape[1])
-            alone.fit([((x + 0.5) / GREYS - 0.5, c)], 1 / GREYS / 12**0.5)
+            fit_regression(alone, Examples(x, c), GREYS)
             torch.manual_seed(0)
             v, log_q = UniformDequantizer(GREYS)(self.x)
             z, log_det = alone(v, self.c)

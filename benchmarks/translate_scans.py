@@ -25,6 +25,7 @@ from timing import write
 from crow import ScanStore, Translator
 from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
+from crow.flows.image_start import fit_regression
 from crow.flows.predictor import Predictor
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
@@ -154,8 +155,7 @@ class Task:
         kept, judged = (
             some(examples, torch.from_numpy(rows)) for rows in model.parts(examples, self.training["subject"])
         )
-        batches = (kept[rows] for rows in torch.arange(len(kept)).split(8))
-        standard.fit((((batch.x + 0.5) / GREYS - 0.5, batch.context) for batch in batches), 1 / GREYS / 12**0.5)
+        fit_regression(standard, kept, GREYS)
         train(net, kept, judged, model.config.training, model.config.seed)
         held = self.training.index[model.held_out(self.training["subject"])]
         sd = np.sqrt(((self.scans(held) - self.predicted(net, standard, held)) ** 2).mean(0))

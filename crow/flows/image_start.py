@@ -35,7 +35,7 @@ def fit_start(
     What the regression leaves is divided between components and voxels, first as if all voxels left the same, then as
     each voxel's own part was found to be.
     """
-    regression.fit(_middles(images, levels), 1 / levels / 12**0.5)
+    fit_regression(regression, images, levels)
 
     def read(rows: Tensor) -> Tensor:
         batch = images[rows]
@@ -45,6 +45,11 @@ def fit_start(
     for _ in range(ROUNDS):
         regression.sd.mul_(components.fit(read, subject))
     regression.sd.mul_(components.fit(read, subject).square().mean().sqrt())  # one for all: the directions stay
+
+
+def fit_regression(regression: Standardise | VoxelRegression, images: Images, levels: int) -> None:
+    """Fit it to the middles of grey levels; the noise within a level is added to its sd."""
+    regression.fit(_middles(images, levels), 1 / levels / 12**0.5)
 
 
 def _middles(images: Images, levels: int) -> Iterator[tuple[Tensor, Tensor]]:

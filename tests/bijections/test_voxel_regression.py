@@ -68,5 +68,5 @@ def test_noise_and_constants_have_no_effect() -> None:
     assert (found.effect.abs().sum((0, 1)) == 0).float().mean() > 0.5
     constant = VoxelRegression((1, 2), 3)
     constant.fit([(torch.ones(20, 1, 2), c)], 0.1)
-    torch.testing.assert_close(constant.sd, torch.full((1, 2), 0.1 ), atol=1e-4, rtol=0)
+    torch.testing.assert_close(constant.sd, torch.full((1, 2), 0.1), atol=1e-4, rtol=0)
     assert torch.equal(constant.effect, torch.zeros(3, 1, 2))
