@@ -28,7 +28,7 @@ from crow.evaluation.forecast_evaluation import OURS
 from crow.run.config import Config
 
 COHORTS = {"adni_like_0": lambda: replace(simulated(0), path=None), "alzheimer": lambda: read_cohort(PUBLIC)}
-COLUMNS = ("MAE", "CRPS", "NLL", "covers 50 %", "covers 90 %")
+COLUMNS = ("MAE", "CRPS", "NLL", "coverage 50 %", "coverage 90 %")
 INSIDE = 0.87, 0.93
 Row = dict[str, str | int | float]
 
@@ -66,7 +66,7 @@ def table(metrics: dict[str, Any], left_out: list[tuple[str, str]]) -> list[Row]
         rows.append({"model": model, **known, "seconds": round(found["seconds"])})
     rows[0]["reached"] = reached(forecast)
     bounds = metrics["calibration"]
-    rows[0]["90 % covered, 95 % interval"] = f"{bounds['covers_low']['90 %']:.3f}-{bounds['covers_high']['90 %']:.3f}"
+    rows[0]["90 % covered, 95 % interval"] = f"{bounds['coverage_low']['90 %']:.3f}-{bounds['coverage_high']['90 %']:.3f}"
     absent = [(name, why) for name, why in left_out if name == "leaspy"]
     return rows + [{"model": name, "reached": why} for name, why in absent]
 
@@ -79,7 +79,7 @@ def reached(forecast: dict[str, dict[str, float | None]]) -> str:
         best = min(others, key=lambda name: float(others[name] or 0.0))
         lead = float(others[best] or 0.0) - float(ours[column] or 0.0)
         said.append(f"{column} {'yes' if lead >= 0 else 'NO'} ({lead:+.4f}, {best})")
-    cover = float(ours["covers 90 %"] or 0.0)
+    cover = float(ours["coverage 90 %"] or 0.0)
     said.append(f"coverage {'yes' if INSIDE[0] <= cover <= INSIDE[1] else 'NO'}")
     return "; ".join(said)
 

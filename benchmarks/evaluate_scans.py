@@ -29,8 +29,8 @@ from crow.pipelines.simulate_scans import write_scans
 from crow.pipelines.train import train
 
 MODALITIES = ("T1w", "pet")
-VOXELS = ("MAE", "CRPS", "NLL", "covers 90 %", "SSIM")
-REGIONS = {"MAE": "MAE", "CRPS": "CRPS", "NLL": "NLL", "covers 90 %": "covers 90 %", "correlation": "told"}
+VOXELS = ("MAE", "CRPS", "NLL", "coverage 90 %", "SSIM")
+REGIONS = {"MAE": "MAE", "CRPS": "CRPS", "NLL": "NLL", "coverage 90 %": "coverage 90 %", "correlation": "told"}
 Row = dict[str, str | int | float]
 
 

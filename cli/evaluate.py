@@ -9,10 +9,10 @@ import typer
 from crow.cli import cohort_options as flags
 
 if TYPE_CHECKING:
-    from crow.pipelines.evaluate import Evaluated
+    from crow.pipelines.evaluate import EvaluationOutput
 
-SHOWN = ("MAE", "RMSE", "CRPS", "energy", "NLL", "covers 90 %", "seconds")
-OF_SCANS = ("MAE", "RMSE", "CRPS", "SSIM", "change RMSE", "change correlation", "covers 90 %")
+SHOWN = ("MAE", "RMSE", "CRPS", "energy", "NLL", "coverage 90 %", "seconds")
+OF_SCANS = ("MAE", "RMSE", "CRPS", "SSIM", "change RMSE", "change correlation", "coverage 90 %")
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
     ] = None,
     baselines: Annotated[
         str,
-        typer.Option(help="all, simple (last,mean,slope), none, or some of these and of mixed (statsmodels), start "
+        typer.Option(help="all, simple (last,mean,slope), none, or some of these and of mixed (statsmodels), multivariate "
                      "(the mixed model that crow starts from), gru, cinn, published, leaspy; with commas."),
     ] = "simple",
     future: Annotated[
@@ -67,7 +67,7 @@ def evaluate(
     typer.echo(f"Wrote {made.folder} (metrics.json, tables, figures){also}")
 
 
-def _show(made: "Evaluated", trained_before: bool) -> None:
+def _show(made: "EvaluationOutput", trained_before: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -85,7 +85,7 @@ def _show(made: "Evaluated", trained_before: bool) -> None:
         typer.echo("Seconds are those of one processor; the training of crow, done before, is not among them.")
     for metric, of in (metrics.get("skill") or scans.get("skill") or {}).items():
         between = f"{of['low']:.3f} to {of['high']:.3f}"
-        typer.echo(f"Skill in {metric} against {of['against']}: {of['value']:.3f} ({between})")
+        typer.echo(f"Skill in {metric} against {of['reference']}: {of['value']:.3f} ({between})")
     for contrast, of in metrics.get("group_effects", {}).items():
         if of.get("concordance") is not None:
             typer.echo(f"Group effects, {contrast}: concordance of synthetic and real {of['concordance']:.2f}")
@@ -98,7 +98,7 @@ def _show(made: "Evaluated", trained_before: bool) -> None:
     for warning in metrics["warnings"]:
         typer.echo(f"warning: {warning}")
     for one in metrics["left_out"]:
-        typer.echo(f"left out: {one['metric']}: {one['why']}")
+        typer.echo(f"left out: {one['metric']}: {one['reason']}")
 
 
 def _short(number: float | None) -> str:

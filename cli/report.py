@@ -34,7 +34,7 @@ def report(
         Path | None, typer.Option(help="Their names: index and name, or FreeSurfer's LUT.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; RUN/report.html.", show_default=False)] = None,
-    without_subjects: Annotated[
+    hide_subjects: Annotated[
         bool, typer.Option("--without-subjects", help="Show no single subject: to share the report.")
     ] = False,
     samples: Annotated[int, typer.Option(min=20, help="Draws of a forecast.")] = 200,
@@ -60,7 +60,7 @@ def report(
     asked = Asked(
         cohort=cohort, evaluation=evaluation, subjects=tuple(dict.fromkeys(subject or [])),
         what_if=tuple(what_if or []), atlas=atlas, labels=labels, samples=samples, seed=seed, missing=missing,
-        without_subjects=without_subjects,
+        hide_subjects=hide_subjects,
     )  # fmt: skip
     made = run_report(
         run, out, asked, overwrite, echo=lambda line: None,

@@ -55,11 +55,11 @@ def _show(scores: "Scores", most: int) -> None:
         typer.echo(f"{given:,} first scans are what later ones are compared with: no likelihood of their own.")
     typer.echo(
         f"{len(subjects):,} subjects, {len(visits):,} visits: {visits['log_prob'].mean():.3f} nats a visit, "
-        f"{int(visits['unusual'].sum())} unusual."
+        f"{int(visits['outlier'].sum())} unusual."
     )
     if most:
         table = Table("subject", "session", "years", "nats", "outlier_score", "largest z", box=None, title_justify="left")
-        for _, visit in scores.most_unusual.head(most).iterrows():
+        for _, visit in scores.by_outlier_score.head(most).iterrows():
             largest = f"{visit['region']} {visit['z']:+.1f}"
             numbers = (f"{visit['time']:.2f}", f"{visit['log_prob']:.1f}", f"{visit['outlier_score']:.1f}")
             table.add_row(str(visit["subject"]), str(visit["session"]), *numbers, largest)

@@ -48,7 +48,7 @@ NO_SUBJECTS = "Left out, because the report was asked for without subjects."
 PUBLISHED = "The published objective (inn) knows no history and no likelihood: it generates whole subjects."
 RESOLUTION = 3.0  # mm, of the maps
 FORECAST = ("subject", "time", "region", "truth", "crps", *subjects_of.QUANTILES)
-SCORED = ("subject", "session", "time", "log_prob", "outlier_score", "unusual")
+SCORED = ("subject", "session", "time", "log_prob", "outlier_score", "outlier")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Asked:
     samples: int = 200
     seed: int = 0
     missing: Missing | None = None
-    without_subjects: bool = False
+    hide_subjects: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def report(
     left_out = [*_missing(sections), *([] if evaluation is None else evaluation.left_out)]
     sections.append(notes_section(warnings, left_out))
     named = run.resolve().name
-    shown = not asked.without_subjects and (isinstance(done.config, Config) or bool(_pictures(run)))
+    shown = not asked.hide_subjects and (isinstance(done.config, Config) or bool(_pictures(run)))
     page = render(f"Report of {named}", _subtitle(done), sections, _footer(shown))
     write_text(out, page, overwrite)
     return Made(out, out.stat().st_size, left_out)
@@ -117,12 +117,12 @@ def _steps(
 ) -> dict[str, Callable[[], list[Section]]]:
     """What makes the sections, in their order, by what is said while it works."""
     if not isinstance(done.config, Config):
-        if asked != Asked(seed=asked.seed, samples=asked.samples, without_subjects=asked.without_subjects):
+        if asked != Asked(seed=asked.seed, samples=asked.samples, hide_subjects=asked.hide_subjects):
             raise ConfigError(
                 f"{run}: a run of {done.config.architecture}: its report shows the training and what was measured. Leave "
                 "--cohort, --evaluation, --subject, --what-if, --missing and --atlas out."
             )
-        return {"Single visits": lambda: _visit_sections(run, done, asked.without_subjects)}
+        return {"Single visits": lambda: _visit_sections(run, done, asked.hide_subjects)}
     sources = _Sources(run, done, evaluation, asked, echo)
     return {
         "Cohort and training": sources.opening,
@@ -156,7 +156,7 @@ class _Sources:
                 raise
             self.reason = str(error)
         self.visits = None if evaluation is None else evaluation.table("visits", *FORECAST)
-        if asked.subjects and asked.without_subjects:
+        if asked.subjects and asked.hide_subjects:
             raise ConfigError("--subject and --without-subjects contradict each other: leave one of them out.")
         subjects_of.check_subjects(self.cohort, self.visits, list(asked.subjects), self.reason)
 
@@ -171,7 +171,7 @@ class _Sources:
     def opening(self) -> list[Section]:
         summary = summary_section(self.done, self.cohort, self.evaluation, self.advice)
         schema = self.done.description.get("schema", {})
-        named = not self.asked.without_subjects
+        named = not self.asked.hide_subjects
         cohort = cohort_section(schema, self.done.findings, self._as_read(), self.reason, named)
         return [summary, cohort, trained_section(self.done), curves_section(self.done)]
 
@@ -209,7 +209,7 @@ class _Sources:
         return subjects_of.told(question, test or question.history.subjects, chosen, whose), subjects_of.TOLD_BY
 
     def _not_of_subjects(self) -> str:
-        if self.asked.without_subjects:
+        if self.asked.hide_subjects:
             return NO_SUBJECTS
         if self.model is not None and isinstance(self.model.flow, PublishedCRow):
             return PUBLISHED
@@ -246,7 +246,7 @@ class _Sources:
         return [self._likelihoods(), privacy, methods_section(self.done, self.evaluation)]
 
     def _likelihoods(self) -> Section:
-        if self.asked.without_subjects:
+        if self.asked.hide_subjects:
             return likelihoods_section(None, "", NO_SUBJECTS)
         scores = None if self.evaluation is None else self.evaluation.table("likelihood", *SCORED)
         whose = "held-out visits, by a model that was not trained on their subjects"
@@ -264,24 +264,24 @@ class _Sources:
         examples = self.evaluation is not None and (self.evaluation.folder / "scan_pictures.csv").is_file()
         missing = [self.reason] if self.scans is None else []
         made = []
-        if self.asked.without_subjects:
+        if self.asked.hide_subjects:
             missing.append(NO_SUBJECTS)
         elif self.scans is not None and (self.asked.subjects or not examples):
             made = self.scans.follow_ups(list(self.asked.subjects), self.asked.samples, self.asked.seed)
         if self.evaluation is None or not self.evaluation.part("scans"):
             missing.append(self._why("scans"))
-        return [scans_section(self.evaluation, made, missing, not self.asked.without_subjects)]
+        return [scans_section(self.evaluation, made, missing, not self.asked.hide_subjects)]
 
 
-def _visit_sections(run: Path, done: Run, without_subjects: bool) -> list[Section]:
+def _visit_sections(run: Path, done: Run, hide_subjects: bool) -> list[Section]:
     """Of a run of single visits: what was trained, how it went, what it says of held-out subjects, its pictures."""
-    measured, pictures = measured_section(done), [] if without_subjects else _pictures(run)
+    measured, pictures = measured_section(done), [] if hide_subjects else _pictures(run)
     if pictures:
         measured = replace(measured, blocks=(*measured.blocks, Heading("Pictures of the run"), *pictures))
     cohort, reason = _table(done)
     return [
         summary_section(done, cohort, None, ""),
-        cohort_section(done.description.get("schema", {}), done.findings, cohort, reason, not without_subjects),
+        cohort_section(done.description.get("schema", {}), done.findings, cohort, reason, not hide_subjects),
         trained_section(done), curves_section(done), measured, methods_section(done, None),
     ]  # fmt: skip
 

@@ -41,7 +41,7 @@ class ScanSide:
         """subject, session, time, log_prob, outlier_score, unusual of every scan that has a likelihood."""
         nats = self.model.log_prob(self.store)[["subject", "session", "time", "log_prob"]]
         how = outlier_score(nats[nats["log_prob"].notna()]).reindex(nats.index).fillna(0.0)
-        return nats.assign(outlier_score=how, unusual=how > LIMIT)
+        return nats.assign(outlier_score=how, outlier=how > LIMIT)
 
     def follow_ups(self, subjects: list[str], samples: int, seed: int) -> list[tuple[str, FollowUp]]:
         """Follow-up scans two years after the last one, of some subjects or of the one with the most scans."""

@@ -104,8 +104,8 @@ def scored(question: Question, scores: pd.DataFrame | None) -> pd.DataFrame:
     if scores is None:
         nats = question.model.log_prob(question.history)
         how = outlier_score(nats)
-        scores = nats.assign(outlier_score=how, unusual=how > LIMIT)
-    history, unusual = question.history, scores[scores["unusual"].astype(bool)]
+        scores = nats.assign(outlier_score=how, outlier=how > LIMIT)
+    history, unusual = question.history, scores[scores["outlier"].astype(bool)]
     first = list(dict.fromkeys(unusual.sort_values("outlier_score", ascending=False)["subject"]))[:NAMED]
     theirs = history.visits[history.visits["subject"].isin(first)]
     if theirs.empty:

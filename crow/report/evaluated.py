@@ -55,8 +55,8 @@ class Evaluation:
             raise RunError(f"{path}: has no column {', '.join(absent)}. Run crow evaluate again with --overwrite.")
         for column in table.columns.intersection(list(NAMES)):
             table[column] = table[column].fillna("")
-        if "unusual" in table:
-            table["unusual"] = table["unusual"].astype(str) == "True"
+        if "outlier" in table:
+            table["outlier"] = table["outlier"].astype(str) == "True"
         return table
 
     def picture(self, name: str, alt: str, caption: str = "", dark: bool = False) -> Picture | None:
@@ -70,7 +70,7 @@ class Evaluation:
     def left_out(self) -> list[tuple[str, str]]:
         """What was not measured, and why."""
         found = self.metrics.get("left_out") or []
-        return [(str(one.get("metric", "")), str(one.get("why", ""))) for one in found if isinstance(one, dict)]
+        return [(str(one.get("metric", "")), str(one.get("reason", ""))) for one in found if isinstance(one, dict)]
 
     @property
     def warnings(self) -> list[str]:

@@ -98,7 +98,7 @@ def likelihoods(
     ``scores`` has subject, session, time, log_prob, outlier_score and unusual (bool). Unusual visits are marked, the most
     surprising named where there is room.
     """
-    usual, unusual = scores[~scores["unusual"]], scores[scores["unusual"]].sort_values("outlier_score", ascending=False)
+    usual, unusual = scores[~scores["outlier"]], scores[scores["outlier"]].sort_values("outlier_score", ascending=False)
     with style():
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
@@ -243,6 +243,6 @@ def _legend(figure: Figure, names: list[str], later: bool) -> None:
 def _without_outliers(losses: np.ndarray) -> tuple[float, float]:
     """Limits that a bad first epoch does not stretch."""
     finite = losses[np.isfinite(losses)]
-    low, high = finite.min(), np.quantile(finite, 0.97)
+    low, high = finite.min(), np.quantile(finite, 0.97, method="linear")
     room = 0.05 * max(high - low, 1e-6)
     return low - room, high + room

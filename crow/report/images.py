@@ -18,7 +18,7 @@ def montage(images: NDArray[np.floating], titles: Sequence[str] = (), columns: i
     """
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
-    top = float(np.percentile(images, 99.8)) or 1.0
+    top = float(np.percentile(images, 99.8, method="linear")) or 1.0
     with style():
         figure = Figure(figsize=(1.7 * columns, 1.95 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()

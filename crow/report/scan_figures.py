@@ -33,9 +33,9 @@ def follow_up(
     cut = crossing(images[2])
     # The brain, where there is something to forecast: a bright scalp would leave it dark.
     brain = images[0][images[3] > (images[3].min() + images[3].max()) / 2]
-    top = float(np.quantile(brain, 0.999)) if brain.size and brain.max() > 0 else float(images[0].max()) or 1.0
-    most = float(np.quantile(np.abs(images[2]), 0.9995)) or 1.0
-    doubt = float(np.quantile(images[3], 0.999)) or 1.0
+    top = float(np.quantile(brain, 0.999, method="linear")) if brain.size and brain.max() > 0 else float(images[0].max()) or 1.0
+    most = float(np.quantile(np.abs(images[2]), 0.9995, method="linear")) or 1.0
+    doubt = float(np.quantile(images[3], 0.999, method="linear")) or 1.0
     looks = [("gray", 0.0, top), ("gray", 0.0, top), ("RdBu_r", -most, most), ("magma", 0.0, doubt)]
     with style():
         depth, height = (images[0].shape[axis] * spacing[axis] for axis in (1, 2))

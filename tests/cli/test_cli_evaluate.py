@@ -11,8 +11,8 @@ from commands import done, refused
 
 import crow
 from crow.cohort.reader import read_cohort
-from crow.evaluation.evaluate_model import questions
-from crow.evaluation.forecasts import each_alone
+from crow.evaluation.evaluate_model import forecast_task
+from crow.evaluation.forecasts import isolated_targets
 from crow.simulate import simulate_adni
 
 QUICK = [
@@ -61,15 +61,15 @@ def test_people_held_out(folder: Path) -> None:
     nats = likelihood["log_prob"]
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(-nats.mean(), rel=1e-5)
     test = read_cohort(folder / "cohort.csv").of(visits["subject"].unique())
-    history, targets, asked = questions(test, "known")
-    alone = crow.load(folder / "run").log_prob(each_alone(history, targets, asked))
+    history, targets, asked = forecast_task(test, "known")
+    alone = crow.load(folder / "run").log_prob(isolated_targets(history, targets, asked))
     ahead = alone.groupby("subject")["log_prob"].last().to_numpy()
-    assert metrics["forecast"]["crow"]["NLL ahead"] == pytest.approx(-ahead.mean(), rel=1e-5)
+    assert metrics["forecast"]["crow"]["forecast NLL"] == pytest.approx(-ahead.mean(), rel=1e-5)
     first = ~targets["subject"].duplicated().to_numpy()  # all visits before it are given
     whole = likelihood.set_index(["subject", "session"])["log_prob"]
     rows = pd.MultiIndex.from_frame(targets.loc[first, ["subject", "session"]])
     np.testing.assert_allclose(ahead[first], whole.loc[rows], rtol=1e-4)
-    by_horizon = [of["NLL ahead"] for of in metrics["by_horizon"]["crow"].values()]
+    by_horizon = [of["forecast NLL"] for of in metrics["by_horizon"]["crow"].values()]
     assert min(by_horizon) <= -ahead.mean() <= max(by_horizon)
     run = json.loads((folder / "run" / "metrics.json").read_text())
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(run["test_nll_per_visit"], rel=1e-5)

@@ -128,11 +128,11 @@ def test_every_number_that_is_shown_is_the_one_in_metrics_json(page: Path) -> No
     assert shown["forecast.crow.CRPS"] == "0.2208"
     assert shown["skill.CRPS.value"] == "8.1 %"
     assert shown["by_horizon.mixed model.2-4 y.MAE"] == "0.5520"
-    assert shown["by_horizon.mixed model.2-4 y.NLL ahead"] == "30.55"
-    assert shown["by.sex.M.crow.NLL ahead"] == "29.31"
+    assert shown["by_horizon.mixed model.2-4 y.forecast NLL"] == "30.55"
+    assert shown["by.sex.M.crow.forecast NLL"] == "29.31"
     assert shown["group_effects.DX CN against Dementia.concordance"] == "0.9312"
     assert (shown["by.sex.M.crow.CRPS"], shown["by.sex.M.crow.subjects"]) == ("0.3100", "2")
-    assert shown["calibration.covers_low.90 %"] == "85.3 %"
+    assert shown["calibration.coverage_low.90 %"] == "85.3 %"
     assert sum(place.startswith("own_units.region.") for place in shown) == 6 * len(regions)
     assert any(place == "validation_nll_per_visit" for file, place, *_ in numbers.found if file == "metrics.json")
 

@@ -40,7 +40,7 @@ def scans_on_disk(store: ScanStore) -> None:
 def judged_scans(folder: Path, subject: str) -> None:
     """An evaluation with pictures and volumes of one visit."""
     (folder / "scans").mkdir(parents=True)
-    scores = {"MAE": 0.0412, "covers 90 %": 0.9034}
+    scores = {"MAE": 0.0412, "coverage 90 %": 0.9034}
     models = {"crow": scores, "last scan": {**scores, "MAE": 0.0533}}
     (folder / "metrics.json").write_text(json.dumps({"format": 1, "scans": {"forecast": models, "folded": 0}}))
     row = {"subject": subject, "session": "3", "which": "median", "years": 1.0, "stem": "scans/one", "volumes": True}

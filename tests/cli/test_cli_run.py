@@ -246,7 +246,7 @@ def test_score_gives_visits_and_subjects(folder: Path, tmp_path: Path) -> None:
     out, figure = tmp_path / "scores.csv", tmp_path / "scores.png"
     said = run("score", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--out", out, "--figure", figure)
     visits, subjects = pd.read_csv(out), pd.read_csv(tmp_path / "scores_subjects.csv")
-    assert list(visits.columns[:6]) == ["subject", "session", "time", "log_prob", "outlier_score", "unusual"]
+    assert list(visits.columns[:6]) == ["subject", "session", "time", "log_prob", "outlier_score", "outlier"]
     exact = crow.load(folder / "run").log_prob(crow.read_cohort(folder / "cohort.csv"))
     np.testing.assert_allclose(visits["log_prob"], exact["log_prob"])
     np.testing.assert_allclose(subjects["log_prob"], visits.groupby("subject")["log_prob"].sum())

@@ -82,7 +82,7 @@ def test_likelihoods_mark_and_name_unusual_visits() -> None:
     scores = pd.DataFrame(
         {"subject": ["a", "b", "c", "d"], "session": "m12", "time": [0.0, 1.0, 2.0, 3.0],
          "log_prob": [-10.0, -11.0, -40.0, -12.0], "outlier_score": [0.0, 0.5, 9.0, 1.0],
-         "unusual": [False, False, True, False]}
+         "outlier": [False, False, True, False]}
     )  # fmt: skip
     axes, beside = figures.likelihoods(scores).axes
     assert [text.get_text() for text in axes.texts] == ["c m12"]

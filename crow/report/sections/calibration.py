@@ -27,7 +27,7 @@ def calibration_section(evaluation: Evaluation | None, missing: str) -> Section:
             "too wide."
         )
     ]
-    ours = {share: evaluation.number("forecast", OURS, f"covers {share} %", share=True) for share in SHARES}
+    ours = {share: evaluation.number("forecast", OURS, f"coverage {share} %", share=True) for share in SHARES}
     pictures: list[Picture] = []
     ends = {share: _ends(evaluation, share) for share in SHARES}
     known = [
@@ -57,7 +57,7 @@ def _models(evaluation: Evaluation) -> list[str]:
 def _coverage(evaluation: Evaluation) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for model in _models(evaluation):
-        cells = [evaluation.number("forecast", model, f"covers {share} %", share=True) for share in SHARES]
+        cells = [evaluation.number("forecast", model, f"coverage {share} %", share=True) for share in SHARES]
         if any(cells):
             rows.append((model, *cells))
         ends = [_ends(evaluation, share) for share in SHARES]
@@ -70,5 +70,5 @@ def _coverage(evaluation: Evaluation) -> Table:
 
 def _ends(evaluation: Evaluation, share: int) -> tuple[Metric | None, Metric | None]:
     """The 95 % interval of crow's coverage."""
-    low, high = (evaluation.number("calibration", f"covers_{end}", f"{share} %", share=True) for end in ("low", "high"))
+    low, high = (evaluation.number("calibration", f"coverage_{end}", f"{share} %", share=True) for end in ("low", "high"))
     return low, high

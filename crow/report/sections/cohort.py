@@ -36,7 +36,7 @@ def cohort_section(
         table = Table("Share of the table's visits that lack a value", ("column", "missing"), rows)
         blocks.append(More(f"Values missing in {len(rows)} columns", (table,)))
     if cohort is not None and cohort.left_out:
-        table = Table("Columns without a part in the model", ("column", "why"), tuple(cohort.left_out.items()))
+        table = Table("Columns without a part in the model", ("column", "reason"), tuple(cohort.left_out.items()))
         blocks.append(More(f"{len(cohort.left_out)} columns were left out", (table,)))
     return Section("cohort", TITLE, tuple(blocks))
 

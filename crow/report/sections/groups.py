@@ -11,9 +11,9 @@ from crow.report.numbers import counted
 
 PART = "group_effects"
 SHOWN = {
-    "concordance", "concordance_low", "concordance_high", "concordance_if_true", "significant_real",
+    "concordance", "concordance_low", "concordance_high", "concordance_expected", "significant_real",
     "significant_synthetic", "significant_synthetic_low", "significant_synthetic_high", "median_abs_d_real",
-    "median_abs_d_synthetic", "regions", "people_first", "people_second",
+    "median_abs_d_synthetic", "regions", "subjects_first", "subjects_second",
 }  # fmt: skip
 OTHERS = {
     "concordance if true low": "concordance that 95 % of studies would pass, if the model were true",
@@ -63,11 +63,11 @@ def _agreement(evaluation: Evaluation) -> Table:
     for contrast in evaluation.part(PART):
         n = {name: evaluation.number(PART, contrast, name) for name in SHOWN}
         people: Cell = None
-        if n["people_first"] and n["people_second"]:
-            people = (n["people_first"], " and ", n["people_second"])
+        if n["subjects_first"] and n["subjects_second"]:
+            people = (n["subjects_first"], " and ", n["subjects_second"])
         rows.append((
             contrast, people, interval(n["concordance"], n["concordance_low"], n["concordance_high"]),
-            n["concordance_if_true"], n["median_abs_d_real"], n["median_abs_d_synthetic"],
+            n["concordance_expected"], n["median_abs_d_real"], n["median_abs_d_synthetic"],
         ))  # fmt: skip
     header = (
         "contrast", "people", "concordance (95 %)", "if the model were true", "median |d|, real",

@@ -18,8 +18,8 @@ def likelihoods_section(scores: pd.DataFrame | None, whose: str, missing: str = 
     name, title = "likelihoods", "Likelihood of every visit"
     if scores is None or scores["log_prob"].notna().sum() == 0:
         return Section(name, title, (Note(missing or "No visit has a likelihood."),))
-    scores = scores[scores["log_prob"].notna()].assign(unusual=lambda table: table["unusual"].astype(bool))
-    unusual = scores[scores["unusual"]].sort_values("outlier_score", ascending=False)
+    scores = scores[scores["log_prob"].notna()].assign(outlier=lambda table: table["outlier"].astype(bool))
+    unusual = scores[scores["outlier"]].sort_values("outlier_score", ascending=False)
     alt = (
         f"Log-likelihood of {len(scores)} visits against the years since the first visit, with their histogram; "
         f"{len(unusual)} are marked as unusual."

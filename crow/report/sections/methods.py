@@ -45,7 +45,7 @@ def methods_section(run: Run, evaluation: Evaluation | None) -> Section:
     blocks: list[Block] = [*_prose(run, evaluation), Heading("Versions")]
     trained = ", ".join(f"{name} {text}" for name, text in run.versions.items())
     blocks.append(said(f"Trained with {trained or 'unknown versions'}."))
-    if evaluation is not None and (versions := evaluation.part("what").get("versions")):
+    if evaluation is not None and (versions := evaluation.part("protocol").get("versions")):
         blocks.append(said(f"Evaluated with {', '.join(f'{name} {text}' for name, text in versions.items())}."))
     blocks.append(said(f"This report was made with {', '.join(f'{name} {text}' for name, text in _installed())}."))
     blocks += [Heading("Please cite"), Items(tuple(_citations(run, evaluation)))]
@@ -94,7 +94,7 @@ def _visits(run: Run) -> str:
     return (
         f"A conditional normalizing flow of single visits ({config.architecture}; {config.flow.levels} levels, "
         f"{config.flow.depth} couplings a level, hidden width {config.flow.hidden}) was trained with seed "
-        f"{config.seed}; {percent(config.training.held_out)} of the subjects were held out and decided when to stop."
+        f"{config.seed}; {percent(config.training.test)} of the subjects were held out and decided when to stop."
     )
 
 
@@ -115,7 +115,7 @@ def _scans(scans: dict[str, Any]) -> str:
 
 
 def _evaluated(evaluation: Evaluation) -> list[str]:
-    what = evaluation.part("what")
+    what = evaluation.part("protocol")
     split = what.get("split")
     who = f"{what.get('subjects', 'the')} subjects" + (f" ({split})" if isinstance(split, str) else "")
     text = (
@@ -124,7 +124,7 @@ def _evaluated(evaluation: Evaluation) -> list[str]:
         "(Gneiting and Raftery 2007), the energy score, and the exact negative log-likelihood of whole held-out "
         "sequences and of the visits that are forecast."
     )
-    if told := COVARIATES.get(str(what.get("covariates ahead"))):
+    if told := COVARIATES.get(str(what.get("future covariates"))):
         text += f" {told}"
     if evaluation.part("skill"):
         text += " Intervals of skill are bootstrapped over subjects."

@@ -14,7 +14,7 @@ def notes_section(warnings: Sequence[str], left_out: Sequence[tuple[str, str]]) 
     blocks.append(Heading("Left out"))
     if left_out:
         caption = "What is not in this report or was not measured, and why"
-        blocks.append(Table(caption, ("what", "why"), tuple(left_out)))
+        blocks.append(Table(caption, ("what", "reason"), tuple(left_out)))
     else:
         blocks.append(said("Nothing."))
     return Section("notes", "Warnings and what was left out", tuple(blocks))

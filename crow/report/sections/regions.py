@@ -60,7 +60,7 @@ def regions_section(evaluation: Evaluation | None, atlas: Map | None, missing: s
 
 def _own_units(evaluation: Evaluation, regions: list[str]) -> Table | None:
     """crow's errors beside those of the last visit carried forward."""
-    errors = ("MAE", "RMSE", "CRPS", "NLL a value")
+    errors = ("MAE", "RMSE", "CRPS", "NLL per value")
     rows: list[tuple[Cell, ...]] = []
     for region in regions:
         cells = [

@@ -10,7 +10,7 @@ from crow.report.charts import OURS
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
 
-COLUMNS = ("MAE", "RMSE", "CRPS", "energy", "NLL", "NLL ahead")
+COLUMNS = ("MAE", "RMSE", "CRPS", "energy", "NLL", "forecast NLL")
 DRAWN = ("MAE", "CRPS", "NLL")
 
 
@@ -24,7 +24,7 @@ def skill_section(evaluation: Evaluation | None, missing: str) -> Section:
         said(
             "All models forecast the same later visits of the same held-out subjects. Errors are in "
             f"{'standard deviations of the training visits, region by region' if unit == 'sd' else unit}; NLL is the "
-            "negative log-likelihood of whole held-out sequences, nats a visit in the table's own units; NLL ahead is "
+            "negative log-likelihood of whole held-out sequences, nats a visit in the table's own units; forecast NLL is "
             "that of a visit which is forecast, given the history alone. Lower is better."
         ),
         _errors(evaluation),
@@ -54,10 +54,10 @@ def skill_table(evaluation: Evaluation, place: tuple[str, ...], caption: str) ->
         value = value.get(name, {})
     rows = tuple(
         (measure, *(evaluation.number(*place, measure, end, share=True) for end in ("value", "low", "high")),
-         str(one.get("against", "")))
+         str(one.get("reference", "")))
         for measure, one in value.items() if isinstance(one, dict)
     )  # fmt: skip
-    return Table(caption, ("measure", "skill", "low", "high", "against"), rows)
+    return Table(caption, ("measure", "skill", "low", "high", "reference"), rows)
 
 
 def _bars(evaluation: Evaluation, unit: str) -> Block | None:
@@ -76,7 +76,7 @@ def _bars(evaluation: Evaluation, unit: str) -> Block | None:
 def _by_horizon(evaluation: Evaluation, unit: str) -> list[Block]:
     blocks: list[Block] = []
     by = evaluation.part("by_horizon")
-    for metric in ("CRPS", "MAE", "NLL ahead"):
+    for metric in ("CRPS", "MAE", "forecast NLL"):
         groups = list(dict.fromkeys(group for of in by.values() for group, one in of.items() if metric in one))
         if not groups:
             continue
@@ -100,7 +100,7 @@ def _by_people(evaluation: Evaluation) -> list[Block]:
         models = list(dict.fromkeys(model for of in groups.values() for model in of))
         people = ("subjects", *(evaluation.number("by", by, group, models[0], "subjects") for group in groups))
         tables = []
-        for metric in ("CRPS", "NLL ahead"):
+        for metric in ("CRPS", "forecast NLL"):
             told = [m for m in models if any(evaluation.number("by", by, group, m, metric) for group in groups)]
             if not told:
                 continue

@@ -55,9 +55,9 @@ def _trained(run: Run) -> list[Tile]:
     if (test := measured(run.metrics, FILE, "test_nll_per_visit")) is not None:
         count = measured(run.metrics, FILE, "test_subjects")
         tiles.append(Tile("NLL of test subjects", test, ("nats a visit, ", count, " subjects")))
-    if (held_out := measured(run.metrics, FILE, "validation_nll_per_visit")) is not None:
+    if (test := measured(run.metrics, FILE, "validation_nll_per_visit")) is not None:
         mixed = measured(run.metrics, FILE, "mixed_model_nll_per_visit")
-        tiles.append(Tile("Held-out NLL in training", held_out, ("nats a visit; mixed model ", mixed)))
+        tiles.append(Tile("Held-out NLL in training", test, ("nats a visit; mixed model ", mixed)))
     return tiles
 
 
@@ -67,10 +67,10 @@ def _judged(evaluation: Evaluation) -> list[Tile]:
     if (crps := evaluation.number("forecast", OURS, "CRPS")) is not None:
         skill = evaluation.number("skill", "CRPS", "value", share=True)
         low, high = (evaluation.number("skill", "CRPS", end, share=True) for end in ("low", "high"))
-        against = evaluation.part("skill").get("CRPS", {}).get("against", "the best simple model")
+        against = evaluation.part("skill").get("CRPS", {}).get("reference", "the best simple model")
         beside = (unit, "; skill ", skill, " (", low, " to ", high, f") against {against}") if skill else (unit,)
         tiles.append(Tile("CRPS of forecasts", crps, beside))
-    if (covers := evaluation.number("forecast", OURS, "covers 90 %", share=True)) is not None:
+    if (covers := evaluation.number("forecast", OURS, "coverage 90 %", share=True)) is not None:
         good = covers.value is not None and 0.87 <= covers.value <= 0.93
         beside = ("of what came; 90 % is honest",)
         tiles.append(Tile("90 % intervals hold", covers, beside, "good" if good else "caution"))
