@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crow.cohort import Schema
 from crow.errors import CohortError, ConfigError, OutputError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.models.translator import Translation, Translator
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
@@ -116,10 +116,9 @@ def translate(
 
 def _check_tables(out: Path, overwrite: bool) -> None:
     """Raise OutputError where something is at ``out`` that may not be replaced."""
+    check_free(out, overwrite)
     if not out.exists():
         return
-    if not overwrite:
-        raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
     if not out.is_dir() or sorted(path.name for path in out.iterdir()) not in ([], sorted(TABLES)):
         raise OutputError(f"{out}: not a folder of translations, so --overwrite does not replace it.")
 
