@@ -19,7 +19,7 @@ from crow.models.crow import CRow, load_crow
 from crow.pipelines import report_subjects as subjects_of
 from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.report_scans import ScanSide, scan_side
-from crow.pipelines.report_subjects import Question
+from crow.pipelines.report_subjects import Forecaster
 from crow.report.blocks import Heading, Note, Picture, Section
 from crow.report.brain_maps import Map
 from crow.report.embed import png
@@ -28,7 +28,7 @@ from crow.report.page import render
 from crow.report.sections.calibration import calibration_section
 from crow.report.sections.cohort import cohort_section
 from crow.report.sections.follow_ups import scans_section
-from crow.report.sections.forecasts import Told, WhatIf, forecasts_section, what_if_section
+from crow.report.sections.forecasts import SubjectForecast, WhatIf, forecasts_section, what_if_section
 from crow.report.sections.groups import groups_section
 from crow.report.sections.likelihoods import likelihoods_section
 from crow.report.sections.methods import methods_section
@@ -52,7 +52,7 @@ SCORED = ("subject", "session", "time", "log_prob", "outlier_score", "outlier")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportOptions:
     """What a report is made from, beside the run: see `report`."""
 
     cohort: Path | None = None
@@ -68,7 +68,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Made:
+class ReportOutput:
     """The report's file, its size in bytes, and what it could not show, with the reasons."""
 
     path: Path
@@ -79,11 +79,11 @@ class Made:
 def report(
     run: Path,
     out: Path | None = None,
-    asked: Asked | None = None,
+    asked: ReportOptions | None = None,
     overwrite: bool = False,
     echo: Callable[[str], None] = lambda line: None,
     progress: Callable[[list[str]], Iterable[str]] = iter,
-) -> Made:
+) -> ReportOutput:
     """Write the report of a run, by default into it (``report.html``).
 
     Of the subjects of the cohort (the table that the run was trained on, else ``asked.cohort``) it shows forecasts of
@@ -92,7 +92,7 @@ def report(
     a run in progress or an evaluation that is damaged, CohortError, ScanError, ConfigError, and OutputError where
     ``out`` exists.
     """
-    asked = asked or Asked()
+    asked = asked or ReportOptions()
     out = run / "report.html" if out is None else out
     _check_out(out, overwrite)
     done = load_run(run)
@@ -109,18 +109,18 @@ def report(
     shown = not asked.hide_subjects and (isinstance(done.config, Config) or bool(_pictures(run)))
     page = render(f"Report of {named}", _subtitle(done), sections, _footer(shown))
     write_text(out, page, overwrite)
-    return Made(out, out.stat().st_size, left_out)
+    return ReportOutput(out, out.stat().st_size, left_out)
 
 
 def _steps(
-    run: Path, done: Run, evaluation: Evaluation | None, asked: Asked, echo: Callable[[str], None]
+    run: Path, done: Run, evaluation: Evaluation | None, asked: ReportOptions, echo: Callable[[str], None]
 ) -> dict[str, Callable[[], list[Section]]]:
     """What makes the sections, in their order, by what is said while it works."""
     if not isinstance(done.config, Config):
-        if asked != Asked(seed=asked.seed, samples=asked.samples, hide_subjects=asked.hide_subjects):
+        if asked != ReportOptions(seed=asked.seed, samples=asked.samples, hide_subjects=asked.hide_subjects):
             raise ConfigError(
-                f"{run}: a run of {done.config.architecture}: its report shows the training and what was measured. Leave "
-                "--cohort, --evaluation, --subject, --what-if, --missing and --atlas out."
+                f"{run}: a run of {done.config.architecture}: its report shows the training and what was measured. "
+                "Leave --cohort, --evaluation, --subject, --what-if, --missing and --atlas out."
             )
         return {"Single visits": lambda: _visit_sections(run, done, asked.hide_subjects)}
     sources = _Sources(run, done, evaluation, asked, echo)
@@ -137,7 +137,7 @@ class _Sources:
     """The run with its model, the cohort and the evaluation, and the sections made of them."""
 
     def __init__(
-        self, run: Path, done: Run, evaluation: Evaluation | None, asked: Asked, echo: Callable[[str], None]
+        self, run: Path, done: Run, evaluation: Evaluation | None, asked: ReportOptions, echo: Callable[[str], None]
     ) -> None:
         self.run, self.done, self.evaluation, self.asked = run, done, evaluation, asked
         assert isinstance(done.config, Config)
@@ -188,7 +188,7 @@ class _Sources:
         question, chosen = self._question(), list(self.asked.subjects)
         judged, how = self._judged(question, chosen)
         shown = chosen or ([judged[-1].subject] if judged else self.history.subjects[:1] if self.history else [])
-        coming: list[Told] = []
+        coming: list[SubjectForecast] = []
         fans: list[WhatIf] = []
         if question is not None:
             coming = subjects_of.coming(question, shown)
@@ -197,7 +197,7 @@ class _Sources:
         no_fans = self.reason or "No covariate of this cohort changes within subjects."
         return [forecasts_section(judged, coming, missing, how), what_if_section(fans, no_fans)]
 
-    def _judged(self, question: Question | None, chosen: list[str]) -> tuple[list[Told], str]:
+    def _judged(self, question: Forecaster | None, chosen: list[str]) -> tuple[list[SubjectForecast], str]:
         if self.visits is not None and len(self.visits):
             chosen = [subject for subject in chosen if subject in set(self.visits["subject"])]
             return subjects_of.judged(self.visits, self.history, chosen), subjects_of.JUDGED_BY
@@ -217,10 +217,10 @@ class _Sources:
             return "Of voxels there are no trajectories to draw: the section Scans has follow-up scans."
         return ""
 
-    def _question(self) -> Question | None:
+    def _question(self) -> Forecaster | None:
         if self.model is None or self.history is None:
             return None
-        return Question(self.model, self.history, self.asked.samples, self.asked.seed)
+        return Forecaster(self.model, self.history, self.asked.samples, self.asked.seed)
 
     def of_evaluation(self) -> list[Section]:
         atlas = _atlas(self.asked, needed=self.evaluation is not None)
@@ -317,7 +317,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
 
 
-def _atlas(asked: Asked, needed: bool) -> Map | None:
+def _atlas(asked: ReportOptions, needed: bool) -> Map | None:
     """The atlas asked for, else the template's structures; None where nothing is mapped."""
     if asked.atlas is None and not needed:
         return None
@@ -363,6 +363,6 @@ def _footer(subjects: bool) -> str:
         "It shows single subjects: keep it where the cohort may be, or make one with --without-subjects."
         if subjects else "It shows no single subject."
     )  # fmt: skip
-    return f"Made on {today} by crow {__version__}. This file loads nothing from anywhere. {kept}"
+    return f"ReportOutput on {today} by crow {__version__}. This file loads nothing from anywhere. {kept}"
 
 

@@ -13,7 +13,7 @@ from crow.evaluation.forecasts import split_history
 from crow.evaluation.outlier_score import LIMIT, outlier_score
 from crow.models.crow import CRow
 from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
-from crow.report.sections.forecasts import Told, WhatIf
+from crow.report.sections.forecasts import SubjectForecast, WhatIf
 
 YEARS = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0]  # after the last visit
 QUANTILES = ["median", "q05", "q25", "q75", "q95"]
@@ -30,7 +30,7 @@ TOLD_BY = (
 
 
 @dataclass(frozen=True)
-class Question:
+class Forecaster:
     """The model with the visits to ask it about, and how it draws."""
 
     model: CRow
@@ -39,14 +39,14 @@ class Question:
     seed: int
 
 
-def judged(visits: pd.DataFrame, history: Cohort | None, chosen: list[str]) -> list[Told]:
+def judged(visits: pd.DataFrame, history: Cohort | None, chosen: list[str]) -> list[SubjectForecast]:
     """The chosen, the worst and a usual subject of an evaluation's visits.csv (a row a visit and region)."""
     usual = visits.groupby("region")["crps"].transform("mean")
     ranked = (visits["crps"] / usual.where(usual > 0)).groupby(visits["subject"]).mean().sort_values(ascending=False)
     return [_judged(subject, why, visits, history) for subject, why in _named(list(ranked.index), chosen).items()]
 
 
-def told(question: Question, candidates: list[str], chosen: list[str], whose: str) -> list[Told]:
+def told(question: Forecaster, candidates: list[str], chosen: list[str], whose: str) -> list[SubjectForecast]:
     """The same where nothing was evaluated: forecasts by the model itself, worst by likelihood among ``candidates``."""
     history = question.history
     own = history.visits[history.visits["subject"].isin([*candidates, *chosen])]
@@ -62,7 +62,7 @@ def told(question: Question, candidates: list[str], chosen: list[str], whose: st
     asked = targets[["subject", "time", *history.covariates]]
     long = question.model.forecast(given, asked, "carry", question.samples, question.seed).long
     return [
-        Told(
+        SubjectForecast(
             subject, given.visits[given.visits["subject"] == subject], long[long["subject"] == subject],
             targets[targets["subject"] == subject], f"{why} ({whose})",
         )
@@ -70,15 +70,15 @@ def told(question: Question, candidates: list[str], chosen: list[str], whose: st
     ]  # fmt: skip
 
 
-def coming(question: Question, subjects: list[str]) -> list[Told]:
+def coming(question: Forecaster, subjects: list[str]) -> list[SubjectForecast]:
     """The years after the last visit of some subjects."""
     visits = asked_visits(question.history, subjects, YEARS)
     long = question.model.forecast(question.history, visits, "carry", question.samples, question.seed).long
     why = "the years after its last visit, covariates carried forward"
-    return [Told(s, _own(question.history, s), long[long["subject"] == s], None, why) for s in subjects]
+    return [SubjectForecast(s, _own(question.history, s), long[long["subject"] == s], None, why) for s in subjects]
 
 
-def what_ifs(question: Question, subject: str, asked: list[str]) -> list[WhatIf]:
+def what_ifs(question: Forecaster, subject: str, asked: list[str]) -> list[WhatIf]:
     """The subject's years to come under the courses ``asked`` (``CDRSB=9@2,DX=Dementia@2``, one picture for all), or
     under low and high values of the covariates that change, a picture each.
 
@@ -98,7 +98,7 @@ def what_ifs(question: Question, subject: str, asked: list[str]) -> list[WhatIf]
     return found
 
 
-def scored(question: Question, scores: pd.DataFrame | None) -> pd.DataFrame:
+def scored(question: Forecaster, scores: pd.DataFrame | None) -> pd.DataFrame:
     """Log-likelihoods with their outlier_score (``scores`` where they are known), and of the most unusual visits the region
     that lies furthest from what the subject's past predicts."""
     if scores is None:
@@ -132,21 +132,21 @@ def _named(ranked: list[str], chosen: list[str]) -> dict[str, str]:
     return found
 
 
-def _judged(subject: str, why: str, visits: pd.DataFrame, history: Cohort | None) -> Told:
+def _judged(subject: str, why: str, visits: pd.DataFrame, history: Cohort | None) -> SubjectForecast:
     own = visits[visits["subject"] == subject].drop_duplicates(["time", "region"])
     later = own.pivot_table("truth", "time", "region").rename_axis(columns=None).reset_index()
     given = later.iloc[:0].assign(age=np.nan) if history is None else _own(history, subject)
     age = float(given["age"].iloc[0] - given["time"].iloc[0]) if len(given) else np.nan
     given = given[given["time"] < own["time"].min() - 1e-6]
     later, own = (table.assign(age=age + table["time"]) for table in (later, own))
-    return Told(subject, given, own[["time", "age", "region", *QUANTILES]], later, why)
+    return SubjectForecast(subject, given, own[["time", "age", "region", *QUANTILES]], later, why)
 
 
 def _own(history: Cohort, subject: str) -> pd.DataFrame:
     return history.visits[history.visits["subject"] == subject]
 
 
-def _what_if(question: Question, subject: str, paths: list[list[Known]], about: str) -> WhatIf:
+def _what_if(question: Forecaster, subject: str, paths: list[list[Known]], about: str) -> WhatIf:
     history = question.history
     visits = asked_visits(history, [subject], YEARS)
     found = {}

@@ -173,24 +173,24 @@ def broken(folder: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_refused_with_reasons_and_nothing_written(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def said(*words: str | Path) -> str:
+    def paragraph(*words: str | Path) -> str:
         return refused(capsys, "report", "--run", broken, *words)
 
-    assert "written as .html; found .pdf" in said("--out", broken / "report.pdf")
-    assert "has no subject nobody" in said("--subject", "nobody")
-    assert "--what-if CDRS: the run has no such covariate" in said("--what-if", "CDRS=9")
-    assert "leave one of them out" in said("--subject", EVIL[0], "--without-subjects")
-    assert "Give it with --atlas" in said("--labels", broken / "x.tsv")
-    assert "no evaluation here" in said("--evaluation", broken / "logs")
+    assert "written as .html; found .pdf" in paragraph("--out", broken / "report.pdf")
+    assert "has no subject nobody" in paragraph("--subject", "nobody")
+    assert "--what-if CDRS: the run has no such covariate" in paragraph("--what-if", "CDRS=9")
+    assert "leave one of them out" in paragraph("--subject", EVIL[0], "--without-subjects")
+    assert "Give it with --atlas" in paragraph("--labels", broken / "x.tsv")
+    assert "no evaluation here" in paragraph("--evaluation", broken / "logs")
     (broken / "evaluation" / "visits.csv").write_text("subject,time\na,1\n")
-    assert "visits.csv: has no column region, truth" in said()
+    assert "visits.csv: has no column region, truth" in paragraph()
     (broken / "evaluation" / "metrics.json").write_text('{"format": 99}')
-    assert "newer than 1" in said()
+    assert "newer than 1" in paragraph()
     (broken / "evaluation" / "metrics.json").write_text('{"format": ')
-    assert "evaluation/metrics.json: cannot be read" in said()
+    assert "evaluation/metrics.json: cannot be read" in paragraph()
     (broken / "model.json").unlink()
     (broken / "checkpoints").mkdir()
-    assert "training has not finished; go on with --resume" in said()
+    assert "training has not finished; go on with --resume" in paragraph()
     assert "no such run folder" in refused(capsys, "report", "--run", broken / "none")
 
 

@@ -12,7 +12,7 @@ from browser import opened, wait_for
 from markupsafe import escape
 from PIL import Image
 
-from crow.report.blocks import Block, Compare, Section, Table, Viewer, said
+from crow.report.blocks import Block, Compare, Section, Table, Viewer, paragraph
 from crow.report.embed import image
 from crow.report.names import without_ending
 from crow.report.numbers import percent, short
@@ -88,7 +88,7 @@ def test_nilearns_viewer_draws_and_answers_without_a_network(tmp_path: Path) -> 
 def test_the_policy_stops_what_escaping_would_miss(tmp_path: Path) -> None:
     """Even if it were not escaped, markup in a name neither runs nor loads."""
     evil = '<img src="http://127.0.0.1:9/x.png" onerror="document.title=\'run\'"><script>document.title="run"</script>'
-    path = written(tmp_path, said(evil))
+    path = written(tmp_path, paragraph(evil))
     text = path.read_text(encoding="utf-8")
     assert str(escape(evil)) in text and evil not in text
     path.write_text(text.replace(str(escape(evil)), evil), encoding="utf-8")
