@@ -27,8 +27,8 @@ def evaluate(
     ] = None,
     baselines: Annotated[
         str,
-        typer.Option(help="all, simple (last,mean,slope), none, or some of these and of mixed (statsmodels), multivariate "
-                     "(the mixed model that crow starts from), gru, cinn, published, leaspy; with commas."),
+        typer.Option(help="all, simple (last,mean,slope), none, or some of these and of mixed (statsmodels), "
+                     "multivariate (the mixed model that crow is initialised at), gru, cinn, published, leaspy."),
     ] = "simple",
     future: Annotated[
         Literal["known", "carry", "linear"], typer.Option(help="What models are told of covariates to come.")
@@ -59,7 +59,7 @@ def evaluate(
 
     typer.echo(f"Baselines {baselines}, {samples} draws, covariates to come: {future}, seed {seed}.")
     made = run_evaluate(
-        run, out, cohort=cohort, folds=folds, baselines=baselines, samples=samples, seed=seed, future=future,
+        run, out, cohort=cohort, folds=folds, baselines=baselines, draws=samples, seed=seed, future=future,
         submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=typer.echo, progress=shown,
     )  # fmt: skip
     _show(made, trained_before=folds is None)

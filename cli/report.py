@@ -52,18 +52,18 @@ def report(
     from rich.progress import track
 
     from crow.errors import ConfigError
-    from crow.pipelines.report import Asked
+    from crow.pipelines.report import ReportOptions
     from crow.pipelines.report import report as run_report
 
     if labels is not None and atlas is None:
         raise ConfigError(f"--labels {labels}: the names of an atlas. Give it with --atlas.")
-    asked = Asked(
+    options = ReportOptions(
         cohort=cohort, evaluation=evaluation, subjects=tuple(dict.fromkeys(subject or [])),
-        what_if=tuple(what_if or []), atlas=atlas, labels=labels, samples=samples, seed=seed, missing=missing,
+        what_if=tuple(what_if or []), atlas=atlas, labels=labels, draws=samples, seed=seed, missing=missing,
         hide_subjects=hide_subjects,
     )  # fmt: skip
     made = run_report(
-        run, out, asked, overwrite, echo=lambda line: None,
+        run, out, options, overwrite, echo=lambda line: None,
         progress=lambda steps: track(steps, "Report", console=Console(stderr=True), transient=True),
     )  # fmt: skip
     for what, why in made.left_out:

@@ -37,7 +37,7 @@ def score(
     from crow.pipelines.score import score as run_score
 
     scores = run_score(
-        run, cohort, out, figure=figure, maps=maps, samples=samples, seed=seed, missing=missing, overwrite=overwrite,
+        run, cohort, out, figure=figure, maps=maps, draws=samples, seed=seed, missing=missing, overwrite=overwrite,
         echo=typer.echo, progress=lambda rows: track(rows, "Maps", console=Console(stderr=True)),
     )  # fmt: skip
     _show(scores, most)
@@ -58,7 +58,8 @@ def _show(scores: "Scores", most: int) -> None:
         f"{int(visits['outlier'].sum())} unusual."
     )
     if most:
-        table = Table("subject", "session", "years", "nats", "outlier_score", "largest z", box=None, title_justify="left")
+        columns = ("subject", "session", "years", "nats", "outlier score", "largest z")
+        table = Table(*columns, box=None, title_justify="left")
         for _, visit in scores.by_outlier_score.head(most).iterrows():
             largest = f"{visit['region']} {visit['z']:+.1f}"
             numbers = (f"{visit['time']:.2f}", f"{visit['log_prob']:.1f}", f"{visit['outlier_score']:.1f}")

@@ -23,8 +23,8 @@ from crow.evaluation.result import EvaluationResult
 from crow.evaluation.synthetic import evaluate_synthetic
 from crow.evaluation.tadpole_forecast import require_submission, tadpole_submission
 from crow.files import check_free, writing
-from crow.models.crow import CRow, load_crow
-from crow.models.scans import is_scan_run
+from crow.models.crow import CRow
+from crow.models.registry import class_of_run
 from crow.pipelines.evaluate_scans import evaluate_scans
 from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.scan_history import store_beside
@@ -73,13 +73,13 @@ class _Settings:
     """How a run of regions is evaluated: see `evaluate`."""
 
     baselines: str
-    samples: int
+    draws: int
     seed: int
     future: FutureCovariates
     jobs: int | None
 
     def arguments(self) -> dict[str, Any]:
-        return {"samples": self.samples, "seed": self.seed, "future": self.future, "jobs": self.jobs}
+        return {"draws": self.draws, "seed": self.seed, "future": self.future, "jobs": self.jobs}
 
 
 def evaluate(
@@ -89,7 +89,7 @@ def evaluate(
     cohort: Path | None = None,
     folds: int | None = None,
     baselines: str = "simple",
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
     future: FutureCovariates = "known",
     submission: Path | None = None,
@@ -116,7 +116,7 @@ def evaluate(
         Number of folds of a cross-validation, in which the model is trained anew.
     baselines : str
         Names of `crow.evaluation.baselines.BASELINES`, ``all``, ``simple`` or ``none``.
-    samples, seed : int
+    draws, seed : int
         Draws per visit; seed of draws, folds and baselines.
     future : {"known", "carry", "linear"}
         Covariates at the visits to forecast.
@@ -150,7 +150,7 @@ def evaluate(
     baseline_names(baselines)
     out = out or run / "evaluation"
     _check_place(out, overwrite)
-    scans = is_scan_run(run)
+    scans = class_of_run(run).uses_scans
     if submission is not None:
         if scans:
             raise ConfigError(f"--tadpole {submission}: runs of scans do not forecast TADPOLE's values.")
@@ -159,14 +159,14 @@ def evaluate(
         folder.mkdir()
         if scans:
             result = evaluate_scans(
-                run, folder, cohort=cohort, folds=folds, samples=samples, seed=seed, future=future,
+                run, folder, cohort=cohort, folds=folds, draws=draws, seed=seed, future=future,
                 work=store_beside(out), missing=missing, overwrite=overwrite, echo=echo,
                 progress=lambda steps: progress(steps, None),
             )  # fmt: skip
         else:
-            model = load_crow(run)
+            model = CRow.load(run)
             everyone = read_history(model, cohort, missing)
-            settings = _Settings(baselines, samples, seed, future, jobs)
+            settings = _Settings(baselines, draws, seed, future, jobs)
             if folds is None:
                 split = _split(run, model, everyone, cohort, missing)
                 _check_submission(submission, model, split.training, split.test)
@@ -179,10 +179,10 @@ def evaluate(
             result = result.merge(_synthetic(model, split, seed, echo))
             if submission is not None and split.training is not None:
                 echo("forecasting 60 months of every subject for TADPOLE")
-                table = tadpole_submission(model, split.training, split.test, samples=samples, seed=seed)
+                table = tadpole_submission(model, split.training, split.test, draws=draws, seed=seed)
                 tadpole.write_submission(table, submission, overwrite)
             _draw(result, folder)
-        metrics = _metrics(run, result, samples, seed, future)
+        metrics = _metrics(run, result, draws, seed, future)
         for name, table in result.tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
         (folder / METRICS).write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -279,9 +279,9 @@ def _protocol(result: EvaluationResult, split: Split, evaluated: Cohort) -> Eval
     return EvaluationResult({"protocol": protocol}, warnings=list(split.warnings))
 
 
-def _metrics(run: Path, result: EvaluationResult, samples: int, seed: int, future: str) -> dict[str, Any]:
+def _metrics(run: Path, result: EvaluationResult, draws: int, seed: int, future: str) -> dict[str, Any]:
     protocol = {
-        "run": str(run), "draws": samples, "seed": seed, "future covariates": future,
+        "run": str(run), "draws": draws, "seed": seed, "future covariates": future,
         "versions": load_run(run).versions,
     }  # fmt: skip
     return {"format": FORMAT, **result.merge(EvaluationResult({"protocol": protocol})).json()}

@@ -29,13 +29,11 @@ from crow.evaluation.scan_evaluation import (
     merge_folds,
     summarise_scans,
 )
-from crow.models.scans import load_scans
-from crow.models.voxels import VoxelModel
+from crow.models.follow_up import FollowUpModel
 from crow.pipelines.history import Missing
-from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
+from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_evaluation import panel, planes, region_rates, voxel_calibration
-from crow.run.config import Config
 from crow.run.folder import sha256
 from crow.scans.intensity import PET, STRUCTURAL
 from crow.scans.store import FAILED, ScanStore
@@ -49,7 +47,7 @@ FOLDER = "scans"
 class ScanFold:
     """A model and the test visits of ``store`` (index: its row); ``training`` as in `ScanEvaluator`."""
 
-    model: AnyModel
+    model: FollowUpModel
     store: ScanStore
     cohort: Cohort
     training: tuple[ScanStore, pd.DataFrame] | None
@@ -61,7 +59,7 @@ def evaluate_scans(
     *,
     cohort: Path | None = None,
     folds: int | None = None,
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
     future: FutureCovariates = "known",
     work: Path | None = None,
@@ -83,7 +81,7 @@ def evaluate_scans(
         An existing folder that receives the pictures.
     cohort : Path, optional
         Other scans to evaluate on: a store, or a table or BIDS tree that is prepared into ``work``.
-    folds, samples, seed, future, missing, overwrite, echo, progress
+    folds, draws, seed, future, missing, overwrite, echo, progress
         As in `crow.pipelines.evaluate.evaluate`.
     work : Path, optional
         Where the scans of ``cohort`` are prepared.
@@ -103,7 +101,7 @@ def evaluate_scans(
     ConfigError
         If the number of folds is impossible.
     """
-    model = load_scans(run)
+    model = FollowUpModel.load(run)
     store = open_scans(model, cohort, work or store_beside(out), echo, overwrite, missing)
     if folds is not None:
         parts = _folds(model, store, folds, seed, echo)
@@ -122,7 +120,7 @@ def evaluate_scans(
                 f"{store.path}: none of the {single_scan} subjects to evaluate has two scans. Give other scans with "
                 "--cohort."
             )
-        evaluator = ScanEvaluator(part.model, part.store, part.training, samples, seed, future)
+        evaluator = ScanEvaluator(part.model, part.store, part.training, draws, seed, future)
         found = evaluate_all(evaluator, tasks, progress)
         found.single_scan = single_scan
         evaluations.append(found)
@@ -138,7 +136,7 @@ def evaluate_scans(
     warnings += _warnings(store, merged, folds)
     left_out = [] if MEAN_CHANGE in result.metrics["scans"]["forecast"] else [_no_baselines()]
     result = result.merge(EvaluationResult(
-        {"scans": _protocol(model, store, split, samples, future)},
+        {"scans": _protocol(model, store, split, draws, future)},
         {"scan_pictures": pictures, "likelihood": likelihood}, left_out, warnings,
     ))  # fmt: skip
     figures.save(voxel_calibration(result.tables["scan_pit"]), out / "scans_calibration.png", overwrite=True)
@@ -148,7 +146,7 @@ def evaluate_scans(
     return result
 
 
-def _test_fold(run: Path, model: AnyModel, store: ScanStore) -> tuple[ScanFold, str, list[str]]:
+def _test_fold(run: Path, model: FollowUpModel, store: ScanStore) -> tuple[ScanFold, str, list[str]]:
     """The test subjects of the training store, or all subjects of another store; a description, and warnings."""
     if sha256(store.path / "visits.csv") == model.source.get("sha256"):
         training, visits = _training(model, store), model.cohort(store).visits
@@ -167,14 +165,14 @@ def _test_fold(run: Path, model: AnyModel, store: ScanStore) -> tuple[ScanFold, 
 
 
 def _folds(
-    model: AnyModel, store: ScanStore, folds: int, seed: int, echo: Callable[[str], None]
+    model: FollowUpModel, store: ScanStore, folds: int, seed: int, echo: Callable[[str], None]
 ) -> Iterable[ScanFold]:
     """Models that are trained anew, each without one part of the subjects, and that part."""
     cohort = model.cohort(store)
     names = sorted(cohort.subjects)
     if not 2 <= folds <= len(names):
         raise ConfigError(f"--folds {folds}: {store.path} has {len(names)} subjects; choose 2 to {len(names)}.")
-    config = _config(model)
+    config = model.config
     config = config.model_copy(update={"split": config.split.model_copy(update={"test": 0.0})})
     for k, part in enumerate(split_folds(names, folds, seed), 1):
         in_test = cohort.visits["subject"].isin([names[i] for i in part])
@@ -184,13 +182,14 @@ def _folds(
         yield ScanFold(again, store, _subset(again, store, cohort.visits[in_test]), (store, training))
 
 
-def _training(model: AnyModel, store: ScanStore) -> pd.DataFrame:
+def _training(model: FollowUpModel, store: ScanStore) -> pd.DataFrame:
     """The visits of a store that the model was trained on."""
-    cohort, config = model.cohort(store), _config(model)
-    return cohort.visits[~cohort.visits["subject"].isin(test_subjects(cohort, config.split.test, config.seed))]
+    cohort = model.cohort(store)
+    test = test_subjects(cohort, model.config.split.test, model.config.seed)
+    return cohort.visits[~cohort.visits["subject"].isin(test)]
 
 
-def _training_store(model: AnyModel) -> ScanStore | None:
+def _training_store(model: FollowUpModel) -> ScanStore | None:
     """None if it was removed or has changed."""
     try:
         return open_scans(model, None, Path())
@@ -198,11 +197,7 @@ def _training_store(model: AnyModel) -> ScanStore | None:
         return None
 
 
-def _config(model: AnyModel) -> Config:
-    return model.config if isinstance(model, VoxelModel) else model.crow.config
-
-
-def _subset(model: AnyModel, store: ScanStore, visits: pd.DataFrame) -> Cohort:
+def _subset(model: FollowUpModel, store: ScanStore, visits: pd.DataFrame) -> Cohort:
     return model.cohort(store.some(visits.index.to_numpy()))
 
 
@@ -212,7 +207,7 @@ def _likelihoods(part: ScanFold) -> pd.DataFrame:
 
 
 def _protocol(
-    model: AnyModel, store: ScanStore, split: str, samples: int, future: FutureCovariates
+    model: FollowUpModel, store: ScanStore, split: str, draws: int, future: FutureCovariates
 ) -> dict[str, Any]:
     modality, reference = store.info.modality, store.info.settings.get("reference")
     unit = "the scan's own"
@@ -221,7 +216,7 @@ def _protocol(
     elif modality in PET and reference:
         unit = f"ratio to the {reference}"
     return {
-        "representation": model.kind, "modality": modality, "unit": unit, "split": split, "draws": samples,
+        "representation": model.representation, "modality": modality, "unit": unit, "split": split, "draws": draws,
         "future covariates": future, "voxels": int(store.mask.sum()),
         "voxel size": [float(mm) for mm in store.info.grid.spacing],
     }  # fmt: skip

@@ -11,10 +11,11 @@ from crow.cohort import Cohort
 from crow.errors import ConfigError, OutputError
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.files import check_free, writing
-from crow.models.crow import load_crow
-from crow.models.scans import is_scan_run, load_scans
+from crow.models.crow import CRow
+from crow.models.follow_up import FollowUpModel
+from crow.models.registry import class_of_run
 from crow.pipelines.history import Missing, read_history
-from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
+from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.representation.own_space import OwnSpace
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
@@ -63,7 +64,7 @@ def score(
     *,
     figure: Path | None = None,
     maps: Path | None = None,
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
     missing: Missing | None = None,
     overwrite: bool = False,
@@ -85,7 +86,7 @@ def score(
         A figure of the log-likelihoods (.png, .pdf or .svg).
     maps : Path, optional
         For runs of scans, a folder for z-maps of each visit (BIDS derivatives in the space of the scan).
-    samples, seed : int
+    draws, seed : int
         Draws per visit for the z-scores, and their seed.
     missing : str, optional
         How visits with missing regions are read, as in training by default.
@@ -113,17 +114,17 @@ def score(
     subjects_out = out.with_name(f"{out.stem}_subjects{out.suffix}")
     if out.suffix.lower() not in (".csv", ".tsv"):
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
-    if is_scan_run(run):
-        scans = load_scans(run)
+    if class_of_run(run).uses_scans:
+        scans = FollowUpModel.load(run)
         store = open_scans(scans, cohort, store_beside(out.with_suffix("")), echo, overwrite, missing)
         places = {} if maps is None else _map_places(scans, store, maps, overwrite)
-        history, scored = scans.cohort(store), scans.score(store, samples, seed)
+        history, scored = scans.cohort(store), scans.score(store, draws, seed)
     elif maps is not None:
         raise ConfigError(f"--save-maps {maps}: only runs of scans have maps; {run} is a run of regions.")
     else:
-        model = load_crow(run)
+        model = CRow.load(run)
         history = read_history(model, cohort, missing)
-        scored = model.score(history, samples, seed)
+        scored = model.score(history, draws, seed)
     visits, subjects = _scores(scored)
     separator = "\t" if out.suffix.lower() == ".tsv" else ","
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
@@ -132,7 +133,7 @@ def score(
         if figure is not None:
             figures.save(figures.likelihoods(visits), figure, overwrite)
     if maps is not None:
-        _write_maps(scans, store, maps, places, samples, seed, overwrite, progress)
+        _write_maps(scans, store, maps, places, draws, seed, overwrite, progress)
     return Scores(history, visits, subjects, tuple(path for path in (out, subjects_out, figure, maps) if path))
 
 
@@ -146,7 +147,7 @@ def _scores(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat([visits, z], axis=1), subjects.reset_index()
 
 
-def _map_places(model: AnyModel, store: ScanStore, folder: Path, overwrite: bool) -> dict[int, Path]:
+def _map_places(model: FollowUpModel, store: ScanStore, folder: Path, overwrite: bool) -> dict[int, Path]:
     """The file of each visit's map, by row; raises OutputError if one exists, or if two visits share a name."""
     visits = model.cohort(store).visits
     places = {
@@ -160,19 +161,20 @@ def _map_places(model: AnyModel, store: ScanStore, folder: Path, overwrite: bool
 
 
 def _write_maps(
-    model: AnyModel,
+    model: FollowUpModel,
     store: ScanStore,
     folder: Path,
     places: dict[int, Path],
-    samples: int,
+    draws: int,
     seed: int,
     overwrite: bool,
     progress: Callable[[list[int]], Iterable[int]],
 ) -> None:
     """The z-map of every scan given the subject's earlier ones, on the scan's own grid."""
     describe_dataset(folder, "z-maps")
-    facts = {"What": "z-score of every voxel given the subject's earlier scans", "Model": {"seed": seed}, "Draws": samples}
-    for row, z in model.z_maps(store, progress(list(places)), samples, seed):
+    what = "z-score of every voxel given the subject's earlier scans"
+    facts = {"What": what, "Model": {"seed": seed}, "Draws": draws}
+    for row, z in model.z_maps(store, progress(list(places)), draws, seed):
         own = OwnSpace(store, row)
         native = own.place(z[None], np.zeros((1, *own.grid.shape), np.float32))[0]
         save_scan(places[row], native, own.like, facts, overwrite, integers=False)

@@ -43,7 +43,7 @@ class Baseline(Protocol):
             If the cohort lacks something that the model needs, for instance ages.
         """
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draw the regions of future visits.
 
         Parameters
@@ -53,7 +53,7 @@ class Baseline(Protocol):
         targets : DataFrame
             One row per visit to forecast, sorted by subject and time: ``subject``, ``time`` (years since the first
             visit), ``age`` and the covariates.
-        samples : int
+        draws : int
             Draws per visit.
         seed : int
             Seed of the draws.

@@ -60,10 +60,10 @@ class CINNBaseline:
         return self
 
     @torch.no_grad()
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age, covariates); ``history`` is not used."""
         rows = self._examples(targets.drop(columns=self.regions, errors="ignore"))
-        drawn = self.flow.sample(rows.context, samples, torch.Generator().manual_seed(seed))
+        drawn = self.flow.sample(rows.context, draws, torch.Generator().manual_seed(seed))
         return Forecast(targets, self.regions, self.table.decode(drawn.transpose(0, 1)))
 
     @torch.no_grad()

@@ -48,7 +48,7 @@ class _Competitor(NamedTuple):
 class _Protocol(NamedTuple):
     """How all models are evaluated."""
 
-    samples: int
+    draws: int
     seed: int
     future: FutureCovariates
     jobs: int | None
@@ -61,7 +61,7 @@ def compare(
     test: Cohort,
     baselines: str | Sequence[str] = "simple",
     *,
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
     future: FutureCovariates = "known",
     jobs: int | None = 1,
@@ -81,7 +81,7 @@ def compare(
         The subjects to forecast; the model must not have been trained on them.
     baselines : str or sequence of str
         Names of `crow.evaluation.baselines.BASELINES`, ``all``, ``simple`` or ``none``.
-    samples : int
+    draws : int
         Draws per visit.
     seed : int
         Seed of the draws and of the fits of the baselines.
@@ -110,7 +110,7 @@ def compare(
     """
     scale = _error_unit(pd.Series(model.table.sd, model.table.regions))
     ours = _Competitor(CRowBaseline(OURS, model=model), False, seed)
-    protocol = _Protocol(samples, seed, future, jobs, progress)
+    protocol = _Protocol(draws, seed, future, jobs, progress)
     found, missing = _evaluate_all([EvaluationFold(training, test, scale)], ours, baselines, protocol)
     return evaluate_forecasts(found, [test]).merge(missing)
 
@@ -121,7 +121,7 @@ def compare_folds(
     folds: int,
     baselines: str | Sequence[str] = "simple",
     *,
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
     future: FutureCovariates = "known",
     jobs: int | None = 1,
@@ -137,7 +137,7 @@ def compare_folds(
         All subjects; each is a test subject once.
     folds : int
         Number of folds, at least 2.
-    baselines, samples, seed, future, jobs, progress
+    baselines, draws, seed, future, jobs, progress
         As in `compare`. Processes share folds and models.
 
     Returns
@@ -164,7 +164,7 @@ def compare_folds(
         test = _mask_unknown_levels(training, test, warnings)
         parts.append(EvaluationFold(training, test, _error_unit(training.visits[cohort.regions].astype(float).std())))
     ours = _Competitor(CRowBaseline(OURS, config), True, config.seed)
-    protocol = _Protocol(samples, seed, future, jobs, progress)
+    protocol = _Protocol(draws, seed, future, jobs, progress)
     found, missing = _evaluate_all(parts, ours, baselines, protocol)
     first = next(each.fitted for each in found[0] if each.name == OURS)
     assert isinstance(first, CRowBaseline) and first.model is not None and parts[0].training is not None
@@ -188,7 +188,7 @@ def _evaluate_all(
             left_out.append((name, str(reason)))
     tasks = [(k, name) for name in sorted(models, key=_speed) for k in range(len(parts))]
     calls = (
-        delayed(_numbered)(i, models[name], parts[k], name == OURS, protocol.samples, protocol.seed, protocol.future)
+        delayed(_numbered)(i, models[name], parts[k], name == OURS, protocol.draws, protocol.seed, protocol.future)
         for i, (k, name) in enumerate(tasks)
     )
     processes = min(protocol.jobs or cpu_count(), len(tasks))
@@ -207,12 +207,12 @@ def _speed(name: str) -> int:
 
 
 def _numbered(
-    number: int, competitor: _Competitor, part: EvaluationFold, keep: bool, samples: int, seed: int,
+    number: int, competitor: _Competitor, part: EvaluationFold, keep: bool, draws: int, seed: int,
     future: FutureCovariates,
 ) -> tuple[int, ModelEvaluation]:  # fmt: skip
     model, fit, fit_seed = competitor
     return number, evaluate_model(
-        model, part, fit=fit, keep=keep, samples=samples, seed=seed, fit_seed=fit_seed, future=future
+        model, part, fit=fit, keep=keep, draws=draws, seed=seed, fit_seed=fit_seed, future=future
     )
 
 

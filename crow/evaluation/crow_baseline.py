@@ -52,17 +52,17 @@ class CRowBaseline:
         self.model = model
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age, covariates), sorted by subject and time, given ``history``."""
         model = self._fitted()
         columns = ["subject", "time", *history.covariates]
         if model.config.model.objective == "likelihood":
-            drawn = model.forecast(history, targets[columns], samples=samples, seed=seed)
+            drawn = model.forecast(history, targets[columns], draws=draws, seed=seed)
             return Forecast(targets, drawn.regions, drawn.values)
         known = ["subject", "time", "age", *history.covariates]
         rows = pd.concat([history.visits[known].assign(target=False), targets[known].assign(target=True)])
         paths = rows.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
-        drawn = model.sample(paths.drop(columns="target"), samples, seed)
+        drawn = model.sample(paths.drop(columns="target"), draws, seed)
         return Forecast(targets, drawn.regions, drawn.values[paths["target"].to_numpy(bool)])
 
     def log_prob(self, cohort: Cohort) -> pd.DataFrame | None:

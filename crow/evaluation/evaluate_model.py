@@ -91,7 +91,7 @@ def evaluate_model(
     *,
     fit: bool = True,
     keep: bool = False,
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
     fit_seed: int = 0,
     future: FutureCovariates = "known",
@@ -108,7 +108,7 @@ def evaluate_model(
         Whether to fit the model to the training subjects first.
     keep : bool
         Whether to keep the fitted model and the forecasts themselves.
-    samples, seed : int
+    draws, seed : int
         Draws per visit and their seed.
     fit_seed : int
         Seed of the fit.
@@ -134,7 +134,7 @@ def evaluate_model(
                 return ModelEvaluation(model.name, reason=NO_TRAINING)
             model.fit(part.training, fit_seed)
         history, targets, inputs = forecast_task(part.test, future)
-        forecast = model.forecast(history, inputs, samples, seed)
+        forecast = model.forecast(history, inputs, draws, seed)
         likelihood, forecast_log_prob = model.log_prob(drop_empty_visits(part.test)), None
         if likelihood is not None:
             isolated = model.log_prob(isolated_targets(history, targets, inputs))

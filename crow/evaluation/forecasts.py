@@ -48,7 +48,7 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
     Parameters
     ----------
     forecast : Forecast
-        Draws ``[visit, sample, region]`` in original units.
+        Draws ``[visit, draw, region]`` in original units.
     targets : DataFrame
         The true regions, one row per visit of the forecast; values that were not observed (NaN) are skipped.
     history : Cohort
@@ -100,7 +100,7 @@ def visit_scores(
     Parameters
     ----------
     forecast : Forecast
-        Draws ``[visit, sample, region]``.
+        Draws ``[visit, draw, region]``.
     targets : DataFrame
         The true regions, one row per visit of the forecast.
     scale : ndarray of shape [region]

@@ -52,16 +52,16 @@ class LeaspyBaseline:
         self.model.fit(table, "mcmc_saem", n_iter=self.iterations, seed=seed, progress_bar=False)
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age) given all of each subject's visits in ``history``."""
         from leaspy.io.data import Data, Dataset
 
         past = history.visits[history.visits["subject"].isin(targets["subject"])]
         dataset = Dataset(Data.from_dataframe(self._table(past)))
         posterior = _posterior(self.model, dataset, seed)
-        kept = np.linspace(0, len(posterior["tau"]) - 1, samples).round().astype(int)
+        kept = np.linspace(0, len(posterior["tau"]) - 1, draws).round().astype(int)
         noise = self.model.parameters["noise_std"].numpy()
-        out = np.empty((len(targets), samples, len(self.regions)))
+        out = np.empty((len(targets), draws, len(self.regions)))
         for i, subject in enumerate(dataset.indices):
             rows = np.flatnonzero(targets["subject"].to_numpy() == subject)
             ages = targets["age"].to_numpy(float)[rows]

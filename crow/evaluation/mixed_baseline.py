@@ -95,7 +95,7 @@ class MixedBaseline:
             self.models.append(MixedRegion.fit(y[known], fixed[known][:, self.columns], z[known], subject))
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age, covariates) given all of each subject's visits in ``history``."""
         past = history.visits[history.visits["subject"].isin(targets["subject"])]
         rows = pd.concat([past.assign(row=-1), targets.assign(row=np.arange(len(targets)))])
@@ -108,7 +108,7 @@ class MixedBaseline:
             for d, model in enumerate(self.models):
                 m, v = model.given(values[:, d], fixed, z)
                 mean[to, d], variance[to, d] = m, v.diagonal()
-        return gaussian(targets, self.regions, mean, np.sqrt(variance), samples, seed)
+        return gaussian(targets, self.regions, mean, np.sqrt(variance), draws, seed)
 
     def log_prob(self, cohort: Cohort) -> pd.DataFrame:
         """Log-density of each visit given the earlier ones in original units: ``subject, session, time, log_prob``."""

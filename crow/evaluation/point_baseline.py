@@ -33,10 +33,10 @@ class PointBaseline:
         self.error = GrowingError(years, error, 1e-3 * self.sd)
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age, covariates) given all of each subject's visits in ``history``."""
         mean, years = self.ahead(history, targets)
-        return gaussian(targets, self.regions, mean, self.error.sd(years), samples, seed)
+        return gaussian(targets, self.regions, mean, self.error.sd(years), draws, seed)
 
     def log_prob(self, cohort: Cohort) -> pd.DataFrame:
         """Log-density of each visit given the earlier ones in original units: ``subject, session, time, log_prob``.
@@ -86,10 +86,10 @@ class GrowingError:
         return sd
 
 
-def gaussian(visits: pd.DataFrame, regions: list[str], mean: Values, sd: Values, samples: int, seed: int) -> Forecast:
+def gaussian(visits: pd.DataFrame, regions: list[str], mean: Values, sd: Values, draws: int, seed: int) -> Forecast:
     """Antithetic draws of N(mean, sd^2), both ``[visit, region]``."""
-    half = np.random.default_rng(seed).normal(size=(len(visits), -(-samples // 2), len(regions)))
-    noise = np.concatenate([half, -half], 1)[:, :samples]
+    half = np.random.default_rng(seed).normal(size=(len(visits), -(-draws // 2), len(regions)))
+    noise = np.concatenate([half, -half], 1)[:, :draws]
     return Forecast(visits, regions, mean[:, None] + noise * sd[:, None])
 
 

@@ -29,8 +29,7 @@ from crow.representation.follow_up import FollowUp
 from crow.scans.store import ScanStore
 
 if TYPE_CHECKING:
-    from crow.models.scans import ScanModel
-    from crow.models.voxels import VoxelModel
+    from crow.models.follow_up import FollowUpModel
 
 MAX_SCAN_DRAWS, MIN_SCAN_DRAWS = 32, 8  # draws that are kept as scans
 MAX_DRAW_VOXELS = 60_000_000  # of all kept draws together
@@ -111,13 +110,13 @@ class ScanEvaluator:
 
     Parameters
     ----------
-    model : ScanModel or VoxelModel
+    model : FollowUpModel
         A fitted model.
     store : ScanStore
         The scans to evaluate on.
     training : tuple of (ScanStore, DataFrame) or None
         A store and its visits of training subjects (index: row in that store); None if they are not available.
-    samples, seed : int
+    draws, seed : int
         Draws per scan and their seed.
     future : {"known", "carry", "linear"}
         Covariates at the forecast visit: those of the store, carried forward, or on a line.
@@ -125,18 +124,18 @@ class ScanEvaluator:
 
     def __init__(
         self,
-        model: ScanModel | VoxelModel,
+        model: FollowUpModel,
         store: ScanStore,
         training: tuple[ScanStore, pd.DataFrame] | None,
-        samples: int = 200,
+        draws: int = 200,
         seed: int = 0,
         future: FutureCovariates = "known",
     ) -> None:
-        self.model, self.store, self.samples, self.seed, self.future = model, store, samples, seed, future
+        self.model, self.store, self.draws, self.seed, self.future = model, store, draws, seed, future
         self.mask = store.mask
         self.cohort = model.cohort(store)
         self.truth = SimulatedTruth.find(store)
-        self.regions = ScanRegions.of(store, model.kind == "deformation", self.truth)
+        self.regions = ScanRegions.of(store, model.representation == "deformation", self.truth)
         self.baselines: ScanBaselines | None = None
         if training is not None:
             self.baselines = ScanBaselines.fit(*training)
@@ -151,10 +150,10 @@ class ScanEvaluator:
         columns = ["subject", "time", *(self.cohort.covariates if self.future == "known" else [])]
         visit = self.cohort.visits.loc[[task.target], columns].reset_index(drop=True)
         rule: Any = "carry" if self.future == "known" else self.future
-        samples = min(self.samples, MAX_SCAN_DRAWS) if self.model.kind == "voxels" else self.samples
-        forecast = self.model.forecast(past, visit, rule, samples, self.seed)
-        draws = 0 if self.regions is None or self.regions.moving else min(self.scan_draws, samples)
-        return self.model.follow_up(past, forecast, 0, "template", draws, self.seed)
+        draws = min(self.draws, MAX_SCAN_DRAWS) if self.model.representation == "voxels" else self.draws
+        forecast = self.model.forecast(past, visit, rule, draws, self.seed)
+        keep = 0 if self.regions is None or self.regions.moving else min(self.scan_draws, draws)
+        return self.model.follow_up(past, forecast, 0, "template", keep, self.seed)
 
     def compare(self, task: ScanTask, follow_up: FollowUp | None = None) -> ScanComparison:
         """The last, real and forecast scan of one subject."""

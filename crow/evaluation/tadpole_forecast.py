@@ -34,7 +34,7 @@ def tadpole_submission(
     training: Cohort,
     cohort: Cohort,
     start: str | None = None,
-    samples: int = 100,
+    draws: int = 100,
     seed: int = 0,
     steps: Steps = iter,
 ) -> pd.DataFrame:
@@ -55,7 +55,7 @@ def tadpole_submission(
         Subjects to forecast, with dates.
     start : str, optional
         First month, for instance ``2018-01``; by default the month after each subject's last visit.
-    samples, seed : int
+    draws, seed : int
         Draws per month and their seed.
     steps : callable
         Wraps the range of months, for a progress bar.
@@ -80,7 +80,7 @@ def tadpole_submission(
     for month in steps(range(MONTHS)):
         day = pd.Series([(each + month).to_timestamp() for each in first], last.index)
         targets = pd.DataFrame({"subject": last.index, "time": ((day - began).dt.days / 365.25).to_numpy()})
-        rows = _month(model, cohort, classifier, diagnosis, targets, samples, seed)
+        rows = _month(model, cohort, classifier, diagnosis, targets, draws, seed)
         rows["Forecast Month"], rows["Forecast Date"] = month + 1, day.dt.strftime("%Y-%m").to_numpy()
         parts.append(rows)
     table = pd.concat(parts).sort_values("order", kind="stable")
@@ -88,7 +88,7 @@ def tadpole_submission(
 
 
 def evaluate_tadpole(
-    model: CRow, training: Cohort, test: Cohort, seed: int = 0, samples: int = 100, steps: Steps = iter
+    model: CRow, training: Cohort, test: Cohort, seed: int = 0, draws: int = 100, steps: Steps = iter
 ) -> EvaluationResult:
     """TADPOLE's scores of the later half of each test subject's visits, given the first half.
 
@@ -100,7 +100,7 @@ def evaluate_tadpole(
         A fitted model.
     training, test : Cohort
         Training and test subjects.
-    seed, samples, steps
+    seed, draws, steps
         As in `tadpole_submission`.
 
     Returns
@@ -120,7 +120,7 @@ def evaluate_tadpole(
     if len(later) < 2:
         return EvaluationResult(left_out=[("tadpole", "test subjects have no later visit to score.")])
     truth = _truth(later, dated, _diagnosis(training))
-    found = score(tadpole_submission(model, training, history, None, samples, seed, steps), truth)
+    found = score(tadpole_submission(model, training, history, None, draws, seed, steps), truth)
     carried = score(_carried(history, _diagnosis(training)), truth)
     without_intervals = {name: value for name, value in carried.items() if name[:3] not in ("WES", "CPA")}
     numbers = found | {f"last visit {name}": value for name, value in without_intervals.items()}
@@ -189,29 +189,29 @@ def _features(visits: pd.DataFrame, regions: Values, before: pd.Series, since: p
 
 
 def _month(
-    model: CRow, cohort: Cohort, classifier: Pipeline, diagnosis: str, targets: pd.DataFrame, samples: int, seed: int
+    model: CRow, cohort: Cohort, classifier: Pipeline, diagnosis: str, targets: pd.DataFrame, draws: int, seed: int
 ) -> pd.DataFrame:
     """One row per row of ``targets``: RID (the subject), order, and the forecast columns of a submission."""
-    forecast = model.forecast(cohort, targets, "carry", samples, seed)
-    visits, draws = forecast.visits, forecast.values  # [subject, sample, region]
+    forecast = model.forecast(cohort, targets, "carry", draws, seed)
+    visits, values = forecast.visits, forecast.values  # [subject, draw, region]
     stages = cohort.visits.assign(stage=as_numbers(cohort.visits[diagnosis])).dropna(subset="stage")
     last = stages.groupby("subject")[["stage", "time"]].last().reindex(visits["subject"])
     known = last["time"].fillna(0.0)
-    flat = visits.loc[visits.index.repeat(samples)]
-    before, since = (each.repeat(samples).reset_index(drop=True) for each in (last["stage"], known))
-    p = classifier.predict_proba(_features(flat, draws.reshape(len(flat), -1), before, since))
+    flat = visits.loc[visits.index.repeat(draws)]
+    before, since = (each.repeat(draws).reset_index(drop=True) for each in (last["stage"], known))
+    p = classifier.predict_proba(_features(flat, values.reshape(len(flat), -1), before, since))
     shares = np.zeros((len(visits), len(CLASSES)))
-    shares[:, classifier.classes_] = p.reshape(len(visits), samples, -1).mean(1)
+    shares[:, classifier.classes_] = p.reshape(len(visits), draws, -1).mean(1)
     columns = {"RID": visits["subject"].to_numpy(), "order": _order(cohort, visits["subject"])}
     columns |= {name: shares[:, k] for k, name in enumerate(PROBABILITIES)}
-    for target, values in zip(TARGETS, _targets(forecast.regions, draws, visits), strict=True):
-        low, middle, high = quantiles_of(values, [0.25, 0.5, 0.75], axis=1)
+    for target, drawn in zip(TARGETS, _targets(forecast.regions, values, visits), strict=True):
+        low, middle, high = quantiles_of(drawn, [0.25, 0.5, 0.75], axis=1)
         columns |= {target: middle, f"{target} 50% CI lower": low, f"{target} 50% CI upper": high}
     return pd.DataFrame(columns)
 
 
 def _targets(regions: list[str], draws: Values, visits: pd.DataFrame) -> tuple[Values, Values]:
-    """Draws of ADAS13 and Ventricles_ICV ``[subject, sample]``; a missing ICV is replaced by the mean of the others."""
+    """Draws of ADAS13 and Ventricles_ICV ``[subject, draw]``; a missing ICV is replaced by the mean of the others."""
     adas = draws[..., regions.index(ADAS)]
     if "Ventricles_ICV" in regions:
         return adas, draws[..., regions.index("Ventricles_ICV")]

@@ -28,8 +28,8 @@ class ZeroBaseline:
         self.regions = training.regions
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
-        shape = (len(targets), samples, len(self.regions))
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
+        shape = (len(targets), draws, len(self.regions))
         return Forecast(targets, self.regions, np.random.default_rng(seed).normal(0, 1e-3, shape))
 
     def log_prob(self, cohort: Cohort) -> None:
@@ -39,7 +39,7 @@ class ZeroBaseline:
 def evaluated(names: str) -> EvaluationResult:
     cohort = small_cohort()
     training, test = cohort.of(cohort.subjects[4:]), cohort.of(cohort.subjects[:4])
-    return compare(crow.CRow(**MIXED).fit(training), training, test, names, samples=20)
+    return compare(crow.CRow(**MIXED).fit(training), training, test, names, draws=20)
 
 
 def test_a_registered_baseline_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_a_registered_baseline_is_compared(monkeypatch: pytest.MonkeyPatch) -> N
     found = evaluated("last,zero")
     assert list(found.metrics["forecast"]) == ["crow", "last visit", "zero"]
     assert ("NLL of zero", "the model has no density.") in found.left_out
-    result, _ = compare_folds(Config.model_validate(MIXED), small_cohort(), 2, "zero", samples=20)
+    result, _ = compare_folds(Config.model_validate(MIXED), small_cohort(), 2, "zero", draws=20)
     assert list(result.metrics["forecast"]) == ["crow", "zero"]
 
 

@@ -31,9 +31,9 @@ def cohort(subjects: int = 60, visits: int = 4):
     return in_memory(table, ["A", "B"], {"sex": "categorical"})
 
 
-def true_forecast(targets: pd.DataFrame, samples: int = 400, spread: float = 1.0) -> Forecast:
+def true_forecast(targets: pd.DataFrame, draws: int = 400, spread: float = 1.0) -> Forecast:
     """The true distribution of the values, or one that is too wide or too narrow."""
-    noise = np.random.default_rng(1).normal(size=(len(targets), samples, 2))
+    noise = np.random.default_rng(1).normal(size=(len(targets), draws, 2))
     return Forecast(targets, ["A", "B"], np.array([10, -3]) + spread * noise * np.array([2, 0.5]))
 
 

@@ -36,7 +36,7 @@ def model(cohort: Cohort) -> crow.CRow:
 
 def test_a_submission_has_60_months_of_plausible_forecasts(cohort: Cohort, model: crow.CRow) -> None:
     training, others = cohort.of(cohort.subjects[:55]), cohort.of(cohort.subjects[55:])
-    table = tadpole_submission(model, training, others, samples=20)
+    table = tadpole_submission(model, training, others, draws=20)
     check_submission(table, "the submission")
     assert list(table) == COLUMNS and len(table) == MONTHS * len(others.subjects)
     np.testing.assert_allclose(table[PROBABILITIES].sum(axis=1), 1)
@@ -57,19 +57,19 @@ def test_a_submission_has_60_months_of_plausible_forecasts(cohort: Cohort, model
 
 def test_a_common_first_month_can_be_set(cohort: Cohort, model: crow.CRow) -> None:
     one = cohort.of(cohort.subjects[60:61])
-    table = tadpole_submission(model, cohort, one, start="2031-02", samples=4)
+    table = tadpole_submission(model, cohort, one, start="2031-02", draws=4)
     assert table["Forecast Date"].iloc[0] == "2031-02"
     with pytest.raises(CohortError, match="does not come after the last visit"):
-        tadpole_submission(model, cohort, one, start="1990-01", samples=4)
+        tadpole_submission(model, cohort, one, start="1990-01", draws=4)
 
 
 def test_scores_are_reported_beside_those_of_the_last_visit(cohort: Cohort, model: crow.CRow) -> None:
     training, others = cohort.of(cohort.subjects[:55]), cohort.of(cohort.subjects[55:])
-    found = evaluate_tadpole(model, training, others, samples=20).metrics["tadpole"]
+    found = evaluate_tadpole(model, training, others, draws=20).metrics["tadpole"]
     assert found["mAUC"] > 0.8 and found["BCA"] > 0.7 and found["MAE ADAS13"] < 8
     assert {"WES ADAS13", "CPA Ventricles_ICV", "last visit mAUC", "last visit MAE ADAS13"} <= set(found)
     ages = replace(others, schema=others.schema.model_copy(update={"time_kind": "years"}))
-    assert evaluate_tadpole(model, training, ages, samples=20).metrics["tadpole"]["BCA"] == pytest.approx(
+    assert evaluate_tadpole(model, training, ages, draws=20).metrics["tadpole"]["BCA"] == pytest.approx(
         found["BCA"], abs=0.1
     )
     with pytest.raises(CohortError, match="is of the kind years"):

@@ -9,6 +9,7 @@ from typing import Any
 from crow.report.blocks import Block, Heading, Items, Paragraph, Section, paragraph
 from crow.report.evaluated import Evaluation
 from crow.report.numbers import counted, percent
+from crow.report.sections.training import longitudinal
 from crow.run.config import Config
 from crow.run.folder import Run
 
@@ -83,7 +84,8 @@ def _listed(versions: Any) -> str:
 
 
 def _prose(run: Run, evaluation: Evaluation | None) -> list[Paragraph]:
-    texts = [_crow(run, run.config) if isinstance(run.config, Config) else _cross_sectional(run)]
+    config = longitudinal(run)
+    texts = [_cross_sectional(run) if config is None else _crow(run, config)]
     if scans := run.description.get("scans"):
         texts.append(_scans(scans))
     if evaluation is not None:
@@ -169,9 +171,10 @@ def _evaluation(evaluation: Evaluation) -> list[str]:
 
 
 def _citations(run: Run, evaluation: Evaluation | None) -> Sequence[str]:
-    if not isinstance(run.config, Config):
-        return [CITATIONS[run.config.architecture]] if run.config.architecture in CITATIONS else []
-    found = [CROW, *([MIXED] if run.config.model.objective == "likelihood" else [])]
+    if (config := longitudinal(run)) is None:
+        architecture = getattr(run.config, "architecture", "")
+        return [CITATIONS[architecture]] if architecture in CITATIONS else []
+    found = [CROW, *([MIXED] if config.model.objective == "likelihood" else [])]
     if "scans" in run.description:
         found.append(TEMPLATE)
     if evaluation is not None:

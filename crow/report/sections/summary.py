@@ -8,8 +8,7 @@ from crow.report.charts import OURS
 from crow.report.evaluated import Evaluation
 from crow.report.numbers import counted
 from crow.report.sections.privacy import TONES
-from crow.report.sections.training import FILE
-from crow.run.config import Config
+from crow.report.sections.training import FILE, longitudinal
 from crow.run.folder import Run
 
 NOT_EVALUATED = (
@@ -28,7 +27,7 @@ def summary_section(run: Run, cohort: Cohort | None, evaluation: Evaluation | No
             "Figures about the quality of the model are those of ", evaluation.file, ". Figures about the training are "
             "those of the run's metrics.json."
         ))  # fmt: skip
-    elif isinstance(run.config, Config):
+    elif longitudinal(run) is not None:
         tiles += _trained(run)
         blocks += [Note(NOT_EVALUATED, "caution"), Code(advice)]
     return Section("summary", "Summary", (Tiles(tuple(tiles)), *blocks))

@@ -23,7 +23,6 @@ from crow.report.blocks import (
 )
 from crow.report.embed import drawn
 from crow.run.config import Config, dump_config
-from crow.run.cross_sectional_config import CrossSectionalConfig
 from crow.run.folder import Run
 
 FILE = "metrics.json"
@@ -46,6 +45,11 @@ MEMBERS = (
     "Ensemble members differ by their seed, their initialisation and their validation subjects. The members that are "
     "included form a mixture. A member that is initialised at the mixed model equals it before the first training step."
 )
+
+
+def longitudinal(run: Run) -> Config | None:
+    """The settings of a run of CRow; None for a cross-sectional model."""
+    return run.config if isinstance(run.config, Config) else None
 
 
 def trained_section(run: Run) -> Section:
@@ -84,9 +88,10 @@ def metrics_section(run: Run) -> Section:
 
 def _properties(run: Run) -> list[tuple[str, Cell]]:
     config, source = run.config, run.description.get("cohort") or {}
-    found: list[tuple[str, Cell]] = [("Model", _model(config, run.description))]
-    if isinstance(config, Config) and config.model.objective == "likelihood":
-        shape = config.model
+    found: list[tuple[str, Cell]] = [("Model", _model(run))]
+    own = longitudinal(run)
+    if own is not None and own.model.objective == "likelihood":
+        shape = own.model
         found.append(("Flow", f"{shape.blocks} blocks, hidden width {shape.hidden}, {shape.base} base"))
         found.append(("Ensemble members", _counted(run)))
     if (nll := metric_at(run.metrics, FILE, "validation_nll_per_visit")) is not None:
@@ -105,12 +110,12 @@ def _properties(run: Run) -> list[tuple[str, Cell]]:
     return found
 
 
-def _model(config: Config | CrossSectionalConfig, description: Mapping[str, Any]) -> str:
-    if isinstance(config, CrossSectionalConfig):
-        summary = (type(config).__doc__ or "").split(":")[0]
-        return f"{config.architecture}, a cross-sectional conditional flow ({summary})"
+def _model(run: Run) -> str:
+    if (config := longitudinal(run)) is None:
+        summary = (type(run.config).__doc__ or "").split(":")[0]
+        return f"{getattr(run.config, 'architecture', '')}, a cross-sectional conditional flow ({summary})"
     modelled = "regions"
-    if scans := description.get("scans"):
+    if scans := run.description.get("scans"):
         store = scans.get("store", {})
         modelled = f"scans ({store.get('modality', 'unknown modality')}) as {scans.get('kind')}"
     objective = {"likelihood": "by exact maximum likelihood", "inn": "with the published objective (inn)"}
