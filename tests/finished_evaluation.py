@@ -1,4 +1,4 @@
-"""An evaluation folder in the format of crow evaluate, with invented numbers."""
+"""An evaluation folder in the format of crow evaluate, with made-up numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HORIZONS = ("0-1 y", "1-2 y", "2-4 y", ">4 y")
 
 
 def make_evaluation(folder: Path, cohort: Cohort, subjects: list[str], seed: int = 0) -> dict[str, Any]:
-    """Write the folder for some subjects of a cohort; the metrics that it holds."""
+    """Write the folder for some subjects of a cohort; returns the metrics."""
     rng = np.random.default_rng(seed)
     regions, errors = cohort.regions, {m: 0.31 + 0.05 * k for k, m in enumerate(MODELS)}
     one = {m: _scores(e) for m, e in errors.items()}
@@ -26,7 +26,7 @@ def make_evaluation(folder: Path, cohort: Cohort, subjects: list[str], seed: int
         "protocol": {"split": "the run's test subjects", "subjects": len(subjects), "versions": {"x": "1.2"}},
         "unit": "sd", "forecast": one,
         "by_horizon": {m: {h: _scores(e * (0.8 + 0.2 * k)) for k, h in enumerate(HORIZONS)} for m, e in errors.items()},
-        "by": {"sex": {g: {m: _of_people(e, n) for m, e in errors.items()} for g, n in (("F", 4), ("M", 2))}},
+        "by": {"sex": {g: {m: _of_group(e, n) for m, e in errors.items()} for g, n in (("F", 4), ("M", 2))}},
         "own_units": {"region": {r: {m: _own(e) for m, e in errors.items()} for r in regions}},
         "skill": {k: {"reference": "mixed model", "value": 0.0812, "low": 0.021, "high": 0.137} for k in ("MAE", "CRPS")},
         "calibration": {"pit": (np.full(20, 0.05) + 0.01 * np.cos(np.linspace(0, 6.28, 20))).tolist(), "ks": 0.0213,
@@ -39,7 +39,7 @@ def make_evaluation(folder: Path, cohort: Cohort, subjects: list[str], seed: int
         "privacy": {"verdict": "pass", "reasons": ["Distance ratio 0.98, membership AUC 0.52."],
                     "nearest_distance_ratio": 0.9813, "membership_auc": 0.5217},
         "left_out": [{"metric": "tadpole", "reason": "the cohort has no ADAS13 <and no> Ventricles"}],
-        "warnings": ["Only 24 subjects are judged: intervals are <wide> & rough."],
+        "warnings": ["Only 24 test subjects: intervals are <wide> & rough."],
     }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -64,7 +64,7 @@ def _own(error: float) -> dict[str, float]:
     return {"MAE": 9 * error, "CRPS": 6 * error, "NLL per value": 3 + error}
 
 
-def _of_people(error: float, subjects: int) -> dict[str, float]:
+def _of_group(error: float, subjects: int) -> dict[str, float]:
     return {"CRPS": error, "forecast NLL": 29 + error, "subjects": subjects}
 
 

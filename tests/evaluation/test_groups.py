@@ -20,7 +20,7 @@ def test_effects_of_known_size() -> None:
     rng = np.random.default_rng(0)
     wanted = np.array([0.0, 0.5, -1.5])
     first, second = rng.normal(size=(400, 3)), rng.normal(wanted, 1, (400, 3))
-    table = effects(first, second, ["a", "b", "c"], redraws=300)
+    table = effects(first, second, ["a", "b", "c"], resamples=300)
     np.testing.assert_allclose(table["d"], wanted, atol=0.15)
     assert (table["d_low"] < table["d"]).all() and (table["d"] < table["d_high"]).all()
     np.testing.assert_allclose(table["d_high"] - table["d_low"], 2 * 1.96 * np.sqrt(2 / 400), rtol=0.3)
@@ -31,7 +31,7 @@ def test_effect_and_p_value_by_hand() -> None:
     """Means 1 and 4, variances 1 and 4 of three each: d = 3 / sqrt(2.5)."""
     first, second = np.array([[0.0], [1.0], [2.0]]), np.array([[2.0], [4.0], [6.0]])
     assert cohens_d(first, second)[0] == pytest.approx(3 / np.sqrt(2.5))
-    assert effects(first, second, ["a"], redraws=5)["p"][0] == pytest.approx(stats.ttest_ind(first, second).pvalue[0])
+    assert effects(first, second, ["a"], resamples=5)["p"][0] == pytest.approx(stats.ttest_ind(first, second).pvalue[0])
 
 
 def test_missing_values_do_not_count() -> None:

@@ -24,7 +24,7 @@ def cohort(seed: int, signal: float = 1.0, n: int = 80) -> pd.DataFrame:
 
 
 def test_synthetic_subjects_with_the_signal_are_as_useful_as_real_ones() -> None:
-    table, left_out = usefulness(cohort(0), cohort(1), cohort(2), REGIONS, COVARIATES, redraws=100)
+    table, left_out = usefulness(cohort(0), cohort(1), cohort(2), REGIONS, COVARIATES, resamples=100)
     rows = table.set_index("task")
     assert list(rows.index) == ["DX", "MMSE", NEXT_VISIT] and not left_out, "weight is no measure of the disease"
     assert rows["metric"].tolist() == ["AUC", "MAE", "MAE"] and rows["real"]["DX"] > 0.9
@@ -34,7 +34,7 @@ def test_synthetic_subjects_with_the_signal_are_as_useful_as_real_ones() -> None
 
 def test_synthetic_subjects_without_the_signal_are_less_useful() -> None:
     noise = cohort(1, signal=0.0)
-    rows = usefulness(cohort(0), noise, cohort(2), REGIONS, COVARIATES, redraws=50)[0].set_index("task")
+    rows = usefulness(cohort(0), noise, cohort(2), REGIONS, COVARIATES, resamples=50)[0].set_index("task")
     assert rows["ratio_high"]["DX"] < 0.85 and rows["ratio_high"]["MMSE"] < 0.7
 
 
@@ -49,11 +49,11 @@ def test_synthetic_subjects_without_the_signal_are_less_useful() -> None:
 )
 def test_impossible_tasks_are_left_out_with_the_reason(change, task: str, reason: str) -> None:
     tables = [change(cohort(seed)) for seed in range(3)]
-    found, left_out = usefulness(*tables, REGIONS, COVARIATES, redraws=10)
+    found, left_out = usefulness(*tables, REGIONS, COVARIATES, resamples=10)
     assert task not in found["task"].to_numpy() and reason in dict(left_out)[f"usefulness.{task}"]
 
 
 def test_a_diagnosis_that_does_not_occur_in_training_is_left_out() -> None:
     without = cohort(0)[lambda t: t["DX"] != "Dementia"]
-    _, left_out = usefulness(without, without, cohort(2), REGIONS, ["DX"], redraws=10)
+    _, left_out = usefulness(without, without, cohort(2), REGIONS, ["DX"], resamples=10)
     assert "some values of DX do not occur" in dict(left_out)["usefulness.DX"]
