@@ -173,24 +173,24 @@ def broken(folder: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_impossible_reports_are_refused_with_the_reason(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def paragraph(*words: str | Path) -> str:
+    def refusal(*words: str | Path) -> str:
         return refused(capsys, "report", "--run", broken, *words)
 
-    assert "written as .html; found .pdf" in paragraph("--out", broken / "report.pdf")
-    assert "has no subject nobody" in paragraph("--subject", "nobody")
-    assert "--what-if CDRS: the run has no such covariate" in paragraph("--what-if", "CDRS=9")
-    assert "leave one of them out" in paragraph("--subject", EVIL[0], "--without-subjects")
-    assert "Give it with --atlas" in paragraph("--labels", broken / "x.tsv")
-    assert "no evaluation here" in paragraph("--evaluation", broken / "logs")
+    assert "written as .html; found .pdf" in refusal("--out", broken / "report.pdf")
+    assert "has no subject nobody" in refusal("--subject", "nobody")
+    assert "--what-if CDRS: the run has no such covariate" in refusal("--what-if", "CDRS=9")
+    assert "leave one of them out" in refusal("--subject", EVIL[0], "--without-subjects")
+    assert "Give it with --atlas" in refusal("--labels", broken / "x.tsv")
+    assert "no evaluation here" in refusal("--evaluation", broken / "logs")
     (broken / "evaluation" / "visits.csv").write_text("subject,time\na,1\n")
-    assert "visits.csv: has no column region, truth" in paragraph()
+    assert "visits.csv: has no column region, truth" in refusal()
     (broken / "evaluation" / "metrics.json").write_text('{"format": 99}')
-    assert "is newer than 1" in paragraph()
+    assert "is newer than 1" in refusal()
     (broken / "evaluation" / "metrics.json").write_text('{"format": ')
-    assert "evaluation/metrics.json: cannot be read" in paragraph()
+    assert "evaluation/metrics.json: cannot be read" in refusal()
     (broken / "model.json").unlink()
     (broken / "checkpoints").mkdir()
-    assert "training has not finished; go on with --resume" in paragraph()
+    assert "training has not finished; go on with --resume" in refusal()
     assert "no such run folder" in refused(capsys, "report", "--run", broken / "none")
 
 
