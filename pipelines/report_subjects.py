@@ -102,13 +102,13 @@ def what_ifs(forecaster: Forecaster, subject: str, requested: list[str]) -> list
     history = forecaster.history
     if requested:
         paths = [[Known.parse(part, "--what-if") for part in text.split(",")] for text in requested]
-        text = f"Subject {subject}: covariates carried forward, and {'; '.join(known_text(p) for p in paths)}. "
+        text = f"Forecasts of subject {subject}: covariates carried forward, and {'; '.join(known_text(p) for p in paths)}. "
         text += OTHER_COVARIATES + beyond(history, [one for path in paths for one in path])
         return [_what_if(forecaster, subject, paths, text)]
     found = []
     for name in [n for n in history.covariates if n not in history.schema.fixed][:MAX_COVARIATES]:
         if values := _typical_values(history, name):
-            text = f"Subject {subject} for values of {name} that occur in the cohort, from the next visit on. "
+            text = f"Forecasts of subject {subject} for values of {name} that occur in the cohort, from the next visit on. "
             found.append(_what_if(forecaster, subject, [[value] for value in values], text + OTHER_COVARIATES))
     return found
 

@@ -105,9 +105,9 @@ def _crow(run: Run, config: Config) -> str:
         )
     members = run.metrics.get("members") or []
     included = sum(bool(member.get("included")) for member in members)
-    kinds = {str(member.get("initialisation")) for member in members}
+    kinds = {str(member.get("initialisation")) for member in members if member.get("included")}
     first = "Its first bijection" if kinds <= {"mixed_model"} else (
-        "The first bijection of members that are initialised at the mixed model"
+        "In ensemble members that are initialised at the mixed model, the first bijection"
     )  # fmt: skip
     test = f"{percent(config.split.test)} of the subjects were" if config.split.test else "No subjects were"
     mixture = f"{included} of them form a mixture" if included > 1 else f"{included} of them is used"

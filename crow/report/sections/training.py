@@ -138,7 +138,7 @@ def _members(members: list[Mapping[str, Any]]) -> Table:
         for k, member in enumerate(members)
     )  # fmt: skip
     header = ("member", "initialisation", "included", "best epoch", "validation NLL", "mixed model")
-    return Table("Ensemble members: validation NLL in standardised units (nats per visit)", header, rows)
+    return Table("Ensemble members: validation NLL (nats per visit), and that of the mixed model for the same subjects", header, rows)
 
 
 def _of_member(member: Mapping[str, Any], k: int, name: str) -> Cell:
