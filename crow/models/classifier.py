@@ -14,19 +14,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from crow.bijections.dequantize import UniformDequantizer
 from crow.cohort.split import validation_of_each_class
 from crow.data.examples import UNKNOWN, Examples
 from crow.errors import CohortError
-from crow.flows.infocnf import InfoCNF
-from crow.flows.semi_conditional import SemiConditionalFlow
-from crow.flows.semi_conditional_ensemble import SemiConditionalEnsemble
 from crow.models.base import FitOptions, Training, name_of
 from crow.models.cross_sectional import CrossSectionalModel, Data, Rows, subset
+from crow.models.flow_builders import built
 from crow.representation.classes import Classes
 from crow.representation.cross_sectional import ScanExamples, cohort_of
-from crow.representation.views import augment_images, fixed_augmentations, noisy_values
-from crow.run.cross_sectional_config import SemiConditionalConfig
 from crow.training.fit import Fitted
 
 REFUSED = 0.01  # share of known visits that lie below the threshold, at most
@@ -42,7 +37,6 @@ class Classifier(CrossSectionalModel):
     """
 
     kind = command = "classify"
-    architectures = ("semi-conditional", "infocnf", "ccnf")
 
     def fit(
         self,
@@ -94,31 +88,12 @@ class Classifier(CrossSectionalModel):
         return table
 
     def build(self) -> nn.Module:
-        settings, shape, classes = self.config.flow, self.inputs.shape, len(self.classes)
-        image = self.inputs.greys is not None
-        dequantizer = UniformDequantizer(self.inputs.greys) if self.inputs.greys else None
-        prior = torch.tensor(self.classes.shares)
-        if self.config.architecture == "semi-conditional":
-            assert isinstance(self.config, SemiConditionalConfig)
-            flows = [
-                SemiConditionalFlow.of_shape(
-                    shape, classes, settings.levels, settings.depth, settings.hidden, dequantizer=dequantizer,
-                    prior=prior,
-                )
-                for _ in range(self.config.members)
-            ]  # fmt: skip
-            if image:
-                return SemiConditionalEnsemble(flows, augment_images, fixed_augmentations)
-            return SemiConditionalEnsemble(flows, noisy_values)
-        share = 1.0 if self.config.architecture == "ccnf" else 0.5
-        return InfoCNF(
-            shape, classes, settings.levels, settings.depth, settings.hidden, share, dequantizer=dequantizer,
-            prior=prior,
-        )  # fmt: skip
+        return built(self.config, self.inputs.shape, self.inputs.greys, len(self.classes), self.classes.shares)
 
     def initialise(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
-        if isinstance(flow, SemiConditionalEnsemble) and isinstance(examples, Examples):
-            flow.initialise(examples, subject)
+        start = getattr(flow, "initialise", None)
+        if start is not None and isinstance(examples, Examples):
+            start(examples, subject)
 
     def split_rows(self, examples: Examples | ScanExamples, subject: pd.Series) -> tuple[Rows, Rows]:
         """Training rows, those with a label so often that they are a quarter of a batch; and the held-out ones."""

@@ -38,7 +38,6 @@ class Enhancer(CrossSectionalModel):
 
     kind = command = "enhance"
     uses_scans = True
-    architectures = ("enhance",)
     config: EnhanceConfig
     inputs: ScanInputs
 

@@ -60,7 +60,6 @@ class Segmenter(CrossSectionalModel):
 
     kind = command = "segment"
     uses_scans = True
-    architectures = ("segment",)
     inputs: ScanInputs
 
     def fit(

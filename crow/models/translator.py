@@ -72,7 +72,6 @@ class Translator(CrossSectionalModel):
     """
 
     kind = command = "translate"
-    architectures = ("cinn",)
     config: CINNConfig
     given: RegionInputs | ScanInputs
 

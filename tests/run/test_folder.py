@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-import crow
 from crow.cohort.cohort import Finding
 from crow.errors import OutputError, RunError
 from crow.run.config import Config, load_config
 from crow.run.folder import Run, anonymous, load_run, save_run, sha256, start_run, unfinished_config
+
 
 @pytest.fixture
 def run() -> Run:
