@@ -179,7 +179,7 @@ def _say_codes(rows: pd.DataFrame, findings: Findings) -> None:
     if back.any():
         findings.warning(
             "time-against-code",
-            "earlier than the visit whose code comes before; the time was believed.",
+            "earlier than the visit whose code comes before; the time was generator_loss.",
             rows=known[LINE][back],
         )
 

@@ -17,11 +17,11 @@ from crow.bijections.innovation_fit import fit_mixed_model
 from crow.bijections.mixing import Rotation
 from crow.bijections.ode import ODE
 from crow.bijections.patterns import only
+from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
 from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, running_past
+from crow.data.sequences import Sequences
 from crow.networks.dynamics import MeasuredUnits
 from crow.networks.mlp import MLP
-from crow.priors import ConditionalPrior, Prior, StandardPrior
-from crow.sequences import Sequences
 
 BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
 TIMES = 3  # channels that the flow puts before the context: time since first visit, since last visit, is it the first
@@ -41,9 +41,9 @@ class FlowState(NamedTuple):
 class CRowFlow(nn.Module):
     """``p(x_1..x_T | c_1..c_T)`` of visits at irregular times, exact, visit by visit.
 
-    A gate that shifts and scales by the past, then (``start="mixed"``) the innovations of a linear mixed model, then
+    A gate that shifts and scales by the past, then (``initialisation="mixed_model"``) the innovations of a linear mixed model, then
     ``blocks`` times two recurrent couplings, with a rotation and a gate between blocks. Everything is zero-initialised,
-    so the flow starts as the mixed model itself; with ``start="standard"`` it starts at N(0, I) and only sees what the
+    so the flow starts as the mixed model itself; with ``initialisation="standard"`` it starts at N(0, I) and only sees what the
     mixed model predicts. Every subnet gets the context, the times, and a summary of the raw past: last values, means,
     and the mixed model's prediction with its log-sd.
 
@@ -70,7 +70,7 @@ class CRowFlow(nn.Module):
         self,
         features: int,
         context: int,
-        start: Literal["mixed", "standard"] = "mixed",
+        initialisation: Literal["mixed_model", "standard"] = "mixed_model",
         blocks: int = 2,
         hidden: int = 24,
         dropout: float = 0.0,
@@ -78,13 +78,13 @@ class CRowFlow(nn.Module):
         base: Literal["standard", "conditional", "continuous"] = "standard",
     ) -> None:
         super().__init__()
-        self.features, self.start = features, start
+        self.features, self.initialisation = features, initialisation
         self.register_buffer("time_scale", torch.ones(()))
         self.mixed = MixedModelInnovation(
             features, [0, *range(TIMES, TIMES + context)], trends=[*range(TIMES, TIMES + context)]
         )
         self.mixed.requires_grad_(False)
-        self.mixed.correlation.requires_grad_(start == "mixed")
+        self.mixed.correlation.requires_grad_(initialisation == "mixed_model")
         raw = 4 * features
         self.summary = nn.Linear(raw, summary) if raw > summary else nn.Identity()
         channels = TIMES + context + min(raw, summary)
@@ -108,7 +108,7 @@ class CRowFlow(nn.Module):
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
 
-    def fit_start(self, data: Sequences) -> Tensor:
+    def initialise(self, data: Sequences) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``."""
         self.time_scale.fill_(_scale(data))
         return fit_mixed_model(self.mixed, data.x, self._times(data, None), data.mask, data.measured)
@@ -119,7 +119,7 @@ class CRowFlow(nn.Module):
         moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
         return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0)
 
-    def start_log_prob(self, data: Sequences) -> Tensor:
+    def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
         z, log_det, _ = self.mixed(only(data.measured, data.x), self._times(data, None), None, data.measured)
         return torch.where(data.mask, _log_base(z, None, data.measured) + log_det, 0.0)
@@ -175,7 +175,7 @@ class CRowFlow(nn.Module):
             x, log_det, layer_state = layer(x, context, state and state.layers[i], data.measured)
             log_dets.append(log_det)
             states.append(layer_state)
-            if i == 0 and self.start == "mixed":
+            if i == 0 and self.initialisation == "mixed_model":
                 x, log_det = self.mixed.whiten(x, prediction, data.measured)
                 log_dets.append(log_det)
         return x, sum(log_dets[1:], log_dets[0]), context, after._replace(layers=tuple(states))
@@ -185,7 +185,7 @@ class CRowFlow(nn.Module):
         context, prediction, _ = self._context(visit, state)
         x, log_dets = visit.x, []
         for i in reversed(range(len(self.layers))):
-            if i == 0 and self.start == "mixed":
+            if i == 0 and self.initialisation == "mixed_model":
                 x, log_det = self.mixed.colour(x, prediction, visit.measured)
                 log_dets.append(log_det)
             layer = cast(Layer, self.layers[i])

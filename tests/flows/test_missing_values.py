@@ -8,17 +8,17 @@ import torch
 from flows.random_sequences import random_flow, sequences
 
 from crow.flows.crow import BASE_STEPS, CRowFlow, map_state
-from crow.flows.pool import FlowPool
-from crow.sequences import Sequences
+from crow.flows.ensemble import FlowEnsemble
+from crow.data.sequences import Sequences
 
-KINDS = [(start, base) for start in ("mixed", "standard") for base in ("standard", "conditional")]
-KINDS.append(("mixed", "continuous"))
+KINDS = [(start, base) for start in ("mixed_model", "standard") for base in ("standard", "conditional")]
+KINDS.append(("mixed_model", "continuous"))
 LENGTHS = (4, 1, 3, 2)
 
 
-@pytest.fixture(params=KINDS, ids=" start, ".join, scope="module")
+@pytest.fixture(params=KINDS, ids=", ".join, scope="module")
 def kind(request: pytest.FixtureRequest) -> dict[str, str]:
-    return dict(zip(("start", "base"), request.param, strict=True))
+    return dict(zip(("initialisation", "base"), request.param, strict=True))
 
 
 def incomplete(data: Sequences, seed: int = 0, share: float = 0.4) -> Sequences:
@@ -120,7 +120,7 @@ def test_what_stands_in_place_of_a_missing_value_does_not_matter(kind: dict[str,
     for value in (50.0, torch.nan):
         wild = replace(data, x=data.x.masked_fill(~data.measured, value))
         torch.testing.assert_close(flow.log_prob(wild), log_prob, atol=1e-12, rtol=1e-12)
-        torch.testing.assert_close(flow.start_log_prob(wild), flow.start_log_prob(data), atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(flow.initial_log_prob(wild), flow.initial_log_prob(data), atol=1e-12, rtol=1e-12)
 
 
 def test_with_nothing_missing_nothing_changes(kind: dict[str, str]) -> None:
@@ -128,10 +128,10 @@ def test_with_nothing_missing_nothing_changes(kind: dict[str, str]) -> None:
     data = sequences(4, 5, lengths=LENGTHS)
     every = replace(data, measured=data.mask[..., None].expand_as(data.x))
     torch.testing.assert_close(flow.log_prob(every), flow.log_prob(data), atol=1e-10, rtol=1e-10)
-    torch.testing.assert_close(flow.start_log_prob(every), flow.start_log_prob(data), atol=1e-10, rtol=1e-10)
-    flow.fit_start(data)
+    torch.testing.assert_close(flow.initial_log_prob(every), flow.initial_log_prob(data), atol=1e-10, rtol=1e-10)
+    flow.initialise(data)
     whole = {name: value.clone() for name, value in flow.mixed.state_dict().items()}
-    flow.fit_start(every)
+    flow.initialise(every)
     for name, value in flow.mixed.state_dict().items():
         torch.testing.assert_close(value, whole[name], atol=1e-8, rtol=1e-8)
 
@@ -149,7 +149,7 @@ def test_at_the_mixed_model_a_subset_has_the_marginal_of_the_complete_visit() ->
     """Given the same past: the Gaussian with the moments of the complete visit's draws, cut to what was measured."""
     data = sequences(60, 3, lengths=LENGTHS)
     flow = CRowFlow(3, 2).double().eval()
-    flow.fit_start(data)
+    flow.initialise(data)
     some = data[:1]
     there = torch.tensor([True, False, True])
     measured = torch.ones_like(some.x, dtype=torch.bool)
@@ -171,7 +171,7 @@ def test_gradients_reach_the_map_of_missing_values(kind: dict[str, str]) -> None
 
 def test_draws_given_an_incomplete_past_follow_the_density() -> None:
     """The mean of a region after a visit that lacked it, against the density on a grid."""
-    both = FlowPool([random_flow(1, seed=k, share=0.5, start=s) for k, s in enumerate(("mixed", "standard"))]).double()
+    both = FlowEnsemble([random_flow(1, seed=k, share=0.5, initialisation=s) for k, s in enumerate(("mixed_model", "standard"))]).double()
     data = sequences(1, 1, lengths=(4,), seed=4)
     measured = torch.ones_like(data.x, dtype=torch.bool)
     measured[:, 1] = False
