@@ -42,10 +42,9 @@ class SequenceSource(Protocol):
 class Sequences:
     """Visits of a batch of subjects, padded at the end.
 
-    Shapes: ``x [batch, time, *event]`` (standardised values, 0 where padded or missing), ``context [batch, time,
-    features]``, ``time [batch, time]`` (years since the first visit, increasing), ``mask [batch, time]`` (True for a
-    visit), ``measured [batch, time, *event]`` (True for a value of x that was measured; None if all of every visit
-    were).
+    Shapes: ``x [batch, time, *event]`` (standardised values, 0 where padded), ``context [batch, time, features]``,
+    ``time [batch, time]`` (years since the first visit, increasing), ``mask [batch, time]`` (True for a visit),
+    ``measured [batch, time, *event]`` (True for a value of x that was measured; None if all of every visit were).
     """
 
     x: Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,12 @@ class CRow:
         self.table, self.schema = RegionTable.fit(training), cohort.schema
         if held_back:
             self.table.encode(observed, f"{_name(cohort)} (with the test subjects)")
-        data, names = self.table.encode(visits, _name(cohort)), training.subjects
+        data, names = self._encode(training, visits), training.subjects
+        if self._asked.model.objective == "inn" and data.measured is not None:
+            raise ConfigError(
+                f"{_name(cohort)}: model.objective inn needs every region at every visit. Choose --missing drop-visit "
+                "or --missing impute."
+            )
         self.config = resolve(self._asked, data)
         folder = None if out is None else Path(out)
         if folder is not None and not resume:
@@ -104,30 +109,33 @@ class CRow:
             ensemble = fit_ensemble(self.config, data, names, folder, resume, progress, echo)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
-            self.metrics = self._metrics(ensemble.members, cohort, held_back)
+            self.metrics = self._metrics(ensemble.members, cohort, held_back, data)
         if folder is not None:
             self._save(folder, finished=not self.interrupted)
         return self
 
     @torch.no_grad()
     def log_prob(self, cohort: Cohort) -> pd.DataFrame:
-        """Exact log-density in nats, original units, of each visit given those before it.
+        """Exact log-density in nats, original units, of the values measured at each visit given those before it.
 
-        One row a visit: ``subject, session, time, log_prob``; the sum over a subject's visits is that of its sequence.
-        Visits without a single region are left out.
+        One row per visit: ``subject, session, time, log_prob``; the sum over a subject's visits is that of its
+        sequence. Visits without a single region are left out. With ``missing="impute"`` filled values count as data,
+        and it is the density of no observation.
         """
-        values = [self._ensemble().log_prob(part)[part.mask] for part in self._chunks(cohort)]
-        nats = torch.cat(values).double().numpy() - self.table.log_scale
-        return _observed(cohort)[["subject", "session", "time"]].assign(log_prob=nats)
+        ensemble, nats = self._ensemble(), []
+        for part in self._chunks(cohort):
+            nats.append((ensemble.log_prob(part).double() - self.table.log_scale_of(part))[part.mask])
+        return _observed(cohort)[["subject", "session", "time"]].assign(log_prob=torch.cat(nats).numpy())
 
     def score(self, cohort: Cohort, samples: int = 200, seed: int = 0) -> pd.DataFrame:
         """`log_prob`, and per region ``<region>_z``: how far the value lies from what the subject's past predicts.
 
-        z is (value - mean) / sd of ``samples`` draws of the visit given the real ones before it.
+        z is (value - mean) / sd of ``samples`` draws of the visit given those before it; NaN for a missing value.
         """
-        x = torch.cat([part.x[part.mask] for part in self._chunks(cohort)])
+        parts = list(self._chunks(cohort))
+        x, values = (torch.cat([part(p)[p.mask] for p in parts]) for part in (lambda p: p.x, Sequences.values))
         mean, sd = self.predict(cohort, samples, seed)
-        z = (mean.rsub(self.table.decode(x))) / sd
+        z = ((mean.rsub(self.table.decode(x))) / sd).where(values.numpy())
         return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
 
     @torch.no_grad()
@@ -163,7 +171,7 @@ class CRow:
         seen = ahead["subject"].isin(history["subject"]).to_numpy()
         for known in (True, False):
             if (rows := seen == known).any():
-                past = self.table.encode(history, "the history") if known else None
+                past = self._encode(cohort, history) if known else None
                 coming = self.table.encode(ahead[rows], "the visits to forecast")
                 draws = pool.forecast(past, coming, samples, generator)
                 values[rows] = self.table.decode(draws.transpose(1, 2)[coming.mask])
@@ -172,7 +180,7 @@ class CRow:
     def sample(self, paths: pd.DataFrame, samples: int = 1, seed: int = 0) -> Forecast:
         """Whole synthetic subjects: draws of all visits of ``paths`` (subject, time, age, every covariate)."""
         flow = self.flow if isinstance(self.flow, PublishedCRow) else self._ensemble()
-        coming = self.table.encode(paths, "the covariate paths")
+        coming = self.table.encode(paths.drop(columns=self.table.regions, errors="ignore"), "the covariate paths")
         generator = torch.Generator().manual_seed(seed)
         if isinstance(flow, PublishedCRow):
             copies = coming.repeat(samples)
@@ -195,8 +203,10 @@ class CRow:
             folder, Run(self.config, tensors, description, self.metrics, self.log, self.findings, finished)
         )
 
-    def _metrics(self, members: list[dict[str, Any]], cohort: Cohort, held_back: list[str]) -> dict[str, Any]:
-        scale = self.table.log_scale
+    def _metrics(
+        self, members: list[dict[str, Any]], cohort: Cohort, held_back: list[str], data: Sequences
+    ) -> dict[str, Any]:
+        scale = float(self.table.log_scale_of(data).sum() / data.count)
         kept = [m for m in members if m["included"]]
         metrics: dict[str, Any] = {
             "members": [
@@ -211,10 +221,15 @@ class CRow:
             metrics["test_subjects"], metrics["test_nll_per_visit"] = len(held_back), -float(test["log_prob"].mean())
         return metrics
 
+    def _encode(self, cohort: Cohort, visits: pd.DataFrame) -> Sequences:
+        """Some visits of a cohort, whose missing values are missing unless they are to be imputed."""
+        data = self.table.encode(visits, _name(cohort))
+        return replace(data, measured=None) if cohort.schema.missing == "impute" else data
+
     def _chunks(self, cohort: Cohort) -> Iterator[Sequences]:
         self._ensemble()
         self.table.require(cohort.visits, _name(cohort))
-        data = self.table.encode(_observed(cohort), _name(cohort))
+        data = self._encode(cohort, _observed(cohort))
         for start in range(0, len(data), CHUNK):
             yield data[start : start + CHUNK]
 
