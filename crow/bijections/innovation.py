@@ -123,9 +123,7 @@ class MixedModelInnovation(RecurrentBijection):
         r = only(measured, x - fixed)
         one = torch.ones_like(t) if measured is None else measured.to(x.dtype)
         terms = (one, one * t, one * t * t, r, t * r)
-        n, s, ss, u0, u1 = (
-            before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[:5], terms, strict=True)
-        )
+        n, s, ss, u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[:5], terms, strict=True))
         c00, c01, c11, _ = posterior(self.factor, n, s, ss)
         mean = fixed + c00 * u0 + c01 * (u1 + t * u0) + c11 * t * u1
         sd = self.log_sigma.exp() * (1 + c00 + 2 * c01 * t + c11 * t * t).sqrt()

@@ -58,7 +58,9 @@ def _told(
     if some.any():
         lines = rows[LINE][some]
         count = int(gaps[some].to_numpy().sum())
-        findings.info("missing-values", f"lack {count:,} values of regions; those that were measured are used.", rows=lines)
+        findings.info(
+            "missing-values", f"lack {count:,} values of regions; those that were measured are used.", rows=lines
+        )
     if nothing.any():
         said = "no region was measured; their times and covariates are used."
         findings.info("no-region", said, rows=rows[LINE][nothing])

@@ -42,7 +42,12 @@ def resolve(config: Config, data: SequenceSource) -> Config:
     if threads is None and data.in_memory and hidden is not None and hidden <= NARROW:
         threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
-    chosen = {"max_epochs": epochs, "validation_fraction": validation, "threads": threads, "value_dropout": value_dropout}
+    chosen = {
+        "max_epochs": epochs,
+        "validation_fraction": validation,
+        "threads": threads,
+        "value_dropout": value_dropout,
+    }
     training = config.training.model_copy(update=chosen)
     return config.model_copy(update={"model": model, "training": training})
 
@@ -51,7 +56,9 @@ def build_flow(settings: ModelSettings, features: int, context: int, initialisat
     """An unfitted member; ``settings`` are resolved."""
     if settings.hidden is None:
         raise ConfigError("model.hidden has to be a number before a flow is built.")
-    return CRowFlow(features, context, initialisation, settings.blocks, settings.hidden, settings.dropout, base=settings.base)
+    return CRowFlow(
+        features, context, initialisation, settings.blocks, settings.hidden, settings.dropout, base=settings.base
+    )
 
 
 def build_published(settings: ModelSettings, features: int, covariates: int) -> PublishedCRow:

@@ -171,7 +171,9 @@ def test_gradients_reach_the_map_of_missing_values(kind: dict[str, str]) -> None
 
 def test_draws_given_an_incomplete_past_follow_the_density() -> None:
     """The mean of a region after a visit that lacked it, against the density on a grid."""
-    both = FlowEnsemble([random_flow(1, seed=k, share=0.5, initialisation=s) for k, s in enumerate(("mixed_model", "standard"))]).double()
+    both = FlowEnsemble(
+        [random_flow(1, seed=k, share=0.5, initialisation=s) for k, s in enumerate(("mixed_model", "standard"))]
+    ).double()
     data = sequences(1, 1, lengths=(4,), seed=4)
     measured = torch.ones_like(data.x, dtype=torch.bool)
     measured[:, 1] = False
