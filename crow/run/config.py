@@ -59,9 +59,14 @@ class Optimisation(Settings):
 
 
 class TrainingSettings(Optimisation):
-    """``visit_dropout``: in every batch each subject loses visits at a rate drawn between 0 and this."""
+    """``visit_dropout``: in every batch each subject loses visits at a rate drawn between 0 and this.
+
+    ``value_dropout``: the share of subjects in a batch that lose values of regions, None for a tenth if the cohort lacks
+    some and for none if it is complete.
+    """
 
     visit_dropout: float = Field(1.0, ge=0, le=1)
+    value_dropout: float | None = Field(None, ge=0, le=1)
 
 
 class VoxelSettings(Settings):
