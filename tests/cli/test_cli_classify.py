@@ -46,7 +46,8 @@ def test_regions(diagnosis: Path, few_labels: Path, tmp_path: Path, capsys: pyte
 def test_what_is_said_while_learning(
     few_labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done(["classify", "--cohort", few_labels, "--label", "dx", "--model", "infocnf", "--out", tmp_path / "run", *QUICK,
+    done(["classify", "--cohort", few_labels, "--label", "dx", "--architecture", "infocnf", "--out", tmp_path / "run",
+          *QUICK,
           "--set", "flow.depth=1"])  # fmt: skip
     said = capsys.readouterr().out
     assert "training infocnf on" in said and "have a label" in said

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_thin_slices_of_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan = folder / "thick" / "sub-new_ses-1_T1w.nii.gz"
-    words = ["enhance", "--run", folder / "run", "--scan", scan, "--samples", "4", "--out", tmp_path / "made"]
+    words = ["enhance", "--run", folder / "run", "--scan", scan, "--draws", "4", "--out", tmp_path / "made"]
     done(words)
     assert "4 draws; their sd is" in capsys.readouterr().out
     here = tmp_path / "made" / "sub-new" / "ses-1" / "anat"

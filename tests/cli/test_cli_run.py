@@ -100,8 +100,8 @@ def test_ctrl_c_leaves_a_usable_run_that_can_be_gone_on_with(folder: Path, tmp_p
 
 def test_generate_forecasts_years_after_the_last_visit(folder: Path, tmp_path: Path) -> None:
     out, draws, figure = tmp_path / "forecast.csv", tmp_path / "draws.csv", tmp_path / "forecast.png"
-    said = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "2.5,1", "--samples", "40",
-               "--out", out, "--samples-out", draws, "--figure", figure)  # fmt: skip
+    said = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "2.5,1", "--draws", "40",
+               "--out", out, "--save-draws", draws, "--figure", figure)  # fmt: skip
     forecast, samples = pd.read_csv(out), pd.read_csv(draws)
     last = last_visit(folder, "9002")
     np.testing.assert_allclose(forecast["time"], last["time"] + np.array([1.0, 2.5]), rtol=1e-6)
@@ -120,7 +120,7 @@ def test_generate_forecasts_years_after_the_last_visit(folder: Path, tmp_path: P
 
 
 def test_generate_is_the_same_for_the_same_seed(folder: Path, tmp_path: Path) -> None:
-    words = ("generate", "--run", folder / "run", "--subject", "9003", "--at", "1", "--samples", "20")
+    words = ("generate", "--run", folder / "run", "--subject", "9003", "--at", "1", "--draws", "20")
     for name, seed in {"a": "3", "b": "3", "c": "4"}.items():
         run(*words, "--seed", seed, "--out", tmp_path / f"{name}.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() != (tmp_path / "c.csv").read_bytes()
@@ -129,14 +129,14 @@ def test_generate_is_the_same_for_the_same_seed(folder: Path, tmp_path: Path) ->
 def test_generate_sets_covariates_from_a_time_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "forecast.csv"
     said = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2,3", "--set-covariate",
-               "CDRSB=7.5@1.5", "--set-covariate", "DX=Dementia", "--out", out, "--samples", "20",
+               "CDRSB=7.5@1.5", "--set-covariate", "DX=Dementia", "--out", out, "--draws", "20",
                "--figure", tmp_path / "fan.svg")  # fmt: skip
     forecast = pd.read_csv(out)
     assert list(forecast["CDRSB"]) == [last_visit(folder, "9002")["CDRSB"], 7.5, 7.5]
     assert list(forecast["DX"]) == ["Dementia"] * 3
     assert "CDRSB 7.5 at 1.5 years" in said and "beyond" not in said
     beyond = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1", "--set-covariate", "CDRSB=19",
-                 "--samples", "20", "--out", tmp_path / "beyond.csv")  # fmt: skip
+                 "--draws", "20", "--out", tmp_path / "beyond.csv")  # fmt: skip
     assert "CDRSB 19: visits of the cohort lie between 0 and" in beyond and "knows nothing beyond" in beyond
     drawn = (tmp_path / "fan.svg").read_text()
     assert "covariates carried forward" in drawn and "CDRSB 7.5 at 1.5 years" in drawn
@@ -148,8 +148,8 @@ def test_generate_follows_a_table_and_a_line(folder: Path, tmp_path: Path) -> No
     pd.DataFrame({"RID": [9002], "time": [last["time"] + 2], "CDRSB": [last["CDRSB"] + 4]}).to_csv(table, index=False)
     forecasts = {}
     for future in ("carry", "linear"):
-        run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table, "--future",
-            future, "--samples", "20", "--out", tmp_path / f"{future}.csv")  # fmt: skip
+        run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table,
+            "--future-covariates", future, "--draws", "20", "--out", tmp_path / f"{future}.csv")  # fmt: skip
         forecasts[future] = list(pd.read_csv(tmp_path / f"{future}.csv")["CDRSB"] - last["CDRSB"])
     assert forecasts["carry"] == pytest.approx([0, 4])
     assert forecasts["linear"] == pytest.approx([2, 4])
@@ -161,7 +161,7 @@ def test_generate_sets_a_covariate_beside_a_table(folder: Path, tmp_path: Path) 
     table = tmp_path / "path.csv"
     table.write_text(f"RID,time,ICV\n9002,{last['time'] + 2 + 1e-12:.14f},1500000\n")
     run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table,
-        "--set-covariate", "CDRSB=7.5@2", "--samples", "20", "--out", tmp_path / "forecast.csv",
+        "--set-covariate", "CDRSB=7.5@2", "--draws", "20", "--out", tmp_path / "forecast.csv",
         "--figure", tmp_path / "fan.svg")  # fmt: skip
     forecast = pd.read_csv(tmp_path / "forecast.csv")
     assert list(forecast["ICV"]) == [last["ICV"], 1_500_000.0]
@@ -174,7 +174,7 @@ def test_generate_many_at_once_with_a_picture_each(folder: Path, tmp_path: Path)
     visits = pd.DataFrame({"RID": [9002, 9005], "EXAMDATE": ["2030-01-01", "2031-01-01"], "CDRSB": [3.0, None]})
     visits.to_csv(tmp_path / "future.csv", index=False)
     run("generate", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--visits", tmp_path / "future.csv",
-        "--samples", "20", "--out", tmp_path / "forecast.csv", "--figure", tmp_path / "pictures")  # fmt: skip
+        "--draws", "20", "--out", tmp_path / "forecast.csv", "--figure", tmp_path / "pictures")  # fmt: skip
     forecast = pd.read_csv(tmp_path / "forecast.csv")
     assert list(forecast["EXAMDATE"]) == ["2030-01-01", "2031-01-01"]
     assert list(forecast["CDRSB"]) == [3.0, last_visit(folder, "9005")["CDRSB"]]
@@ -182,7 +182,7 @@ def test_generate_many_at_once_with_a_picture_each(folder: Path, tmp_path: Path)
 
 
 def test_generate_new_subjects_in_the_columns_of_the_cohort(folder: Path, tmp_path: Path) -> None:
-    run("generate", "--run", folder / "run", "--new", "15", "--out", tmp_path / "new.csv")
+    run("generate", "--run", folder / "run", "--new-subjects", "15", "--out", tmp_path / "new.csv")
     table = pd.read_csv(tmp_path / "new.csv")
     assert set(table.columns) <= set(pd.read_csv(folder / "cohort.csv").columns)
     assert table["RID"].nunique() == 15
@@ -196,7 +196,7 @@ def test_generate_new_subjects_in_the_columns_of_the_cohort(folder: Path, tmp_pa
 def test_generate_new_subjects_along_given_paths(folder: Path, tmp_path: Path) -> None:
     path = pd.read_csv(folder / "cohort.csv").query("RID == 9004").drop(columns=REGIONS)
     path.to_csv(tmp_path / "path.csv", index=False)
-    run("generate", "--run", folder / "run", "--new", "3", "--covariates", tmp_path / "path.csv",
+    run("generate", "--run", folder / "run", "--new-subjects", "3", "--covariates", tmp_path / "path.csv",
         "--out", tmp_path / "new.csv")  # fmt: skip
     table = pd.read_csv(tmp_path / "new.csv")
     assert len(table) == 3 * len(path)
@@ -216,14 +216,14 @@ def test_generate_refuses_with_what_to_do(folder: Path, tmp_path: Path, capsys: 
     assert "'high', but a number" in refused(capsys, *known, "CDRSB=high")
     assert "NAME=VALUE@YEARS" in refused(capsys, *known, "CDRSB")
     assert "CN, Dementia, MCI" in refused(capsys, *known, "DX=Sleepy")
-    assert "--subject, --visits and --new; found none" in refused(capsys, *one)
-    assert "--at does not go with --new" in refused(capsys, *one, "--new", "3", "--at", "1")
+    assert "--subject, --visits and --new-subjects; found none" in refused(capsys, *one)
+    assert "--at does not go with --new-subjects" in refused(capsys, *one, "--new-subjects", "3", "--at", "1")
     assert "--subject needs --at" in refused(capsys, *one, "--subject", "9002")
     assert "--visits needs --cohort" in refused(capsys, *one, "--visits", folder / "cohort.csv")
     assert "one file cannot show 2 subjects" in refused(
         capsys, *one, "--subject", "9002", "--subject", "9003", "--at", "1", "--figure", tmp_path / "f.png"
     )
-    assert "no such run folder" in refused(capsys, "generate", "--run", tmp_path / "x", "--new", "2")
+    assert "no such run folder" in refused(capsys, "generate", "--run", tmp_path / "x", "--new-subjects", "2")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -55,7 +55,7 @@ def scan_of(folder: Path, subject: str) -> nib.Nifti1Image:
 def test_a_follow_up_looks_like_the_last_scan_and_says_what_it_is(folder: Path, tmp_path: Path) -> None:
     out, last = tmp_path / "fu", scan_of(folder, "sub-0002")
     said = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1.5", "--out", out,
-               "--set-covariate", "CDRSB=6@1", "--sample-scans", "2", "--samples", "20")  # fmt: skip
+               "--set-covariate", "CDRSB=6@1", "--save-scan-draws", "2", "--draws", "20")  # fmt: skip
     here = out / "sub-0002" / "ses-plus1p5y" / "anat"
     stem = "sub-0002_ses-plus1p5y_desc-{}_T1w"
     for desc in ("synthetic", "synthetic01", "synthetic02", "change", "uncertainty"):
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask = ("generate", "--run", folder / "run", "--subject", "sub-0001", "--subject", "sub-0004", "--at", "1,2",
-           "--samples", "10", "--out")  # fmt: skip
+           "--draws", "10", "--out")  # fmt: skip
     run(*ask, tmp_path / "a")
     run(*ask, tmp_path / "b")
     made = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.nii.gz"))
@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
 
 
 def test_scans_on_the_template_and_a_longer_horizon_moves_more(folder: Path, tmp_path: Path) -> None:
-    said = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1,6", "--samples", "10",
+    said = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1,6", "--draws", "10",
                "--set-covariate", "CDRSB=19@6", "--space", "template", "--out", tmp_path / "fu")  # fmt: skip
     assert "warning: CDRSB 19: visits of the cohort lie between 0 and" in said
     grid = crow.ScanStore.open(folder / "run_store").info.grid
@@ -114,7 +114,7 @@ def test_a_patient_that_the_run_never_saw_is_prepared_on_the_way(folder: Path, t
     scan = sorted((folder / "bids" / "sub-0003").glob("ses-*/anat/*_T1w.nii.gz"))[0]
     pd.DataFrame({"subject": ["new"], "age": [71.0], "scan": [scan]}).to_csv(tmp_path / "patient.csv", index=False)
     said = run("generate", "--run", folder / "run", "--cohort", tmp_path / "patient.csv", "--subject", "new",
-               "--at", "2", "--samples", "10", "--out", tmp_path / "fu")  # fmt: skip
+               "--at", "2", "--draws", "10", "--out", tmp_path / "fu")  # fmt: skip
     assert "not known of these subjects" in said and "CDRSB" in said
     assert len(list((tmp_path / "fu" / "sub-new" / "ses-plus2y").rglob("*desc-synthetic_T1w.nii.gz"))) == 1
     assert crow.ScanStore.is_store(tmp_path / "fu_store")
@@ -124,7 +124,7 @@ def test_a_patient_that_the_run_never_saw_is_prepared_on_the_way(folder: Path, t
 
 def test_scores_and_maps_of_z(folder: Path, tmp_path: Path) -> None:
     said = run("score", "--run", folder / "run", "--cohort", folder / "run_store", "--out", tmp_path / "scores.csv",
-               "--maps", tmp_path / "z", "--samples", "20", "--figure", tmp_path / "scores.png")  # fmt: skip
+               "--save-maps", tmp_path / "z", "--draws", "20", "--figure", tmp_path / "scores.png")  # fmt: skip
     scores = pd.read_csv(tmp_path / "scores.csv")
     first = ~scores["subject"].duplicated()
     assert scores.loc[first, "log_prob"].isna().all() and scores.loc[~first, "log_prob"].notna().all()
@@ -176,7 +176,7 @@ def test_the_run_holds_no_subject(folder: Path) -> None:
 
 def test_what_does_not_go_together_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ("generate", "--run", folder / "run")
-    assert "run of scans writes scans" in refused(capsys, *ask, "--new", "3")
+    assert "run of scans writes scans" in refused(capsys, *ask, "--new-subjects", "3")
     assert "no subject 77" in refused(capsys, *ask, "--subject", "77", "--at", "1", "--out", tmp_path / "fu")
     assert not (tmp_path / "fu").exists()
     raw = tmp_path / "raw"
@@ -213,7 +213,7 @@ def test_voxels_train_generate_and_score(folder: Path, tmp_path: Path) -> None:
         "0002",
         "--at",
         "1",
-        "--samples",
+        "--draws",
         "6",
         "--out",
         tmp_path / "fu",
@@ -241,7 +241,7 @@ def test_pet_goes_through_a_subspace_with_an_exact_voxel_likelihood(tmp_path: Pa
         "0002",
         "--at",
         "1",
-        "--samples",
+        "--draws",
         "10",
         "--out",
         tmp_path / "fu",
@@ -255,7 +255,7 @@ def test_pet_goes_through_a_subspace_with_an_exact_voxel_likelihood(tmp_path: Pa
 def test_a_run_of_scans_is_judged_on_people_held_out_and_reported(folder: Path, tmp_path: Path) -> None:
     train = ("train", "--cohort", folder / "run_store", *QUICK)
     run(*train, "--out", tmp_path / "run", "--set", "split.test=0.3")
-    said = run("evaluate", "--run", tmp_path / "run", "--samples", "20")
+    said = run("evaluate", "--run", tmp_path / "run", "--draws", "20")
     assert "last scan" in said and "Skill in change RMSE against last scan" in said
     made = tmp_path / "run" / "evaluation"
     metrics = json.loads((made / "metrics.json").read_text())["scans"]
@@ -266,7 +266,7 @@ def test_a_run_of_scans_is_judged_on_people_held_out_and_reported(folder: Path, 
     assert (last["SSIM"].between(0.5, 1)).all() and np.isfinite(metrics["forecast"]["crow"]["NLL"])
     stem = pd.read_csv(made / "scan_pictures.csv")["stem"].iloc[0]
     assert all((made / f"{stem}_{kind}.png").is_file() for kind in ("last", "real", "synthetic", "change_real"))
-    run("report", "--run", tmp_path / "run", "--samples", "20")
+    run("report", "--run", tmp_path / "run", "--draws", "20")
     page = (tmp_path / "run" / "report.html").read_text()
     assert 'type="range"' in page and "http://" not in page.replace("http://www.w3.org", "")
 
