@@ -182,8 +182,8 @@ def test_future_visits_are_refused(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--set-covariate", "CDRSB=inf"], "--set-covariate CDRSB: found 'inf', but a number is needed"),
-        (["--set-covariate", "CDRSB=nan"], "--set-covariate CDRSB: found 'nan', but a number is needed"),
+        (["--set-covariate", "CDRSB=inf"], "--set-covariate CDRSB: found 'inf' where a number is needed"),
+        (["--set-covariate", "CDRSB=nan"], "--set-covariate CDRSB: found 'nan' where a number is needed"),
         (["--set-covariate", "CDRSB=1e30"], "column CDRSB: found 1e+30, but the training visits lie around"),
         (["--set-covariate", "CDRSB=1@-1"], "-1 is not after the last visit"),
         (["--at", "nan"], "nan is not after the last visit"),

@@ -100,11 +100,11 @@ def test_other_scans_and_subjects_are_refused(folder: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--cohort: name the store"),
-        (["--cohort", "x"], "--masks: name the folder"),
-        (["--cohort", "x", "--run", "y", "--label", "2"], "--label: for learning"),
-        (["--cohort", "x", "--masks", "y", "--subject", "z"], "--subject: give it with --run"),
+        ([], "--cohort is missing: name the scans"),
+        (["--cohort", "x"], "Give --masks (a folder)"),
+        (["--cohort", "x", "--run", "y", "--label", "2"], "--label: only for training"),
+        (["--cohort", "x", "--masks", "y", "--subject", "z"], "--subject: only for use with --run"),
     ],
 )
-def test_flags_that_do_not_go_together(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_cannot_be_combined(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in refused(capsys, "segment", *words)

@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scans_become_derivatives(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--run", folder / "run", "--source", folder / "t1w", "--out", tmp_path / "made", "--draws", "3"]
     assert crow("translate", *words) == 0
-    assert f"Translated {2 * SUBJECTS - 1} visits, 3 samples each." in capsys.readouterr().out
+    assert f"Translated {2 * SUBJECTS - 1} visits, 3 draws each." in capsys.readouterr().out
     pet = tmp_path / "made" / "sub-s00" / "ses-1" / "pet"
     assert sorted(path.name.split("_desc-")[1] for path in pet.glob("*.nii.gz")) == [
         "median_pet.nii.gz", "sample1_pet.nii.gz", "sample2_pet.nii.gz", "sample3_pet.nii.gz", "sd_pet.nii.gz"
@@ -108,11 +108,11 @@ def test_regions_of_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--source", "x"], "give --cohort to learn from, or --run to apply"),
-        (["--cohort", "x"], "name the store of the scans that are given"),
-        (["--run", "x", "--source", "y", "--target", "z"], "--target: for learning"),
+        (["--source", "x"], "Give --cohort to train, or --run to apply"),
+        (["--cohort", "x"], "name the store of the source scans"),
+        (["--run", "x", "--source", "y", "--target", "z"], "--target: only for training"),
     ],
 )
-def test_flags_that_do_not_go_together(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_cannot_be_combined(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert crow("translate", *words) == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
