@@ -93,7 +93,7 @@ def generate(
 
     Example: [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
     """
-    from crow.models.scans import is_scan_run
+    from crow.models.registry import class_of_run
     from crow.pipelines import generate as pipeline
     from crow.pipelines.covariate_paths import CovariateChange, parse_times
 
@@ -101,7 +101,7 @@ def generate(
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
     }  # fmt: skip
-    scans = is_scan_run(run)
+    scans = class_of_run(run).uses_scans
     _check_kind({**given, "--space": space != "native", "--save-scan-draws": save_scan_draws}, scans)
     _check_together(given, cohort)
     changes = [CovariateChange.parse(text) for text in set_covariate or []]

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from crow.cohort import Schema, read_cohort
+from crow.cohort import Cohort, Schema, read_cohort
 from crow.cohort.reader import read_options
-from crow.errors import ConfigError, OutputError
-from crow.models.cross_sectional import CrossSectionalModel, Data, Echo
+from crow.errors import ConfigError, OutputError, RunError
+from crow.models.base import Echo
+from crow.models.cross_sectional import CrossSectionalModel, Data
 from crow.report import figures
 from crow.run.config import load_settings
-from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig
+from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig, architectures_of
 from crow.run.folder import check_place, unfinished_config
 from crow.run.presets import preset_path
 from crow.run.yaml_settings import read_yaml, set_pair
@@ -56,10 +57,9 @@ def learning_settings(
         return settings.model_copy(update={"cohort": options.model_dump(mode="json", exclude_unset=True)})
     if config or sets or any(value is not None for value in reading.values()):
         raise ConfigError(RESUMED.format(out))
-    begun = unfinished_config(out)
-    if not isinstance(begun, CrossSectionalConfig) or begun.command != command:
-        name = begun.command if isinstance(begun, CrossSectionalConfig) else "train"
-        raise ConfigError(f"{out}: a training of crow {name}, not of crow {command}. Resume it with crow {name}.")
+    begun = unfinished_config(out, CrossSectionalConfig)
+    if begun.model != command:
+        raise RunError(f"{out}: a training of crow {begun.model}. Resume it with that command.")
     if architecture not in (None, begun.architecture):
         raise ConfigError(f"{out}: a training of {begun.architecture}, not {architecture}. Leave out --architecture.")
     return begun
@@ -67,18 +67,18 @@ def learning_settings(
 
 def _named_settings(command: str, config: Path | None, sets: list[str]) -> type[CrossSectionalConfig]:
     """The settings of the architecture that a YAML file or a pair names; those of the command's default otherwise."""
-    own = {name: kind for name, kind in ARCHITECTURES.items() if kind.command == command}
+    own = architectures_of(command)
     values: dict[str, Any] = {} if config is None else read_yaml(preset_path(config))[0]
     for pair in sets:
         if pair.partition("=")[0].strip() == "architecture":
             set_pair(values, {}, pair)
-    name = values.get("architecture", next(iter(own)))
+    name = values.get("architecture", own[0])
     if name not in own:
         raise ConfigError(f"architecture {name!r} is not one of crow {command}. Choose {' or '.join(own)}.")
-    return own[name]
+    return ARCHITECTURES[name]
 
 
-def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = None) -> Data:
+def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = None) -> Cohort | ScanStore:
     """A store of scans as it is, a table read by ``schema`` (a run's) or by ``options``.
 
     Raises CohortError, and ConfigError for scans that are not prepared yet.
@@ -105,4 +105,4 @@ def learned(model: Model, out: Path) -> Learned[Model]:
     """What was trained into ``out``, with a picture of the training there."""
     if len(model.log):
         figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
-    return Learned(model, out, (out / "checkpoints").is_dir())
+    return Learned(model, out, model.interrupted)

@@ -91,13 +91,15 @@ class MaskTraining(PatchTraining):
 
 
 class CrossSectionalConfig(Settings):
-    """Everything that, with a cohort, decides the run of an architecture.
+    """Everything that, with a cohort, decides a run of an architecture.
 
-    ``command`` of crow trains and applies it; ``model`` is the class that loads it.
+    ``model`` is the kind of model that trains it (`crow.models.registry.MODELS`) and the command of crow that does so;
+    ``builder`` is the function that builds its flow, as ``module:function``; models with one architecture build it
+    themselves.
     """
 
-    command: ClassVar[str]
     model: ClassVar[str]
+    builder: ClassVar[str] = ""
     architecture: str = Field(description="Name of the architecture.")
     seed: Seed = 0
     cohort: CohortOptions = Field(default_factory=dict)
@@ -106,17 +108,12 @@ class CrossSectionalConfig(Settings):
     images: ImageSettings = Field(ImageSettings(), description="Only for scans.")
     split: SplitSettings = Field(SplitSettings(), description="The test set.")
 
-    @property
-    def use(self) -> str:
-        """The advice for who gives a run of this architecture to another command."""
-        return f"Use crow {self.command} --run."
-
 
 class CGlowConfig(CrossSectionalConfig):
     """Class-conditional Glow: `crow.flows.cglow`."""
 
-    command: ClassVar[str] = "synthesize"
-    model: ClassVar[str] = "crow.models.synthesizer.Synthesizer"
+    model: ClassVar[str] = "synthesize"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_cglow"
     architecture: Literal["cglow"] = Field(
         "cglow", description="cglow: the prior of the latents depends on the attributes."
     )
@@ -125,8 +122,8 @@ class CGlowConfig(CrossSectionalConfig):
 class CAGlowConfig(CrossSectionalConfig):
     """Glow with an encoder of the attributes that is trained against a critic: `crow.flows.caglow`."""
 
-    command: ClassVar[str] = "synthesize"
-    model: ClassVar[str] = "crow.models.synthesizer.Synthesizer"
+    model: ClassVar[str] = "synthesize"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_caglow"
     architecture: Literal["caglow"] = Field(
         "caglow", description="caglow: an encoder maps the attributes to latents, trained against a critic."
     )
@@ -139,8 +136,7 @@ class CAGlowConfig(CrossSectionalConfig):
 class CINNConfig(CrossSectionalConfig):
     """Conditional invertible network: `crow.flows.cinn`."""
 
-    command: ClassVar[str] = "translate"
-    model: ClassVar[str] = "crow.models.translator.Translator"
+    model: ClassVar[str] = "translate"
     architecture: Literal["cinn"] = Field(
         "cinn", description="cinn: one conditioning network h informs every coupling about the source."
     )
@@ -164,8 +160,7 @@ class EnhanceConfig(CrossSectionalConfig):
     Variational dequantisation was no better on slices and took half as long again (`benchmarks/enhance_slices.py`).
     """
 
-    command: ClassVar[str] = "enhance"
-    model: ClassVar[str] = "crow.models.enhancer.Enhancer"
+    model: ClassVar[str] = "enhance"
     architecture: Literal["enhance"] = Field("enhance", description="enhance: the conditional flow over patches.")
     dequantisation: Literal["uniform", "variational"] = Field(
         "uniform", description="Noise within a grey level: uniform, or variational (learned)."
@@ -178,8 +173,7 @@ class EnhanceConfig(CrossSectionalConfig):
 class SegmentConfig(CrossSectionalConfig):
     """Masks given scans, by the conditional flow over patches: `crow.flows.conditional_flow`."""
 
-    command: ClassVar[str] = "segment"
-    model: ClassVar[str] = "crow.models.segmenter.Segmenter"
+    model: ClassVar[str] = "segment"
     architecture: Literal["segment"] = Field("segment", description="segment: the conditional flow over patches.")
     flow: PatchFlow = Field(PatchFlow(), description="Size of the flow.")
     training: MaskTraining = Field(MaskTraining(), description="How it is trained.")
@@ -189,8 +183,8 @@ class SegmentConfig(CrossSectionalConfig):
 class SemiConditionalConfig(CrossSectionalConfig):
     """Classes from few labels, by flows that teach each other: `crow.flows.semi_conditional`."""
 
-    command: ClassVar[str] = "classify"
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
+    model: ClassVar[str] = "classify"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_semi_conditional"
     architecture: Literal["semi-conditional"] = Field(
         "semi-conditional", description="semi-conditional: p(x, class) by a large flow, and a small one per class."
     )
@@ -216,8 +210,8 @@ class ContinuousTraining(CrossSectionalTraining):
 class InfoCNFConfig(CrossSectionalConfig):
     """Classes by a continuous flow: `crow.flows.infocnf`."""
 
-    command: ClassVar[str] = "classify"
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
+    model: ClassVar[str] = "classify"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_infocnf"
     architecture: Literal["infocnf"] = Field(
         "infocnf", description="infocnf: a continuous flow; half of its latents depend on the class."
     )
@@ -228,8 +222,8 @@ class InfoCNFConfig(CrossSectionalConfig):
 class CCNFConfig(CrossSectionalConfig):
     """Classes by a continuous flow, all of whose latents depend on the class: `crow.flows.infocnf`."""
 
-    command: ClassVar[str] = "classify"
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
+    model: ClassVar[str] = "classify"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_infocnf"
     architecture: Literal["ccnf"] = Field(
         "ccnf", description="ccnf: a continuous flow; all of its latents depend on the class."
     )
@@ -244,6 +238,11 @@ ARCHITECTURES: dict[str, type[CrossSectionalConfig]] = {
         CCNFConfig,
     )
 }  # fmt: skip
+
+
+def architectures_of(model: str) -> list[str]:
+    """The architectures that a kind of model trains, the default first."""
+    return [name for name, settings in ARCHITECTURES.items() if settings.model == model]
 
 
 def load_any(path: str | Path) -> Config | CrossSectionalConfig:

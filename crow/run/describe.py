@@ -12,7 +12,7 @@ import yaml
 
 from crow.errors import ConfigError
 from crow.run.config import Config, Settings, group_of
-from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig, load_any
+from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig, architectures_of, load_any
 from crow.run.presets import preset_names, preset_path
 
 Kind = type[Config] | type[CrossSectionalConfig]
@@ -31,12 +31,12 @@ def settings_of(command: str) -> list[Kind]:
     """The settings of a command, one class per architecture; the first is the default. Empty for other commands."""
     if command == "train":
         return [Config]
-    return [kind for kind in ARCHITECTURES.values() if kind.command == command]
+    return [ARCHITECTURES[name] for name in architectures_of(command)]
 
 
 def commands_with_settings() -> list[str]:
     """The commands that train a model."""
-    return ["train", *dict.fromkeys(kind.command for kind in ARCHITECTURES.values())]
+    return ["train", *dict.fromkeys(kind.model for kind in ARCHITECTURES.values())]
 
 
 def chosen_settings(command: str | None, architecture: str | None) -> list[Kind]:
@@ -88,8 +88,8 @@ def command_line(kind: Kind) -> str:
     """The command that trains with a class of settings."""
     if not issubclass(kind, CrossSectionalConfig):
         return "crow train"
-    several = len(settings_of(kind.command)) > 1
-    return f"crow {kind.command}" + f" --architecture {kind.model_fields['architecture'].default}" * several
+    several = len(settings_of(kind.model)) > 1
+    return f"crow {kind.model}" + f" --architecture {kind.model_fields['architecture'].default}" * several
 
 
 def default_header(kind: Kind) -> str:

@@ -124,4 +124,4 @@ def test_a_training_is_resumed_by_its_own_command_and_architecture(
     assert "a training of infocnf, not ccnf" in refused(capsys, *words, "--architecture", "ccnf")
     assert "leave out --config, --set, --test" in refused(capsys, *words, "--test", "0.2")
     words = ("enhance", "--cohort", few_labels, "--out", tmp_path / "run", "--resume")
-    assert "Resume it with crow classify" in refused(capsys, *words)
+    assert "a training of crow classify" in refused(capsys, *words)

@@ -30,7 +30,7 @@ def test_without_a_command_prints_those_of_all() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_yaml_reads_back_as_the_defaults(name: str, tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
-    path.write_text(run("settings", ARCHITECTURES[name].command, "--architecture", name, "--yaml"))
+    path.write_text(run("settings", ARCHITECTURES[name].model, "--architecture", name, "--yaml"))
     assert load_any(path) == ARCHITECTURES[name].model_validate({})
     path.write_text(run("settings", "train", "--yaml"))
     assert load_config(path) == Config()
