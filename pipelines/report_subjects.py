@@ -13,7 +13,7 @@ from crow.errors import CohortError
 from crow.evaluation.forecasts import split_history
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.models.crow import CRow
-from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
+from crow.pipelines.covariate_paths import CovariateChange, changes_text, out_of_range, visits_after, with_changes
 from crow.report.sections.forecasts import SubjectForecast, WhatIf
 
 YEARS = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0]  # after the last visit
@@ -85,7 +85,7 @@ def forecast_subjects(
 
 def future_forecasts(forecaster: Forecaster, subjects: list[str]) -> list[SubjectForecast]:
     """Forecasts of the years after the last visit."""
-    long = forecaster.at(forecaster.history, asked_visits(forecaster.history, subjects, YEARS))
+    long = forecaster.at(forecaster.history, visits_after(forecaster.history, subjects, YEARS))
     text = "the years after the last visit, with covariates carried forward"
     return [
         SubjectForecast(subject, _own(forecaster.history, subject), long[long["subject"] == subject], None, text)
@@ -101,15 +101,17 @@ def what_ifs(forecaster: Forecaster, subject: str, requested: list[str]) -> list
     """
     history = forecaster.history
     if requested:
-        paths = [[Known.parse(part, "--what-if") for part in text.split(",")] for text in requested]
-        text = f"Forecasts of subject {subject}: covariates carried forward, and {'; '.join(known_text(p) for p in paths)}. "
-        text += OTHER_COVARIATES + beyond(history, [one for path in paths for one in path])
+        paths = [[CovariateChange.parse(part, "--what-if") for part in text.split(",")] for text in requested]
+        names = "; ".join(changes_text(path) for path in paths)
+        text = f"Forecasts of subject {subject}: covariates carried forward, and {names}. "
+        text += OTHER_COVARIATES + out_of_range(history, [one for path in paths for one in path])
         return [_what_if(forecaster, subject, paths, text)]
     found = []
     for name in [n for n in history.covariates if n not in history.schema.fixed][:MAX_COVARIATES]:
         if values := _typical_values(history, name):
-            text = f"Forecasts of subject {subject} for values of {name} that occur in the cohort, from the next visit on. "
-            found.append(_what_if(forecaster, subject, [[value] for value in values], text + OTHER_COVARIATES))
+            text = f"Forecasts of subject {subject} for values of {name} that occur in the cohort, from the next visit "
+            text += f"on. {OTHER_COVARIATES}"
+            found.append(_what_if(forecaster, subject, [[value] for value in values], text))
     return found
 
 
@@ -143,7 +145,7 @@ def with_deviant_regions(forecaster: Forecaster, scores: pd.DataFrame | None) ->
 def check_subjects(history: Cohort | None, visits: pd.DataFrame | None, chosen: list[str], reason: str) -> None:
     """Raise CohortError for a subject that neither the cohort nor the evaluation has."""
     if history is not None:
-        asked_visits(history, chosen, [1.0])
+        visits_after(history, chosen, [1.0])
         return
     known = set() if visits is None else set(visits["subject"])
     for subject in chosen:
@@ -175,23 +177,23 @@ def _own(history: Cohort, subject: str) -> pd.DataFrame:
     return history.visits[history.visits["subject"] == subject]
 
 
-def _what_if(forecaster: Forecaster, subject: str, paths: list[list[Known]], text: str) -> WhatIf:
+def _what_if(forecaster: Forecaster, subject: str, paths: list[list[CovariateChange]], text: str) -> WhatIf:
     history = forecaster.history
-    visits = asked_visits(history, [subject], YEARS)
+    visits = visits_after(history, [subject], YEARS)
     found = {}
     for path in paths:
-        given = with_known(history, visits, None, path, "carry")
-        found[known_text(path) or "carried forward"] = forecaster.at(history, given)
+        given = with_changes(history, visits, None, path, "carry")
+        found[changes_text(path) or "carried forward"] = forecaster.at(history, given)
     if all(path for path in paths):
         found = {"carried forward": forecaster.at(history, visits), **found}
     return WhatIf(subject, _own(history, subject), found, text)
 
 
-def _typical_values(history: Cohort, name: str) -> list[Known]:
+def _typical_values(history: Cohort, name: str) -> list[CovariateChange]:
     """A low and a high value of a numeric covariate, or the most frequent levels of a categorical one."""
     values = history.visits[name].dropna()
     if history.schema.covariates[name] == "numeric":
         low, high = quantiles_of(values.to_numpy(float), [0.1, 0.9], axis=0) if len(values) else (0.0, 0.0)
-        return [Known(name, f"{value:.3g}", None) for value in (low, high)] if low < high else []
+        return [CovariateChange(name, f"{value:.3g}", None) for value in (low, high)] if low < high else []
     levels = list(values.value_counts().index[:MAX_LEVELS])
-    return [Known(name, str(level), None) for level in levels] if len(levels) > 1 else []
+    return [CovariateChange(name, str(level), None) for level in levels] if len(levels) > 1 else []

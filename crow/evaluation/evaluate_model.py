@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 
 from crow.cohort.cohort import Cohort
-from crow.cohort.covariate_paths import Future, future_visits
+from crow.cohort.covariate_paths import future_visits
 from crow.cohort.names import DIAGNOSIS, SEX, SITE, matches
 from crow.data.forecast import Forecast, quantiles_of
 from crow.errors import CohortError
@@ -194,8 +194,7 @@ def forecast_task(test: Cohort, future: FutureCovariates) -> tuple[Cohort, pd.Da
         )
     targets = targets.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
     known = ["subject", "time", *(test.covariates if future == "known" else [])]
-    rule = cast(Future, "carry" if future == "known" else future)
-    return history, targets, future_visits(history, targets[known], rule)
+    return history, targets, future_visits(history, targets[known], "carry" if future == "known" else future)
 
 
 def drop_empty_visits(cohort: Cohort) -> Cohort:

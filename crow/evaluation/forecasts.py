@@ -22,7 +22,9 @@ AGE_NAMES = ("<65", "65-75", "75-85", ">85")
 
 
 def split_history(cohort: Cohort) -> tuple[Cohort, pd.DataFrame]:
-    """Split the visits of subjects with at least two into the first ceil(n / 2) and the later ones.
+    """Split the n visits of each subject with at least two into the first ceil(n / 2) and the later ones.
+
+    Only visits with a region count. A visit without one is given if it lies before the first forecast visit.
 
     Parameters
     ----------
@@ -37,9 +39,13 @@ def split_history(cohort: Cohort) -> tuple[Cohort, pd.DataFrame]:
         The later visits, which are forecast.
     """
     visits = cohort.visits
-    n = visits.groupby("subject")["time"].transform("size")
-    given = visits.groupby("subject").cumcount() < (n + 1) // 2
-    return replace(cohort, visits=visits[given & (n >= 2)]), visits[~given & (n >= 2)].reset_index(drop=True)
+    observed = visits[cohort.regions].notna().any(axis=1)
+    by_subject = observed.astype(int).groupby(visits["subject"])
+    n, count = by_subject.transform("sum"), by_subject.cumsum()
+    given = count - observed.astype(int) < (n + 1) // 2
+    given &= observed | (count < (n + 1) // 2)
+    history = replace(cohort, visits=visits[given & (n >= 2)])
+    return history, visits[~given & observed & (n >= 2)].reset_index(drop=True)
 
 
 def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> pd.DataFrame:

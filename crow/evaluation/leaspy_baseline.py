@@ -97,7 +97,7 @@ def _posterior(model: Any, dataset: Any, seed: int) -> dict[str, torch.Tensor]:
     from leaspy.algo import AlgorithmSettings
     from leaspy.algo.personalize import MeanPosteriorAlgorithm
 
-    class Sampler(MeanPosteriorAlgorithm):
+    class Sampler(MeanPosteriorAlgorithm):  # type: ignore[misc]
         """leaspy's sampler, keeping the draws that it averages."""
 
         def _compute_individual_parameters_from_samples_torch(self, values: Any, *others: Any) -> Any:

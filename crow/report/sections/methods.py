@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from crow import __version__
 from crow.report.blocks import Block, Heading, Items, Paragraph, Section, paragraph
 from crow.report.evaluated import Evaluation
 from crow.report.numbers import counted, percent
@@ -56,7 +57,7 @@ TADPOLE = (
 )
 TEMPLATE = "Fonov V and others. Unbiased average age-appropriate atlases for pediatric studies. NeuroImage 54, 2011."
 PACKAGES = (
-    "crow", "torch", "lightning", "torchdiffeq", "numpy", "scipy", "pandas", "scikit-learn", "scoringrules",
+    "torch", "lightning", "torchdiffeq", "numpy", "scipy", "pandas", "scikit-learn", "scoringrules",
     "statsmodels", "nibabel", "nilearn", "dipy", "matplotlib", "jinja2",
 )  # fmt: skip
 SCANS = {
@@ -184,7 +185,7 @@ def _citations(run: Run, evaluation: Evaluation | None) -> Sequence[str]:
 
 
 def _installed() -> list[tuple[str, str]]:
-    found = []
+    found = [("crow", __version__)]
     for name in PACKAGES:
         try:
             found.append((name, version(name)))

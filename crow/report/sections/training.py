@@ -138,7 +138,8 @@ def _members(members: list[Mapping[str, Any]]) -> Table:
         for k, member in enumerate(members)
     )  # fmt: skip
     header = ("member", "initialisation", "included", "best epoch", "validation NLL", "mixed model")
-    return Table("Ensemble members: validation NLL (nats per visit), and that of the mixed model for the same subjects", header, rows)
+    caption = "Ensemble members: NLL of their validation subjects, and that of the mixed model (nats per visit)"
+    return Table(caption, header, rows)
 
 
 def _of_member(member: Mapping[str, Any], k: int, name: str) -> Cell:
