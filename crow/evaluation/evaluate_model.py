@@ -14,7 +14,7 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import future_visits
 from crow.cohort.names import DIAGNOSIS, SEX, SITE, matches
 from crow.data.forecast import Forecast, quantiles_of
-from crow.errors import CohortError
+from crow.errors import CohortError, ConfigError
 from crow.evaluation.baselines import Baseline
 from crow.evaluation.forecasts import (
     in_units,
@@ -140,7 +140,7 @@ def evaluate_model(
             isolated = model.log_prob(isolated_targets(history, targets, inputs))
             assert isolated is not None
             forecast_log_prob = isolated.groupby("subject")["log_prob"].last().to_numpy(float)
-    except CohortError as error:
+    except (CohortError, ConfigError) as error:
         if not fit:
             raise
         return ModelEvaluation(model.name, reason=str(error))

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from small_cohorts import small_cohort
+from small_cohorts import small_cohort, with_visits
 
 import crow
 from crow.cohort import Cohort
@@ -36,8 +36,8 @@ class ZeroBaseline:
         return None
 
 
-def evaluated(names: str) -> EvaluationResult:
-    cohort = small_cohort()
+def evaluated(names: str, cohort: Cohort | None = None) -> EvaluationResult:
+    cohort = cohort or small_cohort()
     training, test = cohort.of(cohort.subjects[4:]), cohort.of(cohort.subjects[:4])
     return compare(crow.CRow(**MIXED).fit(training), training, test, names, draws=20)
 
@@ -60,6 +60,14 @@ def test_a_baseline_without_its_library_is_left_out_with_the_reason(monkeypatch:
     assert list(found.metrics["forecast"]) == ["crow", "last visit"]
     reason = dict(found.left_out)["mixed"]
     assert reason == "statsmodels is not installed. Install it with: pip install statsmodels."
+
+
+def test_a_baseline_that_cannot_be_fitted_to_missing_regions_is_left_out_with_the_reason() -> None:
+    cohort = small_cohort()
+    visits = cohort.visits.assign(ROI01=cohort.visits["ROI01"].where(cohort.visits.index % 5 != 2))
+    found = evaluated("last,published", with_visits(cohort, visits))
+    assert list(found.metrics["forecast"]) == ["crow", "last visit"]
+    assert "needs every region" in dict(found.left_out)["crow, published objective"]
 
 
 def test_an_error_inside_crow_is_not_taken_for_a_missing_library() -> None:

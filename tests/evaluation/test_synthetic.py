@@ -1,6 +1,7 @@
 """Synthetic subjects of fitted models: what is compared, and what is left out with the reason."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,8 @@ def test_the_result_is_json_and_reproducible(
 
 
 def test_the_published_objective_has_no_membership_inference(cohorts: tuple[Cohort, Cohort]) -> None:
-    found = evaluate_synthetic(crow.CRow(**PUBLISHED).fit(cohorts[0]), *cohorts)
+    training, test = (replace(each, visits=each.visits.dropna(subset=["ROI03"])) for each in cohorts)
+    found = evaluate_synthetic(crow.CRow(**PUBLISHED).fit(training), training, test)
     assert "membership_auc" not in found.metrics["privacy"] and "group_effects" in found.metrics
     assert "no likelihood" in dict(found.left_out)["privacy.membership_auc"]
 
