@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crow.bijections.temperature import calibrate_temperature
 from crow.data.examples import Examples
 from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
@@ -22,6 +21,7 @@ from crow.representation.attributes import AttributeTable
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
 from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig
 from crow.run.folder import start_run
+from crow.training.calibrate import calibrate_temperature
 from crow.training.ensemble import seeded
 
 FEW = 8  # scans drawn at once
