@@ -14,6 +14,7 @@ from crow.cohort.bids import read_tree
 from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
+from crow.cohort.frame import NAME, frame_table
 from crow.cohort.layouts import Layout, detect_layout
 from crow.cohort.names import normal
 from crow.cohort.options import ReadOptions, listed, some_columns
@@ -28,14 +29,14 @@ from crow.errors import CohortError, ConfigError
 
 
 def read_cohort(
-    path: str | Path,
+    path: str | Path | pd.DataFrame,
     options: ReadOptions | None = None,
     *,
     schema: Schema | None = None,
     strict: bool = True,
     **flags: Any,
 ) -> Cohort:
-    """Read a cohort table; ``flags`` are those of `ReadOptions`, and what none names is detected.
+    """Read a cohort table, from a file or as a DataFrame; ``flags`` are those of `ReadOptions`, and what none names is detected.
 
     With ``schema`` (of a trained run) the table is read just as that one was. Raises CohortError where the table cannot
     be read as visits, where its columns are not those of ``schema``, and, unless ``strict`` is False, where nothing can
@@ -44,7 +45,10 @@ def read_cohort(
     """
     options = read_options(options, **flags)
     findings = Findings()
-    table = _table(Path(path), options, schema, findings)
+    if isinstance(path, pd.DataFrame):
+        table, path = frame_table(path), NAME
+    else:
+        table = _table(Path(path), options, schema, findings)
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
