@@ -71,9 +71,10 @@ class HiddenUnits(nn.Module):
 
 
 class MeasuredUnits(HiddenUnits):
-    """`HiddenUnits` of vectors of which some values stay: the end of the context is 1 for each that moves, else 0.
+    """`HiddenUnits` for vectors with missing values, which stay as they are.
 
-    ``context: [batch, context + channels]``. The divergence is that of the values that move.
+    ``context: [batch, context + channels]``; its last ``channels`` are 1 for measured values and 0 for missing ones.
+    The divergence is that of the measured values.
     """
 
     def forward(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> Tensor:
@@ -81,7 +82,7 @@ class MeasuredUnits(HiddenUnits):
 
     def with_divergence(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert context is not None
-        context, moves = context.split([self.context, self.channels], -1)
+        context, measured = context.split([self.context, self.channels], -1)
         h, weight_out = self._units(t, y, context)
-        m = moves @ (weight_out * self.weight_in[:, : self.channels].T)
-        return self._derivative(y, h, weight_out) * moves, m.sum(-1) - (h.square() * m).sum(-1)
+        m = measured @ (weight_out * self.weight_in[:, : self.channels].T)
+        return self._derivative(y, h, weight_out) * measured, m.sum(-1) - (h.square() * m).sum(-1)
