@@ -79,7 +79,7 @@ def crow_steps(x: Tensor, context: Tensor, compiled: bool) -> dict[str, Callable
 
 
 class Stack(nn.Module):
-    """Layers one after the other, with the sum of their log-determinants."""
+    """A composition of layers, with the sum of their log-determinants."""
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Stack(nn.Module):
 
 
 class BareSubnets(nn.Module):
-    """Copies of the networks in a flow, on inputs of the shapes that they get there, and nothing else."""
+    """Only the networks of a flow, on inputs of the same shapes."""
 
     def __init__(self, flow: nn.Module, run: Callable[[], object]) -> None:
         super().__init__()

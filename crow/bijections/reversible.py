@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,9 @@ class ReversibleChain(Chain):
         contexts = self._contexts(context)
         distinct = list({id(c): c for c in contexts if c is not None}.values())
         places = [next((k for k, other in enumerate(distinct) if other is c), None) for c in contexts]
-        return _Reversible.apply(self.bijections, places, len(distinct), x, *distinct, *self.bijections.parameters())
+        inputs = (*distinct, *self.bijections.parameters())
+        found = _Reversible.apply(self.bijections, places, len(distinct), x, *inputs)  # type: ignore[no-untyped-call]
+        return cast(tuple[Tensor, Tensor], found)
 
 
 class _Reversible(torch.autograd.Function):
