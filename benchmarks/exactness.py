@@ -36,7 +36,7 @@ def main() -> None:
 def _mass(model: CRow, cohort: Cohort, ticks: np.ndarray) -> float:
     """On a grid along the axes of the model's own draws: ``sum exp(log_prob) |det axes| step^4``."""
     path = cohort.visits[:2].reset_index(drop=True)
-    drawn = np.concatenate(model.sample(path, samples=10_000).values, 1)
+    drawn = np.concatenate(model.sample(path, draws=10_000).values, 1)
     axes = np.linalg.cholesky(np.cov(drawn.T))
     points = drawn.mean(0) + np.stack(np.meshgrid(*[ticks] * 4), -1).reshape(-1, 4) @ axes.T
     names = np.repeat(np.arange(len(points)).astype(str), 2)
