@@ -39,7 +39,7 @@ from crow.scans.store import DONE, ScanStore, StoreInfo
 from crow.simulate import ScanSimulation, simulate_adni, simulate_scans
 
 LABELLED = 8  # people of each diagnosis
-MM, PLACED = 6.0, ["turned_x", "turned_y", "turned_z", "moved_x", "moved_y", "moved_z"]
+MM, PLACED = 6.0, ["rotation_x", "rotation_y", "rotation_z", "shift_x", "shift_y", "shift_z"]
 SLICES = {"slice": "axial", "position": 12.0}
 Row = dict[str, str | int | float]
 

@@ -88,7 +88,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
     simulation = simulate_scans(options.subjects, 4, options.resolution, "T1w", options.seed)
-    pairs = [pair_of(simulation, subject) for subject in simulation.people.index]
+    pairs = [pair_of(simulation, subject) for subject in simulation.subjects.index]
     rows: list[dict[str, str | int | float]] = []
     for name, method in METHODS.items():
         rows.append({"method": name, **judge(method, pairs)})
@@ -118,7 +118,7 @@ def pair_of(simulation: ScanSimulation, subject: str) -> Pair:
 
 def true_displacement(simulation: ScanSimulation, subject: str, before: str, after: str) -> Volume:
     """u ``[3, X, Y, Z]`` mm with last(x) = first(x + u(x)): both show the template, each through its own change."""
-    person, position, fields = simulation.person(subject), simulation.position(subject, before), change_fields().grid
+    person, position, fields = simulation.subject(subject), simulation.position(subject, before), change_fields().grid
     x = simulation.grid.points()
     at = person.anatomy.to_template(position.points(x))
     for velocity in (-simulation.velocity(subject, after), simulation.velocity(subject, before)):

@@ -48,7 +48,7 @@ def main() -> None:
         **({"ANTsPy": antspy} if find_spec("ants") else {}),
     }
     rows = []
-    for subject in simulation.people.index:
+    for subject in simulation.subjects.index:
         sessions = list(simulation.visits.loc[simulation.visits["subject"] == subject, "session"])[::3]
         a, b = (simulation.render(subject, session, noise=True) for session in sessions)
         brain_a, brain_b = (simulation.labels(subject, session) > 0 for session in sessions)

@@ -32,7 +32,7 @@ from voxel_mixed import Subject, VoxelMixed
 from crow.cohort.split import test_subjects
 from crow.models.scans import ScanModel, load_scans
 from crow.pipelines.simulate_scans import write_scans
-from crow.representation.own_space import OwnSpace
+from crow.representation.scan_space import ScanSpace
 from crow.scans.deform import invert, sample, slabs, warp
 from crow.scans.store import ScanStore
 from crow.simulate import simulate_scans
@@ -106,7 +106,7 @@ def _judge_subject(
 ) -> pd.DataFrame:
     own = visits[visits["subject"] == subject]
     first, last, target = own.index[0], own.index[1], own.index[-1]
-    seen = store.some(np.array([first, last]))
+    seen = store.subset(np.array([first, last]))
     asked = own.loc[[target], ["subject", "time"]].reset_index(drop=True)
     forecast = model.forecast(seen, asked)
     made = model.follow_up(seen, forecast, 0)
@@ -184,7 +184,7 @@ class Baselines:
         store = self.store
         volume = np.zeros(store.info.grid.shape, np.float32)
         volume[store.mask] = values
-        own = OwnSpace(store, row)
+        own = ScanSpace(store, row)
         back = invert(self._anatomy(row), store.info.velocity_grid)
         matrix = np.linalg.inv(np.asarray(store.array("to_scan")[row])).astype(np.float32)
         out = np.empty(own.grid.shape, np.float32)

@@ -37,7 +37,7 @@ from crow.run.cross_sectional_config import ARCHITECTURES
 from crow.simulate import Simulation, simulate_adni
 from crow.simulate.progression import HEAD_SIZE, ICV
 from crow.simulate.regions import Regions
-from crow.simulate.subjects import diagnosis, draw_people
+from crow.simulate.subjects import diagnosis, draw_subjects
 
 PEOPLE, OTHERS, DRAWS = 400, 5000, 8
 ATTRIBUTES = {"PTGENDER": "sex", "age": "age", "DX": "diagnosis"}
@@ -62,7 +62,7 @@ class Truth:
             for key in Regions.__dataclass_fields__ if key != "names"
         }  # fmt: skip
         rng = np.random.default_rng([seed, 1])
-        return cls(Regions(names=tuple(parameters), **columns), draw_people(rng, OTHERS), rng)
+        return cls(Regions(names=tuple(parameters), **columns), draw_subjects(rng, OTHERS), rng)
 
     @property
     def attributes(self) -> pd.DataFrame:

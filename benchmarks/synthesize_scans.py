@@ -87,7 +87,7 @@ def store(work: Path, modality: str) -> ScanStore:
     cohort, prepared = work / f"{modality}_people", work / f"{modality}_people_store"
     if not cohort.exists():
         write_scans(cohort, PEOPLE, 1, RESOLUTION, modality, seed=0)
-    return prepare(cohort, prepared, resolution=RESOLUTION, register="linear", jobs=1, suffix=modality).store
+    return prepare(cohort, prepared, resolution=RESOLUTION, registration="linear", jobs=1, suffix=modality).store
 
 
 class Task:
@@ -97,7 +97,7 @@ class Task:
         self.seed = seed
         order = np.random.default_rng(seed).permutation(len(data.rows))
         half = len(order) // 2
-        self.learned, self.others = (data.some(np.sort(part)) for part in (order[:half], order[half:]))
+        self.learned, self.others = (data.subset(np.sort(part)) for part in (order[:half], order[half:]))
         self.models: list[Synthesizer] = []
         visits = self.others.cohort().visits
         self.design = design(visits)

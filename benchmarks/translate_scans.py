@@ -75,7 +75,7 @@ def store(work: Path, modality: str, subjects: int) -> ScanStore:
     cohort, prepared = work / f"{modality}_cohort", work / f"{modality}_store"
     if not cohort.exists():
         write_scans(cohort, subjects, VISITS, RESOLUTION, modality, seed=0)
-    return prepare(cohort, prepared, resolution=RESOLUTION, register="linear", jobs=1, suffix=modality).store
+    return prepare(cohort, prepared, resolution=RESOLUTION, registration="linear", jobs=1, suffix=modality).store
 
 
 class Task:
@@ -122,7 +122,7 @@ class Task:
 
     def samples(self) -> Values:
         mask = self.model.visits.mask
-        rows = self.t1w.some(self.pairs.loc[self.test.index].to_numpy())
+        rows = self.t1w.subset(self.pairs.loc[self.test.index].to_numpy())
         return self.model.sample(rows, SAMPLES)[:, :, mask[:, :, None] if mask.ndim == 2 else mask]
 
     def mean_of_training(self) -> Forecast:
@@ -196,7 +196,7 @@ def picture(task: Task, path: Path, count: int = 4) -> None:
     shown = []
     for row in rows:
         source = int(task.pairs.loc[row])
-        one = next(iter(model.translate(task.t1w.some(np.array([source])), SAMPLES, seed=1)))
+        one = next(iter(model.translate(task.t1w.subset(np.array([source])), SAMPLES, seed=1)))
         images = [
             visits.decode(torch.from_numpy(visits.encode(scans, np.array([k]))).float())[0]
             for visits, scans, k in ((given, task.t1w, source), (target, task.pet, int(row)))

@@ -55,7 +55,7 @@ def prepare(
         out,
         resolution=resolution,
         modality=modality,
-        register=register,
+        registration=register,
         mask=mask,
         reference=reference,
         jobs=jobs,

@@ -6,6 +6,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from crow.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from crow.cohort.cohort import Cohort as Cohort
     from crow.cohort.reader import read_cohort as read_cohort
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from crow.models.translator import Translator as Translator
     from crow.scans.store import ScanStore as ScanStore
 
-__version__ = "0.1.0"
 __all__ = [
     "CRow", "Classifier", "Cohort", "Enhancer", "ScanModel", "ScanStore", "Segmenter", "Synthesizer",
     "Translator", "load", "read_cohort",

@@ -85,7 +85,7 @@ def _prepared(
     work = store_beside(out)
     echo(f"Preparing {len(visits)} scans into {work}, which crow train --cohort takes again.")
     scans = settings.scans
-    prepare(cohort, work, resolution=scans.resolution, register=scans.registration, echo=echo, **settings.cohort)
+    prepare(cohort, work, resolution=scans.resolution, registration=scans.registration, echo=echo, **settings.cohort)
     return ScanStore.open(work)
 
 

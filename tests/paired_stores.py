@@ -43,7 +43,7 @@ def make_store(
     shape = images.shape[1:]
     info = StoreInfo(
         modality=modality, space="MNI152NLin2009cAsym", grid=Grid.of(shape, np.diag([mm, mm, mm, 1])),
-        settings={"resolution": mm, "modality": modality, "register": "none"}, cohort_schema=cohort.schema,
+        settings={"resolution": mm, "modality": modality, "registration": "none"}, cohort_schema=cohort.schema,
     )  # fmt: skip
     mask = np.zeros(shape, bool)
     mask[1:-1, 1:-1, 1:-1] = True

@@ -46,7 +46,7 @@ def with_files(store: ScanStore, gain: float = 100.0) -> ScanStore:
     visits = pd.read_csv(store.path / "visits.csv", dtype={"subject": str, "session": str})
     visits["scan"] = [f"scans/{subject}_{session}.nii.gz" for subject, session in visits[["subject", "session"]].values]
     visits.to_csv(store.path / "visits.csv", index=False)
-    store.reopen({"cohort_schema": schema})
+    store.invalidate({"cohort_schema": schema})
     for row in range(len(visits)):
         store.array("scale")[row] = np.array([gain, 0.0])
         store.array("to_scan")[row] = np.eye(4)

@@ -24,7 +24,7 @@ from crow.flows.semi_conditional_ensemble import SemiConditionalEnsemble
 from crow.models.cross_sectional import CrossSectionalModel, Data, Echo, Rows, some
 from crow.representation.classes import Classes
 from crow.representation.cross_sectional import ScanExamples, cohort_of
-from crow.representation.views import augment_images, fixed_augmentations, noisy_values
+from crow.representation.augmentation import augment_images, fixed_augmentations, noisy_values
 from crow.run.cross_sectional_config import SemiConditionalConfig
 from crow.training.fit import Fitted
 

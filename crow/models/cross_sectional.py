@@ -225,4 +225,4 @@ class CrossSectionalModel:
 
 def some(examples: Examples | ScanExamples, rows: Tensor) -> Examples | ScanExamples:
     """The examples of some rows; no scan is read."""
-    return examples.some(rows) if isinstance(examples, ScanExamples) else examples[rows]
+    return examples.subset(rows) if isinstance(examples, ScanExamples) else examples[rows]

@@ -18,7 +18,7 @@ from crow.flows.conditional_flow import ConditionalFlow, flow_of_greys, resized
 from crow.models.cross_sectional import CrossSectionalModel, Data, Echo
 from crow.representation.cross_sectional import GREYS, ScanInputs, Visits, cohort_of
 from crow.representation.patches import corners, cut, side, store_of
-from crow.representation.thick import AXES, Slices, ThickScan
+from crow.representation.thick_slices import AXES, Slices, ThickScan
 from crow.run.cross_sectional_config import EnhanceConfig, ImageSettings
 from crow.scans.store import ScanStore
 from crow.seeds import derived_seed

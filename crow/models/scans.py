@@ -22,7 +22,7 @@ from crow.representation.follow_up import FollowUp
 from crow.representation.subspace import Subspace
 from crow.run.config import Config
 from crow.run.folder import check_place, load_run, read_description
-from crow.scans.cohort import known_cohort
+from crow.scans.cohort import store_cohort
 from crow.scans.store import ScanStore
 
 STRUCTURAL = ("T1w", "T2w", "FLAIR", "PDw")
@@ -77,7 +77,7 @@ class ScanModel:
 
     def cohort(self, store: ScanStore) -> Cohort:
         """The cohort of a store with the covariates that the model knows; one that the store lacks is unknown (NaN)."""
-        return known_cohort(store, getattr(self.crow, "schema", None))
+        return store_cohort(store, getattr(self.crow, "schema", None))
 
     def coefficients(self, store: ScanStore) -> Cohort:
         """The cohort of a store with coefficients (and its regions) in place of scans; the index stays the store's row.
@@ -152,7 +152,7 @@ class ScanModel:
         every = self.cohort(store)
         check_future(every, visits)
         # Scans of the others are not read.
-        theirs = store.some(every.visits.index[every.visits["subject"].isin(visits["subject"])].to_numpy())
+        theirs = store.subset(every.visits.index[every.visits["subject"].isin(visits["subject"])].to_numpy())
         forecast = self.crow.forecast(self.coefficients(theirs), visits, future, samples, seed)
         regions = [name for name in store.info.cohort_schema.regions if name in forecast.regions]
         if self.relative and regions:

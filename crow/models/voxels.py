@@ -24,12 +24,12 @@ from crow.flows.crow import map_state
 from crow.flows.voxels import VoxelFlow, VoxelState
 from crow.models.crow import FEWEST, source
 from crow.representation.follow_up import FollowUp, Volume
-from crow.representation.own_space import OwnSpace
+from crow.representation.scan_space import ScanSpace
 from crow.representation.regions import RegionTable
 from crow.representation.voxels import Voxels
 from crow.run.config import Config
 from crow.run.folder import Run, anonymous, check_place, crow_config, save_run, start_run
-from crow.scans.cohort import known_cohort
+from crow.scans.cohort import store_cohort
 from crow.scans.store import ScanStore
 from crow.training.build import resolve
 from crow.training.ensemble import seeded
@@ -72,7 +72,7 @@ class VoxelModel:
         folder = None if out is None else Path(out)
         if folder is not None and not resume:
             check_place(folder, overwrite)
-        cohort = _without_regions(known_cohort(store, None))
+        cohort = _without_regions(store_cohort(store, None))
         cohort.require_usable()
         held_back = test_subjects(cohort, self.config.split.test, self.config.seed)
         visits = cohort.visits[~cohort.visits["subject"].isin(held_back)]
@@ -114,7 +114,7 @@ class VoxelModel:
 
     def cohort(self, store: ScanStore) -> Cohort:
         """The cohort of a store with the covariates that the model knows; one that the store lacks is unknown (NaN)."""
-        return _without_regions(known_cohort(store, self._schema))
+        return _without_regions(store_cohort(store, self._schema))
 
     @property
     def schema(self) -> Schema:
@@ -164,7 +164,7 @@ class VoxelModel:
         draws = self._draw(store, past, ahead, forecast.values.shape[1], seed)
         again = past.iloc[[-1]].drop(columns="scan").assign(time=past["time"].iloc[-1] + MOMENT)
         now = self._draw(store, past, again, len(draws), seed).median(0).values
-        native = OwnSpace(store, int(past.index[-1]), space)
+        native = ScanSpace(store, int(past.index[-1]), space)
         before = native.values()
         median, sd = draws.median(0).values, draws.std(0)
         changes = [x - now for x in (median, *draws[:samples])]

@@ -14,7 +14,7 @@ run = CliRunner().invoke
 
 def test_words(tmp_path: Path) -> None:
     table = cohort(tmp_path, suffix="CBF")
-    prepare(table, tmp_path / "store", resolution=8.0, register="none", modality="CBF", jobs=1)
+    prepare(table, tmp_path / "store", resolution=8.0, registration="none", modality="CBF", jobs=1)
     words = ["extract", "--scans", str(tmp_path / "store"), "--out", str(tmp_path / "regions.csv"), "--parcels", "3"]
     done = run(app, words)
     assert done.exit_code == 0, done.output

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for v in range(2):
             path = folder / "labels" / f"sub-{s}" / f"sub-{s}_ses-{v}_dseg.nii.gz"
             simulated_scans.save(path, load_template(8.0).structures)
-    prepare(table, folder / "store", resolution=8, register="none", jobs=1)
+    prepare(table, folder / "store", resolution=8, registration="none", jobs=1)
     done(["segment", "--cohort", folder / "store", "--masks", folder / "labels", "--label", str(VENTRICLES),
           "--out", folder / "run", *QUICK])  # fmt: skip
     return folder

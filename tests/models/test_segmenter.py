@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             simulated_scans.save(folder / "bids" / f"sub-{s}_ses-{v}_T1w.nii.gz", scan.astype(np.float32))
             if (s, v) != (9, 1):
                 simulated_scans.save(folder / "masks" / f"sub-{s}_ses-{v}_mask.nii.gz", ball.astype(np.uint8))
-    prepare(table, folder / "store", resolution=8, register="none", jobs=1)
+    prepare(table, folder / "store", resolution=8, registration="none", jobs=1)
     return folder
 
 

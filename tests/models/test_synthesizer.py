@@ -190,7 +190,7 @@ def test_an_interrupted_training_goes_on_to_the_same_model(tmp_path: Path, monke
 def test_what_is_said_of_a_scan_depends_on_no_other(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", ball())
     model = crow.Synthesizer(**QUICK, images={"size": 8}).fit(store, ["sex"])
-    whole, few = model.log_prob(store)["log_prob"], model.log_prob(store.some(np.array([5, 7])))["log_prob"]
+    whole, few = model.log_prob(store)["log_prob"], model.log_prob(store.subset(np.array([5, 7])))["log_prob"]
     pd.testing.assert_series_equal(few, whole[[5, 7]])
 
 

@@ -95,6 +95,6 @@ def test_a_batch_reads_its_own_scans_only(store: ScanStore, monkeypatch: pytest.
     assert read == [5, 2]
     assert torch.equal(examples[torch.tensor([5, 2])].x, first) and read == [5, 2]
     monkeypatch.setattr("crow.representation.cross_sectional.IN_MEMORY", 0)
-    examples.some(torch.tensor([7]))[:]
-    examples.some(torch.tensor([7]))[:]
+    examples.subset(torch.tensor([7]))[:]
+    examples.subset(torch.tensor([7]))[:]
     assert read == [5, 2, 7, 7]

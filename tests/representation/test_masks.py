@@ -17,7 +17,7 @@ from crow.scans.template import load_template
 def store(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
     folder = tmp_path_factory.mktemp("masks")
     table = simulated_scans.cohort(folder / "bids")
-    return prepare(table, folder / "store", resolution=8, register="none", jobs=1).store
+    return prepare(table, folder / "store", resolution=8, registration="none", jobs=1).store
 
 
 LABELS = load_template(8.0).structures

@@ -25,14 +25,14 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
     """CBF of five subjects, as it is."""
     folder = tmp_path_factory.mktemp("maps")
     table = cohort(folder, subjects=5, suffix="CBF")
-    return prepare(table, folder / "store", resolution=8.0, register="none", modality="CBF", jobs=1).store
+    return prepare(table, folder / "store", resolution=8.0, registration="none", modality="CBF", jobs=1).store
 
 
 @pytest.fixture(scope="module")
 def deformed(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
     """T1w of one subject, with deformations that the tests set."""
     folder = tmp_path_factory.mktemp("deformed")
-    store = prepare(cohort(folder, 1), folder / "store", resolution=8.0, register="nonlinear", jobs=1).store
+    store = prepare(cohort(folder, 1), folder / "store", resolution=8.0, registration="nonlinear", jobs=1).store
     store.array("to_scan")[:] = np.stack([np.diag([1.1, 1.0, 1.0, 1.0])] * 2)
     store.array("anatomy")[:] = 0
     nodes = store.info.velocity_grid
@@ -107,7 +107,7 @@ def test_volumes_follow_the_maps(deformed: ScanStore, tmp_path: Path) -> None:
 
 
 def test_volumes_need_deformations(tmp_path: Path) -> None:
-    store = prepare(cohort(tmp_path, 1), tmp_path / "store", resolution=8.0, register="none", jobs=1).store
+    store = prepare(cohort(tmp_path, 1), tmp_path / "store", resolution=8.0, registration="none", jobs=1).store
     with pytest.raises(CohortError, match="volumes need deformations"):
         extract(store.path, tmp_path / "regions.csv")
 

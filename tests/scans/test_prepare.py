@@ -13,7 +13,7 @@ from crow.errors import CohortError, ConfigError, ScanError
 from crow.pipelines.prepare import Prepared, prepare
 from crow.scans.linear import Image
 from crow.scans.nifti import open_scan
-from crow.scans.prepare import read_facts
+from crow.scans.prepare import read_qc
 from crow.scans.store import DONE, FAILED, ScanStore
 from crow.scans.template import load_template
 
@@ -65,7 +65,7 @@ def test_with_a_schema_one_subject_keeps_the_roles_of_the_run(table: Path, tmp_p
 
 
 def test_nonlinear_keeps_anatomy_and_change(tmp_path: Path) -> None:
-    store = run(cohort(tmp_path / "one", subjects=1), tmp_path / "store", register="nonlinear").store
+    store = run(cohort(tmp_path / "one", subjects=1), tmp_path / "store", registration="nonlinear").store
     nodes = store.info.velocity_grid
     assert nodes is not None
     assert store.array("velocity").shape == (2, 3, *nodes.shape)
@@ -80,7 +80,7 @@ def test_nonlinear_keeps_anatomy_and_change(tmp_path: Path) -> None:
 
 
 def test_pet_goes_into_template_space_without_velocities(tmp_path: Path) -> None:
-    store = run(cohort(tmp_path / "pet", subjects=1, suffix="pet"), tmp_path / "store", register="nonlinear").store
+    store = run(cohort(tmp_path / "pet", subjects=1, suffix="pet"), tmp_path / "store", registration="nonlinear").store
     assert (store.info.modality, store.info.settings["reference"]) == ("pet", "cerebellum")
     assert "anatomy" in store.arrays
     assert "velocity" not in store.arrays
@@ -90,7 +90,7 @@ def test_pet_goes_into_template_space_without_velocities(tmp_path: Path) -> None
 
 def test_the_backend_is_the_user_s(table: Path, tmp_path: Path) -> None:
     with joblib.parallel_config(backend="threading"):
-        done = prepare(table, tmp_path / "store", resolution=8.0, register="none", jobs=2)
+        done = prepare(table, tmp_path / "store", resolution=8.0, registration="none", jobs=2)
     assert done.failed == 0
 
 
@@ -117,7 +117,7 @@ def test_a_scan_below_0_and_one_of_colours_do_not_end_the_run(tmp_path: Path) ->
     paths = [tmp_path / scan for scan in pd.read_csv(table)["scan"]]
     save(paths[0], head() - 2000)
     save(paths[2], np.zeros(head().shape, [("R", "u1"), ("G", "u1"), ("B", "u1")]))
-    done = run(table, tmp_path / "store", register="linear")
+    done = run(table, tmp_path / "store", registration="linear")
     assert done.failed == 2
     assert f"{paths[0]}: none of its voxels is above 0" in failures(done)[0]
     assert f"{paths[2]}: its voxels are colours (RGB)" in failures(done)[1]
@@ -136,10 +136,10 @@ def test_a_registration_that_breaks_fails_its_subject_only(
         return [np.eye(4)] * len(images)
 
     monkeypatch.setattr("crow.scans.prepare.align_subject", align)
-    done = run(cohort(tmp_path), tmp_path / "store", register="linear")
+    done = run(cohort(tmp_path), tmp_path / "store", registration="linear")
     assert list(done.store.array("status")[:]) == [FAILED, FAILED, DONE, DONE]
     assert f"registration failed ({type(error).__name__}: {error})" in failures(done)[0]
-    run(tmp_path / "cohort.csv", tmp_path / "store", register="linear")
+    run(tmp_path / "cohort.csv", tmp_path / "store", registration="linear")
 
 
 def test_a_scan_that_is_gone_when_it_is_read_again(
@@ -200,7 +200,7 @@ def test_a_scan_that_lies_elsewhere_is_told_to_be_registered(tmp_path: Path) -> 
     done = run(table, tmp_path / "store")
     assert done.failed == 1
     assert "of the template's brain lies in its field of view. Align it with --register linear" in failures(done)[0]
-    assert run(table, tmp_path / "linear", register="linear").failed == 0
+    assert run(table, tmp_path / "linear", registration="linear").failed == 0
 
 
 def test_a_mask_of_one_s_own_on_another_grid(table: Path, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_settings_out_of_range(table: Path, tmp_path: Path) -> None:
 def test_two_real_visits_on_different_grids_come_to_lie_on_each_other(tmp_path: Path) -> None:
     scans = [str(OPEN_MS / f"study{visit}_FLAIR.nii.gz") for visit in (1, 2)]
     pd.DataFrame({"subject": "p", "age": [40.0, 41.0], "scan": scans}).to_csv(tmp_path / "visits.csv", index=False)
-    store = prepare(tmp_path / "visits.csv", tmp_path / "store", resolution=4.0, register="linear", jobs=1).store
+    store = prepare(tmp_path / "visits.csv", tmp_path / "store", resolution=4.0, registration="linear", jobs=1).store
     first, second = (store.array("intensity")[row][load_template(4.0).mask] for row in (0, 1))
     assert np.corrcoef(first, second)[0, 1] > 0.9
-    assert all(fit > 0.4 for fit in (read_facts(store.path, row).fit or 0 for row in (0, 1)))
+    assert all(fit > 0.4 for fit in (read_qc(store.path, row).fit or 0 for row in (0, 1)))

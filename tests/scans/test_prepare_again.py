@@ -14,7 +14,7 @@ from crow.scans.store import DONE, PENDING, ScanStore
 
 
 def run(table: Path, out: Path, **settings: object) -> Prepared:
-    return prepare(table, out, resolution=8.0, register="none", jobs=1, **settings)  # type: ignore[arg-type]
+    return prepare(table, out, resolution=8.0, registration="none", jobs=1, **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_other_covariates_replace_those_in_the_store_and_its_scans_stay(tmp_path
 def test_a_store_whose_renewal_was_interrupted_is_renewed(table: Path, tmp_path: Path) -> None:
     store = run(table, tmp_path / "store").store
     covariates = {**store.info.cohort_schema.covariates, "center": "categorical"}
-    store.reopen({"cohort_schema": store.info.cohort_schema.model_copy(update={"covariates": covariates})})
+    store.invalidate({"cohort_schema": store.info.cohort_schema.model_copy(update={"covariates": covariates})})
     assert list(run(table, tmp_path / "store").store.info.cohort_schema.covariates) == ["sex"]
 
 

@@ -24,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     frame["subject"] = ["<b>A</b>", "<b>A</b>", "B", "B"]
     frame.to_csv(table, index=False)
     (folder / frame["scan"][3]).write_bytes(b"no scan")
-    done = prepare(table, folder / "store", resolution=8.0, register="none", jobs=1)
+    done = prepare(table, folder / "store", resolution=8.0, registration="none", jobs=1)
     assert done.page == folder / "store" / "qc" / "index.html"
     text = done.page.read_text(encoding="utf-8")
     assert all((done.page.parent / name).is_file() for name in re.findall(r'src="([^"]+)"', text))

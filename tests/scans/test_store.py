@@ -63,7 +63,7 @@ def test_times_start_at_the_first_visit_that_was_prepared(store: ScanStore) -> N
 
 
 def test_some_rows_are_a_store_too(store: ScanStore) -> None:
-    assert list(store.some(np.array([0, 3])).rows) == [3]
+    assert list(store.subset(np.array([0, 3])).rows) == [3]
 
 
 def test_fields_lie_on_their_own_grid(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def brains() -> ScanSimulation:
 
 
 def demented(simulation: ScanSimulation) -> str:
-    return str(simulation.people.index[simulation.people["group"] == "AD"][0])
+    return str(simulation.subjects.index[simulation.subjects["group"] == "AD"][0])
 
 
 def test_the_same_seed_gives_the_same_scan_whatever_was_drawn_before(brains: ScanSimulation) -> None:
@@ -46,8 +46,8 @@ def test_no_deformation_folds_even_of_a_brain_far_gone(brains: ScanSimulation) -
     worst = change.velocity(Course(np.full(len(PARTS), 1.5), usual).log_volumes(8.0, 90.0))
     for velocity in (worst, -worst):
         assert jacobian(exponential(velocity, change.grid), change.grid).min() > 0
-    for subject in brains.people.index[:5]:
-        anatomy = brains.person(subject).anatomy
+    for subject in brains.subjects.index[:5]:
+        anatomy = brains.subject(subject).anatomy
         for displacement in (anatomy.to, anatomy.back):
             assert jacobian(displacement, anatomy.grid).min() > 0.1
 

@@ -8,11 +8,11 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation
 
 from crow.errors import ScanError
-from crow.representation.thick import Slices, ThickScan
+from crow.representation.thick_slices import Slices, ThickScan
 from crow.scans.grid import Grid
 
 FACTS = {
-    "modality": "CBF", "settings": {"resolution": 8, "register": "none"},
+    "modality": "CBF", "settings": {"resolution": 8, "registration": "none"},
     "grid": Grid.of((9, 9, 9), np.diag([2.0, 2, 2, 1])).model_dump(mode="json"),
 }  # fmt: skip
 
