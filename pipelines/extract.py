@@ -83,7 +83,10 @@ def _regions(store: ScanStore, structural: bool, atlas: Path | None, labels: Pat
         raise ConfigError("--labels: names the labels of an --atlas. Add --atlas.")
     if structural:
         if parcels is not None:
-            raise ConfigError("--parcels: regions are learned from PET and quantitative maps, not from structural scans. Leave it out.")
+            raise ConfigError(
+                "--parcels: regions are learned from PET and quantitative maps, not from structural scans. Leave it "
+                "out."
+            )
         return built_in(store.info.grid, float(store.info.settings["resolution"]))
     from crow.representation.parcellation import learn_parcels
 
@@ -93,13 +96,13 @@ def _regions(store: ScanStore, structural: bool, atlas: Path | None, labels: Pat
 def _learned_from(store: ScanStore) -> str:
     subjects = store.visits["subject"].iloc[store.rows].nunique()
     return (
-        f"the regions were learned from all {subjects:,} subjects of the store, including those of a later test set; to "
-        "exclude test subjects, learn the regions from a store without them and use the result as --atlas"
+        f"the regions were learned from all {subjects:,} subjects of the store, including those of a later test set; "
+        "to exclude test subjects, learn the regions from a store without them and use the result as --atlas"
     )
 
 
 def _visits(store: ScanStore, regions: list[str]) -> pd.DataFrame:
-    """Subject, session, time, age and covariates of the visits; raises ConfigError if a region has a covariate's name."""
+    """Subject, session, time, age and covariates; raises ConfigError if a region has a covariate's name."""
     cohort = store.cohort()
     if both := [name for name in cohort.covariates if name in regions]:
         raise ConfigError(f"--labels: {both[0]} is also the name of a covariate. Rename the region.")

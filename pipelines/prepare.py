@@ -104,7 +104,9 @@ def prepare(
         raise ConfigError(f"--resolution {resolution:g}: out of range. Choose 1 to 16 mm.")
     visits = read_cohort(cohort, read_options(**flags), schema=schema, strict=False)
     if not visits.has_scans:
-        raise CohortError(f"{cohort}: no scans found. Name the column of their paths with --scan, or use crow train for regions.")
+        raise CohortError(
+            f"{cohort}: no scans found. Name the column of their paths with --scan, or use crow train for regions."
+        )
     kind = check_modality(modality, visits.modality, visits.visits["scan"])
     plan = _plan(visits, kind, resolution, registration, check_reference(reference, kind))
     template = load_template(resolution)
@@ -222,7 +224,9 @@ def _finish(store: ScanStore, cohort: Cohort, done: int, seconds: float) -> Prep
     if len(failed) == len(records):
         first = failed[0]
         scan = store.visits["scan"].iloc[first.row]
-        raise CohortError(f"None of the {len(records):,} scans could be prepared. The first one, {scan}: {first.failed}")
+        raise CohortError(
+            f"None of the {len(records):,} scans could be prepared. The first one, {scan}: {first.failed}"
+        )
     findings = [*cohort.findings, *(finding for one in records for finding in _findings(store, one))]
     store.finish(findings)
     return Prepared(store, findings, page, len(records), len(failed), seconds)

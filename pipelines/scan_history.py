@@ -82,8 +82,8 @@ def preparation_settings(facts: dict[str, Any], source: Path) -> dict[str, Any]:
     settings = {name: value for name, value in facts["settings"].items() if value is not None}
     if mask := settings.pop("mask", None):
         raise CohortError(
-            f"{source}: the training scans were prepared with a user's mask ({mask}). Run crow prepare with that --mask "
-            "and use the store instead of the scans."
+            f"{source}: the training scans were prepared with a user's mask ({mask}). Run crow prepare with that "
+            "--mask and use the store instead of the scans."
         )
     return settings
 

@@ -30,7 +30,7 @@ MAX_SHOWN = 8  # scans in the picture
 
 @dataclass(frozen=True)
 class Segmented:
-    """``volumes`` (mm3) with columns subject, session, volume (median of the draws), q05, q95; and the files written."""
+    """``volumes`` (mm3): subject, session, volume (median of the draws), q05, q95; and the files written."""
 
     volumes: pd.DataFrame
     written: tuple[Path, ...]
@@ -50,8 +50,8 @@ def learn(
 ) -> Learned[Segmenter]:
     """Train on the scans of a store and their masks in a folder, and write the run folder ``out``.
 
-    Raises ConfigError, CohortError, ScanError for a mask, RunError if there is nothing to resume, OutputError if ``out``
-    exists.
+    Raises ConfigError, CohortError, ScanError for a mask, RunError if there is nothing to resume, OutputError if
+    ``out`` exists.
     """
     settings = learning_settings(out, "segment", config, sets, resume, overwrite, {})
     model = Segmenter(settings)
@@ -140,7 +140,8 @@ def _chosen(store: ScanStore, subjects: list[str] | None) -> pd.DataFrame:
 
 def _save(paths: list[Path], found: Segmentation, facts: dict[str, Any], overwrite: bool) -> None:
     scan = found.scan
-    save_scan(paths[0], found.probability, scan, {"Description": "mean of the draws", **facts}, overwrite, integers=False)
+    save_scan(paths[0], found.probability, scan, {"Description": "mean of the draws", **facts}, overwrite,
+              integers=False)  # fmt: skip
     like = nib.Nifti1Image(np.zeros(scan.shape[:3], np.uint8), scan.affine)
     for code in ("qform", "sform"):
         getattr(like, f"set_{code}")(*getattr(scan, f"get_{code}")(coded=True))

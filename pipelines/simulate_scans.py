@@ -66,8 +66,8 @@ def write_scans(
 ) -> WrittenScans:
     """Simulate scans into the folder ``out``, whole or not at all, with ``jobs`` processes (-1: one per core).
 
-    Raises ConfigError if a value is out of range, and OutputError if ``out`` exists and ``overwrite`` is not set, or has
-    other files than such a simulation.
+    Raises ConfigError if a value is out of range, and OutputError if ``out`` exists and ``overwrite`` is not set, or
+    has other files than such a simulation.
     """
     arguments = (subjects, visits, resolution, modality, seed, scanner_change)
     simulation = simulate_scans(*arguments)

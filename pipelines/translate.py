@@ -66,7 +66,10 @@ def learn(
     assert isinstance(settings, CINNConfig)
     data = open_data(cohort, settings.cohort)
     if scans and target:
-        raise ConfigError(f"--target {target}: only for columns of a table; {cohort} is a store, which is itself the target. Leave it out.")
+        raise ConfigError(
+            f"--target {target}: only for columns of a table; {cohort} is a store, which is itself the target. Leave "
+            "it out."
+        )
     model = Translator(settings)
     given = ScanStore.open(source) if scans else sides[0]
     model.fit(data, given, sides[1], out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
@@ -84,7 +87,7 @@ def translate(
     echo: Echo = lambda line: None,
     progress: Callable[[Iterator[Translation], int], Iterator[Translation]] = lambda drawn, count: drawn,
 ) -> Translated:
-    """Sample ``samples`` targets for every visit of ``source``; write them, their median and sd into the folder ``out``.
+    """Sample ``samples`` targets for every visit of ``source``, and write them with median and sd into ``out``.
 
     ``source`` is a store, or a table, BIDS tree or NIfTI file, which is prepared in ``<out>_store`` like the training
     scans. Scans are written as BIDS derivatives with a picture, regions as tables. Raises RunError, CohortError for a

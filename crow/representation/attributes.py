@@ -60,7 +60,9 @@ class Attribute(BaseModel):
             found = found or [level for level in self.levels if level.lower().startswith(word)]
             if len(found) == 1:
                 return found[0]
-        raise ConfigError(f"--attributes {self.name}={text}: the training levels are {listed(self.levels)}. Choose one of them.")
+        raise ConfigError(
+            f"--attributes {self.name}={text}: the training levels are {listed(self.levels)}. Choose one of them."
+        )
 
 
 class AttributeTable(BaseModel):
@@ -105,7 +107,9 @@ class AttributeTable(BaseModel):
         parts = []
         for attribute in self.attributes:
             if attribute.name not in visits or visits[attribute.name].isna().any():
-                raise CohortError(f"{where}: {attribute.name} is missing for some visits. Fill it in, or remove these visits.")
+                raise CohortError(
+                    f"{where}: {attribute.name} is missing for some visits. Fill it in, or remove these visits."
+                )
             column = visits[attribute.name]
             if attribute.kind == "numeric":
                 parts.append((column.to_numpy(float)[:, None] - attribute.mean) / attribute.sd)
@@ -113,8 +117,8 @@ class AttributeTable(BaseModel):
             text = column.astype(str)
             if unknown := sorted(set(text) - set(attribute.levels)):
                 raise CohortError(
-                    f"{where}: column {attribute.name} has the value {unknown[0]!r}, which is not among the training levels "
-                    f"({', '.join(attribute.levels)}). Correct it, or remove these visits."
+                    f"{where}: column {attribute.name} has the value {unknown[0]!r}, which is not among the training "
+                    f"levels ({', '.join(attribute.levels)}). Correct it, or remove these visits."
                 )
             parts.append(np.stack([text == level for level in attribute.levels], 1))
         return torch.from_numpy(np.concatenate(parts, 1).astype(np.float32))
@@ -127,14 +131,17 @@ class AttributeTable(BaseModel):
             if not equals or not value:
                 raise ConfigError(f"--attributes {part}: write it as name=value, for example sex=F,age=75.")
             if (column := _find_column(name, self.names)) is None:
-                raise ConfigError(f"--attributes {part}: no attribute {name} in this run. Choose from {listed(self.names)}.")
+                raise ConfigError(
+                    f"--attributes {part}: no attribute {name} in this run. Choose from {listed(self.names)}."
+                )
             if column in given:
                 raise ConfigError(f"--attributes {part}: {column} is given twice.")
             given[column] = self.attributes[self.names.index(column)].read(value)
         return given
 
     def draw(self, given: dict[str, float | str], count: int, seed: int) -> pd.DataFrame:
-        """``count`` rows with the given attributes; the others are drawn independently from their training distribution.
+        """``count`` rows with the given attributes; the others are drawn independently from their training
+        distribution.
 
         Numbers are drawn from a normal distribution, clipped to the training range.
         """
@@ -153,7 +160,10 @@ class AttributeTable(BaseModel):
 
 def _fit(column: pd.Series, name: str, numeric: bool, where: str) -> Attribute:
     if column.nunique() < 2:
-        raise CohortError(f"{where}, column {name}: {column.iloc[0]} in every visit, so it cannot be an attribute. Choose another column.")
+        raise CohortError(
+            f"{where}, column {name}: {column.iloc[0]} in every visit, so it cannot be an attribute. Choose another "
+            "column."
+        )
     if numeric:
         values = column.astype(float)
         ends = dict(zip(("low", "high"), _rounded(values), strict=True))

@@ -21,7 +21,7 @@ def augment_images(x: Tensor) -> Tensor:
 
 
 def fixed_augmentations(x: Tensor) -> list[Tensor]:
-    """`VIEWS` versions of every image, by half as large affine maps that are always the same (test-time augmentation)."""
+    """`VIEWS` versions of every image for test-time augmentation, by fixed affine maps of half that size."""
     maps = torch.rand(VIEWS, 1, *_parameter_shape(x), generator=torch.Generator().manual_seed(0))
     return [_transformed(x, (0.25 + 0.5 * one).expand(len(x), -1, -1).to(x.device)) for one in maps]
 

@@ -16,8 +16,8 @@ from crow.scans.store import ScanStore
 class ScanRepresentation(ABC):
     """A two-way map between the scans of a store and K coefficients per visit, whose sequences a flow models.
 
-    To add one, write a subclass in a file of its own and add a line to `crow.representation.registry`. Rows are those of
-    the store's arrays, sorted by subject and time; V is the number of voxels in the mask.
+    To add one, write a subclass in a file of its own and add a line to `crow.representation.registry`. Rows are those
+    of the store's arrays, sorted by subject and time; V is the number of voxels in the mask.
 
     Attributes
     ----------
@@ -31,6 +31,7 @@ class ScanRepresentation(ABC):
     relative: ClassVar[bool] = False
 
     @classmethod
+    @abstractmethod
     def check(cls, store: ScanStore) -> None:
         """Raise CohortError if the store was not prepared as this representation needs."""
 
@@ -70,7 +71,7 @@ class ScanRepresentation(ABC):
         """
 
     def remainder_log_prob(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """Log-density in nats of each scan beyond its coefficients, in the scan's own units, given earlier scans, ``[n]``.
+        """Log-density in nats of each scan beyond its coefficients, in its own units, given earlier scans, ``[n]``.
 
         Add it to the log-density of the coefficients to have that of the voxels; None if only coefficients have one.
         """

@@ -45,11 +45,13 @@ class Classes(BaseModel):
         subjects = visits.loc[known.index, "subject"].groupby(known).nunique()
         counts = ", ".join(f"{level} {subjects[level]}" for level in levels)
         if len(levels) < 2:
-            raise CohortError(f"{where}, column {label}: only one class (subjects: {counts}). Label visits of a second class.")
+            raise CohortError(
+                f"{where}, column {label}: only one class (subjects: {counts}). Label visits of a second class."
+            )
         if subjects.min() < 2:
             raise CohortError(
-                f"{where}, column {label}: too few labelled subjects per class: {counts}. Every class needs at least 2, "
-                "one for training and one for validation. Label more visits, or clear the labels of that class."
+                f"{where}, column {label}: too few labelled subjects per class: {counts}. Every class needs at least "
+                "2, one for training and one for validation. Label more visits, or clear the labels of that class."
             )
         shares = known.value_counts(normalize=True)
         return cls(label=label, levels=levels, shares=[float(shares[level]) for level in levels])

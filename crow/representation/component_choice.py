@@ -41,7 +41,9 @@ def choose(scans: ScaledScans, gram: NDArray[np.float64], components: int | None
     inside = np.flatnonzero(~validation[scans.subject])
     most = len(inside) - 1
     if components is not None and not 1 <= components <= most:
-        raise ConfigError(f"components={components}: {len(inside)} training scans allow at most {most}. Lower scans.components.")
+        raise ConfigError(
+            f"components={components}: {len(inside)} training scans allow at most {most}. Lower scans.components."
+        )
     small = [k for k in CANDIDATES if k <= max(int((~validation).sum()) // SUBJECTS_PER_MODE, 1)]
     trials = [components] if components else small
     basis = scans.modes(gram, inside, max(trials))

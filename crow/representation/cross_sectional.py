@@ -87,7 +87,9 @@ class RegionInputs:
     ) -> Examples:
         """Encode the visits of a cohort; raises CohortError for a store and for a missing region."""
         if isinstance(data, ScanStore):
-            raise CohortError(f"{data.path}: a store of scans; the run was trained on a table of regions. Use such a table.")
+            raise CohortError(
+                f"{data.path}: a store of scans; the run was trained on a table of regions. Use such a table."
+            )
         where = data.path or "the cohort"
         self.table.require(visits, where)
         return Examples(self.table.encode(as_separate_subjects(visits), where).x[:, 0], context, label)
@@ -158,7 +160,10 @@ class ScanInputs:
             spacing, origin = store.info.grid.matrix[axis, axis], store.info.grid.matrix[axis, 3]
             place = int(np.floor(((settings.position - origin) / spacing - box.corner[axis] + 0.5) / box.factor))
             if not 0 <= place < box.mask.shape[axis] or not np.take(box.mask, place, axis).any():
-                raise CohortError(f"images.position {settings.position:g}: no brain in that {settings.slice} slice. Choose another position.")
+                raise CohortError(
+                    f"images.position {settings.position:g}: no brain in that {settings.slice} slice. Choose another "
+                    "position."
+                )
             cut = (axis, place)
         return cls(box, float(ends[:, 0].min()), float(ends[:, 1].max()), facts, cut)
 

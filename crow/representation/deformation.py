@@ -35,8 +35,8 @@ class Deformation(ScanRepresentation):
     """A two-way map between the scans of a store and K deformation coefficients per visit.
 
     ``modes [K, 3, x, y, z]`` mm on ``nodes``; ``share [K]``: share of the visible change in training that each mode
-    explains; ``noise [X, Y, Z]``: sd of the intensities around a warped scan, on the store's ``grid``; ``folded``: number
-    of nodes of training visits at which the fitted deformation folds.
+    explains; ``noise [X, Y, Z]``: sd of the intensities around a warped scan, on the store's ``grid``; ``folded``:
+    number of nodes of training visits at which the fitted deformation folds.
     """
 
     kind = "deformation"
@@ -59,8 +59,8 @@ class Deformation(ScanRepresentation):
         """Raise CohortError if the store has no velocities."""
         if not cls._has_velocities(store):
             raise CohortError(
-                f"{store.path}: prepared without deformations. Run crow prepare with --registration nonlinear, or choose "
-                "scans.representation=subspace."
+                f"{store.path}: prepared without deformations. Run crow prepare with --registration nonlinear, or "
+                "choose scans.representation=subspace."
             )
 
     @staticmethod
@@ -79,7 +79,10 @@ class Deformation(ScanRepresentation):
         first = _first_rows(store)
         later = np.array([row for row in rows if row != first[store.visits["subject"].iloc[row]]], np.int64)
         if len(later) < 2:
-            raise CohortError(f"{store.path}: found {len(later)} follow-up scans; at least 2 are needed to learn change. Add follow-up scans.")
+            raise CohortError(
+                f"{store.path}: found {len(later)} follow-up scans; at least 2 are needed to learn change. Add "
+                "follow-up scans."
+            )
         nodes = store.info.velocity_grid
         assert nodes is not None
         found = VelocityModes.fit(store, later, nodes, components or DEFAULT_COMPONENTS)

@@ -74,7 +74,9 @@ def read_mask(store: ScanStore, row: int, path: Path, label: int | None = None) 
     on_grid = resample(chosen.astype(np.float32), image.affine, store.info.grid, to_scan, displacement)
     mask: Mask = on_grid > 0.5
     if not mask.any():
-        raise ScanError(f"{path}: the mask does not overlap the grid of {store.path}. Check that it is in the scan's space.")
+        raise ScanError(
+            f"{path}: the mask does not overlap the grid of {store.path}. Check that it is in the scan's space."
+        )
     return mask
 
 
@@ -85,7 +87,8 @@ def _check_grid(image: nib.Nifti1Image, path: Path, scan: str) -> None:
         sizes = [" x ".join(map(str, each.shape[:3])) for each in (image, like)]
         what = "has another affine than" if same else f"has {sizes[0]} voxels, unlike"
         raise ScanError(
-            f"{path}: {what} its scan, {Path(scan).name} ({sizes[1]} voxels). Resample the mask to the grid of the scan."
+            f"{path}: {what} its scan, {Path(scan).name} ({sizes[1]} voxels). Resample the mask to the grid of the "
+            "scan."
         )
 
 
@@ -100,7 +103,9 @@ def _chosen(values: NDArray[Any], path: Path, label: int | None) -> Mask:
     labels = np.unique(values[values != 0])
     if label is None and len(labels) > 1:
         if (labels != np.rint(labels)).any():
-            raise ScanError(f"{path}: has values such as {labels[len(labels) // 2]:g}, so it is not a mask. Threshold it.")
+            raise ScanError(
+                f"{path}: has values such as {labels[len(labels) // 2]:g}, so it is not a mask. Threshold it."
+            )
         raise ScanError(f"{path}: has the labels {listed(f'{one:g}' for one in labels)}. Choose one with --label.")
     chosen: Mask = values != 0 if label is None else values == label
     if not chosen.any():

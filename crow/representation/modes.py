@@ -36,8 +36,8 @@ class ScaledScans:
         scans = cls(store, rows, np.zeros(size), np.ones(size))
         if (twice := int((np.bincount(scans.subject, minlength=1) > 1).sum())) < MIN_SUBJECTS:
             raise CohortError(
-                f"{store.path}: {twice} training subjects have two or more scans; at least {MIN_SUBJECTS} are needed to "
-                "learn change. Add scans, or lower split.test."
+                f"{store.path}: {twice} training subjects have two or more scans; at least {MIN_SUBJECTS} are needed "
+                "to learn change. Add scans, or lower split.test."
             )
         squares, total = MeanSquares(size), np.zeros(size)
         for _, y in scans.by_subject():
@@ -45,7 +45,10 @@ class ScaledScans:
             total += y.sum(0, dtype=np.float64)
         dof = squares.visits - squares.subjects
         if not (squares.within > 0).any():
-            raise CohortError(f"{store.path}: no scan differs from the subject's first scan. Check that they are not copies of one file.")
+            raise CohortError(
+                f"{store.path}: no scan differs from the subject's first scan. Check that they are not copies of one "
+                "file."
+            )
         return cls(store, rows, total / squares.visits, np.sqrt(shrunk(squares.within / dof, dof)))
 
     def by_subject(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

@@ -65,8 +65,9 @@ class ScanPairs(ScanExamples):
 
     @classmethod
     def of(
-        cls, visits: ScanInputs, target: ScanStore, chosen: Visits, given: ScanInputs, source: ScanStore, rows: pd.Series
-    ) -> ScanPairs:
+        cls, visits: ScanInputs, target: ScanStore, chosen: Visits, given: ScanInputs, source: ScanStore,
+        rows: pd.Series,
+    ) -> ScanPairs:  # fmt: skip
         """The ``chosen`` visits of ``target`` with their ``rows`` of the source (see `pair`)."""
         plain = visits.examples(target, chosen)
         given.check(source)

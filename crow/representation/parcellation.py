@@ -28,7 +28,8 @@ def learn_parcels(store: ScanStore, rows: NDArray[np.int64], parcels: int) -> At
         return sample(volume.astype(np.float32)[None], store.info.grid, points)[0].astype(np.float32)
 
     mask = nib.Nifti1Image((downsampled(store.mask) > 0.5).astype(np.uint8), coarse.matrix)
-    scans = [nib.Nifti1Image(downsampled(np.asarray(store.array("intensity")[int(row)])), coarse.matrix) for row in chosen]
+    intensity = store.array("intensity")
+    scans = [nib.Nifti1Image(downsampled(np.asarray(intensity[int(row)])), coarse.matrix) for row in chosen]
     search = Parcellations(method="ward", n_parcels=parcels, mask=mask, standardize=False, smoothing_fwhm=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

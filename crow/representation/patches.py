@@ -30,7 +30,9 @@ def side(config: CrossSectionalConfig) -> int:
 def store_of(data: Cohort | ScanStore) -> ScanStore:
     """``data`` as a store; raises CohortError for a table."""
     if isinstance(data, Cohort):
-        raise CohortError(f"{data.path or 'the cohort'}: a table; a store of scans is needed. Prepare one with crow prepare.")
+        raise CohortError(
+            f"{data.path or 'the cohort'}: a table; a store of scans is needed. Prepare one with crow prepare."
+        )
     return data
 
 

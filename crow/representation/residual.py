@@ -109,8 +109,8 @@ class MeanSquares:
     def components(self, shrink: bool = True) -> Components:
         """Estimated variances per voxel.
 
-        ``shrink``: shrink mean squares of few visits towards those of all voxels (`shrunk`), and truncate ``persistent``
-        at 0.
+        ``shrink``: shrink mean squares of few visits towards those of all voxels (`shrunk`), and truncate
+        ``persistent`` at 0.
         """
         dof = self.visits - self.subjects
         noise, between = self.within / dof, self.between / self.subjects

@@ -17,7 +17,7 @@ from crow.scans.store import ScanStore
 
 
 class ScanSpace:
-    """The output space of a row: ``like``, its scan; ``gain`` and ``offset``, its units (scan = gain * intensity + offset).
+    """The output space of a row: its scan ``like``, and its units (scan = gain * intensity + offset).
 
     Raises CohortError if the scan's file cannot be read.
     """
@@ -49,7 +49,7 @@ class ScanSpace:
         return out
 
     def _to_store(self, points: Volume) -> NDArray[np.floating]:
-        """Map world points of the scan to the store's grid: the linear map, then the anatomy with which it was prepared."""
+        """Map world points of the scan to the store's grid: the linear map, then the applied anatomy."""
         if not self.native:
             return points
         matrix = np.linalg.inv(np.asarray(self.store.array("to_scan")[self.row])).astype(np.float32)

@@ -39,8 +39,8 @@ class VoxelForecast(NamedTuple):
 class Subspace(ScanRepresentation):
     """A two-way map between the scans of a store and K coefficients per visit.
 
-    Rows are those of the store's arrays, sorted by subject and time; ``mask [X, Y, Z]`` has V voxels. ``validation``: for
-    each number of components tried, the log-density per visit of validation subjects.
+    Rows are those of the store's arrays, sorted by subject and time; ``mask [X, Y, Z]`` has V voxels. ``validation``:
+    for each number of components tried, the log-density per visit of validation subjects.
     """
 
     kind = "subspace"
@@ -59,6 +59,10 @@ class Subspace(ScanRepresentation):
     def suits(cls, store: ScanStore) -> bool:
         """For every store."""
         return True
+
+    @classmethod
+    def check(cls, store: ScanStore) -> None:
+        """Every store will do."""
 
     @classmethod
     def fit(cls, store: ScanStore, rows: NDArray[np.int64], components: int | None = None, seed: int = 0) -> Subspace:
@@ -131,7 +135,8 @@ class Subspace(ScanRepresentation):
         return self.residual_log_prob(store, rows) + self.log_scale - self.voxels * np.log(gain)
 
     def forecast(self, store: ScanStore, past: NDArray[np.int64], mean: Values, covariance: Values) -> VoxelForecast:
-        """Predict the visit after a subject's ``past`` rows, given ``mean [K]`` and ``covariance [K, K]`` of its coefficients."""
+        """Predict the visit after a subject's ``past`` rows from the ``mean [K]`` and ``covariance [K, K]`` of its
+        coefficients."""
         total, n = self._past(store, past)
         square = self.prior.marginal_variance(n)
         for part in blocks(self.voxels):

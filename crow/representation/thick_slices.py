@@ -92,9 +92,9 @@ class ThickScan:
         if (np.abs(sizes / wanted - 1) > VOXEL_SIZE_TOLERANCE).any():
             found, needed = (" x ".join(f"{mm:.3g}" for mm in each) for each in (sizes, wanted))
             raise ScanError(
-                f"{path}: voxels of {found} mm (x, y, z); the run was trained on voxels of {needed} mm, each divided into "
-                f"{slices.factor} along {AXES[slices.axis]}. Train on scans prepared with the --resolution of this "
-                "scan's slices, with matching --factor and --axis."
+                f"{path}: voxels of {found} mm (x, y, z); the run was trained on voxels of {needed} mm, each divided "
+                f"into {slices.factor} along {AXES[slices.axis]}. Train on scans prepared with the --resolution of "
+                "this scan's slices, with matching --factor and --axis."
             )
         values, _ = read_scan(image)
         gain = _gain(path, image, values, facts)
@@ -110,7 +110,8 @@ class ThickScan:
         divided[axis, axis] = 1 / slices.factor
         divided[axis, 3] = (1 / slices.factor - 1) / 2
         header = self.image.header.copy()
-        like = nib.Nifti1Image(np.zeros(native.shape[1:], self.image.get_data_dtype()), self.image.affine @ divided, header)
+        empty = np.zeros(native.shape[1:], self.image.get_data_dtype())
+        like = nib.Nifti1Image(empty, self.image.affine @ divided, header)
         for code in ("qform", "sform"):
             getattr(like, f"set_{code}")(like.affine, int(self.image.header[f"{code}_code"]))
         return native, like
@@ -124,13 +125,14 @@ def _sizes(orientation: NDArray[np.floating], image: nib.Nifti1Image) -> NDArray
 
 
 def _gain(path: Path, image: nib.Nifti1Image, values: Volume, facts: dict[str, Any]) -> float:
-    """The gain of the scan as in the preparation, which aligns it to the template first if training scans were aligned."""
+    """The gain of the scan as in the preparation, after alignment to the template if training scans were aligned."""
     from crow.scans.linear import Image, align_subject, resample  # takes a second to import
 
     settings = facts["settings"]
     template = load_template(settings["resolution"])
     try:
-        to_scan = np.eye(4) if settings["registration"] == "none" else align_subject([Image.of(values, image.affine)])[0]
+        aligned = settings["registration"] != "none"
+        to_scan = align_subject([Image.of(values, image.affine)])[0] if aligned else np.eye(4)
         on_grid = resample(values, image.affine, template.grid, to_scan)
         reference = settings.get("reference")
         return scale_of(on_grid, template, facts["modality"], None if reference == "none" else reference)

@@ -1,9 +1,9 @@
 """Principal modes of change, learned from velocity fields in the Fisher metric of the images.
 
-Fields are compared by the intensity changes that they cause, <v, w> = sum over voxels of (g'v) (g'w) with g the gradient
-of the template. This is the Fisher information of images with white noise, so that coefficients of modes orthonormal in
-it have independent noise of equal variance. Modes are exact combinations of training fields (by their Gram matrix) and
-are not centred: the origin is no change.
+Fields are compared by the intensity changes that they cause, <v, w> = sum over voxels of (g'v) (g'w) with g the
+gradient of the template. This is the Fisher information of images with white noise, so that coefficients of modes
+orthonormal in it have independent noise of equal variance. Modes are exact combinations of training fields (by their
+Gram matrix) and are not centred: the origin is no change.
 """
 
 from __future__ import annotations

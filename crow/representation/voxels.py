@@ -25,10 +25,10 @@ MIN_RELATIVE_SD = 0.1  # lower limit of a voxel's sd, relative to the median sd
 class Voxels:
     """A two-way map between scans of a store and standardised volumes ``[1, x, y, z]`` over a box around the brain.
 
-    A voxel of the box is the mean of the brain in ``factor^3`` voxels of the store, standardised by its mean and sd over
-    training scans. It is in ``mask [x, y, z]`` if at least half of these voxels are brain, and 0 otherwise. ``corner``
-    is the store's voxel at the start of the box (negative if outside the grid). Per scan, over the voxels of ``mask`` and
-    in the store's intensities, ``log p(values) = log p(x) + log_jacobian``.
+    A voxel of the box is the mean of the brain in ``factor^3`` voxels of the store, standardised by its mean and sd
+    over training scans. It is in ``mask [x, y, z]`` if at least half of these voxels are brain, and 0 otherwise.
+    ``corner`` is the store's voxel at the start of the box (negative if outside the grid). Per scan, over the voxels of
+    ``mask`` and in the store's intensities, ``log p(values) = log p(x) + log_jacobian``.
     """
 
     kind = "voxels"
@@ -43,8 +43,8 @@ class Voxels:
     def fit(cls, store: ScanStore, rows: NDArray[np.int64], size: int | None = 32, levels: int = 2) -> Voxels:
         """Means and sds of the training scans, read one at a time, on a box of at most ``size`` voxels along an axis.
 
-        Voxels are averaged by a whole factor; without ``size`` they keep their resolution. The box's sizes are divisible
-        by ``2^levels``. Raises CohortError if the mask is empty or the scans do not differ.
+        Voxels are averaged by a whole factor; without ``size`` they keep their resolution. The box's sizes are
+        divisible by ``2^levels``. Raises CohortError if the mask is empty or the scans do not differ.
         """
         where = np.argwhere(store.mask)
         if not len(where) or len(rows) < 2:
@@ -70,7 +70,9 @@ class Voxels:
         typical = float(np.median(sd[voxels.mask])) if voxels.mask.any() else 0.0
         voxels.mask &= sd > 1e-4 * typical
         if not voxels.mask.any():
-            raise CohortError(f"{store.path}: its {len(rows)} training scans are identical in the mask. Check the scans.")
+            raise CohortError(
+                f"{store.path}: its {len(rows)} training scans are identical in the mask. Check the scans."
+            )
         voxels.mean = np.where(voxels.mask, mean, 0).astype(np.float32)
         voxels.sd = np.where(voxels.mask, np.maximum(sd, MIN_RELATIVE_SD * typical), 1).astype(np.float32)
         return voxels
@@ -81,7 +83,7 @@ class Voxels:
         return -float(np.log(self.sd[self.mask], dtype=np.float64).sum())
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> Volume:
-        """Standardised volumes ``[n, 1, x, y, z]``, 0 outside the mask; raises CohortError if the store's mask differs."""
+        """Standardised volumes ``[n, 1, x, y, z]``, 0 outside the mask; raises CohortError for another mask."""
         require_same_mask(store, self.brain)
         out = np.zeros((len(rows), 1, *self.mask.shape), np.float32)
         for k, row in enumerate(rows):
@@ -144,7 +146,8 @@ class Voxels:
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.mask.shape))
-        return f"{int(self.mask.sum()):,} voxels in a box of {shape}, each the mean of {self.factor}^3 voxels of the store"
+        voxels = f"{int(self.mask.sum()):,} voxels in a box of {shape}"
+        return f"{voxels}, each the mean of {self.factor}^3 voxels of the store"
 
     def read(self, store: ScanStore, row: int) -> Volume:
         """Mean of the brain in every block of a scan, ``[x, y, z]``; 0 in blocks without brain."""

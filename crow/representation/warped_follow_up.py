@@ -32,8 +32,8 @@ class DeformationModes(Protocol):
 
 
 def warped_follow_up(
-    basis: DeformationModes, store: ScanStore, last: int, c_last: Array, draws: Array, space: Literal["native", "template"],
-    samples: int,
+    basis: DeformationModes, store: ScanStore, last: int, c_last: Array, draws: Array,
+    space: Literal["native", "template"], samples: int,
 ) -> FollowUp:  # fmt: skip
     """Warp the scan of row ``last``, whose coefficients are ``c_last [K]``, to ``draws [S, K]`` of future ones."""
     target = ScanSpace(store, last, space)

@@ -61,7 +61,9 @@ def read_atlas(path: Path, table: Path | None, grid: Grid) -> Atlas:
         shown = ", ".join(map(str, unnamed[:8])) + (", ..." if len(unnamed) > 8 else "")
         notes.append(f"{len(unnamed)} labels have no name ({shown}); they are named label_<number>")
     if len(set(names.values())) < len(names):
-        raise ScanError(f"{table}: two labels have the same name. Give each label its own name, for example with its side.")
+        raise ScanError(
+            f"{table}: two labels have the same name. Give each label its own name, for example with its side."
+        )
     return Atlas(labels, names, tuple(notes))
 
 
@@ -70,7 +72,9 @@ def read_names(path: Path) -> dict[int, str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ScanError(f"{path}: cannot be read as text ({error}). Use a table with the columns index and name.") from None
+        raise ScanError(
+            f"{path}: cannot be read as text ({error}). Use a table with the columns index and name."
+        ) from None
     lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     separator = "\t" if lines and "\t" in lines[0] else ","
     header = [cell.strip().lower() for cell in lines[0].split(separator)] if lines else []

@@ -17,7 +17,7 @@ from crow.files import check_free, writing
 from crow.version import __version__
 
 FOLDERS = {"pet": "pet", "asl": "perf", "CBF": "perf", "cbf": "perf", "dwi": "dwi", "bold": "func"}
-MAPS = ("change", "uncertainty", "zscore")  # maps in units of their own: stored as floats, whatever the scan's data type
+MAPS = ("change", "uncertainty", "zscore")  # in units of their own: stored as floats, whatever the scan's data type
 
 
 def session_label(years: float) -> str:
@@ -38,8 +38,10 @@ def scan_path(
 def require_apart(root: Path, paths: Collection[Path]) -> None:
     """Raise OutputError if two visits would be written to the same file."""
     if len(set(paths)) < len(paths):
-        raise OutputError(f"{root}: two visits would get the same BIDS name, because BIDS labels keep letters and digits only. "
-            "Rename one of the subjects or sessions.")
+        raise OutputError(
+            f"{root}: two visits would get the same BIDS name, because BIDS labels keep letters and digits only. "
+            "Rename one of the subjects or sessions."
+        )
 
 
 def save_scan(
@@ -101,8 +103,8 @@ def describe_dataset(root: Path, name: str = "Synthetic follow-up scans") -> Non
 
 
 def check_dataset_place(root: Path, name: str, overwrite: bool) -> None:
-    """Raise OutputError unless the folder ``root`` may be written: it is absent or empty, or ``overwrite`` is set and it
-    has a dataset by crow of this ``name``."""
+    """Raise OutputError unless the folder ``root`` may be written: it is absent or empty, or, with ``overwrite``, has a
+    dataset by crow of this ``name``."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return
     check_free(root, overwrite)

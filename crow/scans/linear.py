@@ -1,8 +1,8 @@
 """Linear registration: a subject's visits to their midpoint, and the midpoint to the template.
 
-Visits are aligned with `rigid`, the midpoint (and the initial guess) by mutual information (DIPY), which works for every
-contrast (Mattes et al. 2003). No visit is the reference: all are mapped to the mean of their rigid maps (Reuter et al.
-2012, Within-subject template estimation), so that all are interpolated alike.
+Visits are aligned with `rigid`, the midpoint (and the initial guess) by mutual information (DIPY), which works for
+every contrast (Mattes et al. 2003). No visit is the reference: all are mapped to the mean of their rigid maps (Reuter
+et al. 2012, Within-subject template estimation), so that all are interpolated alike.
 """
 
 from __future__ import annotations

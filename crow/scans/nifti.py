@@ -86,8 +86,9 @@ def _check_size(path: str | Path, image: nib.Nifti1Image) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if voxels * 4 * COPIES > memory:
         raise ScanError(
-            f"{path}: its header declares {voxels:,} voxels, which need {voxels * 4 * COPIES / 2**30:,.0f} GiB of memory; "
-            f"this computer has {memory / 2**30:,.0f} GiB. The header may be damaged; if not, use a larger computer."
+            f"{path}: its header declares {voxels:,} voxels, which need {voxels * 4 * COPIES / 2**30:,.0f} GiB of "
+            f"memory; this computer has {memory / 2**30:,.0f} GiB. The header may be damaged; if not, use a larger "
+            "computer."
         )
     name = Path(image.file_map["image"].filename or path)
     if name.suffix == ".gz":

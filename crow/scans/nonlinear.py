@@ -1,7 +1,7 @@
 """Nonlinear registration of a subject: its anatomy to the template, and its visits to its first visit.
 
-Every deformation is the exponential of a velocity field u, the MAP estimate under a Gaussian process prior: u = S z with
-z white and S a Gaussian filter (``smooth`` mm wide, ``typical`` mm strong), and
+Every deformation is the exponential of a velocity field u, the MAP estimate under a Gaussian process prior: u = S z
+with z white and S a Gaussian filter (``smooth`` mm wide, ``typical`` mm strong), and
 
     fixed(x) = a(x) + b(x) moving(exp(u)(x)) + noise,
 
@@ -131,7 +131,7 @@ class _Comparison:
 
 
 class Points:
-    """Points ``x [3, n]`` mm among the nodes of a coarser grid: trilinear interpolation from the nodes and its transpose."""
+    """Points ``x [3, n]`` mm in a coarser grid: trilinear interpolation from its nodes, and the transpose."""
 
     def __init__(self, x: Array, nodes: Grid) -> None:
         self.nodes = nodes
@@ -147,7 +147,7 @@ class Points:
         return (self.gather @ values.T).T.reshape(len(values), *self.nodes.shape)
 
     def local_contrast(self, fixed: Array, moved: Array) -> tuple[Array, Array]:
-        """Slope b and residual r = fixed - a - b moved, ``[n]`` each, by regression in a Gaussian window at each node."""
+        """Slope b and residual r = fixed - a - b moved, ``[n]`` each, by regression in Gaussian windows."""
         f, m = fixed, moved
         moments = self.to_nodes(np.stack([np.ones_like(f), f, m, f * m, m * m]))
         width = CONTRAST / self.nodes.spacing

@@ -6,7 +6,8 @@
                  velocity per visit and anatomy per subject
     template.nii.gz  mask.nii.gz  findings.json  qc/
 
-A store contains subjects' scans, so keep it where these may be kept. Models are fitted to a store and do not contain it.
+A store contains subjects' scans, so keep it where these may be kept. Models are fitted to a store and do not contain
+it.
 """
 
 from __future__ import annotations
@@ -175,7 +176,9 @@ class ScanStore:
         if missing := [name for name in FILES if not (path / name).exists()]:
             raise CohortError(f"{path}: {', '.join(missing)} missing. Run crow prepare again with --overwrite.")
         if not (info.finished or unfinished):
-            raise CohortError(f"{path}: its preparation was interrupted. Run the same crow prepare command again to continue.")
+            raise CohortError(
+                f"{path}: its preparation was interrupted. Run the same crow prepare command again to continue."
+            )
         words = [name for name, kind in info.cohort_schema.covariates.items() if kind == "categorical"]
         text = dict.fromkeys(["subject", "session", "scan", *words], str)
         visits = pd.read_csv(path / "visits.csv", dtype=text, keep_default_na=False, na_values=[""])

@@ -17,8 +17,8 @@ from crow.simulate.regions import sigmoid
 Array = NDArray[np.floating]
 FIELD_MM = 3.0
 YOUNG = 60.0
-# Change of log volume: per year of age, total along the disease; midpoint and width of the disease term (disease years);
-# the parts that fill or free the space. Sizes and rates are rounded from published summaries.
+# Change of log volume: per year of age, total along the disease; midpoint and width of the disease term (disease
+# years); the parts that fill or free the space. Sizes and rates are rounded from published summaries.
 FLUID = ("csf", "ventricles")
 CHANGES: dict[str, tuple[float, float, float, float, tuple[str, ...]]] = {
     "ventricles": (0.028, 0.75, 1.0, 4.0, ("white_matter",)),
@@ -39,7 +39,7 @@ SMOOTH_MM, REACH_MM = 2.0, 12.0
 
 @dataclass(frozen=True)
 class Course:
-    """A subject's course: ``strength`` (1 on average) and ``midpoint`` (disease years) of the change of each of `PARTS`."""
+    """A subject's course: ``strength`` (about 1) and ``midpoint`` (disease years) of the change of each of `PARTS`."""
 
     strength: Array
     midpoint: Array

@@ -50,9 +50,9 @@ class Uptake:
 
     y = level + ageing (a - 73) + effect g(c) + u + w t + e, with g(c) = (1 - exp(-c / 8)) / (1 - exp(-10 / 8)), so that
     ``effect`` is the difference between CDR-SB 10 and 0. Random effects of a subject: u ~ N(0, loadings loadings^T +
-    diag(spread^2)) and w ~ N(0, drift^2). Noise of a visit: e ~ N(0, noise^2), with a share ``reference`` of its variance
-    common to all regions (the noise of the reference region). y depends on c in no other way. Every parameter is
-    ``[region]``, except the loadings ``[region, factor]``.
+    diag(spread^2)) and w ~ N(0, drift^2). Noise of a visit: e ~ N(0, noise^2), with a share ``reference`` of its
+    variance common to all regions (the noise of the reference region). y depends on c in no other way. Every parameter
+    is ``[region]``, except the loadings ``[region, factor]``.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The parts of the template whose change is simulated separately: its structures, with the cortex divided into lobes."""
+"""The parts of the template whose change is simulated separately: its structures, with the cortex in lobes."""
 
 import numpy as np
 from numpy.typing import NDArray

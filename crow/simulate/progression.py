@@ -17,9 +17,9 @@ YEARS_OF_ENTRY = 5
 def simulate_adni(subjects: int = 200, visits: int = 5, regions: int = 6, seed: int = 0) -> Simulation:
     """Simulate a cohort in ADNIMERGE's columns: volumes in mm3, scores, and ``AGE`` at baseline on every row.
 
-    A subject enters at a disease time s_0 (0 is the onset of dementia) and progresses at its own rate: s = s_0 + rate t,
-    log rate = log rate of its diagnosis + 0.25 APOE4 + N(0, 0.3^2). Regions follow `Regions` at s and age; 80 % of the
-    log head size (ICV) is part of u. Scores follow s. Visits are drawn by `draw_visits`.
+    A subject enters at a disease time s_0 (0 is the onset of dementia) and progresses at its own rate:
+    s = s_0 + rate t, log rate = log rate of its diagnosis + 0.25 APOE4 + N(0, 0.3^2). Regions follow `Regions` at s and
+    age; 80 % of the log head size (ICV) is part of u. Scores follow s. Visits are drawn by `draw_visits`.
 
     Parameters
     ----------

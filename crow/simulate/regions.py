@@ -80,7 +80,7 @@ class Regions:
         return shared + rng.normal(size=(subjects, len(self.names))) * self.spread
 
     def values(self, disease_time: Array, age: Array, deviation: Array) -> Array:
-        """Noise-free values ``[visits, regions]`` at disease times and ages ``[visits]``, given u ``[visits, regions]``."""
+        """Noise-free values ``[visits, regions]`` at disease times and ages ``[visits]``, given u of each visit."""
         course = self.amplitude * sigmoid((disease_time[:, None] - self.midpoint) / self.width)
         return self.level * np.exp(self.ageing * (age[:, None] - AGE) + course + deviation)
 

@@ -105,7 +105,8 @@ class ScanSimulation:
         One row per subject, indexed by its label (``sub-0001``).
     visits : DataFrame
         One row per visit: ``subject``, ``session`` (``ses-M012``), ``years`` since the first visit, ``age``,
-        ``acq_time``, ``diagnosis``, ``CDRSB``, ``disease_time``, ``rate``, ``scanner``, ``gain``, and the head position:
+        ``acq_time``, ``diagnosis``, ``CDRSB``, ``disease_time``, ``rate``, ``scanner``, ``gain``, and the head
+        position:
         ``rotation_x`` to ``rotation_z`` (degrees), ``shift_x`` to ``shift_z`` (mm).
     modality : str
         ``T1w`` or ``pet``.
@@ -179,7 +180,9 @@ class ScanSimulation:
         Raises ConfigError for T1w, which in template space would only show the template.
         """
         if self.modality != "pet":
-            raise ConfigError(f"modality: {self.modality} scans cannot be rendered in template space. Use crow prepare.")
+            raise ConfigError(
+                f"modality: {self.modality} scans cannot be rendered in template space. Use crow prepare."
+            )
         grid = load_template(self.resolution).grid
         sharp = self.subject(subject).amyloid.at(grid.points(), self.visit(subject, session)["disease_time"])
         return self.measured(subject, session, uptake.blurred(sharp, grid), grid)
@@ -200,10 +203,10 @@ class ScanSimulation:
         return labels
 
     def volumes(self, subject: str, session: str) -> dict[str, float]:
-        """Volume (mm3) of each of `STRUCTURES`: the integral of the Jacobian determinant over the template's structure."""
-        change = change_fields()
+        """Volume (mm3) of each of `STRUCTURES`: the integral of the Jacobian determinant over the template."""
+        change, anatomy = change_fields(), self.subject(subject).anatomy
         displacement = exponential(self.velocity(subject, session), change.grid)
-        volume = jacobian(displacement, change.grid) * self.subject(subject).anatomy.volume(change.grid.points() + displacement)
+        volume = jacobian(displacement, change.grid) * anatomy.volume(change.grid.points() + displacement)
         each = change.grid.voxel_volume * np.tensordot(change.fractions, volume, 3)
         return {name: float(each[label - 1]) for label, name in STRUCTURES.items()}
 

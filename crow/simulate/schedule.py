@@ -13,8 +13,8 @@ DROPOUT_PER_YEAR = {"CN": 0.04, "MCI": 0.06, "AD": 0.15}
 def draw_visits(rng: np.random.Generator, subjects: pd.DataFrame, visits: int) -> pd.DataFrame:
     """One row per attended visit: subject (row of ``subjects``), month (as planned), days since baseline.
 
-    ``visits`` are planned at months 0, 6, 12, 24, then yearly. Their times vary by one month (sd), 6 % are missed, and a
-    share of each group drops out per year. The first two visits are always attended.
+    ``visits`` are planned at months 0, 6, 12, 24, then yearly. Their times vary by one month (sd), 6 % are missed, and
+    a share of each group drops out per year. The first two visits are always attended.
     """
     months = np.array([*SCHEDULE, *range(48, 12 * visits, 12)][:visits])
     days = months * 365.25 / 12 + rng.normal(0.0, JITTER_MONTHS * 30.4, size=(len(subjects), len(months)))

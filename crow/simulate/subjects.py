@@ -41,7 +41,8 @@ def draw_subjects(rng: np.random.Generator, count: int) -> pd.DataFrame:
     subjects["rate"] *= np.exp(RATE_APOE * subjects["apoe4"] + RATE_SPREAD * rng.normal(size=count))
     subjects["sex"] = rng.choice(["Male", "Female"], size=count, p=[0.55, 0.45])
     subjects["education"] = np.clip(np.round(rng.normal(16.0, 2.8, size=count)), 6, 20).astype(int)
-    subjects["icv"] = np.where(subjects["sex"] == "Male", 1_610_000.0, 1_420_000.0) * np.exp(0.08 * rng.normal(size=count))
+    typical = np.where(subjects["sex"] == "Male", 1_610_000.0, 1_420_000.0)
+    subjects["icv"] = typical * np.exp(0.08 * rng.normal(size=count))
     return subjects
 
 

@@ -1,4 +1,4 @@
-"""Simulated amyloid PET: a map of uptake (ratio to the cerebellum) that increases region by region along the disease."""
+"""Simulated amyloid PET: uptake (ratio to the cerebellum) that increases region by region along the disease."""
 
 from __future__ import annotations
 
