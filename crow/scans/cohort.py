@@ -24,5 +24,5 @@ def store_cohort(store: ScanStore, schema: Schema | None) -> Cohort:
     absent = {name: None if kind == "categorical" else np.nan for name, kind in known.items()}
     visits = cohort.visits.drop(columns=extra)
     visits = visits.assign(**{name: value for name, value in absent.items() if name not in visits})
-    own = cohort.schema.model_copy(update={"covariates": known, "fixed": schema.fixed})
-    return replace(cohort, visits=visits, schema=own)
+    merged = cohort.schema.model_copy(update={"covariates": known, "fixed": schema.fixed})
+    return replace(cohort, visits=visits, schema=merged)

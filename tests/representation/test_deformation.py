@@ -206,7 +206,7 @@ def test_a_store_that_does_not_fit_is_refused(store, rows, basis, monkeypatch):
         Deformation.fit(store, rows[::VISITS])
     other = ScanStore.open(store.path)
     other.info = store.info.model_copy(update={"grid": store.info.grid.coarser(9)})
-    with pytest.raises(CohortError, match="same resolution"):
+    with pytest.raises(CohortError, match="same --resolution"):
         basis.encode(other, rows[:2])
     other.info = store.info.model_copy(update={"velocity_grid": None})
     with pytest.raises(CohortError, match="prepared without deformations"):

@@ -38,7 +38,7 @@ def test_files_are_found_by_subject_and_session_or_by_name(store: ScanStore, tmp
 def test_nothing_or_two_files_are_refused(store: ScanStore, tmp_path: Path) -> None:
     visits = store.cohort().visits
     for folder in (tmp_path / "absent", Path(visits["scan"].iloc[0]).parent):  # scans are not masks
-        with pytest.raises(CohortError, match=r"no mask for any scan .* sub-01_ses-1_dseg.nii.gz"):
+        with pytest.raises(CohortError, match=r"no mask for any scan .*sub-01_ses-1_dseg.nii.gz"):
             find_masks(store, visits, folder)
     for name in ("sub-0_ses-1_dseg.nii.gz", "sub-0_ses-1_desc-other_mask.nii.gz"):
         simulated_scans.save(tmp_path / "two" / name, LABELS)
