@@ -126,7 +126,7 @@ def of_seed(regions: int, seed: int, architectures: list[str], sets: list[str]) 
         model = Synthesizer(load_settings(ARCHITECTURES[architecture], None, [f"seed={seed}", *sets]))
         model.fit(cohort, list(ATTRIBUTES.values()))
         seconds = time.process_time() - began
-        c, table = model.attributes.encode(truth.attributes), model.visits.table
+        c, table = model.attributes.encode(truth.attributes), model.inputs.table
         flow = model.fitted()
         drawn = table.decode(flow.sample(c, DRAWS, torch.Generator().manual_seed(seed)))
         found[architecture] = evaluate(drawn)

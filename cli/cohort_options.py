@@ -26,8 +26,12 @@ Covariates = Annotated[
 Regions = Annotated[list[str] | None, _flag("--regions", "The repeated measures: columns or patterns.", "COLUMNS")]
 Exclude = Annotated[list[str] | None, _flag("--exclude", "Columns or patterns to leave out.", "COLUMNS")]
 Missing = Annotated[
-    Literal["drop-visit", "impute", "error"] | None,
-    _flag("--missing", "What to do with a visit that lacks a region; drop-visit where not given."),
+    Literal["model", "drop-visit", "impute", "error"] | None,
+    _flag(
+        "--missing",
+        "What to do with missing regions. model: use what was measured, exactly (default). drop-visit: lose the whole "
+        "visit. impute: fill with the subject's last value or the mean, which then counts as data. error: stop.",
+    ),
 ]
 MissingCodes = Annotated[
     list[float] | None, _flag("--missing-code", "A number that means missing; replaces -1, -4, -99, ...", "NUMBER")

@@ -9,13 +9,10 @@ from typing import Any
 
 from crow.cohort import Cohort, Schema, read_cohort
 from crow.errors import CohortError
-from crow.models.scans import ScanModel
-from crow.models.voxels import VoxelModel
+from crow.models.follow_up import FollowUpModel
 from crow.pipelines.history import Missing, trained_on
 from crow.scans.compatibility import require_same_preparation
 from crow.scans.store import ScanStore
-
-AnyModel = ScanModel | VoxelModel
 
 
 def store_beside(out: Path) -> Path:
@@ -25,7 +22,7 @@ def store_beside(out: Path) -> Path:
 
 
 def open_scans(
-    model: AnyModel,
+    model: FollowUpModel,
     cohort: Path | None,
     work: Path,
     echo: Callable[[str], None] = lambda line: None,
@@ -46,29 +43,29 @@ def open_scans(
     else:
         echo(f"Preparing the scans of {cohort} in {work}, like the training scans.")
         store = _prepared(model, cohort, work, echo, overwrite, missing)
-    require_same_preparation(store, model.store_facts)
+    require_same_preparation(store, model.store_info)
     if unknown := [name for name in model.schema.covariates if name not in store.visits]:
         echo(f"warning: {', '.join(unknown)}: missing for these subjects; the training average is used.")
     return store
 
 
 def _prepared(
-    model: AnyModel, cohort: Path, work: Path, echo: Callable[[str], None], overwrite: bool, missing: Missing | None
+    model: FollowUpModel, cohort: Path, work: Path, echo: Callable[[str], None], overwrite: bool, missing: Missing | None
 ) -> ScanStore:
     """Prepare the scans of a table or BIDS tree, read with the run's schema if it fits, else as detected."""
     from crow.pipelines.prepare import prepare  # takes seconds to import
 
-    schema: Schema | None = Schema.model_validate(model.store_facts["cohort_schema"])
+    schema: Schema | None = Schema.model_validate(model.store_info["cohort_schema"])
     try:
         found = read_cohort(cohort, schema=schema, missing=missing)
     except CohortError:
         found, schema = read_cohort(cohort, strict=False, missing=missing), None
-    if found.modality not in (None, model.store_facts["modality"]):
+    if found.modality not in (None, model.store_info["modality"]):
         raise CohortError(
-            f"{cohort}: scans of modality {found.modality}; the run was trained on {model.store_facts['modality']}. "
+            f"{cohort}: scans of modality {found.modality}; the run was trained on {model.store_info['modality']}. "
             "Use scans of that modality."
         )
-    settings = preparation_settings(model.store_facts, cohort)
+    settings = preparation_settings(model.store_info, cohort)
     again = overwrite and not has_scans_of(work, found)
     prepare(cohort, work, echo=echo, overwrite=again, schema=schema, missing=missing, **settings)
     return ScanStore.open(work)

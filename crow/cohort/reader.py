@@ -14,6 +14,7 @@ from crow.cohort.bids import read_tree
 from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
+from crow.cohort.frame import NAME, frame_table
 from crow.cohort.layouts import Layout, detect_layout
 from crow.cohort.names import normal
 from crow.cohort.options import ReadOptions, listed, some_columns
@@ -28,14 +29,14 @@ from crow.errors import CohortError, ConfigError
 
 
 def read_cohort(
-    path: str | Path,
+    path: str | Path | pd.DataFrame,
     options: ReadOptions | None = None,
     *,
     schema: Schema | None = None,
     strict: bool = True,
     **flags: Any,
 ) -> Cohort:
-    """Read a cohort table; ``flags`` are those of `ReadOptions`, and what none names is detected.
+    """Read a cohort table, from a file or as a DataFrame; ``flags`` are those of `ReadOptions`, and what none names is detected.
 
     With ``schema`` (of a trained run) the table is read just as that one was. Raises CohortError where the table cannot
     be read as visits, where its columns are not those of ``schema``, and, unless ``strict`` is False, where nothing can
@@ -44,15 +45,19 @@ def read_cohort(
     """
     options = read_options(options, **flags)
     findings = Findings()
-    table = _table(Path(path), options, schema, findings)
+    if isinstance(path, pd.DataFrame):
+        table, path = frame_table(path), NAME
+    else:
+        table = _table(Path(path), options, schema, findings)
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
-        made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root)
+        schema = schema.model_copy(update={"missing": options.missing or schema.missing})
+        made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
         return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing)
     columns, schema, left_out = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
-    say_usable(made.visits, findings, options.one_visit)
+    say_usable(made.visits, schema, findings, options.one_visit)
     cohort = Cohort(made.visits, schema, made.start, list(findings), str(path), left_out, made.missing)
     if strict:
         cohort.require_usable()
@@ -114,7 +119,7 @@ def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, opt
         date_order=timeline.date_order,
         adni=shaped.layout.adni,
         codes={name: list(codes) for name in used if (codes := columns.numbers(name).codes)},
-        missing=options.missing or "drop-visit",
+        missing=options.missing or ("drop-visit" if options.one_visit else "model"),
         template=wide.template if wide else None,
         repeated=[name for name in dict.fromkeys(used) if wide and name in wide.columns],
         waves=list(wide.waves) if wide else [],

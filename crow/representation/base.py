@@ -31,9 +31,9 @@ class ScanRepresentation(ABC):
     relative: ClassVar[bool] = False
 
     @classmethod
-    @abstractmethod
     def check(cls, store: ScanStore) -> None:
-        """Raise CohortError if the store was not prepared as this representation needs."""
+        """Raise CohortError if the store was not prepared as this representation needs (default: any)."""
+        return
 
     @classmethod
     @abstractmethod

@@ -26,6 +26,7 @@ def representation_for(name: str, store: ScanStore) -> type[ScanRepresentation]:
     if name == "auto":
         return next(kind for kind in REPRESENTATIONS.values() if kind.suits(store))
     if name not in REPRESENTATIONS:
-        raise ConfigError(f"scans.representation: {name!r} is unknown. Choose auto or {', '.join(REPRESENTATIONS)}.")
+        *others, last = ("auto", "voxels", *REPRESENTATIONS)
+        raise ConfigError(f"scans.representation: {name!r} is unknown. Choose {', '.join(others)} or {last}.")
     REPRESENTATIONS[name].check(store)
     return REPRESENTATIONS[name]

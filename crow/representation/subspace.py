@@ -61,10 +61,6 @@ class Subspace(ScanRepresentation):
         return True
 
     @classmethod
-    def check(cls, store: ScanStore) -> None:
-        """Every store will do."""
-
-    @classmethod
     def fit(cls, store: ScanStore, rows: NDArray[np.int64], components: int | None = None, seed: int = 0) -> Subspace:
         """Modes and residual prior of the training scans; by default ``components`` is chosen on validation subjects.
 

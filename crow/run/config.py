@@ -59,9 +59,14 @@ class Optimisation(Settings):
 
 
 class TrainingSettings(Optimisation):
-    """``visit_dropout``: in every batch each subject loses visits at a rate drawn between 0 and this."""
+    """``visit_dropout``: in every batch each subject loses visits at a rate drawn between 0 and this.
+
+    ``value_dropout``: the share of subjects in a batch that lose values of regions, None for a tenth if the cohort lacks
+    some and for none if it is complete.
+    """
 
     visit_dropout: float = Field(1.0, ge=0, le=1)
+    value_dropout: float | None = Field(None, ge=0, le=1)
 
 
 class VoxelSettings(Settings):
@@ -84,7 +89,7 @@ class ScanSettings(Settings):
     ``components`` None is 4 of deformations, and of a subspace chosen by what held-out subjects' scans say.
     """
 
-    representation: Literal["auto", "deformation", "subspace", "voxels"] = "auto"
+    representation: str = "auto"  # auto, voxels, or a name in crow.representation.registry
     components: int | None = Field(None, ge=1, le=200)
     resolution: float = Field(2.0, ge=0.9, le=16)
     registration: Literal["auto", "none", "linear", "nonlinear"] = "auto"
@@ -127,10 +132,16 @@ def load_settings(kind: type[Kind], path: str | Path | None = None, sets: Iterab
         values, places = read_yaml(Path(path))
     for pair in sets:
         _set(values, places, pair)
+    return validated(kind, values, places)
+
+
+def validated(kind: type[Kind], values: dict[str, Any], places: Places | None = None) -> Kind:
+    """The settings of ``values``; raises ConfigError with the nearest known name for an unknown one."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem, places, kind) for problem in error.errors())) from None
+        problems = error.errors()
+        raise ConfigError("\n".join(_explain(problem, places or {}, kind) for problem in problems)) from None
 
 
 def dump_config(config: Settings) -> str:

@@ -66,13 +66,15 @@ class MaskTraining(PatchTraining):
 
 
 class CrossSectionalConfig(Settings):
-    """Everything that, with a cohort, decides the run of a system.
+    """Everything that, with a cohort, decides a run of an architecture.
 
-    ``use`` says which command applies a run, ``model`` where the class is that loads it.
+    ``model`` is the kind of model that trains it (`crow.models.registry.MODELS`), ``builder`` the function that builds
+    its flow, as ``module:function``; models with one architecture build it themselves.
+
     """
 
-    use: ClassVar[str]
     model: ClassVar[str]
+    builder: ClassVar[str] = ""
     architecture: str
     seed: int = Field(0, ge=0)
     cohort: dict[str, Any] = Field(default_factory=dict)
@@ -85,8 +87,8 @@ class CrossSectionalConfig(Settings):
 class CGlowConfig(CrossSectionalConfig):
     """Class-conditional Glow: `crow.flows.cglow`."""
 
-    use: ClassVar[str] = "Use crow synthesize --run."
-    model: ClassVar[str] = "crow.models.synthesizer.Synthesizer"
+    model: ClassVar[str] = "synthesize"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_cglow"
     architecture: Literal["cglow"] = "cglow"
 
 
@@ -94,8 +96,8 @@ class CAGlowConfig(CrossSectionalConfig):
     """Glow, trained by likelihood for ``pretrain_epochs`` and then held, and an encoder of attributes and a ``code`` of so
     many numbers, trained against a critic: `crow.flows.caglow`."""
 
-    use: ClassVar[str] = "Use crow synthesize --run."
-    model: ClassVar[str] = "crow.models.synthesizer.Synthesizer"
+    model: ClassVar[str] = "synthesize"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_caglow"
     architecture: Literal["caglow"] = "caglow"
     pretrain_epochs: int = Field(60, ge=1)
     code: int = Field(2, ge=1)
@@ -107,8 +109,7 @@ class CINNConfig(CrossSectionalConfig):
     Its h predicts the target for ``pretrain_epochs`` before the flow is trained, and then stays as it is if ``freeze_conditioning``.
     """
 
-    use: ClassVar[str] = "Use crow translate --run."
-    model: ClassVar[str] = "crow.models.translator.Translator"
+    model: ClassVar[str] = "translate"
     architecture: Literal["cinn"] = "cinn"
     pretrain_epochs: int = Field(30, ge=0)
     freeze_conditioning: bool = False
@@ -127,8 +128,7 @@ class EnhanceConfig(CrossSectionalConfig):
     half as long again (`benchmarks/enhance_slices.py`).
     """
 
-    use: ClassVar[str] = "Use crow enhance --run."
-    model: ClassVar[str] = "crow.models.enhancer.Enhancer"
+    model: ClassVar[str] = "enhance"
     architecture: Literal["enhance"] = "enhance"
     dequantisation: Literal["uniform", "variational"] = "uniform"
     flow: PatchFlow = PatchFlow()
@@ -139,8 +139,7 @@ class EnhanceConfig(CrossSectionalConfig):
 class SegmentConfig(CrossSectionalConfig):
     """Masks given scans, by the conditional flow over patches: `crow.flows.conditional_flow`."""
 
-    use: ClassVar[str] = "Use crow segment --run."
-    model: ClassVar[str] = "crow.models.segmenter.Segmenter"
+    model: ClassVar[str] = "segment"
     architecture: Literal["segment"] = "segment"
     flow: PatchFlow = PatchFlow()
     training: MaskTraining = MaskTraining()
@@ -150,8 +149,8 @@ class SegmentConfig(CrossSectionalConfig):
 class SemiConditionalConfig(CrossSectionalConfig):
     """Classes from few labels: ``members`` flows of `crow.flows.semi_conditional` that teach each other."""
 
-    use: ClassVar[str] = "Use crow classify --run."
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
+    model: ClassVar[str] = "classify"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_semi_conditional"
     architecture: Literal["semi-conditional"] = "semi-conditional"
     members: int = Field(3, ge=1)
 
@@ -173,8 +172,8 @@ class ContinuousTraining(CrossSectionalTraining):
 class InfoCNFConfig(CrossSectionalConfig):
     """Classes by a continuous flow: `crow.flows.infocnf`."""
 
-    use: ClassVar[str] = "Use crow classify --run."
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
+    model: ClassVar[str] = "classify"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_infocnf"
     architecture: Literal["infocnf"] = "infocnf"
     flow: ContinuousFlow = ContinuousFlow()
     training: ContinuousTraining = ContinuousTraining()
@@ -183,8 +182,8 @@ class InfoCNFConfig(CrossSectionalConfig):
 class CCNFConfig(CrossSectionalConfig):
     """The same with all of z supervised: `crow.flows.infocnf`."""
 
-    use: ClassVar[str] = "Use crow classify --run."
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
+    model: ClassVar[str] = "classify"
+    builder: ClassVar[str] = "crow.models.flow_builders:build_infocnf"
     architecture: Literal["ccnf"] = "ccnf"
     flow: ContinuousFlow = ContinuousFlow()
     training: ContinuousTraining = ContinuousTraining()
@@ -197,6 +196,11 @@ ARCHITECTURES: dict[str, type[CrossSectionalConfig]] = {
         CCNFConfig,
     )
 }  # fmt: skip
+
+
+def architectures_of(model: str) -> list[str]:
+    """The architectures that a kind of model trains, the default first."""
+    return [name for name, settings in ARCHITECTURES.items() if settings.model == model]
 
 
 def load_any(path: str | Path) -> Config | CrossSectionalConfig:

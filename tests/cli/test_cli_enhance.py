@@ -68,7 +68,7 @@ def test_other_scans_are_refused(folder: Path, tmp_path: Path, capsys: pytest.Ca
     other = tmp_path / "sub-new_FLAIR.nii.gz"
     other.write_bytes((folder / "thick" / "sub-new_ses-1_T1w.nii.gz").read_bytes())
     assert "a scan of modality FLAIR; the run was trained on T1w" in refused(capsys, *ask, other)
-    assert "is not there" in refused(capsys, *ask, tmp_path / "nothing.nii.gz")
+    assert "no such file" in refused(capsys, *ask, tmp_path / "nothing.nii.gz")
     assert not (tmp_path / "made").exists()
 
 

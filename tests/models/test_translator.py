@@ -58,7 +58,7 @@ def test_scans_come_back_as_the_run_that_was_kept(
     assert drawn.shape[:2] == (4, 3) and drawn.ndim == 5
     assert np.array_equal(drawn, model.sample(source.subset(np.arange(3)), 4, seed=1))
     assert not np.array_equal(drawn, model.sample(source.subset(np.arange(3)), 4, seed=2))
-    inside = drawn[:, :, model.visits.box.mask] if drawn.shape[-1] > 1 else drawn[:, :, 1:-1, 1:-1]
+    inside = drawn[:, :, model.inputs.box.mask] if drawn.shape[-1] > 1 else drawn[:, :, 1:-1, 1:-1]
     assert (inside.std(0) > 0).all() and 0.2 < inside.mean() < 1.8
 
 
@@ -123,7 +123,7 @@ def test_regions_come_back_as_the_run_that_was_kept(tmp_path: Path) -> None:
     cohort = table()
     model = Translator(**QUICK).fit(cohort, ["Sum"], ["B", "A"], out=tmp_path / "run")
     again = crow.load(tmp_path / "run")
-    assert again.visits.table.regions == ["A", "B"] and again.given.table.regions == ["Sum"]
+    assert again.inputs.table.regions == ["A", "B"] and again.given.table.regions == ["Sum"]
     assert again.log_prob(cohort).equals(model.log_prob(cohort))
     assert np.array_equal(again.sample(cohort, 2), model.sample(cohort, 2))
 
@@ -142,10 +142,10 @@ def test_refuses_stores_that_do_not_pair(stores: tuple[ScanStore, ScanStore], tm
     with pytest.raises(CohortError, match=r"pet scans have 8 x 10 x 9 voxels of 4 x 4 x 4 mm.*voxels of 5 x 5 x 5 mm"):
         Translator(**SMALL).fit(target, coarse)
     others = make_store(tmp_path / "others", "T1w", images, names="p")
-    with pytest.raises(CohortError, match=r"no visit has scans in both\. The first has s00 1, s00 2.*the second p00 1"):
+    with pytest.raises(CohortError, match=r"no visit has scans in both stores\. The first has s00 1, s00 2.*the second p00 1"):
         Translator(**SMALL).fit(target, others)
     few = make_store(tmp_path / "few", "T1w", images)
-    with pytest.raises(CohortError, match="3 subjects with both scans"):
+    with pytest.raises(CohortError, match="3 subjects have both scans"):
         Translator(**SMALL).fit(target, few)
     twice = make_store(tmp_path / "twice", "T1w", images, session="M00")
     with pytest.raises(CohortError, match="subject s00 has session 'M00' more than once"):

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from small_stores import ball, make_store, with_files
 from torch import Tensor
 
+import crow
 from crow.errors import CohortError, ConfigError
 from crow.representation.base import ScanRepresentation
 from crow.representation.follow_up import FollowUp
 from crow.representation.registry import REPRESENTATIONS, representation_for
 from crow.representation.scan_space import ScanSpace
 from crow.representation.subspace import Subspace
+from crow.run.config import Config
 from crow.scans.compatibility import require_same_mask
 from crow.scans.store import ScanStore
 
@@ -81,7 +83,9 @@ class MeanIntensity(ScanRepresentation):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crow.representation.registry.REPRESENTATIONS", {"mean": MeanIntensity, **REPRESENTATIONS})
+    found = {"mean": MeanIntensity, **REPRESENTATIONS}
+    monkeypatch.setattr("crow.representation.registry.REPRESENTATIONS", found)
+    monkeypatch.setattr("crow.models.scans.REPRESENTATIONS", found)
 
 
 @pytest.fixture(scope="module")
@@ -117,5 +121,19 @@ def test_representations_are_chosen_by_name_or_by_the_store(store: ScanStore, tm
         representation_for("mean", t1w)
     with pytest.raises(CohortError, match="prepared without deformations"):
         representation_for("deformation", t1w)
-    with pytest.raises(ConfigError, match="'wavelets' is unknown. Choose auto or mean, deformation, subspace"):
+    with pytest.raises(ConfigError, match=r"'wavelets' is unknown\. Choose auto, voxels, mean, deformation or subspace"):
         representation_for("wavelets", t1w)
+
+
+def test_a_model_trains_with_a_registered_representation(store: ScanStore, tmp_path: Path) -> None:
+    settings = {"scans": {"representation": "mean"}, "model": {"members": 1}, "training": {"max_epochs": 1}}
+    model = crow.ScanModel(Config.model_validate(settings)).fit(store, tmp_path / "run")
+    assert model.representation == "mean" and not model.relative
+    table = model.log_prob(store)
+    assert table["log_prob"].notna().all() and "residual" not in table, "only coefficients have a density"
+    future = store.cohort().visits[["subject", "time"]].tail(1).assign(time=4.0)
+    forecast = model.forecast(store, future, draws=20)
+    assert model.follow_up(store, forecast, 0, space="template").median.shape == store.info.grid.shape
+    loaded = crow.load(tmp_path / "run")
+    assert isinstance(loaded, crow.ScanModel)
+    np.testing.assert_allclose(loaded.log_prob(store)["log_prob"], table["log_prob"], rtol=1e-5)

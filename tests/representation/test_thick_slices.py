@@ -60,7 +60,7 @@ def test_refuses_other_voxels_and_other_modalities(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32), np.diag([2.0, 2, 2, 1]))
     for name in ("scan_CBF.nii.gz", "scan_T1w.nii.gz"):
         nib.save(image, tmp_path / name)
-    with pytest.raises(ScanError, match=r"voxels of 2 x 2 x 2 mm.* voxels of 2 x 2 x 4 mm, each divided into 2 along z"):
+    with pytest.raises(ScanError, match=r"of 2 x 2 x 2 mm.* voxels of 2 x 2 x 4 mm, each divided into 2 along z"):
         ThickScan.open(tmp_path / "scan_CBF.nii.gz", Slices(2, 2), FACTS)
     with pytest.raises(ScanError, match="a scan of modality T1w; the run was trained on CBF"):
         ThickScan.open(tmp_path / "scan_T1w.nii.gz", Slices(2, 2), FACTS)
