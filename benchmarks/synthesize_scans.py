@@ -1,6 +1,6 @@
 """Synthetic slices of `crow synthesize`, compared with real slices of test subjects.
 
-    python benchmarks/synthesize_scans.py [--seeds 3] [--modality T1w pet] [--work DIR] [--figure docs/synthetic_slices.png]
+    python benchmarks/synthesize_scans.py [--seeds 3] [--modality T1w pet] [--work DIR] [--figure FILE]
 
 240 subjects are simulated, prepared (linear registration) and reduced to one axial slice of 6 mm. Half of them, drawn
 anew for each seed, are training subjects, with sex, age and diagnosis as attributes; slices with the attributes of the

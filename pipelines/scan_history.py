@@ -50,8 +50,9 @@ def open_scans(
 
 
 def _prepared(
-    model: FollowUpModel, cohort: Path, work: Path, echo: Callable[[str], None], overwrite: bool, missing: Missing | None
-) -> ScanStore:
+    model: FollowUpModel, cohort: Path, work: Path, echo: Callable[[str], None], overwrite: bool,
+    missing: Missing | None,
+) -> ScanStore:  # fmt: skip
     """Prepare the scans of a table or BIDS tree, read with the run's schema if it fits, else as detected."""
     from crow.pipelines.prepare import prepare  # takes seconds to import
 

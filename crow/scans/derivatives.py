@@ -17,7 +17,6 @@ from crow.files import check_free, writing
 from crow.version import __version__
 
 FOLDERS = {"pet": "pet", "asl": "perf", "CBF": "perf", "cbf": "perf", "dwi": "dwi", "bold": "func"}
-MAPS = ("change", "uncertainty", "zscore")  # in units of their own: stored as floats, whatever the scan's data type
 
 
 def session_label(years: float) -> str:

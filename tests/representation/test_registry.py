@@ -121,7 +121,7 @@ def test_representations_are_chosen_by_name_or_by_the_store(store: ScanStore, tm
         representation_for("mean", t1w)
     with pytest.raises(CohortError, match="prepared without deformations"):
         representation_for("deformation", t1w)
-    with pytest.raises(ConfigError, match=r"'wavelets' is unknown\. Choose auto, voxels, mean, deformation or subspace"):
+    with pytest.raises(ConfigError, match=r"'wavelets' is unknown\. Choose auto, voxels, mean, deformation"):
         representation_for("wavelets", t1w)
 
 
