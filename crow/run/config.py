@@ -162,7 +162,7 @@ class ScanSettings(Settings):
     representation: str = Field(
         "auto",
         description="What is modelled: deformation (T1w, T2w, FLAIR: tissue moves), subspace (PET and maps: values "
-        "change), voxels, another registered representation, or auto (by modality).",
+        "change), voxels, or auto (by modality).",
     )
     components: int | None = Field(
         None,
