@@ -145,7 +145,7 @@ def _folds(model: FollowUpModel, store: ScanStore, folds: int, seed: int, echo: 
         theirs = cohort.visits["subject"].isin([names[i] for i in part])
         training = cohort.visits[~theirs]
         echo(f"fold {k} of {folds}: training without {len(part)} subjects")
-        again = type(model)(config).fit(store.some(training.index.to_numpy()), echo=echo)
+        again = type(model)(config).fit(store.subset(training.index.to_numpy()), echo=echo)
         yield Held(again, store, _some(again, store, cohort.visits[theirs]), (store, training))
 
 
@@ -164,12 +164,12 @@ def _store_of_training(model: FollowUpModel) -> ScanStore | None:
 
 
 def _some(model: FollowUpModel, store: ScanStore, visits: pd.DataFrame) -> Cohort:
-    return model.cohort(store.some(visits.index.to_numpy()))
+    return model.cohort(store.subset(visits.index.to_numpy()))
 
 
 def _likelihoods(held: Held) -> pd.DataFrame:
     """Of every visit given those before it; NaN where the first scan is given, not modelled."""
-    return held.model.log_prob(held.store.some(held.cohort.visits.index.to_numpy()))
+    return held.model.log_prob(held.store.subset(held.cohort.visits.index.to_numpy()))
 
 
 def _with_surprise(scores: pd.DataFrame) -> pd.DataFrame:

@@ -113,7 +113,7 @@ class ScanEvaluator:
 
     def made(self, asked: Asked) -> FollowUp:
         """The follow-up on the store's grid, just as `crow generate` makes it, with draws where regions need them."""
-        seen = self.store.some(asked.past)
+        seen = self.store.subset(asked.past)
         columns = ["subject", "time", *(self.cohort.covariates if self.future == "known" else [])]
         visit = self.cohort.visits.loc[[asked.target], columns].reset_index(drop=True)
         goes_on: Any = "carry" if self.future == "known" else self.future
