@@ -37,7 +37,8 @@ class ReversibleChain(Chain):
         contexts = self._contexts(context)
         given = list({id(c): c for c in contexts if c is not None}.values())
         places = [next((k for k, other in enumerate(given) if other is c), None) for c in contexts]
-        return _Reversible.apply(self.bijections, places, len(given), x, *given, *self.bijections.parameters())
+        tensors = (x, *given, *self.bijections.parameters())
+        return _Reversible.apply(self.bijections, places, len(given), *tensors)  # type: ignore[no-untyped-call]
 
 
 class _Reversible(torch.autograd.Function):

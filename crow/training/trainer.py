@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from crow.run.config import Optimisation
 from crow.training.best_checkpoint import AtomicCheckpointIO, BestCheckpoint
