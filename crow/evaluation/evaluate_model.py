@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -105,7 +105,7 @@ def questions(test: Cohort, ahead: Ahead) -> tuple[Cohort, pd.DataFrame, pd.Data
                           "forecast is judged by a later one. Give people with two or more.")  # fmt: skip
     targets = targets.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
     known = ["subject", "time", *(test.covariates if ahead == "known" else [])]
-    future = cast(Future, "carry" if ahead == "known" else ahead)
+    future: Future = "carry" if ahead == "known" else ahead
     return history, targets, future_visits(history, targets[known], future)
 
 

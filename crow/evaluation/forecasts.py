@@ -29,7 +29,7 @@ def split_history(cohort: Cohort) -> tuple[Cohort, pd.DataFrame]:
     by_subject = there.groupby(visits["subject"])
     n = by_subject.transform("sum")
     # A visit without a region is given if it comes before the first that is forecast.
-    given = by_subject.cumsum() - there < (n + 1) // 2
+    given = by_subject.cumsum() - there.astype(int) < (n + 1) // 2
     given &= there | (by_subject.cumsum() < (n + 1) // 2)
     history = Cohort(visits[given & (n >= 2)], cohort.schema, cohort.start, path=cohort.path)
     return history, visits[~given & there & (n >= 2)].reset_index(drop=True)

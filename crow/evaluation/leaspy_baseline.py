@@ -91,7 +91,7 @@ def _posterior(model: Any, dataset: Any, seed: int) -> dict[str, torch.Tensor]:
     from leaspy.algo import AlgorithmSettings
     from leaspy.algo.personalize import MeanPosteriorAlgorithm
 
-    class Keeping(MeanPosteriorAlgorithm):
+    class Keeping(MeanPosteriorAlgorithm):  # type: ignore[misc]
         """leaspy's sampler, which keeps the draws that it takes the mean of."""
 
         def _compute_individual_parameters_from_samples_torch(self, values: Any, *others: Any) -> Any:
