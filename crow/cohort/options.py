@@ -38,11 +38,13 @@ class ReadOptions(BaseModel):
     time_kind: TimeKind | None = None
     age: str | None = None
     session: str | None = None
+    group: str | None = None
     covariates: list[str] | None = None
     regions: list[str] | None = None
     exclude: list[str] = []
+    kinds: dict[str, Literal["numeric", "categorical"]] = {}
     missing: Missing | None = None
-    missing_codes: list[float] | None = None
+    missing_codes: list[float | str] | None = None
     scan: str | None = None
     scan_root: Path | None = None
     suffix: str | None = None

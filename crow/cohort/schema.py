@@ -40,6 +40,8 @@ class Schema(BaseModel):
     time: str
     time_kind: TimeKind
     session: str | None = None
+    group: str | None = None
+    sites: list[str] = []
     age: str | None = None
     covariates: dict[str, Literal["numeric", "categorical"]] = {}
     regions: list[str] = []
@@ -48,7 +50,7 @@ class Schema(BaseModel):
     since_baseline: str | None = None
     date_order: DateOrder | None = None
     adni: bool = False
-    codes: dict[str, list[float]] = {}
+    codes: dict[str, list[float | str]] = {}
     missing: Missing = "drop-visit"
     template: str | None = None
     repeated: list[str] = []
