@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -43,13 +41,6 @@ class Cohort:
     missing: dict[str, float] = field(default_factory=dict)
     groups: pd.Series = field(default_factory=lambda: pd.Series(dtype=object))
     reasons: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: str | Path, **flags: Any) -> Cohort:
-        """Read a table; flags and errors are those of `crow.cohort.reader.read`."""
-        from crow.cohort.reader import read
-
-        return read(path, **flags)
 
     @property
     def subjects(self) -> list[str]:
