@@ -8,9 +8,11 @@ from functools import lru_cache
 import pandas as pd
 
 from crow.cohort import names
+from crow.cohort.dates import DateOrder, is_dates, parse_dates
 from crow.cohort.findings import Findings, at_lines
-from crow.cohort.times import DateOrder, TimeKind, is_dates, own_times, parse_dates
+from crow.cohort.times import AgeUnit, TimeKind, own_times
 from crow.cohort.values import Numbers, is_blank, numbers
+from crow.cohort.visit_codes import VisitCodes
 from crow.errors import CohortError
 
 
@@ -72,19 +74,27 @@ class Columns:
         """The cells that are not missing, as numbers if the column is one of numbers, else as text."""
         return self.numbers(name).values.dropna() if self.is_number(name) else self.words(name).dropna()
 
-    def times(self, name: str, kind: TimeKind, order: DateOrder | None = None) -> pd.Series:
-        return own_times(self.cells(name), kind, self.decimal, self.adni, order)
+    def times(
+        self,
+        name: str,
+        kind: TimeKind,
+        order: DateOrder | None = None,
+        codes: VisitCodes = "plain",
+        age_unit: AgeUnit = "years",
+    ) -> pd.Series:
+        return own_times(self.cells(name), kind, self.decimal, codes, order, age_unit)
 
     def date_order(self, name: str) -> tuple[DateOrder, bool]:
         """Which of day and month comes first, and whether that is a guess."""
-        return parse_dates(self.words(name).dropna())[1:]
+        read = parse_dates(self.words(name).dropna(), day_first=self.decimal == ",")
+        return read.order, read.guessed
 
-    def checked(self, name: str, findings: Findings) -> pd.Series:
-        """The column as finite floats, with findings for what was censored or coded.
+    def checked(self, name: str, findings: Findings, codes: Sequence[float] | None = None) -> pd.Series:
+        """The column as finite floats, with findings for what was censored or coded; ``codes`` mean missing in it.
 
         Raises CohortError with the lines for text and for infinite values.
         """
-        read = self.numbers(name)
+        read = self.numbers(name) if codes is None else numbers(self.cells(name), self.decimal, codes=codes)
         if len(read.text):
             first, *others = self.lines[read.text.index]
             also = f", also in {at_lines(others, self._places)}" if others else ""

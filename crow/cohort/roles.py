@@ -11,7 +11,7 @@ import pandas as pd
 from crow.cohort import names
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
-from crow.cohort.layouts import Layout
+from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions, listed, one_column, some_columns
 from crow.cohort.timeline import Timeline
 from crow.errors import CohortError

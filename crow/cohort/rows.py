@@ -8,6 +8,7 @@ from crow.cohort import names
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.schema import Schema
+from crow.cohort.times import AGES_PER_YEAR, MISSING_TIMES
 
 OWN, LINE, CODE = "own time", "line", "visit code"
 CHANGES = {1: "CN", 7: "CN", 9: "CN", 2: "MCI", 4: "MCI", 8: "MCI", 3: "AD", 5: "AD", 6: "AD"}
@@ -18,15 +19,15 @@ def read_rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFr
     found: dict[str, pd.Series] = {
         "subject": columns.words(schema.subject),
         LINE: pd.Series(columns.lines),
-        OWN: columns.times(schema.time, schema.time_kind, schema.date_order),
+        OWN: columns.times(schema.time, schema.time_kind, schema.date_order, schema.visit_codes, schema.age_unit),
     }
     if schema.time_kind not in ("date", "visit"):
-        columns.checked(schema.time, findings)
+        columns.checked(schema.time, findings, MISSING_TIMES[schema.time_kind])
     if schema.session is not None:
         found["session"] = columns.cells(schema.session)
         found[CODE] = columns.cells(schema.session).str.lower().str.removeprefix("ses-")
     if schema.age is not None:
-        found["age"] = columns.checked(schema.age, findings)
+        found["age"] = _ages(columns, schema, findings)
     if schema.since_baseline is not None:
         found[schema.since_baseline] = columns.checked(schema.since_baseline, findings)
     for name, kind in schema.covariates.items():
@@ -38,6 +39,17 @@ def read_rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFr
     for name in schema.fixed:
         rows[name] = _carried(name, rows, findings)
     return rows
+
+
+def _ages(columns: Columns, schema: Schema, findings: Findings) -> pd.Series:
+    """Ages in years; one at baseline stands for every row of its subject."""
+    assert schema.age is not None
+    own = schema.age == schema.time
+    aside = Findings() if own else findings
+    ages = columns.checked(schema.age, aside, MISSING_TIMES["age"]) / AGES_PER_YEAR[schema.age_unit]
+    if not schema.age_is_baseline:
+        return ages
+    return ages.where(ages.notna(), ages.groupby(columns.cells(schema.subject)).transform("first"))
 
 
 def states(name: str, columns: Columns, findings: Findings) -> pd.Series:

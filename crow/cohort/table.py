@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from crow.cohort.findings import Findings
-from crow.cohort.layouts import Layout
+from crow.cohort.layout import Layout
 from crow.cohort.schema import Bids
 from crow.errors import CohortError
 
