@@ -23,19 +23,19 @@ from timing import write
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from crow.config import Optimisation
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.files import writing
 from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
 from crow.flows.glow import Glow
 from crow.objectives.discrepancy import discrepancy
 from crow.report.figures import style
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 SIZES = {"levels": 2, "depth": 8, "hidden": 32, "image_levels": digits.LEVELS}
 HELD_OUT, DRAWS, SAMPLES = 200, 8, 50
-COMMON = {"steps_per_epoch": 20, "batch_size": 64, "weight_average": 0.99, "threads": 1}
+COMMON = {"steps_per_epoch": 20, "batch_size": 64, "ema_decay": 0.99, "threads": 1}
 FLOW = Optimisation(max_epochs=40, learning_rate=3e-3, weight_decay=0.1, patience=40, **COMMON)
 ENCODER = Optimisation(max_epochs=80, learning_rate=1e-3, weight_decay=1e-3, patience=80, **COMMON)
 

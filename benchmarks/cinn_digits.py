@@ -6,7 +6,7 @@ Translation, of test images that nothing was trained on. *Ink*: the colour of a 
 each class is written in one of two inks of its own, more or less diluted, each training digit four times (what the
 colouring of photographs is in the paper: the class must be recognised, and one answer is not enough). *Lower half*: the
 lower half of a digit, given the upper one. For each source 8 samples; the error is the RMSE per image of the best.
-Beside the cINN, whose h is first trained as the predictor and then held or tuned: that predictor (the same h, MSE), a
+Compared with the cINN, whose h is first trained as the predictor and then held or tuned: that predictor (the same h, MSE), a
 conditional VAE, and for the variance of the samples that of the predictor's residuals, which faultless samples would
 have. About 12 minutes.
 """
@@ -30,12 +30,12 @@ from timing import write
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from crow.config import Optimisation
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.files import writing
 from crow.flows.cinn import CINN
 from crow.flows.predictor import Predictor
 from crow.report.figures import style
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 Row = dict[str, str | int | float]

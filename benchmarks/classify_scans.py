@@ -33,7 +33,8 @@ from timing import write
 
 import crow
 from crow.cohort import Cohort, Schema
-from crow.representation.visits import ScanVisits
+from crow.cohort.reader import read_cohort
+from crow.representation.cross_sectional import ScanInputs
 from crow.scans.store import DONE, ScanStore, StoreInfo
 from crow.simulate import ScanSimulation, simulate_adni, simulate_scans
 
@@ -67,7 +68,7 @@ def regions(folder: Path, seed: int) -> dict[str, float]:
     cohorts = []
     for k in (seed, 100 + seed):
         simulate_adni(300, 3, seed=k).table.to_csv(folder / f"{k}.csv", index=False)
-        cohorts.append(Cohort.read(folder / f"{k}.csv"))
+        cohorts.append(read_cohort(folder / f"{k}.csv"))
     learning, test = cohorts
     few, names = few_labels(learning.visits, seed), learning.regions
     model = crow.Classifier(seed=seed).fit(replace(learning, visits=few), "DX")
@@ -82,7 +83,7 @@ def slices(folder: Path, seed: int) -> dict[str, float]:
     few = few_labels(learning.visits, seed)
     learning.visits["DX"] = few["DX"]
     model = crow.Classifier(seed=seed, images=SLICES).fit(learning, "DX")
-    assert isinstance(model.visits, ScanVisits)
+    assert isinstance(model.visits, ScanInputs)
     seen = [model.visits.encode(one, one.visits.index.to_numpy()) for one in (learning, test)]
     x, other = (part.reshape(len(part), -1).astype(float) for part in seen)
     told = {"as they are": model.predict(test)}

@@ -23,6 +23,7 @@ from sklearn.model_selection import cross_val_predict
 from timing import write
 
 from crow import Cohort, CRow
+from crow.cohort import read_cohort
 from crow.simulate import simulate_wide
 
 COHORTS = {
@@ -54,7 +55,7 @@ def judge(subjects: int, visits: int, regions: int, seed: int) -> dict[str, floa
     fitted = table["subject"].isin(table["subject"].unique()[:subjects])
     roles = {"regions": names, "covariates": ["CDRSB"]}
     training, fresh = _cohort(table[fitted], roles), _cohort(table[~fitted], roles)
-    mixed = CRow(model={"members": 1, "start": "mixed"}, training={"max_epochs": 0}).fit(training)
+    mixed = CRow(model={"members": 1, "initialise": "mixed_model"}, training={"max_epochs": 0}).fit(training)
     began = time.perf_counter()
     flow = CRow(seed=seed).fit(training)
     seconds = time.perf_counter() - began
@@ -64,7 +65,7 @@ def judge(subjects: int, visits: int, regions: int, seed: int) -> dict[str, floa
     out = {
         "seconds": round(seconds),
         "nll": nll.mean(),
-        "mixed": start.mean(),
+        "mixed_model": start.mean(),
         "excess %": 100 * (nll.mean() - start.mean()) / abs(standardised),
         "last visit": nll[last].mean(),
         "mixed, last": start[last].mean(),
@@ -78,7 +79,7 @@ def _cohort(table: pd.DataFrame, roles: dict[str, list[str]]) -> Cohort:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cohort.csv"
         table.to_csv(path, index=False)
-        return Cohort.read(path, **roles)
+        return read_cohort(path, **roles)
 
 
 def _ridge(training: Cohort, fresh: Cohort, names: list[str]) -> float:

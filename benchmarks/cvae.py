@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.networks.mlp import MLP
 
 
 class ConditionalVAE(nn.Module):
-    """``x = decoder(z, h(c)) + N(0, sd^2)``, z of ``latent`` values, trained by the evidence bound.
+    """``x = decoder(z, h(c)) + N(0, sd^2)``, z of ``latent`` values, trained by the result bound.
 
     The sd is learned, from a small one: from 1, z is given up early and all samples are alike. ``sample`` gives the
     decoder's means, as is usual. Source: Sohn et al. 2015.
@@ -30,7 +30,7 @@ class ConditionalVAE(nn.Module):
         self.log_sd = nn.Parameter(torch.tensor(-2.0))
 
     def loss(self, batch: Examples) -> Tensor:
-        """The negative evidence bound over the number of values, without constants."""
+        """The negative result bound over the number of values, without constants."""
         assert batch.context is not None
         x, c = batch.x.flatten(1), self._summary(batch.context)
         mean, log_sd = self.encoder(torch.cat([x, c], 1)).chunk(2, 1)

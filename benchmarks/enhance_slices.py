@@ -24,13 +24,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crow.config import Optimisation
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.flows.base import DiscreteFlow, bits_per_dim
 from crow.flows.conditional_flow import ConditionalFlow, flow_of_greys
 from crow.networks.conditioning import WideTrunk
 from crow.networks.convolutional import ConvNet
 from crow.report import figures
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 HIDDEN, NOISE = 32, 0.5

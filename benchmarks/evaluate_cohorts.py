@@ -21,13 +21,13 @@ import torch
 from protocol import PUBLIC, simulated
 from timing import write
 
-from crow import Cohort
-from crow.config import Config
+from crow.cohort import read_cohort
 from crow.evaluation.baselines import BASELINES
 from crow.evaluation.comparison import compare_folds
-from crow.evaluation.forecast_evidence import OURS
+from crow.evaluation.forecast_evaluation import OURS
+from crow.run.config import Config
 
-COHORTS = {"adni_like_0": lambda: replace(simulated(0), path=None), "alzheimer": lambda: Cohort.read(PUBLIC)}
+COHORTS = {"adni_like_0": lambda: replace(simulated(0), path=None), "alzheimer": lambda: read_cohort(PUBLIC)}
 COLUMNS = ("MAE", "CRPS", "NLL", "covers 50 %", "covers 90 %")
 INSIDE = 0.87, 0.93
 Row = dict[str, str | int | float]
@@ -44,7 +44,7 @@ def main() -> None:
     for name, read in COHORTS.items():
         if arguments.only in (None, name):
             cohort = read()
-            evidence, _ = compare_folds(
+            result, _ = compare_folds(
                 Config(seed=arguments.seed),
                 cohort,
                 arguments.folds,
@@ -52,9 +52,9 @@ def main() -> None:
                 seed=arguments.seed,
                 jobs=arguments.jobs,
             )
-            targets = len(evidence.tables["visits"][["subject", "time"]].drop_duplicates())
+            targets = len(result.tables["visits"][["subject", "time"]].drop_duplicates())
             title = f"crow evaluate: {name}, {arguments.folds} folds of {len(cohort.subjects)} people, {targets} visits"
-            write(f"evaluate_{name}", title, table(evidence.metrics, evidence.left_out))
+            write(f"evaluate_{name}", title, table(result.metrics, result.left_out))
 
 
 def table(metrics: dict[str, Any], left_out: list[tuple[str, str]]) -> list[Row]:

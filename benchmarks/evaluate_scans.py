@@ -2,7 +2,7 @@
 
     python benchmarks/evaluate_scans.py [--modality pet] [--subjects 80] [--visits 4] [--resolution 4] [--work DIR]
 
-Simulates scans, prepares them, trains with the defaults on 70 % of the people and evaluates on the others. Beside crow:
+Simulates scans, prepares them, trains with the defaults on 70 % of the people and evaluates on the others. Compared with crow:
 the last scan, and the last scan with the mean change of the training people, each with the sd of its own errors. NLL
 (nats) and CRPS are means over voxels, in units of white matter (T1w) or of the cerebellum (PET); "told" is the
 correlation over voxels of the expected change with the true one, which has no noise. Below, changes of the template's
@@ -22,7 +22,7 @@ import torch
 from evaluate_cohorts import reached
 from timing import write
 
-from crow.evaluation.scans import CLEAN
+from crow.evaluation.scan_evaluation import CLEAN
 from crow.pipelines.evaluate import evaluate
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
@@ -61,10 +61,10 @@ def judged(work: Path, modality: str, subjects: int, visits: int, resolution: fl
     if not (work / "cohort").exists():
         write_scans(work / "cohort", subjects, visits, resolution, modality, seed, jobs=1)
     if not (work / "store").exists():
-        prepare(work / "cohort", work / "store", resolution=resolution, jobs=1, say=print)
+        prepare(work / "cohort", work / "store", resolution=resolution, jobs=1, echo=print)
     if not (work / "run").exists():
-        train(work / "store", work / "run", sets=["split.test=0.3", "training.threads=1", f"seed={seed}"], say=print)
-    return evaluate(work / "run", seed=seed, overwrite=True, say=print).metrics
+        train(work / "store", work / "run", sets=["split.test=0.3", "training.threads=1", f"seed={seed}"], echo=print)
+    return evaluate(work / "run", seed=seed, overwrite=True, echo=print).metrics
 
 
 def table(scans: dict[str, Any]) -> list[Row]:

@@ -20,9 +20,9 @@ def main() -> None:
     torch.set_num_threads(1)
     cohort = _cohort(60)
     table: list[dict[str, str | int | float]] = []
-    for start in ("mixed", "standard", "auto"):
+    for start in ("mixed_model", "standard", "auto"):
         training = {"max_epochs": 20, "learning_rate": 0.01}
-        model = CRow(training=training, model={"members": 2, "hidden": 16, "start": start}).fit(cohort)
+        model = CRow(training=training, model={"members": 2, "hidden": 16, "initialise": start}).fit(cohort)
         epochs = ", ".join(str(member["epoch"]) for member in model.metrics["members"])
         for grid, ticks in TICKS.items():
             mass = _mass(model, cohort, ticks)

@@ -45,7 +45,7 @@ def main() -> None:
     add("statsmodels MixedLM", draws, round(nll, 3), round(time.perf_counter() - began))
     rows.append(leaspy(task))
     _show(rows)
-    mixed = CRow(model={"members": 1, "start": "mixed"}, training={"max_epochs": 0})
+    mixed = CRow(model={"members": 1, "initialise": "mixed_model"}, training={"max_epochs": 0})
     for name, model in [("mixed model", mixed), *((f"crow, seed {s}", CRow(seed=s)) for s in arguments.seeds)]:
         add(name, *learned(model, task))
     units = "in the table's units" if (task.scale == 1).all() else "standardised"

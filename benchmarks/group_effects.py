@@ -24,9 +24,10 @@ import torch
 from numpy.typing import NDArray
 from timing import write
 
-from crow import Cohort, CRow
-from crow.config import load_config
+from crow import CRow
+from crow.cohort import read_cohort
 from crow.evaluation.groups import cohens_d, concordance, p_values, significant
+from crow.run.config import load_config
 from crow.simulate import simulate_av45
 from crow.simulate.av45 import Uptake, true_effects
 
@@ -47,7 +48,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "av45.csv"
             simulation.table.to_csv(path, index=False)
-            cohort = Cohort.read(path, covariates=["CDRSB"])
+            cohort = read_cohort(path, covariates=["CDRSB"])
         truth = true_effects(simulation.parameters, *PATHS)
         regions, rng = cohort.regions, np.random.default_rng(seed)
         real = [Uptake.of(simulation.parameters).draw(rng, path, STUDY, YEARS) for path in PATHS]

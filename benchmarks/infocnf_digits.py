@@ -23,12 +23,12 @@ from timing import write
 from torch import Tensor
 
 from crow.bijections.dequantize import UniformDequantizer
-from crow.config import Optimisation
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.files import writing
 from crow.flows.base import bits_per_dim
 from crow.flows.infocnf import InfoCNF
 from crow.report.figures import style
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 FIXED = 1e-5

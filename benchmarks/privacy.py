@@ -20,8 +20,9 @@ import torch
 from timing import write
 
 from crow import Cohort, CRow
-from crow.evaluation.synthetic import privacy_evidence
-from crow.flows.pool import FlowPool
+from crow.cohort import read_cohort
+from crow.evaluation.synthetic import evaluate_privacy
+from crow.flows.ensemble import FlowEnsemble
 from crow.simulate import Simulation, simulate_adni, simulate_av45
 from crow.training.build import build_flow
 
@@ -45,7 +46,7 @@ def main() -> None:
             began = time.process_time()
             model = fit(training, seed)
             seconds = time.process_time() - began
-            numbers = privacy_evidence(model, training, others, seed).metrics["privacy"]
+            numbers = evaluate_privacy(model, training, others, seed).metrics["privacy"]
             shown = {key: value for key, value in numbers.items() if key not in ("verdict", "reasons")}
             row = {"trained on": name, "seed": seed, "verdict": numbers["verdict"], "seconds": round(seconds)}
             rows.append({**row, **{key: round(float(value), 4) for key, value in shown.items()}})
@@ -59,19 +60,19 @@ def normally(training: Cohort, seed: int) -> CRow:
 
 def by_heart(training: Cohort, seed: int) -> CRow:
     """A CRow whose one flow is trained on all it has until nothing is left to learn."""
-    model = CRow(seed=seed, model={"members": 1, "start": "standard"}, training={"max_epochs": 0}).fit(training)
+    model = CRow(seed=seed, model={"members": 1, "initialise": "standard"}, training={"max_epochs": 0}).fit(training)
     settings = model.config.model.model_copy(update={"dropout": 0.0, "hidden": 64})
     data = model.table.encode(training.visits)
     torch.manual_seed(seed)
     flow = build_flow(settings, len(model.table.regions), model.table.channels, "standard")
-    flow.fit_start(data)
+    flow.initialise(data)
     optimizer = torch.optim.Adam(flow.parameters(), lr=3e-3)
     for _ in range(STEPS):
         optimizer.zero_grad()
         flow.loss(data).backward()
         torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
         optimizer.step()
-    model.flow = FlowPool([flow]).eval()
+    model.flow = FlowEnsemble([flow]).eval()
     return model
 
 
@@ -79,7 +80,7 @@ def _cohort(simulation: Simulation, **roles: list[str]) -> Cohort:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cohort.csv"
         simulation.table.to_csv(path, index=False)
-        cohort = Cohort.read(path, **roles)
+        cohort = read_cohort(path, **roles)
     return replace(cohort, path=None)
 
 

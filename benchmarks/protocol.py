@@ -16,6 +16,7 @@ import pandas as pd
 import scoringrules
 
 from crow import Cohort
+from crow.cohort import read_cohort
 from crow.simulate import simulate_adni
 
 DRAWS = 200
@@ -56,7 +57,7 @@ def options(summary: str) -> argparse.ArgumentParser:
 def read_task(arguments: argparse.Namespace) -> Task:
     """The task on the table that was asked for."""
     if arguments.simulate is None:
-        return task(Cohort.read(arguments.cohort), arguments.cohort.stem, arguments.standardised)
+        return task(read_cohort(arguments.cohort), arguments.cohort.stem, arguments.standardised)
     return task(simulated(arguments.simulate), f"adni_like_{arguments.simulate}", standardised=True)
 
 
@@ -75,7 +76,7 @@ def simulated(seed: int) -> Cohort:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cohort.csv"
         simulation.table.to_csv(path, index=False)
-        return Cohort.read(path, regions=list(simulation.parameters["regions"]))
+        return read_cohort(path, regions=list(simulation.parameters["regions"]))
 
 
 def split(cohort: Cohort) -> tuple[Cohort, pd.DataFrame]:

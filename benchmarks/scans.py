@@ -5,7 +5,7 @@
 Simulates T1w scans, then times ``crow prepare``, ``crow train`` (defaults, test subjects kept out) and the follow-ups.
 On test subjects, in the space of the second scan: correlation of predicted and true change (noise-free) in the brain,
 errors of the volumes of ventricles and hippocampus against the last scan's, SSIM (MONAI) in the brain against the real
-last scan, and coverage of the 90 % voxel intervals. Beside it, in template space (registered as crow's are) and brought
+last scan, and coverage of the 90 % voxel intervals. Compared with it, in template space (registered as crow's are) and brought
 back: the change of the subject's two scans carried on, the mean yearly change of training subjects, and a voxel-wise
 linear mixed model (random intercept and slope, expectation maximisation).
 """
@@ -29,10 +29,10 @@ from rich.progress import track
 from timing import write
 from voxel_mixed import Subject, VoxelMixed
 
-from crow.estimator import test_subjects
+from crow.cohort.split import test_subjects
+from crow.models.scans import ScanModel, load_scans
 from crow.pipelines.simulate_scans import write_scans
 from crow.representation.own_space import OwnSpace
-from crow.scan_model import ScanModel, load_scans
 from crow.scans.deform import invert, sample, slabs, warp
 from crow.scans.store import ScanStore
 from crow.simulate import simulate_scans
@@ -86,7 +86,7 @@ def main() -> None:
 def judge(model: ScanModel, store: ScanStore, simulation: object) -> list[dict[str, str | float]]:
     """A row a method: means over the test subjects."""
     visits = model.cohort(store).visits
-    held_back = test_subjects(model.cohort(store), model.crow.config)
+    held_back = test_subjects(model.cohort(store), model.crow.config.split.test, model.crow.config.seed)
     baselines = Baselines(store, visits, held_back)
     found = [_judge_subject(model, store, simulation, visits, baselines, s) for s in track(held_back, "Test subjects")]
     table = pd.concat(found)

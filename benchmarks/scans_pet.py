@@ -106,7 +106,7 @@ def main() -> None:
         if not (work / "cohort").exists():
             write_scans(work / "cohort", options.subjects, VISITS, options.resolution, "pet", options.seed)
         if not (work / "store").exists():
-            prepare(work / "cohort", work / "store", resolution=options.resolution, say=print, suffix="pet")
+            prepare(work / "cohort", work / "store", resolution=options.resolution, echo=print, suffix="pet")
         task = Task(ScanStore.open(work / "store"), simulation)
         rows: list[Row] = []
         for name, forecast in (

@@ -25,14 +25,14 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crow.config import Optimisation
-from crow.evaluation.masks import calibration_error, dice
-from crow.examples import Examples
+from crow.data.examples import Examples
+from crow.data.mask_scores import calibration_error, dice
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks
 from crow.networks.conditioning import WideTrunk
 from crow.networks.convolutional import ConvNet
 from crow.report import figures
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 STRUCTURE, NOISE = "deep_gray", 0.03 * 800 * slices.GREYS / slices.BRIGHTEST

@@ -34,13 +34,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crow.bijections.dequantize import UniformDequantizer
-from crow.config import Optimisation
-from crow.examples import UNKNOWN, Examples
+from crow.data.examples import UNKNOWN, Examples
 from crow.files import writing
-from crow.flows.committee import Augment, Committee
 from crow.flows.semi_conditional import SemiConditionalFlow
+from crow.flows.semi_conditional_ensemble import Augment, SemiConditionalEnsemble
 from crow.report.figures import style
-from crow.representation.views import moved_images, still_views
+from crow.representation.views import augment_images, fixed_augmentations
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 LABELS, HELD_OUT, REPEATS, MEMBERS = 10, 100, 4, 3
@@ -87,17 +87,17 @@ def few_labels(seed: int) -> Task:
     return Task(data, label)
 
 
-def learn_flow(task: Task, seed: int) -> Committee:
+def learn_flow(task: Task, seed: int) -> SemiConditionalEnsemble:
     torch.manual_seed(seed)
     flows = [
         SemiConditionalFlow.of_shape((1, 8, 8), 10, depth=4, hidden=32, dequantizer=UniformDequantizer(digits.LEVELS))
         for _ in range(MEMBERS)
     ]
-    flow = Committee(flows, moved_images, still_views)
+    flow = SemiConditionalEnsemble(flows, augment_images, fixed_augmentations)
     rest = torch.from_numpy(np.random.default_rng(seed).permutation(torch.nonzero(~task.known)[:, 0].numpy()))
     rows = torch.cat([rest[HELD_OUT:], torch.nonzero(task.known)[:, 0].repeat(REPEATS)])
     settings = Optimisation(
-        max_epochs=75, steps_per_epoch=20, batch_size=96, learning_rate=8e-3, weight_average=0.99, patience=75
+        max_epochs=75, steps_per_epoch=20, batch_size=96, learning_rate=8e-3, ema_decay=0.99, patience=75
     )
     held_out = Examples(task.data.train[rest[:HELD_OUT]])
     train(flow, Examples(task.data.train[rows], None, task.label[rows]), held_out, settings, seed)
@@ -105,13 +105,13 @@ def learn_flow(task: Task, seed: int) -> Committee:
 
 
 @torch.no_grad()
-def told(flow: Committee, x: Tensor) -> Tensor:
+def told(flow: SemiConditionalEnsemble, x: Tensor) -> Tensor:
     """``log p(x, y) [image, class]``, mean over draws of the dequantisation."""
     torch.manual_seed(0)
     return torch.stack([flow.class_log_prob(x) for _ in range(DRAWS)]).mean(0)
 
 
-def errors(task: Task, flow: Committee, seed: int) -> dict[str, float]:
+def errors(task: Task, flow: SemiConditionalEnsemble, seed: int) -> dict[str, float]:
     """Share of the test images that each method gets wrong."""
     data, known = task.data, task.known
     truth = data.test_label.numpy()
@@ -147,12 +147,12 @@ def together(networks: list[nn.Module]) -> Callable[[Tensor], Tensor]:
     """What a committee is for the flows: the mean of p(y | x) over networks and views."""
 
     def predict(x: Tensor) -> Tensor:
-        return torch.stack([net(view).softmax(1) for net in networks for view in (x, *still_views(x))]).mean(0)
+        return torch.stack([net(view).softmax(1) for net in networks for view in (x, *fixed_augmentations(x))]).mean(0)
 
     return predict
 
 
-def network(x: Tensor, label: Tensor, seed: int, augment: Augment = moved_images, steps: int = 800) -> nn.Module:
+def network(x: Tensor, label: Tensor, seed: int, augment: Augment = augment_images, steps: int = 800) -> nn.Module:
     """A convolutional network with batch normalisation, dropout, smoothed labels, moved images, averaged weights."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
@@ -177,7 +177,7 @@ def network(x: Tensor, label: Tensor, seed: int, augment: Augment = moved_images
 
 def machine(x: Tensor, label: Tensor, seed: int) -> SVC:
     torch.manual_seed(seed)
-    views = torch.cat([x, *(moved_images(x) for _ in range(20))])
+    views = torch.cat([x, *(augment_images(x) for _ in range(20))])
     return SVC(C=10).fit(views.flatten(1).numpy() / 16, label.repeat(21).numpy())
 
 
@@ -190,7 +190,7 @@ def strange(task: Task, seed: int) -> dict[str, Tensor]:
     return {"noise": noise, "shifted": shifted, "rotated": test.rot90(1, (2, 3))}
 
 
-def refusals(task: Task, flow: Committee, seed: int) -> dict[str, dict[str, float]]:
+def refusals(task: Task, flow: SemiConditionalEnsemble, seed: int) -> dict[str, dict[str, float]]:
     """AUROC of test images against strange ones, by log p(x) and by typicality."""
     usual = told(flow, task.data.test).logsumexp(1)
     median = told(flow, task.data.train[~task.known]).logsumexp(1).median()
@@ -226,7 +226,7 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def picture(path: Path, task: Task, flow: Committee) -> None:
+def picture(path: Path, task: Task, flow: SemiConditionalEnsemble) -> None:
     """Samples of every class; test images, and strange ones, from the likeliest to the least likely, with log p(x)."""
     drawn = flow.sample(torch.arange(10).repeat(4), torch.Generator().manual_seed(0)).view(4, 10, 8, 8)
     kinds = {"test": task.data.test, **strange(task, 0)}

@@ -22,10 +22,10 @@ from crow.bijections.chain import Chain
 from crow.bijections.coupling import AffineCoupling
 from crow.bijections.haar import Haar
 from crow.bijections.mixing import Permutation
+from crow.bijections.priors import StandardPrior
 from crow.bijections.squeeze import Flatten
 from crow.flows.base import Flow
 from crow.networks.convolutional import ConvNet
-from crow.priors import StandardPrior
 
 SIZE, HALVINGS, COUPLINGS = 64, 2, 4
 

@@ -21,9 +21,9 @@ from timing import interleave, shares, write
 from torch import Tensor, nn
 
 from crow.bijections.recurrent import RecurrentCoupling
+from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow
 from crow.networks.recurrent import RecurrentSubnet
-from crow.sequences import Sequences
 
 FEATURES, CONTEXT, TIME, HIDDEN, BLOCKS = 82, 4, 5, 128, 8
 
@@ -66,7 +66,7 @@ def crow_steps(x: Tensor, context: Tensor, compiled: bool) -> dict[str, Callable
     flow = CRowFlow(FEATURES, CONTEXT, blocks=BLOCKS, hidden=HIDDEN)
     time = torch.arange(float(TIME)).expand(x.shape[:2])
     data = Sequences(x, context, time, torch.ones(x.shape[:2], dtype=torch.bool))
-    flow.fit_start(data)
+    flow.initialise(data)
     bare = BareSubnets(flow, lambda: flow.log_prob(data))
     loss = flow.loss
     if compiled:

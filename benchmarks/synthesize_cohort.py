@@ -29,14 +29,15 @@ import torch
 from numpy.typing import NDArray
 from timing import write
 
-from crow import Cohort, Synthesizer
-from crow.config import load_settings
+from crow import Synthesizer
+from crow.cohort import read_cohort
 from crow.evaluation.groups import concordance
+from crow.run.config import load_settings
+from crow.run.cross_sectional_config import ARCHITECTURES
 from crow.simulate import Simulation, simulate_adni
-from crow.simulate.people import diagnosis, draw_people
 from crow.simulate.progression import HEAD_SIZE, ICV
 from crow.simulate.regions import Regions
-from crow.visit_config import SYSTEMS
+from crow.simulate.subjects import diagnosis, draw_people
 
 PEOPLE, OTHERS, DRAWS = 400, 5000, 8
 ATTRIBUTES = {"PTGENDER": "sex", "age": "age", "DX": "diagnosis"}
@@ -110,7 +111,7 @@ def of_seed(regions: int, seed: int, systems: list[str], sets: list[str]) -> dic
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cohort.csv"
         simulation.table.to_csv(path, index=False)
-        cohort = Cohort.read(path, one_visit=True, regions=list(simulation.parameters["regions"]))
+        cohort = read_cohort(path, one_visit=True, regions=list(simulation.parameters["regions"]))
     truth = Truth.of(simulation, seed)
     assert tuple(cohort.regions) == truth.regions.names
     real, true = truth.draw(1)[0], truth.draw(DRAWS)
@@ -121,7 +122,7 @@ def of_seed(regions: int, seed: int, systems: list[str], sets: list[str]) -> dic
     found["regression"] = judge(linear.draw(judge.design, DRAWS, seed)) | {"NLL": 0.0, "seconds": 0.0}
     for system in systems:
         began = time.process_time()
-        model = Synthesizer(load_settings(SYSTEMS[system], None, [f"seed={seed}", *sets]))
+        model = Synthesizer(load_settings(ARCHITECTURES[system], None, [f"seed={seed}", *sets]))
         model.fit(cohort, list(ATTRIBUTES.values()))
         seconds = time.process_time() - began
         c, table = model.attributes.encode(truth.attributes), model.visits.table

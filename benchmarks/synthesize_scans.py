@@ -35,17 +35,17 @@ from timing import write
 
 from crow import ScanStore, Synthesizer
 from crow.bijections.dequantize import UniformDequantizer
+from crow.bijections.priors import StandardPrior
 from crow.bijections.voxel_regression import VoxelRegression
+from crow.data.examples import Examples
 from crow.evaluation.groups import concordance
-from crow.examples import Examples
 from crow.flows.base import bits_per_dim
 from crow.flows.image_start import fit_regression
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
-from crow.priors import StandardPrior
 from crow.report import figures
 from crow.report.images import montage
-from crow.representation.visits import GREYS, ScanVisits
+from crow.representation.cross_sectional import GREYS, ScanInputs
 
 PEOPLE, RESOLUTION, DRAWS = 240, 6.0, 8
 JUDGED = 20  # components
@@ -105,7 +105,7 @@ class Task:
         self.settings: dict[str, Any] = settings
         first = Synthesizer(**settings, training={"max_epochs": 0})
         first.fit(self.learned, ATTRIBUTES)
-        assert isinstance(first.visits, ScanVisits)
+        assert isinstance(first.visits, ScanInputs)
         self.image, self.attributes = first.visits, first.attributes
         self.c = self.attributes.encode(visits)
         self.x = self.levels(self.others)
@@ -132,7 +132,7 @@ class Task:
             e = torch.randn(DRAWS, *z.shape, generator=torch.Generator().manual_seed(self.seed))
             drawn = torch.stack([UniformDequantizer(GREYS).inverse(alone.inverse(one, self.c)[0]) for one in e])
         else:
-            model = Synthesizer(system=name, **self.settings).fit(self.learned, ATTRIBUTES)
+            model = Synthesizer(architecture=name, **self.settings).fit(self.learned, ATTRIBUTES)
             self.models.append(model)
             log_prob = torch.from_numpy(model.log_prob(self.others)["log_prob"].to_numpy(copy=True))
             flow: Any = model.fitted()

@@ -18,6 +18,7 @@ from pathlib import Path
 from timing import write
 
 from crow import Cohort, CRow
+from crow.cohort import read_cohort
 from crow.simulate import simulate_wide
 
 PUBLIC = Path(__file__).parents[2] / "shared" / "data" / "leaspy" / "alzheimer.csv"
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 def public() -> tuple[Cohort, CRow]:
-    return Cohort.read(PUBLIC), CRow()
+    return read_cohort(PUBLIC), CRow()
 
 
 def large() -> tuple[Cohort, CRow]:
@@ -46,7 +47,7 @@ def large() -> tuple[Cohort, CRow]:
         path = Path(folder) / "cohort.csv"
         table.to_csv(path, index=False)
         regions = [column for column in table if column.startswith("ROI")]
-        return Cohort.read(path, regions=regions, covariates=["CDRSB"]), CRow(model={"members": 1})
+        return read_cohort(path, regions=regions, covariates=["CDRSB"]), CRow(model={"members": 1})
 
 
 TRAININGS: dict[str, Callable[[], tuple[Cohort, CRow]]] = {"alzheimer": public, "large": large}

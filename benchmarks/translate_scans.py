@@ -27,22 +27,22 @@ from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
 from crow.flows.image_start import fit_regression
 from crow.flows.predictor import Predictor
+from crow.models.cross_sectional import some
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.report import figures
 from crow.report.translations import Shown, translations
+from crow.representation.cross_sectional import GREYS, ScanInputs
 from crow.representation.pairs import pair, standardised
-from crow.representation.visits import GREYS, ScanVisits
 from crow.seeds import derived_seed
 from crow.training.fit import train
-from crow.visit_model import some
 
 VISITS, RESOLUTION, SAMPLES = 2, 6.0, 64
 SETTINGS = {
     "images": {"slice": "axial", "position": 20.0, "size": None},
     "flow": {"levels": 2, "depth": 2, "hidden": 16},
     "training": {"batch_size": 16, "max_epochs": 40},
-    "first_epochs": 20,
+    "pretrain_epochs": 20,
     "split": {"test": 0.25},
 }
 Values = np.ndarray
@@ -84,12 +84,12 @@ class Task:
     def __init__(self, t1w: ScanStore, pet: ScanStore, seed: int) -> None:
         self.t1w, self.pet = t1w, pet
         began = time.process_time()
-        self.model = Translator(seed=seed, **SETTINGS).fit(pet, t1w, say=print)
+        self.model = Translator(seed=seed, **SETTINGS).fit(pet, t1w, echo=print)
         self.seconds = time.process_time() - began
         self.pairs = pair(pet, t1w)
         visits = pet.cohort().visits.loc[self.pairs.index]
         names = sorted(visits["subject"].unique())
-        order = np.random.default_rng(derived_seed(seed, 4)).permutation(len(names))  # as crow.estimator.test_subjects
+        order = np.random.default_rng(derived_seed(seed, 4)).permutation(len(names))  # as crow.models.crow.test_subjects
         held = visits["subject"].isin([names[k] for k in order[: round(0.25 * len(names))]])
         self.test, self.training = visits[held], visits[~held]
 
@@ -110,14 +110,14 @@ class Task:
     def scans(self, rows: Values) -> Values:
         """PET ``[visit, voxel]`` inside the brain, as the translator's target sees it (without grey levels)."""
         visits = self.model.visits
-        assert isinstance(visits, ScanVisits) and visits.cut is not None
+        assert isinstance(visits, ScanInputs) and visits.cut is not None
         axis = visits.cut[0]
         images = np.stack([np.take(visits.box.read(self.pet, int(row)), visits.cut[1], axis) for row in rows])
         return images[:, visits.mask]
 
     def sources(self, rows: Values) -> torch.Tensor:
         """Standardised T1w ``[visit, 1, *space]``."""
-        assert isinstance(self.model.given, ScanVisits)
+        assert isinstance(self.model.given, ScanInputs)
         return standardised(self.model.given, self.t1w, self.pairs.loc[rows].to_numpy())
 
     def samples(self) -> Values:
@@ -157,7 +157,7 @@ class Task:
         )
         fit_regression(standard, kept, GREYS)
         train(net, kept, judged, model.config.training, model.config.seed)
-        held = self.training.index[model.held_out(self.training["subject"])]
+        held = self.training.index[model.validation(self.training["subject"])]
         sd = np.sqrt(((self.scans(held) - self.predicted(net, standard, held)) ** 2).mean(0))
         mean = self.predicted(net, standard, self.test.index)
         return mean, np.broadcast_to(sd, mean.shape)
@@ -165,7 +165,7 @@ class Task:
     @torch.no_grad()
     def predicted(self, net: Predictor, standard: torch.nn.Module, rows: Values) -> Values:
         visits = self.model.visits
-        assert isinstance(visits, ScanVisits)
+        assert isinstance(visits, ScanInputs)
         sources = self.sources(rows)
         v, _ = standard.inverse(net(sources), sources)  # type: ignore[operator]
         return (visits.low + (v.numpy() + 0.5) * (visits.high - visits.low))[:, 0, visits.mask]
@@ -190,7 +190,7 @@ def picture(task: Task, path: Path, count: int = 4) -> None:
     """The test visits at even ranks of mean uptake, with what was given and what is true."""
     model = task.model
     given, target = model.given, model.visits
-    assert isinstance(given, ScanVisits) and isinstance(target, ScanVisits)
+    assert isinstance(given, ScanInputs) and isinstance(target, ScanInputs)
     order = task.test.index[np.argsort(task.scans(task.test.index).mean(1))]
     rows = order[np.linspace(0, len(order) - 1, count).astype(int)]
     shown = []

@@ -18,8 +18,8 @@ import torch
 from timing import interleave, write
 from torch import Tensor
 
+from crow.data.sequences import Sequences
 from crow.flows.voxels import CHAINS, Memory, VoxelFlow
-from crow.sequences import Sequences
 
 DEPTHS = (8, 16, 32)
 MODES: tuple[Memory, ...] = ("plain", "checkpoint", "reversible")

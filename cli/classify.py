@@ -9,9 +9,9 @@ from crow.cli import cohort_options as flags
 from crow.cli import run_options as options
 
 if TYPE_CHECKING:
-    from crow.classifier import Classifier
+    from crow.models.classifier import Classifier
     from crow.pipelines.classify import Classified
-    from crow.pipelines.visit_runs import Learned
+    from crow.pipelines.cross_sectional_runs import Learned
 
 
 def classify(
@@ -66,8 +66,8 @@ def classify(
     if label is None:
         raise typer.BadParameter("--label: name the column with the classes, for instance DX.")
     learned = pipeline.learn(
-        cohort, label, out or Path("runs/classify"), system=model, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, say=typer.echo, **options.reading(context),
+        cohort, label, out or Path("runs/classify"), architecture=model, config=config, sets=sets, resume=resume,
+        overwrite=overwrite, echo=typer.echo, **options.reading(context),
     )  # fmt: skip
     _show_learned(learned)
 
@@ -76,11 +76,11 @@ def _show_learned(learned: "Learned[Classifier]") -> None:
     from scipy.stats import binomtest  # seconds to import
 
     metrics = learned.model.metrics
-    count, error = metrics["held_out_labelled_visits"], metrics["held_out_error"]
+    count, error = metrics["validation_labelled_visits"], metrics["validation_error"]
     low, high = binomtest(round(error * count), count).proportion_ci(method="wilson")
     typer.echo(
         f"Held-out subjects, {count} visits with a label: error {error:.1%} (95% interval {low:.0%} to {high:.0%}); a "
-        f"logistic regression on the same labels {metrics['held_out_error_logistic_regression']:.1%}."
+        f"logistic regression on the same labels {metrics['validation_error_logistic_regression']:.1%}."
     )
     typer.echo(
         f"Refused are visits with log p(x) below {metrics['threshold']:.2f}: at most 1% of those trained on, and of "

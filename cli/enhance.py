@@ -50,7 +50,7 @@ def enhance(
             raise typer.BadParameter("--scan: name the file of thick slices.")
         made = pipeline.enhance(
             run, scan, out or Path("enhanced"), samples=samples, keep=sample_scans, seed=seed, overwrite=overwrite,
-            say=typer.echo,
+            echo=typer.echo,
         )  # fmt: skip
         typer.echo(f"{made.draws} draws; their sd is {made.sd:.3g} on average, in the units of the scan.")
         typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
@@ -59,8 +59,8 @@ def enhance(
         raise typer.BadParameter("give --cohort to learn from, or --run to apply.")
     learned = pipeline.learn(
         cohort, out or Path("runs/enhance"), factor, axis, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, say=typer.echo,
+        overwrite=overwrite, echo=typer.echo,
     )  # fmt: skip
     metrics = learned.model.metrics
-    typer.echo(f"Held-out subjects: {metrics['held_out_bits_per_dim']:.3f} bits a voxel, at epoch {metrics['epoch']}.")
+    typer.echo(f"Held-out subjects: {metrics['validation_bits_per_dim']:.3f} bits a voxel, at epoch {metrics['epoch']}.")
     options.show_written(learned)

@@ -60,7 +60,7 @@ def evaluate(
     typer.echo(f"Baselines {baselines}, {samples} draws, covariates to come: {future}, seed {seed}.")
     made = run_evaluate(
         run, out, cohort=cohort, folds=folds, baselines=baselines, samples=samples, seed=seed, future=future,
-        submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, say=typer.echo, progress=shown,
+        submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=typer.echo, progress=shown,
     )  # fmt: skip
     _show(made, trained_before=folds is None)
     also = f", {tadpole}" if tadpole else ""

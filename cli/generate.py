@@ -76,9 +76,9 @@ def generate(
     [bold]crow generate --run demo/run --new 100[/bold],
     [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out followup[/bold]
     """
+    from crow.models.scans import is_scan_run
     from crow.pipelines import generate as pipeline
     from crow.pipelines.covariate_paths import Known, parse_times
-    from crow.scan_model import is_scan_run
 
     if is_scan_run(run):
         _refuse_for_scans(subject, at, set_covariate, covariates, visits, cohort, new, samples_out, figure)
@@ -135,7 +135,7 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
     from crow.pipelines.follow_up import follow_up_scans
 
     made = follow_up_scans(
-        run, out, subjects, parse_times(at) if at else [], say=typer.echo,
+        run, out, subjects, parse_times(at) if at else [], echo=typer.echo,
         progress=lambda visits: track(visits, "Follow-up scans", console=Console(stderr=True)), **options,
     )  # fmt: skip
     visits, draws = len(made.forecast.visits), made.forecast.values.shape[1]

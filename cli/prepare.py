@@ -60,7 +60,7 @@ def prepare(
         reference=reference,
         jobs=jobs,
         overwrite=overwrite,
-        say=typer.echo,
+        echo=typer.echo,
         subject=subject,
         time=time,
         time_kind=time_kind,

@@ -63,7 +63,7 @@ def report(
         without_subjects=without_subjects,
     )  # fmt: skip
     made = run_report(
-        run, out, asked, overwrite, say=lambda line: None,
+        run, out, asked, overwrite, echo=lambda line: None,
         progress=lambda steps: track(steps, "Report", console=Console(stderr=True), transient=True),
     )  # fmt: skip
     for what, why in made.left_out:

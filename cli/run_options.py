@@ -8,7 +8,7 @@ import typer
 from crow.cli import cohort_options
 
 if TYPE_CHECKING:
-    from crow.pipelines.visit_runs import Learned
+    from crow.pipelines.cross_sectional_runs import Learned
 
 LEARN, APPLY = "To learn (without --run)", "To apply (with --run)"
 

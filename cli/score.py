@@ -38,7 +38,7 @@ def score(
 
     scores = run_score(
         run, cohort, out, figure=figure, maps=maps, samples=samples, seed=seed, missing=missing, overwrite=overwrite,
-        say=typer.echo, progress=lambda rows: track(rows, "Maps", console=Console(stderr=True)),
+        echo=typer.echo, progress=lambda rows: track(rows, "Maps", console=Console(stderr=True)),
     )  # fmt: skip
     _show(scores, most)
 
@@ -58,10 +58,10 @@ def _show(scores: "Scores", most: int) -> None:
         f"{int(visits['unusual'].sum())} unusual."
     )
     if most:
-        table = Table("subject", "session", "years", "nats", "surprise", "largest z", box=None, title_justify="left")
+        table = Table("subject", "session", "years", "nats", "outlier_score", "largest z", box=None, title_justify="left")
         for _, visit in scores.most_unusual.head(most).iterrows():
             largest = f"{visit['region']} {visit['z']:+.1f}"
-            numbers = (f"{visit['time']:.2f}", f"{visit['log_prob']:.1f}", f"{visit['surprise']:.1f}")
+            numbers = (f"{visit['time']:.2f}", f"{visit['log_prob']:.1f}", f"{visit['outlier_score']:.1f}")
             table.add_row(str(visit["subject"]), str(visit["session"]), *numbers, largest)
         Console(highlight=False).print(table)
     typer.echo(f"Wrote {', '.join(str(path) for path in scores.written)}")

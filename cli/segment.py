@@ -54,7 +54,7 @@ def segment(
     if run is not None:
         made = pipeline.segment(
             run, cohort, out or Path("masks"), subject, samples=samples, keep=sample_scans, seed=seed,
-            overwrite=overwrite, say=typer.echo, progress=lambda rows: track(rows, "Scans", transient=True),
+            overwrite=overwrite, echo=typer.echo, progress=lambda rows: track(rows, "Scans", transient=True),
         )  # fmt: skip
         for row in made.volumes.head(10).itertuples():
             name = f"{row.subject} {row.session}".strip()
@@ -65,11 +65,11 @@ def segment(
         raise typer.BadParameter("--masks: name the folder of masks to learn from, or give --run to apply.")
     learned = pipeline.learn(
         cohort, out or Path("runs/segment"), masks, label, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, say=typer.echo,
+        overwrite=overwrite, echo=typer.echo,
     )  # fmt: skip
     metrics = learned.model.metrics
     typer.echo(
-        f"Held-out subjects: Dice {metrics['held_out_dice']:.3f}, calibration error "
-        f"{metrics['held_out_calibration_error']:.3f}, at epoch {metrics['epoch']}."
+        f"Held-out subjects: Dice {metrics['validation_dice']:.3f}, calibration error "
+        f"{metrics['validation_calibration_error']:.3f}, at epoch {metrics['epoch']}."
     )
     options.show_written(learned)

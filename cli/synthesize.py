@@ -9,9 +9,9 @@ from crow.cli import cohort_options as flags
 from crow.cli import run_options as options
 
 if TYPE_CHECKING:
+    from crow.models.synthesizer import Synthesizer
+    from crow.pipelines.cross_sectional_runs import Learned
     from crow.pipelines.synthesize import Synthesized
-    from crow.pipelines.visit_runs import Learned
-    from crow.synthesizer import Synthesizer
 
 
 def synthesize(
@@ -79,8 +79,8 @@ def synthesize(
         raise typer.BadParameter("--condition: name the attributes to be given, for instance sex,age,diagnosis.")
     names = [name.strip() for name in condition.split(",") if name.strip()]
     learned = pipeline.learn(
-        cohort, out or Path("runs/synthesize"), names, system=model, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, say=typer.echo, **options.reading(context),
+        cohort, out or Path("runs/synthesize"), names, architecture=model, config=config, sets=sets, resume=resume,
+        overwrite=overwrite, echo=typer.echo, **options.reading(context),
     )  # fmt: skip
     _show_learned(learned)
 

@@ -55,7 +55,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         on_cohort=_show_cohort,
-        say=typer.echo,
+        echo=typer.echo,
         subject=subject,
         time=time,
         time_kind=time_kind,
@@ -85,11 +85,11 @@ def _show_cohort(cohort: "Cohort") -> None:
 
 def _show(trained: "Trained") -> None:
     metrics = trained.model.metrics
-    if "held_out_objective" in metrics:
-        typer.echo(f"Held-out subjects: published objective {metrics['held_out_objective']:.3f}.")
+    if "validation_objective" in metrics:
+        typer.echo(f"Held-out subjects: published objective {metrics['validation_objective']:.3f}.")
     else:
         start = "mixed model" if "mixed_model_nll_per_visit" in metrics else "linear forecast"
-        nll, other = (metrics[f"{name}_nll_per_visit"] for name in ("held_out", start.replace(" ", "_")))
+        nll, other = (metrics[f"{name}_nll_per_visit"] for name in ("validation", start.replace(" ", "_")))
         what = " of coefficients" if "mode_01" in trained.model.schema.regions else ""
         typer.echo(f"Held-out subjects: {nll:.3f} nats a visit{what} (negative log-likelihood); {start} {other:.3f}.")
     if "test_nll_per_visit" in metrics:

@@ -58,8 +58,8 @@ def translate(
     """
     from rich.progress import track
 
+    from crow.models.translator import Translation
     from crow.pipelines import translate as pipeline
-    from crow.translator import Translation
 
     options.one_use(context)
     if run is not None:
@@ -70,7 +70,7 @@ def translate(
             return iter(track(made, "Translating", count, transient=True))
 
         done = pipeline.translate(
-            run, Path(source), out or Path("translated"), samples, seed=seed, overwrite=overwrite, say=typer.echo,
+            run, Path(source), out or Path("translated"), samples, seed=seed, overwrite=overwrite, echo=typer.echo,
             progress=shown,
         )  # fmt: skip
         typer.echo(f"Translated {done.visits:,} visits, {samples} samples each.")
@@ -82,7 +82,7 @@ def translate(
         raise typer.BadParameter("--source: name the store of the scans that are given, or the columns of the table.")
     learned = pipeline.learn(
         cohort, source, out or Path("runs/translate"), target, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, say=typer.echo, **options.reading(context),
+        overwrite=overwrite, echo=typer.echo, **options.reading(context),
     )  # fmt: skip
     options.show_likelihood(learned.model.metrics)
     options.show_written(learned)

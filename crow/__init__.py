@@ -1,40 +1,42 @@
 """crow: longitudinal neuroimaging with the conditional recurrent flow.
 
-``Cohort.read(table)`` reads a cohort, ``CRow().fit(cohort)`` learns its density, ``load(run)`` brings it back. Scans:
+``read_cohort(table)`` reads a cohort, ``CRow().fit(cohort)`` learns its density, ``load(run)`` brings it back. Scans:
 ``ScanStore.open(store)`` of what ``crow prepare`` made, and ``ScanModel().fit(store)``.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crow.classifier import Classifier as Classifier
     from crow.cohort.cohort import Cohort as Cohort
-    from crow.enhancer import Enhancer as Enhancer
-    from crow.estimator import CRow as CRow
-    from crow.loading import load as load
-    from crow.scan_model import ScanModel as ScanModel
+    from crow.cohort.reader import read_cohort as read_cohort
+    from crow.models.classifier import Classifier as Classifier
+    from crow.models.crow import CRow as CRow
+    from crow.models.enhancer import Enhancer as Enhancer
+    from crow.models.loading import load as load
+    from crow.models.scans import ScanModel as ScanModel
+    from crow.models.segmenter import Segmenter as Segmenter
+    from crow.models.synthesizer import Synthesizer as Synthesizer
+    from crow.models.translator import Translator as Translator
     from crow.scans.store import ScanStore as ScanStore
-    from crow.segmenter import Segmenter as Segmenter
-    from crow.synthesizer import Synthesizer as Synthesizer
-    from crow.translator import Translator as Translator
 
 __version__ = "0.1.0"
 __all__ = [
     "CRow", "Classifier", "Cohort", "Enhancer", "ScanModel", "ScanStore", "Segmenter", "Synthesizer",
-    "Translator", "load",
+    "Translator", "load", "read_cohort",
 ]  # fmt: skip
 
 HOMES = {
-    "CRow": "crow.estimator",
-    "Classifier": "crow.classifier",
+    "CRow": "crow.models.crow",
+    "Classifier": "crow.models.classifier",
     "Cohort": "crow.cohort.cohort",
-    "Enhancer": "crow.enhancer",
-    "ScanModel": "crow.scan_model",
+    "Enhancer": "crow.models.enhancer",
+    "ScanModel": "crow.models.scans",
     "ScanStore": "crow.scans.store",
-    "Segmenter": "crow.segmenter",
-    "Synthesizer": "crow.synthesizer",
-    "Translator": "crow.translator",
-    "load": "crow.loading",
+    "Segmenter": "crow.models.segmenter",
+    "Synthesizer": "crow.models.synthesizer",
+    "Translator": "crow.models.translator",
+    "load": "crow.models.loading",
+    "read_cohort": "crow.cohort.reader",
 }
 
 

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from crow.cohort import Cohort, Finding, read
+from crow.cohort import Cohort, Finding, read_cohort
 from crow.cohort.reader import read_options
-from crow.config import load_config
 from crow.errors import CohortError
 from crow.files import writing
+from crow.run.config import load_config
 
 GAP_POINTS = {"least": 0.0, "lower quarter": 0.25, "median": 0.5, "upper quarter": 0.75, "most": 1.0}
 
@@ -55,7 +55,7 @@ def check(
     """
     options = read_options(load_config(config).cohort, **flags)
     try:
-        cohort = read(path, options, strict=False)
+        cohort = read_cohort(path, options, strict=False)
     except CohortError as error:
         return Check(str(path), error=str(error))
     result = Check(str(path), cohort)

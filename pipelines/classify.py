@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from crow.classifier import Classifier
 from crow.errors import CohortError, ConfigError
 from crow.files import writing
-from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data, refuse_existing
-from crow.representation.visits import RegionVisits
+from crow.models.classifier import Classifier
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data, refuse_existing
+from crow.representation.cross_sectional import RegionInputs
 from crow.scans.store import ScanStore
 
 
@@ -29,22 +29,22 @@ def learn(
     label: str,
     out: Path,
     *,
-    system: str = "semi-conditional",
+    architecture: str = "semi-conditional",
     config: Path | None = None,
     sets: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    echo: Echo = lambda line: None,
     **flags: Any,
 ) -> Learned[Classifier]:
     """Learn the visits of a table or of a store and the column ``label``; write the run folder ``out``.
 
     Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
     """
-    settings = learning_settings(out, system, config, sets, resume, overwrite, flags)
+    settings = learning_settings(out, architecture, config, sets, resume, overwrite, flags)
     data = open_data(cohort, settings.cohort)
     model = Classifier(settings)
-    model.fit(data, label, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    model.fit(data, label, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
 
 
@@ -58,7 +58,7 @@ def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> 
     refuse_existing(out, overwrite)
     model = Classifier.load(run)
     scans = ScanStore.is_store(cohort)
-    if scans and isinstance(model.visits, RegionVisits):
+    if scans and isinstance(model.visits, RegionInputs):
         raise CohortError(f"{cohort}: scans; the run was trained on a table of regions. Give such a table.")
     schema = model.schema.model_copy(update={"covariates": {}, "fixed": []})
     data = ScanStore.open(cohort) if scans else open_data(cohort, {}, schema)

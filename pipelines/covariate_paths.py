@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort import Cohort
+from crow.cohort.covariate_paths import Future, future_visits
 from crow.errors import CohortError, ConfigError
-from crow.paths import Future, future_visits
 
 DIGITS = 9  # of years: 0.7 + 0.1 is the 0.8 of a table
 

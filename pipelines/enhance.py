@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crow.cohort.bids_files import parse
-from crow.enhancer import Enhancer
 from crow.errors import OutputError
-from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data
+from crow.models.enhancer import Enhancer
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.images import montage
 from crow.representation.thick import AXES, ThickScan
@@ -40,7 +40,7 @@ def learn(
     sets: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    echo: Echo = lambda line: None,
 ) -> Learned[Enhancer]:
     """Learn from the thin scans of a store, and write the run folder ``out``.
 
@@ -49,7 +49,7 @@ def learn(
     settings = learning_settings(out, "enhance", config, sets, resume, overwrite, {})
     model = Enhancer(settings)
     store = open_data(cohort, {})
-    model.fit(store, factor, axis, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    model.fit(store, factor, axis, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
 
 
@@ -62,7 +62,7 @@ def enhance(
     keep: int = 2,
     seed: int = 0,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    echo: Echo = lambda line: None,
 ) -> Enhanced:
     """Make thin slices of the file ``scan``: median and sd of the draws, and ``keep`` draws, in the folder ``out``.
 
@@ -77,7 +77,7 @@ def enhance(
     picture = scan_path(out, subject, session, "enhanced", suffix, ending=".png")
     if taken := [path for path in (*paths, picture) if path.exists() and not overwrite]:
         raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
-    say(f"drawing {samples} times the thin slices of {scan.name}")
+    echo(f"drawing {samples} times the thin slices of {scan.name}")
     thick, draws = model.enhance(scan, samples, seed)
     median = model.slices.consistent(np.median(draws, 0)[None].astype(np.float32), thick.values)[0]
     shown = np.stack([median, draws.std(0), *draws[: len(paths) - 2]])
@@ -85,7 +85,7 @@ def enhance(
     facts = {
         "synthetic": True, "Sources": [scan.name], "Draws": samples,
         "Slices": {"from one": model.slices.factor, "axis": AXES[model.slices.axis]},
-        "Model": {"run": run.name, "system": model.config.system, "seed": seed},
+        "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
     }  # fmt: skip
     describe_dataset(out, "Thin slices, drawn")
     for desc, path, values in zip(descs, paths, volumes, strict=True):

@@ -11,26 +11,27 @@ from typing import Any
 
 import pandas as pd
 
-from crow.artifact import load_run, sha256
 from crow.cohort import Cohort
+from crow.cohort.split import test_subjects
 from crow.errors import CohortError, ConfigError, OutputError, RunError
-from crow.estimator import CRow, load_crow, test_subjects
 from crow.evaluation import tadpole
 from crow.evaluation.baselines import baseline_names
 from crow.evaluation.comparison import compare, compare_folds
-from crow.evaluation.evidence import Evidence
-from crow.evaluation.forecast_evidence import OURS
-from crow.evaluation.judge import Ahead
-from crow.evaluation.synthetic import synthetic_evidence
+from crow.evaluation.evaluate_model import Ahead
+from crow.evaluation.forecast_evaluation import OURS
+from crow.evaluation.result import EvaluationResult
+from crow.evaluation.synthetic import evaluate_synthetic
 from crow.evaluation.tadpole_forecast import require_submission, tadpole_submission
 from crow.files import check_free, writing
+from crow.models.crow import CRow, load_crow
+from crow.models.scans import is_scan_run
 from crow.pipelines.evaluate_scans import evaluate_scans
 from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.scan_history import store_beside
 from crow.report import charts, figures
 from crow.report.evaluated import FORMAT
 from crow.report.group_effects import group_figure
-from crow.scan_model import is_scan_run
+from crow.run.folder import load_run, sha256
 
 METRICS = "metrics.json"
 UNKNOWN = "the subjects that the run was trained on are not at hand."
@@ -68,7 +69,7 @@ def evaluate(
     jobs: int | None = None,
     missing: Missing | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
     progress: Callable[[Iterable[Any], int | None], Iterable[Any]] = lambda steps, total: steps,
 ) -> Evaluated:
     """Judge a run and write the folder ``out`` (``RUN/evaluation``): metrics.json, tidy CSVs and figures.
@@ -90,9 +91,9 @@ def evaluate(
     with writing(out, overwrite) as folder:
         folder.mkdir()
         if scans:
-            evidence = evaluate_scans(
+            result = evaluate_scans(
                 run, folder, cohort=cohort, folds=folds, samples=samples, seed=seed, future=future,
-                work=store_beside(out), missing=missing, overwrite=overwrite, say=say,
+                work=store_beside(out), missing=missing, overwrite=overwrite, echo=echo,
                 progress=lambda steps: progress(steps, None),
             )  # fmt: skip
         else:
@@ -101,31 +102,31 @@ def evaluate(
             if folds is None:
                 people = _people(run, model, everyone, cohort, missing)
                 _check_submission(submission, model, people.training, people.test)
-                say(f"judging {len(people.test.subjects)} subjects: {people.split}")
-                evidence = compare(
+                echo(f"judging {len(people.test.subjects)} subjects: {people.split}")
+                result = compare(
                     model, people.training, people.test, baselines, samples=samples, seed=seed, future=future,
                     jobs=jobs, progress=progress,
                 )  # fmt: skip
             else:
                 _check_folds(folds, everyone)
                 _check_submission(submission, model, everyone, everyone)
-                say(f"{folds} folds of {len(everyone.subjects)} subjects: in each everything learns from the others")
-                evidence, fold = compare_folds(
+                echo(f"{folds} folds of {len(everyone.subjects)} subjects: in each everything learns from the others")
+                result, fold = compare_folds(
                     model.config, everyone, folds, baselines, samples=samples, seed=seed, future=future, jobs=jobs,
                     progress=progress,
                 )  # fmt: skip
                 model = fold.model
                 note = "Distribution, group effects, usefulness and privacy are those of the first fold's model."
                 people = People(fold.test, fold.training, f"{folds} folds by subject", (note,))
-            facts = _what(evidence, people, everyone if folds else people.test)
-            evidence = evidence.merge(facts, _synthetic(model, people, seed, say))
+            facts = _what(result, people, everyone if folds else people.test)
+            result = result.merge(facts, _synthetic(model, people, seed, echo))
             if submission is not None and people.training is not None:
-                say("60 months of every subject for TADPOLE")
+                echo("60 months of every subject for TADPOLE")
                 table = tadpole_submission(model, people.training, people.test, samples=samples, seed=seed)
                 tadpole.write_submission(table, submission, overwrite)
-            _draw(evidence, folder)
-        metrics = _metrics(run, evidence, samples, seed, future)
-        for name, table in evidence.tables.items():
+            _draw(result, folder)
+        metrics = _metrics(run, result, samples, seed, future)
+        for name, table in result.tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
         (folder / METRICS).write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return Evaluated(out, metrics)
@@ -158,7 +159,7 @@ def _check_submission(path: Path | None, model: CRow, training: Cohort | None, c
 def _people(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missing: Missing | None) -> People:
     """The test subjects of the table that the run was trained on, or those of another one that it has not learned."""
     if everyone.path is not None and sha256(everyone.path) == model.source.get("sha256"):
-        held = set(test_subjects(everyone, model.config))
+        held = set(test_subjects(everyone, model.config.split.test, model.config.seed))
         if not held:
             raise RunError(
                 f"{run}: trained on everyone in {everyone.path}, so no one is left to judge it on. Train with --set "
@@ -169,7 +170,7 @@ def _people(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missi
     model.table.encode(everyone.visits, str(everyone.path))  # a value that the run does not know is told by its file
     try:
         own = read_history(model, trained_on(model.source, "table", ""), missing)
-        held = set(test_subjects(own, model.config))
+        held = set(test_subjects(own, model.config.split.test, model.config.seed))
         training = own.of(name for name in own.subjects if name not in held)
     except CohortError:
         doubt = f"{cohort}: crow cannot know whether the run was trained on some of these people."
@@ -183,33 +184,33 @@ def _people(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missi
     return People(everyone.of(others), training, split, said)
 
 
-def _synthetic(model: CRow, people: People, seed: int, say: Callable[[str], None]) -> Evidence:
+def _synthetic(model: CRow, people: People, seed: int, echo: Callable[[str], None]) -> EvaluationResult:
     if people.training is None:
         parts = ("distribution", "group_effects", "usefulness", "privacy", "tadpole")
-        return Evidence(left_out=[(part, UNKNOWN) for part in parts])
-    return synthetic_evidence(model, people.training, people.test, seed, say=say)
+        return EvaluationResult(left_out=[(part, UNKNOWN) for part in parts])
+    return evaluate_synthetic(model, people.training, people.test, seed, echo=echo)
 
 
-def _what(evidence: Evidence, people: People, judged: Cohort) -> Evidence:
-    targets = evidence.tables["visits"][["subject", "time"]].drop_duplicates()
+def _what(result: EvaluationResult, people: People, judged: Cohort) -> EvaluationResult:
+    targets = result.tables["visits"][["subject", "time"]].drop_duplicates()
     facts = {
         "cohort": judged.path, "split": people.split, "subjects": len(judged.subjects), "visits": len(judged),
         "targets": len(targets), "training subjects": len(people.training.subjects) if people.training else None,
     }  # fmt: skip
-    return Evidence({"what": facts}, warnings=list(people.warnings))
+    return EvaluationResult({"what": facts}, warnings=list(people.warnings))
 
 
-def _metrics(run: Path, evidence: Evidence, samples: int, seed: int, future: str) -> dict[str, Any]:
+def _metrics(run: Path, result: EvaluationResult, samples: int, seed: int, future: str) -> dict[str, Any]:
     facts = {
         "run": str(run), "samples": samples, "seed": seed, "covariates ahead": future,
         "versions": load_run(run).versions,
     }  # fmt: skip
-    return {"format": FORMAT, **evidence.merge(Evidence({"what": facts})).json()}
+    return {"format": FORMAT, **result.merge(EvaluationResult({"what": facts})).json()}
 
 
-def _draw(evidence: Evidence, folder: Path) -> None:
+def _draw(result: EvaluationResult, folder: Path) -> None:
     """The figures of regions: who wins, by horizon, calibration, likelihoods, group effects."""
-    found, tables = evidence.metrics, evidence.tables
+    found, tables = result.metrics, result.tables
     forecast, bounds, unit = found["forecast"], found["calibration"], found["unit"]
     names = [metric for metric in ("MAE", "CRPS", "NLL") if forecast[OURS].get(metric) is not None]
     of = {m: {k: v[m] for k, v in forecast.items() if v.get(m) is not None} for m in names}

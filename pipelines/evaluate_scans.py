@@ -12,24 +12,33 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from crow.artifact import sha256
 from crow.cohort import Cohort
-from crow.config import Config
+from crow.cohort.split import folds as split_folds
+from crow.cohort.split import test_subjects
 from crow.errors import CohortError, ConfigError, RunError
-from crow.estimator import test_subjects
-from crow.evaluation.evidence import Evidence
+from crow.evaluation.outlier_score import LIMIT, outlier_score
+from crow.evaluation.result import EvaluationResult
 from crow.evaluation.scan_baselines import LAST
-from crow.evaluation.scans import Asked, Future, Judged, ScanJudge, joined, judge_all, last_visits, scan_evidence
-from crow.evaluation.surprise import LIMIT, surprise
+from crow.evaluation.scan_evaluation import (
+    Asked,
+    Future,
+    ScanEvaluation,
+    ScanEvaluator,
+    evaluate_scans_of,
+    joined,
+    last_visits,
+    summarise_scans,
+)
+from crow.models.scans import load_scans
+from crow.models.voxels import VoxelModel
 from crow.pipelines.history import Missing
 from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_evaluation import panel, planes, region_rates, voxel_calibration
-from crow.scan_model import load_scans
+from crow.run.config import Config
+from crow.run.folder import sha256
 from crow.scans.intensity import PET, STRUCTURAL
 from crow.scans.store import FAILED, ScanStore
-from crow.seeds import derived_seed
-from crow.voxel_model import VoxelModel
 
 Progress = Callable[[Any], Iterable[Any]]
 PICTURES = ("best", "median", "worst")
@@ -38,7 +47,7 @@ FOLDER = "scans"
 
 @dataclass(frozen=True)
 class Held:
-    """A model and whom it is judged on: visits of ``store`` (index: its row); ``training`` as in `ScanJudge`."""
+    """A model and whom it is judged on: visits of ``store`` (index: its row); ``training`` as in `ScanEvaluator`."""
 
     model: AnyModel
     store: ScanStore
@@ -58,9 +67,9 @@ def evaluate_scans(
     work: Path | None = None,
     missing: Missing | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
     progress: Progress = iter,
-) -> Evidence:
+) -> EvaluationResult:
     """Judge the follow-up scans, the structures' changes and the likelihoods of a run of scans; pictures go into the
     folder ``out``, which exists.
 
@@ -70,43 +79,43 @@ def evaluate_scans(
     CohortError for scans of another kind or where no one has two, ConfigError for folds that cannot be.
     """
     model = load_scans(run)
-    store = open_scans(model, cohort, work or store_beside(out), say, overwrite, missing)
+    store = open_scans(model, cohort, work or store_beside(out), echo, overwrite, missing)
     if folds is not None:
-        held = _folds(model, store, folds, seed, say)
+        held = _folds(model, store, folds, seed, echo)
         split, warnings = f"{folds} folds by subject", list[str]()
     else:
         one, split, warnings = _held_out(run, model, store)
         held = iter([one])
-    parts: list[Judged] = []
+    parts: list[ScanEvaluation] = []
     likelihoods: list[pd.DataFrame] = []
     pictures = pd.DataFrame()
     regions = None
     for each in held:
         asked, alone = last_visits(each.cohort)
         if not asked and folds is None:
-            raise CohortError(f"{store.path}: none of the {alone} subjects to judge has two scans. Give more --cohort.")
-        judge = ScanJudge(each.model, each.store, each.training, samples, seed, future)
-        found = judge_all(judge, asked, progress)
+            raise CohortError(f"{store.path}: none of the {alone} subjects to evaluator has two scans. Give more --cohort.")
+        evaluator = ScanEvaluator(each.model, each.store, each.training, samples, seed, future)
+        found = evaluate_scans_of(evaluator, asked, progress)
         found.alone = alone
         parts.append(found)
-        regions = judge.regions
+        regions = evaluator.regions
         likelihoods.append(_likelihoods(each))
         if pictures.empty:
-            pictures = _write_pictures(out, judge, asked, found)
+            pictures = _write_pictures(out, evaluator, asked, found)
     whole = joined(parts)
     if not whole.scans:
         raise CohortError(f"{store.path}: no scan could be judged. {' '.join(whole.failures[:1])}")
-    evidence = scan_evidence(whole, regions, seed)
+    result = summarise_scans(whole, regions, seed)
     facts = _facts(model, store, split, samples, future)
     tables = {"scan_pictures": pictures, "likelihood": _with_surprise(pd.concat(likelihoods, ignore_index=True))}
     warnings += _warnings(store, whole, folds)
-    left_out = [] if "mean change" in evidence.metrics["scans"]["forecast"] else [_no_baselines(store)]
-    evidence = evidence.merge(Evidence({"scans": facts}, tables, left_out, warnings))
-    figures.save(voxel_calibration(evidence.tables["scan_pit"]), out / "scans_calibration.png", overwrite=True)
-    if "scan_rates" in evidence.tables and regions is not None:
+    left_out = [] if "mean change" in result.metrics["scans"]["forecast"] else [_no_baselines(store)]
+    result = result.merge(EvaluationResult({"scans": facts}, tables, left_out, warnings))
+    figures.save(voxel_calibration(result.tables["scan_pit"]), out / "scans_calibration.png", overwrite=True)
+    if "scan_rates" in result.tables and regions is not None:
         unit = "%" if regions.moving else "intensity"
-        figures.save(region_rates(evidence.tables["scan_rates"], unit), out / "scans_regions.png", overwrite=True)
-    return evidence
+        figures.save(region_rates(result.tables["scan_rates"], unit), out / "scans_regions.png", overwrite=True)
+    return result
 
 
 def _held_out(run: Path, model: AnyModel, store: ScanStore) -> tuple[Held, str, list[str]]:
@@ -116,7 +125,7 @@ def _held_out(run: Path, model: AnyModel, store: ScanStore) -> tuple[Held, str, 
         held = visits[~visits["subject"].isin(kept["subject"])]
         if held.empty:
             raise RunError(
-                f"{run}: trained on everyone in {store.path}, so no one is left to judge it on. Train with --set "
+                f"{run}: trained on everyone in {store.path}, so no one is left to evaluator it on. Train with --set "
                 "split.test=0.2, or give --folds 5, or --cohort with scans of other people."
             )
         return Held(model, store, _some(model, store, held), (store, kept)), "test subjects", []
@@ -126,27 +135,26 @@ def _held_out(run: Path, model: AnyModel, store: ScanStore) -> tuple[Held, str, 
     return Held(model, store, model.cohort(store), training), "all subjects of another cohort", [warning]
 
 
-def _folds(model: AnyModel, store: ScanStore, folds: int, seed: int, say: Callable[[str], None]) -> Iterable[Held]:
+def _folds(model: AnyModel, store: ScanStore, folds: int, seed: int, echo: Callable[[str], None]) -> Iterable[Held]:
     """Models trained again, each without one part of the subjects, and that part."""
     cohort = model.cohort(store)
     names = sorted(cohort.subjects)
     if not 2 <= folds <= len(names):
         raise ConfigError(f"--folds {folds}: {store.path} has {len(names)} subjects; choose 2 to {len(names)}.")
-    order = np.random.default_rng(derived_seed(seed, 5)).permutation(len(names))
     config = _config(model)
     config = config.model_copy(update={"split": config.split.model_copy(update={"test": 0.0})})
-    for k, part in enumerate(np.array_split(order, folds), 1):
+    for k, part in enumerate(split_folds(names, folds, seed), 1):
         theirs = cohort.visits["subject"].isin([names[i] for i in part])
         training = cohort.visits[~theirs]
-        say(f"fold {k} of {folds}: training without {len(part)} subjects")
-        again = type(model)(config).fit(store.some(training.index.to_numpy()), say=say)
+        echo(f"fold {k} of {folds}: training without {len(part)} subjects")
+        again = type(model)(config).fit(store.some(training.index.to_numpy()), echo=echo)
         yield Held(again, store, _some(again, store, cohort.visits[theirs]), (store, training))
 
 
 def _training(model: AnyModel, store: ScanStore) -> pd.DataFrame:
     """The visits in the store of the training that the model has learned from."""
     cohort = model.cohort(store)
-    return cohort.visits[~cohort.visits["subject"].isin(test_subjects(cohort, _config(model)))]
+    return cohort.visits[~cohort.visits["subject"].isin(test_subjects(cohort, _config(model).split.test, _config(model).seed))]
 
 
 def _store_of_training(model: AnyModel) -> ScanStore | None:
@@ -171,8 +179,8 @@ def _likelihoods(held: Held) -> pd.DataFrame:
 
 
 def _with_surprise(scores: pd.DataFrame) -> pd.DataFrame:
-    how = surprise(scores)
-    return scores.assign(surprise=how, unusual=how > LIMIT)
+    how = outlier_score(scores)
+    return scores.assign(outlier_score=how, unusual=how > LIMIT)
 
 
 def _facts(model: AnyModel, store: ScanStore, split: str, samples: int, future: Future) -> dict[str, Any]:
@@ -189,7 +197,7 @@ def _facts(model: AnyModel, store: ScanStore, split: str, samples: int, future: 
     }  # fmt: skip
 
 
-def _warnings(store: ScanStore, found: Judged, folds: int | None) -> list[str]:
+def _warnings(store: ScanStore, found: ScanEvaluation, folds: int | None) -> list[str]:
     failed = int((np.asarray(store.array("status")[:]) == FAILED).sum())
     said = []
     if found.alone:
@@ -209,7 +217,7 @@ def _no_baselines(store: ScanStore) -> tuple[str, str]:
     return "scans: mean change", "the store of the training is gone, has changed, or has no one with two scans"
 
 
-def _write_pictures(out: Path, judge: ScanJudge, asked: list[Asked], found: Judged) -> pd.DataFrame:
+def _write_pictures(out: Path, evaluator: ScanEvaluator, asked: list[Asked], found: ScanEvaluation) -> pd.DataFrame:
     """Pictures of the subjects whose forecast is best, median and worst (RMSE against the last scan's); of the median
     also volumes. A row a subject."""
     scans = pd.DataFrame(found.scans)
@@ -228,7 +236,7 @@ def _write_pictures(out: Path, judge: ScanJudge, asked: list[Asked], found: Judg
         stem = stem if stem not in taken else f"{stem}x{k}"
         which = [name for name, place in places.items() if ranked[place] == subject]
         keeps = "median" in which
-        _write_one(out / stem, judge, visit, f"{subject}, {_years(visit.ahead)} after the last scan", keeps)
+        _write_one(out / stem, evaluator, visit, f"{subject}, {_years(visit.ahead)} after the last scan", keeps)
         rows.append({
             "subject": subject, "session": visit.session, "which": which[0], "years": visit.ahead, "stem": stem,
             "volumes": keeps,
@@ -240,10 +248,10 @@ def _years(ahead: float) -> str:
     return f"{ahead:.2g} year{'s' * (f'{ahead:.2g}' != '1')}"
 
 
-def _write_one(stem: Path, judge: ScanJudge, visit: Asked, title: str, volumes: bool) -> None:
+def _write_one(stem: Path, evaluator: ScanEvaluator, visit: Asked, title: str, volumes: bool) -> None:
     stem.parent.mkdir(exist_ok=True)
-    shown, affine = judge.shown(visit), judge.store.info.grid.matrix
-    pictures, greys, colours = planes(*shown, affine, judge.mask)
+    shown, affine = evaluator.shown(visit), evaluator.store.info.grid.matrix
+    pictures, greys, colours = planes(*shown, affine, evaluator.mask)
     for name, picture in pictures.items():
         picture.save(stem.with_name(f"{stem.name}_{name}.png"))
     figures.save(panel(pictures, greys, colours, title), stem.with_name(f"{stem.name}_panel.png"), overwrite=True)

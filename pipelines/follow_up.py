@@ -12,18 +12,18 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort import Cohort
+from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
+from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import writing
-from crow.forecast import Forecast
-from crow.paths import Future
+from crow.models.scans import load_scans
 from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
 from crow.pipelines.history import Missing
 from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
 from crow.report import figures
-from crow.report.scans import follow_up as figure_of
+from crow.report.scan_figures import follow_up as figure_of
 from crow.representation.follow_up import FollowUp
-from crow.scan_model import load_scans
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path, session_label
 from crow.scans.store import ScanStore
 from crow.scans.template import SPACE
@@ -58,7 +58,7 @@ def follow_up_scans(
     space: Space = "native",
     overwrite: bool = False,
     progress: Callable[[list[int]], Any] = iter,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
     missing: Missing | None = None,
 ) -> Written:
     """Write the follow-up scans of some subjects ``at`` years after the last scan of each, given all their scans.
@@ -71,7 +71,7 @@ def follow_up_scans(
     a file exists.
     """
     model = load_scans(run)
-    store = open_scans(model, cohort, store_beside(out), say, overwrite, missing)
+    store = open_scans(model, cohort, store_beside(out), echo, overwrite, missing)
     history = model.cohort(store)
     if visits is not None:
         given = read_future(visits, history)
@@ -79,7 +79,7 @@ def follow_up_scans(
         table = None if covariates is None else read_future(covariates, history)
         given = with_known(history, asked_visits(history, _named(history, subjects), at), table, known or [], future)
         if far := beyond(history, known or []):
-            say(f"warning: {far}")
+            echo(f"warning: {far}")
     forecast = model.forecast(store, given, future, samples, seed)
     last = history.visits.groupby("subject")["time"].max()
     ahead = forecast.visits["time"] - forecast.visits["subject"].map(last)

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from crow.cohort import Cohort, read
+from crow.cohort import Cohort, read_cohort
+from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
 from crow.cohort.times import date_text
 from crow.cohort.writing import table_text, to_table
+from crow.data.forecast import Forecast
 from crow.errors import OutputError
-from crow.estimator import load_crow
 from crow.files import writing
-from crow.forecast import Forecast
-from crow.paths import Future
+from crow.models.crow import load_crow
 from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
 from crow.pipelines.history import Missing, read_history
 from crow.report import figures
@@ -122,7 +122,7 @@ def new_subjects(
     """
     model = load_crow(run)
     if covariates is not None:
-        source = read(covariates, schema=model.schema.model_copy(update={"regions": []}))
+        source = read_cohort(covariates, schema=model.schema.model_copy(update={"regions": []}))
         chosen = np.arange(count) % len(source.subjects)
         said = f"those of {covariates}, in turn"
     else:

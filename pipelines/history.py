@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from crow.artifact import sha256
-from crow.cohort import Cohort, read
+from crow.cohort import Cohort, read_cohort
 from crow.errors import CohortError
-from crow.estimator import CRow
+from crow.models.crow import CRow
+from crow.run.folder import sha256
 
 Missing = Literal["drop-visit", "impute", "error"]
 
@@ -18,7 +18,7 @@ def read_history(model: CRow, cohort: Path | None, missing: Missing | None = Non
     """
     if cohort is None:
         cohort = trained_on(model.source, "table", "Give the table with the subject's visits: --cohort TABLE.")
-    return read(cohort, schema=model.schema, missing=missing)
+    return read_cohort(cohort, schema=model.schema, missing=missing)
 
 
 def trained_on(source: dict[str, str], what: str, advice: str) -> Path:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy import ndimage
 
-from crow.cohort import Cohort, Finding, read
+from crow.cohort import Cohort, Finding, read_cohort
 from crow.cohort.reader import read_options
 from crow.cohort.schema import Schema
 from crow.errors import CohortError, ConfigError, OutputError, ScanError
@@ -54,7 +54,7 @@ def prepare(
     reference: str | None = None,
     jobs: int | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
     schema: Schema | None = None,
     **flags: Any,
 ) -> Prepared:
@@ -72,7 +72,7 @@ def prepare(
     """
     if not 0.9 <= resolution <= 16:
         raise ConfigError(f"--resolution {resolution:g}: out of range; the template has 1 mm. Choose 1 to 16.")
-    visits = read(cohort, read_options(**flags), schema=schema, strict=False)
+    visits = read_cohort(cohort, read_options(**flags), schema=schema, strict=False)
     if not visits.has_scans:
         raise CohortError(f"{cohort}: holds no scans. Name the column of their paths with --scan, or use crow train.")
     kind = check_modality(modality, visits.modality, visits.visits["scan"])
@@ -87,15 +87,15 @@ def prepare(
         "mask": None if mask is None else f"{Path(mask).name} sha256:{_digest(mask)}",
         "reference": (plan.reference or "none") if kind in PET else None,
     }
-    store = _store(out, visits, plan, template, settings, overwrite, say)
-    _renew_changed(store, say)
+    store = _store(out, visits, plan, template, settings, overwrite, echo)
+    _renew_changed(store, echo)
     began = time.perf_counter()
-    done = _work(store, plan, jobs, say)
+    done = _work(store, plan, jobs, echo)
     seconds = time.perf_counter() - began
     if done:
-        say(f"{done:,} scans in {seconds:.0f} s, {seconds / done:.2f} s a scan.")
+        echo(f"{done:,} scans in {seconds:.0f} s, {seconds / done:.2f} s a scan.")
     else:
-        say(f"{out}: all {len(store.visits):,} scans are prepared already.")
+        echo(f"{out}: all {len(store.visits):,} scans are prepared already.")
     return _finish(store, visits, done, seconds)
 
 
@@ -117,7 +117,7 @@ def _store(
     template: Template,
     settings: dict[str, Any],
     overwrite: bool,
-    say: Callable[[str], None],
+    echo: Callable[[str], None],
 ) -> ScanStore:
     """A new store, or the one that the same command made or was interrupted at; raises OutputError for another one."""
     info = StoreInfo(
@@ -139,7 +139,7 @@ def _store(
             "on, choose another name, or replace it with --overwrite."
         )
     if not store.says(cohort):
-        say(f"{out}: the cohort's covariates, regions or ages are read otherwise than before; they are replaced.")
+        echo(f"{out}: the cohort's covariates, regions or ages are read otherwise than before; they are replaced.")
         return store.renew(cohort)
     return store
 
@@ -150,20 +150,20 @@ def _same_visits(store: ScanStore, cohort: Cohort) -> bool:
     return old == new and np.allclose(store.visits["time"], cohort.visits["time"], atol=1e-6)
 
 
-def _renew_changed(store: ScanStore, say: Callable[[str], None]) -> None:
+def _renew_changed(store: ScanStore, echo: Callable[[str], None]) -> None:
     """Subjects of whom a scan's file is another than before are pending again."""
     tried = np.flatnonzero(store.array("status")[:] != PENDING)
     scans, subjects = store.visits["scan"], store.visits["subject"]
     changed = [int(row) for row in tried if read_facts(store.path, int(row)).outdated(scans.iloc[row])]
     if not changed:
         return
-    say(f"{len(changed):,} scans are other files than before; their subjects are prepared again.")
+    echo(f"{len(changed):,} scans are other files than before; their subjects are prepared again.")
     store.reopen()
     for row in np.flatnonzero(subjects.isin(subjects.iloc[changed])):
         store.array("status")[int(row)] = PENDING
 
 
-def _work(store: ScanStore, plan: Plan, jobs: int | None, say: Callable[[str], None]) -> int:
+def _work(store: ScanStore, plan: Plan, jobs: int | None, echo: Callable[[str], None]) -> int:
     """Prepare the subjects that have pending scans; returns how many scans that were."""
     pending = np.flatnonzero(store.array("status")[:] == PENDING)
     subjects = store.visits["subject"]
@@ -172,7 +172,7 @@ def _work(store: ScanStore, plan: Plan, jobs: int | None, say: Callable[[str], N
     tasks = [(numbers[name], [int(row) for row in np.flatnonzero(subjects == name)]) for name in waiting]
     total = sum(len(rows) for _, rows in tasks)
     if 0 < total < len(subjects):
-        say(f"Going on: {len(subjects) - total:,} of {len(subjects):,} scans are prepared already.")
+        echo(f"Going on: {len(subjects) - total:,} of {len(subjects):,} scans are prepared already.")
     columns = (
         TextColumn("Preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("scans"), TimeRemainingColumn()
     )  # fmt: skip

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crow import __version__
-from crow.artifact import Run, load_run
-from crow.cohort import Cohort, read
+from crow.cohort import Cohort, read_cohort
 from crow.cohort.reader import read_options
-from crow.config import Config
+from crow.cohort.split import test_subjects
 from crow.errors import CohortError, ConfigError, OutputError, RunError
-from crow.estimator import CRow, load_crow, test_subjects
 from crow.files import write_text
 from crow.flows.published import PublishedCRow
+from crow.models.crow import CRow, load_crow
 from crow.pipelines import report_subjects as subjects_of
 from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.report_scans import ScanSide, scan_side
@@ -28,6 +27,7 @@ from crow.report.evaluated import Evaluation, read_evaluation
 from crow.report.page import render
 from crow.report.sections.calibration import calibration_section
 from crow.report.sections.cohort import cohort_section
+from crow.report.sections.follow_ups import scans_section
 from crow.report.sections.forecasts import Told, WhatIf, forecasts_section, what_if_section
 from crow.report.sections.groups import groups_section
 from crow.report.sections.likelihoods import likelihoods_section
@@ -35,11 +35,12 @@ from crow.report.sections.methods import methods_section
 from crow.report.sections.notes import notes_section
 from crow.report.sections.privacy import privacy_section
 from crow.report.sections.regions import regions_section
-from crow.report.sections.scans import scans_section
 from crow.report.sections.skill import skill_section
 from crow.report.sections.summary import summary_section
 from crow.report.sections.synthetic import synthetic_section
 from crow.report.sections.training import curves_section, measured_section, trained_section
+from crow.run.config import Config
+from crow.run.folder import Run, load_run
 from crow.scans.atlas import Atlas, built_in, read_atlas
 from crow.scans.template import load_template
 
@@ -47,7 +48,7 @@ NO_SUBJECTS = "Left out, because the report was asked for without subjects."
 PUBLISHED = "The published objective (inn) knows no history and no likelihood: it generates whole subjects."
 RESOLUTION = 3.0  # mm, of the maps
 FORECAST = ("subject", "time", "region", "truth", "crps", *subjects_of.QUANTILES)
-SCORED = ("subject", "session", "time", "log_prob", "surprise", "unusual")
+SCORED = ("subject", "session", "time", "log_prob", "outlier_score", "unusual")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def report(
     out: Path | None = None,
     asked: Asked | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
     progress: Callable[[list[str]], Iterable[str]] = iter,
 ) -> Made:
     """Write the report of a run, by default into it (``report.html``).
@@ -96,10 +97,10 @@ def report(
     _check_out(out, overwrite)
     done = load_run(run)
     evaluation = _evaluation(run, asked.evaluation)
-    steps = _steps(run, done, evaluation, asked, say)
+    steps = _steps(run, done, evaluation, asked, echo)
     sections: list[Section] = []
     for name in progress(list(steps)):
-        say(f"{name} ...")
+        echo(f"{name} ...")
         sections += steps[name]()
     warnings = _warnings(done, sections, evaluation)
     left_out = [*_missing(sections), *([] if evaluation is None else evaluation.left_out)]
@@ -112,17 +113,17 @@ def report(
 
 
 def _steps(
-    run: Path, done: Run, evaluation: Evaluation | None, asked: Asked, say: Callable[[str], None]
+    run: Path, done: Run, evaluation: Evaluation | None, asked: Asked, echo: Callable[[str], None]
 ) -> dict[str, Callable[[], list[Section]]]:
     """What makes the sections, in their order, by what is said while it works."""
     if not isinstance(done.config, Config):
         if asked != Asked(seed=asked.seed, samples=asked.samples, without_subjects=asked.without_subjects):
             raise ConfigError(
-                f"{run}: a run of {done.config.system}: its report shows the training and what was measured. Leave "
+                f"{run}: a run of {done.config.architecture}: its report shows the training and what was measured. Leave "
                 "--cohort, --evaluation, --subject, --what-if, --missing and --atlas out."
             )
         return {"Single visits": lambda: _visit_sections(run, done, asked.without_subjects)}
-    sources = _Sources(run, done, evaluation, asked, say)
+    sources = _Sources(run, done, evaluation, asked, echo)
     return {
         "Cohort and training": sources.opening,
         **({"Scans": sources.of_scans} if "scans" in done.description else {}),
@@ -136,7 +137,7 @@ class _Sources:
     """The run with its model, the cohort and the evaluation, and the sections made of them."""
 
     def __init__(
-        self, run: Path, done: Run, evaluation: Evaluation | None, asked: Asked, say: Callable[[str], None]
+        self, run: Path, done: Run, evaluation: Evaluation | None, asked: Asked, echo: Callable[[str], None]
     ) -> None:
         self.run, self.done, self.evaluation, self.asked = run, done, evaluation, asked
         assert isinstance(done.config, Config)
@@ -149,7 +150,7 @@ class _Sources:
         self.cohort: Cohort | None = None
         self.reason = ""
         try:
-            self._open(say)
+            self._open(echo)
         except CohortError as error:
             if asked.cohort is not None:
                 raise
@@ -159,9 +160,9 @@ class _Sources:
             raise ConfigError("--subject and --without-subjects contradict each other: leave one of them out.")
         subjects_of.check_subjects(self.cohort, self.visits, list(asked.subjects), self.reason)
 
-    def _open(self, say: Callable[[str], None]) -> None:
+    def _open(self, echo: Callable[[str], None]) -> None:
         if "scans" in self.done.description:
-            self.scans = scan_side(self.run, self.asked.cohort, self.asked.missing, say)
+            self.scans = scan_side(self.run, self.asked.cohort, self.asked.missing, echo)
             self.model, self.history, self.cohort = self.scans.crow, self.scans.history, self.scans.cohort
         else:
             self.model = load_crow(self.run)
@@ -178,7 +179,7 @@ class _Sources:
         """The cohort with the findings of the reading that the run was trained after."""
         if self.asked.cohort is not None or self.history is None or self.scans is not None:
             return self.cohort
-        return read(Path(str(self.history.path)), read_options(self.done.config.cohort))
+        return read_cohort(Path(str(self.history.path)), read_options(self.done.config.cohort))
 
     def of_subjects(self) -> list[Section]:
         """Forecasts and what-ifs, or why there are none."""
@@ -203,7 +204,7 @@ class _Sources:
         if question is None:
             return [], ""
         assert isinstance(self.done.config, Config)
-        test = test_subjects(question.history, self.done.config)
+        test = test_subjects(question.history, self.done.config.split.test, self.done.config.seed)
         whose = "a test subject, whom training did not see" if test else "training saw this subject"
         return subjects_of.told(question, test or question.history.subjects, chosen, whose), subjects_of.TOLD_BY
 
@@ -290,7 +291,7 @@ def _table(done: Run) -> tuple[Cohort | None, str]:
     if done.description["visits"]["kind"] != "regions":
         return None, ""
     try:
-        return read(trained_on(done.description["cohort"], "table", ""), read_options(done.config.cohort)), ""
+        return read_cohort(trained_on(done.description["cohort"], "table", ""), read_options(done.config.cohort)), ""
     except CohortError as error:
         return None, str(error).rstrip()
 
@@ -350,7 +351,7 @@ def _missing(sections: list[Section]) -> list[tuple[str, str]]:
 
 def _subtitle(run: Run) -> str:
     if not isinstance(run.config, Config):
-        return f"{run.config.system}: a conditional flow of single visits"
+        return f"{run.config.architecture}: a conditional flow of single visits"
     scans = run.description.get("scans")
     what = f"{scans.get('store', {}).get('modality', '')} scans" if scans else "regions"
     return f"Conditional recurrent flow of longitudinal {what}: forecasts, exact likelihoods and how far to trust them"

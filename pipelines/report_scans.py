@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from crow.cohort import Cohort
-from crow.estimator import CRow
-from crow.evaluation.surprise import LIMIT, surprise
+from crow.evaluation.outlier_score import LIMIT, outlier_score
+from crow.models.crow import CRow
+from crow.models.scans import ScanModel, load_scans
 from crow.pipelines.covariate_paths import asked_visits
 from crow.pipelines.history import Missing
 from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
 from crow.report.numbers import short
 from crow.representation.follow_up import FollowUp
-from crow.scan_model import ScanModel, load_scans
 from crow.scans.store import ScanStore
 
 AHEAD = 2.0  # years
@@ -38,10 +38,10 @@ class ScanSide:
         return self.model.crow if isinstance(self.model, ScanModel) else None
 
     def likelihoods(self) -> pd.DataFrame:
-        """subject, session, time, log_prob, surprise, unusual of every scan that has a likelihood."""
+        """subject, session, time, log_prob, outlier_score, unusual of every scan that has a likelihood."""
         nats = self.model.log_prob(self.store)[["subject", "session", "time", "log_prob"]]
-        how = surprise(nats[nats["log_prob"].notna()]).reindex(nats.index).fillna(0.0)
-        return nats.assign(surprise=how, unusual=how > LIMIT)
+        how = outlier_score(nats[nats["log_prob"].notna()]).reindex(nats.index).fillna(0.0)
+        return nats.assign(outlier_score=how, unusual=how > LIMIT)
 
     def follow_ups(self, subjects: list[str], samples: int, seed: int) -> list[tuple[str, FollowUp]]:
         """Follow-up scans two years after the last one, of some subjects or of the one with the most scans."""
@@ -53,10 +53,10 @@ class ScanSide:
         return [(name, self.model.follow_up(self.store, forecast, k, seed=seed)) for k, name in enumerate(names)]
 
 
-def scan_side(run: Path, cohort: Path | None, missing: Missing | None, say: Callable[[str], None]) -> ScanSide:
+def scan_side(run: Path, cohort: Path | None, missing: Missing | None, echo: Callable[[str], None]) -> ScanSide:
     """The model of a run of scans with a cohort; raises CohortError where that is gone or of another kind."""
     model = load_scans(run)
     work = store_beside(cohort.with_suffix("") if cohort is not None else run)
-    store = open_scans(model, cohort, work, say, False, missing)
+    store = open_scans(model, cohort, work, echo, False, missing)
     history = model.coefficients(store) if isinstance(model, ScanModel) else None
     return ScanSide(model, store, history, model.cohort(store))

@@ -9,9 +9,9 @@ import pandas as pd
 
 from crow.cohort import Cohort
 from crow.errors import CohortError
-from crow.estimator import CRow
 from crow.evaluation.forecasts import split_history
-from crow.evaluation.surprise import LIMIT, surprise
+from crow.evaluation.outlier_score import LIMIT, outlier_score
+from crow.models.crow import CRow
 from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
 from crow.report.sections.forecasts import Told, WhatIf
 
@@ -99,14 +99,14 @@ def what_ifs(question: Question, subject: str, asked: list[str]) -> list[WhatIf]
 
 
 def scored(question: Question, scores: pd.DataFrame | None) -> pd.DataFrame:
-    """Log-likelihoods with their surprise (``scores`` where they are known), and of the most unusual visits the region
+    """Log-likelihoods with their outlier_score (``scores`` where they are known), and of the most unusual visits the region
     that lies furthest from what the subject's past predicts."""
     if scores is None:
         nats = question.model.log_prob(question.history)
-        how = surprise(nats)
-        scores = nats.assign(surprise=how, unusual=how > LIMIT)
+        how = outlier_score(nats)
+        scores = nats.assign(outlier_score=how, unusual=how > LIMIT)
     history, unusual = question.history, scores[scores["unusual"].astype(bool)]
-    first = list(dict.fromkeys(unusual.sort_values("surprise", ascending=False)["subject"]))[:NAMED]
+    first = list(dict.fromkeys(unusual.sort_values("outlier_score", ascending=False)["subject"]))[:NAMED]
     theirs = history.visits[history.visits["subject"].isin(first)]
     if theirs.empty:
         return scores

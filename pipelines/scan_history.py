@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from crow.cohort import Cohort, Schema, read
+from crow.cohort import Cohort, Schema, read_cohort
 from crow.errors import CohortError
+from crow.models.scans import ScanModel
+from crow.models.voxels import VoxelModel
 from crow.pipelines.history import Missing, trained_on
-from crow.scan_model import ScanModel
 from crow.scans.store import ScanStore
-from crow.voxel_model import VoxelModel
 
 AnyModel = ScanModel | VoxelModel
 
@@ -26,7 +26,7 @@ def open_scans(
     model: AnyModel,
     cohort: Path | None,
     work: Path,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
     overwrite: bool = False,
     missing: Missing | None = None,
 ) -> ScanStore:
@@ -41,25 +41,25 @@ def open_scans(
     if ScanStore.is_store(cohort):
         store = ScanStore.open(cohort)
     else:
-        say(f"Preparing the scans of {cohort} into {work}, as those that the run was trained on.")
-        store = _prepared(model, cohort, work, say, overwrite, missing)
+        echo(f"Preparing the scans of {cohort} into {work}, as those that the run was trained on.")
+        store = _prepared(model, cohort, work, echo, overwrite, missing)
     _check_alike(model, store)
     if unknown := [name for name in model.schema.covariates if name not in store.visits]:
-        say(f"warning: {', '.join(unknown)}: not known of these subjects; taken as on average in training.")
+        echo(f"warning: {', '.join(unknown)}: not known of these subjects; taken as on average in training.")
     return store
 
 
 def _prepared(
-    model: AnyModel, cohort: Path, work: Path, say: Callable[[str], None], overwrite: bool, missing: Missing | None
+    model: AnyModel, cohort: Path, work: Path, echo: Callable[[str], None], overwrite: bool, missing: Missing | None
 ) -> ScanStore:
     """Read by the run's schema where the columns are the same, else as what they look like."""
     from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
 
     schema: Schema | None = Schema.model_validate(model.store_facts["cohort_schema"])
     try:
-        known = read(cohort, schema=schema, missing=missing)
+        known = read_cohort(cohort, schema=schema, missing=missing)
     except CohortError:
-        known, schema = read(cohort, strict=False, missing=missing), None
+        known, schema = read_cohort(cohort, strict=False, missing=missing), None
     if known.modality not in (None, model.store_facts["modality"]):
         raise CohortError(
             f"{cohort}: scans of modality {known.modality}; the run was trained on {model.store_facts['modality']}. "
@@ -72,7 +72,7 @@ def _prepared(
             "and give its store as --cohort."
         )
     again = overwrite and not holds(work, known)
-    prepare(cohort, work, say=say, overwrite=again, schema=schema, missing=missing, **settings)
+    prepare(cohort, work, echo=echo, overwrite=again, schema=schema, missing=missing, **settings)
     return ScanStore.open(work)
 
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from crow.cohort import read
+from crow.cohort import read_cohort
 from crow.errors import CohortError
+from crow.models.cross_sectional import Echo
 from crow.pipelines.scan_history import holds
-from crow.representation.visits import ScanVisits
+from crow.representation.cross_sectional import ScanInputs
 from crow.scans.store import ScanStore
-from crow.visit_model import Say
 
 NIFTI = (".nii", ".nii.gz")
 
 
-def open_source(given: ScanVisits, source: Path, work: Path, say: Say, overwrite: bool = False) -> ScanStore:
+def open_source(given: ScanInputs, source: Path, work: Path, echo: Echo, overwrite: bool = False) -> ScanStore:
     """A store as it is; a table, BIDS tree or NIfTI file is prepared into ``work`` as the scans of a run were.
 
     Raises CohortError for scans of another modality or grid than ``given``'s, and for what was masked by hand;
@@ -38,10 +38,10 @@ def open_source(given: ScanVisits, source: Path, work: Path, say: Say, overwrite
                 f"{source}: the run's scans were prepared with their own mask ({mask}). Run crow prepare with that "
                 "--mask and give its store in place of the scans."
             )
-        say(f"Preparing {source} into {work}, as the {given.facts['modality']} scans that the run was trained on.")
+        echo(f"Preparing {source} into {work}, as the {given.facts['modality']} scans that the run was trained on.")
         with _as_cohort(source) as (cohort, flags):
-            again = overwrite and not holds(work, read(cohort, strict=False, **flags))
-            store = prepare(cohort, work, overwrite=again, say=say, **settings, **flags).store
+            again = overwrite and not holds(work, read_cohort(cohort, strict=False, **flags))
+            store = prepare(cohort, work, overwrite=again, echo=echo, **settings, **flags).store
     given.check(store)
     return store
 

@@ -9,21 +9,21 @@ import pandas as pd
 
 from crow.cohort import Cohort
 from crow.errors import ConfigError, OutputError
-from crow.estimator import load_crow
-from crow.evaluation.surprise import LIMIT, surprise
+from crow.evaluation.outlier_score import LIMIT, outlier_score
 from crow.files import writing
+from crow.models.crow import load_crow
+from crow.models.scans import is_scan_run, load_scans
 from crow.pipelines.history import Missing, read_history
 from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
 from crow.report import figures
 from crow.representation.own_space import OwnSpace
-from crow.scan_model import is_scan_run, load_scans
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 
 
 @dataclass(frozen=True)
 class Scores:
-    """``visits``: subject, session, time, log_prob (nats, original units), surprise, unusual, a z a region; of scans a
+    """``visits``: subject, session, time, log_prob (nats, original units), outlier_score, unusual, a z a region; of scans a
     z a coefficient, and where voxels are modelled the parts of log_prob (coefficients, residual).
 
     ``subjects``: subject, visits, log_prob of the whole sequence, and a visit of it. ``written`` are the files made.
@@ -39,11 +39,11 @@ class Scores:
         """Unusual visits first, with the region whose z is largest."""
         z = self.visits.filter(regex="_z$").fillna(0.0)
         if z.empty:
-            return self.visits.assign(region="", z=0.0).sort_values("surprise", ascending=False)
+            return self.visits.assign(region="", z=0.0).sort_values("outlier_score", ascending=False)
         largest = np.argmax(np.abs(z.to_numpy()), axis=1)
         regions = [name.removesuffix("_z") for name in z.columns[largest]]
         named = self.visits.assign(region=regions, z=z.to_numpy()[np.arange(len(z)), largest])
-        return named.sort_values("surprise", ascending=False)
+        return named.sort_values("outlier_score", ascending=False)
 
 
 def score(
@@ -57,7 +57,7 @@ def score(
     seed: int = 0,
     missing: Missing | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
     progress: Callable[[list[int]], Iterable[int]] = iter,
 ) -> Scores:
     """Score a cohort; write ``out`` (a row a visit), ``<out>_subjects`` (a row a subject), and the figure asked for.
@@ -71,7 +71,7 @@ def score(
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
     if is_scan_run(run):
         scans = load_scans(run)
-        store = open_scans(scans, cohort, store_beside(out.with_suffix("")), say, overwrite, missing)
+        store = open_scans(scans, cohort, store_beside(out.with_suffix("")), echo, overwrite, missing)
         if maps is not None:
             places = _map_places(scans, store, maps, overwrite)
         history, scored = scans.cohort(store), scans.score(store, samples, seed)
@@ -94,9 +94,9 @@ def score(
 
 
 def _scores(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    how = surprise(scored)
+    how = outlier_score(scored)
     z = scored.filter(regex="_z$")
-    visits = scored.drop(columns=z.columns).assign(surprise=how, unusual=how > LIMIT)
+    visits = scored.drop(columns=z.columns).assign(outlier_score=how, unusual=how > LIMIT)
     by_subject = scored.groupby("subject", sort=False)["log_prob"]
     subjects = pd.DataFrame(
         {"visits": by_subject.count(), "log_prob": by_subject.sum(min_count=1), "log_prob_per_visit": by_subject.mean()}

@@ -15,14 +15,14 @@ from nibabel.orientations import apply_orientation, io_orientation
 from crow.cohort.options import listed
 from crow.errors import CohortError, OutputError
 from crow.files import writing
+from crow.models.segmenter import Segmentation, Segmenter
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
-from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.segmentation import outlines
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
-from crow.segmenter import Segmentation, Segmenter
 
 SHOWN = 8  # scans in the picture
 
@@ -45,7 +45,7 @@ def learn(
     sets: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    echo: Echo = lambda line: None,
 ) -> Learned[Segmenter]:
     """Learn from the scans of a store and their masks in a folder, and write the run folder ``out``.
 
@@ -55,7 +55,7 @@ def learn(
     settings = learning_settings(out, "segment", config, sets, resume, overwrite, {})
     model = Segmenter(settings)
     store = open_data(cohort, {})
-    model.fit(store, masks, label, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    model.fit(store, masks, label, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
 
 
@@ -69,7 +69,7 @@ def segment(
     keep: int = 0,
     seed: int = 0,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    echo: Echo = lambda line: None,
     progress: Callable[[list[int]], Any] = iter,
 ) -> Segmented:
     """Masks of scans, each in the space of its file: probability, the half of it, and ``keep`` draws; with
@@ -79,7 +79,7 @@ def segment(
     CohortError for scans of another modality or grid, OutputError where a file exists.
     """
     model = Segmenter.load(run)
-    store = open_source(model.visits, cohort, store_beside(out), say, overwrite)
+    store = open_source(model.visits, cohort, store_beside(out), echo, overwrite)
     visits = _chosen(store, subjects)
     names = [("segmented", "probseg"), ("segmented", "mask")]
     names += [(f"sample{k + 1}", "mask") for k in range(min(keep, samples))]
@@ -99,7 +99,7 @@ def segment(
         found = model.segment(store, row, samples, seed)
         facts = {
             "synthetic": True, "Sources": [Path(visits.loc[row, "scan"]).name], "Draws": samples,
-            "Label": model.label, "Model": {"run": run.name, "system": model.config.system, "seed": seed},
+            "Label": model.label, "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
         }  # fmt: skip
         _save(places[row], found, facts, overwrite)
         low, middle, high = np.percentile(found.volumes, [5, 50, 95])

@@ -14,12 +14,12 @@ import pandas as pd
 from crow.cohort.options import listed
 from crow.errors import ConfigError
 from crow.files import writing
-from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data, refuse_existing
+from crow.models.synthesizer import Synthesizer
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data, refuse_existing
 from crow.report import figures
 from crow.report.images import montage
-from crow.report.invented import profile
+from crow.report.synthetic_profiles import profile
 from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
-from crow.synthesizer import Synthesizer
 
 SHOWN = 12  # scans in the picture
 SCANS = "Invented scans"
@@ -39,22 +39,22 @@ def learn(
     out: Path,
     attributes: list[str],
     *,
-    system: str = "cglow",
+    architecture: str = "cglow",
     config: Path | None = None,
     sets: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    echo: Echo = lambda line: None,
     **flags: Any,
 ) -> Learned[Synthesizer]:
     """Learn the visits of a table or of a store of scans given ``attributes``, and write the run folder ``out``.
 
     Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
     """
-    settings = learning_settings(out, system, config, sets, resume, overwrite, flags)
+    settings = learning_settings(out, architecture, config, sets, resume, overwrite, flags)
     data = open_data(cohort, settings.cohort)
     model = Synthesizer(settings)
-    model.fit(data, attributes, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    model.fit(data, attributes, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
 
 
@@ -116,7 +116,7 @@ def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, 
     attributes = {name: _plain(value) for name, value in row.drop("subject").items()}
     facts = {
         "synthetic": True, "What": "a person who does not exist", "Attributes": attributes,
-        "Model": {"run": run.name, "system": model.config.system, "seed": seed}, "Units": "those of prepared scans",
+        "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed}, "Units": "those of prepared scans",
     }  # fmt: skip
     save_scan(scan_path(folder, row["subject"], "", "synthetic", suffix, space), values, image, facts)
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crow.artifact import check_place, crow_config, unfinished_config
-from crow.cohort import Cohort, read
+from crow.cohort import Cohort, read_cohort
 from crow.cohort.reader import read_options
-from crow.config import Config, load_config
 from crow.errors import ConfigError
-from crow.estimator import CRow
+from crow.models.crow import CRow
+from crow.models.scans import ScanModel
+from crow.models.voxels import VoxelModel
 from crow.pipelines.scan_history import store_beside
 from crow.report import figures
-from crow.scan_model import ScanModel
+from crow.run.config import Config, load_config
+from crow.run.folder import check_place, crow_config, unfinished_config
 from crow.scans.store import ScanStore
-from crow.voxel_model import VoxelModel
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_cohort: Callable[[Cohort], None] = lambda cohort: None,
-    say: Callable[[str], None] = lambda line: None,
+    echo: Callable[[str], None] = lambda line: None,
     **flags: Any,
 ) -> Trained:
     """Read a cohort, fit a model to it and write the run folder ``out`` with a picture of the training.
@@ -58,23 +58,23 @@ def train(
             )
         store: ScanStore | None = ScanStore.open(cohort)
     else:
-        visits = read(cohort, read_options(settings.cohort))
+        visits = read_cohort(cohort, read_options(settings.cohort))
         on_cohort(visits)
-        store = _prepared(cohort, visits, out, settings, resume, overwrite, say) if visits.has_scans else None
+        store = _prepared(cohort, visits, out, settings, resume, overwrite, echo) if visits.has_scans else None
     if store is None:
         model: CRow | ScanModel | VoxelModel = CRow(settings).fit(
-            visits, out, resume=resume, overwrite=overwrite, progress=True, say=say
+            visits, out, resume=resume, overwrite=overwrite, progress=True, echo=echo
         )
     else:
         kind = VoxelModel if settings.scans.representation == "voxels" else ScanModel
-        model = kind(settings).fit(store, out, resume=resume, overwrite=overwrite, progress=True, say=say)
+        model = kind(settings).fit(store, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     if len(model.log):
         figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
     return Trained(out, model, (out / "checkpoints").is_dir())
 
 
 def _prepared(
-    cohort: Path, visits: Cohort, out: Path, settings: Config, resume: bool, overwrite: bool, say: Callable[[str], None]
+    cohort: Path, visits: Cohort, out: Path, settings: Config, resume: bool, overwrite: bool, echo: Callable[[str], None]
 ) -> ScanStore:
     """The store of a cohort's scans, prepared on the way beside the run."""
     from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
@@ -83,9 +83,9 @@ def _prepared(
     if not resume:
         check_place(out, overwrite)
     work = store_beside(out)
-    say(f"Preparing {len(visits)} scans into {work}, which crow train --cohort takes again.")
+    echo(f"Preparing {len(visits)} scans into {work}, which crow train --cohort takes again.")
     scans = settings.scans
-    prepare(cohort, work, resolution=scans.resolution, register=scans.registration, say=say, **settings.cohort)
+    prepare(cohort, work, resolution=scans.resolution, register=scans.registration, echo=echo, **settings.cohort)
     return ScanStore.open(work)
 
 

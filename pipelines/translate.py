@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from crow.cohort import Schema
 from crow.errors import CohortError, ConfigError, OutputError
 from crow.files import writing
+from crow.models.translator import Translation, Translator
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
-from crow.pipelines.visit_runs import Learned, Say, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.translations import Shown, translations
-from crow.representation.visits import RegionVisits, ScanVisits
+from crow.representation.cross_sectional import RegionInputs, ScanInputs
+from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.derivatives import check_dataset_place, describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
-from crow.translator import Translation, Translator
-from crow.visit_config import CINNConfig
 
 SHOWN = 5  # visits in the picture
 SCANS = "Translated scans"
@@ -50,7 +50,7 @@ def learn(
     sets: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    echo: Echo = lambda line: None,
     **flags: Any,
 ) -> Learned[Translator]:
     """Learn ``cohort`` given ``source``, and write the run folder ``out``.
@@ -69,7 +69,7 @@ def learn(
         raise ConfigError(f"--target {target}: is for the columns of a table; {cohort} is a store, and is the target.")
     model = Translator(settings)
     given = ScanStore.open(source) if scans else sides[0]
-    model.fit(data, given, sides[1], out, resume=resume, overwrite=overwrite, progress=True, say=say)
+    model.fit(data, given, sides[1], out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
 
 
@@ -81,7 +81,7 @@ def translate(
     *,
     seed: int = 0,
     overwrite: bool = False,
-    say: Say = lambda line: None,
+    echo: Echo = lambda line: None,
     progress: Callable[[Iterator[Translation], int], Iterator[Translation]] = lambda made, count: made,
 ) -> Translated:
     """Draw ``samples`` targets for every visit of ``source``, into the folder ``out`` with their median and sd.
@@ -91,12 +91,12 @@ def translate(
     source that the run was not trained on, and OutputError where ``out`` exists.
     """
     model = Translator.load(run)
-    if isinstance(model.given, RegionVisits):
+    if isinstance(model.given, RegionInputs):
         _check_tables(out, overwrite)
         schema = model.schema.model_copy(update={"regions": model.given.table.regions, "covariates": {}, "fixed": []})
         return _write_tables(model, source, schema, out, samples, seed, overwrite, progress)
     check_dataset_place(out, SCANS, overwrite)
-    store = open_source(model.given, source, store_beside(out), say, overwrite)
+    store = open_source(model.given, source, store_beside(out), echo, overwrite)
     visits, suffix = store.cohort().visits, model.visits.facts["modality"]  # type: ignore[union-attr]
     names = zip(visits["subject"], visits["session"], strict=True)
     require_apart(out, [scan_path(out, subject, session, "median", suffix) for subject, session in names])
@@ -156,11 +156,11 @@ def _write_tables(
 
 def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: int) -> None:
     target, given = model.visits, model.given
-    assert isinstance(target, ScanVisits) and isinstance(given, ScanVisits)
+    assert isinstance(target, ScanInputs) and isinstance(given, ScanInputs)
     count = len(one.samples)
     facts = {
         "synthetic": True, "Source": f"the {given.facts['modality']} scan of this visit",
-        "Model": {"run": run.name, "system": model.config.system, "samples": count, "seed": seed},
+        "Model": {"run": run.name, "architecture": model.config.architecture, "samples": count, "seed": seed},
         "Units": "those of prepared scans",
     }  # fmt: skip
     whats = {"median": (one.median, f"median of {count} samples"), "sd": (one.sd, f"sd of {count} samples")}
@@ -173,7 +173,7 @@ def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: in
         save_scan(path, values, image, {**facts, "What": what})
 
 
-def _shown(given: ScanVisits, store: ScanStore, one: Translation) -> Shown:
+def _shown(given: ScanInputs, store: ScanStore, one: Translation) -> Shown:
     levels = torch.from_numpy(given.encode(store, np.array([one.visit.name])))
     title = f"{one.visit['subject']} {one.visit['session']}".strip()
     return Shown(title, given.decode(levels.float())[0], one.samples, one.median, one.sd)

@@ -27,7 +27,7 @@ SMALLER = {"simulate": "--subjects 30 --visits 4", "train": SETTINGS, "generate"
            "simulate --scans": SCANS, "prepare": "--resolution 8", "score": "--samples 20",
            "prepare --cohort demo/pet": "--resolution 8 --register none", "report": "--samples 20",
            "evaluate": "--samples 20 --baselines simple",
-           "translate --cohort": f"{TINY} --set first_epochs=1", "enhance --cohort": TINY, "segment --cohort": TINY,
+           "translate --cohort": f"{TINY} --set pretrain_epochs=1", "enhance --cohort": TINY, "segment --cohort": TINY,
            "classify --cohort": VISITS, "synthesize --cohort": VISITS, "enhance --run": "--samples 2",
            "segment --run": "--samples 2"}  # fmt: skip
 AGAIN = ("train", "generate", "evaluate", "report")  # commands that the README gives with other options than make demo

@@ -47,7 +47,7 @@ class ActNorm(ChannelBijection):
         self.initialised.fill_(True)
 
 
-def leave_as_they_are(flow: nn.Module) -> None:
+def mark_initialised(flow: nn.Module) -> None:
     """Let no ActNorm of a flow take its shift and scale from a first batch: they are right already."""
     for module in flow.modules():
         if isinstance(module, ActNorm):

@@ -8,7 +8,7 @@ from torch import Tensor
 from crow.bijections.base import Bijection
 from crow.bijections.channels import ChannelBijection
 from crow.bijections.coupling import Subnet
-from crow.priors import SplitPrior
+from crow.bijections.priors import SplitPrior
 
 
 class FactorOut(ChannelBijection):

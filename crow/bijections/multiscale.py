@@ -14,8 +14,8 @@ from crow.bijections.chain import Chain
 from crow.bijections.coupling import AffineCoupling, Subnet
 from crow.bijections.haar import Haar
 from crow.bijections.mixing import LU
+from crow.bijections.priors import ConditionalPrior, SplitPrior
 from crow.bijections.squeeze import Squeeze
-from crow.priors import ConditionalPrior, SplitPrior
 
 Mixing = Callable[[int, int], Bijection]
 HALVINGS: dict[str, type[Haar | Squeeze]] = {"haar": Haar, "squeeze": Squeeze}

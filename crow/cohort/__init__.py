@@ -2,6 +2,6 @@
 
 from crow.cohort.cohort import Cohort, Finding, Schema
 from crow.cohort.options import ReadOptions
-from crow.cohort.reader import read
+from crow.cohort.reader import read_cohort
 
-__all__ = ["Cohort", "Finding", "ReadOptions", "Schema", "read"]
+__all__ = ["Cohort", "Finding", "ReadOptions", "Schema", "read_cohort"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -39,13 +37,6 @@ class Cohort:
     path: str | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: str | Path, **flags: Any) -> Cohort:
-        """Read a table; flags and errors are those of `crow.cohort.reader.read`."""
-        from crow.cohort.reader import read
-
-        return read(path, **flags)
 
     @property
     def subjects(self) -> list[str]:

@@ -29,7 +29,7 @@ from crow.cohort.wide import SESSION, Wide, find_waves, reshape
 from crow.errors import CohortError, ConfigError
 
 
-def read(
+def read_cohort(
     path: str | Path,
     options: ReadOptions | None = None,
     *,

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import pandas as pd
 
 from crow.cohort.cohort import Cohort
+from crow.data.forecast import Forecast
 from crow.errors import ConfigError
 from crow.evaluation.simple_baselines import RULES, SimpleBaseline
-from crow.forecast import Forecast
 
 
 class Baseline(Protocol):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
-from crow.config import Optimisation
+from crow.cohort.split import validation_folds
+from crow.data.examples import Examples
+from crow.data.forecast import Forecast
 from crow.errors import CohortError
-from crow.examples import Examples
 from crow.flows.cinn import CINN
-from crow.forecast import Forecast
 from crow.representation.regions import RegionTable
+from crow.run.config import Optimisation
 from crow.seeds import derived_seed
-from crow.training.ensemble import folds, seeded
+from crow.training.ensemble import seeded
 from crow.training.fit import train
 
 TRAINING = Optimisation(
@@ -44,7 +46,7 @@ class CINNBaseline:
         self.years = max(float(observed["time"].std()), 1e-3)
         examples = self._examples(observed)
         number, names = pd.factorize(observed["subject"])
-        held_out = torch.isin(torch.from_numpy(number), folds(len(names), 0.2, seed)[0])
+        held_out = torch.from_numpy(np.isin(number, validation_folds(list(names), 0.2, seed)[0]))
         assert examples.context is not None
         with seeded(seed, 0):
             shape, context = (len(self.regions),), (examples.context.shape[1],)

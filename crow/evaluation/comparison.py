@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 
 from crow.cohort.cohort import Cohort
-from crow.config import Config
-from crow.estimator import CRow
+from crow.cohort.split import folds as split_folds
 from crow.evaluation.baselines import BASELINES, SIMPLE, Baseline, baseline_names
 from crow.evaluation.crow_baseline import CRowBaseline
-from crow.evaluation.evidence import Evidence
-from crow.evaluation.forecast_evidence import OURS, forecast_evidence
-from crow.evaluation.judge import Ahead, Judged, Part, judge, observed
-from crow.seeds import derived_seed
+from crow.evaluation.evaluate_model import Ahead, EvaluationFold, ModelEvaluation, evaluate_model, observed
+from crow.evaluation.forecast_evaluation import OURS, evaluate_forecasts
+from crow.evaluation.result import EvaluationResult
+from crow.models.crow import CRow
+from crow.run.config import Config
 
 LONGEST_FIRST = (OURS, "published", "mixed", "leaspy", "gru", "cinn", "start", *SIMPLE)
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -42,7 +41,7 @@ def compare(
     future: Ahead = "known",
     jobs: int | None = 1,
     progress: Progress = lambda done, total: done,
-) -> Evidence:
+) -> EvaluationResult:
     """How a fitted model forecasts the subjects of ``test``, beside baselines that learn from ``training``.
 
     The first half of each subject's visits is given, the later ones are forecast; ``future`` says what is told of the
@@ -52,8 +51,8 @@ def compare(
     """
     scale = _unit(pd.Series(model.table.sd, model.table.regions))
     ours = CRowBaseline(OURS, model=model)
-    found = _judged([Part(training, test, scale)], baselines, ours, False, samples, seed, seed, future, jobs, progress)
-    return forecast_evidence(found, [test])
+    found = _judged([EvaluationFold(training, test, scale)], baselines, ours, False, samples, seed, seed, future, jobs, progress)
+    return evaluate_forecasts(found, [test])
 
 
 def compare_folds(
@@ -67,31 +66,30 @@ def compare_folds(
     future: Ahead = "known",
     jobs: int | None = 1,
     progress: Progress = lambda done, total: done,
-) -> tuple[Evidence, Fold]:
+) -> tuple[EvaluationResult, Fold]:
     """The same by cross-validation over subjects: in each of ``folds`` everything learns from the other subjects.
 
     Also returns the first fold's model and subjects. ``jobs`` processes (one a core where None) share folds and models.
     """
     names = sorted(cohort.subjects)
-    order = np.random.default_rng(derived_seed(seed, 5)).permutation(len(names))
     parts, warnings = [], list[str]()
-    for chosen in np.array_split(order, folds):
+    for chosen in split_folds(names, folds, seed):
         theirs = cohort.visits["subject"].isin([names[i] for i in chosen])
         training, test = (observed(_some(cohort, rows)) for rows in (~theirs, theirs))
         test = _known_levels(training, test, warnings)
-        parts.append(Part(training, test, _unit(training.visits[cohort.regions].astype(float).std())))
+        parts.append(EvaluationFold(training, test, _unit(training.visits[cohort.regions].astype(float).std())))
     ours = CRowBaseline(OURS, config)
     found = _judged(parts, baselines, ours, True, samples, seed, config.seed, future, jobs, progress)
     first = next(each.fitted for each in found[0] if each.name == OURS)
     assert isinstance(first, CRowBaseline) and first.model is not None and parts[0].training is not None
-    evidence = forecast_evidence(found, [part.test for part in parts]).merge(Evidence(warnings=warnings))
-    return evidence, Fold(first.model, parts[0].training, parts[0].test)
+    result = evaluate_forecasts(found, [part.test for part in parts]).merge(EvaluationResult(warnings=warnings))
+    return result, Fold(first.model, parts[0].training, parts[0].test)
 
 
 def _judged(
-    parts: list[Part], baselines: str | Sequence[str], ours: CRowBaseline, fit: bool, samples: int, seed: int,
+    parts: list[EvaluationFold], baselines: str | Sequence[str], ours: CRowBaseline, fit: bool, samples: int, seed: int,
     own_seed: int, future: Ahead, jobs: int | None, progress: Progress,
-) -> list[list[Judged]]:  # fmt: skip
+) -> list[list[ModelEvaluation]]:  # fmt: skip
     """By part, then by model, crow first; what takes longest is begun first."""
     models: dict[str, tuple[Baseline, bool, int]] = {OURS: (ours, fit, own_seed)}
     models |= {name: (BASELINES[name](), True, seed) for name in baseline_names(baselines)}
@@ -110,8 +108,8 @@ def _judged(
     return [[each[name] for name in models] for each in by_name]
 
 
-def _numbered(number: int, model: Baseline, part: Part, fit: bool, keep: bool, *others: Any) -> tuple[int, Judged]:
-    return number, judge(model, part, fit, keep, *others)
+def _numbered(number: int, model: Baseline, part: EvaluationFold, fit: bool, keep: bool, *others: Any) -> tuple[int, ModelEvaluation]:
+    return number, evaluate_model(model, part, fit, keep, *others)
 
 
 def _unit(sd: pd.Series) -> pd.Series:

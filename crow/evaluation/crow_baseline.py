@@ -7,14 +7,14 @@ from typing import Self
 import pandas as pd
 
 from crow.cohort.cohort import Cohort
-from crow.config import Config
-from crow.estimator import CRow
-from crow.forecast import Forecast
+from crow.data.forecast import Forecast
+from crow.models.crow import CRow
+from crow.run.config import Config
 
 PUBLISHED = {
     "model": {"objective": "inn", "members": 1, "start": "standard", "blocks": 2, "dropout": 0.0},
     "training": {"max_epochs": 300, "steps_per_epoch": 10, "batch_size": 4096, "learning_rate": 1e-3,
-                 "schedule": "published", "weight_decay": 2e-5, "visit_dropout": 0.0, "weight_average": 0.0,
+                 "schedule": "published", "weight_decay": 2e-5, "visit_dropout": 0.0, "ema_decay": 0.0,
                  "patience": 50, "held_out": 0.2, "threads": 1},
 }  # fmt: skip
 START = {"model": {"members": 1, "start": "mixed"}, "training": {"max_epochs": 0, "threads": 1}}

@@ -10,7 +10,7 @@ import scoringrules
 from scipy.spatial.distance import pdist
 
 from crow.cohort.cohort import Cohort
-from crow.forecast import Forecast, quantiles_of
+from crow.data.forecast import Forecast, quantiles_of
 
 COVERED = (0.5, 0.8, 0.9, 0.95)
 HORIZONS = (0.0, 1.0, 2.0, 4.0, np.inf)

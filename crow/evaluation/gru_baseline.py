@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
-from crow.config import Optimisation
+from crow.cohort.split import validation_folds
+from crow.data.sequences import Sequences
 from crow.evaluation.point_baseline import PointBaseline, Values
 from crow.representation.regions import RegionTable
+from crow.run.config import Optimisation
 from crow.seeds import derived_seed
-from crow.sequences import Sequences
-from crow.training.ensemble import folds, seeded
+from crow.training.ensemble import seeded
 from crow.training.fit import train
 
 TRAINING = Optimisation(max_epochs=60, steps_per_epoch=10, batch_size=64, patience=15, threads=1)
@@ -80,7 +81,9 @@ class GRUBaseline(PointBaseline):
         data = self.table.encode(observed)
         truth = _padded(observed[self.regions].to_numpy(float), data.mask)
         self.networks, years, errors = [], [], []
-        for k, held_out in enumerate(folds(len(data), 1 / PARTS, seed)):
+        names = list(observed["subject"].unique())
+        for k, part in enumerate(validation_folds(names, 1 / PARTS, seed)):
+            held_out = torch.from_numpy(part)
             with seeded(seed, k):
                 network = GRURegressor(data.x.shape[2], data.context.shape[2])
             kept = ~torch.isin(torch.arange(len(data)), held_out)

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
+from crow.data.forecast import Forecast
 from crow.errors import CohortError
-from crow.forecast import Forecast
 
 Values = NDArray[np.float64]
 ITERATIONS, PERSONALISE = 10_000, 3000  # of MCMC-SAEM (leaspy's default); sweeps, the second half of which is kept

@@ -14,8 +14,8 @@ from scipy.linalg import qr
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from crow.cohort.cohort import Cohort
+from crow.data.forecast import Forecast
 from crow.evaluation.point_baseline import gaussian
-from crow.forecast import Forecast
 from crow.representation.regions import RegionTable
 
 Values = NDArray[np.float64]

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.optimize import nnls
 
 from crow.cohort.cohort import Cohort
-from crow.forecast import Forecast
+from crow.data.forecast import Forecast
 
 Values = NDArray[np.float64]
 

@@ -9,53 +9,53 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.cohort import Cohort
-from crow.estimator import CRow
 from crow.evaluation.contrasts import Contrast, people_of
 from crow.evaluation.distribution import FOLDS, by_region, overall
-from crow.evaluation.evidence import Evidence
-from crow.evaluation.group_evidence import group_evidence
+from crow.evaluation.group_evaluation import evaluate_groups
 from crow.evaluation.privacy import FEWEST, Records, audit
-from crow.evaluation.tadpole_forecast import tadpole_evidence
+from crow.evaluation.result import EvaluationResult
+from crow.evaluation.tadpole_forecast import evaluate_tadpole
 from crow.evaluation.usefulness import usefulness
+from crow.models.crow import CRow
 from crow.seeds import derived_seed
 
 AUDITED = 100  # people whose covariates the audited ones have, of each kind
 
 
-def synthetic_evidence(
+def evaluate_synthetic(
     model: CRow,
     training: Cohort,
     held_out: Cohort,
     seed: int = 0,
     contrasts: Sequence[Contrast] | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Evidence:
+    echo: Callable[[str], None] = lambda line: None,
+) -> EvaluationResult:
     """How whole synthetic subjects of ``model`` compare with real ones it was not trained on, and TADPOLE's scores.
 
     ``contrasts`` are by default those of `contrasts_of` the training cohort. Nothing is fitted but small models of
     scikit-learn. What cannot be had is in ``left_out`` with the reason; nothing is raised for a small cohort.
     """
     training, held_out = _measured(training, model), _measured(held_out, model)
-    evidence = Evidence()
-    for part, judge in (
-        ("distribution", distribution_evidence), ("usefulness", usefulness_evidence), ("privacy", privacy_evidence)
+    result = EvaluationResult()
+    for part, evaluate in (
+        ("distribution", evaluate_distribution), ("usefulness", evaluate_usefulness), ("privacy", evaluate_privacy)
     ):  # fmt: skip
-        say(f"{part} of synthetic subjects")
-        evidence = evidence.merge(judge(model, training, held_out, seed))
-    say("group effects of synthetic subjects")
-    evidence = evidence.merge(group_evidence(model, training, held_out, seed, contrasts))
-    say("TADPOLE's scores, where there are its columns")
-    return evidence.merge(tadpole_evidence(model, training, held_out, seed))
+        echo(f"{part} of synthetic subjects")
+        result = result.merge(evaluate(model, training, held_out, seed))
+    echo("group effects of synthetic subjects")
+    result = result.merge(evaluate_groups(model, training, held_out, seed, contrasts))
+    echo("TADPOLE's scores, where there are its columns")
+    return result.merge(evaluate_tadpole(model, training, held_out, seed))
 
 
-def distribution_evidence(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> Evidence:
+def evaluate_distribution(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> EvaluationResult:
     """Synthetic against held-out subjects, and real training against held-out subjects beside it (``..._real``).
 
     There is one synthetic subject for every training subject, with its covariates, visit times and missing regions: a
     perfect model is as far from the held-out subjects as the training subjects are.
     """
     if (fewest := min(len(training.subjects), len(held_out.subjects))) < FOLDS:
-        return Evidence(left_out=[("distribution", f"{fewest} subjects: at least {FOLDS} of training and as many held "
+        return EvaluationResult(left_out=[("distribution", f"{fewest} subjects: at least {FOLDS} of training and as many held "
                                                    "out are needed.")])  # fmt: skip
     regions, real = model.table.regions, held_out.visits
     drawn = synthetic_visits(model, training, derived_seed(seed, 1))
@@ -73,21 +73,21 @@ def distribution_evidence(model: CRow, training: Cohort, held_out: Cohort, seed:
     why = "there is nothing to compare: too few visits, or too few without missing regions."
     left_out = [(f"distribution.{name}", why) for name, value in numbers.items() if np.isnan(value)]
     table = table.rename(columns={"autocorrelation_real": "autocorrelation_held_out"})
-    return Evidence({"distribution": numbers}, {"distribution": table}, left_out)
+    return EvaluationResult({"distribution": numbers}, {"distribution": table}, left_out)
 
 
-def usefulness_evidence(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> Evidence:
+def evaluate_usefulness(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> EvaluationResult:
     """`usefulness` of synthetic subjects with the covariates and visit times of the training subjects."""
     drawn = synthetic_visits(model, training, derived_seed(seed, 2))
     known = [name for name in training.covariates if name in held_out.visits]
     table, left_out = usefulness(training.visits, drawn, held_out.visits, model.table.regions, known, seed=seed)
     if table.empty:
-        return Evidence(left_out=left_out)
+        return EvaluationResult(left_out=left_out)
     rows = {str(row.pop("task")): row for row in table.to_dict("records")}
-    return Evidence({"usefulness": rows}, {"usefulness": table}, left_out)
+    return EvaluationResult({"usefulness": rows}, {"usefulness": table}, left_out)
 
 
-def privacy_evidence(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> Evidence:
+def evaluate_privacy(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> EvaluationResult:
     """`audit` of people generated for the covariates of as many training as held-out subjects (at most 100 of each)."""
     mean, sd = (pd.Series(each, model.table.regions) for each in (model.table.mean, model.table.sd))
     rng = np.random.default_rng([seed, 3])
@@ -101,7 +101,7 @@ def privacy_evidence(model: CRow, training: Cohort, held_out: Cohort, seed: int 
         Records.of(visits, mean, sd) for visits in (pd.concat(drawn), training.visits, held_out.visits)
     )
     if (fewest := min(len(set(each.subject)) for each in (synthetic, train, others))) < FEWEST:
-        return Evidence(left_out=[("privacy", f"{fewest} subjects have a visit without a missing region: at least "
+        return EvaluationResult(left_out=[("privacy", f"{fewest} subjects have a visit without a missing region: at least "
                                               f"{FEWEST} of each kind are needed.")])  # fmt: skip
     left_out, nats = [], None
     if model.config.model.objective == "inn":
@@ -114,7 +114,7 @@ def privacy_evidence(model: CRow, training: Cohort, held_out: Cohort, seed: int 
     found = audit(synthetic, train, others, nats, seed)
     table = pd.DataFrame({"measure": list(found.figures), "value": list(found.figures.values())})
     numbers = {"verdict": found.verdict, "reasons": found.reasons, **found.figures}
-    return Evidence({"privacy": numbers}, {"privacy": table}, left_out)
+    return EvaluationResult({"privacy": numbers}, {"privacy": table}, left_out)
 
 
 def synthetic_visits(model: CRow, cohort: Cohort, seed: int = 0) -> pd.DataFrame:

@@ -15,13 +15,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from crow.cohort.cohort import Cohort
+from crow.data.forecast import quantiles_of
 from crow.errors import CohortError
-from crow.estimator import CRow
 from crow.evaluation.contrasts import as_numbers, measure_of
-from crow.evaluation.evidence import Evidence
 from crow.evaluation.forecasts import split_history
+from crow.evaluation.result import EvaluationResult
 from crow.evaluation.tadpole import CLASSES, COLUMNS, MONTHS, PROBABILITIES, TARGETS, score
-from crow.forecast import quantiles_of
+from crow.models.crow import CRow
 
 Values = NDArray[np.float64]
 ADAS, VENTRICLES, ICV = "ADAS13", "Ventricles", "ICV"
@@ -66,28 +66,28 @@ def tadpole_submission(
     return table.assign(RID=table["RID"].map(_rid))[COLUMNS].reset_index(drop=True)
 
 
-def tadpole_evidence(
+def evaluate_tadpole(
     model: CRow, training: Cohort, held_out: Cohort, seed: int = 0, samples: int = 100, steps: Steps = iter
-) -> Evidence:
+) -> EvaluationResult:
     """TADPOLE's scores of the later half of each held-out subject's visits, given the first; ``last visit ...`` are
     those of the values and the diagnosis at the last given visit. Left out where there are not the columns."""
     try:
         require_tadpole(model, training)
     except CohortError as reason:
-        return Evidence(left_out=[("tadpole", str(reason))])
+        return EvaluationResult(left_out=[("tadpole", str(reason))])
     dated = held_out
     if held_out.schema.time_kind != "date":
         schema = held_out.schema.model_copy(update={"time_kind": "date"})
         dated = replace(held_out, schema=schema, start=pd.Series(INVENTED, held_out.subjects))
     history, later = split_history(dated)
     if len(later) < 2:
-        return Evidence(left_out=[("tadpole", "held-out subjects have no later visit to score.")])
+        return EvaluationResult(left_out=[("tadpole", "held-out subjects have no later visit to score.")])
     truth = _truth(later, dated, _diagnosis(training))
     found = score(tadpole_submission(model, training, history, None, samples, seed, steps), truth)
     carried = score(_carried(history, _diagnosis(training)), truth)
     kept = {name: value for name, value in carried.items() if name[:3] not in ("WES", "CPA")}
     numbers = found | {f"last visit {name}": value for name, value in kept.items()}
-    return Evidence({"tadpole": {**numbers, "subjects": int(truth["RID"].nunique()), "visits": len(truth)}})
+    return EvaluationResult({"tadpole": {**numbers, "subjects": int(truth["RID"].nunique()), "visits": len(truth)}})
 
 
 def require_submission(model: CRow, training: Cohort, cohort: Cohort) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from crow.bijections.base import Bijection
-from crow.examples import Examples
-from crow.priors import Prior
+from crow.bijections.priors import Prior
+from crow.data.examples import Examples
 
 
 class Flow(nn.Module):

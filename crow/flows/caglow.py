@@ -8,11 +8,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.flows.glow import Glow
-from crow.networks.critic import Critic, Opinion
+from crow.networks.critic import Critic, CriticOutput
 from crow.networks.mlp import MLP
-from crow.objectives.adversarial import believed, found_out, frozen, slope
+from crow.objectives.adversarial import discriminator_loss, frozen, generator_loss, slope
 from crow.objectives.attributes import attribute_loss
 from crow.objectives.discrepancy import discrepancy
 
@@ -106,19 +106,19 @@ class CAGlow(nn.Module):
         return self._critic_loss(real.requires_grad_(), fake.detach(), c, code) + self._encoder_loss(fake, c, code)
 
     def _critic_loss(self, real: Tensor, fake: Tensor, c: Tensor, code: Tensor) -> Tensor:
-        of_real: Opinion = self.critic(real, c)
-        of_fake: Opinion = self.critic(fake, c)
+        of_real: CriticOutput = self.critic(real, c)
+        of_fake: CriticOutput = self.critic(fake, c)
         return (
-            found_out(of_real.real, of_fake.real)
+            discriminator_loss(of_real.real, of_fake.real)
             + self.slope_weight * slope(of_real.real, real)
             + attribute_loss(of_real.attributes, c, self.attributes)
             + _code_loss(of_fake.code, code)
         )
 
     def _encoder_loss(self, fake: Tensor, c: Tensor, code: Tensor) -> Tensor:
-        seen: Opinion = frozen(self.critic, fake, c)
+        seen: CriticOutput = frozen(self.critic, fake, c)
         return (
-            believed(seen.real)
+            generator_loss(seen.real)
             + self.attribute_weight * attribute_loss(seen.attributes, c, self.attributes)
             + self.code_weight * _code_loss(seen.code, code)
         )

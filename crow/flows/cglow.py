@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.spread import Spread
-from crow.examples import Examples
+from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
+from crow.bijections.temperature import LatentTemperature
+from crow.data.examples import Examples
 from crow.flows.glow import Glow
 from crow.objectives.attributes import attribute_loss
-from crow.priors import ConditionalPrior, Prior, StandardPrior
 
 
 class CGlow(Glow):
@@ -39,7 +39,7 @@ class CGlow(Glow):
         super().__init__(shape, levels, depth, hidden, image_levels, sum(attributes))
         self.attributes, self.weight = tuple(attributes), weight
         self.prior = TopPrior(self.f.parts, sum(attributes))
-        self.teller = _zero_linear(self.f.top, sum(attributes))
+        self.attribute_head = _zero_linear(self.f.top, sum(attributes))
 
     def loss(self, batch: Examples) -> Tensor:
         """Mean of the objective, in nats a value of x."""
@@ -48,21 +48,21 @@ class CGlow(Glow):
         density = -(self.prior.log_prob(z, batch.context) + log_det).mean() / self.values
         if not self.training:
             return density
-        told = self.teller(z[:, : self.f.top])
+        told = self.attribute_head(z[:, : self.f.top])
         return density + self.weight * attribute_loss(told, batch.context, self.attributes)
 
 
 class TopPrior(Prior):
     """``N(z_top; mu(c), sd(c)) N(z_rest; 0, I)`` of ``z: [batch, sum(sizes)]``, the top first; linear in c.
 
-    All sds are times the `Spread` of z's parts, which is 1 until it is fitted.
+    All sds are times the `LatentTemperature` of z's parts, which is 1 until it is fitted.
     """
 
     def __init__(self, sizes: Sequence[int], context: int) -> None:
         super().__init__()
         self.top = sizes[0]
         self.of_top = ConditionalPrior(self.top, context, _zero_linear)
-        self.spread = Spread(sizes)
+        self.spread = LatentTemperature(sizes)
         self.standard = StandardPrior((sum(sizes),))
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:

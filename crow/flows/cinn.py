@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from crow.bijections.chain import Chain
 from crow.bijections.coupling import Subnet
 from crow.bijections.multiscale import MultiScale
+from crow.bijections.priors import StandardPrior
 from crow.bijections.regression import Regression
-from crow.bijections.spread import Spread
-from crow.examples import Examples
+from crow.bijections.temperature import LatentTemperature
+from crow.data.examples import Examples
 from crow.flows.base import Flow
 from crow.networks.conditioning import ConditioningNetwork, WideTrunk, image_head
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
-from crow.priors import StandardPrior
 
 
 class CINN(Flow):
     """``log p(x | c) = log N(f(x; h(c)); 0, I) + log |det f'|`` with two-sided affine couplings and Haar levels.
 
     A vector given a vector begins with the `Regression` on c, so that f has to learn only what that leaves; f ends with
-    a `Spread`, which changes nothing until it is fitted.
+    a `LatentTemperature`, which changes nothing until it is fitted.
     x is a vector or an image in one to three dimensions, the condition c a vector, or an image of x's size beside an
     image. ``h`` is trained along, or on a task of its own first (`crow.flows.predictor`), and then held if
     ``h.freeze()`` says so. Source: Ardizzone et al. 2019, cINN, sections 3.1 to 3.3.
@@ -58,7 +58,7 @@ class CINN(Flow):
         h = _network(context[0], hidden, features, levels, depth, maps)
         stack = MultiScale(shape, levels, depth, subnet, features, h, split=False, two_sided=True, clamp=clamp)
         super().__init__(
-            Chain([stack, Spread(stack.parts)]), StandardPrior((torch.Size(shape).numel(),)), context_dims=1 + maps
+            Chain([stack, LatentTemperature(stack.parts)]), StandardPrior((torch.Size(shape).numel(),)), context_dims=1 + maps
         )
         self.h, self.noise = h, noise
         self.regression = None if space or maps else Regression(shape[0], context[0])

@@ -7,18 +7,18 @@ from functools import partial
 import torch
 from torch import nn
 
-from crow.bijections.affine import leave_as_they_are
+from crow.bijections.affine import mark_initialised
 from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
 from crow.bijections.context_gate import ContextGate
 from crow.bijections.coupling import Subnet
 from crow.bijections.dequantize import BinaryDequantizer, UniformDequantizer, VariationalDequantizer
 from crow.bijections.multiscale import MultiScale, head_levels
+from crow.bijections.priors import StandardPrior
 from crow.flows.base import DiscreteFlow, Flow
 from crow.networks.conditioning import ConditioningNetwork, WideTrunk
 from crow.networks.convolutional import CONVOLUTION, ConvNet
 from crow.networks.mlp import MLP
-from crow.priors import StandardPrior
 
 GATE = 4.0  # bound of the log scale by which c alone divides a voxel
 CLAMP = 0.7  # of a coupling of images: at 2.0 one voxel of some 1,000 is drawn far from what it can be
@@ -83,7 +83,7 @@ def flow_of_masks(
 
 
 def _of_masks(flow: ConditionalFlow) -> DiscreteFlow:
-    leave_as_they_are(flow)  # a first batch would move the flow off the plain network
+    mark_initialised(flow)  # a first batch would move the flow off the plain network
     channels, space, context, width = flow.shape[0], flow.space, flow.sizes["context"], 2 * flow.sizes["hidden"]
     network = wide(context, channels, space, width) if space else MLP(context, channels, width)
     return DiscreteFlow(flow, BinaryDequantizer(_noise(flow, 2 * channels), network, context, space))

@@ -10,10 +10,10 @@ from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
 from crow.bijections.coupling import AffineCoupling, Subnet
 from crow.bijections.mixing import Permutation
+from crow.bijections.priors import StandardPrior
 from crow.bijections.reversible import ReversibleChain
 from crow.flows.base import Flow
 from crow.networks.mlp import MLP
-from crow.priors import StandardPrior
 
 
 class CouplingFlow(Flow):

@@ -15,11 +15,11 @@ from crow.bijections.innovation import MixedModelInnovation, Moments
 from crow.bijections.innovation_fit import fit_mixed_model
 from crow.bijections.mixing import Rotation
 from crow.bijections.ode import ODE
+from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
 from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, running_past
+from crow.data.sequences import Sequences
 from crow.networks.dynamics import HiddenUnits
 from crow.networks.mlp import MLP
-from crow.priors import ConditionalPrior, Prior, StandardPrior
-from crow.sequences import Sequences
 
 BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
 TIMES = 3  # channels that the flow puts before the context: time since first visit, since last visit, is it the first
@@ -39,9 +39,9 @@ class FlowState(NamedTuple):
 class CRowFlow(nn.Module):
     """``p(x_1..x_T | c_1..c_T)`` of visits at irregular times, exact, visit by visit.
 
-    A gate that shifts and scales by the past, then (``start="mixed"``) the innovations of a linear mixed model, then
+    A gate that shifts and scales by the past, then (``initialisation="mixed_model"``) the innovations of a linear mixed model, then
     ``blocks`` times two recurrent couplings and a rotation, with a gate between blocks. Everything is zero-initialised,
-    so the flow starts as the mixed model itself; with ``start="standard"`` it starts at N(0, I) and only sees what the
+    so the flow starts as the mixed model itself; with ``initialisation="standard"`` it starts at N(0, I) and only sees what the
     mixed model predicts. Every subnet gets the context, the times, and a summary of the raw past: last visit, mean, and
     the mixed model's prediction with its log-sd. Source: Hwang et al., ICCV 2019; the starting point and the shift are
     this project's.
@@ -61,7 +61,7 @@ class CRowFlow(nn.Module):
         self,
         features: int,
         context: int,
-        start: Literal["mixed", "standard"] = "mixed",
+        initialisation: Literal["mixed_model", "standard"] = "mixed_model",
         blocks: int = 2,
         hidden: int = 24,
         dropout: float = 0.0,
@@ -69,13 +69,13 @@ class CRowFlow(nn.Module):
         base: Literal["standard", "conditional", "continuous"] = "standard",
     ) -> None:
         super().__init__()
-        self.features, self.start = features, start
+        self.features, self.initialisation = features, initialisation
         self.register_buffer("time_scale", torch.ones(()))
         self.mixed = MixedModelInnovation(
             features, [0, *range(TIMES, TIMES + context)], trends=[*range(TIMES, TIMES + context)]
         )
         self.mixed.requires_grad_(False)
-        self.mixed.correlation.requires_grad_(start == "mixed")
+        self.mixed.correlation.requires_grad_(initialisation == "mixed_model")
         raw = 4 * features
         self.summary = nn.Linear(raw, summary) if raw > summary else nn.Identity()
         channels = TIMES + context + min(raw, summary)
@@ -96,7 +96,7 @@ class CRowFlow(nn.Module):
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
 
-    def fit_start(self, data: Sequences) -> Tensor:
+    def initialise(self, data: Sequences) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``."""
         self.time_scale.fill_(_scale(data))
         return fit_mixed_model(self.mixed, data.x, self._times(data, None)[0], data.mask)
@@ -106,7 +106,7 @@ class CRowFlow(nn.Module):
         z, log_det, context, _ = self._transform(data, None)
         return torch.where(data.mask, self.prior.log_prob(z, context) + log_det, 0.0)
 
-    def start_log_prob(self, data: Sequences) -> Tensor:
+    def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
         z, log_det, _ = self.mixed(data.x, self._times(data, None)[0])
         return torch.where(data.mask, StandardPrior((self.features,)).log_prob(z) + log_det, 0.0)
@@ -155,7 +155,7 @@ class CRowFlow(nn.Module):
             x, log_det, layer_state = layer(x, context, state and state.layers[i])
             log_dets.append(log_det)
             states.append(layer_state)
-            if i == 0 and self.start == "mixed":
+            if i == 0 and self.initialisation == "mixed_model":
                 x, log_det = self.mixed.whiten(x, *prediction, first)
                 log_dets.append(log_det)
         return x, sum(log_dets[1:], log_dets[0]), context, after._replace(layers=tuple(states))
@@ -164,7 +164,7 @@ class CRowFlow(nn.Module):
         context, prediction, first, _ = self._context(visit, state)
         x, log_dets = visit.x, []
         for i in reversed(range(len(self.layers))):
-            if i == 0 and self.start == "mixed":
+            if i == 0 and self.initialisation == "mixed_model":
                 x, log_det = self.mixed.colour(x, *prediction, first)
                 log_dets.append(log_det)
             layer = cast(RecurrentBijection, self.layers[i])

@@ -7,26 +7,26 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.affine import leave_as_they_are
+from crow.bijections.affine import mark_initialised
 from crow.bijections.chain import Chain
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.logarithm import Logarithm
 from crow.bijections.multiscale import MultiScale
 from crow.bijections.principal import PrincipalComponents
+from crow.bijections.priors import Prior, StandardPrior
 from crow.bijections.regression import Regression
 from crow.bijections.voxel_regression import VoxelRegression
-from crow.examples import Examples
-from crow.flows.image_start import Images, fit_start
+from crow.data.examples import Examples
+from crow.flows.image_start import Images, initialise_images
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
-from crow.priors import Prior, StandardPrior
 
 
 class Glow(nn.Module):
     """``log p(x | c) = log p(z | c) + log |det d z / d x|`` with ``z = f(x)``, and here ``p(z | c) = N(z; 0, I)``.
 
     With attributes c it is ``z = f(b(x, c))``. Of a vector b is the `Regression` on c of some values' `Logarithm`, of
-    an image each voxel's regression on c and the principal components of what that leaves. `start` fits b: then all
+    an image each voxel's regression on c and the principal components of what that leaves. `initialise` fits b: then all
     that is left to learn is how people differ from it. ``x: [batch, features]``, or images ``[batch, channels,
     *space]``, whose integer levels are dequantised uniformly: their log-probabilities are lower bounds, random by the
     draw from torch's global generator. All in nats. Source: Kingma & Dhariwal, Glow, 2018.
@@ -64,7 +64,7 @@ class Glow(nn.Module):
         self.prior = StandardPrior((self.values,))
         self.dequantizer = UniformDequantizer(image_levels) if image_levels else None
 
-    def start(self, examples: Images, subject: Tensor, zero: Tensor | None = None) -> None:
+    def initialise(self, examples: Images, subject: Tensor, zero: Tensor | None = None) -> None:
         """Begin at the regression of x on c, fitted to training examples of subjects ``[example]``; f keeps N(0, I).
 
         ``zero [features]`` is what values of a vector are where a measurement is 0, if there is such a thing.
@@ -74,7 +74,7 @@ class Glow(nn.Module):
         first, second = self.before.bijections
         if isinstance(first, VoxelRegression):
             assert isinstance(second, PrincipalComponents) and self.dequantizer is not None
-            fit_start(first, second, examples, self.dequantizer.levels, subject)
+            initialise_images(first, second, examples, self.dequantizer.levels, subject)
         else:
             assert isinstance(first, Logarithm) and isinstance(second, Regression)
             every = examples[torch.arange(len(examples))]
@@ -82,7 +82,7 @@ class Glow(nn.Module):
             if zero is not None:
                 first.fit(every.x, every.context, zero)
             second.fit(first(every.x)[0], every.context, subject)
-        leave_as_they_are(self.f)  # the residuals have been normalised by all of them, not by one batch
+        mark_initialised(self.f)  # the residuals have been normalised by all of them, not by one batch
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``z: [batch, values]``, and what ``log p(z)`` lacks of ``log p(x)``, ``[batch]``."""

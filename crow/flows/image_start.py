@@ -11,7 +11,7 @@ from torch import Tensor
 from crow.bijections.affine import Standardise
 from crow.bijections.principal import PrincipalComponents
 from crow.bijections.voxel_regression import VoxelRegression
-from crow.examples import Examples
+from crow.data.examples import Examples
 
 AT_ONCE = 8  # images read together for a regression
 ROUNDS = 2
@@ -25,7 +25,7 @@ class Images(Protocol):
     def __getitem__(self, rows: Tensor) -> Examples: ...
 
 
-def fit_start(
+def initialise_images(
     regression: Standardise | VoxelRegression, components: PrincipalComponents, images: Images, levels: int,
     subject: Tensor,
 ) -> None:  # fmt: skip

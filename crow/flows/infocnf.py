@@ -16,7 +16,7 @@ from crow.bijections.factor_out import FactorOut
 from crow.bijections.mixing import LU
 from crow.bijections.ode import ODE
 from crow.bijections.squeeze import Flatten, Squeeze
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.networks.convolutional import ConvNet
 from crow.networks.dynamics import HiddenUnits
 from crow.networks.mlp import MLP

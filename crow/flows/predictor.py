@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.networks.convolutional import ConvNet
 
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from crow.bijections.chain import Chain
 from crow.bijections.published import PublishedBlock
+from crow.data.sequences import Sequences
 from crow.objectives.mmd import mmd
-from crow.sequences import Sequences
 
 FIT, LATENT, GENERATED, RECONSTRUCTED = 300.0, 300.0, 100.0, 150.0
 NOISE, PAD_NOISE = 3e-3, 3e-2

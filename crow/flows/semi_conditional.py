@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crow.bijections.affine import leave_as_they_are
+from crow.bijections.affine import mark_initialised
 from crow.bijections.discriminant import Discriminant
 from crow.bijections.multiscale import MultiScale
-from crow.examples import UNKNOWN, Examples
+from crow.data.examples import UNKNOWN, Examples
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
 
@@ -34,7 +34,7 @@ class SemiConditionalFlow(nn.Module):
         dequantizer: f is over its values, and x are levels of an image.
         label_weight: weight of ``-log p(y | x)``, in the mean over visits whose class is known, against ``-log p(x)``.
         prior: ``p(y) [K]``, uniform where it is None.
-        linear: h begins with a linear discriminant, which `start` fits.
+        linear: h begins with a linear discriminant, which `initialise` fits.
     """
 
     class_prior: Tensor
@@ -73,13 +73,13 @@ class SemiConditionalFlow(nn.Module):
         bijection = MultiScale(shape, levels if space else 1, depth, subnet)
         return cls(bijection, classes, hidden=hidden, depth=max(2, depth // 2), linear=not space, **options)
 
-    def start(self, examples: Examples, subject: Tensor) -> None:
+    def initialise(self, examples: Examples, subject: Tensor) -> None:
         """Begin at the discriminant of training examples of ``subject [example]``s, where ``linear``; the couplings of
         f and h keep N(0, I)."""
         if self.discriminant is None:
             return
         assert examples.label is not None
-        leave_as_they_are(self)  # all examples have been normalised, not one batch
+        mark_initialised(self)  # all examples have been normalised, not one batch
         with torch.no_grad():
             z, _ = self.bijection(examples.x)
         self.discriminant.learn(z[:, : self.seen], examples.label, subject, self.class_prior)

@@ -12,9 +12,9 @@ from crow.bijections.chain import Chain
 from crow.bijections.context_gate import ContextGate
 from crow.bijections.coupling import AffineCoupling
 from crow.bijections.masked_haar import MaskedHaar
+from crow.bijections.priors import SplitPrior
 from crow.networks.convolutional import CONVOLUTION
 from crow.networks.masked import MaskedConvNet, Precision, in_precision
-from crow.priors import SplitPrior
 
 
 class VoxelLevel(nn.Module):

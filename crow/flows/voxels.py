@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from crow.bijections.chain import Chain
 from crow.bijections.checkpointed import CheckpointedChain
-from crow.bijections.persistence import Persistence, PersistenceSums, VoxelPast
 from crow.bijections.recurrent import running_past
 from crow.bijections.reversible import ReversibleChain
+from crow.bijections.voxel_autoregression import AutoregressionSums, VoxelAutoregression, VoxelPast
+from crow.data.sequences import Sequences, SequenceSource
 from crow.flows.voxel_level import VoxelLevel
 from crow.networks.masked import Precision
-from crow.sequences import Sequences, SequenceSource
 
 TIMES = 4  # channels before the context: time since first and last visit, is it the first, 1 / (1 + visits before)
 CHAINS: dict[str, type[Chain]] = {"plain": Chain, "checkpoint": CheckpointedChain, "reversible": ReversibleChain}
@@ -39,7 +39,7 @@ class VoxelFlow(nn.Module):
     wavelet, a gate that shifts and scales by the past, ``depth`` convolutional couplings, and a split prior of the
     details given the average. The past is the last visit and the running mean, in the coefficients of the level, so all
     visits of a batch are computed at once. Values outside the mask are neither seen nor counted. N(0, I) at the start;
-    the linear forecast after `fit_start`. Latent variables have the shape of x, in the order in which they leave.
+    the linear forecast after `initialise`. Latent variables have the shape of x, in the order in which they leave.
 
     Args:
         mask: ``[*space]``, True for voxels of the density; sizes divisible by ``2^levels``.
@@ -70,8 +70,8 @@ class VoxelFlow(nn.Module):
         self.event = (1, *mask.shape)
         self.register_buffer("time_scale", torch.ones(()))
         self.register_buffer("mask", mask.flatten().float(), persistent=False)
-        self.start = Persistence(self.mask)
-        self.start.requires_grad_(False)
+        self.autoregression = VoxelAutoregression(self.mask)
+        self.autoregression.requires_grad_(False)
         self.levels = nn.ModuleList()
         for _ in range(levels):
             level = VoxelLevel(mask, TIMES + context, depth, hidden, CHAINS[memory], precision)
@@ -81,13 +81,13 @@ class VoxelFlow(nn.Module):
         self.register_buffer("alive", kept[0].float(), persistent=False)
 
     @torch.no_grad()
-    def fit_start(self, data: SequenceSource, batch: int = 8) -> None:
+    def initialise(self, data: SequenceSource, batch: int = 8) -> None:
         """Fits the linear forecast to training subjects, read ``batch`` at a time."""
         later = data.time[data.mask & (data.time > 0)]
         if len(later):
             self.time_scale.copy_(later.square().mean().sqrt().clamp_min(0.1))
         inside = self.mask.cpu() > 0
-        sums = PersistenceSums(int(inside.sum()))
+        sums = AutoregressionSums(int(inside.sum()))
         for rows in torch.arange(len(data)).split(batch):
             some = data[rows].to(self.mask.device, self.mask.dtype)
             x, past, _, _ = self._see(some, None)
@@ -95,8 +95,8 @@ class VoxelFlow(nn.Module):
             x, last, mean, gap, first = parts
             sums.add(x[:, inside], VoxelPast(last[:, inside], mean[:, inside], gap, first))
         fitted = sums.fit()
-        self.start.coefficients[:, inside] = fitted.coefficients.to(self.mask)
-        self.start.log_sd[:, inside] = fitted.log_sd.to(self.mask)
+        self.autoregression.coefficients[:, inside] = fitted.coefficients.to(self.mask)
+        self.autoregression.log_sd[:, inside] = fitted.log_sd.to(self.mask)
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit given those before it, ``[batch, time]`` in nats; 0 at pads."""
@@ -107,10 +107,10 @@ class VoxelFlow(nn.Module):
         log_prob = self._log_normal(z) + log_det
         return data.time.new_zeros(real.shape).masked_scatter(real, log_prob).view_as(data.time)
 
-    def start_log_prob(self, data: Sequences) -> Tensor:
+    def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the linear forecast alone."""
         x, past, _, _ = self._see(data, None)
-        z, log_det = self.start(x.flatten(0, 1), past.rows())
+        z, log_det = self.autoregression(x.flatten(0, 1), past.rows())
         return torch.where(data.mask, (self._log_normal(z) + log_det).view_as(data.time), 0.0)
 
     def loss(self, data: Sequences) -> Tensor:
@@ -165,7 +165,7 @@ class VoxelFlow(nn.Module):
         return x, VoxelPast(last, mean, gap, first), context, VoxelState(data.time[:, -1:], *seen)
 
     def _forward(self, x: Tensor, past: VoxelPast, context: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_det = self.start(x, past)
+        x, log_det = self.autoregression(x, past)
         x, parts = x.unflatten(1, self.event), []
         for level, seen in zip(self._levels(), self._pyramid(past), strict=True):
             x, details, part_log_det = level(x, seen, context)
@@ -182,8 +182,8 @@ class VoxelFlow(nn.Module):
         for level, seen, details in reversed([*zip(self._levels(), self._pyramid(past), parts, strict=True)]):
             x, part_log_det = level.inverse(x, details, seen, context)
             log_det = log_det + part_log_det
-        x, start_log_det = self.start.inverse(x.flatten(1), past)
-        return x.view_as(visit.x), (log_det + start_log_det).view_as(visit.time)
+        x, autoregression_log_det = self.autoregression.inverse(x.flatten(1), past)
+        return x.view_as(visit.x), (log_det + autoregression_log_det).view_as(visit.time)
 
     def _log_normal(self, z: Tensor) -> Tensor:
         return -0.5 * (z.square().sum(-1) + self.mask.sum() * math.log(2 * math.pi))

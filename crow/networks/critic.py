@@ -10,7 +10,7 @@ from torch.nn import functional
 from crow.networks.mlp import MLP
 
 
-class Opinion(NamedTuple):
+class CriticOutput(NamedTuple):
     """What the critic thinks of latents: a logit of being inferred from data ``[batch]``, the attributes that they have
     and the code that they were drawn with, ``[batch, channels]`` each."""
 
@@ -20,7 +20,7 @@ class Opinion(NamedTuple):
 
 
 class Critic(nn.Module):
-    """``(z: [batch, values], attributes: [batch, channels]) -> Opinion`` of z, as one of people with these attributes.
+    """``(z: [batch, values], attributes: [batch, channels]) -> CriticOutput`` of z, as one of people with these attributes.
 
     With f the trunk, the logit is ``w'f(z) + a'V f(z) / sqrt(hidden)``. Sources: trunk and heads, Liu et al., CAGlow,
     CVPR 2019; a logit given the attributes a, Miyato & Koyama, cGANs with projection discriminator, 2018, equation 3.
@@ -34,10 +34,10 @@ class Critic(nn.Module):
         self.attributes = nn.Linear(hidden, attributes)
         self.code = nn.Linear(hidden, code)
 
-    def forward(self, z: Tensor, attributes: Tensor) -> Opinion:
+    def forward(self, z: Tensor, attributes: Tensor) -> CriticOutput:
         features = _leaky(self.trunk(z))
         fit = (self.given(attributes) * features).sum(1) * features.shape[1] ** -0.5
-        return Opinion(self.real(features)[:, 0] + fit, self.attributes(features), self.code(features))
+        return CriticOutput(self.real(features)[:, 0] + fit, self.attributes(features), self.code(features))
 
 
 def _leaky(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ def frozen(network: nn.Module, *inputs: Tensor) -> Any:
     return functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, inputs)
 
 
-def found_out(real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """What the critic minimises, of its logits: the mean of ``-log D(real) - log(1 - D(fake))``.
 
     Source: Goodfellow et al. 2014, equation 1, where ``-log D = softplus(-logit)``.
@@ -23,7 +23,7 @@ def found_out(real: Tensor, fake: Tensor) -> Tensor:
     return functional.softplus(-real).mean() + functional.softplus(fake).mean()
 
 
-def believed(fake: Tensor) -> Tensor:
+def generator_loss(fake: Tensor) -> Tensor:
     """What the other player minimises: the mean of ``-log D(fake)``, whose gradient stays while the critic is sure.
 
     Source: Goodfellow et al. 2014, section 3.

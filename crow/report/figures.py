@@ -95,10 +95,10 @@ def likelihoods(
 ) -> Figure:
     """Visits by log-likelihood: time (years since the first visit) against log_prob (nats), and their distribution.
 
-    ``scores`` has subject, session, time, log_prob, surprise and unusual (bool). Unusual visits are marked, the most
+    ``scores`` has subject, session, time, log_prob, outlier_score and unusual (bool). Unusual visits are marked, the most
     surprising named where there is room.
     """
-    usual, unusual = scores[~scores["unusual"]], scores[scores["unusual"]].sort_values("surprise", ascending=False)
+    usual, unusual = scores[~scores["unusual"]], scores[scores["unusual"]].sort_values("outlier_score", ascending=False)
     with style():
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
@@ -116,7 +116,7 @@ def likelihoods(
 def training_curves(log: pd.DataFrame) -> Figure:
     """Loss of every member by epoch: training (thin) and held-out subjects (thick), the epoch kept marked.
 
-    ``log`` has member, epoch, train and held_out; epoch 0 is the start, before training.
+    ``log`` has member, epoch, train and validation; epoch 0 is the start, before training.
     """
     with style():
         figure = Figure(figsize=(6.5, 3.4), layout="constrained")
@@ -124,12 +124,12 @@ def training_curves(log: pd.DataFrame) -> Figure:
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
             colour, line = PATHS[k % len(PATHS)], LINES[k // len(PATHS) % len(LINES)]
             axes.plot(rows["epoch"], rows["train"], line, color=colour, linewidth=0.8, alpha=0.6)
-            axes.plot(rows["epoch"], rows["held_out"], line, color=colour, linewidth=1.8, label=f"member {member}")
-            if rows["held_out"].notna().any():
-                best = rows.sort_values("held_out").iloc[0]
-                axes.plot(best["epoch"], best["held_out"], "o", color=colour, markersize=6, markeredgecolor="white")
+            axes.plot(rows["epoch"], rows["validation"], line, color=colour, linewidth=1.8, label=f"member {member}")
+            if rows["validation"].notna().any():
+                best = rows.sort_values("validation").iloc[0]
+                axes.plot(best["epoch"], best["validation"], "o", color=colour, markersize=6, markeredgecolor="white")
         axes.set(xlabel="epoch", ylabel="loss a visit (standardised units)")
-        axes.set_ylim(*_without_outliers(log[["train", "held_out"]].to_numpy()))
+        axes.set_ylim(*_without_outliers(log[["train", "validation"]].to_numpy()))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title("Training (thin), held-out subjects (thick), kept (dot)")
         axes.legend(fontsize=8)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crow.report.figures import BLUE, GREY, INK, PATHS, style
-from crow.report.scans import canonical, crossing
+from crow.report.scan_figures import canonical, crossing
 from crow.report.slices import three_planes
 
 Volume = NDArray[np.floating]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from crow.report.scans import PLANES, canonical, canonical_spacing
+from crow.report.scan_figures import PLANES, canonical, canonical_spacing
 
 
 def three_planes(
@@ -23,7 +23,7 @@ def three_planes(
     """Sagittal, coronal and axial plane side by side, about ``width`` pixels together, one scale in mm; sides marked.
 
     ``volume [X, Y, Z]`` lies on the grid of ``affine``. ``through`` is the voxel where the planes cross, counted along
-    axes that run to the right, the front and the top (`crow.report.scans.crossing`). ``limits`` are the values of the
+    axes that run to the right, the front and the top (`crow.report.scan_figures.crossing`). ``limits`` are the values of the
     first and the last colour; 0 is the ground where it lies between them. Volumes of one shape and affine give pictures
     of one size, with the subject's left on the left.
     """

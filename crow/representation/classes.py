@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import listed
 from crow.errors import CohortError
-from crow.examples import UNKNOWN
 from crow.representation.attributes import covariate_named
-from crow.seeds import derived_seed
 
 MOST = 20  # classes
 
@@ -61,30 +58,6 @@ class Classes(BaseModel):
 
     def __len__(self) -> int:
         return len(self.levels)
-
-
-def held_out_of_each_class(subject: pd.Series, label: Tensor, share: float, seed: int) -> NDArray[np.bool_]:
-    """Which visits are of held-out subjects: about ``share`` of those of every class, and of those without one.
-
-    A subject with several classes counts to the one that fewest visits have; every class keeps a subject on either side
-    wherever it has two.
-    """
-    numbers, names = pd.factorize(subject)
-    of_visit = label.numpy()
-    count = np.bincount(of_visit[of_visit >= 0])
-    group = np.full(len(names), UNKNOWN)
-    for level in np.argsort(-count, kind="stable"):
-        group[numbers[of_visit == level]] = level
-    rng = np.random.default_rng(derived_seed(seed, 3))
-    held_out = np.zeros(len(names), bool)
-    for level in np.unique(group):
-        members = rng.permutation(np.flatnonzero(group == level))
-        held_out[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
-    for level in range(len(count)):
-        members = np.unique(numbers[of_visit == level])
-        if held_out[members].all():
-            held_out[members[0]] = False
-    return held_out[numbers]
 
 
 def _words(column: pd.Series) -> pd.Series:

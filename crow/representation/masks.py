@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from crow.cohort.bids_files import parse
 from crow.cohort.options import listed
 from crow.errors import CohortError, ScanError
-from crow.representation.visits import Visits
+from crow.representation.cross_sectional import Visits
 from crow.scans.deform import sample
 from crow.scans.nifti import open_scan
 from crow.scans.store import ScanStore

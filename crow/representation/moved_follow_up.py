@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crow.forecast import quantiles_of
+from crow.data.forecast import quantiles_of
 from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.moved_scan import MovableScan
 from crow.representation.own_space import OwnSpace

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from crow.data.examples import Examples
+from crow.data.sequences import digest
 from crow.errors import CohortError
-from crow.examples import Examples
-from crow.representation.visits import IN_MEMORY, ScanExamples, ScanVisits, Visits
+from crow.representation.cross_sectional import IN_MEMORY, ScanExamples, ScanInputs, Visits
 from crow.scans.store import ScanStore
-from crow.sequences import digest
 
 KEY = ["subject", "session"]
 
@@ -48,7 +48,7 @@ def pair(target: ScanStore, source: ScanStore) -> pd.Series:
     return found
 
 
-def standardised(visits: ScanVisits, store: ScanStore, rows: NDArray[np.int64]) -> Tensor:
+def standardised(visits: ScanInputs, store: ScanStore, rows: NDArray[np.int64]) -> Tensor:
     """``[n, 1, *space]``: scans by each voxel's mean and sd in training, 0 outside the brain."""
     images = visits.box.encode(store, rows)
     return torch.from_numpy(images if visits.cut is None else np.take(images, visits.cut[1], visits.cut[0] + 2))
@@ -58,14 +58,14 @@ def standardised(visits: ScanVisits, store: ScanStore, rows: NDArray[np.int64]) 
 class ScanPairs(ScanExamples):
     """Scans of a store as `ScanExamples`, and as their context the standardised scans of another store's rows."""
 
-    given: ScanVisits | None = None
+    given: ScanInputs | None = None
     source: ScanStore | None = None
     source_rows: Tensor | None = None
     kept_source: dict[int, Tensor] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
-        cls, visits: ScanVisits, target: ScanStore, some: Visits, given: ScanVisits, source: ScanStore, rows: pd.Series
+        cls, visits: ScanInputs, target: ScanStore, some: Visits, given: ScanInputs, source: ScanStore, rows: pd.Series
     ) -> ScanPairs:
         """The visits ``some`` of ``target`` with the ``rows`` of the source (see `pair`)."""
         plain = visits.examples(target, some)

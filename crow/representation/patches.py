@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
 from crow.errors import CohortError, ConfigError
+from crow.run.cross_sectional_config import CrossSectionalConfig
 from crow.scans.store import ScanStore
-from crow.visit_config import VisitConfig
 
 Places = tuple[Any, ...]  # an index of the last three axes
 EACH, MOST = 32, 8192
 """Patches of a scan, and of all scans together."""
 
 
-def side(config: VisitConfig) -> int:
+def side(config: CrossSectionalConfig) -> int:
     """Voxels along an axis of a patch: ``images.size``; raises ConfigError where that is none for patches."""
     size, multiple = config.images.size, 2**config.flow.levels
     if size is None or size % multiple:

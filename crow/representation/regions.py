@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
+from crow.data.sequences import Sequences
 from crow.errors import CohortError
-from crow.sequences import Sequences
 
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision

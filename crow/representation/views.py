@@ -11,7 +11,7 @@ from torch.nn import functional
 VIEWS = 8
 
 
-def moved_images(x: Tensor) -> Tensor:
+def augment_images(x: Tensor) -> Tensor:
     """Levels ``[batch, channels, *space]`` of images that are moved at random, each in its own way.
 
     Turned by up to 10 degrees around every axis, zoomed by up to 10 %, shifted by up to one pixel, 2-D and 3-D; by
@@ -20,7 +20,7 @@ def moved_images(x: Tensor) -> Tensor:
     return _moved(x, torch.rand(len(x), *_draws(x), device=x.device))
 
 
-def still_views(x: Tensor) -> list[Tensor]:
+def fixed_augmentations(x: Tensor) -> list[Tensor]:
     """`VIEWS` images of each, moved half as far and in the same ways whenever they are asked for."""
     ways = torch.rand(VIEWS, 1, *_draws(x), generator=torch.Generator().manual_seed(0))
     return [_moved(x, (0.25 + 0.5 * way).expand(len(x), -1, -1).to(x.device)) for way in ways]

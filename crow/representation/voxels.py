@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from crow.data.sequences import Sequences, digest
 from crow.errors import CohortError, RunError
 from crow.representation.regions import RegionTable
 from crow.scans.store import ScanStore
-from crow.sequences import Sequences, digest
 
 Volume = NDArray[np.float32]
 SMALLEST = 0.1  # of the median voxel's sd: no voxel is divided by less

@@ -2,7 +2,7 @@
 
 Gauss-Newton steps on the difference of two images whose slow changes of brightness were divided out, each voxel
 weighted by Tukey's biweight of its difference, so that what really changed does not move the rest (Reuter et al. 2010,
-Highly accurate inverse consistent registration). Beside mutual information
+Highly accurate inverse consistent registration). Compared with mutual information
 (DIPY, ANTsPy) it is several times nearer and faster on simulated visits: `benchmarks/rigid.py`.
 """
 

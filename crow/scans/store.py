@@ -195,11 +195,11 @@ class ScanStore:
         return ScanStore.open(self.path, unfinished=True)
 
     def reopen(self, changes: dict[str, Any] | None = None) -> None:
-        """Say that there is work to do until `finish`, and what else has changed in ``info``."""
+        """Echo that there is work to do until `finish`, and what else has changed in ``info``."""
         self._write_info({**(changes or {}), "finished": False})
 
     def finish(self, findings: list[Finding]) -> None:
-        """Say that every visit is done or failed, and what was found on the way."""
+        """Echo that every visit is done or failed, and what was found on the way."""
         text = json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
         write_text(self.path / "findings.json", text, overwrite=True)
         self._write_info({"finished": True})

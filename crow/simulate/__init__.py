@@ -2,7 +2,7 @@
 
 from crow.simulate.av45 import simulate_av45, true_effects
 from crow.simulate.progression import simulate_adni
-from crow.simulate.scans import ScanSimulation, simulate_scans
+from crow.simulate.scan_cohort import ScanSimulation, simulate_scans
 from crow.simulate.simulation import Simulation
 from crow.simulate.wide import simulate_wide
 

@@ -8,10 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crow.errors import ConfigError
-from crow.simulate.people import diagnosis, draw_people
 from crow.simulate.progression import FIRST_DAY, YEARS_OF_ENTRY, draw_scores
 from crow.simulate.regions import AGE, Array, sigmoid
 from crow.simulate.simulation import Simulation
+from crow.simulate.subjects import diagnosis, draw_people
 
 SUFFIX = "UCBERKELEYAV45_10_17_16"
 GAP, LATE, LATEST = 2.0, 0.15, 0.45  # years; a visit comes early or late (sd), at most so much

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from crow.simulate.people import GROUPS, RATE_APOE, RATE_SPREAD, diagnosis, draw_people
 from crow.simulate.regions import Array, Regions, sigmoid
+from crow.simulate.schedule import DROPOUT_PER_YEAR, JITTER_MONTHS, MISSED, draw_visits
 from crow.simulate.simulation import Simulation
-from crow.simulate.visits import DROPOUT_PER_YEAR, JITTER_MONTHS, MISSED, draw_visits
+from crow.simulate.subjects import GROUPS, RATE_APOE, RATE_SPREAD, diagnosis, draw_people
 
 ICV = 1_525_000.0
 HEAD_SIZE = 0.8

@@ -7,13 +7,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from crow.config import Config, ModelSettings
+from crow.data.sequences import SequenceSource
 from crow.errors import ConfigError
 from crow.flows.crow import CRowFlow
 from crow.flows.published import PublishedCRow
-from crow.sequences import SequenceSource
+from crow.run.config import Config, ModelSettings
 
-Start = Literal["mixed", "standard"]
+Initialisation = Literal["mixed_model", "standard"]
 # Steps of a flow no wider than this are so short that threads mostly wait for each other, minutes on a busy machine.
 NARROW = 64
 
@@ -28,26 +28,26 @@ def resolve(config: Config, data: SequenceSource) -> Config:
         raise ConfigError("model.objective inn generates regions from covariates: the cohort has none. Name some.")
     if config.training.accelerator == "gpu" and not torch.accelerator.is_available():
         raise ConfigError("training.accelerator gpu: no GPU was found. Set it to cpu or auto.")
-    hidden, epochs, held_out = config.model.hidden, config.training.max_epochs, config.training.held_out
+    hidden, epochs, validation = config.model.hidden, config.training.max_epochs, config.training.validation_fraction
     if hidden is None and config.model.objective == "likelihood":
         hidden = int(np.clip(8 * round(3 * (int(data.mask.sum()) / 1200) ** 0.5), 16, 128))
     if epochs is None:
         epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
-    if held_out is None:
-        held_out = float(np.clip(20 / len(data), 0.1, 0.25))
+    if validation is None:
+        validation = float(np.clip(20 / len(data), 0.1, 0.25))
     threads = config.training.threads
     if threads is None and data.in_memory and hidden is not None and hidden <= NARROW:
         threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
-    training = config.training.model_copy(update={"max_epochs": epochs, "held_out": held_out, "threads": threads})
+    training = config.training.model_copy(update={"max_epochs": epochs, "validation_fraction": validation, "threads": threads})
     return config.model_copy(update={"model": model, "training": training})
 
 
-def build_flow(settings: ModelSettings, features: int, context: int, start: Start) -> CRowFlow:
+def build_flow(settings: ModelSettings, features: int, context: int, initialisation: Initialisation) -> CRowFlow:
     """An unfitted member; ``settings`` are resolved."""
     if settings.hidden is None:
         raise ConfigError("model.hidden has to be a number before a flow is built.")
-    return CRowFlow(features, context, start, settings.blocks, settings.hidden, settings.dropout, base=settings.base)
+    return CRowFlow(features, context, initialisation, settings.blocks, settings.hidden, settings.dropout, base=settings.base)
 
 
 def build_published(settings: ModelSettings, features: int, covariates: int) -> PublishedCRow:

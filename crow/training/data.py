@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from crow.examples import ExampleSource
+from crow.data.examples import ExampleSource
+from crow.data.sequences import Sequences, SequenceSource
 from crow.seeds import derived_seed
-from crow.sequences import Sequences, SequenceSource
 
 Source = SequenceSource | ExampleSource
 
@@ -18,18 +18,18 @@ Source = SequenceSource | ExampleSource
 class BatchData(pl.LightningDataModule):
     """Training and held-out subjects (or examples), a batch being some of their rows."""
 
-    def __init__(self, train: Source, held_out: Source, batch_size: int, steps_per_epoch: int, seed: int) -> None:
+    def __init__(self, train: Source, validation: Source, batch_size: int, steps_per_epoch: int, seed: int) -> None:
         super().__init__()
-        self.train, self.held_out, self.batch_size = train, held_out, batch_size
+        self.train, self.validation, self.batch_size = train, validation, batch_size
         self.shuffles = Shuffles(len(train), batch_size, steps_per_epoch, seed)
 
     def train_dataloader(self) -> DataLoader[Any]:
         return _loader(self.train, self.shuffles)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        most = max(self.batch_size, 256) if self.held_out.in_memory else self.batch_size
-        chunks = torch.arange(len(self.held_out)).split(most)
-        return _loader(self.held_out, chunks)
+        most = max(self.batch_size, 256) if self.validation.in_memory else self.batch_size
+        chunks = torch.arange(len(self.validation)).split(most)
+        return _loader(self.validation, chunks)
 
 
 class Shuffles(Sampler[Tensor]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,23 +12,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from crow.config import Config
+from crow.cohort.split import validation_folds
+from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow
-from crow.flows.pool import FlowPool
+from crow.flows.ensemble import FlowEnsemble
 from crow.flows.published import PublishedCRow
+from crow.run.config import Config
 from crow.seeds import derived_seed
-from crow.sequences import Sequences
-from crow.training.build import Start, build_flow, build_published
+from crow.training.build import Initialisation, build_flow, build_published
 from crow.training.fit import Fitted, train
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class TrainedEnsemble:
     """The pool, one row a member and epoch of history, and what each member came to."""
 
-    pool: FlowPool
+    flow: FlowEnsemble
     history: pd.DataFrame
     members: list[dict[str, Any]]
     interrupted: bool
@@ -37,78 +38,84 @@ class Ensemble:
 def fit_ensemble(
     config: Config,
     data: Sequences,
+    names: Sequence[str],
     folder: Path | None = None,
     resume: bool = False,
     progress: bool = False,
-    say: Say = lambda line: None,
-) -> Ensemble:
+    echo: Echo = lambda line: None,
+) -> TrainedEnsemble:
     """Train the members of a resolved ``config``, each with another part of the subjects held out, and pool them.
 
     The mixed model is fitted once, to all of ``data``; a held-out part only decides how far its member moves away from
     it, and since it was fitted to that part too, the comparison is in its favour. With ``start: auto`` the first two
     members are one of each start on the same split, and the mixture of the two that maximises that split's likelihood
-    decides how many of the pool's members start in which way; a start whose share rounds to none is left out.
+    decides how many of the ensemble's members start in which way; a start whose share rounds to none is left out.
     """
     features, context = data.x.shape[2], data.context.shape[2]
-    mixed = build_flow(config.model, features, context, "mixed")
-    mixed.fit_start(data)
-    parts = folds(len(data), config.training.held_out, config.seed)
+    mixed = build_flow(config.model, features, context, "mixed_model")
+    mixed.initialise(data)
+    parts = _validation_rows(names, config)
     count = config.model.members
-    auto = config.model.start == "auto" and count > 1
-    only: Start = "mixed" if config.model.start == "auto" else config.model.start
-    plan: list[tuple[Start, int]] = [("mixed", 0), ("standard", 0)] if auto else [(only, f) for f in range(count)]
-    left_out: set[Start] = set()
+    auto = config.model.initialise == "auto" and count > 1
+    only: Initialisation = "mixed_model" if config.model.initialise == "auto" else config.model.initialise
+    plan: list[tuple[Initialisation, int]] = [("mixed_model", 0), ("standard", 0)] if auto else [(only, f) for f in range(count)]
+    left_out: set[Initialisation] = set()
     flows: list[CRowFlow] = []
     fits: list[Fitted] = []
     of_mixed: list[float] = []
     while len(flows) < len(plan) and not (fits and fits[-1].interrupted):
         k = len(flows)
-        start, fold = plan[k]
-        held_out = parts[fold % len(parts)]
+        initialisation, fold = plan[k]
+        validation = parts[fold % len(parts)]
         with seeded(config.seed, k):
-            flow = build_flow(config.model, features, context, start)
+            flow = build_flow(config.model, features, context, initialisation)
         flow.mixed.load_state_dict(mixed.mixed.state_dict())
         flow.time_scale.copy_(mixed.time_scale)
-        kept, seed = _without(data, held_out), derived_seed(config.seed, k)
-        fit = train(flow, kept, data[held_out], config.training, seed, folder, resume, progress, f"member-{k + 1}")
+        kept, seed = _without(data, validation), derived_seed(config.seed, k)
+        fit = train(flow, kept, data[validation], config.training, seed, folder, resume, progress, f"member-{k + 1}")
         flows.append(flow)
         fits.append(fit)
-        of_mixed.append(_start_loss(mixed, data[held_out]))
-        say(
-            f"member {k + 1} ({start} start): held-out loss {fit.held_out:.3f} at epoch {fit.epoch}, "
+        of_mixed.append(_initial_loss(mixed, data[validation]))
+        echo(
+            f"member {k + 1} ({initialisation}): held-out loss {fit.validation_loss:.3f} at epoch {fit.epoch}, "
             f"mixed model {of_mixed[k]:.3f}"
         )
         if auto and len(flows) == 2:
-            share = _share_of_second(flows, data[held_out])
-            say(f"best mixture on the held-out subjects: {1 - share:.0%} mixed, {share:.0%} standard start")
+            share = _share_of_second(flows, data[validation])
+            echo(f"best mixture on the held-out subjects: {1 - share:.0%} mixed, {share:.0%} standard start")
             others, left_out = _others(share, count)
             plan += zip(others, range(1, count), strict=False)
-    starts = [start for start, _ in plan[: len(flows)]]
+    initialisations = [initialisation for initialisation, _ in plan[: len(flows)]]
     begun = [k for k, fit in enumerate(fits) if len(fit.history)] or [0]
-    used = [k for k in begun if starts[k] not in left_out]
+    used = [k for k in begun if initialisations[k] not in left_out]
     members = [
         {
-            "start": starts[k],
-            "pooled": k in used,
+            "initialisation": initialisations[k],
+            "included": k in used,
             "epoch": fit.epoch,
-            "held_out": fit.held_out,
+            "validation": fit.validation_loss,
             "mixed_model": of_mixed[k],
         }
         for k, fit in enumerate(fits)
     ]
     history = pd.concat([fit.history.assign(member=k + 1) for k, fit in enumerate(fits)])
-    return Ensemble(FlowPool([flows[k] for k in used]).eval(), history, members, fits[-1].interrupted)
+    return TrainedEnsemble(FlowEnsemble([flows[k] for k in used]).eval(), history, members, fits[-1].interrupted)
 
 
 def fit_published(
-    config: Config, data: Sequences, folder: Path | None = None, resume: bool = False, progress: bool = False
+    config: Config,
+    data: Sequences,
+    names: Sequence[str],
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
 ) -> tuple[PublishedCRow, Fitted]:
     """Train the published flow on a resolved ``config``; the objective on held-out subjects decides when to stop."""
-    held_out = folds(len(data), config.training.held_out, config.seed)[0]
+    validation = _validation_rows(names, config)[0]
     with seeded(config.seed, 0):
         flow = build_published(config.model, data.x.shape[2], data.context.shape[2])
-    kept, seed = _without(data, held_out), derived_seed(config.seed, 0)
-    return flow, train(flow, kept, data[held_out], config.training, seed, folder, resume, progress, "published")
+    kept, seed = _without(data, validation), derived_seed(config.seed, 0)
+    return flow, train(flow, kept, data[validation], config.training, seed, folder, resume, progress, "published")
 
 
 @contextmanager
@@ -119,36 +126,35 @@ def seeded(seed: int, member: int) -> Iterator[None]:
         yield
 
 
-def _without(data: Sequences, held_out: Tensor) -> Sequences:
-    return data[~torch.isin(torch.arange(len(data)), held_out)]
+def _validation_rows(names: Sequence[str], config: Config) -> list[Tensor]:
+    fraction = config.training.validation_fraction
+    assert fraction is not None
+    return [torch.from_numpy(part) for part in validation_folds(names, fraction, config.seed)]
+
+
+def _without(data: Sequences, validation: Tensor) -> Sequences:
+    return data[~torch.isin(torch.arange(len(data)), validation)]
 
 
 @torch.no_grad()
-def _start_loss(flow: CRowFlow, held_out: Sequences) -> float:
-    return -float(flow.start_log_prob(held_out).sum() / held_out.mask.sum())
+def _initial_loss(flow: CRowFlow, validation: Sequences) -> float:
+    return -float(flow.initial_log_prob(validation).sum() / validation.mask.sum())
 
 
-def _others(share: float, count: int) -> tuple[list[Start], set[Start]]:
-    """Starts of the members after the first two, and the starts that are left out."""
+def _others(share: float, count: int) -> tuple[list[Initialisation], set[Initialisation]]:
+    """Starts of the members after the first two, and the initialisations that are left out."""
     standard = round(share * count)
     if standard == 0:
-        return ["mixed"] * (count - 2), {"standard"}
+        return ["mixed_model"] * (count - 2), {"standard"}
     if standard == count:
-        return ["standard"] * (count - 2), {"mixed"}
-    return ["standard" if k < standard - 1 else "mixed" for k in range(count - 2)], set()
-
-
-def folds(subjects: int, share: float | None, seed: int) -> list[Tensor]:
-    """Disjoint held-out rows, each about ``share`` of the subjects."""
-    assert share is not None
-    order = torch.randperm(subjects, generator=torch.Generator().manual_seed(derived_seed(seed, 3)))
-    return list(order.tensor_split(max(2, min(subjects, round(1 / share)))))
+        return ["standard"] * (count - 2), {"mixed_model"}
+    return ["standard" if k < standard - 1 else "mixed_model" for k in range(count - 2)], set()
 
 
 @torch.no_grad()
-def _share_of_second(flows: list[CRowFlow], held_out: Sequences, visits: float = 5.0) -> float:
+def _share_of_second(flows: list[CRowFlow], validation: Sequences, visits: float = 5.0) -> float:
     """Its weight in the mixture of two that maximises the likelihood, with ``visits`` imagined ones for the first."""
-    log_p = torch.stack([flow.log_prob(held_out)[held_out.mask] for flow in flows], 1).double()
+    log_p = torch.stack([flow.log_prob(validation)[validation.mask] for flow in flows], 1).double()
     w = torch.tensor([0.5, 0.5], dtype=torch.double)
     for _ in range(500):
         counts = torch.softmax(log_p + w.log(), 1).sum(0)

@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from crow.config import Optimisation
 from crow.errors import RunError
+from crow.run.config import Optimisation
 
 if TYPE_CHECKING:
     from crow.training.data import Source
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Fitted:
     """What training came to: the best held-out loss, its epoch (0 is the start) and one row an epoch of history."""
 
-    held_out: float
+    validation_loss: float
     epoch: int
     history: pd.DataFrame
     interrupted: bool = False
@@ -34,7 +34,7 @@ class Fitted:
 def train(
     flow: nn.Module,
     train: Source,
-    held_out: Source,
+    validation: Source,
     settings: Optimisation,
     seed: int,
     folder: Path | None = None,
@@ -50,45 +50,45 @@ def train(
     a checkpoint that is damaged or of another training.
     """
     # Lightning takes seconds to import, and a forecast needs none of it.
+    from crow.training.best_checkpoint import BestCheckpoint
     from crow.training.data import BatchData
-    from crow.training.keeper import Keeper
     from crow.training.module import FlowModule
     from crow.training.trainer import make_trainer, quiet, run_trainer
 
     if (max_epochs := settings.max_epochs) is None:
         raise ValueError("training.max_epochs has to be chosen for the cohort before training")
     checkpoint = folder / "checkpoints" / f"{label}.ckpt" if folder else None
-    facts = _facts(train, held_out, settings, seed)
-    keeper = Keeper(settings.patience, max_epochs, checkpoint, facts)
+    facts = _facts(train, validation, settings, seed)
+    best_checkpoint = BestCheckpoint(settings.patience, max_epochs, checkpoint, facts)
     if resume := bool(resume and checkpoint and checkpoint.exists()):
         assert checkpoint is not None
-        keeper.load_state_dict(_read_checkpoint(checkpoint, facts))
+        best_checkpoint.load_state_dict(_read_checkpoint(checkpoint, facts))
     interrupted = False
-    if not (resume and keeper.done):
+    if not (resume and best_checkpoint.done):
         with quiet(), _threads(settings.threads), torch.random.fork_rng(range(torch.cuda.device_count())):
             module = FlowModule(flow.train(), settings, max_epochs, seed)
-            data = BatchData(train, held_out, settings.batch_size, settings.steps_per_epoch, seed)
-            trainer = make_trainer(keeper, settings, folder, label, progress)
+            data = BatchData(train, validation, settings.batch_size, settings.steps_per_epoch, seed)
+            trainer = make_trainer(best_checkpoint, settings, folder, label, progress)
             interrupted = run_trainer(trainer, module, data, checkpoint if resume else None)
-    if keeper.best:
-        flow.load_state_dict(keeper.best)
+    if best_checkpoint.best:
+        flow.load_state_dict(best_checkpoint.best)
     flow.zero_grad()
     flow.eval()
-    loss = keeper.best_loss if keeper.history else math.nan
-    return Fitted(loss, keeper.best_epoch, pd.DataFrame(keeper.history), interrupted)
+    loss = best_checkpoint.best_loss if best_checkpoint.history else math.nan
+    return Fitted(loss, best_checkpoint.best_epoch, pd.DataFrame(best_checkpoint.history), interrupted)
 
 
-def _facts(train: Source, held_out: Source, settings: Optimisation, seed: int) -> dict[str, Any]:
+def _facts(train: Source, validation: Source, settings: Optimisation, seed: int) -> dict[str, Any]:
     """What must be the same for a checkpoint to be gone on with."""
     chosen = settings.model_dump(exclude={"threads", "accelerator"})
-    sizes = {"training subjects": len(train), "held-out subjects": len(held_out), "visits": train.count}
-    values = {"training values": train.digest(), "held-out values": held_out.digest()}
+    sizes = {"training subjects": len(train), "held-out subjects": len(validation), "visits": train.count}
+    values = {"training values": train.digest(), "held-out values": validation.digest()}
     return {**{f"training.{key}": value for key, value in chosen.items()}, **sizes, **values, "seed": seed}
 
 
 def _read_checkpoint(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["callbacks"]["keeper"]
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["callbacks"]["best_checkpoint"]
     except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise RunError(f"{path}: damaged ({type(error).__name__}). Remove it and run --resume again.") from None
     changed = {key: value for key, value in facts.items() if state["facts"].get(key) != value}

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from crow.config import Optimisation, TrainingSettings
-from crow.examples import Examples
+from crow.data.examples import Examples
+from crow.data.sequences import Sequences
+from crow.run.config import Optimisation, TrainingSettings
 from crow.seeds import derived_seed
-from crow.sequences import Sequences
 from crow.training.data import drop_visits
 
 
@@ -25,11 +25,11 @@ class FlowModule(pl.LightningModule):
         self.flow, self.settings, self.seed = flow, settings, seed
         self.steps = max(1, max_epochs) * settings.steps_per_epoch
         self.average: AveragedModel | None = None
-        if settings.weight_average:
-            self.average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(settings.weight_average))
+        if settings.ema_decay:
+            self.average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
             self.average.update_parameters(flow)
         self.train_loss = _Mean()
-        self.held_out_loss = _Mean()
+        self.validation_loss = _Mean()
 
     @property
     def judged(self) -> nn.Module:
@@ -55,7 +55,7 @@ class FlowModule(pl.LightningModule):
         torch.manual_seed(self.seed)
 
     def validation_step(self, batch: Sequences | Examples) -> None:
-        self.held_out_loss.add(self.judged.loss(batch), batch.count)  # type: ignore[operator]
+        self.validation_loss.add(self.judged.loss(batch), batch.count)  # type: ignore[operator]
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
@@ -68,7 +68,7 @@ class FlowModule(pl.LightningModule):
             optimizer,
             max_lr=self.settings.learning_rate,
             total_steps=self.steps,
-            pct_start=self.settings.warm_up,
+            pct_start=self.settings.pct_start,
             cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -86,7 +86,7 @@ class _Mean:
         self.weight = self.weight + weight
 
     def take(self) -> float:
-        """The mean so far (NaN where there is none); starts again."""
+        """The mean so far (NaN where there is none); initialisations again."""
         mean = float(self.total / self.weight) if self.weight else float("nan")
         self.total = self.weight = 0.0
         return mean

@@ -6,20 +6,20 @@ import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from crow.training.keeper import Keeper
+from crow.training.best_checkpoint import BestCheckpoint
 
 
 class EpochBar(pl.Callback):
     """Epochs done, held-out loss and time, redrawn once an epoch; silent where nobody watches a terminal."""
 
-    def __init__(self, keeper: Keeper, label: str) -> None:
-        self.keeper, self.label = keeper, label
+    def __init__(self, best_checkpoint: BestCheckpoint, label: str) -> None:
+        self.best_checkpoint, self.label = best_checkpoint, label
         console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(16),
             MofNCompleteColumn(),
-            TextColumn("epochs, held-out {task.fields[held_out]}"),
+            TextColumn("epochs, held-out {task.fields[validation]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
@@ -28,7 +28,7 @@ class EpochBar(pl.Callback):
 
     def on_train_start(self, *_: Any) -> None:
         self.progress.start()
-        self.task = self.progress.add_task(self.label, total=self.keeper.max_epochs, held_out="")
+        self.task = self.progress.add_task(self.label, total=self.best_checkpoint.max_epochs, validation="")
         self._show()
 
     def on_train_epoch_end(self, *_: Any) -> None:
@@ -41,6 +41,6 @@ class EpochBar(pl.Callback):
         self.progress.stop()
 
     def _show(self) -> None:
-        last, best = self.keeper.history[-1]["held_out"], self.keeper.best_loss
-        held_out = f"{last:.4g} (best {best:.4g})"
-        self.progress.update(self.task, completed=len(self.keeper.history) - 1, held_out=held_out)
+        last, best = self.best_checkpoint.history[-1]["validation"], self.best_checkpoint.best_loss
+        validation = f"{last:.4g} (best {best:.4g})"
+        self.progress.update(self.task, completed=len(self.best_checkpoint.history) - 1, validation=validation)

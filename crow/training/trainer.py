@@ -11,26 +11,26 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from crow.config import Optimisation
+from crow.run.config import Optimisation
+from crow.training.best_checkpoint import AtomicCheckpointIO, BestCheckpoint
 from crow.training.data import BatchData
-from crow.training.keeper import Keeper, WholeCheckpoints
 from crow.training.module import FlowModule
 from crow.training.progress import EpochBar
 
 
-def make_trainer(keeper: Keeper, settings: Optimisation, folder: Path | None, label: str, progress: bool) -> pl.Trainer:
+def make_trainer(best_checkpoint: BestCheckpoint, settings: Optimisation, folder: Path | None, label: str, progress: bool) -> pl.Trainer:
     logger = TensorBoardLogger(folder, name="logs", version=label) if folder else False
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=1,
-        max_epochs=keeper.max_epochs,
+        max_epochs=best_checkpoint.max_epochs,
         gradient_clip_val=settings.gradient_clip,
-        num_sanity_val_steps=0 if keeper.history else -1,
-        callbacks=[keeper, EpochBar(keeper, label)] if progress else [keeper],
+        num_sanity_val_steps=0 if best_checkpoint.history else -1,
+        callbacks=[best_checkpoint, EpochBar(best_checkpoint, label)] if progress else [best_checkpoint],
         logger=logger,
         log_every_n_steps=settings.steps_per_epoch,
         # An environment of its own: under SLURM Lightning would look for a checkpoint of another member to requeue.
-        plugins=[WholeCheckpoints(), LightningEnvironment()],
+        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

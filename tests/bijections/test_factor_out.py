@@ -6,8 +6,8 @@ import torch
 from bijections.contract import perturb
 
 from crow.bijections.factor_out import FactorOut
+from crow.bijections.priors import StandardPrior
 from crow.networks.convolutional import ConvNet
-from crow.priors import StandardPrior
 
 
 def test_under_a_standard_normal_it_is_the_split_prior() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crow.bijections.innovation import MixedModelInnovation
 from crow.bijections.innovation_fit import fit_mixed_model
-from crow.priors import StandardPrior
+from crow.bijections.priors import StandardPrior
 
 SUBJECTS, VISITS = 60, 5
 

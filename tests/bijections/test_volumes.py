@@ -14,7 +14,7 @@ from crow.bijections.context_gate import ContextGate
 from crow.bijections.coupling import AffineCoupling
 from crow.bijections.haar import Haar
 from crow.bijections.masked_haar import MaskedHaar
-from crow.bijections.persistence import Persistence, PersistenceSums, VoxelPast
+from crow.bijections.voxel_autoregression import AutoregressionSums, VoxelAutoregression, VoxelPast
 from crow.networks.masked import MaskedConvNet
 
 SIZES = {"1-D": (8,), "2-D": (4, 6), "3-D": (2, 4, 4)}
@@ -104,7 +104,7 @@ def test_another_size_is_refused() -> None:
 
 def test_persistence_keeps_the_contract() -> None:
     mask = torch.tensor([1.0, 1.0, 0.0, 1.0])
-    layer = Persistence(mask).double()
+    layer = VoxelAutoregression(mask).double()
     contract.perturb(layer)
     x, last, mean = torch.randn(3, 3, 4, dtype=torch.float64) * mask
     first = torch.tensor([[True], [False], [False]])
@@ -120,7 +120,7 @@ def test_persistence_keeps_the_contract() -> None:
 
 
 def test_a_voxel_that_never_changes_has_a_finite_forecast() -> None:
-    sums = PersistenceSums(2)
+    sums = AutoregressionSums(2)
     first = torch.tensor([[True], [False]])
     constant = torch.zeros(2, 2)
     sums.add(constant, VoxelPast(constant, constant, torch.tensor([[0.0], [1.0]]), first))

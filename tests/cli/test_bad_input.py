@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from commands import done, refused
 
-from crow.artifact import sha256
+from crow.run.folder import sha256
 
 QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
 RUN_CROW = "from crow.cli.main import main; main()"

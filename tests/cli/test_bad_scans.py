@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from invented_scans import cohort, head, save
+from simulated_scans import cohort, head, save
 
 from crow.cli.main import main
 from crow.scans.store import ScanStore

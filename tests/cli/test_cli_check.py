@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from invented_tables import adnimerge, plain, save, wide
+from simulated_tables import adnimerge, plain, save, wide
 from typer.testing import CliRunner
 
 from crow.cli.main import app
-from crow.cohort import read
+from crow.cohort import read_cohort
 
 DLBS = Path(__file__).parents[3] / "shared" / "data" / "dlbs" / "participants.tsv"
 run = CliRunner().invoke
@@ -77,7 +77,7 @@ def test_the_clean_table_reads_as_the_same_visits_and_has_a_log(tmp_path: Path) 
     table.loc[3, "Hippocampus"] = "-4"
     dirty, clean = save(table, tmp_path / "t.csv"), tmp_path / "clean.csv"
     assert run(app, ["check", str(dirty), "--out", str(clean)]).exit_code == 0
-    before, after = read(dirty), read(clean)
+    before, after = read_cohort(dirty), read_cohort(clean)
     assert after.regions == before.regions
     assert set(after.covariates) == set(before.covariates)
     pd.testing.assert_frame_equal(after.visits[list(before.visits)], before.visits, check_dtype=False)

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import invented_scans
 import nibabel as nib
 import numpy as np
 import pytest
+import simulated_scans
 import torch
 from commands import done, refused
 
@@ -24,14 +24,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of thin scans, the run, and a scan of slices that are twice as thick."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("enhance")
-    table = invented_scans.cohort(folder / "bids", subjects=10)
+    table = simulated_scans.cohort(folder / "bids", subjects=10)
     prepare(table, folder / "store", resolution=8, register="none", jobs=1)
     done(["enhance", "--cohort", folder / "store", "--factor", "2", "--out", folder / "run", *QUICK])
-    thin, affine = invented_scans.head(8.0, seed=99)[:, :, :24], load_template(8.0).grid.matrix.copy()
+    thin, affine = simulated_scans.head(8.0, seed=99)[:, :, :24], load_template(8.0).grid.matrix.copy()
     affine[:3, 3] += affine[:3, 2] / 2
     affine[:3, 2] *= 2
     thick = thin.reshape(*thin.shape[:2], 12, 2).mean(3)
-    invented_scans.save(folder / "thick" / "sub-new_ses-1_T1w.nii.gz", thick.astype(np.int16), affine)
+    simulated_scans.save(folder / "thick" / "sub-new_ses-1_T1w.nii.gz", thick.astype(np.int16), affine)
     return folder
 
 

@@ -10,9 +10,9 @@ import torch
 from commands import done, refused
 
 import crow
-from crow.cohort import Cohort
+from crow.cohort.reader import read_cohort
+from crow.evaluation.evaluate_model import questions
 from crow.evaluation.forecasts import each_alone
-from crow.evaluation.judge import questions
 from crow.simulate import simulate_adni
 
 QUICK = [
@@ -60,7 +60,7 @@ def test_people_held_out(folder: Path) -> None:
     likelihood = pd.read_csv(made / "likelihood.csv", dtype={"subject": str, "session": str})
     nats = likelihood["log_prob"]
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(-nats.mean(), rel=1e-5)
-    test = Cohort.read(folder / "cohort.csv").of(visits["subject"].unique())
+    test = read_cohort(folder / "cohort.csv").of(visits["subject"].unique())
     history, targets, asked = questions(test, "known")
     alone = crow.load(folder / "run").log_prob(each_alone(history, targets, asked))
     ahead = alone.groupby("subject")["log_prob"].last().to_numpy()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from invented_scans import cohort
+from simulated_scans import cohort
 from typer.testing import CliRunner
 
 from crow.cli.main import app, main

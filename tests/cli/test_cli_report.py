@@ -14,9 +14,9 @@ import pytest
 import torch
 from browser import opened, wait_for
 from commands import done, refused
-from made_evaluation import make_evaluation
+from finished_evaluation import make_evaluation
 
-from crow.cohort import read
+from crow.cohort import read_cohort
 from crow.report.numbers import percent, short
 from crow.simulate import simulate_wide
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table["subject"] = table["subject"].replace(names)
     table.to_csv(folder / "cohort.csv", index=False)
     done(["train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK])
-    cohort = read(folder / "cohort.csv")
+    cohort = read_cohort(folder / "cohort.csv")
     make_evaluation(folder / "run" / "evaluation", cohort, [*EVIL, *cohort.subjects[5:8]])
     return folder
 
@@ -134,7 +134,7 @@ def test_every_number_that_is_shown_is_the_one_in_metrics_json(page: Path) -> No
     assert (shown["by.sex.M.crow.CRPS"], shown["by.sex.M.crow.subjects"]) == ("0.3100", "2")
     assert shown["calibration.covers_low.90 %"] == "85.3 %"
     assert sum(place.startswith("own_units.region.") for place in shown) == 6 * len(regions)
-    assert any(place == "held_out_nll_per_visit" for file, place, *_ in numbers.found if file == "metrics.json")
+    assert any(place == "validation_nll_per_visit" for file, place, *_ in numbers.found if file == "metrics.json")
 
 
 def test_without_an_evaluation_and_without_subjects(folder: Path, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_without_an_evaluation_and_without_subjects(folder: Path, tmp_path: Path
     text = (tmp_path / "shared.html").read_text(encoding="utf-8")
     assert f"crow evaluate --run {bare} --folds 5" in text  # nobody was kept back
     assert all(f'<section id="{name}"' in text for name in SECTIONS)
-    names = [*read(folder / "cohort.csv").subjects, "onerror"]
+    names = [*read_cohort(folder / "cohort.csv").subjects, "onerror"]
     assert not [name for name in names if re.search(rf"\b{re.escape(name)}\b", text)]
 
 

@@ -93,4 +93,4 @@ def test_single_visits_show_their_training_and_refuse_what_is_not_theirs(
     done(["report", "--run", run])
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "Glow: generative flow" in text and "The run&#39;s picture &lt;b&gt;.png." in text
-    assert 'data-metric="held_out_loss"' in text and 'id="forecasts"' not in text
+    assert 'data-metric="validation_loss"' in text and 'id="forecasts"' not in text

@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def last_visit(folder: Path, subject: str) -> pd.Series:
-    visits = crow.Cohort.read(folder / "cohort.csv").visits
+    visits = crow.read_cohort(folder / "cohort.csv").visits
     return visits[visits["subject"] == subject].iloc[-1]
 
 
@@ -186,11 +186,11 @@ def test_generate_new_subjects_in_the_columns_of_the_cohort(folder: Path, tmp_pa
     table = pd.read_csv(tmp_path / "new.csv")
     assert set(table.columns) <= set(pd.read_csv(folder / "cohort.csv").columns)
     assert table["RID"].nunique() == 15
-    assert not set(table["RID"].astype(str)) & set(crow.Cohort.read(folder / "cohort.csv").subjects)
-    again = crow.Cohort.read(tmp_path / "new.csv")
+    assert not set(table["RID"].astype(str)) & set(crow.read_cohort(folder / "cohort.csv").subjects)
+    again = crow.read_cohort(tmp_path / "new.csv")
     assert again.regions == REGIONS
     assert 5_000 < again.visits["Hippocampus"].mean() < 9_000
-    assert again.visits["CDRSB"].isin(crow.Cohort.read(folder / "cohort.csv").visits["CDRSB"]).all()
+    assert again.visits["CDRSB"].isin(crow.read_cohort(folder / "cohort.csv").visits["CDRSB"]).all()
 
 
 def test_generate_new_subjects_along_given_paths(folder: Path, tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_score_gives_visits_and_subjects(folder: Path, tmp_path: Path) -> None:
     out, figure = tmp_path / "scores.csv", tmp_path / "scores.png"
     said = run("score", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--out", out, "--figure", figure)
     visits, subjects = pd.read_csv(out), pd.read_csv(tmp_path / "scores_subjects.csv")
-    assert list(visits.columns[:6]) == ["subject", "session", "time", "log_prob", "surprise", "unusual"]
-    exact = crow.load(folder / "run").log_prob(crow.Cohort.read(folder / "cohort.csv"))
+    assert list(visits.columns[:6]) == ["subject", "session", "time", "log_prob", "outlier_score", "unusual"]
+    exact = crow.load(folder / "run").log_prob(crow.read_cohort(folder / "cohort.csv"))
     np.testing.assert_allclose(visits["log_prob"], exact["log_prob"])
     np.testing.assert_allclose(subjects["log_prob"], visits.groupby("subject")["log_prob"].sum())
     assert len(subjects) == 30 and "30 subjects" in said
@@ -261,7 +261,7 @@ def test_score_finds_a_visit_that_does_not_fit(folder: Path, tmp_path: Path) -> 
     table.to_csv(tmp_path / "spoilt.csv", index=False)
     said = run("score", "--run", folder / "run", "--cohort", tmp_path / "spoilt.csv", "--out", tmp_path / "s.csv")
     visits = pd.read_csv(tmp_path / "s.csv")
-    worst = visits.loc[visits["surprise"].idxmax()]
+    worst = visits.loc[visits["outlier_score"].idxmax()]
     assert (worst["subject"], worst["session"], worst["unusual"]) == (9010, table.loc[row, "VISCODE"], True)
     assert worst["Hippocampus_z"] > 10
     first = next(line for line in said.splitlines() if "9010" in line)

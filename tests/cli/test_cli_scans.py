@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import crow
 from crow.cli.main import app, main
-from crow.scan_model import ScanModel
-from crow.voxel_model import VoxelModel
+from crow.models.scans import ScanModel
+from crow.models.voxels import VoxelModel
 
 QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
 COARSE = ["--set", "scans.resolution=8"]

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import invented_scans
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import simulated_scans
 import torch
 from commands import done, refused
 
@@ -27,11 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store, labels of the scans' structures, and the run of the ventricles."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("segment")
-    table = invented_scans.cohort(folder / "bids", subjects=10)
+    table = simulated_scans.cohort(folder / "bids", subjects=10)
     for s in range(10):
         for v in range(2):
             path = folder / "labels" / f"sub-{s}" / f"sub-{s}_ses-{v}_dseg.nii.gz"
-            invented_scans.save(path, load_template(8.0).structures)
+            simulated_scans.save(path, load_template(8.0).structures)
     prepare(table, folder / "store", resolution=8, register="none", jobs=1)
     done(["segment", "--cohort", folder / "store", "--masks", folder / "labels", "--label", str(VENTRICLES),
           "--out", folder / "run", *QUICK])  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crow.cli.main import app, main
-from crow.cohort import read
+from crow.cohort import read_cohort
 from crow.simulate import simulate_scans
 
 SMALL = ["simulate", "--scans", "--subjects", "3", "--visits", "2", "--resolution", "8", "--jobs", "2"]
@@ -27,7 +27,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_tree_is_read_as_a_cohort_with_its_times(tree: Path) -> None:
-    cohort = read(tree, strict=False)
+    cohort = read_cohort(tree, strict=False)
     assert len(cohort.visits) == 6 and cohort.visits["scan"].map(lambda path: Path(path).is_file()).all()
     truth = pd.read_csv(tree / TRUTH / "truth.csv")
     assert np.allclose(cohort.visits["time"], truth["years"], atol=0.005)

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import invented_scans
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import simulated_scans
 import torch
 from paired_stores import SUBJECTS, paired_stores
 
@@ -16,7 +16,7 @@ from crow.pipelines.prepare import prepare
 from crow.scans.store import DONE, ScanStore
 
 QUICK = [
-    *("--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2", "--set", "first_epochs=1"),
+    *("--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2", "--set", "pretrain_epochs=1"),
     *("--set", "flow.depth=2", "--set", "flow.hidden=8", "--set", "flow.levels=1"),
 ]  # fmt: skip
 
@@ -67,7 +67,7 @@ def test_refuses_scans_of_another_modality(folder: Path, tmp_path: Path, capsys:
 
 def test_one_scan_is_prepared_as_those_of_the_run(tmp_path: Path) -> None:
     """A run whose source was prepared by `crow prepare`, and a NIfTI file that was not."""
-    table = invented_scans.cohort(tmp_path / "bids", subjects=6)
+    table = simulated_scans.cohort(tmp_path / "bids", subjects=6)
     t1w = prepare(table, tmp_path / "t1w", resolution=8, register="none", jobs=1).store
     pet = ScanStore.create(
         tmp_path / "pet", t1w.info.model_copy(update={"modality": "pet"}), t1w.cohort(), t1w.template, t1w.mask

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from crow.cohort import Cohort, Finding, Schema, read
+from crow.cohort import Cohort, Finding, Schema, read_cohort
 from crow.cohort.bids_files import parse
 from crow.cohort.writing import table_text, to_table
 from crow.errors import CohortError
@@ -60,7 +60,7 @@ def found(cohort: Cohort, code: str) -> Finding:
 
 def refusal(tree: Path, **flags: object) -> str:
     with pytest.raises(CohortError) as refused:
-        read(tree, **flags)  # type: ignore[arg-type]
+        read_cohort(tree, **flags)  # type: ignore[arg-type]
     return str(refused.value)
 
 
@@ -69,7 +69,7 @@ def test_a_raw_tree_with_ages(tmp_path: Path) -> None:
     participants(tmp_path, age=["70"] * 12)
     sessions(tmp_path, "age", "mmse")
     touch(tmp_path / "derivatives/other/sub-00/ses-c/anat/sub-00_ses-c_T1w.nii.gz")
-    cohort = read(tmp_path)
+    cohort = read_cohort(tmp_path)
     assert (len(cohort), cohort.has_scans, cohort.modality, cohort.regions) == (24, True, "T1w", [])
     assert cohort.schema.layout == "bids"
     assert cohort.schema.covariates == {"mmse": "numeric", "sex": "categorical"}
@@ -85,7 +85,7 @@ def test_shifted_dates_and_an_age_at_baseline(tmp_path: Path) -> None:
     make_tree(tmp_path)
     participants(tmp_path, age=[str(60 + k) for k in range(12)])
     sessions(tmp_path, "acq_time")
-    cohort = read(tmp_path)
+    cohort = read_cohort(tmp_path)
     assert cohort.schema.time_kind == "date"
     assert cohort.visits["time"].iloc[1] == pytest.approx(1.5, abs=0.01)
     assert cohort.visits["age"].iloc[:2].tolist() == pytest.approx([60, 61.5], abs=0.01)
@@ -104,7 +104,7 @@ def test_times_from_scans_tsv(tmp_path: Path, folder: str) -> None:
             path = tmp_path / f"{folder.format(subject=subject, session=session)}_scans.tsv"
             told = rows[session] if "{session}" in folder else [row for group in rows.values() for row in group]
             write(path, {"filename": [name for name, _ in told], "acq_time": [time for _, time in told]})
-    cohort = read(tmp_path)
+    cohort = read_cohort(tmp_path)
     assert cohort.start["sub-00"] == pd.Timestamp(2011, 3, 5, 9)
     assert cohort.visits["time"].iloc[1] == pytest.approx(366 / 365.25)
 
@@ -113,7 +113,7 @@ def test_times_from_wide_participants(tmp_path: Path) -> None:
     make_tree(tmp_path, sessions=["ses-wave1", "ses-wave2"])
     waves = {f"Age_W{w}": [f"{60 + k + 1.25 * w:.2f}" for k in range(12)] for w in (1, 2, 3)}
     participants(tmp_path, **waves, **{f"MMSE_W{w}": [str(30 - k % (2 + w)) for k in range(12)] for w in (1, 2, 3)})
-    cohort = read(tmp_path)
+    cohort = read_cohort(tmp_path)
     assert len(cohort) == 24
     assert cohort.visits["time"].iloc[1] == pytest.approx(1.25)
     assert list(cohort.schema.covariates) == ["MMSE", "sex"]
@@ -128,7 +128,7 @@ def test_times_from_long_participants(tmp_path: Path) -> None:
     rows = [(subject, session, f"{60 + 1.5 * k}") for subject in LABELS for k, session in enumerate(("b", "a"))]
     keys = ("participant_id", "session_id", "age")
     write(tmp_path / "participants.tsv", {name: [row[k] for row in rows] for k, name in enumerate(keys)})
-    assert read(tmp_path).visits["time"].iloc[1] == 1.5
+    assert read_cohort(tmp_path).visits["time"].iloc[1] == 1.5
 
 
 def test_a_table_of_ages_comes_first(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_table_of_ages_comes_first(tmp_path: Path) -> None:
     rows = [(subject[4:], session, f"{50 + 2 * k},5") for subject in LABELS for k, session in enumerate(("b", "a"))]
     ages = tmp_path / "ages.csv"
     pd.DataFrame(rows, columns=["subject", "session", "age"]).to_csv(ages, sep=";", index=False)
-    cohort = read(tree, ages=ages)
+    cohort = read_cohort(tree, ages=ages)
     assert cohort.visits["age"].iloc[:2].tolist() == [50.5, 52.5]
     assert cohort.covariates == ["mmse"]
     pd.DataFrame([("X1", "b", "50")], columns=["subject", "session", "age"]).to_csv(ages, index=False)
@@ -150,7 +150,7 @@ def test_a_time_that_cannot_be_known_says_what_would_tell_it(tmp_path: Path) -> 
     refused = refusal(tmp_path)
     for word in ("time of the visits cannot be known", "sub-00/sub-00_sessions.tsv", "age", "acq_time", "--ages TABLE"):
         assert word in refused
-    cohort = read(tmp_path, time="session_id")
+    cohort = read_cohort(tmp_path, time="session_id")
     assert cohort.visits["time"].iloc[1] == 1
 
 
@@ -167,7 +167,7 @@ def test_one_session_needs_no_time_and_one_of_two_does(tmp_path: Path) -> None:
     participants(tmp_path)
     sessions(tmp_path, "acq_time", subjects=LABELS[:-2])
     touch(tmp_path / "sub-99/anat/sub-99_T1w.nii.gz")
-    cohort = read(tmp_path)
+    cohort = read_cohort(tmp_path)
     assert len(cohort) == 21
     assert cohort.visits.iloc[-1][["subject", "session", "time"]].tolist() == ["sub-99", "", 0]
     assert found(cohort, "no-time").message.startswith("4 visits (sub-10 ses-a, sub-10 ses-b, sub-11 ses-a,")
@@ -178,10 +178,10 @@ def test_a_tree_of_one_session_is_read_for_a_forecast(tmp_path: Path, with_schem
     tree = make_tree(tmp_path / "tree")
     participants(tree)
     sessions(tree, "acq_time")
-    schema = Schema.model_validate(read(tree).schema.model_dump()) if with_schema else None
+    schema = Schema.model_validate(read_cohort(tree).schema.model_dump()) if with_schema else None
     touch(tmp_path / "one/sub-7/ses-x/anat/sub-7_ses-x_T1w.nii.gz")
     write(tmp_path / "one/participants.tsv", {"participant_id": ["sub-7"], "sex": ["M"]})
-    cohort = read(tmp_path / "one", schema=schema, strict=False)
+    cohort = read_cohort(tmp_path / "one", schema=schema, strict=False)
     assert cohort.visits["time"].tolist() == [0]
     assert cohort.visits["session"].tolist() == ["ses-x"]
     assert cohort.covariates == (["sex"] if with_schema else [])
@@ -192,7 +192,7 @@ def test_derivatives_with_the_tables_of_their_raw_tree(tmp_path: Path, pattern: 
     participants(tmp_path)
     sessions(tmp_path, "age")
     tree = make_tree(tmp_path / "derivatives" / "made", pattern)
-    cohort = read(tree)
+    cohort = read_cohort(tree)
     assert (len(cohort), cohort.covariates) == (24, ["sex"])
     assert cohort.schema.bids is not None
     assert cohort.schema.bids.space is not None
@@ -204,11 +204,11 @@ def test_several_spaces_are_chosen_by_flag(tmp_path: Path) -> None:
     sessions(tree, "age")
     refused = refusal(tree)
     assert "space: MNI152NLin2009cAsym (24) and native (24); choose with --space" in refused
-    assert "MNI" in read(tree, space="MNI152NLin2009cAsym").visits["scan"].iloc[0]
-    native = read(tree, space="native", desc="preproc")
+    assert "MNI" in read_cohort(tree, space="MNI152NLin2009cAsym").visits["scan"].iloc[0]
+    native = read_cohort(tree, space="native", desc="preproc")
     assert "MNI" not in native.visits["scan"].iloc[0]
     assert "There are preproc (24)" in refusal(tree, space="native", desc="brain")
-    again = read(tree, schema=Schema.model_validate(native.schema.model_dump()))
+    again = read_cohort(tree, schema=Schema.model_validate(native.schema.model_dump()))
     pd.testing.assert_frame_equal(again.visits, native.visits)
 
 
@@ -216,7 +216,7 @@ def test_several_kinds_are_chosen_by_flag(tmp_path: Path) -> None:
     tree = make_tree(make_tree(tmp_path), "{subject}/{session}/pet/{subject}_{session}_trc-FDG_pet.nii.gz")
     sessions(tree, "age")
     assert "T1w (24) and pet (24); choose with --suffix" in refusal(tree)
-    assert read(tree, suffix="pet").modality == "pet"
+    assert read_cohort(tree, suffix="pet").modality == "pet"
     assert "no file has the suffix FLAIR" in refusal(tree, suffix="FLAIR")
     touch(tree / "sub-00/ses-a/pet/sub-00_ses-a_trc-AV45_pet.nii.gz")
     assert "AV45 (1) and FDG (24)" in refusal(tree, suffix="pet")
@@ -228,7 +228,7 @@ def test_the_first_run_is_taken_with_a_warning(tmp_path: Path) -> None:
     (tree / "sub-03/ses-a/anat/sub-03_ses-a_T1w.nii.gz").unlink()
     for run in ("01", "02"):
         touch(tree / f"sub-03/ses-a/anat/sub-03_ses-a_run-{run}_T1w.nii.gz")
-    cohort = read(tree)
+    cohort = read_cohort(tree)
     assert len(cohort) == 24
     assert "sub-03_ses-a_run-01_T1w.nii.gz, not sub-03_ses-a_run-02" in found(cohort, "several-files").message
 
@@ -239,7 +239,7 @@ def test_a_scan_that_is_only_a_broken_link_is_dropped_by_name(tmp_path: Path) ->
     path = tree / "sub-03/ses-a/anat/sub-03_ses-a_T1w.nii.gz"
     path.unlink()
     path.symlink_to(tmp_path / ".git" / "annex" / "gone")
-    cohort = read(tree)
+    cohort = read_cohort(tree)
     assert len(cohort) == 23
     assert "1 visit (sub-03 ses-a)" in found(cohort, "missing-scan").message
 
@@ -266,11 +266,11 @@ def test_visits_of_a_tree_are_read_back_from_a_table_of_them(tmp_path: Path) -> 
     tree = make_tree(tmp_path / "tree")
     participants(tree)
     sessions(tree, "age", "mmse")
-    cohort = read(tree)
+    cohort = read_cohort(tree)
     table = tmp_path / "t.csv"
     table.write_text(table_text(to_table(cohort.visits, cohort.schema, cohort.start), cohort.schema), encoding="utf-8")
-    pd.testing.assert_frame_equal(read(table, schema=cohort.schema).visits, cohort.visits)
-    assert (read(table).modality, len(read(table))) == ("T1w", 24)
+    pd.testing.assert_frame_equal(read_cohort(table, schema=cohort.schema).visits, cohort.visits)
+    assert (read_cohort(table).modality, len(read_cohort(table))) == ("T1w", 24)
 
 
 def test_names_are_read_as_entities() -> None:
@@ -287,7 +287,7 @@ def test_the_public_tree_tells_no_time(tmp_path: Path) -> None:
     ages = tmp_path / "ages.tsv"
     rows = [(f"sub-0{k}", f"ses-0{v}", str(20 + k + 2 * v)) for k in range(1, 6) for v in (1, 2)]
     pd.DataFrame(rows, columns=["participant_id", "session_id", "age"]).to_csv(ages, sep="\t", index=False)
-    cohort = read(SYNTHETIC, ages=ages, strict=False)
+    cohort = read_cohort(SYNTHETIC, ages=ages, strict=False)
     assert (len(cohort), cohort.covariates) == (10, ["systolic_blood_pressure", "sex"])
     assert (cohort.visits.groupby("subject")["time"].max() == 2).all()
 
@@ -298,7 +298,7 @@ def test_dlbs_ages_at_the_sessions_of_an_invented_tree(tmp_path: Path) -> None:
         for wave in (1, 2, 3):
             touch(tmp_path / f"{label}/ses-wave{wave}/anat/{label}_ses-wave{wave}_T1w.nii.gz")
     (tmp_path / "participants.tsv").write_bytes(DLBS.read_bytes())
-    cohort = read(tmp_path, time="AgeMRI")
+    cohort = read_cohort(tmp_path, time="AgeMRI")
     assert cohort.schema.time == "AgeMRI"
     assert "Sex" in cohort.covariates
     assert "MMSE" in cohort.covariates

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from invented_tables import adnimerge, plain, save
+from simulated_tables import adnimerge, plain, save
 
-from crow.cohort import Cohort, read
+from crow.cohort import Cohort, read_cohort
 from crow.cohort.future import read_future
 from crow.errors import CohortError
 
 
 @pytest.fixture
 def cohort(tmp_path: Path) -> Cohort:
-    return read(save(adnimerge(), tmp_path / "ADNIMERGE.csv"))
+    return read_cohort(save(adnimerge(), tmp_path / "ADNIMERGE.csv"))
 
 
 def test_future_visits_by_date_with_known_covariates(cohort: Cohort, tmp_path: Path) -> None:
@@ -56,8 +56,8 @@ def test_future_visits_that_cannot_be(
 
 
 def test_own_time_and_years_are_each_others_reverse(cohort: Cohort, tmp_path: Path) -> None:
-    ages = read(save(plain(), tmp_path / "t.csv"))
-    codes = read(save(adnimerge().drop(columns=["EXAMDATE", "Years_bl", "Month_bl", "M"]), tmp_path / "c.csv"))
+    ages = read_cohort(save(plain(), tmp_path / "t.csv"))
+    codes = read_cohort(save(adnimerge().drop(columns=["EXAMDATE", "Years_bl", "Month_bl", "M"]), tmp_path / "c.csv"))
     for one in (cohort, ages, codes):
         subject = pd.Series(one.subjects[:3])
         years = pd.Series([2.0, 3.5, 10.0])

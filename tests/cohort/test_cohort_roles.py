@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from invented_tables import plain, save
+from simulated_tables import plain, save
 
-from crow.cohort import Cohort, read
+from crow.cohort import read_cohort
 from crow.errors import CohortError, ConfigError
 
 
 def test_a_plain_table_is_read_without_a_flag(tmp_path: Path) -> None:
-    cohort = read(save(plain(), tmp_path / "t.csv"))
+    cohort = read_cohort(save(plain(), tmp_path / "t.csv"))
     schema = cohort.schema
     assert (schema.subject, schema.time, schema.time_kind, schema.age) == ("subject", "age", "age", "age")
     assert schema.covariates == {"sex": "categorical", "education": "numeric"}
@@ -25,13 +25,13 @@ def test_flags_set_every_role(tmp_path: Path) -> None:
     table = plain().rename(columns={"subject": "who", "age": "when"})
     path = save(table, tmp_path / "t.csv")
     with pytest.raises(CohortError, match="--subject COLUMN"):
-        read(path)
-    cohort = read(
+        read_cohort(path)
+    cohort = read_cohort(
         path, subject="who", time="when", time_kind="age", covariates=["education"], regions=["Hippo*"], exclude=["sex"]
     )
     assert (cohort.covariates, cohort.regions) == (["education"], ["Hippocampus"])
     assert cohort.left_out == {"sex": "excluded by flag", "Ventricles": "not among the regions asked for"}
-    both = Cohort.read(path, subject="who", time="when", regions="Hippocampus,Ventricles")
+    both = read_cohort(path, subject="who", time="when", regions="Hippocampus,Ventricles")
     assert both.regions == ["Hippocampus", "Ventricles"]
 
 
@@ -50,21 +50,21 @@ def test_flags_set_every_role(tmp_path: Path) -> None:
 )
 def test_flags_that_cannot_be_are_refused(tmp_path: Path, flags: dict[str, object], message: str) -> None:
     with pytest.raises(CohortError, match=message):
-        read(save(plain(), tmp_path / "t.csv"), **flags)
+        read_cohort(save(plain(), tmp_path / "t.csv"), **flags)
 
 
 def test_unknown_flags_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cohort\.subjects"):
-        read(save(plain(), tmp_path / "t.csv"), subjects="subject")
+        read_cohort(save(plain(), tmp_path / "t.csv"), subjects="subject")
 
 
 def test_two_subject_columns_that_disagree_are_refused_with_both_flags(tmp_path: Path) -> None:
     table = plain()
     table["participant_id"] = [f"P{k % 9}" for k in range(len(table))]
     with pytest.raises(CohortError, match="--subject subject or --subject participant_id"):
-        read(save(table, tmp_path / "t.csv"))
+        read_cohort(save(table, tmp_path / "t.csv"))
     table["participant_id"] = table["subject"].str.lower()
-    assert read(save(table, tmp_path / "t.csv")).schema.subject == "subject"
+    assert read_cohort(save(table, tmp_path / "t.csv")).schema.subject == "subject"
 
 
 def test_two_times_that_disagree_are_refused_with_both_flags(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_two_times_that_disagree_are_refused_with_both_flags(tmp_path: Path) -> 
     rng = np.random.default_rng(1)
     table["age_at_pet"] = (table["age"].astype(float) + rng.uniform(0, 0.9, len(table))).round(2)
     with pytest.raises(CohortError, match=r"--time age .* or --time age_at_pet"):
-        read(save(table, tmp_path / "t.csv"))
+        read_cohort(save(table, tmp_path / "t.csv"))
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("years", 1.0), ("months", 12.0), ("days", 365.25)])
@@ -80,7 +80,7 @@ def test_the_unit_of_a_time_is_seen_from_the_age(tmp_path: Path, unit: str, scal
     table = plain()
     age = table["age"].astype(float)
     table["time"] = ((age - age.groupby(table["subject"]).transform("min")) * scale).round(3)
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert (cohort.schema.time, cohort.schema.time_kind) == ("time", unit)
     assert cohort.visits["time"].iloc[1] == pytest.approx(1.1, abs=0.01)
 
@@ -89,10 +89,10 @@ def test_without_an_age_the_unit_is_guessed_and_told(tmp_path: Path) -> None:
     table = plain().drop(columns="age")
     table["time"] = [str(12 * (k % 3)) for k in range(len(table))]
     path = save(table, tmp_path / "t.csv")
-    cohort = read(path)
+    cohort = read_cohort(path)
     assert cohort.schema.time_kind == "months"
     assert "--time-kind" in next(f.message for f in cohort.findings if f.code == "time-unit")
-    assert read(path, time_kind="years").visits["time"].max() == 24
+    assert read_cohort(path, time_kind="years").visits["time"].max() == 24
 
 
 def test_baseline_age_in_a_plain_table_is_mended(tmp_path: Path) -> None:
@@ -102,23 +102,23 @@ def test_baseline_age_in_a_plain_table_is_mended(tmp_path: Path) -> None:
         (pd.Timestamp(2015, 1, 1) + pd.Timedelta(days=400 * (k % 3))).strftime("%m/%d/%Y") for k in range(len(table))
     ]
     table["age"] = age.groupby(table["subject"]).transform("min")
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert cohort.schema.age_is_baseline
     assert cohort.visits["age"].iloc[1] == pytest.approx(age.iloc[0] + 400 / 365.25)
     alone = save(table.drop(columns="date"), tmp_path / "alone.csv")
     with pytest.raises(CohortError, match="age at baseline"):
-        read(alone)
+        read_cohort(alone)
 
 
 def test_clinical_scores_are_covariates_where_they_are_few(tmp_path: Path) -> None:
     table = plain()
     rng = np.random.default_rng(0)
     table["MMSE"] = rng.integers(20, 30, len(table))
-    few = read(save(table, tmp_path / "t.csv"))
+    few = read_cohort(save(table, tmp_path / "t.csv"))
     assert "MMSE" in few.covariates
     for name in ("CDRSB", "ADAS13", "FAQ"):
         table[name] = rng.integers(0, 9, len(table))
-    many = read(save(table, tmp_path / "t.csv"))
+    many = read_cohort(save(table, tmp_path / "t.csv"))
     assert {"MMSE", "CDRSB", "ADAS13", "FAQ"} <= set(many.regions)
 
 
@@ -131,7 +131,7 @@ def test_ids_dates_text_and_empty_columns_are_left_out_by_name(tmp_path: Path) -
     table["update_stamp"] = "2020-01-01"
     table["TAU"] = ""
     table["eTIV"] = [1500 + k // 3 for k in range(len(table))]
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert cohort.left_out == {
         "image_id": "ids, paths and notes",
         "comment": "ids, paths and notes",
@@ -144,26 +144,26 @@ def test_ids_dates_text_and_empty_columns_are_left_out_by_name(tmp_path: Path) -
     assert any("TAU" in message for message in warned)
     for name, message in (("TAU", "no value at all"), ("update_stamp", "same value in every row")):
         with pytest.raises(CohortError, match=message):
-            read(save(table, tmp_path / "t.csv"), covariates=[name])
+            read_cohort(save(table, tmp_path / "t.csv"), covariates=[name])
 
 
 def test_another_table_is_read_by_the_schema_of_the_first(tmp_path: Path) -> None:
-    schema = read(save(plain(), tmp_path / "t.csv")).schema
+    schema = read_cohort(save(plain(), tmp_path / "t.csv")).schema
     other = plain(subjects=2, visits=1, seed=5)
     other = other[other.columns[::-1]].assign(note="x")
-    cohort = read(save(other, tmp_path / "o.csv"), schema=schema)
+    cohort = read_cohort(save(other, tmp_path / "o.csv"), schema=schema)
     assert list(cohort.visits) == ["subject", "session", "time", "age", "sex", "education", "Hippocampus", "Ventricles"]
     assert len(cohort) == 2
     renamed = save(other.rename(columns={"Hippocampus": "hippo"}), tmp_path / "r.csv")
     with pytest.raises(CohortError, match=r"Missing: Hippocampus\. Not known to the run: hippo, note"):
-        read(renamed, schema=schema)
+        read_cohort(renamed, schema=schema)
 
 
 def test_a_code_for_missing_keeps_its_meaning_in_another_table(tmp_path: Path) -> None:
     table = plain()
     table.loc[4, "Hippocampus"] = "-4"
-    schema = read(save(table, tmp_path / "t.csv")).schema
+    schema = read_cohort(save(table, tmp_path / "t.csv")).schema
     other = plain(subjects=1, seed=3)
     other["Hippocampus"] = ["-4", "-2.0", "3000"]
-    assert read(save(other, tmp_path / "o.csv"), schema=schema).visits["Hippocampus"].tolist() == [-2.0, 3000.0]
+    assert read_cohort(save(other, tmp_path / "o.csv"), schema=schema).visits["Hippocampus"].tolist() == [-2.0, 3000.0]
     assert schema == type(schema).model_validate_json(schema.model_dump_json())

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from invented_tables import plain, save
+from simulated_tables import plain, save
 
-from crow.cohort import Cohort, Finding, Schema, read
+from crow.cohort import Cohort, Finding, Schema, read_cohort
 from crow.cohort.writing import table_text, to_table
 from crow.errors import CohortError
 
@@ -31,7 +31,7 @@ def found(cohort: Cohort, code: str) -> Finding:
 def test_a_scan_a_visit(tmp_path: Path) -> None:
     table = with_files(tmp_path).drop(columns=["Hippocampus", "Ventricles"])
     table["mmse"] = [str(30 - k % 4) for k in range(len(table))]
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert cohort.has_scans
     assert (cohort.schema.scan, cohort.modality, cohort.regions) == ("scan", "T1w", [])
     assert list(cohort.visits) == ["subject", "session", "time", "age", "sex", "education", "mmse", "scan"]
@@ -39,9 +39,9 @@ def test_a_scan_a_visit(tmp_path: Path) -> None:
 
 
 def test_regions_stay_beside_scans_and_a_table_without_scans_has_none(tmp_path: Path) -> None:
-    beside = read(save(with_files(tmp_path), tmp_path / "t.csv"))
+    beside = read_cohort(save(with_files(tmp_path), tmp_path / "t.csv"))
     assert beside.regions == ["Hippocampus", "Ventricles"]
-    without = read(save(plain(), tmp_path / "u.csv"))
+    without = read_cohort(save(plain(), tmp_path / "u.csv"))
     assert (without.has_scans, without.modality, "scan" in without.visits) == (False, None, False)
     assert "repeated measure" in str(_refusal(save(plain().drop(columns=beside.regions), tmp_path / "v.csv")))
 
@@ -59,7 +59,7 @@ def test_the_column_is_found_and_tells_the_modality(
     for path in table[column]:
         (tmp_path / path).parent.mkdir()
         (tmp_path / path).touch()
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert (cohort.schema.scan, cohort.modality) == (column, modality)
 
 
@@ -67,8 +67,8 @@ def test_one_of_several_columns_is_named_by_a_flag(tmp_path: Path) -> None:
     table = with_files(tmp_path, with_files(tmp_path, column="t1"), column="flair")
     path = save(table, tmp_path / "t.csv")
     assert "--scan t1 or --scan flair" in str(_refusal(path))
-    assert read(path, scan="flair", exclude=["t1"]).schema.scan == "flair"
-    assert read(path, scan="flair").covariates == ["sex", "education"]
+    assert read_cohort(path, scan="flair", exclude=["t1"]).schema.scan == "flair"
+    assert read_cohort(path, scan="flair").covariates == ["sex", "education"]
 
 
 def test_paths_start_at_the_scan_root(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_paths_start_at_the_scan_root(tmp_path: Path) -> None:
     assert "line 2, column scan" in refused
     assert "img/S00_0_T1w.nii.gz is not there" in refused
     assert "--scan-root" in refused
-    assert len(read(path, scan_root=tmp_path)) == 36
+    assert len(read_cohort(path, scan_root=tmp_path)) == 36
     assert "is no folder" in str(_refusal(path, scan_root=tmp_path / "nowhere"))
 
 
@@ -96,7 +96,7 @@ def test_an_absolute_path_is_taken_where_no_root_is_given(tmp_path: Path) -> Non
     table = with_files(tmp_path)
     table["scan"] = [str(tmp_path / path) for path in table["scan"]]
     (tmp_path / "tables").mkdir()
-    assert len(read(save(table, tmp_path / "tables" / "t.csv"))) == 36
+    assert len(read_cohort(save(table, tmp_path / "tables" / "t.csv"))) == 36
 
 
 def test_visits_without_a_usable_file_are_dropped_by_name(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_visits_without_a_usable_file_are_dropped_by_name(tmp_path: Path) -> Non
     table.loc[0, "scan"] = ""
     (tmp_path / table.loc[4, "scan"]).unlink()
     table.loc[7, "scan"] = table.loc[6, "scan"]
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert len(cohort) == 33
     assert found(cohort, "no-scan").rows == (2,)
     assert found(cohort, "missing-scan").rows == (6,)
@@ -116,7 +116,7 @@ def test_two_scans_for_one_visit_are_both_named(tmp_path: Path) -> None:
     table = with_files(tmp_path)
     (tmp_path / "img" / "again.nii.gz").touch()
     table = pd.concat([table, table.iloc[[4]].assign(scan="img/again.nii.gz")], ignore_index=True)
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     two = found(cohort, "two-scans")
     assert (len(cohort), two.severity, two.rows) == (36, "warning", (38,))
     assert "again.nii.gz" in two.message
@@ -131,11 +131,11 @@ def test_a_covariate_may_not_be_called_scan(tmp_path: Path) -> None:
 @pytest.mark.parametrize("visits", [1, 2])
 def test_one_patient_is_read_for_a_forecast(tmp_path: Path, visits: int) -> None:
     table = with_files(tmp_path)
-    trained = read(save(table, tmp_path / "t.csv"))
+    trained = read_cohort(save(table, tmp_path / "t.csv"))
     schema = Schema.model_validate(trained.schema.model_dump())
     path = save(table[:visits], tmp_path / "patient.csv")
-    assert read(path, schema=schema).visits["scan"].tolist() == trained.visits["scan"][:visits].tolist()
-    alone = read(path, strict=False)
+    assert read_cohort(path, schema=schema).visits["scan"].tolist() == trained.visits["scan"][:visits].tolist()
+    alone = read_cohort(path, strict=False)
     assert (len(alone), alone.has_scans) == (visits, True)
     assert "too few" in str(_refusal(path))
     del table["scan"]
@@ -149,24 +149,24 @@ def test_a_table_by_wave_has_a_scan_a_wave(tmp_path: Path) -> None:
         table[f"scan_W{wave}"] = [f"S{k}_{wave}.nii" for k in range(12)]
         for name in table[f"scan_W{wave}"]:
             (tmp_path / name).touch()
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert (len(cohort), cohort.schema.layout) == (24, "wide")
     assert cohort.visits["scan"].iloc[1] == str(tmp_path / "S0_2.nii")
     again = _written(cohort, tmp_path / "again.csv")
-    pd.testing.assert_frame_equal(read(again, schema=cohort.schema).visits, cohort.visits)
+    pd.testing.assert_frame_equal(read_cohort(again, schema=cohort.schema).visits, cohort.visits)
 
 
 def test_written_visits_read_back(tmp_path: Path) -> None:
-    cohort = read(save(with_files(tmp_path), tmp_path / "t.csv"))
+    cohort = read_cohort(save(with_files(tmp_path), tmp_path / "t.csv"))
     again = _written(cohort, tmp_path / "again.csv")
-    pd.testing.assert_frame_equal(read(again).visits, cohort.visits)
+    pd.testing.assert_frame_equal(read_cohort(again).visits, cohort.visits)
 
 
 @pytest.mark.skipif(not OPEN_MS.exists(), reason="the public scans are not here")
 def test_open_ms_from_a_table(tmp_path: Path) -> None:
     scans = [str(OPEN_MS / f"study{k}_T1W.nii.gz") for k in (1, 2)]
     table = pd.DataFrame({"patient_id": ["1", "1"], "sex": ["F", "F"], "days": ["0", "203"], "scan": scans})
-    cohort = read(save(table, tmp_path / "t.csv"), strict=False)
+    cohort = read_cohort(save(table, tmp_path / "t.csv"), strict=False)
     assert cohort.visits["time"].iloc[1] == pytest.approx(203 / 365.25)
     assert cohort.modality == "T1w"
 
@@ -179,5 +179,5 @@ def _written(cohort: Cohort, path: Path) -> Path:
 
 def _refusal(path: Path, **flags: object) -> CohortError:
     with pytest.raises(CohortError) as refused:
-        read(path, **flags)  # type: ignore[arg-type]
+        read_cohort(path, **flags)  # type: ignore[arg-type]
     return refused.value

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from invented_tables import plain
+from simulated_tables import plain
 
-from crow.cohort import read
+from crow.cohort import read_cohort
 from crow.cohort.findings import Findings
 from crow.cohort.table import read_table
 from crow.errors import CohortError
@@ -35,7 +35,7 @@ def test_decimal_comma_reads_as_the_same_cohort(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "point.csv", index=False)
     comma = table.apply(lambda column: column.str.replace(".", ",", regex=False))
     comma.to_csv(tmp_path / "comma.csv", index=False, sep=";", encoding="utf-8-sig")
-    point, other = read(tmp_path / "point.csv"), read(tmp_path / "comma.csv")
+    point, other = read_cohort(tmp_path / "point.csv"), read_cohort(tmp_path / "comma.csv")
     assert other.visits.equals(point.visits)
     assert "decimal-comma" in {finding.code for finding in other.findings}
 
@@ -80,12 +80,12 @@ def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, message: str) 
     path = tmp_path / "cohort.csv"
     path.write_bytes(data)
     with pytest.raises(CohortError, match=message) as caught:
-        read(path)
+        read_cohort(path)
     assert "cohort.csv" in str(caught.value)
 
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="No such file"):
-        read(tmp_path / "none.csv")
+        read_cohort(tmp_path / "none.csv")
     with pytest.raises(CohortError, match="folder"):
-        read(tmp_path)
+        read_cohort(tmp_path)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from invented_tables import adnimerge, plain, save
+from simulated_tables import adnimerge, plain, save
 
-from crow.cohort import Cohort, Finding, read
+from crow.cohort import Cohort, Finding, read_cohort
 from crow.errors import CohortError
 
 
@@ -20,7 +20,7 @@ def test_codes_of_screening_and_no_visit(tmp_path: Path) -> None:
     nothing = table.iloc[[1]].assign(VISCODE="nv", EXAMDATE="")
     table.loc[0, "CDRSB"] = ""
     table = pd.concat([screening, table, nothing], ignore_index=True)
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert len(cohort) == 48
     assert found(cohort, "screening").rows == (2,)
     assert found(cohort, "no-visit").rows == (51,)
@@ -32,7 +32,7 @@ def test_codes_of_screening_and_no_visit(tmp_path: Path) -> None:
 def test_codes_without_a_time_are_dropped_by_name_where_there_is_no_date(tmp_path: Path) -> None:
     table = adnimerge().drop(columns=["EXAMDATE", "Years_bl", "Month_bl", "M"])
     table.loc[2, "VISCODE"] = "uns1"
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert cohort.schema.time_kind == "visit"
     assert found(cohort, "no-time").rows == (4,)
     assert cohort.visits["time"].iloc[:3].tolist() == [0, 0.5, 2]
@@ -44,7 +44,7 @@ def test_missing_codes_and_blanks(tmp_path: Path) -> None:
     table.loc[1, "CDRSB"] = "-1"
     table.loc[2, "Fusiform"] = " "
     table.loc[3, "ICV"] = "NA"
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert len(cohort) == 46
     assert found(cohort, "missing-region").rows == (2, 4)
     assert cohort.visits[["CDRSB", "ICV"]].isna().sum().tolist() == [1, 0]
@@ -54,7 +54,7 @@ def test_missing_codes_and_blanks(tmp_path: Path) -> None:
 def test_a_censored_column_is_numbers_with_a_finding(tmp_path: Path) -> None:
     table = adnimerge()
     table["ABETA"] = [">1700" if k % 4 == 0 else str(900 + k) for k in range(len(table))]
-    cohort = read(save(table, tmp_path / "t.csv"), covariates=["ABETA"])
+    cohort = read_cohort(save(table, tmp_path / "t.csv"), covariates=["ABETA"])
     assert cohort.visits["ABETA"].iloc[0] == 1700
     assert len(found(cohort, "censored").rows) == 12
 
@@ -62,11 +62,11 @@ def test_a_censored_column_is_numbers_with_a_finding(tmp_path: Path) -> None:
 def test_a_change_of_diagnosis_is_the_state_it_ends_in(tmp_path: Path) -> None:
     table = adnimerge()
     table.loc[1, "DX"] = "MCI to Dementia"
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert cohort.visits["DX"].iloc[1] == "Dementia"
     assert found(cohort, "transition").rows == (3,)
     table = table.drop(columns="DX").assign(DXCHANGE=[str(1 + k % 9) for k in range(len(table))])
-    states = read(save(table, tmp_path / "t.csv")).visits["DXCHANGE"].iloc[:9].tolist()
+    states = read_cohort(save(table, tmp_path / "t.csv")).visits["DXCHANGE"].iloc[:9].tolist()
     assert states == ["CN", "MCI", "AD", "MCI", "AD", "AD", "CN", "MCI", "CN"]
 
 
@@ -74,12 +74,12 @@ def test_of_duplicates_the_first_complete_row_stays(tmp_path: Path) -> None:
     table = adnimerge()
     same_code = table.iloc[[1]].assign(EXAMDATE="2009-01-01", Fusiform="")
     table = pd.concat([same_code, table], ignore_index=True)
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert len(cohort) == 48
     assert found(cohort, "duplicate").rows == (2,)
     twice = plain()
     twice = pd.concat([twice, twice.iloc[[4]].assign(Hippocampus="1")], ignore_index=True)
-    cohort = read(save(twice, tmp_path / "p.csv"))
+    cohort = read_cohort(save(twice, tmp_path / "p.csv"))
     assert len(cohort) == 36
     assert found(cohort, "duplicate").rows == (38,)
     assert 1 not in cohort.visits["Hippocampus"].tolist()
@@ -88,7 +88,7 @@ def test_of_duplicates_the_first_complete_row_stays(tmp_path: Path) -> None:
 def test_dates_out_of_order_are_sorted_and_told(tmp_path: Path) -> None:
     table = adnimerge().drop(columns=["Years_bl", "Month_bl", "M"])
     table.loc[[1, 2], "EXAMDATE"] = table.loc[[2, 1], "EXAMDATE"].to_numpy()
-    cohort = read(save(table, tmp_path / "ADNIMERGE.csv").rename(tmp_path / "t.csv"), age="AGE")
+    cohort = read_cohort(save(table, tmp_path / "ADNIMERGE.csv").rename(tmp_path / "t.csv"), age="AGE")
     assert found(cohort, "order").rows == (4,)
     assert found(cohort, "time-against-code").rows == (4,)
     assert (cohort.visits.groupby("subject")["time"].diff().dropna() > 0).all()
@@ -99,21 +99,21 @@ def test_missing_regions_drop_impute_or_error(tmp_path: Path) -> None:
     table.loc[[1, 5], "Ventricles"] = "n/a"
     table.loc[7, ["Hippocampus", "Ventricles"]] = ""
     path = save(table, tmp_path / "t.csv")
-    dropped = read(path)
+    dropped = read_cohort(path)
     assert len(dropped) == 33
     assert found(dropped, "missing-region").rows == (3, 7, 9)
-    imputed = read(path, missing="impute")
+    imputed = read_cohort(path, missing="impute")
     assert len(imputed) == 35
     assert imputed.visits["Ventricles"].isna().sum() == 2
     assert found(imputed, "no-region").rows == (9,)
     with pytest.raises(CohortError, match=r"line 3, column Ventricles"):
-        read(path, missing="error")
+        read_cohort(path, missing="error")
 
 
 def test_a_region_that_costs_many_visits_is_named_with_the_flag(tmp_path: Path) -> None:
     table = plain()
     table.loc[table.index % 3 == 2, "Ventricles"] = ""
-    finding = found(read(save(table, tmp_path / "t.csv")), "costly-region")
+    finding = found(read_cohort(save(table, tmp_path / "t.csv")), "costly-region")
     assert "12 more visits" in finding.message
     assert "--exclude Ventricles" in finding.message
 
@@ -123,7 +123,7 @@ def test_what_never_changes_is_known_at_every_visit(tmp_path: Path) -> None:
     table.loc[[1, 2], "education"] = ""
     table.loc[table.index % 3 > 0, "sex"] = ""
     table.loc[table["subject"] == "S03", "sex"] = ""
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert cohort.visits["education"].iloc[:3].tolist() == [10, 10, 10]
     assert cohort.visits["sex"].isna().sum() == 3
     assert cohort.visits["sex"].iloc[:4].tolist() == ["M", "M", "M", "F"]
@@ -135,7 +135,7 @@ def test_rows_without_subject_or_time_are_told(tmp_path: Path) -> None:
     table = plain()
     table.loc[3, "subject"] = ""
     table.loc[6, "age"] = "NA"
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert len(cohort) == 34
     assert found(cohort, "no-subject").rows == (5,)
     assert found(cohort, "no-time").rows == (8,)
@@ -145,7 +145,7 @@ def test_findings_hold_no_value_of_a_subject(tmp_path: Path) -> None:
     table = adnimerge()
     table = pd.concat([table, table.iloc[[3]]], ignore_index=True)
     table.loc[5, "Hippocampus"] = "-4"
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     text = " ".join(finding.message for finding in cohort.findings)
     assert not any(subject in text.split() for subject in cohort.subjects)
 
@@ -153,12 +153,12 @@ def test_findings_hold_no_value_of_a_subject(tmp_path: Path) -> None:
 def test_whole_ages_that_fall_together_are_told_with_the_cure(tmp_path: Path) -> None:
     table = plain()
     table["age"] = [str(70 + k // 3 + (k % 3) // 2) for k in range(len(table))]
-    cohort = read(save(table, tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert len(cohort) == 24
     assert "--time" in found(cohort, "duplicate").message
 
 
 def test_a_cohort_shows_itself(tmp_path: Path) -> None:
-    cohort = read(save(adnimerge(), tmp_path / "t.csv"))
+    cohort = read_cohort(save(adnimerge(), tmp_path / "t.csv"))
     for text in (repr(cohort), cohort._repr_html_()):
         assert "12" in text and "48" in text and "EXAMDATE (date)" in text and "Hippocampus" in text

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from invented_tables import adnimerge, oasis2, plain, save, tadpole, wide
+from simulated_tables import adnimerge, oasis2, plain, save, tadpole, wide
 
-from crow.cohort import read
+from crow.cohort import read_cohort
 from crow.cohort.writing import table_text, to_table
 
 TABLES = {"plain": plain, "adnimerge": adnimerge, "tadpole": tadpole, "oasis2": oasis2, "wide": wide}
@@ -15,10 +15,10 @@ TABLES = {"plain": plain, "adnimerge": adnimerge, "tadpole": tadpole, "oasis2": 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_round_trip(tmp_path: Path, name: str, separator: str) -> None:
-    cohort = read(save(TABLES[name](), tmp_path / "t.csv", sep=separator))
+    cohort = read_cohort(save(TABLES[name](), tmp_path / "t.csv", sep=separator))
     back = tmp_path / "back.csv"
     back.write_text(table_text(to_table(cohort.visits, cohort.schema, cohort.start), cohort.schema))
-    found = read(back)
+    found = read_cohort(back)
     assert found.schema.layout == cohort.schema.layout
     assert (found.regions, found.covariates) == (cohort.regions, cohort.covariates)
     assert found.schema.age_is_baseline == cohort.schema.age_is_baseline
@@ -27,7 +27,7 @@ def test_round_trip(tmp_path: Path, name: str, separator: str) -> None:
 
 
 def test_invented_people_get_a_start(tmp_path: Path) -> None:
-    cohort = read(save(adnimerge(), tmp_path / "t.csv"))
+    cohort = read_cohort(save(adnimerge(), tmp_path / "t.csv"))
     visits = cohort.visits.head(4).assign(subject="new-1", time=[0.0, 0.52, 1.0, 7.0])
     table = to_table(visits, cohort.schema)
     assert table["EXAMDATE"].iloc[0] == "2000-01-01"
@@ -36,7 +36,7 @@ def test_invented_people_get_a_start(tmp_path: Path) -> None:
 
 
 def test_visits_beyond_the_last_wave_are_counted_on(tmp_path: Path) -> None:
-    cohort = read(save(wide(), tmp_path / "t.csv"))
+    cohort = read_cohort(save(wide(), tmp_path / "t.csv"))
     visits = pd.concat([cohort.visits.head(3), cohort.visits.iloc[[2]].assign(time=14.0, age=64.0)])
     table = to_table(visits, cohort.schema, cohort.start)
     assert len(table) == 1

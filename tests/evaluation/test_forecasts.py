@@ -7,6 +7,7 @@ import scoringrules
 from scipy import stats
 from small_cohorts import in_memory
 
+from crow.data.forecast import Forecast
 from crow.evaluation.forecasts import (
     each_alone,
     in_units,
@@ -17,7 +18,6 @@ from crow.evaluation.forecasts import (
     visit_scores,
     with_groups,
 )
-from crow.forecast import Forecast
 
 
 def cohort(subjects: int = 60, visits: int = 4):

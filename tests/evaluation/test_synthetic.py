@@ -12,12 +12,12 @@ from small_cohorts import in_memory, small_cohort
 import crow
 from crow.cohort import Cohort
 from crow.evaluation.contrasts import Contrast, people_of
-from crow.evaluation.evidence import Evidence
-from crow.evaluation.group_evidence import Group, group_evidence
-from crow.evaluation.synthetic import synthetic_evidence, synthetic_visits
+from crow.evaluation.group_evaluation import Group, evaluate_groups
+from crow.evaluation.result import EvaluationResult
+from crow.evaluation.synthetic import evaluate_synthetic, synthetic_visits
 from crow.simulate import simulate_wide
 
-MIXED: dict[str, Any] = {"training": {"max_epochs": 0}, "model": {"members": 1, "start": "mixed"}}
+MIXED: dict[str, Any] = {"training": {"max_epochs": 0}, "model": {"members": 1, "initialise": "mixed_model"}}
 SHORT: dict[str, Any] = {"max_epochs": 1, "steps_per_epoch": 2}
 PUBLISHED: dict[str, Any] = {"training": SHORT, "model": {"objective": "inn", "blocks": 1}}
 
@@ -43,8 +43,8 @@ def model(cohorts: tuple[Cohort, Cohort]) -> crow.CRow:
 
 
 @pytest.fixture(scope="module")
-def evidence(cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> Evidence:
-    return synthetic_evidence(model, *cohorts, seed=3)
+def result(cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> EvaluationResult:
+    return evaluate_synthetic(model, *cohorts, seed=3)
 
 
 def test_gaps_stay_gaps(cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> None:
@@ -55,37 +55,37 @@ def test_gaps_stay_gaps(cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> Non
     assert (drawn["ROI01"] != real["ROI01"]).all()
 
 
-def test_a_good_model_looks_like_real_people(evidence: Evidence) -> None:
+def test_a_good_model_looks_like_real_people(result: EvaluationResult) -> None:
     """Each number has that of real people beside it, and they are near each other."""
-    found = evidence.metrics["distribution"]
+    found = result.metrics["distribution"]
     for name in ("wasserstein", "jensen_shannon", "wasserstein_change", "mmd", "autocorrelation_difference"):
         assert 0 < found[name] < 2.5 * found[f"{name}_real"], name
     assert found["discriminator_auc"] < 0.75 and 0.3 < found["discriminator_auc_real"] < 0.7
-    assert len(evidence.tables["distribution"]) == 5
-    assert evidence.metrics["privacy"]["verdict"] == "pass"
-    useful = evidence.metrics["usefulness"]
+    assert len(result.tables["distribution"]) == 5
+    assert result.metrics["privacy"]["verdict"] == "pass"
+    useful = result.metrics["usefulness"]
     assert set(useful) == {"CDRSB", "next visit"} and all(0.8 < row["ratio"] < 1.2 for row in useful.values())
 
 
-def test_effects_of_groups_are_those_of_real_people(evidence: Evidence) -> None:
-    table, found = evidence.tables["group_effects"], evidence.metrics["group_effects"]
+def test_effects_of_groups_are_those_of_real_people(result: EvaluationResult) -> None:
+    table, found = result.tables["group_effects"], result.metrics["group_effects"]
     assert list(table["contrast"].unique()) == ["CDRSB", "CDRSB change"] == list(found)
     last = table[table["contrast"] == "CDRSB"]
     assert (last["d_real"] > 0.3).all() and (last["d_synthetic"] > 0).all()
     assert ((last["d_synthetic_low"] < last["d_synthetic"]) & (last["d_synthetic"] < last["d_synthetic_high"])).all()
     assert found["CDRSB"]["people"] == "all people" and found["CDRSB"]["people_second"] >= 10
-    assert any("groups of" in warning for warning in evidence.warnings)
+    assert any("groups of" in warning for warning in result.warnings)
 
 
-def test_it_is_json_and_the_seed_decides(evidence: Evidence, cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> None:
-    json.dumps(evidence.json(), allow_nan=False)
-    assert dict(evidence.left_out)["tadpole"].startswith("TADPOLE needs ADAS13 and Ventricles_ICV among")
-    again = group_evidence(model, *cohorts, seed=3)
-    assert again.metrics["group_effects"] == evidence.metrics["group_effects"]
+def test_it_is_json_and_the_seed_decides(result: EvaluationResult, cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> None:
+    json.dumps(result.json(), allow_nan=False)
+    assert dict(result.left_out)["tadpole"].startswith("TADPOLE needs ADAS13 and Ventricles_ICV among")
+    again = evaluate_groups(model, *cohorts, seed=3)
+    assert again.metrics["group_effects"] == result.metrics["group_effects"]
 
 
 def test_the_published_objective_has_no_likelihood(cohorts: tuple[Cohort, Cohort]) -> None:
-    found = synthetic_evidence(crow.CRow(**PUBLISHED).fit(cohorts[0]), *cohorts)
+    found = evaluate_synthetic(crow.CRow(**PUBLISHED).fit(cohorts[0]), *cohorts)
     assert "membership_auc" not in found.metrics["privacy"] and "group_effects" in found.metrics
     assert "no likelihood" in dict(found.left_out)["privacy.membership_auc"]
 
@@ -93,7 +93,7 @@ def test_the_published_objective_has_no_likelihood(cohorts: tuple[Cohort, Cohort
 def test_too_few_people_are_left_out_with_the_reason() -> None:
     cohort = small_cohort()
     training, held_out = people_of(cohort, cohort.subjects[2:]), people_of(cohort, cohort.subjects[:2])
-    found = synthetic_evidence(crow.CRow(**MIXED).fit(training), training, held_out)
+    found = evaluate_synthetic(crow.CRow(**MIXED).fit(training), training, held_out)
     reasons = dict(found.left_out)
     assert "2 subjects: at least 5" in reasons["distribution"] and "2 subjects" in reasons["privacy"]
     assert "at least 10 are needed" in reasons["usefulness.CDRSB"]
@@ -101,7 +101,7 @@ def test_too_few_people_are_left_out_with_the_reason() -> None:
 
 def test_a_group_of_one(cohorts: tuple[Cohort, Cohort], model: crow.CRow) -> None:
     odd = Contrast("CDRSB", (0.0, 0.0, 0.0), (0.0, 500.0, 900.0))
-    found = group_evidence(model, *cohorts, contrasts=[odd])
+    found = evaluate_groups(model, *cohorts, contrasts=[odd])
     assert not found.metrics
     assert "and 0 people: at least 2 are needed in each" in dict(found.left_out)["group_effects.CDRSB"]
 
@@ -118,6 +118,6 @@ def test_no_covariates_at_all() -> None:
     table = simulate_wide(40, 3, 3, seed=1).table
     cohort = in_memory(table, ["ROI01", "ROI02", "ROI03"], {})
     training, held_out = people_of(cohort, cohort.subjects[:30]), people_of(cohort, cohort.subjects[30:])
-    found = synthetic_evidence(crow.CRow(**MIXED).fit(training), training, held_out)
+    found = evaluate_synthetic(crow.CRow(**MIXED).fit(training), training, held_out)
     assert "its covariates: none" in dict(found.left_out)["group_effects"]
     assert list(found.metrics["usefulness"]) == ["next visit"] and found.metrics["distribution"]["mmd"] > 0

@@ -10,15 +10,16 @@ import torch
 
 import crow
 from crow.cohort import Cohort
+from crow.cohort.reader import read_cohort
 from crow.cohort.schema import Schema
 from crow.errors import CohortError
 from crow.evaluation.contrasts import people_of
 from crow.evaluation.tadpole import COLUMNS, MONTHS, PROBABILITIES, check_submission
-from crow.evaluation.tadpole_forecast import tadpole_evidence, tadpole_submission
+from crow.evaluation.tadpole_forecast import evaluate_tadpole, tadpole_submission
 from crow.simulate import simulate_adni
 
 REGIONS = ["ADAS13", "Ventricles"]
-MIXED: dict[str, Any] = {"training": {"max_epochs": 0}, "model": {"members": 1, "start": "mixed"}}
+MIXED: dict[str, Any] = {"training": {"max_epochs": 0}, "model": {"members": 1, "initialise": "mixed_model"}}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("tadpole") / "cohort.csv"
     simulate_adni(70, seed=2).table.to_csv(path, index=False)
-    return Cohort.read(path, regions=REGIONS, covariates=["DX", "ICV"], subject="PTID")
+    return read_cohort(path, regions=REGIONS, covariates=["DX", "ICV"], subject="PTID")
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,11 @@ def test_a_common_first_month(cohort: Cohort, model: crow.CRow) -> None:
 
 def test_it_is_scored_beside_the_last_visit(cohort: Cohort, model: crow.CRow) -> None:
     training, others = people_of(cohort, cohort.subjects[:55]), people_of(cohort, cohort.subjects[55:])
-    found = tadpole_evidence(model, training, others, samples=20).metrics["tadpole"]
+    found = evaluate_tadpole(model, training, others, samples=20).metrics["tadpole"]
     assert found["mAUC"] > 0.8 and found["BCA"] > 0.7 and found["MAE ADAS13"] < 8
     assert {"WES ADAS13", "CPA Ventricles_ICV", "last visit mAUC", "last visit MAE ADAS13"} <= set(found)
     ages = replace(others, schema=others.schema.model_copy(update={"time_kind": "years"}))
-    assert tadpole_evidence(model, training, ages, samples=20).metrics["tadpole"]["BCA"] == pytest.approx(
+    assert evaluate_tadpole(model, training, ages, samples=20).metrics["tadpole"]["BCA"] == pytest.approx(
         found["BCA"], abs=0.1
     )
     with pytest.raises(CohortError, match="holds a years"):
@@ -81,6 +82,6 @@ def test_what_is_missing_is_said(cohort: Cohort, model: crow.CRow) -> None:
         return replace(cohort, schema=Schema.model_validate({**cohort.schema.model_dump(), **changes}))
 
     undiagnosed = without(covariates={"ICV": "numeric"})
-    assert "column of diagnoses" in tadpole_evidence(model, undiagnosed, cohort).left_out[0][1]
+    assert "column of diagnoses" in evaluate_tadpole(model, undiagnosed, cohort).left_out[0][1]
     one = crow.CRow(**MIXED).fit(without(regions=["Ventricles"]))
-    assert "needs ADAS13 among the regions" in tadpole_evidence(one, cohort, cohort).left_out[0][1]
+    assert "needs ADAS13 among the regions" in evaluate_tadpole(one, cohort, cohort).left_out[0][1]

@@ -6,8 +6,8 @@ import torch
 from bijections import contract
 
 from crow.bijections.ode import ODE
+from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow
-from crow.sequences import Sequences
 
 
 def sequences(

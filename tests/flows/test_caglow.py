@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from crow.config import Optimisation
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.flows.caglow import CAGlow
 from crow.flows.glow import Glow
 from crow.networks.critic import Critic
-from crow.objectives.adversarial import believed, found_out, frozen, slope
+from crow.objectives.adversarial import discriminator_loss, frozen, generator_loss, slope
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 ATTRIBUTES = (2, 1)
@@ -56,8 +56,8 @@ def test_each_player_gets_its_own_gradient() -> None:
 def test_the_objective_is_the_published_one() -> None:
     real, fake = torch.randn(9), torch.randn(9)
     d = torch.sigmoid
-    assert torch.allclose(found_out(real, fake), -(d(real).log() + (1 - d(fake)).log()).mean(), atol=1e-5)
-    assert torch.allclose(believed(fake), -d(fake).log().mean(), atol=1e-5)
+    assert torch.allclose(discriminator_loss(real, fake), -(d(real).log() + (1 - d(fake)).log()).mean(), atol=1e-5)
+    assert torch.allclose(generator_loss(fake), -d(fake).log().mean(), atol=1e-5)
     x = torch.randn(9, 3, requires_grad=True)
     assert torch.allclose(slope(x @ torch.tensor([1.0, 2.0, 2.0]), x), torch.tensor(4.5))
 
@@ -87,7 +87,7 @@ def test_it_starts_as_the_glow_that_it_is_made_of(shape: tuple[int, ...], greys:
 def test_what_the_glow_knows_of_attributes_is_there_before_the_encoder_learns() -> None:
     data = people(400)
     glow = Glow((2,), depth=2, hidden=8, context=3)
-    glow.start(data, torch.arange(400))
+    glow.initialise(data, torch.arange(400))
     flow = CAGlow(glow, ATTRIBUTES, hidden=16, depth=2).eval()
     drawn = flow.sample(torch.tensor([[1.0, 0, 1.0], [0, 1, -1.0]]), 2000, torch.Generator().manual_seed(0))
     assert torch.allclose(drawn.mean(0), torch.tensor([[1.4, 0.4], [-0.6, 3.4]]), atol=0.1)
@@ -107,7 +107,7 @@ def test_it_learns_what_attributes_mean_and_leaves_the_rest_to_chance() -> None:
     fixed = {name: tensor.clone() for name, tensor in glow.state_dict().items()}
     game = settings.model_copy(update={"max_epochs": 40, "learning_rate": 2e-3, "patience": 40})
     fit = train(flow, data[:600], data[600:], game, 0)
-    assert fit.held_out < 0.2 * fit.history["held_out"][0]
+    assert fit.validation_loss < 0.2 * fit.history["validation"][0]
     assert all(torch.equal(tensor, fixed[name]) for name, tensor in flow.glow.state_dict().items())
     drawn = flow.sample(torch.tensor([[1.0, 0, 1.0], [0, 1, -1.0]]), 2000, torch.Generator().manual_seed(0))
     assert torch.allclose(drawn.mean(0), torch.tensor([[1.4, 0.4], [-0.6, 3.4]]), atol=0.25)

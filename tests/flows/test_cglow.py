@@ -7,11 +7,11 @@ import torch
 from bijections import contract
 
 from crow.bijections.regression import Regression
-from crow.config import Optimisation
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.flows.cglow import CGlow
 from crow.flows.glow import Glow
 from crow.objectives.attributes import attribute_loss
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 ATTRIBUTES = (2, 1, 3)  # a sex, an age and a diagnosis
@@ -87,7 +87,7 @@ def test_it_learns_where_people_of_an_attribute_are() -> None:
     train(flow, Examples(x[:500], c[:500]), Examples(x[500:], c[500:]), settings, 0)
     drawn = flow.sample(torch.tensor([[1.0, 0, 1.5, 1, 0, 0], [0, 1, -1.5, 1, 0, 0]]), 500)
     assert torch.allclose(drawn.mean(0), torch.tensor([[1.5, 4.0], [-1.5, 0.0]]), atol=0.35)
-    told = flow.teller(flow.encode(x, c)[0]).detach()
+    told = flow.attribute_head(flow.encode(x, c)[0]).detach()
     assert float(attribute_loss(told, c, ATTRIBUTES)) < float(attribute_loss(0 * told, c, ATTRIBUTES))
 
 
@@ -102,7 +102,7 @@ def test_a_vector_starts_at_the_regression_on_the_attributes() -> None:
     """Before training, and at its first steps, when it would have normalised one batch."""
     data = linear_people(300)
     flow = CGlow((5,), ATTRIBUTES, depth=3, hidden=8)
-    flow.start(data, torch.arange(300))
+    flow.initialise(data, torch.arange(300))
     assert flow.requires_grad_(False).before is not None and data.context is not None
     r = flow.before.bijections[1]
     assert isinstance(r, Regression)
@@ -119,11 +119,11 @@ def test_a_vector_starts_at_the_regression_on_the_attributes() -> None:
 def test_runs_from_before_there_was_a_regression_have_none() -> None:
     flow, again = (CGlow((5,), ATTRIBUTES, depth=2, hidden=8) for _ in range(2))
     data = linear_people(50)
-    flow.start(data, torch.arange(50))
+    flow.initialise(data, torch.arange(50))
     contract.perturb(flow)
     flow.eval()
     again.load_state_dict({
-        name: t for name, t in flow.state_dict().items() if name.startswith(("f.", "prior.", "teller."))
+        name: t for name, t in flow.state_dict().items() if name.startswith(("f.", "prior.", "attribute_head."))
     })  # fmt: skip
     z, log_det = again.eval().encode(data.x, data.context)
     torch.testing.assert_close((z, log_det), flow.f(data.x))
@@ -143,7 +143,7 @@ def test_images_start_at_the_regression_and_at_what_voxels_share() -> None:
 
     data, new = images(300), images(300)
     flow = CGlow((1, 8, 8), ATTRIBUTES, 2, 2, 8, 256)
-    flow.start(data, torch.arange(300))
+    flow.initialise(data, torch.arange(300))
     with torch.no_grad():
         z, _ = flow.train().encode(new.x, new.context)
     assert z.square().mean() == pytest.approx(1, abs=0.1)

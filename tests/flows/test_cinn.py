@@ -7,11 +7,11 @@ import torch
 from bijections import contract
 from torch import nn
 
-from crow.config import Optimisation
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.flows.cinn import CINN
 from crow.flows.predictor import Predictor
 from crow.networks.conditioning import ConditioningNetwork
+from crow.run.config import Optimisation
 from crow.training.fit import train
 
 CASES = {
@@ -20,7 +20,7 @@ CASES = {
     "image given an image": ((2, 4, 4), (1, 4, 4), 2),
     "volume given a volume": ((1, 4, 4, 4), (2, 4, 4, 4), 2),
 }
-SETTINGS = Optimisation(max_epochs=2, steps_per_epoch=15, batch_size=16, learning_rate=0.01, weight_average=0.0)
+SETTINGS = Optimisation(max_epochs=2, steps_per_epoch=15, batch_size=16, learning_rate=0.01, ema_decay=0.0)
 
 
 @pytest.fixture(params=CASES)
@@ -89,7 +89,7 @@ def test_h_is_trained_first_then_held_or_tuned(space: int) -> None:
         before = _values(flow.h.trunk)
         predictor = Predictor(flow.h.trunk, 8, tuple(c.shape[1:]))
         start = predictor.loss(data).item()
-        assert train(predictor, data[:48], data[48:], SETTINGS, 0).held_out < start
+        assert train(predictor, data[:48], data[48:], SETTINGS, 0).validation_loss < start
         learned, heads = _values(flow.h.trunk), _values(flow.h.heads)
         assert not _same(before, learned)
         if held:
@@ -113,7 +113,7 @@ def test_h_is_trained_first_on_classes(space: int) -> None:
     predictor = Predictor(flow.h.trunk, 8, tuple(c.shape[1:]), classes=2)
     start = predictor.loss(data).item()
     assert predictor(c).shape == (64, 2)
-    assert train(predictor, data[:48], data[48:], SETTINGS, 0).held_out < start
+    assert train(predictor, data[:48], data[48:], SETTINGS, 0).validation_loss < start
 
 
 def test_a_held_trunk_keeps_its_statistics_of_batches() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from bijections import contract
 
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.flows.conditional_flow import ConditionalFlow, flow_of_greys, flow_of_masks
 
 EVENTS = {"vector": (3,), "2-D": (1, 8, 8), "3-D": (1, 4, 4, 4)}

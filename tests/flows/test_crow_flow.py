@@ -10,18 +10,18 @@ from torch import Tensor
 
 from crow.bijections.innovation import MixedModelInnovation
 from crow.bijections.innovation_fit import fit_mixed_model
+from crow.bijections.priors import StandardPrior
+from crow.data.sequences import Sequences
 from crow.flows.crow import BASE_STEPS, CRowFlow, map_state
-from crow.priors import StandardPrior
-from crow.sequences import Sequences
 
-KINDS = [(start, base) for start in ("mixed", "standard") for base in ("standard", "conditional")]
-KINDS.append(("mixed", "continuous"))
+KINDS = [(start, base) for start in ("mixed_model", "standard") for base in ("standard", "conditional")]
+KINDS.append(("mixed_model", "continuous"))
 LENGTHS = (4, 1, 3, 2)
 
 
 @pytest.fixture(params=KINDS, ids=" start, ".join, scope="module")
 def kind(request: pytest.FixtureRequest) -> dict[str, str]:
-    return dict(zip(("start", "base"), request.param, strict=True))
+    return dict(zip(("initialisation", "base"), request.param, strict=True))
 
 
 @pytest.fixture(params=[1, 2, 5], ids="{} regions".format, scope="module")
@@ -34,20 +34,20 @@ def test_starts_as_the_mixed_model() -> None:
     data = sequences(40, 3, lengths=LENGTHS)
     torch.manual_seed(0)
     flow = CRowFlow(3, 2).double()
-    flow.fit_start(data)
+    flow.initialise(data)
     years = data.time[..., None] / flow.time_scale
     alone = MixedModelInnovation(3, [0, 1, 2], trends=[1, 2]).double()
     fit_mixed_model(alone, data.x, torch.cat([years, data.context], -1), data.mask)
     z, log_det, _ = alone(data.x, torch.cat([years, data.context], -1))
     expected = torch.where(data.mask, StandardPrior((3,)).log_prob(z) + log_det, 0.0)
     torch.testing.assert_close(flow.log_prob(data), expected, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(flow.log_prob(data), flow.start_log_prob(data), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(flow.log_prob(data), flow.initial_log_prob(data), atol=1e-9, rtol=1e-9)
 
 
 def test_starts_as_standard_normal() -> None:
     data = sequences(5, 3, lengths=LENGTHS)
-    flow = CRowFlow(3, 2, start="standard").double()
-    flow.fit_start(data)
+    flow = CRowFlow(3, 2, initialisation="standard").double()
+    flow.initialise(data)
     expected = torch.where(data.mask, StandardPrior((3,)).log_prob(data.x), 0.0)
     torch.testing.assert_close(flow.log_prob(data), expected, atol=1e-9, rtol=1e-9)
 
@@ -133,12 +133,12 @@ def test_pads_send_no_gradient(flow: CRowFlow) -> None:
 
 
 def test_gradients_reach_every_parameter(kind: dict[str, str]) -> None:
-    """But for the mixed model's, which are held; its correlation is trained where the flow starts from it."""
+    """But for the mixed model's, which are held; its correlation is trained where the flow initialisations from it."""
     flow = random_flow(5, **kind)
     flow.loss(sequences(4, 5, lengths=LENGTHS)).backward()
     trained = {name for name, parameter in flow.named_parameters() if parameter.requires_grad}
     assert {name for name in flow.state_dict() if name.startswith("mixed.")} & trained == (
-        {"mixed.correlation"} if kind["start"] == "mixed" else set()
+        {"mixed.correlation"} if kind["initialisation"] == "mixed_model" else set()
     )
     for name, parameter in flow.named_parameters():
         if parameter.requires_grad:
@@ -194,7 +194,7 @@ def _mass(flow: CRowFlow, data: Sequences, draws: Tensor) -> float:
 
 def test_a_continuous_base_with_the_steps_that_it_takes() -> None:
     """With few steps the inverse is not exact, but no visit's answer depends on another visit or subject."""
-    flow = random_flow(5, start="mixed", base="continuous", share=0.5, steps=BASE_STEPS)
+    flow = random_flow(5, initialisation="mixed_model", base="continuous", share=0.5, steps=BASE_STEPS)
     data = sequences(4, 5, lengths=LENGTHS)
     z, log_det, _ = flow.transform(data)
     x, inverse_log_det, _ = flow.inverse(z, data)
@@ -202,5 +202,5 @@ def test_a_continuous_base_with_the_steps_that_it_takes() -> None:
     torch.testing.assert_close(inverse_log_det[data.mask], -log_det[data.mask], atol=1e-4, rtol=1e-4)
     earlier, _, _ = flow.transform(replace(data, x=torch.cat([data.x[:, :-1], 9 * data.x[:, -1:]], 1)))
     torch.testing.assert_close(earlier[:, :-1], z[:, :-1], atol=1e-12, rtol=1e-12)
-    plain = random_flow(5, start="mixed", base="standard", share=0.5)
+    plain = random_flow(5, initialisation="mixed_model", base="standard", share=0.5)
     assert not torch.allclose(plain.log_prob(data), flow.log_prob(data))

@@ -9,10 +9,10 @@ from bijections import contract
 from torch import Tensor
 
 from crow.bijections.dequantize import UniformDequantizer
-from crow.config import load_settings
-from crow.examples import Examples
+from crow.data.examples import Examples
 from crow.flows.infocnf import InfoCNF
-from crow.visit_config import ContinuousFlow, InfoCNFConfig
+from crow.run.config import load_settings
+from crow.run.cross_sectional_config import ContinuousFlow, InfoCNFConfig
 
 SHAPES = {"vector": (5,), "2-D": (1, 4, 4), "3-D": (1, 4, 4, 4)}
 CLASSES = 3

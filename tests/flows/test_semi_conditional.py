@@ -8,7 +8,7 @@ import torch
 
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.multiscale import MultiScale
-from crow.examples import UNKNOWN, Examples
+from crow.data.examples import UNKNOWN, Examples
 from crow.flows.semi_conditional import SemiConditionalFlow
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
@@ -129,7 +129,7 @@ def test_it_starts_at_a_linear_discriminant() -> None:
     label = torch.arange(400) % 2
     x = torch.randn(400, 2) + label[:, None] * torch.tensor([3.0, 0.0])
     known = torch.where(torch.arange(400) < 40, label, UNKNOWN)
-    flow.start(Examples(x, None, known), torch.arange(400))
+    flow.initialise(Examples(x, None, known), torch.arange(400))
     flow = flow.double().eval()
     normal = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
     expected = torch.stack([normal.log_prob(x), normal.log_prob(x - torch.tensor([3.0, 0.0]))], 1)

@@ -10,10 +10,10 @@ from bijections import contract
 from flows.random_sequences import sequences
 from torch import Tensor
 
+from crow.bijections.priors import StandardPrior
+from crow.data.sequences import Sequences
 from crow.flows.crow import map_state
 from crow.flows.voxels import CHAINS, VoxelFlow
-from crow.priors import StandardPrior
-from crow.sequences import Sequences
 
 SIZES = (4, 8, 4)
 LENGTHS = (3, 1, 2)
@@ -72,16 +72,16 @@ def test_start_is_the_linear_forecast_of_each_voxel() -> None:
         torch.cat([0 * gap, gap], 1), torch.ones(400, 2, dtype=torch.bool),
     )  # fmt: skip
     flow = VoxelFlow(ball(), 2).double()
-    flow.fit_start(data, batch=150)
+    flow.initialise(data, batch=150)
     kept = ball().flatten()
-    last, mean, slope = flow.start.coefficients[:, kept]
+    last, mean, slope = flow.autoregression.coefficients[:, kept]
     torch.testing.assert_close(last + mean, torch.full_like(last, 0.9), atol=0.03, rtol=0)
     torch.testing.assert_close(slope / flow.time_scale, torch.full_like(last, 0.3), atol=0.03, rtol=0)
     torch.testing.assert_close(
-        flow.start.log_sd[:, kept].exp().mean(1), torch.tensor([1, 0.1]).double(), atol=0.02, rtol=0
+        flow.autoregression.log_sd[:, kept].exp().mean(1), torch.tensor([1, 0.1]).double(), atol=0.02, rtol=0
     )
-    assert bool((flow.start.coefficients[:, ~kept] == 0).all())
-    torch.testing.assert_close(flow.log_prob(data), flow.start_log_prob(data), atol=1e-9, rtol=1e-9)
+    assert bool((flow.autoregression.coefficients[:, ~kept] == 0).all())
+    torch.testing.assert_close(flow.log_prob(data), flow.initial_log_prob(data), atol=1e-9, rtol=1e-9)
 
 
 def test_round_trip(flow: VoxelFlow) -> None:
@@ -157,7 +157,7 @@ def test_gradients_reach_every_parameter_and_the_context() -> None:
     assert context.grad is not None and bool((context.grad[data.mask] != 0).all())
     assert bool((context.grad[~data.mask] == 0).all())
     for name, parameter in flow.named_parameters():
-        if name.startswith("start."):  # fitted, then held
+        if name.startswith("autoregression."):  # fitted, then held
             assert parameter.grad is None
             continue
         assert parameter.grad is not None and bool(parameter.grad.abs().sum() > 0), name

@@ -81,7 +81,7 @@ def test_what_if_paths_have_their_own_colours_and_lines() -> None:
 def test_likelihoods_mark_and_name_unusual_visits() -> None:
     scores = pd.DataFrame(
         {"subject": ["a", "b", "c", "d"], "session": "m12", "time": [0.0, 1.0, 2.0, 3.0],
-         "log_prob": [-10.0, -11.0, -40.0, -12.0], "surprise": [0.0, 0.5, 9.0, 1.0],
+         "log_prob": [-10.0, -11.0, -40.0, -12.0], "outlier_score": [0.0, 0.5, 9.0, 1.0],
          "unusual": [False, False, True, False]}
     )  # fmt: skip
     axes, beside = figures.likelihoods(scores).axes
@@ -91,7 +91,7 @@ def test_likelihoods_mark_and_name_unusual_visits() -> None:
 
 
 def test_training_curves_mark_the_epoch_kept() -> None:
-    log = pd.DataFrame({"member": 1, "epoch": [0, 1, 2], "train": [3.0, 2.0, 1.0], "held_out": [3.0, 2.5, 2.7]})
+    log = pd.DataFrame({"member": 1, "epoch": [0, 1, 2], "train": [3.0, 2.0, 1.0], "validation": [3.0, 2.5, 2.7]})
     axes = figures.training_curves(log).axes[0]
     dots = [drawn for drawn in axes.lines if len(np.asarray(drawn.get_xdata())) == 1]
     assert [(float(np.asarray(d.get_xdata())[0]), float(np.asarray(d.get_ydata())[0])) for d in dots] == [(1.0, 2.5)]

@@ -3,7 +3,7 @@
 import nibabel as nib
 import numpy as np
 
-from crow.report.scans import follow_up
+from crow.report.scan_figures import follow_up
 
 SHAPE = (20, 24, 16)
 

@@ -8,8 +8,8 @@ import safetensors.torch
 from scipy import ndimage
 from small_cohorts import in_memory
 
+from crow.data.forecast import quantiles_of
 from crow.errors import CohortError, RunError
-from crow.forecast import quantiles_of
 from crow.representation import velocity_modes
 from crow.representation.deformation import Deformation
 from crow.representation.velocity_modes import VelocityModes

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import invented_scans
 import numpy as np
 import pytest
+import simulated_scans
 
 from crow.errors import CohortError, ScanError
 from crow.pipelines.prepare import prepare
@@ -16,7 +16,7 @@ from crow.scans.template import load_template
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
     folder = tmp_path_factory.mktemp("masks")
-    table = invented_scans.cohort(folder / "bids")
+    table = simulated_scans.cohort(folder / "bids")
     return prepare(table, folder / "store", resolution=8, register="none", jobs=1).store
 
 
@@ -25,13 +25,13 @@ LABELS = load_template(8.0).structures
 
 def test_files_are_found_by_subject_and_session_or_by_name(store: ScanStore, tmp_path: Path) -> None:
     visits = store.cohort().visits
-    invented_scans.save(tmp_path / "bids" / "sub-0" / "sub-0_ses-1_dseg.nii.gz", LABELS)
-    invented_scans.save(tmp_path / "bids" / "sub-1" / "sub-1_ses-0_T2w.nii.gz", LABELS)
+    simulated_scans.save(tmp_path / "bids" / "sub-0" / "sub-0_ses-1_dseg.nii.gz", LABELS)
+    simulated_scans.save(tmp_path / "bids" / "sub-1" / "sub-1_ses-0_T2w.nii.gz", LABELS)
     assert find_masks(store, visits, tmp_path / "bids").map(lambda path: path.name).to_dict() == {
         1: "sub-0_ses-1_dseg.nii.gz"
     }
     name = Path(visits["scan"].iloc[2]).name
-    invented_scans.save(tmp_path / "plain" / name, LABELS)
+    simulated_scans.save(tmp_path / "plain" / name, LABELS)
     assert list(find_masks(store, visits, tmp_path / "plain").index) == [2]
 
 
@@ -41,16 +41,16 @@ def test_nothing_or_two_files_are_refused(store: ScanStore, tmp_path: Path) -> N
         with pytest.raises(CohortError, match=r"no mask of any scan .* sub-01_ses-1_dseg.nii.gz"):
             find_masks(store, visits, folder)
     for name in ("sub-0_ses-1_dseg.nii.gz", "sub-0_ses-1_desc-other_mask.nii.gz"):
-        invented_scans.save(tmp_path / "two" / name, LABELS)
+        simulated_scans.save(tmp_path / "two" / name, LABELS)
     with pytest.raises(CohortError, match=r"several masks of sub-0_ses-1_T1w.nii.gz: sub-0.*Keep one"):
         find_masks(store, visits, tmp_path / "two")
 
 
 def test_a_mask_lies_where_its_scan_does(store: ScanStore, tmp_path: Path) -> None:
     """The scans are on the grid already, so the mask comes back as it is."""
-    path = invented_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", LABELS)
+    path = simulated_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", LABELS)
     np.testing.assert_array_equal(read_mask(store, 0, path, 9), LABELS == 9)
-    path = invented_scans.save(tmp_path / "sub-0_ses-0_mask.nii.gz", 3 * (LABELS == 9).astype(np.int16))
+    path = simulated_scans.save(tmp_path / "sub-0_ses-0_mask.nii.gz", 3 * (LABELS == 9).astype(np.int16))
     np.testing.assert_array_equal(read_mask(store, 0, path), LABELS == 9)
 
 
@@ -68,12 +68,12 @@ def test_what_cannot_be_a_mask_is_refused(
     store: ScanStore, tmp_path: Path, values: np.ndarray, label: int | None, message: str
 ) -> None:
     with pytest.raises(ScanError, match=message):
-        read_mask(store, 0, invented_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", values), label)
+        read_mask(store, 0, simulated_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", values), label)
 
 
 def test_a_mask_that_lies_elsewhere_is_refused(store: ScanStore, tmp_path: Path) -> None:
     affine = load_template(8.0).grid.matrix.copy()
     affine[0, 3] += 8
-    path = invented_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", LABELS, affine)
+    path = simulated_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", LABELS, affine)
     with pytest.raises(ScanError, match="lies elsewhere; its scan"):
         read_mask(store, 0, path, 9)

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from crow.errors import ConfigError
 from crow.representation.patches import EACH, MOST, corners, cut, paste, side
-from crow.visit_config import SegmentConfig
+from crow.run.cross_sectional_config import SegmentConfig
 
 
 @pytest.mark.parametrize("corner", [(0, 0, 0), (-2, 1, 5), (3, -1, 2)])

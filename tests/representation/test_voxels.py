@@ -8,11 +8,11 @@ import safetensors.torch
 import torch
 from small_stores import SHAPE, SUBJECTS, VISITS, ball, make_store
 
-from crow.config import TrainingSettings
 from crow.errors import CohortError, RunError
 from crow.flows.voxels import VoxelFlow
 from crow.representation.regions import RegionTable
 from crow.representation.voxels import StoredSequences, Voxels
+from crow.run.config import TrainingSettings
 from crow.scans.store import ScanStore
 from crow.training.fit import train
 
@@ -114,9 +114,9 @@ def test_a_flow_trains_on_scans_that_are_read_when_needed(store: ScanStore) -> N
     rows = torch.arange(SUBJECTS)
     settings = TrainingSettings(max_epochs=2, batch_size=3, steps_per_epoch=2, visit_dropout=0.0)
     before = flow.loss(data[rows]).item()
-    flow.fit_start(data.rows(rows[:6]), batch=4)
+    flow.initialise(data.rows(rows[:6]), batch=4)
     fitted = train(flow, data.rows(rows[:6]), data.rows(rows[6:]), settings, seed=0)
-    assert len(fitted.history) == 3 and fitted.history["held_out"].notna().all()
+    assert len(fitted.history) == 3 and fitted.history["validation"].notna().all()
     assert flow.loss(data[rows]).item() < before
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from invented_scans import cohort, save
+from simulated_scans import cohort, save
 
-from crow.cohort import read
+from crow.cohort import read_cohort
 from crow.errors import CohortError, ConfigError, OutputError, ScanError
 from crow.pipelines.extract import extract
 from crow.pipelines.prepare import prepare
@@ -54,7 +54,7 @@ def test_means_of_an_atlas_with_names(maps: ScanStore, tmp_path: Path) -> None:
 
 def test_the_table_is_a_cohort(maps: ScanStore, tmp_path: Path) -> None:
     extract(maps.path, tmp_path / "regions.csv", atlas=save(tmp_path / "atlas.nii.gz", ATLAS))
-    found = read(tmp_path / "regions.csv", strict=False)
+    found = read_cohort(tmp_path / "regions.csv", strict=False)
     assert found.regions == ["label_10", "label_20"]
     assert found.covariates == ["sex"]
     np.testing.assert_allclose(found.visits["time"], maps.cohort().visits["time"], atol=1e-3)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from invented_scans import head, turned
 from scipy.linalg import logm
+from simulated_scans import head, turned
 
 from crow.errors import ScanError
 from crow.scans.linear import Image, _mean_rigid, align_subject, resample

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from invented_scans import cohort, head, save, turned
+from simulated_scans import cohort, head, save, turned
 
 from crow.errors import CohortError, ConfigError, ScanError
 from crow.pipelines.prepare import Prepared, prepare

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from invented_scans import cohort, head, save
+from simulated_scans import cohort, head, save
 
 from crow.errors import CohortError, OutputError
 from crow.pipelines.prepare import Prepared, prepare

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from invented_scans import cohort
 from PIL import Image
+from simulated_scans import cohort
 
 from crow.pipelines.prepare import prepare
 from crow.scans.picture import BRAIN, draw

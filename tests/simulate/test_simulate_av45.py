@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crow.cohort.cohort import Cohort
+from crow.cohort.reader import read_cohort
 from crow.errors import ConfigError
 from crow.evaluation.groups import cohens_d
 from crow.simulate import simulate_av45, true_effects
@@ -18,7 +18,7 @@ YEARS = [0.0, 2.0, 4.0]
 def test_it_is_read_as_a_table_of_tadpole_with_82_regions(tmp_path: Path) -> None:
     simulation = simulate_av45(30, seed=2)
     simulation.table.to_csv(tmp_path / "av45.csv", index=False)
-    cohort = Cohort.read(tmp_path / "av45.csv")
+    cohort = read_cohort(tmp_path / "av45.csv")
     assert cohort.regions == list(simulation.parameters["regions"]) and len(cohort.regions) == 82
     assert len(cohort.visits) == 90 and cohort.visits[cohort.regions].notna().all(axis=None)
     assert {"DX", "PTGENDER", "CDRSB"} <= set(cohort.covariates)

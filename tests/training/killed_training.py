@@ -9,9 +9,9 @@ import torch
 from stub_flow import GaussianFlow, invented, new_flow
 from torch import Tensor
 
-from crow.config import TrainingSettings
-from crow.sequences import Sequences
-from crow.training import keeper
+from crow.data.sequences import Sequences
+from crow.run.config import TrainingSettings
+from crow.training import best_checkpoint
 from crow.training.fit import train
 
 
@@ -24,7 +24,7 @@ class DoomedFlow(GaussianFlow):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    keeper.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    best_checkpoint.SECONDS_BETWEEN_CHECKPOINTS = 0.0
     flow = DoomedFlow()
     flow.load_state_dict(new_flow().state_dict())
     settings = TrainingSettings.model_validate_json(sys.argv[2])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from crow.sequences import Sequences
+from crow.data.sequences import Sequences
 
 
 class GaussianFlow(nn.Module):

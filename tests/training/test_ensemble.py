@@ -1,4 +1,4 @@
-"""Members on different subjects, pooled; which starts are kept is decided on held-out subjects."""
+"""Members on different subjects, pooled; which initialisations are kept is decided on held-out subjects."""
 
 from typing import Any
 
@@ -6,16 +6,17 @@ import pytest
 import torch
 from small_cohorts import small_cohort
 
-from crow.config import Config
+from crow.data.sequences import Sequences
 from crow.errors import ConfigError
 from crow.representation.regions import RegionTable
-from crow.sequences import Sequences
+from crow.run.config import Config
 from crow.training import ensemble
 from crow.training.build import resolve
-from crow.training.ensemble import Ensemble, fit_ensemble
+from crow.training.ensemble import TrainedEnsemble, fit_ensemble
 from crow.training.fit import Fitted
 
 QUICK = {"max_epochs": 1, "steps_per_epoch": 2}
+NAMES = [f"s{k:03d}" for k in range(1000)]
 
 
 def sequences(subjects: int = 14, regions: int = 2) -> Sequences:
@@ -24,22 +25,22 @@ def sequences(subjects: int = 14, regions: int = 2) -> Sequences:
     return RegionTable.fit(cohort).encode(cohort.visits)
 
 
-def fitted(data: Sequences, said: list[str] | None = None, training: dict[str, Any] = QUICK, **model: Any) -> Ensemble:
+def fitted(data: Sequences, said: list[str] | None = None, training: dict[str, Any] = QUICK, **model: Any) -> TrainedEnsemble:
     config = Config.model_validate(
-        {"model": {"hidden": 8, "blocks": 1, **model}, "training": {"held_out": 0.2, **training}, "seed": 1}
+        {"model": {"hidden": 8, "blocks": 1, **model}, "training": {"validation_fraction": 0.2, **training}, "seed": 1}
     )
-    return fit_ensemble(config, data, say=(said if said is not None else []).append)
+    return fit_ensemble(config, data, NAMES[: len(data)], echo=(said if said is not None else []).append)
 
 
 def test_an_open_setting_is_chosen_from_the_size() -> None:
     small, large = resolve(Config(), sequences(14)), resolve(Config(), sequences(400))
     assert small.model.hidden < large.model.hidden  # type: ignore[operator]
     assert small.training.max_epochs < large.training.max_epochs  # type: ignore[operator]
-    assert small.training.held_out > large.training.held_out  # type: ignore[operator]
+    assert small.training.validation_fraction > large.training.validation_fraction  # type: ignore[operator]
     assert small.training.threads == 1
     wide = Config.model_validate({"model": {"hidden": 128}})
     assert resolve(wide, sequences()).training.threads is None
-    training = {"max_epochs": 7, "held_out": 0.3, "threads": 3}
+    training = {"max_epochs": 7, "validation_fraction": 0.3, "threads": 3}
     asked = Config.model_validate({"model": {"hidden": 5}, "training": training})
     assert resolve(asked, sequences()) == asked
 
@@ -54,59 +55,59 @@ def test_what_is_not_there_is_refused() -> None:
             resolve(Config.model_validate({"training": {"accelerator": "gpu"}}), data)
 
 
-@pytest.mark.parametrize("start", ["mixed", "standard"])
+@pytest.mark.parametrize("start", ["mixed_model", "standard"])
 def test_a_start_that_is_asked_for_is_every_members(start: str) -> None:
     data = sequences()
-    found = fitted(data, members=2, start=start)
-    assert [m["start"] for m in found.members] == [start] * 2
-    assert all(m["pooled"] for m in found.members)
+    found = fitted(data, members=2, initialise=start)
+    assert [m["initialisation"] for m in found.members] == [start] * 2
+    assert all(m["included"] for m in found.members)
     assert sorted(set(found.history["member"])) == [1, 2]
-    members = list(found.pool.members)
+    members = list(found.flow.members)
     assert members[0].mixed.beta.equal(members[1].mixed.beta), "one mixed model, fitted to all"
     each = torch.stack([member.log_prob(data) for member in members])
     expected = torch.logsumexp(each, 0) - torch.tensor(2.0).log()
-    torch.testing.assert_close(found.pool.log_prob(data)[data.mask], expected[data.mask])
+    torch.testing.assert_close(found.flow.log_prob(data)[data.mask], expected[data.mask])
 
 
 def test_one_member_starts_at_the_mixed_model() -> None:
     (member,) = fitted(sequences(), members=1).members
-    assert member["start"] == "mixed"
+    assert member["initialisation"] == "mixed_model"
 
 
 def test_a_start_that_does_not_pay_is_left_out() -> None:
     """Two steps from N(0, I) are no match for the mixed model of a cohort that it was drawn from."""
     said: list[str] = []
     found = fitted(sequences(60), said, members=3)
-    assert [m["start"] for m in found.members] == ["mixed", "standard", "mixed"]
-    assert [m["pooled"] for m in found.members] == [True, False, True]
-    assert len(found.pool.members) == 2
+    assert [m["initialisation"] for m in found.members] == ["mixed_model", "standard", "mixed_model"]
+    assert [m["included"] for m in found.members] == [True, False, True]
+    assert len(found.flow.members) == 2
     assert "100% mixed, 0% standard start" in " ".join(said)
-    torch.testing.assert_close(found.pool.weights, torch.tensor([0.5, 0.5]))
+    torch.testing.assert_close(found.flow.weights, torch.tensor([0.5, 0.5]))
 
 
-@pytest.mark.parametrize(("shift", "start"), [(-3.0, "standard"), (0.0, "mixed")], ids=["far off", "a tie"])
+@pytest.mark.parametrize(("shift", "start"), [(-3.0, "standard"), (0.0, "mixed_model")], ids=["far off", "a tie"])
 def test_the_held_out_subjects_choose_the_start(shift: float, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mixed start that is far off is left out; where both starts say the same, the mixed one stays."""
+    """A mixed start that is far off is left out; where both initialisations say the same, the mixed one stays."""
 
     def changed(flow: Any, *args: Any) -> Fitted:
         with torch.no_grad():
-            if flow.start == "mixed":
-                flow.start = "standard"
+            if flow.initialisation == "mixed_model":
+                flow.initialisation = "standard"
                 flow.layers[0].outer.bias[: flow.features] += shift
         return real(flow, *args)
 
     real = ensemble.train
     monkeypatch.setattr(ensemble, "train", changed)
     found = fitted(sequences(40), training={"max_epochs": 0}, members=2)
-    assert [m["start"] for m in found.members if m["pooled"]] == [start]
-    assert len(found.pool.members) == 1
+    assert [m["initialisation"] for m in found.members if m["included"]] == [start]
+    assert len(found.flow.members) == 1
 
 
 def test_members_see_different_subjects() -> None:
-    found = fitted(sequences(), members=3, start="mixed", training={"max_epochs": 0})
-    assert len({m["held_out"] for m in found.members}) == 3
+    found = fitted(sequences(), members=3, initialise="mixed_model", training={"max_epochs": 0})
+    assert len({m["validation"] for m in found.members}) == 3
     for member in found.members:
-        assert member["held_out"] == pytest.approx(member["mixed_model"], abs=1e-4)
+        assert member["validation"] == pytest.approx(member["mixed_model"], abs=1e-4)
 
 
 def test_a_member_that_never_began_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ def test_a_member_that_never_began_is_left_out(monkeypatch: pytest.MonkeyPatch) 
         return Fitted(float("nan"), 0, fit.history[:0], interrupted=True)
 
     monkeypatch.setattr(ensemble, "train", stopped)
-    found = fitted(sequences(), members=4, start="standard", training={"max_epochs": 0})
+    found = fitted(sequences(), members=4, initialise="standard", training={"max_epochs": 0})
     assert found.interrupted
-    assert [m["pooled"] for m in found.members] == [True, True, False]
-    assert len(found.pool.members) == 2
+    assert [m["included"] for m in found.members] == [True, True, False]
+    assert len(found.flow.members) == 2

@@ -2,7 +2,7 @@ import pytest
 import torch
 from stub_flow import invented
 
-from crow.sequences import Sequences
+from crow.data.sequences import Sequences
 from crow.training.data import BatchData, Shuffles, drop_visits
 
 
@@ -27,11 +27,11 @@ def test_an_epoch_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_held_out_batches_hold_every_subject_once() -> None:
-    held_out = invented(300, 0)
-    data = BatchData(invented(5, 1), held_out, batch_size=2, steps_per_epoch=3, seed=0)
+    validation = invented(300, 0)
+    data = BatchData(invented(5, 1), validation, batch_size=2, steps_per_epoch=3, seed=0)
     batches = list(data.val_dataloader())
     assert sum(len(batch) for batch in batches) == 300
-    assert torch.cat([batch.x[:, 0] for batch in batches]).equal(held_out.x[:, 0])
+    assert torch.cat([batch.x[:, 0] for batch in batches]).equal(validation.x[:, 0])
     assert len(list(data.train_dataloader())) == 3
 
 

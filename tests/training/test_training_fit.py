@@ -10,23 +10,23 @@ import torch
 from stub_flow import GaussianFlow, invented, new_flow
 from torch import Tensor, nn
 
-from crow.config import TrainingSettings
+from crow.data.sequences import Sequences
 from crow.errors import RunError
-from crow.sequences import Sequences
-from crow.training import keeper
+from crow.run.config import TrainingSettings
+from crow.training import best_checkpoint
 from crow.training.fit import train
 from crow.training.module import FlowModule
 
 TRAIN, HELD_OUT = invented(60, 1), invented(20, 2)
 SETTINGS = TrainingSettings(
-    max_epochs=8, steps_per_epoch=6, batch_size=32, learning_rate=0.01, visit_dropout=0.4, weight_average=0.9
+    max_epochs=8, steps_per_epoch=6, batch_size=32, learning_rate=0.01, visit_dropout=0.4, ema_decay=0.9
 )
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(keeper, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(best_checkpoint, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +39,19 @@ def undisturbed() -> tuple[GaussianFlow, pd.DataFrame]:
 def test_training_leaves_the_best_weights(undisturbed: tuple[GaussianFlow, pd.DataFrame]) -> None:
     flow, history = undisturbed
     assert list(history["epoch"]) == list(range(9))
-    assert history["held_out"].min() < history["held_out"][0] - 0.1
+    assert history["validation"].min() < history["validation"][0] - 0.1
     assert not flow.training
-    assert flow.loss(HELD_OUT).item() == pytest.approx(history["held_out"].min(), rel=1e-6)
+    assert flow.loss(HELD_OUT).item() == pytest.approx(history["validation"].min(), rel=1e-6)
 
 
 @pytest.mark.parametrize("rate", [3.0, 1e30])
 def test_the_untouched_start_is_a_candidate(rate: float) -> None:
-    flow, harmful = new_flow(), SETTINGS.model_copy(update={"learning_rate": rate, "weight_average": 0.0})
+    flow, harmful = new_flow(), SETTINGS.model_copy(update={"learning_rate": rate, "ema_decay": 0.0})
     start = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
     fitted = train(flow, TRAIN, HELD_OUT, harmful, seed=3)
     assert fitted.epoch == 0
-    assert fitted.held_out == pytest.approx(new_flow().eval().loss(HELD_OUT).item(), rel=1e-6)
-    assert not (fitted.history["held_out"][1:] <= fitted.held_out).any()
+    assert fitted.validation_loss == pytest.approx(new_flow().eval().loss(HELD_OUT).item(), rel=1e-6)
+    assert not (fitted.history["validation"][1:] <= fitted.validation_loss).any()
     _assert_equal(flow.state_dict(), start)
 
 
@@ -69,7 +69,7 @@ def test_no_epochs_leave_the_start() -> None:
     ("step", "average"), [(20, 0.0), (24, 0.0), (20, 0.9)], ids=["in a step", "in evaluation", "in a step, averaged"]
 )
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, step: int, average: float) -> None:
-    settings = SETTINGS.model_copy(update={"weight_average": average})
+    settings = SETTINGS.model_copy(update={"ema_decay": average})
     flow = new_flow()
     history = train(flow, TRAIN, HELD_OUT, settings, seed=3).history
 
@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_the_best_weights_and_can_be_resumed(
     fitted = train(flow, TRAIN, HELD_OUT, SETTINGS, seed=3, folder=tmp_path)
     assert fitted.interrupted
     assert signal.getsignal(signal.SIGINT) is handler
-    assert flow.loss(HELD_OUT).item() == pytest.approx(fitted.history["held_out"].min(), rel=1e-6)
+    assert flow.loss(HELD_OUT).item() == pytest.approx(fitted.history["validation"].min(), rel=1e-6)
     pd.testing.assert_frame_equal(fitted.history, undisturbed[1][:5], check_exact=True)
 
     resumed = new_flow()
@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     (path,) = (tmp_path / "checkpoints").iterdir()
     data = path.read_bytes()
     if damage == "code":
-        torch.save({"callbacks": {"keeper": nn.Linear(1, 1)}}, path)
+        torch.save({"callbacks": {"best_checkpoint": nn.Linear(1, 1)}}, path)
     else:
         path.write_bytes({"truncated": data[: len(data) // 2], "empty": b"", "text": b"hello"}[damage])
     with pytest.raises(RunError, match=r"member-1\.ckpt: damaged"):
@@ -189,7 +189,7 @@ def test_events_are_written_for_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "logs" / "member-2")).Reload()
-    assert [event.step for event in events.Scalars("held_out")] == [0, 1, 2]
+    assert [event.step for event in events.Scalars("validation")] == [0, 1, 2]
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["member-2.ckpt"]
 
 

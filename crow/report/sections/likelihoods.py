@@ -13,13 +13,13 @@ SHOWN = 20
 
 
 def likelihoods_section(scores: pd.DataFrame | None, whose: str, missing: str = "") -> Section:
-    """``scores`` has subject, session, time, log_prob, surprise, unusual, and may have region and z, the region that
+    """``scores`` has subject, session, time, log_prob, outlier_score, unusual, and may have region and z, the region that
     lies furthest from what the subject's past predicts."""
     name, title = "likelihoods", "Likelihood of every visit"
     if scores is None or scores["log_prob"].notna().sum() == 0:
         return Section(name, title, (Note(missing or "No visit has a likelihood."),))
     scores = scores[scores["log_prob"].notna()].assign(unusual=lambda table: table["unusual"].astype(bool))
-    unusual = scores[scores["unusual"]].sort_values("surprise", ascending=False)
+    unusual = scores[scores["unusual"]].sort_values("outlier_score", ascending=False)
     alt = (
         f"Log-likelihood of {len(scores)} visits against the years since the first visit, with their histogram; "
         f"{len(unusual)} are marked as unusual."
@@ -42,14 +42,14 @@ def likelihoods_section(scores: pd.DataFrame | None, whose: str, missing: str = 
 
 
 def _table(visits: pd.DataFrame, caption: str) -> Table:
-    """``surprise`` is in robust standard deviations."""
+    """``outlier_score`` is in robust standard deviations."""
     named = "region" in visits
     more = ("furthest region", "its z") if named else ()
-    header = ("subject", "session", "years", "log-likelihood", "surprise", *more)
+    header = ("subject", "session", "years", "log-likelihood", "outlier_score", *more)
     rows = tuple(
         (
             str(visit["subject"]), str(visit["session"]),
-            *_rounded(visit["time"], visit["log_prob"], visit["surprise"]),
+            *_rounded(visit["time"], visit["log_prob"], visit["outlier_score"]),
             *((str(visit["region"]), *_rounded(visit["z"])) if named else ()),
         )
         for visit in visits.to_dict("records")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from crow.artifact import Run
-from crow.config import Config
 from crow.report.blocks import Block, Heading, Items, Section, Words, said
 from crow.report.evaluated import Evaluation
 from crow.report.numbers import counted, percent
+from crow.run.config import Config
+from crow.run.folder import Run
 
 CROW = "Hwang SJ, Tao Z, Kim WH, Singh V. Conditional recurrent flow: conditional generation of longitudinal samples with applications to neuroimaging. ICCV 2019."  # noqa: E501
 CITATIONS = {
@@ -72,7 +72,7 @@ def _crow(run: Run, config: Config) -> str:
             f"of {regions}, given {covariates}, with seed {config.seed}."
         )
     members = run.metrics.get("members") or []
-    kept = sum(bool(member.get("pooled")) for member in members)
+    kept = sum(bool(member.get("included")) for member in members)
     starts = set(run.description.get("starts", []))
     first = "Its first bijection" if starts <= {"mixed"} else "The first bijection of members of the mixed start"
     tested = f"{percent(config.split.test)} of the subjects were" if config.split.test else "No subject was"
@@ -82,7 +82,7 @@ def _crow(run: Run, config: Config) -> str:
         f"and the first visit. {first} maps each visit to its innovation under a linear mixed model "
         f"(random intercept and slope a region; Laird and Ware 1982); {counted(model.blocks, 'block')} of recurrent "
         f"coupling layers with hidden width {model.hidden} follow. {counted(len(members), 'member')} with seeds "
-        f"derived from {config.seed} stopped early on held-out subjects ({percent(training.held_out)} of the training "
+        f"derived from {config.seed} stopped early on held-out subjects ({percent(training.validation_fraction)} of the training "
         f"subjects each), and {kept} of them {'answer as one mixture' if kept > 1 else 'answers'}. Measures were "
         "standardised on training subjects; likelihoods are in the original units. "
         f"{tested} kept for a test."
@@ -92,7 +92,7 @@ def _crow(run: Run, config: Config) -> str:
 def _visits(run: Run) -> str:
     config: Any = run.config
     return (
-        f"A conditional normalizing flow of single visits ({config.system}; {config.flow.levels} levels, "
+        f"A conditional normalizing flow of single visits ({config.architecture}; {config.flow.levels} levels, "
         f"{config.flow.depth} couplings a level, hidden width {config.flow.hidden}) was trained with seed "
         f"{config.seed}; {percent(config.training.held_out)} of the subjects were held out and decided when to stop."
     )
@@ -144,7 +144,7 @@ def _evaluated(evaluation: Evaluation) -> list[str]:
 
 def _citations(run: Run, evaluation: Evaluation | None) -> Sequence[str]:
     if not isinstance(run.config, Config):
-        return [CITATIONS[run.config.system]] if run.config.system in CITATIONS else []
+        return [CITATIONS[run.config.architecture]] if run.config.architecture in CITATIONS else []
     found = [CROW, *([MIXED] if run.config.model.objective == "likelihood" else [])]
     if "scans" in run.description:
         found.append(TEMPLATE)

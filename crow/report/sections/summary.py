@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from crow.artifact import Run
 from crow.cohort.cohort import Cohort
-from crow.config import Config
 from crow.report.blocks import Block, Code, Metric, Note, Section, Tile, Tiles, measured, said
 from crow.report.charts import OURS
 from crow.report.evaluated import Evaluation
 from crow.report.numbers import counted
 from crow.report.sections.privacy import TONES
 from crow.report.sections.training import FILE
+from crow.run.config import Config
+from crow.run.folder import Run
 
 
 def summary_section(run: Run, cohort: Cohort | None, evaluation: Evaluation | None, advice: str) -> Section:
@@ -55,7 +55,7 @@ def _trained(run: Run) -> list[Tile]:
     if (test := measured(run.metrics, FILE, "test_nll_per_visit")) is not None:
         count = measured(run.metrics, FILE, "test_subjects")
         tiles.append(Tile("NLL of test subjects", test, ("nats a visit, ", count, " subjects")))
-    if (held_out := measured(run.metrics, FILE, "held_out_nll_per_visit")) is not None:
+    if (held_out := measured(run.metrics, FILE, "validation_nll_per_visit")) is not None:
         mixed = measured(run.metrics, FILE, "mixed_model_nll_per_visit")
         tiles.append(Tile("Held-out NLL in training", held_out, ("nats a visit; mixed model ", mixed)))
     return tiles

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crow.artifact import Run
-from crow.config import Config, dump_config
 from crow.report import figures
 from crow.report.blocks import Block, Cell, Code, Facts, Metric, More, Note, Section, Table, measured, numbers_of, said
 from crow.report.embed import drawn
-from crow.visit_config import VisitConfig
+from crow.run.config import Config, dump_config
+from crow.run.cross_sectional_config import CrossSectionalConfig
+from crow.run.folder import Run
 
 FILE = "metrics.json"
 MEASURED = {  # of runs of single visits, by their names in words
@@ -46,7 +46,7 @@ def trained_section(run: Run) -> Section:
 def curves_section(run: Run) -> Section:
     """Loss by epoch."""
     log = run.log
-    if not len(log) or not {"epoch", "train", "held_out", "member"} <= set(log.columns):
+    if not len(log) or not {"epoch", "train", "validation", "member"} <= set(log.columns):
         return Section("training", "Training curves", (Note("The run has no log of its training."),))
     epochs = log.groupby("member")["epoch"].max()
     alt = f"Loss of {len(epochs)} members by epoch, of training and of held-out subjects, up to {epochs.max()} epochs."
@@ -71,7 +71,7 @@ def _facts(run: Run) -> list[tuple[str, Cell]]:
         shape = config.model
         facts.append(("Flow", f"{shape.blocks} blocks, hidden width {shape.hidden}, base {shape.base}"))
         facts.append(("Members", _counted(run)))
-    if (nll := measured(run.metrics, FILE, "held_out_nll_per_visit")) is not None:
+    if (nll := measured(run.metrics, FILE, "validation_nll_per_visit")) is not None:
         facts.append(("Held-out NLL while training (nats a visit)", nll))
         facts.append(("The same of the mixed model", measured(run.metrics, FILE, "mixed_model_nll_per_visit")))
     if (test := measured(run.metrics, FILE, "test_nll_per_visit")) is not None:
@@ -86,9 +86,9 @@ def _facts(run: Run) -> list[tuple[str, Cell]]:
     return facts
 
 
-def _model(config: Config | VisitConfig, description: Mapping[str, Any]) -> str:
-    if isinstance(config, VisitConfig):
-        return f"{config.system}, a conditional flow of single visits ({(type(config).__doc__ or '').split(':')[0]})"
+def _model(config: Config | CrossSectionalConfig, description: Mapping[str, Any]) -> str:
+    if isinstance(config, CrossSectionalConfig):
+        return f"{config.architecture}, a conditional flow of single visits ({(type(config).__doc__ or '').split(':')[0]})"
     what = "regions"
     if scans := description.get("scans"):
         store = scans.get("store", {})
@@ -99,15 +99,15 @@ def _model(config: Config | VisitConfig, description: Mapping[str, Any]) -> str:
 
 def _counted(run: Run) -> str:
     members = run.metrics.get("members") or []
-    kept = sum(bool(member.get("pooled")) for member in members)
+    kept = sum(bool(member.get("included")) for member in members)
     return f"{len(members)} trained, {kept} kept as one mixture"
 
 
 def _members(members: list[Mapping[str, Any]]) -> Table:
     rows = tuple(
         (
-            f"member {k + 1}", str(member.get("start", "")), "yes" if member.get("pooled") else "no",
-            *(_of_member(member, k, name) for name in ("epoch", "held_out", "mixed_model")),
+            f"member {k + 1}", str(member.get("start", "")), "yes" if member.get("included") else "no",
+            *(_of_member(member, k, name) for name in ("epoch", "validation", "mixed_model")),
         )
         for k, member in enumerate(members)
     )  # fmt: skip

@@ -1,0 +1,68 @@
+"""Covariate paths: what is known, and what is assumed, of the covariates at visits to come."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from crow.cohort.cohort import Cohort
+from crow.errors import CohortError
+
+Future = Literal["carry", "linear"]
+
+
+def future_visits(cohort: Cohort, asked: pd.DataFrame, future: Future = "carry") -> pd.DataFrame:
+    """The visits of ``asked`` with age and every covariate, one row a visit, sorted by subject and time.
+
+    ``asked`` has ``subject``, ``time`` (years since the subject's first visit) and any covariates that are known there.
+    A covariate that is not known stays at its last known value (``carry``), or, where it is a number that changes
+    within subjects, lies on the line between known values and beyond them on the subject's least-squares line
+    (``linear``).
+    """
+    visits = cohort.visits[["subject", "time", "age", *cohort.covariates]]
+    asked = asked.assign(age=np.nan).reindex(columns=visits.columns)
+    past = visits[visits["subject"].isin(asked["subject"])]
+    rows = pd.concat([past.assign(asked=False), asked.assign(asked=True)], ignore_index=True)
+    rows = rows.sort_values(["subject", "time"], kind="stable", ignore_index=True)
+    by_subject = rows.groupby("subject", sort=False)
+    rows["age"] = by_subject["age"].transform("first") + rows["time"] - by_subject["time"].transform("first")
+    for name, kind in cohort.schema.covariates.items():
+        if future == "linear" and kind == "numeric" and name not in cohort.schema.fixed:
+            filled = [_line(group["time"].to_numpy(float), group[name].to_numpy(float)) for _, group in by_subject]
+            rows[name] = np.where(rows["asked"], np.concatenate(filled), rows[name])
+        rows[name] = rows.groupby("subject", sort=False)[name].ffill().where(rows["asked"], rows[name])
+    return rows[rows["asked"]].drop(columns="asked").reset_index(drop=True)
+
+
+def check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
+    """Raise CohortError unless each of ``visits`` lies after the last visit of a subject of the cohort."""
+    own = ["subject", "time", *cohort.visits.columns]
+    if unknown := [str(name) for name in visits.columns if name not in own]:
+        known = ", ".join(cohort.covariates) or "none"
+        raise CohortError(f"the visits to forecast: {', '.join(unknown)}: no covariate of the cohort (known: {known}).")
+    if visits.empty:
+        raise CohortError("the visits to forecast: holds no visit.")
+    last = visits["subject"].map(cohort.visits.groupby("subject")["time"].max())
+    if last.isna().any():
+        name = visits["subject"][last.isna()].iloc[0]
+        raise CohortError(f"subject {name} is not in the cohort ({cohort.path or 'the cohort'}).")
+    if (early := ~(visits["time"] > last)).any():
+        name, time = visits.loc[early, ["subject", "time"]].iloc[0]
+        raise CohortError(
+            f"subject {name}: {time:g} years since the first visit does not come after the last visit at "
+            f"{last[early].iloc[0]:g}. Ask for later visits."
+        )
+
+
+def _line(time: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Missing values on the line between known ones; after the last, on it with the least-squares slope of all."""
+    known = ~np.isnan(value)
+    if known.sum() < 2:
+        return value
+    slope = np.polyfit(time[known], value[known], 1)[0]
+    last = np.flatnonzero(known)[-1]
+    between = np.interp(time, time[known], value[known])
+    drawn = np.where(time > time[last], value[last] + slope * (time - time[last]), between)
+    return np.where(known, value, drawn)

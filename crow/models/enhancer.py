@@ -1,0 +1,196 @@
+"""Thin slices from thick ones: many likely answers, not one, from the conditional flow over patches of scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crow.data.examples import Examples
+from crow.errors import ConfigError
+from crow.flows.base import DiscreteFlow
+from crow.flows.conditional_flow import ConditionalFlow, flow_of_greys, resized
+from crow.models.cross_sectional import CrossSectionalModel, Data, Echo
+from crow.representation.cross_sectional import GREYS, ScanInputs, Visits, cohort_of
+from crow.representation.patches import corners, cut, side, store_of
+from crow.representation.thick import AXES, Slices, ThickScan
+from crow.run.cross_sectional_config import EnhanceConfig, ImageSettings
+from crow.scans.store import ScanStore
+from crow.seeds import derived_seed
+
+Volume = NDArray[np.float32]
+FEWEST = 2  # thick slices that a scan is cut into at least
+
+
+class Enhancer(CrossSectionalModel):
+    """p(thin slices | thick slices) of scans in 256 grey levels, by the conditional flow of what interpolation misses.
+
+    ``Enhancer().fit(store, factor=2, axis="z")`` learns from thin scans, whose means of ``factor`` slices are the thick
+    ones; it sees patches of `images.size` voxels along an axis. Nothing in the flow depends on the size, so that
+    `sample` draws a whole volume at once: neighbouring slices of a draw belong together.
+    """
+
+    architectures = ("enhance",)
+    config: EnhanceConfig
+    visits: ScanInputs
+
+    def fit(
+        self,
+        data: Data,
+        factor: int = 2,
+        axis: str = "z",
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = False,
+        echo: Echo = lambda line: None,
+    ) -> Enhancer:
+        """Learn from the scans of a store; with ``out`` keep a run folder there.
+
+        Raises ConfigError for a factor or patch that does not fit, CohortError where there is nothing to learn from,
+        OutputError where ``out`` exists.
+        """
+        size = side(self.config)
+        self.slices = slices_of(factor, axis)
+        store = store_of(data)
+        _, visits = self.begin(store, out, resume, overwrite)
+        grid = store.info.grid.shape
+        if min(grid) < size or grid[self.slices.axis] < FEWEST * factor:
+            what = f"patches of {size} and thick slices of {factor}"
+            raise ConfigError(f"{store.path}: scans of {' x '.join(map(str, grid))} voxels are too small for {what}.")
+        self.visits = ScanInputs.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
+        examples, subject = self._patches(store, visits, size)
+        echo(
+            f"training enhance on {len(examples):,} patches of {size} voxels from {len(visits)} {store.info.modality} "
+            f"scans of {visits['subject'].nunique()} subjects: {factor} thin slices from a thick one along {axis}"
+        )
+        fit = self.learn(examples, subject, out, resume=resume, overwrite=overwrite, progress=progress)
+        bits = fit.validation_loss / (size**3 * np.log(2))
+        self.metrics = {"validation_loss": fit.validation_loss, "validation_bits_per_dim": bits, "epoch": fit.epoch,
+                        "visits": len(visits)}  # fmt: skip
+        if out is not None:
+            self.save(out, not fit.interrupted)
+        return self
+
+    @torch.no_grad()
+    def sample(self, thick: Volume, n: int = 1, seed: int = 0) -> Volume:
+        """``[n, X, Y, Z]`` thin slices given ``thick [X, Y, Z]`` (right, forward, up), in prepared intensities.
+
+        The mean of each draw over a thick slice is that slice.
+        """
+        flow, multiple = self.fitted(), 2**self.config.flow.levels
+        context, start = self._told(thick)
+        x, y, z = start.shape
+        full = tuple(-(-size // multiple) * multiple for size in start.shape)
+        missing = [(0, size - known) for size, known in zip(full, start.shape, strict=True)]
+        told = _tensor(np.pad(context, [(0, 0), *missing], mode="edge"))[None]
+        generator = torch.Generator().manual_seed(seed)
+        draws = np.empty((n, x, y, z), np.float32)
+        whole = resized(flow, *full)
+        for k in range(n):  # one by one: a volume may fill the memory
+            above = whole.sample(told, 1, generator)[0, 0, 0, :x, :y, :z].numpy() - GREYS
+            draws[k] = above * self.visits.width
+        return self.slices.consistent(draws + self.slices.interpolated(thick), thick)
+
+    def enhance(self, scan: str | Path, n: int = 16, seed: int = 0) -> tuple[ThickScan, Volume]:
+        """A file of thick slices, and ``n`` draws of its thin ones (see `ThickScan.thin`).
+
+        Raises ScanError for a scan of another modality or of voxels of other sizes than those learned.
+        """
+        thick = ThickScan.open(Path(scan), self.slices, self.visits.facts)
+        return thick, self.sample(thick.values, n, seed)
+
+    @torch.no_grad()
+    def log_prob(self, data: Data) -> pd.DataFrame:
+        """Of each scan's grey levels in the box around the brain, given its own means over thick slices: ``subject,
+        session, time, log_prob`` (nats, a lower bound, dequantised with seed 0)."""
+        store = store_of(data)
+        self.visits.check(store)
+        visits, box = cohort_of(store).visits, self.visits.box
+        corner = np.array(box.corner)
+        corner[self.slices.axis] = corner[self.slices.axis] // self.slices.factor * self.slices.factor
+        flow, nats = resized(self.fitted(), *box.mask.shape), []
+        with torch.random.fork_rng():
+            for row in visits.index:
+                torch.manual_seed(0)
+                x, context = _patch(*self._seen(store, int(row)), corner, box.mask.shape)
+                nats.append(float(flow.log_prob(x[None], context[None])))
+        return visits[["subject", "session", "time"]].assign(log_prob=nats)
+
+    def fitted(self) -> DiscreteFlow:
+        flow = super().fitted()
+        assert isinstance(flow, DiscreteFlow)
+        return flow
+
+    def build(self) -> DiscreteFlow:
+        settings, size = self.config.flow, side(self.config)
+        flow = ConditionalFlow((1, size, size, size), 3, settings.levels, settings.depth, settings.hidden)
+        return flow_of_greys(flow, 2 * GREYS, self.config.dequantisation == "variational")
+
+    def describe(self) -> dict[str, Any]:
+        return {"factor": self.slices.factor, "axis": AXES[self.slices.axis]}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        self.slices = slices_of(facts["factor"], facts["axis"])
+
+    def _patches(self, store: ScanStore, visits: Visits, size: int) -> tuple[Examples, pd.Series]:
+        """Patches around the brain of every scan, at places that the seed decides, and whose they are."""
+        step = [1, 1, 1]
+        step[self.slices.axis] = self.slices.factor
+        parts: list[tuple[Tensor, Tensor]] = []
+        subjects: list[str] = []
+        for row, subject in visits["subject"].items():
+            x, context = self._seen(store, int(row))  # type: ignore[call-overload]
+            rng = np.random.default_rng(derived_seed(self.config.seed, 1, int(row)))  # type: ignore[call-overload]
+            where = store.mask[: x.shape[1], : x.shape[2], : x.shape[3]]
+            for corner in corners(where, size, len(visits), rng, tuple(step)):  # type: ignore[arg-type]
+                parts.append(_patch(x, context, corner, (size, size, size)))
+                subjects.append(subject)
+        x_all, contexts = (torch.stack(each) for each in zip(*parts, strict=True))
+        return Examples(x_all, contexts), pd.Series(subjects)
+
+    def _seen(self, store: ScanStore, row: int) -> tuple[Volume, Volume]:
+        """What the flow learns of a scan, ``[1, X, Y, Z]``, and what it is told, ``[3, X, Y, Z]``.
+
+        The first is by how many grey levels a voxel is above interpolation, plus 256.
+        """
+        image: Volume = np.asarray(store.array("intensity")[row])
+        context, start = self._told(self.slices.thick(image))
+        x, y, z = start.shape
+        above = self._grey(image[:x, :y, :z]) - start + GREYS
+        return above[None], context
+
+    def _told(self, thick: Volume) -> tuple[Volume, Volume]:
+        """``[3, X, Y, Z]``: thin slices by interpolation and the thick ones, from -0.5 to 0.5 over the range of greys,
+        and where in a thick slice one is; and the grey levels of interpolation ``[X, Y, Z]``."""
+        between, around = self.slices.interpolated(thick), self.slices.repeated(thick)
+        levels = [np.clip((v - self.visits.low) / (GREYS * self.visits.width), 0, 1) - 0.5 for v in (between, around)]
+        return np.stack([*levels, self.slices.places(around.shape)]).astype(np.float32), self._grey(between)
+
+    def _grey(self, values: Volume) -> Volume:
+        level = np.clip(np.floor((values - self.visits.low) / self.visits.width), 0, GREYS - 1)
+        return level.astype(np.float32)
+
+
+def slices_of(factor: int, axis: str) -> Slices:
+    """Raises ConfigError for values that make no thick slices."""
+    if axis not in AXES:
+        raise ConfigError(f"--axis {axis}: choose x (left to right), y (back to front) or z (down to up).")
+    if not 2 <= factor <= 8:
+        raise ConfigError(f"--factor {factor}: out of range; a thick slice is made of 2 to 8 thin ones.")
+    return Slices(AXES.index(axis), factor)
+
+
+def _patch(x: Volume, context: Volume, corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Beyond the volume there is nothing that interpolation misses."""
+    return _tensor(cut(x - GREYS, corner, shape) + GREYS), _tensor(cut(context, corner, shape))
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))

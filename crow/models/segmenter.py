@@ -1,0 +1,236 @@
+"""Masks of a structure: probabilities and many likely masks, from the conditional flow of binary images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from crow.data.examples import Examples
+from crow.data.mask_scores import calibration_error, dice
+from crow.errors import CohortError
+from crow.flows.base import DiscreteFlow
+from crow.flows.conditional_flow import flow_of_masks, resized
+from crow.models.cross_sectional import CrossSectionalModel, Data, Echo
+from crow.models.crow import FEWEST
+from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
+from crow.representation.masks import Mask, find_masks, read_mask
+from crow.representation.own_space import OwnSpace
+from crow.representation.patches import corners, cut, paste, side, store_of
+from crow.run.cross_sectional_config import ImageSettings
+from crow.scans.store import ScanStore
+from crow.seeds import derived_seed
+
+Volume = NDArray[np.float32]
+MARGIN = 2  # voxels around what any training mask holds
+AT_ONCE = 2**19  # voxels of draws computed together
+JUDGED, JUDGED_DRAWS = 20, 16
+"""Held-out scans, and draws of each, that the metrics of a run are of."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A scan's mask in the scan's own space: ``probability [X, Y, Z]``, draws ``masks [n, X, Y, Z]``, and the scan.
+
+    ``volumes [n]`` (mm3) are of the draws before they are cut to whole voxels of the scan.
+    """
+
+    scan: nib.Nifti1Image
+    probability: Volume
+    masks: Mask
+    volumes: NDArray[np.float64]
+
+
+class Segmenter(CrossSectionalModel):
+    """p(mask | scan) of one structure, by the conditional flow, whose draws are whole masks.
+
+    ``Segmenter().fit(store, masks, label)`` learns from patches of `images.size` voxels along an axis; it is told of
+    the grey levels and of how often training masks (of other subjects) hold a voxel. It looks, at the store's
+    resolution, where any training mask was and `MARGIN` voxels further. That box is drawn at once: voxels of a draw
+    belong together, so that the spread of the draws' volumes is the uncertainty of the volume.
+    """
+
+    architectures = ("segment",)
+    visits: ScanInputs
+
+    def fit(
+        self,
+        data: Data,
+        masks: str | Path,
+        label: int | None = None,
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = False,
+        echo: Echo = lambda line: None,
+    ) -> Segmenter:
+        """Learn from the scans of a store that have a mask in the folder ``masks``, in the space of the scan's file.
+
+        Raises ConfigError, CohortError where nothing can be learned from, ScanError for a mask that cannot be used,
+        OutputError where ``out`` exists.
+        """
+        size = side(self.config)
+        store = store_of(data)
+        _, visits = self.begin(store, out, resume, overwrite)
+        files = find_masks(store, visits, Path(masks))
+        visits, missing = visits.loc[files.index], len(visits) - len(files)
+        if (count := visits["subject"].nunique()) < FEWEST:
+            raise CohortError(f"{masks}: masks of {count} subjects; at least {FEWEST} are needed to learn from.")
+        self.visits = ScanInputs.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
+        self.label = label
+        truth = {row: np.packbits(read_mask(store, row, files[row], label)) for row in files.index}
+        self._look(store, truth, size)
+        examples, subject = self._patches(store, visits["subject"], truth, size)
+        echo(
+            f"training segment on {len(examples):,} patches of {size} voxels from {len(visits)} {store.info.modality} "
+            f"scans of {count} subjects ({missing} scans have no mask), in a box of {' x '.join(map(str, self.shape))}"
+        )
+        fit = self.learn(examples, subject, out, resume=resume, overwrite=overwrite, progress=progress)
+        self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
+        self.metrics |= self._judged(store, visits["subject"], truth)
+        if out is not None:
+            self.save(out, not fit.interrupted)
+        return self
+
+    @torch.no_grad()
+    def sample(self, data: Data, row: int, n: int = 1, seed: int = 0) -> Mask:
+        """``n`` masks of the scan in a row of the store, on the store's grid ``[n, X, Y, Z]``."""
+        store = store_of(data)
+        self.visits.check(store)
+        return self._draw(store, row, self.more["prior"].numpy(), n, seed) & self.more["region"].numpy()
+
+    def _draw(self, store: ScanStore, row: int, prior: Volume, n: int, seed: int) -> Mask:
+        context = self._context(store, row, prior)[None]
+        flow = resized(self.fitted(), *self.shape)
+        generator = torch.Generator().manual_seed(derived_seed(seed, row))
+        step = max(1, AT_ONCE // int(np.prod(self.shape)))
+        parts = [flow.sample(context, min(step, n - k), generator)[:, 0, 0] for k in range(0, n, step)]
+        drawn: Mask = torch.cat(parts).numpy() > 0.5
+        return paste(drawn, self.corner, store.info.grid.shape)
+
+    def segment(self, data: Data, row: int, n: int = 32, seed: int = 0) -> Segmentation:
+        """`sample`, in the own space of the scan in a row of the store."""
+        store = store_of(data)
+        drawn = self.sample(store, row, n, seed).astype(np.float32)
+        own = OwnSpace(store, row)
+        outside = np.zeros((n + 1, *own.grid.shape), np.float32)
+        placed = own.place(np.concatenate([drawn, drawn.mean(0, keepdims=True)]), outside)
+        masks: Mask = placed[:n] > 0.5
+        volumes = placed[:n].reshape(n, -1).sum(1, dtype=np.float64) * own.grid.voxel_volume
+        return Segmentation(own.like, placed[n], masks, volumes)
+
+    @torch.no_grad()
+    def log_prob(self, data: Data, masks: str | Path) -> pd.DataFrame:
+        """Of each mask in a folder given its scan: ``subject, session, time, log_prob`` (nats, a lower bound by one
+        draw of the noise, with seed 0). Voxels outside the box of training masks are left out."""
+        store = store_of(data)
+        self.visits.check(store)
+        visits = cohort_of(store).visits
+        files = find_masks(store, visits, Path(masks))
+        visits, nats, flow = visits.loc[files.index], [], resized(self.fitted(), *self.shape)
+        with torch.random.fork_rng():
+            for row, file in files.items():
+                torch.manual_seed(0)
+                mask = cut(read_mask(store, int(row), file, self.label), self.corner, self.shape)  # type: ignore[call-overload]
+                context = self._context(store, int(row), self.more["prior"].numpy())  # type: ignore[call-overload]
+                nats.append(float(flow.log_prob(torch.from_numpy(mask).float()[None, None], context[None])))
+        return visits[["subject", "session", "time"]].assign(log_prob=nats)
+
+    def fitted(self) -> DiscreteFlow:
+        flow = super().fitted()
+        assert isinstance(flow, DiscreteFlow)
+        return flow
+
+    def build(self) -> DiscreteFlow:
+        settings, size = self.config.flow, side(self.config)
+        return flow_of_masks((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
+
+    def describe(self) -> dict[str, Any]:
+        return {"label": self.label, "corner": self.corner.tolist(), "shape": list(self.shape)}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        self.label, self.corner, self.shape = facts["label"], np.array(facts["corner"]), tuple(facts["shape"])
+
+    def _look(self, store: ScanStore, truth: dict[int, NDArray[np.uint8]], size: int) -> None:
+        """Where masks are: how often, and the box around them."""
+        grid, multiple = store.info.grid.shape, 2**self.config.flow.levels
+        total = sum((_unpacked(bits, grid).astype(np.float32) for bits in truth.values()), np.zeros(grid, np.float32))
+        region = _around(total > 0)
+        places = np.argwhere(region)
+        low, extent = places.min(0), np.ptp(places, axis=0) + 1
+        shape = np.maximum(-(-extent // multiple) * multiple, size)
+        self.corner, self.shape = low - (shape - extent) // 2, tuple(int(n) for n in shape)
+        self.more = {"prior": _smooth(total / len(truth)), "region": torch.from_numpy(region)}
+
+    def _patches(
+        self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]], size: int
+    ) -> tuple[Examples, pd.Series]:
+        """Patches around the region of every scan, at places that the seed decides, and whose they are."""
+        grid = store.info.grid.shape
+        where = cut(self.more["region"].numpy(), self.corner, self.shape)
+        total = sum((_unpacked(bits, grid).astype(np.float32) for bits in truth.values()), np.zeros(grid, np.float32))
+        parts: list[tuple[Tensor, Tensor]] = []
+        whose: list[str] = []
+        for subject, rows in subjects.groupby(subjects, sort=False):
+            masks = {row: _unpacked(truth[row], grid) for row in rows.index}
+            own = sum(mask.astype(np.float32) for mask in masks.values())
+            others = _smooth((total - own) / (len(truth) - len(masks))).numpy()
+            for row, mask in masks.items():
+                context = self._context(store, row, others).numpy()
+                inside = cut(mask, self.corner, self.shape)
+                rng = np.random.default_rng(derived_seed(self.config.seed, 1, row))
+                for corner in corners(where, size, len(truth), rng):
+                    y, told = (cut(each, corner, (size, size, size)) for each in (inside, context))
+                    parts.append((torch.from_numpy(y[None].astype(np.float32)), torch.from_numpy(told)))
+                    whose.append(str(subject))
+        y_all, contexts = (torch.stack(each) for each in zip(*parts, strict=True))
+        return Examples(y_all, contexts), pd.Series(whose)
+
+    def _context(self, store: ScanStore, row: int, prior: Volume) -> Tensor:
+        """``[2, *shape]`` in the box: grey levels from -0.5 to 0.5, and the log-odds of the prior from -0.5 to 0.5."""
+        image: Volume = np.asarray(store.array("intensity")[row])
+        level = np.clip((image - self.visits.low) / (GREYS * self.visits.width), 0, 1) - 0.5
+        odds = np.log((prior + 0.01) / (1.01 - prior)) / (2 * np.log(101))
+        return torch.from_numpy(cut(np.stack([level, odds]).astype(np.float32), self.corner, self.shape))
+
+    def _judged(
+        self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]
+    ) -> dict[str, float]:
+        """Overlap and calibration (around the masks) of the mean of draws, on scans of held-out subjects, given what
+        the masks of the others are like."""
+        grid, apart = store.info.grid.shape, self.validation(subjects)
+        others = sum((_unpacked(truth[row], grid).astype(np.float32) for row in subjects.index[~apart]), np.zeros(grid))
+        prior, region = _smooth(others / (~apart).sum()).numpy(), _around(others > 0)
+        overlaps, p, y = [], [], []
+        for row in subjects.index[apart][:JUDGED]:
+            mask = _unpacked(truth[row], grid)
+            mean = (self._draw(store, int(row), prior, JUDGED_DRAWS, 0) & region).mean(0)
+            overlaps.append(dice(mean > 0.5, mask))
+            p.append(mean[region])
+            y.append(mask[region])
+        error = calibration_error(np.concatenate(p), np.concatenate(y))
+        return {"validation_dice": float(np.mean(overlaps)), "validation_calibration_error": error}
+
+
+def _unpacked(bits: NDArray[np.uint8], grid: tuple[int, ...]) -> Mask:
+    mask: Mask = np.unpackbits(bits, count=int(np.prod(grid))).reshape(grid).astype(bool)
+    return mask
+
+
+def _around(masks: Mask) -> Mask:
+    region: Mask = ndimage.binary_dilation(masks, iterations=MARGIN)
+    return region
+
+
+def _smooth(prior: NDArray[Any]) -> Tensor:
+    """How often masks hold a voxel or its neighbours."""
+    return torch.from_numpy(ndimage.gaussian_filter(prior.astype(np.float32), 1.0))

@@ -1,0 +1,160 @@
+"""Visits that do not exist: region profiles or scans with given attributes, varied in everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crow.bijections.temperature import calibrate_temperature
+from crow.data.examples import Examples
+from crow.flows.caglow import CAGlow
+from crow.flows.cglow import CGlow
+from crow.flows.glow import Glow
+from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data, Echo
+from crow.representation.attributes import AttributeTable
+from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
+from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig
+from crow.run.folder import start_run
+from crow.training.ensemble import seeded
+
+FEW = 8  # scans drawn at once
+
+
+class Synthesizer(CrossSectionalModel):
+    """Single visits given attributes such as sex, age, diagnosis: CGlow (``architecture="cglow"``), whose prior knows these,
+    or CAGlow (``architecture="caglow"``), a Glow that does not, and an encoder that finds latents for them.
+
+    ``Synthesizer().fit(cohort, ["sex", "age", "DX"])`` with a Cohort of regions or a ScanStore; then ``log_prob`` and
+    ``sample`` answer.
+    """
+
+    architectures = ("cglow", "caglow")
+
+    def __init__(self, config: CrossSectionalConfig | None = None, **settings: Any) -> None:
+        super().__init__(config, **settings)
+        self.glow: dict[str, Tensor] | None = None
+
+    def fit(
+        self,
+        data: Data,
+        attributes: list[str],
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = False,
+        echo: Echo = lambda line: None,
+    ) -> Synthesizer:
+        """Learn from every visit that has all ``attributes``; with ``out`` keep a run folder there.
+
+        Raises CohortError where there is nothing to learn from, OutputError where ``out`` exists.
+        """
+        cohort, visits = self.begin(data, out, resume, overwrite)
+        self.attributes = AttributeTable.fit(cohort, visits, attributes)
+        known = visits[self.attributes.known(visits)]
+        self.visits = self.represent(data, known)
+        context = self.attributes.encode(known)
+        echo(
+            f"training {self.config.architecture} on {len(known)} visits of {known['subject'].nunique()} subjects "
+            f"({len(visits) - len(known)} lack an attribute): {self.visits}; given {', '.join(self.attributes.names)}"
+        )
+        examples = self.visits.examples(data, known, context)
+        if out is not None and not resume:
+            start_run(out, self.config, overwrite)
+        if isinstance(self.config, CAGlowConfig):
+            with seeded(self.config.seed, 1):
+                glow = self._glow()
+            self.learn_first(glow, examples, known["subject"], out, self.config.pretrain_epochs, progress, "glow")
+            self.glow = glow.state_dict()
+        # The folder is there: what is not begun in it begins.
+        fit = self.learn(examples, known["subject"], out, resume=True, progress=progress)
+        self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(known)}
+        if self.config.architecture == "cglow":
+            values = int(np.prod(self.visits.shape))
+            if self.of_regions:
+                self.metrics["validation_nll_per_visit"] = fit.validation_loss * values + self.visits.log_scale
+            else:
+                self.metrics["validation_bits_per_dim"] = fit.validation_loss / np.log(2)
+        if out is not None:
+            self.save(out, not fit.interrupted)
+        return self
+
+    @torch.no_grad()
+    def log_prob(self, data: Data) -> pd.DataFrame:
+        """Log-density of each visit given its attributes: ``subject, session, time, log_prob``, in nats.
+
+        CAGlow's is that of its Glow, given the attributes by its regression alone. Of regions exact and in original
+        units; of scans that of their grey levels (a lower bound, dequantised with seed 0). Visits that lack an
+        attribute are left out.
+        """
+        flow: Any = self.fitted()
+        cohort = cohort_of(data)
+        visits = cohort.visits[self.attributes.known(cohort.visits, cohort.path or "the cohort")]
+        examples = self.visits.examples(data, visits, self.attributes.encode(visits))
+        nats = [flow.log_prob(batch.x, batch.context) for batch in self.one_by_one(examples)]
+        log_prob = torch.cat(nats).double().numpy() - self.visits.log_scale
+        return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
+
+    def sample(
+        self, attributes: str | dict[str, float | str] = "", count: int = 1, seed: int = 0
+    ) -> tuple[pd.DataFrame, pd.DataFrame | NDArray[np.float32]]:
+        """The attributes of ``count`` invented visits, and their regions, or scans ``[count, X, Y, Z]`` (on the grid of
+        ``visits.affine``, in the intensities of prepared scans).
+
+        What ``attributes`` (``sex=F,age=75``) does not say is drawn as training visits had it.
+        """
+        flow: Any = self.fitted()
+        if not isinstance(attributes, str):
+            attributes = ",".join(f"{name}={value}" for name, value in attributes.items())
+        rows = self.attributes.draw(self.attributes.parse(attributes), count, seed)
+        context, generator = self.attributes.encode(rows), torch.Generator().manual_seed(seed)
+        parts = context.split(CHUNK if self.of_regions else FEW)
+        drawn = torch.cat([flow.sample(part, 1, generator)[0] for part in parts])
+        return rows, self.visits.decode(drawn)
+
+    def build(self) -> nn.Module:
+        if not isinstance(self.config, CAGlowConfig):
+            return CGlow(self.visits.shape, self.attributes.channels, *self._sizes)
+        glow = self._glow()
+        if self.glow is not None:
+            glow.load_state_dict(self.glow)
+        return CAGlow(glow, self.attributes.channels, self.config.code)
+
+    def initialise(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
+        if not isinstance(flow, Glow):
+            return
+        zero = None
+        if isinstance(self.visits, RegionInputs):
+            scale = self.visits.table
+            zero = -torch.tensor(scale.mean) / torch.tensor(scale.sd)
+        flow.initialise(examples, subject, zero)
+
+    def calibrate(self, flow: nn.Module, validation: Iterator[Examples]) -> None:
+        if isinstance(flow, CGlow):  # the encoder of CAGlow knows the latents of its Glow as they are
+            calibrate_temperature(flow, validation)
+
+    def _glow(self) -> Glow:
+        return Glow(self.visits.shape, *self._sizes, sum(self.attributes.channels))
+
+    @property
+    def _sizes(self) -> tuple[int, int, int, int]:
+        settings = self.config.flow
+        return settings.levels, settings.depth, settings.hidden, self.visits.greys or 0
+
+    def describe(self) -> dict[str, Any]:
+        return {"attributes": self.attributes.model_dump()}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        self.attributes = AttributeTable.model_validate(facts["attributes"])
+
+    @property
+    def of_regions(self) -> bool:
+        """Whether visits are regions of a table, and not scans."""
+        return isinstance(self.visits, RegionInputs)

@@ -1,0 +1,275 @@
+"""What another modality, or other regions, of the same visit would look like: many answers, not one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crow.bijections.affine import Standardise, mark_initialised
+from crow.bijections.chain import Chain
+from crow.bijections.dequantize import UniformDequantizer
+from crow.bijections.principal import PrincipalComponents
+from crow.bijections.regression import Regression
+from crow.bijections.temperature import calibrate_temperature
+from crow.cohort.cohort import Cohort
+from crow.cohort.options import some_columns
+from crow.data.examples import Examples
+from crow.errors import CohortError
+from crow.flows.base import DiscreteFlow
+from crow.flows.cinn import CINN
+from crow.flows.image_start import initialise_images
+from crow.flows.predictor import Predictor
+from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data, Echo
+from crow.models.crow import FEWEST
+from crow.representation.cross_sectional import (
+    GREYS,
+    RegionInputs,
+    ScanExamples,
+    ScanInputs,
+    Visits,
+    cohort_of,
+    inputs_from_saved,
+)
+from crow.representation.pairs import ScanPairs, pair, standardised
+from crow.run.cross_sectional_config import CINNConfig
+from crow.run.folder import start_run
+from crow.scans.store import ScanStore
+from crow.training.ensemble import seeded
+
+SOURCE = "source."  # of the tensors of the source's representation
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What one visit's target may be: its row in ``Cohort.visits``, and ``samples [n, X, Y, Z]`` or ``[n, region]``."""
+
+    visit: pd.Series
+    samples: NDArray[np.float32]
+
+    @property
+    def median(self) -> NDArray[np.float32]:
+        return np.median(self.samples, 0).astype(np.float32)
+
+    @property
+    def sd(self) -> NDArray[np.float32]:
+        return self.samples.std(0, ddof=1) if len(self.samples) > 1 else np.zeros_like(self.samples[0])
+
+
+class Translator(CrossSectionalModel):
+    """The conditional invertible network (``architecture="cinn"``) from one modality of a visit to another.
+
+    ``Translator().fit(pet, t1w)`` with two `ScanStore` of the same people on one grid, or
+    ``Translator().fit(cohort, source=["Hippocampus", ...], target=["FDG"])`` with the regions of a table; then
+    ``log_prob``, ``sample`` and ``translate`` answer. ``visits`` is what the target is to the flow, ``given`` what the
+    source is.
+    """
+
+    architectures = ("cinn",)
+    config: CINNConfig
+    given: RegionInputs | ScanInputs
+
+    def __init__(self, config: CINNConfig | None = None, **settings: Any) -> None:
+        super().__init__(config, **settings)
+        self.trunk: dict[str, Tensor] | None = None
+
+    def fit(
+        self,
+        data: Data,
+        source: ScanStore | Sequence[str],
+        target: Sequence[str] = (),
+        out: str | Path | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: bool = False,
+        echo: Echo = lambda line: None,
+    ) -> Translator:
+        """Learn from the visits that have both; with ``out`` keep a run folder there.
+
+        ``data`` is the store of the target and ``source`` that of the source; or ``data`` is a table, ``source`` and
+        ``target`` names or patterns of its regions (no target: all that are no source). Raises CohortError where there
+        is nothing to learn from, for grids that differ, and for regions that are both; OutputError where ``out`` is.
+        """
+        _, visits = self.begin(data, out, resume, overwrite)
+        examples: Examples | ScanExamples
+        if isinstance(data, ScanStore):
+            assert isinstance(source, ScanStore)
+            rows = pair(data, source)
+            visits = visits[visits.index.isin(rows.index)]
+            self._require(visits, f"{data.path} and {source.path}")
+            self.visits, self.given = self._scans(data, source, visits, rows)
+            examples = self.pairs_of(data, source, visits)
+        else:
+            assert not isinstance(source, ScanStore)
+            names = _sides(data, source, target)
+            given, wanted = (RegionInputs.fit(_only(data, part), visits) for part in names)
+            self.given, self.visits = given, wanted
+            examples = wanted.examples(data, visits, given.examples(data, visits).x)
+        people = visits["subject"].nunique()
+        echo(
+            f"training {self.config.architecture} on {len(visits)} visits of {people} subjects: {self.given} to {self.visits}"
+        )
+        if out is not None and not resume:
+            start_run(out, self.config, overwrite)
+        if self.config.pretrain_epochs:
+            self._learn_first(examples, visits["subject"], out, progress)
+        # The folder is there: what is not begun in it begins.
+        fit = self.learn(examples, visits["subject"], out, resume=True, progress=progress)
+        self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
+        if isinstance(self.visits, RegionInputs):
+            self.metrics["validation_nll_per_visit"] = fit.validation_loss + self.visits.log_scale
+        else:
+            self.metrics["validation_bits_per_dim"] = fit.validation_loss / np.log(2) / int(np.prod(self.visits.shape))
+        self.more = {f"{SOURCE}{name}": tensor for name, tensor in self.given.tensors().items()}
+        if out is not None:
+            self.save(out, not fit.interrupted)
+        return self
+
+    @torch.no_grad()
+    def log_prob(self, data: Data, source: ScanStore | None = None) -> pd.DataFrame:
+        """Log-density of each visit's target given its source: ``subject, session, time, log_prob``, in nats.
+
+        Of regions exact and in original units; of scans (with their ``source``) that of their grey levels, a lower
+        bound, dequantised with seed 0. Visits that lack one of the two are left out.
+        """
+        flow, visits = self.fitted(), cohort_of(data).visits
+        examples: Examples | ScanExamples
+        if isinstance(self.visits, ScanInputs):
+            self.visits.check(data)
+            assert isinstance(data, ScanStore) and source is not None
+            visits = visits.loc[pair(data, source).index]
+            examples = self.pairs_of(data, source, visits)
+        else:
+            assert isinstance(self.given, RegionInputs)
+            examples = self.visits.examples(data, visits, self.given.examples(data, visits).x)
+        nats = [flow.log_prob(batch.x, batch.context) for batch in self.one_by_one(examples)]  # type: ignore[operator]
+        log_prob = torch.cat(nats).double().numpy() - self.visits.log_scale
+        return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
+
+    def sample(self, source: Data, n: int = 8, seed: int = 0) -> NDArray[np.float32]:
+        """``[n, visit, X, Y, Z]`` (on the grid of ``visits.affine``) or ``[n, visit, region]``: n draws a visit."""
+        return np.stack([one.samples for one in self.translate(source, n, seed)], 1)
+
+    def translate(self, source: Data, n: int = 8, seed: int = 0) -> Iterator[Translation]:
+        """``n`` draws for every visit of ``source``, one visit at a time, in intensities of prepared scans or in units
+        of the table. Raises CohortError for a source that the run was not trained on."""
+        flow, visits = self.fitted(), cohort_of(source).visits
+        if isinstance(self.given, ScanInputs):
+            self.given.check(source)
+        else:
+            contexts = self.given.examples(source, visits).x
+        generator = torch.Generator().manual_seed(seed)
+        for part in torch.arange(len(visits)).split(self._chunk):
+            if isinstance(self.given, ScanInputs):
+                assert isinstance(source, ScanStore)
+                context = standardised(self.given, source, visits.index.to_numpy()[part.numpy()])
+            else:
+                context = contexts[part]
+            drawn = flow.sample(context, n, generator)  # type: ignore[operator]
+            for place, k in enumerate(part.tolist()):
+                samples = np.asarray(self.visits.decode(drawn[:, place]), np.float32)
+                yield Translation(visits.iloc[k], samples)
+
+    def pairs_of(self, target: ScanStore, source: ScanStore, visits: Visits) -> ScanPairs:
+        """What the flow sees of ``visits`` of the target's store, each of which the source's store has too."""
+        assert isinstance(self.visits, ScanInputs) and isinstance(self.given, ScanInputs)
+        return ScanPairs.of(self.visits, target, visits, self.given, source, pair(target, source))
+
+    def build(self) -> nn.Module:
+        settings = self.config.flow
+        shape, context = self.visits.shape, self.given.shape
+        flow = CINN(shape, context, settings.levels if len(shape) > 1 else 1, settings.depth, settings.hidden)
+        if self.trunk is not None:
+            flow.h.trunk.load_state_dict(self.trunk)
+            if self.config.freeze_conditioning:
+                flow.h.freeze()
+        if isinstance(self.visits, RegionInputs):
+            return flow
+        standard = Standardise(torch.zeros(shape), torch.ones(shape))
+        flow.bijection = Chain([standard, PrincipalComponents(shape), flow.bijection])
+        return DiscreteFlow(flow, UniformDequantizer(GREYS))
+
+    def initialise(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
+        """The linear regression on the source: of regions on all of its regions, of a voxel on the same voxel, and the
+        principal components of what that leaves."""
+        parts = list(flow.modules())
+        for module in parts:
+            if isinstance(module, Regression):
+                assert isinstance(examples, Examples) and examples.context is not None
+                module.fit(examples.x, examples.context, subject)
+            elif isinstance(module, Standardise):
+                components = next(part for part in parts if isinstance(part, PrincipalComponents))
+                initialise_images(module, components, examples, GREYS, subject)
+        mark_initialised(flow)  # what is left has mean 0 and sd 1 already
+
+    def calibrate(self, flow: nn.Module, validation: Iterator[Examples]) -> None:
+        calibrate_temperature(flow, validation)
+
+    def describe(self) -> dict[str, Any]:
+        return {"source": self.given.describe()}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        own = {name.removeprefix(SOURCE): t for name, t in self.more.items() if name.startswith(SOURCE)}
+        self.given = inputs_from_saved(own, facts["source"])
+
+    @property
+    def of_regions(self) -> bool:
+        """Whether visits are regions of a table, and not scans."""
+        return isinstance(self.visits, RegionInputs)
+
+    @property
+    def _chunk(self) -> int:
+        return CHUNK if self.of_regions else 1
+
+    def _require(self, visits: Visits, where: str) -> None:
+        if (count := visits["subject"].nunique()) < FEWEST:
+            raise CohortError(f"{where}: {count} subjects with both scans to learn from; at least {FEWEST} are needed.")
+
+    def _scans(
+        self, data: ScanStore, source: ScanStore, visits: Visits, rows: pd.Series
+    ) -> tuple[ScanInputs, ScanInputs]:
+        images, levels = self.config.images, self.config.flow.levels
+        given = source.cohort().visits.loc[rows.loc[visits.index]]
+        return ScanInputs.fit(data, visits, images, levels), ScanInputs.fit(source, given, images, levels)
+
+    def _learn_first(
+        self, examples: Examples | ScanExamples, subject: pd.Series, out: str | Path | None, progress: bool
+    ) -> None:
+        """Train h as a predictor of the target, and keep it for `build`."""
+        with seeded(self.config.seed, 1):
+            built = self.build()
+            flow = built.flow if isinstance(built, DiscreteFlow) else built
+            assert isinstance(flow, CINN)
+            before: list[nn.Module] = [] if flow.regression is None else [flow.regression]
+            if isinstance(built, DiscreteFlow):
+                assert isinstance(flow.bijection, Chain)
+                before = [built.dequantizer, *flow.bijection.bijections[:2]]
+            predictor = Predictor(flow.h.trunk, self.config.flow.hidden, self.visits.shape, before=before)
+        self.learn_first(predictor, examples, subject, out, self.config.pretrain_epochs, progress, "h")
+        self.trunk = flow.h.trunk.state_dict()
+
+
+def _sides(cohort: Cohort, source: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The regions that are given and those to be told; raises CohortError where they share one or are too few."""
+    where = cohort.path or "the cohort"
+    given, _ = some_columns("source", source, cohort.regions, where)
+    wanted = [name for name in cohort.regions if name not in given]
+    if target:
+        wanted, _ = some_columns("target", target, cohort.regions, where)
+    if both := [name for name in wanted if name in given]:
+        raise CohortError(f"{where}: {', '.join(both)}: both source and target. Name each region once.")
+    if not given or len(wanted) < 2:
+        raise CohortError(f"{where}: {len(given)} source and {len(wanted)} target regions; they need one and two.")
+    return given, wanted
+
+
+def _only(cohort: Cohort, regions: list[str]) -> Cohort:
+    return replace(cohort, schema=cohort.schema.model_copy(update={"regions": regions}))

@@ -1,0 +1,293 @@
+"""A run folder: one fitted model with what is needed to use, judge and repeat it. Reading one runs no code of its own.
+
+    config.yaml        the resolved settings
+    model.safetensors  every tensor; its header holds the digest of model.json's description
+    model.json         format and versions, seed, columns and scalers, the digest of model.safetensors
+    metrics.json  findings.json  log.csv  logs/
+
+While training goes on there is only config.yaml, checkpoints/ and logs/. No subject's name, row or value gets in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from crow.cohort.cohort import Finding
+from crow.errors import ConfigError, OutputError, RunError
+from crow.files import writing
+from crow.run.config import Config, dump_config
+from crow.run.cross_sectional_config import CrossSectionalConfig, load_any
+
+FORMAT_VERSION = 2
+FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The pieces of a run: ``description`` (JSON values: schema, columns, scalers) goes with ``tensors``.
+
+    ``findings`` are the reader's, reduced to code, severity, column and number of rows. ``finished`` is False for a
+    training that Ctrl-C ended: usable, and still to be resumed. ``versions`` and ``git`` are filled in by `load_run`.
+    """
+
+    config: Config | CrossSectionalConfig
+    tensors: dict[str, Tensor]
+    description: dict[str, Any]
+    metrics: dict[str, Any]
+    log: pd.DataFrame
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    finished: bool = True
+    versions: dict[str, str] = field(default_factory=dict)
+    git: str | None = None
+
+
+class ModelFile(BaseModel):
+    """What model.json holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int
+    versions: dict[str, str]
+    git: str | None
+    seed: int
+    finished: bool
+    sha256: str
+    description: dict[str, Any]
+
+
+def start_run(folder: str | Path, config: Config | CrossSectionalConfig, overwrite: bool = False) -> None:
+    """Make the folder of a training that begins; raises OutputError where it exists and may not be replaced."""
+    folder = Path(folder)
+    with writing(folder, check_place(folder, overwrite)) as temporary:
+        (temporary / "checkpoints").mkdir(parents=True)
+        (temporary / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+
+
+def check_place(folder: str | Path, overwrite: bool = False) -> bool:
+    """Whether a new run may replace what is at ``folder``; raises OutputError where a run is there and must stay."""
+    folder = Path(folder)
+    if (folder / "checkpoints").is_dir() and not overwrite:
+        raise OutputError(f"{folder}: a training was begun here. Go on with --resume or replace it with --overwrite.")
+    if not (may := _may_replace(folder, overwrite)):
+        raise OutputError(f"{folder}: exists already. Choose another name, or replace it with --overwrite.")
+    return may
+
+
+def unfinished_config(folder: str | Path) -> Config | CrossSectionalConfig:
+    """The settings of a training to go on with; raises RunError where there is none."""
+    folder = Path(folder)
+    if not (folder / "checkpoints").is_dir():
+        reason = "training has finished" if (folder / "model.json").exists() else "no training was started here"
+        raise RunError(f"{folder}: {reason}, so there is nothing to resume. Leave --resume out.")
+    return read_config(folder)
+
+
+def crow_config(folder: str | Path, config: Config | CrossSectionalConfig) -> Config:
+    """The settings of a run of CRow; raises RunError where the run is of another system."""
+    if isinstance(config, CrossSectionalConfig):
+        raise RunError(f"{folder}: a run of {config.architecture}, not of crow train. {config.use}")
+    return config
+
+
+def save_run(folder: str | Path, run: Run, overwrite: bool = False) -> None:
+    """Write a run beside its place, then give it the name; a folder that `start_run` made is completed.
+
+    Raises OutputError where another run exists and ``overwrite`` is not set, or the disk refuses.
+    """
+    folder = Path(folder)
+    unfinished = (folder / "checkpoints").is_dir()
+    with writing(folder, _may_replace(folder, overwrite or unfinished)) as temporary:
+        temporary.mkdir()
+        description = json.loads(_json(run.description))
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in run.tensors.items()}
+        data = safetensors.torch.save(tensors, {"description": _digest(description)})
+        (temporary / "model.safetensors").write_bytes(data)
+        model = ModelFile(
+            format_version=FORMAT_VERSION,
+            versions=_versions(),
+            git=_git_revision(),
+            seed=run.config.seed,
+            finished=run.finished,
+            sha256=hashlib.sha256(data).hexdigest(),
+            description=description,
+        )
+        (temporary / "config.yaml").write_text(dump_config(run.config), encoding="utf-8")
+        (temporary / "model.json").write_text(_json(model.model_dump()), encoding="utf-8")
+        (temporary / "metrics.json").write_text(_json(_finite(run.metrics)), encoding="utf-8")
+        (temporary / "findings.json").write_text(_json(run.findings), encoding="utf-8")
+        run.log.to_csv(temporary / "log.csv", index=False)
+        for name in ["logs", *([] if run.finished else ["checkpoints"])]:
+            if unfinished and (folder / name).is_dir():
+                shutil.copytree(folder / name, temporary / name)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run and check that it is whole.
+
+    Raises RunError for a folder that is missing, unfinished, truncated, changed since it was written, or from a newer
+    crow.
+    """
+    folder = Path(folder)
+    _check_files(folder)
+    model = _read_model(folder / "model.json")
+    tensors = _read_tensors(folder / "model.safetensors", model)
+    try:
+        log = pd.read_csv(folder / "log.csv")
+    except (ValueError, OSError) as error:
+        raise RunError(f"{folder / 'log.csv'}: cannot be read: {error}. Restore the file or train again.") from None
+    return Run(
+        config=read_config(folder),
+        tensors=tensors,
+        description=model.description,
+        metrics=_read_json(folder / "metrics.json"),
+        log=log,
+        findings=_read_json(folder / "findings.json"),
+        finished=model.finished,
+        versions=model.versions,
+        git=model.git,
+    )
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """What model.json says of the model, without its tensors; raises RunError where there is no run."""
+    folder = Path(folder)
+    _check_files(folder)
+    return _read_model(folder / "model.json").description
+
+
+def anonymous(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Findings as a run may keep them: what kind and how many rows, not which subjects or values."""
+    return [{"code": f.code, "severity": f.severity, "column": f.column, "rows": len(f.rows)} for f in findings]
+
+
+def sha256(path: str | Path) -> str:
+    """The digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _may_replace(folder: Path, overwrite: bool) -> bool:
+    """Whether ``folder`` may give way: an empty one always, a run when told to, anything else never."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return True
+    if overwrite and not (folder / "config.yaml").is_file():
+        raise OutputError(f"{folder}: not a run folder, so --overwrite does not replace it. Choose another name.")
+    return overwrite
+
+
+def _check_files(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such run folder. Give the folder that crow train --out wrote.")
+    if not (folder / "model.json").exists() and (folder / "checkpoints").is_dir():
+        raise RunError(
+            f"{folder}: training has not finished; go on with --resume --out {folder}, by the command that began it."
+        )
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if len(missing) == len(FILES):
+        raise RunError(f"{folder}: not a run folder: it has none of {', '.join(FILES)}.")
+    if missing:
+        raise RunError(f"{folder}: {', '.join(missing)} missing. Restore the whole folder or train again.")
+
+
+def _read_model(path: Path) -> ModelFile:
+    content = _read_json(path)
+    found = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(found, int) and found > FORMAT_VERSION:
+        versions = content.get("versions")
+        writer = versions.get("crow") if isinstance(versions, dict) else None
+        raise RunError(
+            f"{path}: run format {found}, newer than format {FORMAT_VERSION} that crow {version('crow')} reads. "
+            f"Install crow {writer or 'in a newer version'} or newer."
+        )
+    try:
+        return ModelFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise RunError(f"{path}: {where}: {first['msg']}. Restore the file or train again.") from None
+
+
+def _read_tensors(path: Path, model: ModelFile) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path}: truncated or damaged ({error}). Restore the file or train again.") from None
+    if sha256(path) != model.sha256:
+        raise RunError(f"{path}: not the file that model.json was written with: it was changed. Restore both files.")
+    if metadata.get("description") != _digest(model.description):
+        raise RunError(
+            f"{path.with_name('model.json')}: its columns or scalers are not those that {path.name} was "
+            "fitted with: it was changed. Restore both files."
+        )
+    return tensors
+
+
+def read_config(folder: Path) -> Config | CrossSectionalConfig:
+    """The settings of a run folder; raises RunError."""
+    try:
+        return load_any(folder / "config.yaml")
+    except ConfigError as error:
+        raise RunError(f"{error} Restore the file as the training wrote it.") from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise RunError(f"{path}, {place}: truncated or damaged ({error.msg}). Restore it or train again.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read: {error}. Restore the file or train again.") from None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=lambda array: array.tolist()) + "\n"
+
+
+def _digest(description: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: what could not be computed is null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("crow", "lightning", "numpy", "pandas", "safetensors")}
+    return {**packages, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _git_revision() -> str | None:
+    """The commit crow runs from, where it runs from a checkout of its own."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
