@@ -23,7 +23,7 @@ from crow.cohort.bids_tables import (
 )
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
-from crow.cohort.layouts import Layout
+from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions, listed
 from crow.cohort.schema import SCAN, Schema
 from crow.cohort.table import Table
@@ -128,7 +128,7 @@ def _source(
     columns = Columns(frame.reset_index(), str(tree))
     first = frame.groupby(level=SUBJECT).transform("first")
     for source in sources:
-        if wanted is None and tells_time(columns, source.columns, SUBJECT, options):
+        if wanted is None and tells_time(columns, source.columns, SUBJECT, Layout("bids"), options):
             return source
         if wanted in source.columns and (frame[wanted] != first[wanted]).any():
             return source

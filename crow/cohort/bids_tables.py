@@ -15,10 +15,10 @@ import pandas as pd
 
 from crow.cohort import names
 from crow.cohort.bids_files import BidsFile, parse
+from crow.cohort.dates import parse_dates
 from crow.cohort.findings import Finding, Findings
 from crow.cohort.options import listed
 from crow.cohort.table import COMMA_NUMBER, read_table
-from crow.cohort.times import parse_dates
 from crow.cohort.values import is_blank
 from crow.cohort.wide import SESSION as WAVE
 from crow.cohort.wide import Wide, find_waves, reshape
@@ -106,7 +106,7 @@ def read_acquired(folders: Iterable[Path], files: Iterable[BidsFile], findings: 
 
 def shifted_apart(cells: pd.Series) -> str | None:
     """The subject whose dates lie further apart than any study: shifted visit by visit, they tell no time."""
-    dates = parse_dates(cells.mask(is_blank(cells), ""))[0].groupby(cells.index.get_level_values(SUBJECT))
+    dates = parse_dates(cells.mask(is_blank(cells), "")).values.groupby(cells.index.get_level_values(SUBJECT))
     years = (dates.max() - dates.min()).dt.days / 365.25
     return str(years.idxmax()) if years.max() > LONGEST else None
 

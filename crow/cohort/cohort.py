@@ -13,7 +13,7 @@ from crow.cohort.findings import Finding
 from crow.cohort.modality import modality_of
 from crow.cohort.options import listed
 from crow.cohort.schema import SCAN, Schema
-from crow.cohort.times import PER_YEAR, own_times, years_between
+from crow.cohort.times import AGES_PER_YEAR, own_times, whole_days, years_between, years_later
 from crow.errors import CohortError
 
 __all__ = ["Cohort", "Finding", "Schema"]
@@ -91,19 +91,24 @@ class Cohort:
         NaN where a time cannot be read or a subject is not in the cohort.
         """
         if pd.api.types.is_numeric_dtype(own) or pd.api.types.is_datetime64_any_dtype(own):
-            times = own
+            times = own / AGES_PER_YEAR[self.schema.age_unit] if self.schema.time_kind == "age" else own
         else:
             schema = self.schema
             text = own.astype(object).map(lambda cell: str(cell).strip())
-            times = own_times(text, schema.time_kind, schema.decimal, schema.adni, schema.date_order)
+            times = own_times(
+                text, schema.time_kind, schema.decimal, schema.visit_codes, schema.date_order, schema.age_unit
+            )
         return years_between(subject.map(self.start), times, self.schema.time_kind)
 
     def own_time(self, subject: pd.Series, years: pd.Series) -> pd.Series:
-        """The reverse of `years`: Timestamps (whole days) of dates, months of visit codes, else plain numbers."""
-        began = subject.map(self.start)
+        """The reverse of `years`: Timestamps of dates, months of visit codes, else plain numbers in the table's unit.
+
+        Timestamps are whole days if every subject's first visit is one and no two times of a subject share a day.
+        """
+        own = years_later(subject.map(self.start), years, self.schema.time_kind)
         if self.schema.time_kind == "date":
-            return began + pd.to_timedelta((years * 365.25).round(), unit="D")
-        return began + years * PER_YEAR[self.schema.time_kind]
+            return whole_days(own, subject, self.start)
+        return own * AGES_PER_YEAR[self.schema.age_unit] if self.schema.time_kind == "age" else own
 
     def __len__(self) -> int:
         return len(self.visits)

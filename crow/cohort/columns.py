@@ -9,11 +9,13 @@ from functools import lru_cache
 import pandas as pd
 
 from crow.cohort import catalogue, names
+from crow.cohort.dates import DateOrder, is_dates, parse_dates
 from crow.cohort.findings import Findings, at_lines
 from crow.cohort.number_marks import Marks
 from crow.cohort.options import listed
-from crow.cohort.times import DateOrder, TimeKind, is_dates, own_times, parse_dates
+from crow.cohort.times import MISSING_TIMES, AgeUnit, TimeKind, own_times
 from crow.cohort.values import Numbers, is_blank, numbers
+from crow.cohort.visit_codes import VisitCodes
 from crow.errors import CohortError
 
 Code = float | str
@@ -83,24 +85,34 @@ class Columns:
         """The cells that are not missing, as numbers if the column is one of numbers, else as text."""
         return self.numbers(name).values.dropna() if self.is_number(name) else self.words(name).dropna()
 
-    def times(self, name: str, kind: TimeKind, order: DateOrder | None = None) -> pd.Series:
-        return own_times(self.cells(name), kind, self.decimal, self.adni, order)
+    def times(
+        self,
+        name: str,
+        kind: TimeKind,
+        order: DateOrder | None = None,
+        codes: VisitCodes = "plain",
+        age_unit: AgeUnit = "years",
+    ) -> pd.Series:
+        return own_times(self.cells(name), kind, self.decimal, codes, order, age_unit)
 
     def date_order(self, name: str) -> tuple[DateOrder, bool]:
         """Which of day and month comes first, and whether that is a guess."""
-        return parse_dates(self.words(name).dropna())[1:]
+        read = parse_dates(self.words(name).dropna(), day_first=self.decimal == ",")
+        return read.order, read.guessed
 
     def checked(self, name: str, findings: Findings) -> pd.Series:
         """One column as finite floats; see `check`."""
         self.check([name], findings)
         return self.numbers(name).values
 
-    def check(self, among: Iterable[str], findings: Findings) -> None:
-        """Findings about the numbers of some columns: bounds, codes, words, marks.
+    def check(self, among: Iterable[str], findings: Findings, times: Mapping[str, TimeKind] | None = None) -> None:
+        """Findings about the numbers of some columns: bounds, codes, words, marks; ``times`` are those that hold times.
 
         Raises CohortError for text and for infinite values, with the lines of all columns at once.
         """
         read = {name: self.numbers(name) for name in among}
+        for name, kind in (times or {}).items():
+            read[name] = numbers(self.cells(name), self.decimal, codes=MISSING_TIMES[kind])
         self._refuse_text({name: one.text for name, one in read.items() if len(one.text)})
         for name, one in read.items():
             if one.infinite:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from crow.cohort.findings import Findings
+from crow.cohort.layout import Layout
 from crow.cohort.names import SIZE, normal
 from crow.cohort.options import listed
 
@@ -19,25 +19,6 @@ PET_COLUMN = re.compile(
 PET_TABLE = re.compile(r".*_UCBERKELEYAV45.*")
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A kind of table. Empty roles are detected from names and values; ``times`` are tried in order.
-
-    ``clocks`` are the only columns that may be the time, where they are known.
-    """
-
-    name: str
-    adni: bool = False
-    subject: str | None = None
-    session: str | None = None
-    age: str | None = None
-    times: tuple[str, ...] = ()
-    covariates: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
-    others: tuple[str, ...] = field(default=(), repr=False)
-    clocks: tuple[str, ...] = ()
-
-
 def detect_layout(header: list[str], findings: Findings) -> Layout:
     """Which kind of table has this header; ``plain`` where it is none of the known ones."""
     columns = {normal(name): name for name in reversed(header)}
@@ -48,7 +29,7 @@ def detect_layout(header: list[str], findings: Findings) -> Layout:
         return _adnimerge("adnimerge", header, columns, findings)
     if {"subject_id", "mri_id", "mr_delay"} <= has:
         return _oasis2(header, columns, findings)
-    return Layout("plain", adni="rid" in has)
+    return Layout("plain", adni="rid" in has, visit_codes="adni" if "rid" in has else "plain")
 
 
 def _adnimerge(name: str, header: list[str], columns: dict[str, str], findings: Findings) -> Layout:
@@ -85,7 +66,18 @@ def _adni(name: str, regions: tuple[str, ...], header: list[str], columns: dict[
     used = {subject, session, columns.get("age"), *covariates, *regions}
     others = tuple(column for column in header if column not in used)
     times = _present(ADNI_TIMES, columns)
-    return Layout(name, True, subject, session, columns.get("age"), times, covariates, regions, others)
+    return Layout(
+        name,
+        True,
+        subject,
+        session,
+        columns.get("age"),
+        times,
+        covariates,
+        regions,
+        others,
+        visit_codes="adni",
+    )
 
 
 def _oasis2(header: list[str], columns: dict[str, str], findings: Findings) -> Layout:

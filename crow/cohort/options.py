@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from crow.cohort.names import SIZE
-from crow.cohort.times import TimeKind
+from crow.cohort.times import AgeUnit, TimeKind
 from crow.errors import CohortError
 
 Missing = Literal["drop-visit", "impute", "error"]
@@ -37,6 +37,7 @@ class ReadOptions(BaseModel):
     time: str | None = None
     time_kind: TimeKind | None = None
     age: str | None = None
+    age_unit: AgeUnit | None = None
     session: str | None = None
     group: str | None = None
     covariates: list[str] | None = None

@@ -15,14 +15,16 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
 from crow.cohort.families import find_group, groups_of
 from crow.cohort.findings import Findings
-from crow.cohort.layouts import Layout, detect_layout
+from crow.cohort.layout import Layout
+from crow.cohort.layouts import detect_layout
 from crow.cohort.names import SITE, matches, normal
 from crow.cohort.options import ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
+from crow.cohort.subject import find_subject
 from crow.cohort.table import Table, read_table
-from crow.cohort.timeline import Timeline, find_subject, find_timeline
+from crow.cohort.timeline import Timeline, find_timeline
 from crow.cohort.visits import make_visits, report_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
 from crow.errors import CohortError, ConfigError
@@ -120,9 +122,11 @@ def _schema(
         regions=roles.regions,
         fixed=[name for name in roles.covariates if never_changes(columns, name, columns.cells(shaped.subject))],
         age_is_baseline=timeline.age_is_baseline,
+        age_unit=timeline.age_unit,
         since_baseline=since if timeline.age_is_baseline else None,
         date_order=timeline.date_order,
         adni=shaped.layout.adni,
+        visit_codes=timeline.visit_codes,
         codes={name: list(codes) for name in used if (codes := columns.numbers(name).codes)},
         missing=options.missing or "drop-visit",
         template=wide.template if wide else None,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from crow.cohort.catalogue import ENCODING, REPEATED_HEADER, SHORT_ROW
 from crow.cohort.findings import Findings
-from crow.cohort.layouts import Layout
+from crow.cohort.layout import Layout
 from crow.cohort.parameters import MAX_CELL, MAX_TABLE_BYTES
 from crow.cohort.schema import Bids
 from crow.errors import CohortError

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crow.cohort.columns import Columns
 from crow.cohort import catalogue
+from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.gaps import usable_visits
 from crow.cohort.options import Missing, listed
@@ -17,16 +17,8 @@ from crow.cohort.parameters import MIN_SUBJECTS
 from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
 from crow.cohort.scan_paths import one_scan_a_visit, scan_paths, with_scans
 from crow.cohort.schema import SCAN, Schema
-from crow.cohort.times import (
-    ADNI2_MONTHS,
-    BASELINE,
-    NO_VISIT,
-    PER_YEAR,
-    SCREENING,
-    SOME_DAY,
-    visit_months,
-    years_between,
-)
+from crow.cohort.times import PER_YEAR, SOME_DAY, years_between
+from crow.cohort.visit_codes import ADNI2_MONTHS, BASELINE, NO_VISIT, SCREENING, code_months
 from crow.errors import CohortError
 
 KEYS = ["subject", "session", "time", "age"]
@@ -60,7 +52,7 @@ def make_visits(
     rows = _one_a_time(rows, schema, findings)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
     rows = usable_visits(rows, schema, missing, columns.path, findings)
-    rows = _in_order(rows, findings)
+    rows = _in_order(rows, schema, findings)
     start = rows.groupby("subject", sort=False)[OWN].first()
     rows["time"] = years_between(rows["subject"].map(start), rows[OWN], schema.time_kind)
     rows["age"] = _age(rows, schema, findings)
@@ -130,7 +122,7 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
     rows = _first_complete(rows, OWN, rows[OWN].notna(), "time", hint, schema, findings)
     if schema.session is None:
         return rows
-    telling = rows[CODE].map({code: visit_months(code) is not None for code in rows[CODE].unique()}).astype(bool)
+    telling = code_months(rows["session"], schema.visit_codes).notna()
     if telling.mean() <= 0.5:
         return rows
     return _first_complete(rows, CODE, telling, "visit code", "", schema, findings)
@@ -144,19 +136,19 @@ def _first_complete(
     return drop(rows, extra, catalogue.DUPLICATE, findings, key=name, hint=hint)
 
 
-def _in_order(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _in_order(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.DataFrame:
     ahead = rows.groupby("subject", sort=False)[OWN].shift()
     late = rows.index[rows[OWN] < ahead]
     if len(late):
         findings.add(catalogue.ORDER, rows=rows.loc[late, LINE])
     if CODE in rows:
-        _check_codes(rows, findings)
+        _report_codes(rows, schema, findings)
     return rows.sort_values(["subject", OWN], kind="stable")
 
 
-def _check_codes(rows: pd.DataFrame, findings: Findings) -> None:
+def _report_codes(rows: pd.DataFrame, schema: Schema, findings: Findings) -> None:
     """Dates that run against the visit codes."""
-    months = rows[CODE].map({code: visit_months(code) for code in rows[CODE].unique()}).astype(float)
+    months = code_months(rows["session"], schema.visit_codes)
     known = rows.assign(months=months)[months.notna()].sort_values(["subject", "months"], kind="stable")
     back = known[OWN] < known.groupby("subject")[OWN].shift()
     if back.any():
@@ -171,19 +163,26 @@ def _age(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Series:
     first = rows.groupby("subject")["age"].transform("first")
     if schema.age_is_baseline:
         return first + _since_baseline(rows, schema)
-    whole = bool((rows["age"].dropna() % 1 == 0).all())
+    whole = bool((rows["age"].dropna() % 1 == 0).all()) and schema.age_unit == "years"
     if not whole or schema.time_kind == "visit":
-        return rows["age"].astype(float)
+        return _ages_between(rows)
     findings.add(catalogue.WHOLE_AGE, schema.age)
     began = rows["time"].where(rows["age"].notna()).groupby(rows["subject"]).transform("first")
     return first + rows["time"] - began
+
+
+def _ages_between(rows: pd.DataFrame) -> pd.Series:
+    """The ages of the table; a missing one is the age at the subject's nearest visit before (else after) and the time
+    between."""
+    born = rows["age"].astype(float) - rows["time"]
+    return born.groupby(rows["subject"]).transform(lambda ages: ages.ffill().bfill()) + rows["time"]
 
 
 def _since_baseline(rows: pd.DataFrame, schema: Schema) -> pd.Series:
     """Years since baseline: the table's own, else since the visit coded as baseline, else since the first."""
     base = rows["time"].where(rows[CODE].isin(BASELINE)) if CODE in rows else rows["time"] * np.nan
     if CODE in rows and not base.notna().any():
-        base = rows["time"] - rows[CODE].map(visit_months, na_action="ignore").astype(float) / PER_YEAR["visit"]
+        base = rows["time"] - code_months(rows["session"], schema.visit_codes) / PER_YEAR["visit"]
     begun = base.groupby(rows["subject"]).transform("first").fillna(0.0)
     years = rows["time"] - begun
     if schema.since_baseline is None:

@@ -12,8 +12,8 @@ import pandas as pd
 from crow.cohort.findings import Findings
 from crow.cohort.names import normal
 from crow.cohort.options import listed
-from crow.cohort.times import visit_months
 from crow.cohort.values import is_blank, numbers
+from crow.cohort.visit_codes import visit_months
 
 WORD = r"[Ww]ave|WAVE|[Tt][Pp]|[Tt]ime|TIME|[Vv]isit|VISIT|[Ss]es(?:sion)?|[Yy]ear|[Mm]onth"
 LABEL = rf"(?:[WwTtVvYyMm]|(?:{WORD})_?)\d+|[Bb][Ll]"

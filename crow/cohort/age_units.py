@@ -1,0 +1,89 @@
+"""What an age is counted in: years, or the months, weeks and days of studies of children."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+
+from crow.cohort.findings import Findings
+from crow.cohort.names import normal
+from crow.cohort.times import AGES_PER_YEAR, AgeUnit
+from crow.errors import CohortError
+
+MAX_YEARS = 120
+WORDS: dict[AgeUnit, re.Pattern[str]] = {
+    "months": re.compile(r"(.*_)?(months?|mos?|mth|mths|monate?|mois|meses|interview_age)(_.*)?"),
+    "weeks": re.compile(r"(.*_)?(weeks?|wks?)(_.*)?"),
+    "days": re.compile(r"(.*_)?(days?|tage)(_.*)?"),
+    "years": re.compile(r"(.*_)?(years?|yrs?|jahre?|ans?|annees?|anos)(_.*)?"),
+}
+NEAR = 1.5
+
+
+def unit_of_words(text: str) -> AgeUnit | None:
+    """The unit that a name or a description tells: ``age_mo``, ``interview_age``, ``Age in months at ...``."""
+    words = normal(text)
+    found = [(match.start(2), unit) for unit, pattern in WORDS.items() if (match := pattern.fullmatch(words))]
+    return min(found)[1] if found else None
+
+
+def age_unit(
+    path: str,
+    name: str,
+    values: pd.Series,
+    who: pd.Series,
+    known: Mapping[str, AgeUnit],
+    clocks: Mapping[str, pd.Series],
+    labels: Mapping[str, pd.Series],
+    findings: Findings,
+) -> AgeUnit:
+    """The unit of an age: told by ``known`` (a sidecar, a layout) or the name, seen in its growth, or in its size.
+
+    ``clocks`` are times in years that are sure, ``labels`` times in years that the labels of visits hint at. Raises
+    CohortError if only the labels speak against years: they are a hint, and the user knows.
+    """
+    if name in known:
+        if known[name] != "years":
+            findings.info("age-unit", f"holds {known[name]}, as the table describes it; read as years.", name)
+        return known[name]
+    if (told := unit_of_words(name)) is not None:
+        if told != "years":
+            findings.info("age-unit", f"holds {told} by its name; read as years.", name)
+        return told
+    for other, years in clocks.items():
+        if (grown := _unit_of_growth(values, years, who)) is not None:
+            if grown != "years":
+                findings.warning("age-unit", f"grows by {AGES_PER_YEAR[grown]:g} per year of {other}: {grown}.", name)
+            return grown
+    largest = float(values.max())
+    if largest > MAX_YEARS:
+        unit: AgeUnit = "months" if largest <= MAX_YEARS * 12 else "days"
+        findings.warning(
+            "age-unit",
+            f"its values reach {largest:g}, which is no age in years; read as {unit}. If not, set cohort.age_unit.",
+            name,
+        )
+        return unit
+    for other, years in labels.items():
+        hinted = _unit_of_growth(values, years, who)
+        if hinted not in (None, "years"):
+            raise CohortError(
+                f"{path}, column {name}: grows by {AGES_PER_YEAR[hinted]:g} per year that the labels in {other} tell, "
+                f"so it may hold {hinted} and not years. Set cohort.age_unit to {hinted} or to years, or write "
+                f'{{"{name}": {{"Units": "{hinted}"}}}} into a JSON file beside the table.'
+            )
+    return "years"
+
+
+def _unit_of_growth(values: pd.Series, years: pd.Series, who: pd.Series) -> AgeUnit | None:
+    """The unit in which an age grows as fast as time passes; None if it does not move, or like none."""
+    both = values.notna() & years.notna()
+    grown = values[both].groupby(who[both]).agg(lambda age: age.max() - age.min())
+    spent = years[both].groupby(who[both]).agg(lambda time: time.max() - time.min())
+    moving = (spent > 0) & (grown > 0)
+    if moving.sum() < max(1, len(spent[spent > 0]) / 2):
+        return None
+    ratio = float(grown[moving].sum() / spent[moving].sum())
+    return next((unit for unit, per_year in AGES_PER_YEAR.items() if 1 / NEAR < ratio / per_year < NEAR), None)
