@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,19 +11,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 from pydantic import ValidationError
 
-from crow.cohort.bids import read_tree
 from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
-from crow.cohort.layouts import detect_layout
+from crow.cohort.load import load
 from crow.cohort.names import normal
 from crow.cohort.options import ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
 from crow.cohort.subject import find_subject
-from crow.cohort.table import Table, read_table
+from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
 from crow.cohort.visits import make_visits, say_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
@@ -30,7 +30,7 @@ from crow.errors import CohortError, ConfigError
 
 
 def read_cohort(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     options: ReadOptions | None = None,
     *,
     schema: Schema | None = None,
@@ -39,6 +39,7 @@ def read_cohort(
 ) -> Cohort:
     """Read a cohort table; ``flags`` are those of `ReadOptions`, and what none names is detected.
 
+    Several paths are tables of one cohort, joined by subject and visit or the nearest time (`crow.cohort.join`).
     With ``schema`` (of a trained run) the table is read just as that one was. Raises CohortError where the table cannot
     be read as visits, where its columns are not those of ``schema``, and, unless ``strict`` is False, where nothing can
     be learned from it (one visit per subject, but for ``one_visit``; fewer than 10 subjects); ConfigError for a flag
@@ -46,7 +47,9 @@ def read_cohort(
     """
     options = read_options(options, **flags)
     findings = Findings()
-    table = _table(Path(path), options, schema, findings)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    path = paths[0]
+    table = load([Path(each) for each in (*paths, *options.join)], options, schema, findings)
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
@@ -74,18 +77,6 @@ def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: A
         raise ConfigError(f"cohort.{name}: {problem['msg']}; found {problem['input']!r}.{known}") from None
 
 
-def _table(path: Path, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
-    """The table, or the visits of a BIDS tree as one; raises CohortError for flags that belong to the other."""
-    tree = path.is_dir()
-    foreign = ("scan", "scan_root") if tree else ("suffix", "space", "desc", "ages")
-    if given := [f"--{name.replace('_', '-')}" for name in foreign if getattr(options, name) is not None]:
-        kind = "a folder, and is for a table" if tree else "no folder, and is for a BIDS tree"
-        raise CohortError(f"{path}: {listed(given)} was given, but the path is {kind}. Leave it out.")
-    if tree and schema is not None and schema.scan is None:
-        raise CohortError(f"{path}: a folder, but the run was trained on regions without scans. Give a table of them.")
-    return read_tree(path, options, schema, findings) if tree else read_table(path, findings)
-
-
 def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, dict[str, str]]:
     shaped = _shaped(table, options, findings)
     timeline = find_timeline(shaped.columns, shaped.layout, shaped.subject, options, findings)
@@ -93,7 +84,7 @@ def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Col
     repeated = set(shaped.wide.columns) if shaped.wide else set()
     roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings, shaped.scan)
     reasons = {name: reason for reason, names in roles.left_out.items() for name in names}
-    left_out = dict.fromkeys(sorted(shaped.excluded), "excluded by flag") | reasons
+    left_out = dict.fromkeys(sorted(shaped.excluded), "excluded by flag") | dict(shaped.layout.left_out) | reasons
     return shaped.columns, _schema(table, shaped, timeline, roles, options), left_out
 
 
@@ -142,7 +133,7 @@ class _Shaped(NamedTuple):
 
 
 def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
-    layout = table.layout or detect_layout(table.header, findings)
+    layout = table.layout or Layout("plain")
     frame = table.frame(_wanted(table.header, layout, options))
     waves = find_waves(table.header)
     known = dict.fromkeys([*table.header, *(waves.columns if waves else ())])
@@ -163,7 +154,9 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     scan = find_scan(columns, options)
-    return _Shaped(columns, Layout("wide", session=SESSION), subject, excluded, wide, said, scan)
+    return _Shaped(
+        columns, replace(layout, name="wide", session=SESSION, subject=None), subject, excluded, wide, said, scan
+    )
 
 
 def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
@@ -196,11 +189,16 @@ def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions
 def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str]:
     """All columns, or, of a table whose roles are known, those with a role and those that a flag names."""
     if not layout.regions:
-        return header
+        asked = {name for flag in ("regions", "covariates") for name in _asked(header, flag, options)}
+        return [name for name in header if name not in layout.left_out or name in asked]
     named = [name for name in (options.subject, options.time, options.age, options.session, options.scan) if name]
     chosen = set(header) - set(layout.others)
     chosen |= {name for name in header if name in (*named, *layout.times) or normal(name) in ("years_bl", *USUAL)}
     for flag in ("regions", "covariates"):
-        if patterns := getattr(options, flag):
-            chosen |= set(some_columns(flag, patterns, header, "")[0])
+        chosen |= _asked(header, flag, options)
     return [name for name in header if name in chosen]
+
+
+def _asked(header: list[str], flag: str, options: ReadOptions) -> set[str]:
+    patterns = getattr(options, flag)
+    return set(some_columns(flag, patterns, header, "")[0]) if patterns else set()
