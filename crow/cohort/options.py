@@ -28,6 +28,9 @@ class ReadOptions(BaseModel):
     Of a BIDS tree, ``suffix``, ``space`` and ``desc`` choose the files, and ``ages`` is a table that says when its
     sessions were.
 
+    ``join`` are more tables of the cohort, whose rows of the same subject and visit, or the nearest in time and at most
+    ``within`` (such as 90d, 6m; default 180d) away, give more columns.
+
     With ``one_visit`` a table of people seen once is as good as one of visits: for models of single visits.
     """
 
@@ -52,12 +55,14 @@ class ReadOptions(BaseModel):
     space: str | None = None
     desc: str | None = None
     ages: Path | None = None
+    join: list[Path] = []
+    within: str | None = None
     one_visit: bool = False
 
-    @field_validator("covariates", "regions", "exclude", "missing_codes", mode="before")
+    @field_validator("covariates", "regions", "exclude", "missing_codes", "join", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
-        return [value] if isinstance(value, str | int | float) else value
+        return [value] if isinstance(value, str | int | float | Path) else value
 
 
 def one_column(flag: str, name: str, columns: Iterable[str], path: str) -> str:

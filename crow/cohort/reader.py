@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,20 +11,19 @@ from typing import Any, NamedTuple
 import pandas as pd
 from pydantic import ValidationError
 
-from crow.cohort.bids import read_tree
 from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
 from crow.cohort.families import find_group, groups_of
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
-from crow.cohort.layouts import detect_layout
-from crow.cohort.names import SITE, matches, normal
+from crow.cohort.load import load
+from crow.cohort.names import FAMILY, SITE, matches, normal
 from crow.cohort.options import ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
 from crow.cohort.subject import find_subject
-from crow.cohort.table import Table, read_table
+from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
 from crow.cohort.visits import make_visits, report_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
@@ -31,7 +31,7 @@ from crow.errors import CohortError, ConfigError
 
 
 def read_cohort(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     options: ReadOptions | None = None,
     *,
     schema: Schema | None = None,
@@ -40,6 +40,7 @@ def read_cohort(
 ) -> Cohort:
     """Read a cohort table; ``flags`` are those of `ReadOptions`, and what none names is detected.
 
+    Several paths are tables of one cohort, joined by subject and visit or the nearest time (`crow.cohort.join`).
     With ``schema`` (of a trained run) the table is read just as that one was. Raises CohortError where the table cannot
     be read as visits, where its columns are not those of ``schema``, and, unless ``strict`` is False, where nothing can
     be learned from it (one visit per subject, but for ``one_visit``; fewer than 10 subjects); ConfigError for a flag
@@ -47,7 +48,9 @@ def read_cohort(
     """
     options = read_options(options, **flags)
     findings = Findings()
-    table = _table(Path(path), options, schema, findings)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    path = paths[0]
+    table = load([Path(each) for each in (*paths, *options.join)], options, schema, findings)
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
@@ -79,18 +82,6 @@ def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: A
         raise ConfigError(f"cohort.{name}: {problem['msg']}; found {problem['input']!r}.{known}") from None
 
 
-def _table(path: Path, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
-    """The table, or the visits of a BIDS tree as one; raises CohortError for flags that belong to the other."""
-    tree = path.is_dir()
-    foreign = ("scan", "scan_root") if tree else ("suffix", "space", "desc", "ages")
-    if given := [f"--{name.replace('_', '-')}" for name in foreign if getattr(options, name) is not None]:
-        kind = "a folder, and is for a table" if tree else "no folder, and is for a BIDS tree"
-        raise CohortError(f"{path}: {listed(given)} was given, but the path is {kind}. Leave it out.")
-    if tree and schema is not None and schema.scan is None:
-        raise CohortError(f"{path}: a folder, but the run was trained on regions without scans. Give a table of them.")
-    return read_tree(path, options, schema, findings) if tree else read_table(path, findings)
-
-
 def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, Roles]:
     shaped = _shaped(table, options, findings)
     timeline = find_timeline(shaped.columns, shaped.layout, shaped.subject, options, findings)
@@ -99,7 +90,8 @@ def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Col
     taken = {name for name in (shaped.subject, timeline.time, timeline.session, timeline.age, shaped.scan) if name}
     group = find_group(shaped.columns, shaped.subject, taken, options, findings)
     roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings, shaped.scan, group)
-    roles.left_out = dict.fromkeys(sorted(shaped.excluded), "excluded by a flag") | roles.left_out
+    excluded = dict.fromkeys(sorted(shaped.excluded), "excluded by a flag")
+    roles.left_out = excluded | dict(shaped.layout.left_out) | roles.left_out
     return shaped.columns, _schema(table, shaped, timeline, roles, options, group), roles
 
 
@@ -152,7 +144,7 @@ class _Shaped(NamedTuple):
 
 
 def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
-    layout = table.layout or detect_layout(table.header, findings)
+    layout = table.layout or Layout("plain")
     frame = table.frame(_wanted(table.header, layout, options))
     waves = find_waves(table.header)
     known = dict.fromkeys([*table.header, *(waves.columns if waves else ())])
@@ -173,7 +165,9 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     scan = find_scan(columns, options)
-    return _Shaped(columns, Layout("wide", session=SESSION), subject, excluded, wide, said, scan)
+    return _Shaped(
+        columns, replace(layout, name="wide", session=SESSION, subject=None), subject, excluded, wide, said, scan
+    )
 
 
 def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
@@ -195,9 +189,15 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
         frame[name] = ""
     frame = frame[list(dict.fromkeys([*schema.columns, *extra]))]
     return Columns(
-        frame, table.path, decimal=table.decimal, mixed=table.mixed, adni=schema.adni, codes=schema.codes, only_codes=True,
+        frame,
+        table.path,
+        decimal=table.decimal,
+        mixed=table.mixed,
+        adni=schema.adni,
+        codes=schema.codes,
+        only_codes=True,
         places=table.places,
-    )  # fmt: skip
+    )
 
 
 def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions) -> Columns:
@@ -215,11 +215,18 @@ def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions
 def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str]:
     """All columns, or, of a table whose roles are known, those with a role and those that a flag names."""
     if not layout.regions:
-        return header
-    named = [name for name in (options.subject, options.time, options.age, options.session, options.scan) if name]
+        asked = {name for flag in ("regions", "covariates") for name in _asked(header, flag, options)}
+        return [name for name in header if name not in layout.left_out or name in asked]
+    flags = (options.subject, options.time, options.age, options.session, options.scan, options.group)
+    named = {*(name for name in flags if name), *layout.times}
     chosen = set(header) - set(layout.others)
-    chosen |= {name for name in header if name in (*named, *layout.times) or normal(name) in ("years_bl", *USUAL)}
+    chosen |= {name for name in header if name in named or normal(name) in ("years_bl", *USUAL)}
+    chosen |= {name for name in header if matches(SITE, name) or matches(FAMILY, name)}
     for flag in ("regions", "covariates"):
-        if patterns := getattr(options, flag):
-            chosen |= set(some_columns(flag, patterns, header, "")[0])
+        chosen |= _asked(header, flag, options)
     return [name for name in header if name in chosen]
+
+
+def _asked(header: list[str], flag: str, options: ReadOptions) -> set[str]:
+    patterns = getattr(options, flag)
+    return set(some_columns(flag, patterns, header, "")[0]) if patterns else set()

@@ -73,4 +73,3 @@ def validation_of_each_class(subject: Sequence[str], label: Rows, fraction: floa
         if validation[members].all():
             validation[members[0]] = False
     return validation[numbers]
-

@@ -9,24 +9,26 @@ import stat
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from crow.cohort.catalogue import ENCODING, REPEATED_HEADER, SHORT_ROW
 from crow.cohort.findings import Findings
+from crow.cohort.formats import is_sheet, read_sheet, unpacked
 from crow.cohort.layout import Layout
 from crow.cohort.parameters import MAX_CELL, MAX_TABLE_BYTES
 from crow.cohort.schema import Bids
 from crow.errors import CohortError
 
 SIGNATURES = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook: save the sheet as CSV",
-    b"\x1f\x8b": "compressed with gzip: unpack it first",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV",
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as .xlsx or CSV",
     b"%PDF": "a PDF",
-    b"PAR1": "a Parquet file: export it as CSV",
+    b"BZh": "compressed with bzip2: unpack it first",
+    b"\xfd7zXZ": "compressed with xz: unpack it first",
+    b"$FL2": "an SPSS file: export it as CSV",
 }
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19]")
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
@@ -39,7 +41,8 @@ GROUPED_NUMBER = re.compile(r"\s*[+-]?\d{1,3}([.,]\d{3})+\s*")
 class Table:
     """Cells as text; ``lines[i]`` is the line of the file where row ``i`` begins (the header is line 1).
 
-    ``decimal`` is the decimal mark; ``mixed`` means that some columns have a comma and others a point. Of a BIDS tree, ``layout`` and ``bids`` are known and ``places`` names the visit of each line.
+    ``decimal`` is the decimal mark; ``mixed`` means that some columns have a comma and others a point. Of a BIDS tree,
+    ``layout`` and ``bids`` are known and ``places`` names the visit of each line.
     """
 
     path: str
@@ -60,35 +63,59 @@ class Table:
         columns = {name: [row[k].strip() for row in self.rows] for name, k in zip(names, places, strict=True)}
         return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=names, dtype=object)
 
+    def with_frame(self, frame: pd.DataFrame) -> Table:
+        """The same table with other columns or rows, a frame of text indexed by line."""
+        return replace(self, header=list(frame.columns), rows=frame.to_numpy().tolist(), lines=frame.index.tolist())
+
+    def with_columns(self, columns: Mapping[str, list[str]]) -> Table:
+        """The same table with columns more."""
+        more = zip(*columns.values(), strict=True)
+        rows = [[*row, *cells] for row, cells in zip(self.rows, more, strict=True)]
+        return replace(self, header=[*self.header, *columns], rows=rows)
+
 
 def read_table(path: str | Path, findings: Findings) -> Table:
-    """Read a table separated by commas, semicolons, tabs or bars, in UTF-8, UTF-16 or Windows-1252.
+    """Read a table separated by commas, semicolons, tabs, bars or blanks, in UTF-8, UTF-16 or Windows-1252.
+
+    It may be compressed with gzip; an Excel workbook or a Parquet file is read if its library is installed.
 
     Raises CohortError for a file that is missing, empty, binary, has no rows, or has rows longer than its header.
     """
-    text = _text(Path(path), findings)
-    separator = _separator(text)
-    records, lines = _records(str(path), text, separator)
+    path = Path(path)
+    _require_file(path)
+    if is_sheet(path):
+        records, lines, separator = *read_sheet(path, findings), ","
+    else:
+        text = _text(path, findings)
+        separator = _separator(text)
+        if separator == " ":
+            text, separator = "\n".join(" ".join(line.split()) for line in text.splitlines()), " "
+        records, lines = _records(str(path), text, separator)
     header = _header(records[0], findings)
     rows, lines = _rows(str(path), header, records[1:], lines[1:], findings)
     decimal, mixed = _decimal(rows, separator)
     return Table(str(path), header, rows, lines, separator, decimal, mixed)
 
 
-def _text(path: Path, findings: Findings) -> str:
+def _require_file(path: Path) -> None:
     try:
         kind, size = path.stat().st_mode, path.stat().st_size
-        if stat.S_ISDIR(kind):
-            raise CohortError(f"{path}: is a folder; name the table inside it.")
-        if not stat.S_ISREG(kind):
-            raise CohortError(f"{path}: is no file but a pipe or a device. Save the table as a file.")
-        if size > MAX_TABLE_BYTES:
-            raise CohortError(
-                f"{path}: {size / 2**30:.1f} GiB; at most {MAX_TABLE_BYTES / 2**30:.0f} GiB are read. Split the table."
-            )
-        data = path.read_bytes()
     except OSError as error:
-        raise CohortError(f"{path}: cannot be read: {error.strerror}. Check the name.") from None
+        raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
+    if stat.S_ISDIR(kind):
+        raise CohortError(f"{path}: is a folder; name the table inside it.")
+    if not stat.S_ISREG(kind):
+        raise CohortError(f"{path}: is no file but a pipe or a device. Save the table as a file.")
+    if size > MAX_TABLE_BYTES:
+        limit = MAX_TABLE_BYTES / 2**30
+        raise CohortError(f"{path}: {size / 2**30:.1f} GiB; at most {limit:.0f} GiB are read. Split the table.")
+
+
+def _text(path: Path, findings: Findings) -> str:
+    try:
+        data = unpacked(path.read_bytes())
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
     if not data.strip():
         raise CohortError(f"{path}: the file is empty; a header and one row per visit are needed.")
     for signature, what in SIGNATURES.items():
@@ -116,7 +143,10 @@ def _separator(text: str) -> str:
         counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row]
         return sum(count == counts[0] for count in counts) * (counts[0] > 1), counts[0]
 
-    return max(",;\t|", key=agreement)
+    best = max(",;\t|", key=agreement)
+    if agreement(best)[0] == 0 and len({len(line.split()) for line in sample if line.strip()} - {1}) == 1:
+        return " "
+    return best
 
 
 def _records(path: str, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
