@@ -1,25 +1,28 @@
-"""The flags that say how a cohort is read, declared once for every command that reads one."""
+"""The flags of how a cohort is read, declared once for every command that reads one."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-PANEL = "How the cohort is read (what is not given is detected)"
+PANEL = "How the cohort is read (detected if not given)"
 
 
 def _flag(name: str, text: str, metavar: str | None = None) -> typer.models.OptionInfo:
     return typer.Option(name, help=text, metavar=metavar, rich_help_panel=PANEL)
 
 
-Subject = Annotated[str | None, _flag("--subject", "The column that says whose row it is.", "COLUMN")]
-Time = Annotated[str | None, _flag("--time", "The column that says when the visit was.", "COLUMN")]
+Subject = Annotated[str | None, _flag("--subject", "The column that identifies the subject.", "COLUMN")]
+Time = Annotated[str | None, _flag("--time", "The column with the time of the visit.", "COLUMN")]
 TimeKind = Annotated[
     Literal["age", "years", "months", "days", "date", "visit"] | None,
     _flag("--time-kind", "What the time column holds."),
 ]
 Age = Annotated[str | None, _flag("--age", "The column with the age, at the visit or at baseline.", "COLUMN")]
 Session = Annotated[str | None, _flag("--session", "The column that names the visit.", "COLUMN")]
+Group = Annotated[
+    str | None, _flag("--group", "The column of families, whose members stay together in every split.", "COLUMN")
+]
 Covariates = Annotated[
     list[str] | None, _flag("--covariates", "Columns or patterns, separated by commas, or several flags.", "COLUMNS")
 ]
@@ -27,14 +30,20 @@ Regions = Annotated[list[str] | None, _flag("--regions", "The repeated measures:
 Exclude = Annotated[list[str] | None, _flag("--exclude", "Columns or patterns to leave out.", "COLUMNS")]
 Missing = Annotated[
     Literal["drop-visit", "impute", "error"] | None,
-    _flag("--missing", "What to do with a visit that lacks a region; drop-visit where not given."),
+    _flag("--missing", "What to do with a visit that lacks a region; drop-visit if not given."),
 ]
 MissingCodes = Annotated[
-    list[float] | None, _flag("--missing-code", "A number that means missing; replaces -1, -4, -99, ...", "NUMBER")
+    list[str] | None,
+    _flag("--missing-code", "A number or word that means missing; no other number does then.", "CODE"),
 ]
+Mapping = Annotated[
+    Path | None,
+    _flag("--mapping", "The role, kind, unit and codes of every column, as crow check --write makes it.", "YAML"),
+]
+Fix = Annotated[bool, _flag("--fix", "Correct what is safe to correct; the log of crow check --out lists every cell.")]
 Scan = Annotated[str | None, _flag("--scan", "The column with the paths of NIfTI files.", "COLUMN")]
 ScanRoot = Annotated[
-    Path | None, _flag("--scan-root", "The folder where relative paths of scans start; the table's where not given.")
+    Path | None, _flag("--scan-root", "The folder of relative paths of scans; the table's if not given.")
 ]
 Suffix = Annotated[str | None, _flag("--suffix", "Of a BIDS tree: T1w, T2w, FLAIR, pet, ...", "SUFFIX")]
 Space = Annotated[

@@ -12,6 +12,7 @@ from crow.cohort.columns import Columns
 from crow.cohort.options import Missing
 from crow.cohort.schema import Schema
 from crow.cohort.times import AgeUnit, TimeKind
+from crow.cohort.values import is_blank
 from crow.errors import ConfigError
 
 Role = Literal["subject", "time", "session", "age", "group", "scan", "covariate", "region", "left out"]
@@ -21,6 +22,7 @@ REASONS: dict[Role, str] = {
     "age": "an age by its name or growth", "group": "a family by its name and values", "scan": "paths of NIfTI files",
 }  # fmt: skip
 EXAMPLES = 3
+EXAMPLE_ROWS = 1000
 MAX_EXAMPLE = 40
 HEADER = """\
 # How crow reads {path}.
@@ -52,6 +54,7 @@ class Mapping(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     missing: Missing | None = None
+    bids: bool = False
     columns: dict[str, MappedColumn]
 
     def text(self, path: str = "a table", examples: bool = False) -> str:
@@ -64,7 +67,7 @@ class Mapping(BaseModel):
             }
             for name, column in self.columns.items()
         }
-        settings: dict[str, Any] = {"missing": self.missing} if self.missing else {}
+        settings: dict[str, Any] = self.model_dump(exclude_defaults=True, exclude={"columns"})
         content = settings | {"columns": columns}
         dumped = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
         return HEADER.format(path=path) + dumped
@@ -75,11 +78,13 @@ class Mapping(BaseModel):
         for name, column in self.columns.items():
             by_role[column.role].append(name)
         given: dict[str, Any] = {role: by_role[role][0] for role in ONCE if by_role[role]}
+        if self.bids:
+            given.pop("scan", None)
         given["covariates"], given["regions"] = by_role["covariate"], by_role["region"]
         given["left_out"] = by_role["left out"]
         if self.missing is not None:
             given["missing"] = self.missing
-        for name, column in self.columns.items():
+        for column in self.columns.values():
             if column.role == "time":
                 given["time_kind"] = column.kind
                 given["date_order"] = column.order
@@ -117,7 +122,7 @@ def make_mapping(
         str(name): (role, None)
         for role, name in (
             ("subject", schema.subject), ("session", schema.session), ("group", schema.group),
-            ("scan", schema.scan if schema.bids is None else None), ("age", schema.age), ("time", schema.time),
+            ("scan", schema.scan), ("age", schema.age), ("time", schema.time),
         )
         if name is not None
     }  # fmt: skip
@@ -130,10 +135,8 @@ def make_mapping(
     ordered += [name for name in roles if name not in columns.names]
     return Mapping(
         missing=schema.missing,
-        columns={
-            name: _column(name, *roles[name], schema, columns, known.get(name), examples)
-            for name in ordered
-        },
+        bids=schema.bids is not None,
+        columns={name: _column(name, *roles[name], schema, columns, known.get(name), examples) for name in ordered},
     )
 
 
@@ -162,7 +165,8 @@ def _column(
         if read.marks.decimal != "." or read.marks.thousands:
             column.decimal, column.thousands = read.marks.decimal, read.marks.thousands or None  # type: ignore[assignment]
     if examples:
-        words = columns.words(name).iloc[:1000].dropna().unique()[:EXAMPLES]
+        head = columns.cells(name).iloc[:EXAMPLE_ROWS]
+        words = head[~is_blank(head)].unique()[:EXAMPLES]
         column.examples = [str(word)[:MAX_EXAMPLE] for word in words]
     return column
 

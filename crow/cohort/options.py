@@ -76,10 +76,22 @@ class ReadOptions(BaseModel):
     one_visit: bool = False
     fix: bool = False
 
+    @field_validator("missing_codes", mode="after")
+    @classmethod
+    def _numbers_are_numbers(cls, value: list[float | str] | None) -> list[float | str] | None:
+        return None if value is None else [_number(code) for code in value]
+
     @field_validator("covariates", "regions", "exclude", "missing_codes", "join", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str | int | float | Path) else value
+
+
+def _number(code: float | str) -> float | str:
+    try:
+        return float(code)
+    except ValueError:
+        return code
 
 
 def one_column(flag: str, name: str, columns: Iterable[str], path: str) -> str:

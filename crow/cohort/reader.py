@@ -56,16 +56,34 @@ def read_cohort(
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
-        made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root)
+        made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root, options.fix)
         groups = groups_of(columns, schema.subject, schema.group)
-        return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing, groups=groups)
+        return Cohort(
+            made.visits,
+            schema,
+            made.start,
+            list(findings),
+            str(path),
+            missing=made.missing,
+            groups=groups,
+            changes=made.changes,
+        )
     columns, schema, roles = _detect(table, options, findings)
-    made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
+    made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
     report_usable(made.visits, findings, options.one_visit)
     groups = groups_of(columns, schema.subject, schema.group)
     mapping = make_mapping(schema, columns, roles.reasons, roles.left_out)
     cohort = Cohort(
-        made.visits, schema, made.start, list(findings), str(path), roles.left_out, made.missing, groups, mapping
+        made.visits,
+        schema,
+        made.start,
+        list(findings),
+        str(path),
+        roles.left_out,
+        made.missing,
+        groups,
+        mapping,
+        made.changes,
     )
     if strict:
         cohort.require_usable()
@@ -218,7 +236,11 @@ def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions
         adni=adni,
         missing_codes=options.missing_codes,
         codes={name: given.missing for name, given in options.columns.items() if given.missing is not None},
-        marks={name: Marks(given.decimal, given.thousands or "") for name, given in options.columns.items() if given.decimal},
+        marks={
+            name: Marks(given.decimal, given.thousands or "")
+            for name, given in options.columns.items()
+            if given.decimal
+        },
         places=table.places,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -46,12 +47,12 @@ class Numbers:
     impossible: list[int]
     marks: Marks = field(default_factory=Marks)
 
-    @property
+    @cached_property
     def filled(self) -> int:
         """Cells that hold something."""
         return int(self.values.notna().sum()) + len(self.text)
 
-    @property
+    @cached_property
     def is_number(self) -> bool:
         """Whether the column holds numbers, though some cells may be text by mistake or by a few words."""
         known = int(self.values.notna().sum())
@@ -87,7 +88,7 @@ def numbers(
     given = None if codes is None else list(codes)
     named = {code.lower() for code in given or () if isinstance(code, str)}
     values = pd.to_numeric(cells, errors="coerce").astype(float)
-    unread = values.isna() & ~_among(cells, NUMBER_BLANKS)
+    unread = _others(cells, values, NUMBER_BLANKS)
     spelled = cells[unread].unique()
     if marks is None:
         marks = find_marks([*spelled, *_pointed(cells, unread, decimal)], decimal, mixed)
@@ -117,11 +118,17 @@ def numbers(
 
 def is_blank(cells: pd.Series) -> pd.Series:
     """Where a text cell is missing."""
-    return _among(cells, BLANKS)
+    values = pd.to_numeric(cells, errors="coerce")
+    return values.isna() & ~_others(cells, values, BLANKS)
 
 
-def _among(cells: pd.Series, words: frozenset[str]) -> pd.Series:
-    return cells.isin([cell for cell in cells.unique() if isinstance(cell, str) and cell.lower() in words])
+def _others(cells: pd.Series, values: pd.Series, blanks: frozenset[str]) -> pd.Series:
+    """Where a cell is neither a number nor one of ``blanks``."""
+    words = cells[values.isna()]
+    missing = [cell for cell in words.unique() if not isinstance(cell, str) or cell.lower() in blanks]
+    other = pd.Series(False, cells.index)
+    other[words.index[~words.isin(missing)]] = True
+    return other
 
 
 def _pointed(cells: pd.Series, unread: pd.Series, decimal: str) -> list[str]:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort import catalogue
+from crow.cohort.checks import Change, check_values
 from crow.cohort.columns import Columns
-from crow.cohort.findings import Findings
+from crow.cohort.findings import Findings, Kind
 from crow.cohort.gaps import usable_visits
 from crow.cohort.options import Missing, listed
 from crow.cohort.parameters import MIN_SUBJECTS
-from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
+from crow.cohort.rows import BOUND, CODE, LINE, OWN, drop, read_rows
 from crow.cohort.scan_paths import one_scan_a_visit, scan_paths, with_scans
 from crow.cohort.schema import SCAN, Schema
 from crow.cohort.times import PER_YEAR, SOME_DAY, years_between
@@ -30,10 +31,16 @@ class Visits(NamedTuple):
     visits: pd.DataFrame
     start: pd.Series
     missing: dict[str, float]
+    changes: list[Change]
 
 
 def make_visits(
-    columns: Columns, schema: Schema, missing: Missing, findings: Findings, scan_root: Path | None = None
+    columns: Columns,
+    schema: Schema,
+    missing: Missing,
+    findings: Findings,
+    scan_root: Path | None = None,
+    fix: bool = False,
 ) -> Visits:
     """The visits that a table read by ``schema`` holds, with a finding for every row that does not become one.
 
@@ -50,6 +57,7 @@ def make_visits(
     if schema.scan is not None:
         rows = with_scans(rows, columns, schema.scan, findings)
     rows = _one_a_time(rows, schema, findings)
+    rows, changes = check_values(rows, schema, findings, fix)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
     rows = usable_visits(rows, schema, missing, columns.path, findings)
     rows = _in_order(rows, schema, findings)
@@ -59,7 +67,7 @@ def make_visits(
     if schema.session is None:
         rows["session"] = (rows.groupby("subject").cumcount() + 1).astype(str)
     visits = rows[[*KEYS, *schema.covariates, *schema.regions, *([SCAN] if schema.scan else [])]]
-    return Visits(visits.reset_index(drop=True), start, share)
+    return Visits(visits.reset_index(drop=True), start, share, changes)
 
 
 def report_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = False) -> None:
@@ -119,6 +127,8 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
     hint = " Whole years put visits of one year together: name a finer time with --time." if coarse else ""
     if SCAN in rows:
         rows = one_scan_a_visit(rows, hint, findings)
+    if BOUND in rows and rows[BOUND].any():
+        rows = _first_complete(rows, OWN, rows[BOUND], "time", "", schema, findings, catalogue.BOUNDED_TIME)
     rows = _first_complete(rows, OWN, rows[OWN].notna(), "time", hint, schema, findings)
     if schema.session is None:
         return rows
@@ -129,11 +139,18 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
 
 
 def _first_complete(
-    rows: pd.DataFrame, key: str, among: pd.Series, name: str, hint: str, schema: Schema, findings: Findings
+    rows: pd.DataFrame,
+    key: str,
+    among: pd.Series,
+    name: str,
+    hint: str,
+    schema: Schema,
+    findings: Findings,
+    kind: Kind = catalogue.DUPLICATE,
 ) -> pd.DataFrame:
     order = rows[schema.regions].isna().sum(axis=1).sort_values(kind="stable").index
     extra = rows.loc[order].duplicated(["subject", key]).reindex(rows.index) & among
-    return drop(rows, extra, catalogue.DUPLICATE, findings, key=name, hint=hint)
+    return drop(rows, extra, kind, findings, key=name, hint=hint)
 
 
 def _in_order(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.DataFrame:
