@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from crow.cohort.findings import SINGLE, Finding
+from crow.cohort.catalogue import SINGLE_VISIT
+from crow.cohort.findings import Finding
 from crow.cohort.modality import modality_of
 from crow.cohort.options import listed
 from crow.cohort.schema import SCAN, Schema
@@ -27,7 +28,8 @@ class Cohort:
     table, and, where there are scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
     subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
     without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
-    dropped) that lack it.
+    dropped) that lack it. ``groups`` maps a subject to its family, if the table has families; ``reasons`` a covariate or
+    region to the reason for its role.
     """
 
     visits: pd.DataFrame
@@ -37,6 +39,8 @@ class Cohort:
     path: str | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
+    groups: pd.Series = field(default_factory=lambda: pd.Series(dtype=object))
+    reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def subjects(self) -> list[str]:
@@ -67,7 +71,7 @@ class Cohort:
         """Raise CohortError where a finding says that nothing can be learned from the cohort, or nothing longitudinal
         unless ``one_visit`` of everybody is enough."""
         errors = [finding for finding in self.findings if finding.severity == "error"]
-        errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE)]
+        errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE_VISIT.code)]
         if errors:
             raise CohortError(f"{self.path}: {' '.join(map(str, errors))}")
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import pandas as pd
 
-from crow.cohort import names
+from crow.cohort import catalogue, names
 from crow.cohort.dates import DateOrder, is_dates, parse_dates
 from crow.cohort.findings import Findings, at_lines
-from crow.cohort.times import AgeUnit, TimeKind, own_times
+from crow.cohort.number_marks import Marks
+from crow.cohort.options import listed
+from crow.cohort.times import AGES_PER_YEAR, AgeUnit, TimeKind, own_times
 from crow.cohort.values import Numbers, is_blank, numbers
 from crow.cohort.visit_codes import VisitCodes
 from crow.errors import CohortError
+
+Code = float | str
 
 
 class Columns:
     """A frame of text cells (indexed by line), read as numbers, words or times on demand, indexed by position.
 
-    ``codes`` holds, per column, the numbers that mean missing as decided on another table; ``missing_codes`` decides it
-    for all columns.
+    ``codes`` holds, per column, the numbers and words that mean missing as decided on another table or by a mapping;
+    ``missing_codes`` decides it for all other columns, and ``marks`` the decimal and thousands marks of a column.
     """
 
     def __init__(
@@ -29,9 +34,12 @@ class Columns:
         path: str,
         *,
         decimal: str = ".",
+        mixed: bool = False,
         adni: bool = False,
-        missing_codes: Sequence[float] | None = None,
-        codes: Mapping[str, Sequence[float]] | None = None,
+        missing_codes: Sequence[Code] | None = None,
+        codes: Mapping[str, Sequence[Code]] | None = None,
+        only_codes: bool = False,
+        marks: Mapping[str, Marks] | None = None,
         places: Mapping[int, str] | None = None,
     ) -> None:
         self.frame = frame.reset_index(drop=True)
@@ -39,8 +47,11 @@ class Columns:
         self.path = path
         self.decimal = decimal
         self.adni = adni
+        self._mixed = mixed
         self._missing_codes = missing_codes
-        self._codes = codes
+        self._codes = codes or {}
+        self._only_codes = only_codes
+        self._marks = marks or {}
         self._places = places or {}
         self.numbers = lru_cache(maxsize=None)(self._numbers)
         self.is_dates = lru_cache(maxsize=None)(self._is_dates)
@@ -82,53 +93,124 @@ class Columns:
         codes: VisitCodes = "plain",
         age_unit: AgeUnit = "years",
     ) -> pd.Series:
-        return own_times(self.cells(name), kind, self.decimal, codes, order, age_unit)
+        """A column as a time; ages in years. Numbers are those of `numbers`, if the name is one of a time."""
+        if kind in ("date", "visit") or not (names.is_time(name) or names.is_age(name)):
+            return own_times(self.cells(name), kind, self.decimal, codes, order, age_unit)
+        values = self.numbers(name).values
+        return values / AGES_PER_YEAR[age_unit] if kind == "age" else values
 
     def date_order(self, name: str) -> tuple[DateOrder, bool]:
         """Which of day and month comes first, and whether that is a guess."""
         read = parse_dates(self.words(name).dropna(), day_first=self.decimal == ",")
         return read.order, read.guessed
 
-    def checked(self, name: str, findings: Findings, codes: Sequence[float] | None = None) -> pd.Series:
-        """The column as finite floats, with findings for what was censored or coded; ``codes`` mean missing in it.
+    def checked(self, name: str, findings: Findings) -> pd.Series:
+        """One column as finite floats; see `check`."""
+        self.check([name], findings)
+        return self.numbers(name).values
 
-        Raises CohortError with the lines for text and for infinite values.
+    def check(self, among: Iterable[str], findings: Findings) -> None:
+        """Findings about the numbers of some columns: bounds, codes, words, marks.
+
+        Raises CohortError for text and for infinite values, with the lines of all columns at once.
         """
-        read = self.numbers(name) if codes is None else numbers(self.cells(name), self.decimal, codes=codes)
-        if len(read.text):
-            first, *others = self.lines[read.text.index]
-            also = f", also in {at_lines(others, self._places)}" if others else ""
-            raise CohortError(
-                f"{self.at(first)}, column {name}: found {read.text.iloc[0]!r} where a number "
-                f"is needed{also}. Mend the cell, empty it, or leave the column out with --exclude '{name}'."
-            )
-        if read.infinite:
-            raise CohortError(
-                f"{self.path}, column {name}: infinite values in {at_lines(self.lines[read.infinite], self._places)}. "
-                f"Empty the cells, or leave the column out with --exclude '{name}'."
-            )
-        self._say(name, read, findings)
-        return read.values
+        read = {name: self.numbers(name) for name in among}
+        self._refuse_text({name: one.text for name, one in read.items() if len(one.text)})
+        for name, one in read.items():
+            if one.infinite:
+                raise CohortError(
+                    f"{self.path}, column {name}: infinite values in "
+                    f"{at_lines(self.lines[one.infinite], self._places)}. Empty the cells, or leave the column out with "
+                    f"--exclude '{name}'."
+                )
+        for name, one in read.items():
+            self._report(name, one, findings)
+        self._report_words(read, findings)
+        self._report_marks(read, findings)
+
+    def _refuse_text(self, texts: Mapping[str, pd.Series]) -> None:
+        if not texts:
+            return
+        name, text = next(iter(texts.items()))
+        first, *others = self.lines[text.index]
+        also = f", also in {at_lines(others, self._places)}" if others else ""
+        more = "".join(
+            f" Column {other}: {listed(map(repr, cells.unique()), 4)} in {at_lines(self.lines[cells.index], self._places)}."
+            for other, cells in list(texts.items())[1:]
+        )
+        words = listed((f"--missing-code {word!r}" for word in dict.fromkeys(pd.concat(texts.values()))), 3)
+        raise CohortError(
+            f"{self.at(first)}, column {name}: found {text.iloc[0]!r} where a number is needed{also}.{more} "
+            f"Correct or empty the cells, read the words as missing with {words}, or leave the columns out with --exclude "
+            f"'{','.join(texts)}'."
+        )
 
     def _numbers(self, name: str) -> Numbers:
-        codes = self._missing_codes if self._codes is None else self._codes.get(name, ())
-        return numbers(self.cells(name), self.decimal, self.adni, codes)
+        codes = self._codes.get(name, () if self._only_codes else self._missing_codes)
+        return numbers(
+            self.cells(name),
+            self.decimal,
+            self.adni,
+            codes,
+            time=names.is_time(name),
+            mixed=self._mixed,
+            find_far=not names.is_label(name),
+            marks=self._marks.get(name),
+        )
 
     def _is_dates(self, name: str) -> bool:
         return (names.is_date(name) or not self.is_number(name)) and is_dates(self.cells(name))
 
-    def _say(self, name: str, read: Numbers, findings: Findings) -> None:
-        if read.censored:
-            findings.warning(
-                "censored", "a bound such as >1700 was read as the number.", name, self.lines[read.censored]
-            )
-        if read.coded:
-            codes = ", ".join(f"{code:g}" for code in read.codes)
-            findings.info("missing-code", f"{codes} was read as missing.", name, self.lines[read.coded])
+    def _report(self, name: str, read: Numbers, findings: Findings) -> None:
+        if read.bounds:
+            example = self.cells(name)[read.bounds[0]]
+            findings.add(catalogue.CENSORED, name, self.lines[read.bounds], example=example)
+        if read.impossible:
+            values = listed(self.cells(name)[read.impossible].unique(), 3)
+            findings.add(catalogue.IMPOSSIBLE_NUMBER, name, self.lines[read.impossible], values=values)
+        for kind, codes in (
+            (catalogue.MISSING_CODE, set(read.codes) - set(read.far)),
+            (catalogue.UNDECLARED_CODE, set(read.far)),
+        ):
+            coded = read.coded[read.coded.isin(codes)]
+            if len(coded):
+                findings.add(kind, name, self.lines[coded.index], codes=_codes(sorted(coded.unique(), reverse=True)))
         if read.doubtful:
-            codes = ", ".join(f"{code:g}" for code in read.doubtful)
-            findings.warning(
-                "negative-code",
-                f"{codes} was kept as a value; if it means missing, add --missing-code {read.doubtful[0]:g}.",
-                name,
-            )
+            findings.add(catalogue.DOUBTFUL_CODE, name, codes=_codes(read.doubtful), first=f"{read.doubtful[0]:g}")
+
+    def _report_words(self, read: Mapping[str, Numbers], findings: Findings) -> None:
+        worded = {name: one.words for name, one in read.items() if len(one.words)}
+        if not worded:
+            return
+        rows = sorted({row for words in worded.values() for row in words.index})
+        cells = "; ".join(f"{name}: {listed(map(repr, words.unique()), 4)}" for name, words in list(worded.items())[:8])
+        more = f" and {len(worded) - 8} more columns" if len(worded) > 8 else ""
+        findings.add(
+            catalogue.TEXT_CODE, next(iter(worded)) if len(worded) == 1 else None, self.lines[rows], cells=cells + more
+        )
+
+    def _report_marks(self, read: Mapping[str, Numbers], findings: Findings) -> None:
+        by_mark: dict[str, list[str]] = defaultdict(list)
+        examples: dict[str, str] = {}
+        for name, one in read.items():
+            marks = one.marks
+            cells = self.cells(name)
+            if marks.decimal == ",":
+                by_mark[","].append(name)
+            elif (one.values % 1 != 0).any():
+                by_mark["."].append(name)
+            if marks.thousands:
+                example = next((cell for cell in cells if any(mark in cell for mark in marks.thousands)), "")
+                examples[name] = f"{example} is {marks.plain(example)}"
+            if marks.doubtful is not None:
+                findings.add(catalogue.AMBIGUOUS_MARK, name, example=marks.doubtful, value=marks.plain(marks.doubtful))
+        if by_mark[","] and by_mark["."]:
+            findings.add(catalogue.MIXED_DECIMALS, commas=listed(by_mark[","]), points=listed(by_mark["."]))
+        elif by_mark[","]:
+            findings.add(catalogue.DECIMAL_COMMA, names=listed(by_mark[","]))
+        if examples:
+            findings.add(catalogue.THOUSANDS, names=listed(examples), examples=next(iter(examples.values())))
+
+
+def _codes(codes: Iterable[Code]) -> str:
+    return ", ".join(code if isinstance(code, str) else f"{code:g}" for code in codes)

@@ -42,11 +42,13 @@ class ReadOptions(BaseModel):
     age: str | None = None
     age_unit: AgeUnit | None = None
     session: str | None = None
+    group: str | None = None
     covariates: list[str] | None = None
     regions: list[str] | None = None
     exclude: list[str] = []
+    kinds: dict[str, Literal["numeric", "categorical"]] = {}
     missing: Missing | None = None
-    missing_codes: list[float] | None = None
+    missing_codes: list[float | str] | None = None
     scan: str | None = None
     scan_root: Path | None = None
     suffix: str | None = None

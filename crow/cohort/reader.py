@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
+from crow.cohort.families import find_group, groups_of
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.load import load
-from crow.cohort.names import normal
+from crow.cohort.names import SITE, matches, normal
 from crow.cohort.options import ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
@@ -24,7 +25,7 @@ from crow.cohort.schema import Schema
 from crow.cohort.subject import find_subject
 from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
-from crow.cohort.visits import make_visits, say_usable
+from crow.cohort.visits import make_visits, report_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
 from crow.errors import CohortError, ConfigError
 
@@ -54,11 +55,15 @@ def read_cohort(
     if schema is not None:
         columns = _columns_of(table, schema, findings)
         made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root)
-        return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing)
-    columns, schema, left_out = _detect(table, options, findings)
+        groups = groups_of(columns, schema.subject, schema.group)
+        return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing, groups=groups)
+    columns, schema, roles = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
-    say_usable(made.visits, findings, options.one_visit)
-    cohort = Cohort(made.visits, schema, made.start, list(findings), str(path), left_out, made.missing)
+    report_usable(made.visits, findings, options.one_visit)
+    groups = groups_of(columns, schema.subject, schema.group)
+    cohort = Cohort(
+        made.visits, schema, made.start, list(findings), str(path), roles.left_out, made.missing, groups, roles.reasons
+    )
     if strict:
         cohort.require_usable()
     return cohort
@@ -77,18 +82,22 @@ def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: A
         raise ConfigError(f"cohort.{name}: {problem['msg']}; found {problem['input']!r}.{known}") from None
 
 
-def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, dict[str, str]]:
+def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, Roles]:
     shaped = _shaped(table, options, findings)
     timeline = find_timeline(shaped.columns, shaped.layout, shaped.subject, options, findings)
     findings.extend(shaped.said.get(timeline.time, ()))
     repeated = set(shaped.wide.columns) if shaped.wide else set()
-    roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings, shaped.scan)
-    reasons = {name: reason for reason, names in roles.left_out.items() for name in names}
-    left_out = dict.fromkeys(sorted(shaped.excluded), "excluded by flag") | dict(shaped.layout.left_out) | reasons
-    return shaped.columns, _schema(table, shaped, timeline, roles, options), left_out
+    taken = {name for name in (shaped.subject, timeline.time, timeline.session, timeline.age, shaped.scan) if name}
+    group = find_group(shaped.columns, shaped.subject, taken, options, findings)
+    roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings, shaped.scan, group)
+    excluded = dict.fromkeys(sorted(shaped.excluded), "excluded by a flag")
+    roles.left_out = excluded | dict(shaped.layout.left_out) | roles.left_out
+    return shaped.columns, _schema(table, shaped, timeline, roles, options, group), roles
 
 
-def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, options: ReadOptions) -> Schema:
+def _schema(
+    table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, options: ReadOptions, group: str | None
+) -> Schema:
     columns, wide = shaped.columns, shaped.wide
     used = [name for name in (timeline.time, timeline.age, *roles.covariates, *roles.regions, shaped.scan) if name]
     since = next((name for name in columns.names if normal(name) == "years_bl"), None)
@@ -98,6 +107,8 @@ def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, opt
         time=timeline.time,
         time_kind=timeline.kind,
         session=timeline.session,
+        group=group,
+        sites=[name for name in roles.covariates if matches(SITE, name)],
         age=timeline.age,
         covariates=roles.covariates,
         regions=roles.regions,
@@ -173,16 +184,25 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
             f"{table.path}: its columns are not those of the run. Missing: {listed(missing)}. "
             f"Not known to the run: {listed(unexpected) or 'none'}. Rename them, or add them, empty where unknown."
         )
-    extra = {schema.session, schema.since_baseline} - {None}
+    extra = {schema.session, schema.since_baseline, schema.group} - {None}
     for name in extra - set(frame.columns):
         frame[name] = ""
     frame = frame[list(dict.fromkeys([*schema.columns, *extra]))]
-    return Columns(frame, table.path, decimal=table.decimal, adni=schema.adni, codes=schema.codes, places=table.places)
+    return Columns(
+        frame, table.path, decimal=table.decimal, mixed=table.mixed, adni=schema.adni, codes=schema.codes, only_codes=True,
+        places=table.places,
+    )  # fmt: skip
 
 
 def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions) -> Columns:
     return Columns(
-        frame, table.path, decimal=table.decimal, adni=adni, missing_codes=options.missing_codes, places=table.places
+        frame,
+        table.path,
+        decimal=table.decimal,
+        mixed=table.mixed,
+        adni=adni,
+        missing_codes=options.missing_codes,
+        places=table.places,
     )
 
 

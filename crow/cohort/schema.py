@@ -43,6 +43,8 @@ class Schema(BaseModel):
     time: str
     time_kind: TimeKind
     session: str | None = None
+    group: str | None = None
+    sites: list[str] = []
     age: str | None = None
     covariates: dict[str, Literal["numeric", "categorical"]] = {}
     regions: list[str] = []
@@ -53,7 +55,7 @@ class Schema(BaseModel):
     date_order: DateOrder | None = None
     adni: bool = False
     visit_codes: VisitCodes = "plain"
-    codes: dict[str, list[float]] = {}
+    codes: dict[str, list[float | str]] = {}
     missing: Missing = "drop-visit"
     template: str | None = None
     repeated: list[str] = []

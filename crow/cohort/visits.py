@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from crow.cohort import catalogue
 from crow.cohort.columns import Columns
-from crow.cohort.findings import SINGLE, Findings
-from crow.cohort.gaps import complete
+from crow.cohort.findings import Findings
+from crow.cohort.gaps import usable_visits
 from crow.cohort.options import Missing, listed
+from crow.cohort.parameters import MIN_SUBJECTS
 from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
 from crow.cohort.scan_paths import one_scan_a_visit, scan_paths, with_scans
 from crow.cohort.schema import SCAN, Schema
@@ -20,7 +22,6 @@ from crow.cohort.visit_codes import ADNI2_MONTHS, BASELINE, NO_VISIT, SCREENING,
 from crow.errors import CohortError
 
 KEYS = ["subject", "session", "time", "age"]
-FEWEST_SUBJECTS = 10
 
 
 class Visits(NamedTuple):
@@ -50,7 +51,7 @@ def make_visits(
         rows = with_scans(rows, columns, schema.scan, findings)
     rows = _one_a_time(rows, schema, findings)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
-    rows = complete(rows, schema, missing, columns.path, findings)
+    rows = usable_visits(rows, schema, missing, columns.path, findings)
     rows = _in_order(rows, schema, findings)
     start = rows.groupby("subject", sort=False)[OWN].first()
     rows["time"] = years_between(rows["subject"].map(start), rows[OWN], schema.time_kind)
@@ -61,37 +62,31 @@ def make_visits(
     return Visits(visits.reset_index(drop=True), start, share)
 
 
-def say_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = False) -> None:
+def report_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = False) -> None:
     """Error findings for a cohort that nothing can be learned from, or nothing longitudinal unless ``one_visit``."""
     counts = visits.groupby("subject").size()
     single = int((counts == 1).sum())
     if single == len(counts) and not one_visit:
-        findings.error(
-            SINGLE,
-            "every subject has one usable visit; at least two visits of a subject are needed to "
-            "learn change. Look at what was dropped, or at the subject column (--subject).",
-        )
+        findings.add(catalogue.ONLY_SINGLE_VISITS)
     elif single < len(counts) and single:
-        findings.info(SINGLE, f"{single} of {len(counts)} subjects have one visit: they tell about level, not change.")
-    if len(counts) < FEWEST_SUBJECTS:
-        findings.error(
-            "few-subjects", f"{len(counts)} subjects are too few to learn from; {FEWEST_SUBJECTS} are needed."
-        )
+        findings.add(catalogue.SINGLE_VISIT, single=single, subjects=len(counts))
+    if len(counts) < MIN_SUBJECTS:
+        findings.add(catalogue.FEW_SUBJECTS, count=len(counts), least=MIN_SUBJECTS)
 
 
 def _placed(rows: pd.DataFrame, columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:
     """Rows with a subject and a time; screening joined to baseline."""
     nobody = rows["subject"].isna()
-    rows = drop(rows, nobody, "no-subject", "warning", "no subject; dropped.", findings)
+    rows = drop(rows, nobody, catalogue.NO_SUBJECT, findings)
     if schema.session is not None:
         absent = rows[CODE].isin(NO_VISIT)
-        rows = drop(rows, absent, "no-visit", "info", "the code nv means that there was no visit; dropped.", findings)
+        rows = drop(rows, absent, catalogue.NO_VISIT, findings)
         rows = _join_screening(rows, columns.adni, findings)
     if schema.scan is not None and schema.time_kind != "age":
         alone = rows[OWN].isna() & ~rows["subject"].duplicated(keep=False)
         rows.loc[alone, OWN] = SOME_DAY if schema.time_kind == "date" else 0.0
     untimed = rows[OWN].isna()
-    rows = drop(rows, untimed, "no-time", "warning", f"no time in {schema.time}; dropped.", findings)
+    rows = drop(rows, untimed, catalogue.NO_TIME, findings, name=schema.time)
     if rows.empty:
         both = f"a subject ({schema.subject}) and a time ({schema.time})"
         raise CohortError(f"{columns.path}: no row has both {both} that can be read; see --subject and --time.")
@@ -114,11 +109,7 @@ def _join_screening(rows: pd.DataFrame, adni: bool, findings: Findings) -> pd.Da
         rows.loc[kept, name] = rows.loc[kept, name].where(
             rows.loc[kept, name].notna(), rows["subject"].map(filled[name])
         )
-    findings.info(
-        "screening",
-        "screening belongs to baseline: joined with that visit, where it filled what was missing.",
-        rows=rows.loc[dropped, LINE],
-    )
+    findings.add(catalogue.SCREENING, rows=rows.loc[dropped, LINE])
     return rows.drop(index=dropped)
 
 
@@ -128,50 +119,40 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
     hint = " Whole years put visits of one year together: name a finer time with --time." if coarse else ""
     if SCAN in rows:
         rows = one_scan_a_visit(rows, hint, findings)
-    rows = _first_complete(
-        rows, OWN, rows[OWN].notna(), f"time; the first complete one was kept.{hint}", schema, findings
-    )
+    rows = _first_complete(rows, OWN, rows[OWN].notna(), "time", hint, schema, findings)
     if schema.session is None:
         return rows
     telling = code_months(rows["session"], schema.visit_codes).notna()
     if telling.mean() <= 0.5:
         return rows
-    return _first_complete(rows, CODE, telling, "visit code; the first complete one was kept.", schema, findings)
+    return _first_complete(rows, CODE, telling, "visit code", "", schema, findings)
 
 
 def _first_complete(
-    rows: pd.DataFrame, key: str, among: pd.Series, what: str, schema: Schema, findings: Findings
+    rows: pd.DataFrame, key: str, among: pd.Series, name: str, hint: str, schema: Schema, findings: Findings
 ) -> pd.DataFrame:
     order = rows[schema.regions].isna().sum(axis=1).sort_values(kind="stable").index
     extra = rows.loc[order].duplicated(["subject", key]).reindex(rows.index) & among
-    return drop(rows, extra, "duplicate", "warning", f"a second row for the same subject and {what}", findings)
+    return drop(rows, extra, catalogue.DUPLICATE, findings, key=name, hint=hint)
 
 
 def _in_order(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.DataFrame:
     ahead = rows.groupby("subject", sort=False)[OWN].shift()
     late = rows.index[rows[OWN] < ahead]
     if len(late):
-        findings.info(
-            "order",
-            "earlier than the subject's row before; the visits were put in order of time.",
-            rows=rows.loc[late, LINE],
-        )
+        findings.add(catalogue.ORDER, rows=rows.loc[late, LINE])
     if CODE in rows:
-        _report_codes(rows, schema, findings)
+        _check_codes(rows, schema, findings)
     return rows.sort_values(["subject", OWN], kind="stable")
 
 
-def _report_codes(rows: pd.DataFrame, schema: Schema, findings: Findings) -> None:
+def _check_codes(rows: pd.DataFrame, schema: Schema, findings: Findings) -> None:
     """Dates that run against the visit codes."""
     months = code_months(rows["session"], schema.visit_codes)
     known = rows.assign(months=months)[months.notna()].sort_values(["subject", "months"], kind="stable")
     back = known[OWN] < known.groupby("subject")[OWN].shift()
     if back.any():
-        findings.warning(
-            "time-against-code",
-            "earlier than the visit whose code comes before; the time was used.",
-            rows=known[LINE][back],
-        )
+        findings.add(catalogue.TIME_AGAINST_CODE, rows=known[LINE][back])
 
 
 def _age(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Series:
@@ -185,12 +166,7 @@ def _age(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Series:
     whole = bool((rows["age"].dropna() % 1 == 0).all()) and schema.age_unit == "years"
     if not whole or schema.time_kind == "visit":
         return _ages_between(rows)
-    findings.info(
-        "whole-age",
-        "ages are in whole years; the age at a visit was taken as the age at the first visit plus the "
-        "exact time since.",
-        schema.age,
-    )
+    findings.add(catalogue.WHOLE_AGE, schema.age)
     began = rows["time"].where(rows["age"].notna()).groupby(rows["subject"]).transform("first")
     return first + rows["time"] - began
 
