@@ -1,4 +1,4 @@
-"""The scans of a BIDS tree, raw or derived: file names read as entities and a suffix, and one file chosen a visit."""
+"""The scans of a BIDS tree, raw or derived: file names as entities and a suffix, and one file per visit."""
 
 from __future__ import annotations
 
