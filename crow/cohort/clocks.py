@@ -10,6 +10,7 @@ import pandas as pd
 
 from crow.cohort import names
 from crow.cohort.age_units import age_unit
+from crow.cohort.catalogue import TIME_UNIT, VISIT_CODES
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
@@ -132,9 +133,7 @@ class _Reader:
         columns = self.columns
         codes = (self.codes(columns.words(name).dropna()) or "plain") if kind == "visit" else "plain"
         if codes == "abcd":
-            findings.info(
-                "visit-codes", "read as ABCD's labels: 02A is year 2, 02M the middle of the next year (2.5).", name
-            )
+            findings.add(VISIT_CODES, name)
         unit = self.age_unit(name, findings) if kind == "age" else "years"
         values = columns.times(name, kind, codes=codes, age_unit=unit)
         years = (values - EPOCH) / pd.Timedelta(days=DAYS_PER_YEAR) if kind == "date" else values / PER_YEAR[kind]
@@ -176,5 +175,5 @@ class _Reader:
         elif (values.dropna() % 1 == 0).all() and spent[spent > 0].min() >= 3:
             kind = "months"
         what = "an age in years" if kind == "age" else f"{kind} of follow-up"
-        findings.info("time-unit", f"by its size it holds {what}; if not, add --time-kind.", name)
+        findings.add(TIME_UNIT, name, what=what)
         return kind

@@ -13,7 +13,7 @@ from crow.cohort.dates import DateOrder, is_dates, parse_dates
 from crow.cohort.findings import Findings, at_lines
 from crow.cohort.number_marks import Marks
 from crow.cohort.options import listed
-from crow.cohort.times import AGES_PER_YEAR, AgeUnit, TimeKind, own_times
+from crow.cohort.times import MISSING_TIMES, AgeUnit, TimeKind, own_times
 from crow.cohort.values import Numbers, is_blank, numbers
 from crow.cohort.visit_codes import VisitCodes
 from crow.errors import CohortError
@@ -93,11 +93,7 @@ class Columns:
         codes: VisitCodes = "plain",
         age_unit: AgeUnit = "years",
     ) -> pd.Series:
-        """A column as a time; ages in years. Numbers are those of `numbers`, if the name is one of a time."""
-        if kind in ("date", "visit") or not (names.is_time(name) or names.is_age(name)):
-            return own_times(self.cells(name), kind, self.decimal, codes, order, age_unit)
-        values = self.numbers(name).values
-        return values / AGES_PER_YEAR[age_unit] if kind == "age" else values
+        return own_times(self.cells(name), kind, self.decimal, codes, order, age_unit)
 
     def date_order(self, name: str) -> tuple[DateOrder, bool]:
         """Which of day and month comes first, and whether that is a guess."""
@@ -109,12 +105,14 @@ class Columns:
         self.check([name], findings)
         return self.numbers(name).values
 
-    def check(self, among: Iterable[str], findings: Findings) -> None:
-        """Findings about the numbers of some columns: bounds, codes, words, marks.
+    def check(self, among: Iterable[str], findings: Findings, times: Mapping[str, TimeKind] | None = None) -> None:
+        """Findings about the numbers of some columns: bounds, codes, words, marks; ``times`` are those that hold times.
 
         Raises CohortError for text and for infinite values, with the lines of all columns at once.
         """
         read = {name: self.numbers(name) for name in among}
+        for name, kind in (times or {}).items():
+            read[name] = numbers(self.cells(name), self.decimal, codes=MISSING_TIMES[kind])
         self._refuse_text({name: one.text for name, one in read.items() if len(one.text)})
         for name, one in read.items():
             if one.infinite:

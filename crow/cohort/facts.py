@@ -92,7 +92,7 @@ class Facts:
     def is_region_like(self, name: str) -> bool:
         """Whether at least half of the cells are numbers that change within subjects, with decimals or a region's name."""
         read = self.columns.numbers(name)
-        if read.values.notna().sum() < 0.5 * max(read.filled, 1) or self.constant(name) and not self.once(name):
+        if read.values.notna().sum() < 0.5 * max(read.filled, 1) or (self.constant(name) and not self.once(name)):
             return False
         decimals = bool((read.values.dropna() % 1 != 0).any())
         return names.matches(names.ANATOMY, name) or (decimals and not names.matches(names.IDENTITY, name))

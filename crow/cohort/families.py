@@ -51,7 +51,8 @@ def groups_of(columns: Columns, subject: str, group: str | None) -> pd.Series:
 
 def _one_each(columns: Columns, subject: str, name: str) -> bool:
     words = columns.words(name)
-    return bool((words.groupby(columns.words(subject)).nunique() <= 1).all())
+    first = words.groupby(columns.words(subject)).transform("first")
+    return bool((words.isna() | (words == first)).all())
 
 
 def _is_family(columns: Columns, subject: str, name: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from crow.cohort.catalogue import SHEETS
 from crow.cohort.findings import Findings
 from crow.cohort.parameters import MAX_TABLE_BYTES
 from crow.errors import CohortError
@@ -84,9 +85,7 @@ def _workbook(path: Path, findings: Findings) -> list[list[str]]:
         return []
     first, *others = filled
     if others:
-        findings.warning(
-            "sheets", f"the sheet {first} was read, not {', '.join(others)}. Save another sheet as a file of its own."
-        )
+        findings.add(SHEETS, first=first, others=", ".join(others))
     rows = filled[first]
     width = max(len(row) for row in rows)
     return [row + [""] * (width - len(row)) for row in rows]

@@ -104,4 +104,4 @@ def _long_time(name: str, values: pd.Series, span: pd.Series) -> str | None:
 def _visit_count(facts: Facts, values: pd.Series) -> str | None:
     counts = facts.who.value_counts().reindex(values.index)
     equal = float(np.mean(values == counts))
-    return "the number of visits" if equal >= MIN_SHARE and counts.nunique() > 1 else None
+    return "the number of visits" if equal >= MIN_SHARE and counts.min() < counts.max() else None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crow.cohort import catalogue
 from crow.cohort.clocks import Clock, find_clocks, varies
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
@@ -91,7 +92,7 @@ def _part(table: Table, options: ReadOptions, findings: Findings) -> Part:
         named = [name for name in frame.columns if matches(SESSION, name) and name != subject]
         session = next((name for name in named if not is_blank(frame[name]).all()), None)
     columns = Columns(frame, table.path, decimal=table.decimal, adni=layout.adni)
-    among = [name for name in (layout.times or frame.columns) if name in frame and name != subject]
+    among = [name for name in frame.columns if name != subject]
     who = columns.cells(subject)
     clocks = tuple(find_clocks(columns, among, who, layout, options.model_copy(update={"time": None}), Findings()))
     return Part(table, frame, subject, session, clocks)
@@ -138,8 +139,8 @@ def _same_ids(base: Part, other: Part) -> tuple[pd.Series, pd.Series]:
             return one.reset_index(drop=True), two.reset_index(drop=True)
     raise CohortError(
         f"{other.table.path}: none of its subjects ({other.subject}: {listed(other.who.unique(), 3)}) is in "
-        f"{base.name} ({base.subject}: {listed(base.who.unique(), 3)}). Write the subjects alike, or name the column that "
-        "both tables have with --subject."
+        f"{base.name} ({base.subject}: {listed(base.who.unique(), 3)}). Write the subjects alike, or name the column "
+        "that both tables have with --subject."
     )
 
 
@@ -183,8 +184,9 @@ def _shared_clock(base: Part, other: Part) -> tuple[Clock, Clock]:
     pairs = []
     for one in base.clocks:
         for two in other.clocks:
+            usual = all(_is_usual(clock, part) for clock, part in ((one, base), (two, other)))
             relative = one.kind in ("days", "months", "years") and two.kind in ("days", "months", "years")
-            if one.kind == two.kind or relative:
+            if usual and (one.kind == two.kind or relative):
                 moving = varies(one.years, base.who.reset_index(drop=True)) and varies(
                     two.years, other.who.reset_index(drop=True)
                 )
@@ -200,6 +202,12 @@ def _shared_clock(base: Part, other: Part) -> tuple[Clock, Clock]:
         )
     best = min(pairs)
     return best[4], best[5]
+
+
+def _is_usual(clock: Clock, part: Part) -> bool:
+    """Whether a clock is among the times of the table's layout, if that has any."""
+    times = part.table.layout.times if part.table.layout else ()
+    return not times or clock.name in times
 
 
 def _by_time(
@@ -224,9 +232,15 @@ def _by_time(
 
 
 def _report(
-    base: Part, other: Part, base_ids: pd.Series, other_ids: pd.Series, rows: pd.Series, gaps: pd.Series | None, how: str,
+    base: Part,
+    other: Part,
+    base_ids: pd.Series,
+    other_ids: pd.Series,
+    rows: pd.Series,
+    gaps: pd.Series | None,
+    how: str,
     findings: Findings,
-) -> None:  # fmt: skip
+) -> None:
     """What matched, how far apart, and what did not."""
     matched = rows >= 0
     apart = ""
@@ -234,23 +248,25 @@ def _report(
         days = gaps[matched].abs() * DAYS_PER_YEAR
         apart = f", {days.median():.0f} days apart (median; at most {days.max():.0f})"
     used = int(rows[matched].nunique())
-    findings.info(
-        "join",
-        f"{other.name} was joined to {base.name} by {how}: {int(matched.sum()):,} of {len(rows):,} rows matched{apart}; "
-        f"{len(other_ids) - used:,} of {len(other_ids):,} rows of {other.name} match none.",
+    findings.add(
+        catalogue.JOIN,
+        other=other.name,
+        base=base.name,
+        how=how,
+        matched=int(matched.sum()),
+        rows=len(rows),
+        apart=apart,
+        unused=len(other_ids) - used,
+        others=len(other_ids),
     )
     lines = base.frame.index.to_numpy()
     if (~matched).any():
         alone = sorted(set(base_ids) - set(other_ids))
         who = f" ({len(alone):,} subjects are not in it: {listed(alone, 3)})" if alone else ""
-        findings.warning(
-            "unmatched", f"no row of {other.name} matches{who}; its columns are missing there.", rows=lines[~matched]
-        )
+        findings.add(catalogue.UNMATCHED, rows=lines[~matched], other=other.name, who=who)
     if gaps is not None and (shared := rows[matched].duplicated(keep=False)).any():
         twice = lines[matched][shared.to_numpy()]
-        findings.info(
-            "shared-row", f"a row of {other.name} is the nearest to several rows and was used for each.", rows=twice
-        )
+        findings.add(catalogue.SHARED_ROW, rows=twice, other=other.name)
 
 
 def _with_columns(base: Part, other: Part, rows: pd.Series, gaps: pd.Series | None, findings: Findings) -> Part:
@@ -279,7 +295,7 @@ def _aged(cells: pd.Series, clock: Clock, gaps: pd.Series, other: Part, findings
     decimal = other.table.decimal
     ages = pd.to_numeric(cells.str.replace(decimal, ".", regex=False), errors="coerce")
     moved = ages - gaps.to_numpy() * AGES_PER_YEAR[clock.age_unit]
-    findings.info("join-age", f"{clock.name} of {other.name} was moved by the time between the two rows.", clock.name)
+    findings.add(catalogue.JOIN_AGE, clock.name, other=other.name)
     text = moved.map(lambda age: "" if pd.isna(age) else f"{age:.4f}".rstrip("0").rstrip(".").replace(".", decimal))
     return text.where(ages.notna(), cells)
 
@@ -297,9 +313,7 @@ def _merged(own: pd.Series, new: pd.Series, name: str, other: Part, findings: Fi
     same = (own == new) | ((one - two).abs() <= 1e-6 * one.abs())
     differ = ~blank & ~missing & ~same
     if differ.any():
-        findings.warning(
-            "join-differs", f"{other.name} has another value; it was not used.", name, rows=own.index[differ.to_numpy()]
-        )
+        findings.add(catalogue.JOIN_DIFFERS, name, own.index[differ.to_numpy()], other=other.name)
     return own.where(~blank, new)
 
 

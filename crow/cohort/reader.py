@@ -17,7 +17,7 @@ from crow.cohort.families import find_group, groups_of
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.load import load
-from crow.cohort.names import SITE, matches, normal
+from crow.cohort.names import FAMILY, SITE, matches, normal
 from crow.cohort.options import ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
@@ -189,9 +189,15 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
         frame[name] = ""
     frame = frame[list(dict.fromkeys([*schema.columns, *extra]))]
     return Columns(
-        frame, table.path, decimal=table.decimal, mixed=table.mixed, adni=schema.adni, codes=schema.codes, only_codes=True,
+        frame,
+        table.path,
+        decimal=table.decimal,
+        mixed=table.mixed,
+        adni=schema.adni,
+        codes=schema.codes,
+        only_codes=True,
         places=table.places,
-    )  # fmt: skip
+    )
 
 
 def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions) -> Columns:
@@ -211,9 +217,11 @@ def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str
     if not layout.regions:
         asked = {name for flag in ("regions", "covariates") for name in _asked(header, flag, options)}
         return [name for name in header if name not in layout.left_out or name in asked]
-    named = [name for name in (options.subject, options.time, options.age, options.session, options.scan) if name]
+    flags = (options.subject, options.time, options.age, options.session, options.scan, options.group)
+    named = {*(name for name in flags if name), *layout.times}
     chosen = set(header) - set(layout.others)
-    chosen |= {name for name in header if name in (*named, *layout.times) or normal(name) in ("years_bl", *USUAL)}
+    chosen |= {name for name in header if name in named or normal(name) in ("years_bl", *USUAL)}
+    chosen |= {name for name in header if matches(SITE, name) or matches(FAMILY, name)}
     for flag in ("regions", "covariates"):
         chosen |= _asked(header, flag, options)
     return [name for name in header if name in chosen]

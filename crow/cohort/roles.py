@@ -17,7 +17,7 @@ from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions, listed, one_column, some_columns
 from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.timeline import Timeline
-from crow.cohort.times import AGES_PER_YEAR, PER_YEAR
+from crow.cohort.times import AGES_PER_YEAR, years_between
 from crow.errors import CohortError
 
 Kind = Literal["numeric", "categorical"]
@@ -282,19 +282,14 @@ def _kind(facts: Facts, name: str, options: ReadOptions | None = None) -> Kind:
 
 
 def _years(columns: Columns, timeline: Timeline) -> pd.Series:
-    codes, unit = timeline.visit_codes, timeline.age_unit
-    own = columns.times(timeline.time, timeline.kind, timeline.date_order, codes, unit)
-    if timeline.kind == "date":
-        return (own - own.min()).dt.total_seconds() / (365.25 * 86400)
-    return own / PER_YEAR[timeline.kind]
+    own = columns.times(timeline.time, timeline.kind, timeline.date_order, timeline.visit_codes, timeline.age_unit)
+    return years_between(pd.Series(own.min(), own.index), own, timeline.kind)
 
 
 def _ages(columns: Columns, timeline: Timeline, facts: Facts) -> pd.Series | None:
     """The age at every row, in years; None if there is no age."""
     if timeline.age is None or facts.years is None:
         return None
-    if timeline.age == timeline.time:
-        return facts.years
     ages = columns.numbers(timeline.age).values / AGES_PER_YEAR[timeline.age_unit]
     if not timeline.age_is_baseline:
         return ages

@@ -11,7 +11,7 @@ from crow.cohort.catalogue import CARRIED, LEVELS_MERGED, TRANSITION
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings, Kind
 from crow.cohort.schema import Schema
-from crow.cohort.times import AGES_PER_YEAR
+from crow.cohort.times import TimeKind
 
 OWN, LINE, CODE = "own time", "line", "visit code"
 CHANGES = {1: "CN", 7: "CN", 9: "CN", 2: "MCI", 4: "MCI", 8: "MCI", 3: "AD", 5: "AD", 6: "AD"}
@@ -19,7 +19,7 @@ CHANGES = {1: "CN", 7: "CN", 9: "CN", 2: "MCI", 4: "MCI", 8: "MCI", 3: "AD", 5: 
 
 def read_rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:
     """The columns with a role, read, one row a line of the table."""
-    columns.check(_numeric(schema), findings)
+    _check(columns, schema, findings)
     found: dict[str, pd.Series] = {
         "subject": columns.words(schema.subject),
         LINE: pd.Series(columns.lines),
@@ -43,19 +43,22 @@ def read_rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFr
     return rows
 
 
+def _check(columns: Columns, schema: Schema, findings: Findings) -> None:
+    times: dict[str, TimeKind] = {} if schema.age is None else {schema.age: "age"}
+    if schema.time_kind not in ("date", "visit"):
+        times[schema.time] = schema.time_kind
+    covariates = [name for name, kind in schema.covariates.items() if kind == "numeric"]
+    others = (schema.since_baseline, *covariates, *schema.regions)
+    columns.check([name for name in others if name is not None], findings, times)
+
+
 def _ages(columns: Columns, schema: Schema) -> pd.Series:
     """Ages in years; one at baseline stands for every row of its subject."""
     assert schema.age is not None
-    ages = columns.numbers(schema.age).values / AGES_PER_YEAR[schema.age_unit]
+    ages = columns.times(schema.age, "age", age_unit=schema.age_unit)
     if not schema.age_is_baseline:
         return ages
     return ages.where(ages.notna(), ages.groupby(columns.cells(schema.subject)).transform("first"))
-
-
-def _numeric(schema: Schema) -> list[str]:
-    time = [] if schema.time_kind in ("date", "visit") else [schema.time]
-    covariates = [name for name, kind in schema.covariates.items() if kind == "numeric"]
-    return list(dict.fromkeys(filter(None, (*time, schema.age, schema.since_baseline, *covariates, *schema.regions))))
 
 
 def states(name: str, columns: Columns, findings: Findings) -> pd.Series:

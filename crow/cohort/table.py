@@ -41,7 +41,8 @@ GROUPED_NUMBER = re.compile(r"\s*[+-]?\d{1,3}([.,]\d{3})+\s*")
 class Table:
     """Cells as text; ``lines[i]`` is the line of the file where row ``i`` begins (the header is line 1).
 
-    ``decimal`` is the decimal mark; ``mixed`` means that some columns have a comma and others a point. Of a BIDS tree, ``layout`` and ``bids`` are known and ``places`` names the visit of each line.
+    ``decimal`` is the decimal mark; ``mixed`` means that some columns have a comma and others a point. Of a BIDS tree,
+    ``layout`` and ``bids`` are known and ``places`` names the visit of each line.
     """
 
     path: str
@@ -81,6 +82,7 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     Raises CohortError for a file that is missing, empty, binary, has no rows, or has rows longer than its header.
     """
     path = Path(path)
+    _require_file(path)
     if is_sheet(path):
         records, lines, separator = *read_sheet(path, findings), ","
     else:
@@ -95,20 +97,25 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     return Table(str(path), header, rows, lines, separator, decimal, mixed)
 
 
-def _text(path: Path, findings: Findings) -> str:
+def _require_file(path: Path) -> None:
     try:
         kind, size = path.stat().st_mode, path.stat().st_size
-        if stat.S_ISDIR(kind):
-            raise CohortError(f"{path}: is a folder; name the table inside it.")
-        if not stat.S_ISREG(kind):
-            raise CohortError(f"{path}: is no file but a pipe or a device. Save the table as a file.")
-        if size > MAX_TABLE_BYTES:
-            raise CohortError(
-                f"{path}: {size / 2**30:.1f} GiB; at most {MAX_TABLE_BYTES / 2**30:.0f} GiB are read. Split the table."
-            )
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
+    if stat.S_ISDIR(kind):
+        raise CohortError(f"{path}: is a folder; name the table inside it.")
+    if not stat.S_ISREG(kind):
+        raise CohortError(f"{path}: is no file but a pipe or a device. Save the table as a file.")
+    if size > MAX_TABLE_BYTES:
+        limit = MAX_TABLE_BYTES / 2**30
+        raise CohortError(f"{path}: {size / 2**30:.1f} GiB; at most {limit:.0f} GiB are read. Split the table.")
+
+
+def _text(path: Path, findings: Findings) -> str:
+    try:
         data = unpacked(path, path.read_bytes())
     except OSError as error:
-        raise CohortError(f"{path}: cannot be read: {error.strerror}. Check the name.") from None
+        raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
     if not data.strip():
         raise CohortError(f"{path}: the file is empty; a header and one row per visit are needed.")
     for signature, what in SIGNATURES.items():

@@ -18,6 +18,13 @@ PER_YEAR = {"age": 1.0, "years": 1.0, "months": 12.0, "days": DAYS_PER_YEAR, "vi
 AGES_PER_YEAR: dict[AgeUnit, float] = {
     "years": 1.0, "months": 12.0, "weeks": DAYS_PER_YEAR / 7, "days": DAYS_PER_YEAR,
 }  # fmt: skip
+MISSING_TIMES = {
+    "age": (-1.0, -4.0, -9.0, -99.0, -999.0, -9999.0),
+    "years": (-99.0, -999.0, -9999.0),
+    "months": (-999.0, -9999.0),
+    "days": (-9999.0, -99999.0),
+}
+"""Numbers that mean missing: only those that no time before baseline can be. An age is never negative."""
 DATE_FORMATS: dict[DateOrder, str] = {"ymd": "%Y-%m-%d", "mdy": "%m/%d/%Y", "dmy": "%d/%m/%Y"}
 SOME_DAY = pd.Timestamp(2000, 1, 1)
 
@@ -38,7 +45,7 @@ def own_times(
         return parse_dates(cells, order).values
     if kind == "visit":
         return code_months(cells, codes)
-    values = numbers(cells, decimal, time=True, find_far=False).values
+    values = numbers(cells, decimal, codes=MISSING_TIMES[kind]).values
     return values / AGES_PER_YEAR[age_unit] if kind == "age" else values
 
 

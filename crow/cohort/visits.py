@@ -142,11 +142,11 @@ def _in_order(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Data
     if len(late):
         findings.add(catalogue.ORDER, rows=rows.loc[late, LINE])
     if CODE in rows:
-        _check_codes(rows, schema, findings)
+        _report_codes(rows, schema, findings)
     return rows.sort_values(["subject", OWN], kind="stable")
 
 
-def _check_codes(rows: pd.DataFrame, schema: Schema, findings: Findings) -> None:
+def _report_codes(rows: pd.DataFrame, schema: Schema, findings: Findings) -> None:
     """Dates that run against the visit codes."""
     months = code_months(rows["session"], schema.visit_codes)
     known = rows.assign(months=months)[months.notna()].sort_values(["subject", "months"], kind="stable")

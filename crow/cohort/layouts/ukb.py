@@ -1,7 +1,8 @@
 """UK Biobank: one row per subject, one column per field, instance and array.
 
-A field is written ``25019-2.0`` (showcase), ``f.25019.2.0`` (R), ``x25019_2_0``, ``p25019_i2`` (research analysis platform,
-also ``participant.p25019_i2``), ``hippocampus_f25019_2_0`` or ``Volume of hippocampus (left) | Instance 2``. An instance is a visit.
+A field is written ``25019-2.0`` (showcase), ``f.25019.2.0`` (R), ``x25019_2_0``, ``p25019_i2`` (research analysis
+platform, also ``participant.p25019_i2``), ``hippocampus_f25019_2_0`` or ``Volume of hippocampus (left) | Instance 2``.
+An instance is a visit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from crow.cohort.catalogue import INSTANCES, NO_INSTANCE
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable, mostly
@@ -36,14 +38,16 @@ REFUSED = {"-1", "-3", "-818", "-121", "-11", "-13"}
 """Do not know, prefer not to answer."""
 QUALITY = (*range(25734, 25743), *range(25756, 25760), 25921, 25922, 25923, 25924, 12139, 12188, 12187)
 TITLES = {
-    31: "sex", 34: "year_of_birth", 52: "month_of_birth", AGE: "age", DATE: "date", SITE: "site", 21022: "age_at_recruitment",
-    21000: "ethnicity", 21001: "bmi", 22001: "genetic_sex", 845: "education_age", 20116: "smoking_status", 20016: "fluid_intelligence",
+    31: "sex", 34: "year_of_birth", 52: "month_of_birth", AGE: "age", DATE: "date", SITE: "site",
+    21022: "age_at_recruitment", 21000: "ethnicity", 21001: "bmi", 22001: "genetic_sex", 845: "education_age",
+    20116: "smoking_status", 20016: "fluid_intelligence",
     25000: "head_scaling", 25001: "cortical_grey_matter_normalised", 25002: "cortical_grey_matter",
-    25003: "ventricular_csf_normalised", 25004: "ventricular_csf", 25005: "grey_matter_normalised", 25006: "grey_matter",
+    25003: "ventricular_csf_normalised", 25004: "ventricular_csf", 25005: "grey_matter_normalised",
+    25006: "grey_matter",
     25007: "white_matter_normalised", 25008: "white_matter", 25009: "brain_normalised", 25010: "brain",
-    25011: "thalamus_left", 25012: "thalamus_right", 25013: "caudate_left", 25014: "caudate_right", 25015: "putamen_left",
-    25016: "putamen_right", 25017: "pallidum_left", 25018: "pallidum_right", 25019: "hippocampus_left",
-    25020: "hippocampus_right", 25021: "amygdala_left", 25022: "amygdala_right", 25023: "accumbens_left",
+    25011: "thalamus_left", 25012: "thalamus_right", 25013: "caudate_left", 25014: "caudate_right",
+    25015: "putamen_left", 25016: "putamen_right", 25017: "pallidum_left", 25018: "pallidum_right",
+    25019: "hippocampus_left", 25020: "hippocampus_right", 25021: "amygdala_left", 25022: "amygdala_right", 25023: "accumbens_left",
     25024: "accumbens_right", 25025: "brainstem", 25781: "white_matter_hyperintensities",
     26521: "intracranial_volume", 26562: "hippocampus_left_aseg", 26593: "hippocampus_right_aseg",
 }  # fmt: skip
@@ -101,14 +105,16 @@ def read(table: Table, findings: Findings) -> Table:
     instances = sorted({i for name in measures for i in places[name] if i is not None})
     long = _long(frame, places, moving, instances)
     attended = ~long[sorted(measures)].apply(is_blank).all(axis=1)
-    findings.info(
-        "wide",
-        f"one row per subject: {len(measures)} fields ({listed(sorted(measures))}) at the instances "
-        f"{listed(map(str, instances))}, which are the visits; {int((~attended).sum()):,} were not attended.",
+    findings.add(
+        INSTANCES,
+        count=len(measures),
+        names=listed(sorted(measures)),
+        instances=listed(map(str, instances)),
+        absent=int((~attended).sum()),
     )
     left = sorted({i for name in moving for i in places[name] if i is not None} - set(instances))
     if left:
-        findings.info("instance", f"instance {listed(map(str, left))} holds no such field and is no visit.")
+        findings.add(NO_INSTANCE, instances=listed(map(str, left)))
     return _layout(table.with_frame(_refused(long[attended])), numbers)
 
 
