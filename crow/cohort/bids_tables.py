@@ -194,7 +194,7 @@ def _indexed(frame: pd.DataFrame, keys: list[str], name: str, findings: Findings
     again = frame.index.duplicated()
     if again.any():
         what = ", ".join(" ".join(label) if isinstance(label, tuple) else label for label in frame.index[again][:3])
-        findings.add(REPEATED_ROW, name=name, count=int(again.sum()), rows=what)
+        findings.add(REPEATED_ROW, name=name, count=int(again.sum()), which=what)
     return frame[~again]
 
 

@@ -99,7 +99,7 @@ BAD_SIDECAR = Kind(
 # Several tables
 JOIN = Kind(
     "join", "info", "Two tables were joined.",
-    "{other} was joined to {base} by {how}: {matched:,} of {rows:,} rows matched{apart}; {unused:,} of {others:,} rows "
+    "{other} was joined to {base} by {how}: {matched:,} of {total:,} rows matched{apart}; {unused:,} of {others:,} rows "
     "of {other} match none.",
 )  # fmt: skip
 UNMATCHED = Kind(
@@ -132,7 +132,7 @@ WAVES = Kind(
 )  # fmt: skip
 REPEATED_ROW = Kind(
     "repeated-row", "warning", "A table of a BIDS tree repeats a row.",
-    "{name}: {count} rows are repeated ({rows}) and were not read.",
+    "{name}: {count} rows are repeated ({which}) and were not read.",
 )  # fmt: skip
 NO_SCAN = Kind("no-scan", "warning", "A row has no path of a scan.", "no scan in {name}; dropped.")
 SESSION_WITHOUT_SCAN = Kind(

@@ -15,7 +15,7 @@ from crow.cohort.clocks import Clock, find_clocks, varies
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
-from crow.cohort.names import SESSION, is_age, matches
+from crow.cohort.names import ANATOMY, SESSION, is_age, matches
 from crow.cohort.options import ReadOptions, listed
 from crow.cohort.subject import subject_columns
 from crow.cohort.table import Table
@@ -50,6 +50,11 @@ class Part:
         return self.frame[self.subject]
 
     @property
+    def measures(self) -> float:
+        """How many columns look like brain regions; a BIDS tree has the scans themselves."""
+        return np.inf if self.table.bids else sum(matches(ANATOMY, name) for name in self.frame.columns)
+
+    @property
     def repeats(self) -> bool:
         return bool(self.who[self.who != ""].duplicated().any())
 
@@ -65,14 +70,14 @@ def days_of(within: str) -> float:
 
 
 def join_tables(tables: Sequence[Table], options: ReadOptions, findings: Findings) -> Table:
-    """The visits of the first table that has several per subject, with the columns of the others.
+    """The visits of the table of scans or with the most brain regions (else the first), with the columns of the others.
 
     A table with a row per subject joins to all visits of the subject. One with a row per visit joins by subject and
     visit label if most labels are the same, else to the row of the same subject that is nearest in time and at most
     ``options.within`` away. Raises CohortError if two tables have no subject, or neither labels nor a time, in common.
     """
     parts = [_part(table, options, findings) for table in tables]
-    base = next((part for part in parts if part.repeats), parts[0])
+    base = max(parts, key=lambda part: (part.repeats, part.measures))
     for other in parts:
         if other is not base:
             base = _joined(base, other, options, findings)
@@ -254,7 +259,7 @@ def _report(
         base=base.name,
         how=how,
         matched=int(matched.sum()),
-        rows=len(rows),
+        total=len(rows),
         apart=apart,
         unused=len(other_ids) - used,
         others=len(other_ids),
@@ -274,16 +279,18 @@ def _with_columns(base: Part, other: Part, rows: pd.Series, gaps: pd.Series | No
     frame = base.frame.copy()
     matched = (rows >= 0).to_numpy()
     clocks = {clock.name: clock for clock in other.clocks} if other.repeats else {}
+    kinds = {clock.kind for clock in base.clocks}
+    kept = {name for name, clock in clocks.items() if clock.kind not in kinds and (gaps is None or clock.kind == "age")}
     for name in other.frame.columns:
         clock = clocks.get(name)
-        if name in (other.subject, other.session) or (clock is not None and clock.kind != "age"):
+        if name in (other.subject, other.session) or (clock is not None and name not in kept):
             continue
-        if clock is not None and any(is_age(column) for column in frame.columns):
+        if clock is not None and clock.kind == "age" and any(is_age(column) for column in frame.columns):
             continue
         cells = np.full(len(frame), "", dtype=object)
         cells[matched] = other.frame[name].to_numpy()[rows[matched]]
         new = pd.Series(cells, frame.index)
-        if clock is not None and gaps is not None:
+        if clock is not None and gaps is not None and clock.kind == "age":
             new = _aged(new, clock, gaps, other, findings)
         new = _decimals(new, other.table.decimal, base.table.decimal)
         frame[name] = _merged(frame[name], new, name, other, findings) if name in frame else new
