@@ -35,10 +35,10 @@ def read(table: Table, findings: Findings) -> Table:
     about = [*present((*REPEATS, *INSTANCES, *BOOKKEEPING), columns)]
     frame = table.frame()
     keys = {subject, event, *about}
-    data = [name for name in frame.columns if name not in keys]
+    finished = [name for name in frame.columns if names.normal(name).endswith("_complete")]
+    data = [name for name in frame.columns if name not in keys and name not in finished]
     frame = _without_repeats(frame, present((*REPEATS, *INSTANCES), columns), data, findings)
     frame = _carried(frame, subject, data, findings)
-    finished = [name for name in data if names.normal(name).endswith("_complete")]
     left_out = dict.fromkeys(about, "bookkeeping of REDCap") | dict.fromkeys(finished, "whether a form is complete")
     return replace(table.with_frame(frame), layout=Layout("redcap", subject=subject, session=event, left_out=left_out))
 

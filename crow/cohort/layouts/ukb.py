@@ -18,7 +18,7 @@ from crow.cohort.catalogue import INSTANCES, NO_INSTANCE
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable, mostly
-from crow.cohort.names import normal
+from crow.cohort.names import is_age, is_date, normal
 from crow.cohort.options import listed
 from crow.cohort.table import Table
 from crow.cohort.values import is_blank
@@ -47,7 +47,8 @@ TITLES = {
     25007: "white_matter_normalised", 25008: "white_matter", 25009: "brain_normalised", 25010: "brain",
     25011: "thalamus_left", 25012: "thalamus_right", 25013: "caudate_left", 25014: "caudate_right",
     25015: "putamen_left", 25016: "putamen_right", 25017: "pallidum_left", 25018: "pallidum_right",
-    25019: "hippocampus_left", 25020: "hippocampus_right", 25021: "amygdala_left", 25022: "amygdala_right", 25023: "accumbens_left",
+    25019: "hippocampus_left", 25020: "hippocampus_right", 25021: "amygdala_left", 25022: "amygdala_right",
+    25023: "accumbens_left",
     25024: "accumbens_right", 25025: "brainstem", 25781: "white_matter_hyperintensities",
     26521: "intracranial_volume", 26562: "hippocampus_left_aseg", 26593: "hippocampus_right_aseg",
 }  # fmt: skip
@@ -97,9 +98,7 @@ def read(table: Table, findings: Findings) -> Table:
         places[field.name][field.instance] = column
         numbers[field.name] = field.number
     moving = {name for name, columns in places.items() if len(columns) > 1}
-    measures = {
-        name for name in moving if numbers[name] not in WHEN and normal(name).split("_")[0] not in ("age", "date")
-    }
+    measures = {name for name in moving if numbers[name] not in WHEN and not (is_age(name) or is_date(name))}
     if not measures:
         return _layout(table.with_frame(_named(frame, places)), numbers)
     instances = sorted({i for name in measures for i in places[name] if i is not None})
@@ -158,14 +157,16 @@ def _refused(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _layout(table: Table, numbers: dict[str, int | None]) -> Table:
     names = {number: name for name, number in numbers.items() if number is not None and name in table.header}
-    times = tuple(names[number] for number in (DATE, AGE) if number in names)
+    titled = [name for name, number in numbers.items() if number is None and name in table.header]
+    dates = [names[DATE]] if DATE in names else [name for name in titled if is_date(name)][:1]
+    ages = [names[AGE]] if AGE in names else [name for name in titled if is_age(name)][:1]
     quality = [name for name, number in numbers.items() if number in QUALITY and name in table.header]
     layout = Layout(
         "ukb",
         subject="eid",
         session=SESSION if SESSION in table.header else None,
-        age=names.get(AGE),
-        times=times,
+        age=next(iter(ages), None),
+        times=(*dates, *ages),
         left_out=dict.fromkeys(quality, "quality or position of the scan"),
     )
     return replace(table, layout=layout)
