@@ -87,10 +87,12 @@ class _Reader:
     def by_name(self, name: str, findings: Findings) -> Clock | None:
         """A column as a clock if its name is one of a time, None if it is not, or if its values are none."""
         columns = self.columns
-        known = names.is_age(name) or names.is_date(name) or name == self.layout.session
+        told = name in (self.layout.session, *self.layout.times)
+        known = told or names.is_age(name) or names.is_date(name)
         known |= bool(UNITLESS.fullmatch(names.normal(name)))
         known |= any(names.matches(p, name) for p in (names.YEARS, names.MONTHS, names.DAYS, names.SESSION))
-        if not known or (names.matches(names.COVARIATE, name) and not names.is_age(name)) or columns.is_empty(name):
+        covariate = names.matches(names.COVARIATE, name) and not (told or names.is_age(name))
+        if not known or covariate or columns.is_empty(name):
             return None
         trial = Findings()
         kind = self.kind(name, trial)
