@@ -143,7 +143,7 @@ def _folds(model: AnyModel, store: ScanStore, folds: int, seed: int, echo: Calla
         raise ConfigError(f"--folds {folds}: {store.path} has {len(names)} subjects; choose 2 to {len(names)}.")
     config = _config(model)
     config = config.model_copy(update={"split": config.split.model_copy(update={"test": 0.0})})
-    for k, part in enumerate(split_folds(names, folds, seed), 1):
+    for k, part in enumerate(split_folds(cohort.split_names(names), folds, seed), 1):
         theirs = cohort.visits["subject"].isin([names[i] for i in part])
         training = cohort.visits[~theirs]
         echo(f"fold {k} of {folds}: training without {len(part)} subjects")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from crow.cohort.catalogue import SINGLE_VISIT
 from crow.cohort.findings import Finding
+from crow.cohort.mapping import Mapping
 from crow.cohort.modality import modality_of
 from crow.cohort.options import listed
 from crow.cohort.schema import SCAN, Schema
@@ -28,8 +29,8 @@ class Cohort:
     table, and, where there are scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
     subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
     without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
-    dropped) that lack it. ``groups`` maps a subject to its family, if the table has families; ``reasons`` a covariate or
-    region to the reason for its role.
+    dropped) that lack it. ``groups`` maps a subject to its family, if the table has families. ``mapping`` holds the role
+    of every column, if the table was read by detection.
     """
 
     visits: pd.DataFrame
@@ -40,7 +41,7 @@ class Cohort:
     left_out: dict[str, str] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
     groups: pd.Series = field(default_factory=lambda: pd.Series(dtype=object))
-    reasons: dict[str, str] = field(default_factory=dict)
+    mapping: Mapping | None = None
 
     @property
     def subjects(self) -> list[str]:
@@ -66,6 +67,10 @@ class Cohort:
         if self.schema.bids is not None:
             return self.schema.bids.suffix
         return modality_of(str(self.schema.scan), self.visits[SCAN])
+
+    def split_names(self, subjects: Iterable[str]) -> list[str]:
+        """The family of each subject, else its own name: subjects with one name stay together in every split."""
+        return [str(self.groups.get(subject, subject)) for subject in subjects]
 
     def require_usable(self, one_visit: bool = False) -> None:
         """Raise CohortError where a finding says that nothing can be learned from the cohort, or nothing longitudinal

@@ -85,6 +85,11 @@ class Columns:
         """The cells that are not missing, as numbers if the column is one of numbers, else as text."""
         return self.numbers(name).values.dropna() if self.is_number(name) else self.words(name).dropna()
 
+    def codes(self, name: str) -> list[Code]:
+        """The numbers and words that mean missing in a column."""
+        read = self.numbers(name)
+        return [*read.codes, *read.words.unique()] if read.is_number else []
+
     def times(
         self,
         name: str,

@@ -17,7 +17,9 @@ from crow.cohort.families import find_group, groups_of
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.load import load
+from crow.cohort.mapping import make_mapping, read_mapping
 from crow.cohort.names import FAMILY, SITE, matches, normal
+from crow.cohort.number_marks import Marks
 from crow.cohort.options import ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
@@ -61,8 +63,9 @@ def read_cohort(
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
     report_usable(made.visits, findings, options.one_visit)
     groups = groups_of(columns, schema.subject, schema.group)
+    mapping = make_mapping(schema, columns, roles.reasons, roles.left_out)
     cohort = Cohort(
-        made.visits, schema, made.start, list(findings), str(path), roles.left_out, made.missing, groups, roles.reasons
+        made.visits, schema, made.start, list(findings), str(path), roles.left_out, made.missing, groups, mapping
     )
     if strict:
         cohort.require_usable()
@@ -70,9 +73,14 @@ def read_cohort(
 
 
 def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: Any) -> ReadOptions:
-    """Options changed by flags that are not None; raises ConfigError for one that is unknown or impossible."""
+    """Options changed by flags that are not None; raises ConfigError for one that is unknown or impossible.
+
+    ``mapping``, the path of a mapping, sets what the others do not.
+    """
     given = options.model_dump(exclude_unset=True) if isinstance(options, ReadOptions) else dict(options or {})
     given |= {name: value for name, value in flags.items() if value is not None}
+    if (path := given.pop("mapping", None)) is not None:
+        given = read_mapping(path).options() | given
     try:
         return ReadOptions.model_validate(given)
     except ValidationError as error:
@@ -90,7 +98,8 @@ def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Col
     taken = {name for name in (shaped.subject, timeline.time, timeline.session, timeline.age, shaped.scan) if name}
     group = find_group(shaped.columns, shaped.subject, taken, options, findings)
     roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings, shaped.scan, group)
-    excluded = dict.fromkeys(sorted(shaped.excluded), "excluded by a flag")
+    mapped = set(options.left_out)
+    excluded = {n: f"excluded by a {'mapping' if n in mapped else 'flag'}" for n in sorted(shaped.excluded)}
     roles.left_out = excluded | dict(shaped.layout.left_out) | roles.left_out
     return shaped.columns, _schema(table, shaped, timeline, roles, options, group), roles
 
@@ -119,7 +128,7 @@ def _schema(
         date_order=timeline.date_order,
         adni=shaped.layout.adni,
         visit_codes=timeline.visit_codes,
-        codes={name: list(codes) for name in used if (codes := columns.numbers(name).codes)},
+        codes={name: codes for name in used if (codes := columns.codes(name))},
         missing=options.missing or "drop-visit",
         template=wide.template if wide else None,
         repeated=[name for name in dict.fromkeys(used) if wide and name in wide.columns],
@@ -148,7 +157,7 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame = table.frame(_wanted(table.header, layout, options))
     waves = find_waves(table.header)
     known = dict.fromkeys([*table.header, *(waves.columns if waves else ())])
-    excluded = set(some_columns("exclude", options.exclude, known, table.path)[0])
+    excluded = {*some_columns("exclude", options.exclude, known, table.path)[0], *(set(options.left_out) & set(known))}
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     subject = find_subject(columns, layout, options, findings)
@@ -208,6 +217,8 @@ def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions
         mixed=table.mixed,
         adni=adni,
         missing_codes=options.missing_codes,
+        codes={name: given.missing for name, given in options.columns.items() if given.missing is not None},
+        marks={name: Marks(given.decimal, given.thousands or "") for name, given in options.columns.items() if given.decimal},
         places=table.places,
     )
 

@@ -269,8 +269,9 @@ class _Detector:
 
 
 def _kind(facts: Facts, name: str, options: ReadOptions | None = None) -> Kind:
-    if options is not None and name in options.kinds:
-        return options.kinds[name]
+    given = options.columns.get(name) if options is not None else None
+    if given is not None and given.kind is not None:
+        return given.kind
     if not facts.columns.is_number(name):
         return "categorical"
     if names.matches(names.SITE, name) and facts.whole(name):

@@ -43,7 +43,7 @@ def find_timeline(columns: Columns, layout: Layout, subject: str, options: ReadO
     """The time column and what goes with it; raises CohortError if there is none, or several equally good ones."""
     who = columns.cells(subject)
     clock = _clock(columns, layout, subject, who, options, findings)
-    order = _date_order(columns, clock.name, findings) if clock.kind == "date" else None
+    order = _date_order(columns, clock.name, options, findings) if clock.kind == "date" else None
     session = _session(columns, layout, who, clock, options)
     age = _age(columns, layout, who, clock, options, findings)
     unit = clock.age_unit
@@ -87,8 +87,8 @@ def _clock(
     return best
 
 
-def _date_order(columns: Columns, name: str, findings: Findings) -> DateOrder:
-    order, guessed = columns.date_order(name)
+def _date_order(columns: Columns, name: str, options: ReadOptions, findings: Findings) -> DateOrder:
+    order, guessed = (options.date_order, False) if options.date_order else columns.date_order(name)
     words = columns.words(name).fillna("")
     if guessed:
         findings.add(catalogue.DATE_ORDER, name, order=ORDERS[order])

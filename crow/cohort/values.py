@@ -99,9 +99,7 @@ def numbers(
     values = values.where(~unread, found.reindex(cells.index)) if len(found) else values
     bounds = cells.index[unread & cells.isin([cell for cell, (_, bound) in read.items() if bound])]
     unread &= values.isna()
-    word = unread & cells.isin(
-        [cell for cell in spelled if cell.lower() in named | (WORDS_FOR_MISSING if given is None else set())]
-    )
+    word = unread & cells.isin([cell for cell in spelled if cell.lower() in named | WORDS_FOR_MISSING])
     impossible = values.index[(values.abs() > MAX_NUMBER) & np.isfinite(values)]
     values[impossible] = np.nan
     usual, far, doubtful = (

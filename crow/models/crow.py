@@ -85,7 +85,7 @@ class CRow:
         self.table, self.schema = RegionTable.fit(training), cohort.schema
         if held_back:
             self.table.encode(observed, f"{_name(cohort)} (with the test subjects)")
-        data, names = self.table.encode(visits, _name(cohort)), training.subjects
+        data, names = self.table.encode(visits, _name(cohort)), training.split_names(training.subjects)
         self.config = resolve(self._asked, data)
         folder = None if out is None else Path(out)
         if folder is not None and not resume:

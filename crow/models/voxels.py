@@ -91,7 +91,7 @@ class VoxelModel:
         fraction = self.config.training.validation_fraction
         assert fraction is not None
         names = list(visits["subject"].unique())
-        validation = torch.from_numpy(validation_folds(names, fraction, self.config.seed)[0])
+        validation = torch.from_numpy(validation_folds(cohort.split_names(names), fraction, self.config.seed)[0])
         kept = data.rows(torch.arange(len(data))[~torch.isin(torch.arange(len(data)), validation)])
         with seeded(self.config.seed, 0):
             self.flow = self._build()
