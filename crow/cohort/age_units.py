@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from crow.cohort.catalogue import AGE_UNIT
 from crow.cohort.findings import Findings
 from crow.cohort.names import normal
 from crow.cohort.times import AGES_PER_YEAR, AgeUnit
@@ -44,37 +45,33 @@ def age_unit(
     ``clocks`` are times in years that are sure, ``labels`` times in years that the labels of visits hint at. Raises
     CohortError if only the labels speak against years: they are a hint, and the user knows.
     """
-    if name in known:
-        if known[name] != "years":
-            findings.info("age-unit", f"holds {known[name]}, as the table describes it; read as years.", name)
-        return known[name]
-    if (told := unit_of_words(name)) is not None:
-        if told != "years":
-            findings.info("age-unit", f"holds {told} by its name; read as years.", name)
+    told = known.get(name) or unit_of_words(name)
+    if told is not None:
+        _report(name, told, "as the table describes it" if name in known else "by its name", findings)
         return told
     for other, years in clocks.items():
         if (grown := _unit_of_growth(values, years, who)) is not None:
-            if grown != "years":
-                findings.warning("age-unit", f"grows by {AGES_PER_YEAR[grown]:g} per year of {other}: {grown}.", name)
+            _report(name, grown, f"they grow by {AGES_PER_YEAR[grown]:g} per year of {other}", findings)
             return grown
     largest = float(values.max())
     if largest > MAX_YEARS:
         unit: AgeUnit = "months" if largest <= MAX_YEARS * 12 else "days"
-        findings.warning(
-            "age-unit",
-            f"its values reach {largest:g}, which is no age in years; read as {unit}. If not, set cohort.age_unit.",
-            name,
-        )
+        _report(name, unit, f"they reach {largest:g}, which is no age in years", findings)
         return unit
     for other, years in labels.items():
         hinted = _unit_of_growth(values, years, who)
         if hinted not in (None, "years"):
             raise CohortError(
                 f"{path}, column {name}: grows by {AGES_PER_YEAR[hinted]:g} per year that the labels in {other} tell, "
-                f"so it may hold {hinted} and not years. Set cohort.age_unit to {hinted} or to years, or write "
+                f"so it may hold {hinted} and not years. Add --age-unit {hinted} or --age-unit years, or write "
                 f'{{"{name}": {{"Units": "{hinted}"}}}} into a JSON file beside the table.'
             )
     return "years"
+
+
+def _report(name: str, unit: AgeUnit, reason: str, findings: Findings) -> None:
+    if unit != "years":
+        findings.add(AGE_UNIT, name, unit=unit, reason=reason)
 
 
 def _unit_of_growth(values: pd.Series, years: pd.Series, who: pd.Series) -> AgeUnit | None:

@@ -48,6 +48,76 @@ INTERVAL_DISAGREES = Kind(
     "the years between waves differ from the ages by more than a year; the ages were kept.",
 )  # fmt: skip
 
+INSTANCES = Kind(
+    "wide", "info", "UK Biobank has one row per subject and one column per field and instance.",
+    "one row per subject: {count} fields ({names}) at the instances {instances}, which are the visits; {absent:,} were "
+    "not attended.",
+)  # fmt: skip
+NO_INSTANCE = Kind(
+    "instance", "info", "An instance has an age or a date, but no measure.",
+    "no measure was taken at instance {instances}; it is no visit.",
+)  # fmt: skip
+TAKEN_APART = Kind(
+    "label", "info", "A label names subject and session at once.",
+    "names subject and session at once and was taken apart: {label} is subject {subject}, session {session}. If that "
+    "is wrong, name the subject with --subject.",
+)  # fmt: skip
+CROSS_SECTIONAL = Kind(
+    "cross-sectional", "warning", "Cross-sectional rows stand beside longitudinal ones.",
+    "rows of cross-sectional processing, or of bases, beside longitudinal ones were left out: the two pipelines give "
+    "different volumes. For the cross-sectional rows, give a table of them alone.",
+)  # fmt: skip
+REPEAT_ROWS = Kind(
+    "repeat-rows", "info", "REDCap's repeating instruments have rows of their own.",
+    "rows of a repeating instrument that hold no measure are no visits.",
+)  # fmt: skip
+ENROLMENT = Kind(
+    "enrolment", "info", "A row without a date holds facts about the subject.",
+    "rows without a date, such as enrolment, hold facts about the subject: {names} were carried to all of its visits.",
+)  # fmt: skip
+PORTAL_CODES = Kind(
+    "missing-code", "info", "A study's codes for not available mean missing.",
+    "codes for not available were read as missing: {names}.",
+)  # fmt: skip
+SPLIT_DATE = Kind(
+    "split-date", "info", "Year, month and day have a column each.", "{names} are one date and were joined."
+)
+SHEETS = Kind(
+    "sheets", "warning", "A workbook has several sheets.",
+    "the sheet {first} was read, not {others}. Save another sheet as a file of its own.",
+)  # fmt: skip
+SECOND_HEADER = Kind(
+    "second-header", "warning", "A second header row describes the columns.",
+    "a second row of headers, with descriptions or units; it was skipped.",
+)  # fmt: skip
+SIDECAR = Kind("sidecar", "info", "A JSON file describes the columns.", "{name} gives {what}.")
+BAD_SIDECAR = Kind(
+    "bad-sidecar", "warning", "The JSON file beside a table cannot be read.",
+    "{name} cannot be read ({error}), so units and levels are not known from it. Correct it.",
+)  # fmt: skip
+
+# Several tables
+JOIN = Kind(
+    "join", "info", "Two tables were joined.",
+    "{other} was joined to {base} by {how}: {matched:,} of {total:,} rows matched{apart}; {unused:,} of {others:,} rows "
+    "of {other} match none.",
+)  # fmt: skip
+UNMATCHED = Kind(
+    "unmatched", "warning", "A row of one table matches none of another.",
+    "no row of {other} matches{who}; its columns are missing there.",
+)  # fmt: skip
+SHARED_ROW = Kind(
+    "shared-row", "info", "A row of one table matches several of another.",
+    "one row of {other} is the nearest to several rows and was used for each.",
+)  # fmt: skip
+JOIN_AGE = Kind(
+    "join-age", "info", "An age was moved to the day of the visit.",
+    "the age in {other} was moved by the time between the two rows.",
+)  # fmt: skip
+JOIN_DIFFERS = Kind(
+    "join-differs", "warning", "Two tables contradict each other.", "{other} has another value; it was not used."
+)
+
 # A BIDS tree
 BIDS = Kind(
     "bids", "info", "Scans were found in a BIDS tree.", "{found} were found in the tree; their time is from {source}."
@@ -62,7 +132,7 @@ WAVES = Kind(
 )  # fmt: skip
 REPEATED_ROW = Kind(
     "repeated-row", "warning", "A table of a BIDS tree repeats a row.",
-    "{name}: {count} rows are repeated ({rows}) and were not read.",
+    "{name}: {count} rows are repeated ({which}) and were not read.",
 )  # fmt: skip
 NO_SCAN = Kind("no-scan", "warning", "A row has no path of a scan.", "no scan in {name}; dropped.")
 SESSION_WITHOUT_SCAN = Kind(
@@ -88,7 +158,15 @@ SUBJECT = Kind(
 )
 DATE_ORDER = Kind(
     "date-order", "warning", "Day and month cannot be told apart.",
-    "no day above 12 shows which comes first; dates were read as month/day/year.",
+    "no day above 12 shows which comes first; dates were read as {order}.",
+)  # fmt: skip
+MIXED_DATE_ORDER = Kind(
+    "mixed-date-order", "warning", "Some dates have the day first, others the month.",
+    "most dates are {order}; these have another order and were not read. Write all dates as 2011-03-05.",
+)  # fmt: skip
+VISIT_CODES = Kind(
+    "visit-codes", "info", "Labels of visits are those of a study.",
+    "read as ABCD's labels: 02A is year 2, 02M the middle of the year that follows it (2.5 years).",
 )  # fmt: skip
 TIME_UNIT = Kind(
     "time-unit", "info", "The unit of the time was decided by its size.",
@@ -106,7 +184,7 @@ SEVERAL_AGES = Kind(
 )
 AGE_UNIT = Kind(
     "age-unit", "warning", "Ages are not in years.",
-    "ages are in {unit} ({reason}) and were converted to years; if not, set the unit in a mapping.",
+    "ages are in {unit} ({reason}) and were converted to years; if that is wrong, add --age-unit.",
 )  # fmt: skip
 AGE_BY_GROWTH = Kind(
     "age-by-growth", "info", "A column was found to be an age by its growth.",

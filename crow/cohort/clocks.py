@@ -10,6 +10,7 @@ import pandas as pd
 
 from crow.cohort import names
 from crow.cohort.age_units import age_unit
+from crow.cohort.catalogue import TIME_UNIT, VISIT_CODES
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
@@ -86,10 +87,12 @@ class _Reader:
     def by_name(self, name: str, findings: Findings) -> Clock | None:
         """A column as a clock if its name is one of a time, None if it is not, or if its values are none."""
         columns = self.columns
-        known = names.is_age(name) or names.is_date(name) or name == self.layout.session
+        told = name in (self.layout.session, *self.layout.times)
+        known = told or names.is_age(name) or names.is_date(name)
         known |= bool(UNITLESS.fullmatch(names.normal(name)))
         known |= any(names.matches(p, name) for p in (names.YEARS, names.MONTHS, names.DAYS, names.SESSION))
-        if not known or (names.matches(names.COVARIATE, name) and not names.is_age(name)) or columns.is_empty(name):
+        covariate = names.matches(names.COVARIATE, name) and not (told or names.is_age(name))
+        if not known or covariate or columns.is_empty(name):
             return None
         trial = Findings()
         kind = self.kind(name, trial)
@@ -132,9 +135,7 @@ class _Reader:
         columns = self.columns
         codes = (self.codes(columns.words(name).dropna()) or "plain") if kind == "visit" else "plain"
         if codes == "abcd":
-            findings.info(
-                "visit-codes", "read as ABCD's labels: 02A is year 2, 02M the middle of the next year (2.5).", name
-            )
+            findings.add(VISIT_CODES, name)
         unit = self.age_unit(name, findings) if kind == "age" else "years"
         values = columns.times(name, kind, codes=codes, age_unit=unit)
         years = (values - EPOCH) / pd.Timedelta(days=DAYS_PER_YEAR) if kind == "date" else values / PER_YEAR[kind]
@@ -176,5 +177,5 @@ class _Reader:
         elif (values.dropna() % 1 == 0).all() and spent[spent > 0].min() >= 3:
             kind = "months"
         what = "an age in years" if kind == "age" else f"{kind} of follow-up"
-        findings.info("time-unit", f"by its size it holds {what}; if not, add --time-kind.", name)
+        findings.add(TIME_UNIT, name, what=what)
         return kind

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from crow.cohort.age_units import unit_of_words
+from crow.cohort.catalogue import BAD_SIDECAR, SECOND_HEADER, SIDECAR
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.names import is_age
@@ -51,9 +52,7 @@ def without_second_header(table: Table, findings: Findings) -> tuple[Table, Desc
         return table, Descriptions()
     if is_blank(pd.Series([first[k] for k in numeric], dtype=object)).any():
         return table, Descriptions()
-    findings.warning(
-        "second-header", "a second row of headers or units describes the columns; not data.", rows=table.lines[:1]
-    )
+    findings.add(SECOND_HEADER, rows=table.lines[:1])
     texts = {name: cell.strip() for name, cell in zip(table.header, first, strict=True) if cell.strip()}
     return replace(table, rows=table.rows[1:], lines=table.lines[1:]), Descriptions(texts)
 
@@ -73,7 +72,7 @@ def read_sidecar(path: Path, findings: Findings) -> Descriptions:
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        findings.warning("sidecar", f"{path.name} cannot be read ({error}); units and levels are not known from it.")
+        findings.add(BAD_SIDECAR, name=path.name, error=error)
         return Descriptions()
     columns = (
         {name: facts for name, facts in found.items() if isinstance(facts, dict)} if isinstance(found, dict) else {}
@@ -82,12 +81,12 @@ def read_sidecar(path: Path, findings: Findings) -> Descriptions:
     levels = {name: given for name, facts in columns.items() if (given := _levels(facts.get("Levels")))}
     if units or levels:
         what = [f"units of {listed(units)}" if units else "", f"levels of {listed(levels)}" if levels else ""]
-        findings.info("sidecar", f"{path.name} gives {' and '.join(part for part in what if part)}.")
+        findings.add(SIDECAR, name=path.name, what=" and ".join(part for part in what if part))
     return Descriptions(units, levels)
 
 
 def described(table: Table, given: Descriptions) -> Table:
-    """The table with what is known of its columns: units of ages in its layout, and no cell with a level for missing."""
+    """The table with what is known of its columns: units of ages in its layout, levels for missing as empty cells."""
     units = age_units(table.header, given)
     categories = tuple(name for name in table.header if name in given.levels)
     layout = table.layout or Layout("plain")

@@ -13,11 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from crow.cohort.catalogue import SHEETS
 from crow.cohort.findings import Findings
+from crow.cohort.parameters import MAX_TABLE_BYTES
 from crow.errors import CohortError
 
 GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
-MAX_UNPACKED = 2**31
 Records = tuple[list[list[str]], list[int]]
 
 
@@ -38,17 +39,19 @@ def read_sheet(path: Path, findings: Findings) -> Records:
     return [record for record, _ in filled], [line for _, line in filled]
 
 
-def unpacked(data: bytes) -> bytes:
-    """The bytes of a text file, unpacked if they are compressed with gzip; raises OSError for damaged ones."""
+def unpacked(path: Path, data: bytes) -> bytes:
+    """The bytes of a text file, unpacked if they are compressed with gzip; raises CohortError for damaged ones."""
     if not data.startswith(GZIP):
         return data
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            text = file.read(MAX_UNPACKED + 1)
-    except (EOFError, zlib.error) as error:
-        raise OSError(0, f"the compressed file is damaged ({error})") from None
-    if len(text) > MAX_UNPACKED:
-        raise OSError(0, f"more than {MAX_UNPACKED // 2**30} GiB when unpacked")
+            text = file.read(MAX_TABLE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CohortError(f"{path}: compressed with gzip, but damaged ({error}). Copy the file again.") from None
+    if len(text) > MAX_TABLE_BYTES:
+        raise CohortError(
+            f"{path}: more than {MAX_TABLE_BYTES / 2**30:.0f} GiB when unpacked with gzip. Split the table."
+        )
     return text
 
 
@@ -82,9 +85,7 @@ def _workbook(path: Path, findings: Findings) -> list[list[str]]:
         return []
     first, *others = filled
     if others:
-        findings.warning(
-            "sheets", f"the sheet {first} was read, not {', '.join(others)}. Save another sheet as a file of its own."
-        )
+        findings.add(SHEETS, first=first, others=", ".join(others))
     rows = filled[first]
     width = max(len(row) for row in rows)
     return [row + [""] * (width - len(row)) for row in rows]

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crow.cohort import catalogue
 from crow.cohort.clocks import Clock, find_clocks, varies
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
-from crow.cohort.names import SESSION, is_age, matches
+from crow.cohort.names import ANATOMY, SESSION, is_age, matches
 from crow.cohort.options import ReadOptions, listed
 from crow.cohort.subject import subject_columns
 from crow.cohort.table import Table
@@ -49,6 +50,11 @@ class Part:
         return self.frame[self.subject]
 
     @property
+    def measures(self) -> float:
+        """How many columns look like brain regions; a BIDS tree has the scans themselves."""
+        return np.inf if self.table.bids else sum(matches(ANATOMY, name) for name in self.frame.columns)
+
+    @property
     def repeats(self) -> bool:
         return bool(self.who[self.who != ""].duplicated().any())
 
@@ -64,14 +70,14 @@ def days_of(within: str) -> float:
 
 
 def join_tables(tables: Sequence[Table], options: ReadOptions, findings: Findings) -> Table:
-    """The visits of the first table that has several per subject, with the columns of the others.
+    """The visits of the table of scans or with the most brain regions (else the first), with the columns of the others.
 
     A table with a row per subject joins to all visits of the subject. One with a row per visit joins by subject and
     visit label if most labels are the same, else to the row of the same subject that is nearest in time and at most
     ``options.within`` away. Raises CohortError if two tables have no subject, or neither labels nor a time, in common.
     """
     parts = [_part(table, options, findings) for table in tables]
-    base = next((part for part in parts if part.repeats), parts[0])
+    base = max(parts, key=lambda part: (part.repeats, part.measures))
     for other in parts:
         if other is not base:
             base = _joined(base, other, options, findings)
@@ -91,7 +97,7 @@ def _part(table: Table, options: ReadOptions, findings: Findings) -> Part:
         named = [name for name in frame.columns if matches(SESSION, name) and name != subject]
         session = next((name for name in named if not is_blank(frame[name]).all()), None)
     columns = Columns(frame, table.path, decimal=table.decimal, adni=layout.adni)
-    among = [name for name in (layout.times or frame.columns) if name in frame and name != subject]
+    among = [name for name in frame.columns if name != subject]
     who = columns.cells(subject)
     clocks = tuple(find_clocks(columns, among, who, layout, options.model_copy(update={"time": None}), Findings()))
     return Part(table, frame, subject, session, clocks)
@@ -138,8 +144,8 @@ def _same_ids(base: Part, other: Part) -> tuple[pd.Series, pd.Series]:
             return one.reset_index(drop=True), two.reset_index(drop=True)
     raise CohortError(
         f"{other.table.path}: none of its subjects ({other.subject}: {listed(other.who.unique(), 3)}) is in "
-        f"{base.name} ({base.subject}: {listed(base.who.unique(), 3)}). Write the subjects alike, or name the column that "
-        "both tables have with --subject."
+        f"{base.name} ({base.subject}: {listed(base.who.unique(), 3)}). Write the subjects alike, or name the column "
+        "that both tables have with --subject."
     )
 
 
@@ -183,8 +189,9 @@ def _shared_clock(base: Part, other: Part) -> tuple[Clock, Clock]:
     pairs = []
     for one in base.clocks:
         for two in other.clocks:
+            usual = all(_is_usual(clock, part) for clock, part in ((one, base), (two, other)))
             relative = one.kind in ("days", "months", "years") and two.kind in ("days", "months", "years")
-            if one.kind == two.kind or relative:
+            if usual and (one.kind == two.kind or relative):
                 moving = varies(one.years, base.who.reset_index(drop=True)) and varies(
                     two.years, other.who.reset_index(drop=True)
                 )
@@ -200,6 +207,12 @@ def _shared_clock(base: Part, other: Part) -> tuple[Clock, Clock]:
         )
     best = min(pairs)
     return best[4], best[5]
+
+
+def _is_usual(clock: Clock, part: Part) -> bool:
+    """Whether a clock is among the times of the table's layout, if that has any."""
+    times = part.table.layout.times if part.table.layout else ()
+    return not times or clock.name in times
 
 
 def _by_time(
@@ -224,9 +237,15 @@ def _by_time(
 
 
 def _report(
-    base: Part, other: Part, base_ids: pd.Series, other_ids: pd.Series, rows: pd.Series, gaps: pd.Series | None, how: str,
+    base: Part,
+    other: Part,
+    base_ids: pd.Series,
+    other_ids: pd.Series,
+    rows: pd.Series,
+    gaps: pd.Series | None,
+    how: str,
     findings: Findings,
-) -> None:  # fmt: skip
+) -> None:
     """What matched, how far apart, and what did not."""
     matched = rows >= 0
     apart = ""
@@ -234,23 +253,25 @@ def _report(
         days = gaps[matched].abs() * DAYS_PER_YEAR
         apart = f", {days.median():.0f} days apart (median; at most {days.max():.0f})"
     used = int(rows[matched].nunique())
-    findings.info(
-        "join",
-        f"{other.name} was joined to {base.name} by {how}: {int(matched.sum()):,} of {len(rows):,} rows matched{apart}; "
-        f"{len(other_ids) - used:,} of {len(other_ids):,} rows of {other.name} match none.",
+    findings.add(
+        catalogue.JOIN,
+        other=other.name,
+        base=base.name,
+        how=how,
+        matched=int(matched.sum()),
+        total=len(rows),
+        apart=apart,
+        unused=len(other_ids) - used,
+        others=len(other_ids),
     )
     lines = base.frame.index.to_numpy()
     if (~matched).any():
         alone = sorted(set(base_ids) - set(other_ids))
         who = f" ({len(alone):,} subjects are not in it: {listed(alone, 3)})" if alone else ""
-        findings.warning(
-            "unmatched", f"no row of {other.name} matches{who}; its columns are missing there.", rows=lines[~matched]
-        )
+        findings.add(catalogue.UNMATCHED, rows=lines[~matched], other=other.name, who=who)
     if gaps is not None and (shared := rows[matched].duplicated(keep=False)).any():
         twice = lines[matched][shared.to_numpy()]
-        findings.info(
-            "shared-row", f"a row of {other.name} is the nearest to several rows and was used for each.", rows=twice
-        )
+        findings.add(catalogue.SHARED_ROW, rows=twice, other=other.name)
 
 
 def _with_columns(base: Part, other: Part, rows: pd.Series, gaps: pd.Series | None, findings: Findings) -> Part:
@@ -258,16 +279,18 @@ def _with_columns(base: Part, other: Part, rows: pd.Series, gaps: pd.Series | No
     frame = base.frame.copy()
     matched = (rows >= 0).to_numpy()
     clocks = {clock.name: clock for clock in other.clocks} if other.repeats else {}
+    kinds = {clock.kind for clock in base.clocks}
+    kept = {name for name, clock in clocks.items() if clock.kind not in kinds and (gaps is None or clock.kind == "age")}
     for name in other.frame.columns:
         clock = clocks.get(name)
-        if name in (other.subject, other.session) or (clock is not None and clock.kind != "age"):
+        if name in (other.subject, other.session) or (clock is not None and name not in kept):
             continue
-        if clock is not None and any(is_age(column) for column in frame.columns):
+        if clock is not None and clock.kind == "age" and any(is_age(column) for column in frame.columns):
             continue
         cells = np.full(len(frame), "", dtype=object)
         cells[matched] = other.frame[name].to_numpy()[rows[matched]]
         new = pd.Series(cells, frame.index)
-        if clock is not None and gaps is not None:
+        if clock is not None and gaps is not None and clock.kind == "age":
             new = _aged(new, clock, gaps, other, findings)
         new = _decimals(new, other.table.decimal, base.table.decimal)
         frame[name] = _merged(frame[name], new, name, other, findings) if name in frame else new
@@ -279,7 +302,7 @@ def _aged(cells: pd.Series, clock: Clock, gaps: pd.Series, other: Part, findings
     decimal = other.table.decimal
     ages = pd.to_numeric(cells.str.replace(decimal, ".", regex=False), errors="coerce")
     moved = ages - gaps.to_numpy() * AGES_PER_YEAR[clock.age_unit]
-    findings.info("join-age", f"{clock.name} of {other.name} was moved by the time between the two rows.", clock.name)
+    findings.add(catalogue.JOIN_AGE, clock.name, other=other.name)
     text = moved.map(lambda age: "" if pd.isna(age) else f"{age:.4f}".rstrip("0").rstrip(".").replace(".", decimal))
     return text.where(ages.notna(), cells)
 
@@ -297,9 +320,7 @@ def _merged(own: pd.Series, new: pd.Series, name: str, other: Part, findings: Fi
     same = (own == new) | ((one - two).abs() <= 1e-6 * one.abs())
     differ = ~blank & ~missing & ~same
     if differ.any():
-        findings.warning(
-            "join-differs", f"{other.name} has another value; it was not used.", name, rows=own.index[differ.to_numpy()]
-        )
+        findings.add(catalogue.JOIN_DIFFERS, name, own.index[differ.to_numpy()], other=other.name)
     return own.where(~blank, new)
 
 

@@ -7,9 +7,11 @@ from collections import defaultdict
 
 import pandas as pd
 
+from crow.cohort.catalogue import SPLIT_DATE
 from crow.cohort.findings import Findings
 from crow.cohort.names import normal
 from crow.cohort.table import Table
+from crow.cohort.values import is_blank
 
 PART = re.compile(
     r"(?P<before>.*?)_?(?P<part>year|yr|month|mon|mo|mth|day|dy|dd|mm|yyyy|jahr|monat|tag|annee|mois|jour|ano|mes|dia)(?P<after>(_.*)?)"
@@ -42,7 +44,12 @@ def join_dates(table: Table, findings: Findings) -> Table:
 
 
 def _are_parts(table: Table, parts: dict[str, str]) -> bool:
-    return all(_numbers(table, name, kind).notna().mean() >= VALID for kind, name in parts.items() if kind != "day")
+    """Whether nearly all filled cells of the year and the month can be one."""
+    for kind in ("year", "month"):
+        filled = ~is_blank(table.frame([parts[kind]])[parts[kind]])
+        if not filled.any() or _numbers(table, parts[kind], kind)[filled].notna().mean() < VALID:
+            return False
+    return True
 
 
 def _numbers(table: Table, name: str, kind: str) -> pd.Series:
@@ -63,5 +70,5 @@ def _joined(table: Table, stem: str, parts: dict[str, str], findings: Findings) 
     place = frame.columns.get_loc(parts["year"])
     assert isinstance(place, int)
     frame.insert(place, made, dates)
-    findings.info("split-date", f"{', '.join(parts.values())} are one date, {made}.", made)
+    findings.add(SPLIT_DATE, made, names=", ".join(parts.values()))
     return table.with_frame(frame.drop(columns=list(parts.values())))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from crow.cohort import names
+from crow.cohort import catalogue, names
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
@@ -30,7 +30,7 @@ def find_subject(columns: Columns, layout: Layout, options: ReadOptions, finding
     if any(not _same_groups(columns.cells(named[0]), columns.cells(other)) for other in named[1:]):
         raise ambiguous(columns.path, "subject", named)
     if len(named) > 1:
-        findings.info("subject", f"{listed(named)} name the same subjects; {named[0]} was taken.", named[0])
+        findings.add(catalogue.SUBJECT, named[0], names=listed(named), first=named[0])
     return named[0]
 
 

@@ -23,7 +23,7 @@ from crow.cohort.schema import Bids
 from crow.errors import CohortError
 
 SIGNATURES = {
-    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"PK\x03\x04": "a zip archive or a damaged Excel workbook: unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as .xlsx or CSV",
     b"%PDF": "a PDF",
     b"BZh": "compressed with bzip2: unpack it first",
@@ -113,7 +113,7 @@ def _require_file(path: Path) -> None:
 
 def _text(path: Path, findings: Findings) -> str:
     try:
-        data = unpacked(path.read_bytes())
+        data = unpacked(path, path.read_bytes())
     except OSError as error:
         raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
     if not data.strip():

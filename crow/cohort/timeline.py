@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from crow.cohort import names
+from crow.cohort import catalogue, names
 from crow.cohort.age_units import age_unit
 from crow.cohort.clocks import Clock, find_clocks, given_clock, varies
 from crow.cohort.columns import Columns
 from crow.cohort.dates import DateOrder, contradicting_orders, two_digit_years
+from crow.cohort.facts import Facts
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions, listed, one_column
@@ -20,6 +21,7 @@ from crow.cohort.visit_codes import VisitCodes, whose_codes
 from crow.errors import CohortError
 
 COVERS = 0.9
+ORDERS: dict[DateOrder, str] = {"ymd": "year/month/day", "mdy": "month/day/year", "dmy": "day/month/year"}
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,7 @@ def find_timeline(columns: Columns, layout: Layout, subject: str, options: ReadO
     ages = columns.numbers(age).values / AGES_PER_YEAR[unit] if age is not None else None
     baseline = ages is not None and age != clock.name and _is_baseline(ages, clock.years, who)
     if baseline:
-        findings.warning(
-            "baseline-age",
-            "the age is the same at all visits of a subject, so it is the age at baseline; the "
-            "age at a visit was taken as this age plus the years since baseline.",
-            age,
-        )
+        findings.add(catalogue.BASELINE_AGE, age)
     codes = clock.codes if layout.visit_codes == "plain" else layout.visit_codes
     return Timeline(subject, clock.name, clock.kind, session, age, baseline, order, unit, codes)
 
@@ -94,15 +91,21 @@ def _date_order(columns: Columns, name: str, options: ReadOptions, findings: Fin
     order, guessed = (options.date_order, False) if options.date_order else columns.date_order(name)
     words = columns.words(name).fillna("")
     if guessed:
-        what = "day/month/year" if order == "dmy" else "month/day/year"
-        findings.warning("date-order", f"no day above 12 tells which comes first; the dates were read as {what}.", name)
+        findings.add(catalogue.DATE_ORDER, name, order=ORDERS[order])
     if contradicting_orders(words):
         read = columns.times(name, "date", order)
         rows = columns.lines[(read.isna() & (words != "")).to_numpy()]
-        findings.warning("mixed-date-order", f"other dates have the order {order}; not read as dates.", name, rows)
+        findings.add(catalogue.MIXED_DATE_ORDER, name, rows, order=ORDERS[order])
     short = two_digit_years(words)
     if short.any():
-        findings.info("two-digit-year", "years of two digits were read as the latest that are not in the future.", name)
+        years = columns.times(name, "date", order)[short].dt.year
+        findings.add(
+            catalogue.TWO_DIGIT_YEAR,
+            name,
+            columns.lines[short.to_numpy()],
+            first=int(years.min()),
+            last=int(years.max()),
+        )
     return order
 
 
@@ -119,12 +122,8 @@ def _compare(columns: Columns, best: Clock, other: Clock, who: pd.Series, findin
     if len(rows) > both / 2:
         raise ambiguous(columns.path, "time", [best.name, other.name])
     if rows:
-        findings.warning(
-            "time-disagrees",
-            f"{other.name} and {best.name} differ by more than half a year; {best.name} was used.",
-            other.name,
-            columns.lines[rows],
-        )
+        lines = columns.lines[rows]
+        findings.add(catalogue.TIME_DISAGREES, other.name, lines, other=other.name, best=best.name)
 
 
 def _session(columns: Columns, layout: Layout, who: pd.Series, clock: Clock, options: ReadOptions) -> str | None:
@@ -153,12 +152,23 @@ def _age(
         return layout.age
     ages = [name for name in columns.names if names.is_age(name) and columns.is_number(name)]
     if not ages:
-        findings.info("no-age", "no age column was found; name it with --age COLUMN if there is one.")
-        return None
+        return _age_by_growth(columns, who, clock, findings)
     ages.sort(key=lambda name: (not varies(columns.numbers(name).values, who), -columns.numbers(name).filled))
     if len(ages) > 1:
-        findings.info("age", f"{listed(ages)} are ages; {ages[0]} was taken; another with --age COLUMN.", ages[0])
+        findings.add(catalogue.SEVERAL_AGES, ages[0], names=listed(ages), first=ages[0])
     return ages[0]
+
+
+def _age_by_growth(columns: Columns, who: pd.Series, clock: Clock, findings: Findings) -> str | None:
+    """The column of numbers that grows by one per year of the time, whatever its name."""
+    facts = Facts(columns, who, clock.years)
+    others = [name for name in columns.names if name != clock.name and columns.is_number(name)]
+    grown = [name for name in others if not names.is_time(name) and facts.grows_by_one(name)]
+    if len(grown) == 1:
+        findings.add(catalogue.AGE_BY_GROWTH, grown[0])
+        return grown[0]
+    findings.add(catalogue.NO_AGE)
+    return None
 
 
 def _unit(
@@ -166,8 +176,11 @@ def _unit(
 ) -> AgeUnit:
     if options.age_unit is not None:
         return options.age_unit
-    values = columns.numbers(age).values
-    return age_unit(columns.path, age, values, who, layout.age_units, {clock.name: clock.years}, {}, findings)
+    values, aside = columns.numbers(age).values, Findings()
+    unit = age_unit(columns.path, age, values, who, layout.age_units, {clock.name: clock.years}, {}, aside)
+    known = {(finding.code, finding.column) for finding in findings}
+    findings.extend(finding for finding in aside if (finding.code, finding.column) not in known)
+    return unit
 
 
 def _is_baseline(age: pd.Series, years: pd.Series, who: pd.Series) -> bool:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from crow.cohort import names
+from crow.cohort.catalogue import TAKEN_APART
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.table import Table
@@ -22,8 +23,9 @@ WORD = (
     r"session|sess|ses|time[_-]?point|timepoint|time|tp|t|visit|vis|v|wave|w|year|yr|y|month|mon|mo|m|mr|scan|day|d"
     r"|follow[_-]?up|fup|fu|bl|baseline|base|pre|post|screening|sc|test|retest|run|week|wk"
 )
+COUNTED = r"\d+[_-]?(?:months?|mo?|years?|yrs?|y|weeks?|wk|days?|d)"
 WORDS = re.compile(
-    rf"(?P<subject>.+?)[_\-. ]+(?P<session>(?:{WORD})[_-]?\d*(?:\.\d+)?|\d+[_-]?(?:months?|mo?|years?|yrs?|y|weeks?|wk|days?|d))",
+    rf"(?P<subject>.+?)[_\-. ]+(?P<session>(?:{WORD})[_-]?\d*(?:\.\d+)?|{COUNTED})",
     re.IGNORECASE,
 )
 DAY = re.compile(r"(?P<subject>.+?)[_\-. ]+(?P<session>(?:19|20)\d{2}[-_]?[01]\d[-_]?[0-3]\d)")
@@ -68,6 +70,12 @@ def parts_of(labels: pd.Series) -> pd.DataFrame | None:
     return None
 
 
+def report_parts(name: str, label: str, apart: pd.DataFrame, findings: Findings) -> None:
+    """The finding that a column was taken apart, with its first label as the example."""
+    subject, session = apart.iloc[0]
+    findings.add(TAKEN_APART, name, label=label, subject=subject, session=session or "(none)")
+
+
 def bare(label: str) -> str:
     """A label without folders and ending."""
     return ENDINGS.sub("", PurePosixPath(label.replace("\\", "/").rstrip("/")).name) if label else label
@@ -77,12 +85,6 @@ def _with_parts(table: Table, name: str, apart: pd.DataFrame, findings: Findings
     taken = {existing for existing in table.header if existing != name}
     subject, session = (made if made not in taken else f"{made}_of_{name}" for made in (SUBJECT, SESSION))
     apart = apart.rename(columns={SUBJECT: subject, SESSION: session})
-    first, row = table.frame([name])[name].iloc[0], apart.iloc[0]
-    findings.warning(
-        "label",
-        f"{name} names subject and session at once and was taken apart ({first} is subject {row.iloc[0]}, session "
-        f"{row.iloc[1]}). If it does not, name the subject with --subject.",
-        name,
-    )
+    report_parts(name, table.frame([name])[name].iloc[0], apart, findings)
     made = table.with_frame(apart.join(table.frame().drop(columns=name)))
     return replace(made, layout=Layout("plain", subject=subject, session=session))

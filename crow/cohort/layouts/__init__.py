@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from crow.cohort.catalogue import LAYOUT
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts import (
@@ -55,7 +56,7 @@ def read_layout(table: Table, findings: Findings) -> Table:
     """
     for name, known in LAYOUTS.items():
         if known.recognise(table):
-            findings.info("layout", f"read as a table of {known.title}.")
+            findings.add(LAYOUT, name=known.title)
             read = known.read(table, findings)
             assert read.layout is not None and read.layout.name == name
             return read

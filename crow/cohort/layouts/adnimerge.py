@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from crow.cohort.catalogue import PET_LEFT_OUT
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable, by_name, mostly, present
@@ -29,10 +30,7 @@ def read(table: Table, findings: Findings) -> Table:
     columns = by_name(table)
     regions = present(REGIONS, columns)
     if pet := present(PET, columns):
-        findings.info(
-            "pet-left-out",
-            f"PET summaries ({listed(pet)}) are left out; add them with --regions {','.join((*regions, *pet))}.",
-        )
+        findings.add(PET_LEFT_OUT, names=listed(pet), flag=",".join((*regions, *pet)))
     return replace(table, layout=adni_layout("adnimerge", table, regions))
 
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from crow.cohort.catalogue import CROSS_SECTIONAL
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable
 from crow.cohort.table import Table
-from crow.cohort.visit_labels import SESSION, SUBJECT, bare, parts_of
+from crow.cohort.visit_labels import SESSION, SUBJECT, bare, parts_of, report_parts
 
 FIRST = re.compile(
     r"Measure:\w+|[lr]h\.[\w.+-]+\.(volume|thickness(std)?|area|meancurv|gauscurv|foldind|curvind)|(fsid|fs_id)(?!.*base)",
@@ -30,29 +31,19 @@ NO_REGION = re.compile(
 
 def recognise(table: Table) -> bool:
     first = table.header[0]
-    return (
-        bool(FIRST.fullmatch(first)) and "fsid-base" not in table.header and not _numbers(table.frame([first])[first])
-    )
+    return bool(FIRST.fullmatch(first)) and "fsid-base" not in table.header and not _numbered(table, first)
 
 
 def read(table: Table, findings: Findings) -> Table:
     first = table.header[0]
     frame = table.frame()
     names = frame[first].map(bare)
-    long = names.str.contains(LONG.pattern, regex=True)
+    long = names.str.fullmatch(LONG)
     if long.any() and not long.all():
-        findings.warning(
-            "cross-sectional",
-            "rows of cross-sectional processing (or of bases) beside longitudinal ones; the two differ by the processing, "
-            "so these were left out.",
-            first,
-            frame.index[~long],
-        )
+        findings.add(CROSS_SECTIONAL, first, frame.index[~long])
         frame, names = frame[long], names[long]
     made = _longitudinal(names) if long.any() else _cross_sectional(names)
-    how = "longitudinal" if long.any() else "cross-sectional"
-    example = f"{names.iloc[0]} is subject {made[SUBJECT].iloc[0]}, session {made[SESSION].iloc[0] or '(none)'}"
-    findings.info("label", f"{first} names the {how} directories and was taken apart ({example}).", first)
+    report_parts(first, names.iloc[0], made, findings)
     frame = pd.concat([made, frame.drop(columns=first)], axis=1)
     if (frame[SESSION] == "").all():
         frame = frame.drop(columns=SESSION)
@@ -61,12 +52,10 @@ def read(table: Table, findings: Findings) -> Table:
     return replace(table.with_frame(frame), layout=layout)
 
 
-def _numbers(cells: pd.Series) -> bool:
-    return (
-        bool(pd.to_numeric(cells, errors="coerce").notna().all())
-        and not cells.duplicated().any()
-        and cells.is_monotonic_increasing
-    )
+def _numbered(table: Table, name: str) -> bool:
+    """Whether a column numbers the rows."""
+    numbers = pd.to_numeric(table.frame([name])[name], errors="coerce")
+    return bool(numbers.notna().all()) and numbers.is_unique and numbers.is_monotonic_increasing
 
 
 def _longitudinal(names: pd.Series) -> pd.DataFrame:
@@ -74,11 +63,7 @@ def _longitudinal(names: pd.Series) -> pd.DataFrame:
     found = names.str.extract(LONG)
     subject = found["base"].map(lambda base: BASE_WORD.sub("", base))
     apart = parts_of(found["visit"])
-    if (
-        apart is not None
-        and (apart[SUBJECT] == subject).mean() < 0.5
-        and not (subject.nunique() == apart[SUBJECT].nunique())
-    ):
+    if apart is not None and (apart[SUBJECT] == subject).mean() < 0.5 and subject.nunique() != apart[SUBJECT].nunique():
         apart = None
     session = [
         _rest(visit, base, label)

@@ -19,8 +19,8 @@ FIRST_ROWS = 30
 class KnownTable:
     """A kind of table. ``recognise`` looks at names and values.
 
-    ``read`` returns the table as one with a row per visit and a name per column, and with its ``layout``. What it returns
-    is not recognised again, so that a table that was written from it is read as it stands.
+    ``read`` returns the table as one with a row per visit and a name per column, and with its ``layout``. What it
+    returns is not recognised again, so that a table that was written from it is read as it stands.
     """
 
     title: str

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from crow.cohort.catalogue import PORTAL_CODES
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable, by_name, mostly, present
@@ -38,7 +39,7 @@ def read(table: Table, findings: Findings) -> Table:
             frame[name] = frame[name].mask(frame[name].isin(codes), "")
             cleaned.append(f"{name} ({listed(codes, 3)})")
     if cleaned:
-        findings.info("missing-code", f"NACC's codes for not available were read as missing: {listed(cleaned)}.")
+        findings.add(PORTAL_CODES, names=listed(cleaned))
     age = next(iter(present(AGES, columns)), None)
     layout = Layout(
         "nacc",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from crow.cohort import catalogue
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable, by_name, filled, present
+from crow.cohort.options import listed
 from crow.cohort.table import Table
 
 KEYS = ("subjectkey", "src_subject_id")
@@ -21,9 +23,8 @@ BOOKKEEPING = (
 def recognise(table: Table) -> bool:
     columns = by_name(table)
     times = present(TIMES, columns)
-    return bool(present(KEYS, columns)) and any(
-        cell[0].isdigit() for name in times for cell in filled(table, name)[:20]
-    )
+    dated = any(cell[0].isdigit() for name in times for cell in filled(table, name)[:20])
+    return dated and bool(present(KEYS, columns))
 
 
 def read(table: Table, findings: Findings) -> Table:
@@ -33,7 +34,7 @@ def read(table: Table, findings: Findings) -> Table:
     same = len(keys) == 2 and len(frame.drop_duplicates()) == frame[keys[0]].nunique() == frame[keys[1]].nunique()
     subject = keys[1] if same else keys[0]
     if len(keys) == 2:
-        findings.info("subject", f"{keys[0]} and {keys[1]} name the subjects; {subject} was taken.", subject)
+        findings.add(catalogue.SUBJECT, subject, names=listed(keys), first=subject)
     ids = [name for name in (*keys, *present(BOOKKEEPING, columns)) if name != subject]
     layout = Layout(
         "nda",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from crow.cohort.catalogue import TAKEN_APART
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
-from crow.cohort.layouts.known import KnownTable, by_name, mostly, present
+from crow.cohort.layouts.known import KnownTable, by_name, filled, mostly, present
 from crow.cohort.table import Table
 
 SUBJECT = re.compile(r"(?:sub-)?OAS[34]\d{4}")
@@ -29,7 +30,8 @@ def read(table: Table, findings: Findings) -> Table:
         assert labels is not None
         taken = [match[1] if (match := LABEL.fullmatch(cell)) else "" for cell in table.frame([labels])[labels]]
         table, subject = table.with_columns({MADE: taken}), MADE
-        findings.info("label", f"the subject ({MADE}) and the day were taken from the labels in {labels}.", labels)
+        first = next(iter(filled(table, labels)))
+        findings.add(TAKEN_APART, labels, label=first, subject=taken[0], session=first)
     ids = [name for name in table.header if name != labels and mostly(table, name, LABEL)]
     days = present(DAYS, columns)
     layout = Layout(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from crow.cohort import names
+from crow.cohort.catalogue import ENROLMENT, REPEAT_ROWS
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable, by_name, filled, present
@@ -34,10 +35,10 @@ def read(table: Table, findings: Findings) -> Table:
     about = [*present((*REPEATS, *INSTANCES, *BOOKKEEPING), columns)]
     frame = table.frame()
     keys = {subject, event, *about}
-    data = [name for name in frame.columns if name not in keys]
+    finished = [name for name in frame.columns if names.normal(name).endswith("_complete")]
+    data = [name for name in frame.columns if name not in keys and name not in finished]
     frame = _without_repeats(frame, present((*REPEATS, *INSTANCES), columns), data, findings)
     frame = _carried(frame, subject, data, findings)
-    finished = [name for name in data if names.normal(name).endswith("_complete")]
     left_out = dict.fromkeys(about, "bookkeeping of REDCap") | dict.fromkeys(finished, "whether a form is complete")
     return replace(table.with_frame(frame), layout=Layout("redcap", subject=subject, session=event, left_out=left_out))
 
@@ -56,7 +57,7 @@ def _without_repeats(
     empty = repeated & (blank[measured].all(axis=1) if measured else True)
     if not empty.any() or empty.all():
         return frame
-    findings.info("repeat-rows", "rows of a repeating instrument are no visits.", rows=frame.index[empty])
+    findings.add(REPEAT_ROWS, rows=frame.index[empty])
     return frame[~empty]
 
 
@@ -74,16 +75,12 @@ def _carried(frame: pd.DataFrame, subject: str, data: list[str], findings: Findi
     if not undated.any() or not once or undated.all():
         return frame
     known = frame[once].mask(blank[once]).groupby(frame[subject])
-    several = (known.nunique() > 1).any()
-    once = [name for name in once if not several[name]]
+    same = (known.transform("first") == frame[once]) | blank[once]
+    once = [name for name in once if same[name].all()]
     frame = frame.copy()
     frame[once] = known[once].transform("first").fillna("")
     alone = undated & blank.drop(columns=once).all(axis=1)
-    findings.info(
-        "carried",
-        f"a row without a date, such as enrolment, tells of the subject: {listed(once)} stand at all of its visits.",
-        rows=frame.index[alone],
-    )
+    findings.add(ENROLMENT, rows=frame.index[alone], names=listed(once))
     return frame[~alone]
 
 

@@ -8,7 +8,7 @@ from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable, by_name
 from crow.cohort.table import Table
-from crow.cohort.visit_labels import SESSION, SUBJECT, bare, parts_of
+from crow.cohort.visit_labels import SESSION, SUBJECT, bare, parts_of, report_parts
 
 MARKS = {"total_intracranial", "left_cerebral_white_matter", "left_hippocampus", "left_lateral_ventricle"}
 MIN_MARKS = 3
@@ -26,7 +26,7 @@ def read(table: Table, findings: Findings) -> Table:
     layout = Layout("synthseg", subject=first)
     if apart is None or frame[first].duplicated().any():
         return replace(table, layout=layout)
-    findings.info("label", f"{first} names the files and was taken apart into subject and session.", first)
+    report_parts(first, names.iloc[0], apart, findings)
     frame = frame.drop(columns=first)
     made = table.with_frame(apart.join(frame))
     return replace(made, layout=replace(layout, subject=SUBJECT, session=SESSION))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from crow.cohort.catalogue import PET_REGIONS, SIZE_COLUMNS
 from crow.cohort.findings import Findings
 from crow.cohort.layouts import adnimerge
 from crow.cohort.layouts.adnimerge import ROSTER, adni_layout
 from crow.cohort.layouts.known import KnownTable, by_name, mostly, present
 from crow.cohort.names import SIZE
+from crow.cohort.options import listed
 from crow.cohort.table import Table
 
 PET_COLUMN = re.compile(
@@ -36,9 +38,9 @@ def read(table: Table, findings: Findings) -> Table:
         return replace(made, layout=replace(made.layout, name="tadpole"))
     volumes = ",".join(present(adnimerge.REGIONS, columns))
     more = f"; for the volumes, add --regions {volumes}" if volumes else ""
-    findings.info("pet-regions", f"the {len(regions)} regional AV45 uptake ratios are the regions{more}.")
+    findings.add(PET_REGIONS, count=len(regions), more=more)
     if sizes:
-        findings.info("size-columns", f"{len(sizes)} _SIZE_ columns are volumes, not uptake, and are left out.")
+        findings.add(SIZE_COLUMNS, count=len(sizes), names=listed(sizes, 3))
     return replace(table, layout=adni_layout("tadpole", table, regions))
 
 

@@ -1,7 +1,8 @@
 """UK Biobank: one row per subject, one column per field, instance and array.
 
-A field is written ``25019-2.0`` (showcase), ``f.25019.2.0`` (R), ``x25019_2_0``, ``p25019_i2`` (research analysis platform,
-also ``participant.p25019_i2``), ``hippocampus_f25019_2_0`` or ``Volume of hippocampus (left) | Instance 2``. An instance is a visit.
+A field is written ``25019-2.0`` (showcase), ``f.25019.2.0`` (R), ``x25019_2_0``, ``p25019_i2`` (research analysis
+platform, also ``participant.p25019_i2``), ``hippocampus_f25019_2_0`` or ``Volume of hippocampus (left) | Instance 2``.
+An instance is a visit.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from crow.cohort.catalogue import INSTANCES, NO_INSTANCE
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.layouts.known import KnownTable, mostly
-from crow.cohort.names import normal
+from crow.cohort.names import is_age, is_date, normal
 from crow.cohort.options import listed
 from crow.cohort.table import Table
 from crow.cohort.values import is_blank
@@ -36,14 +38,17 @@ REFUSED = {"-1", "-3", "-818", "-121", "-11", "-13"}
 """Do not know, prefer not to answer."""
 QUALITY = (*range(25734, 25743), *range(25756, 25760), 25921, 25922, 25923, 25924, 12139, 12188, 12187)
 TITLES = {
-    31: "sex", 34: "year_of_birth", 52: "month_of_birth", AGE: "age", DATE: "date", SITE: "site", 21022: "age_at_recruitment",
-    21000: "ethnicity", 21001: "bmi", 22001: "genetic_sex", 845: "education_age", 20116: "smoking_status", 20016: "fluid_intelligence",
+    31: "sex", 34: "year_of_birth", 52: "month_of_birth", AGE: "age", DATE: "date", SITE: "site",
+    21022: "age_at_recruitment", 21000: "ethnicity", 21001: "bmi", 22001: "genetic_sex", 845: "education_age",
+    20116: "smoking_status", 20016: "fluid_intelligence",
     25000: "head_scaling", 25001: "cortical_grey_matter_normalised", 25002: "cortical_grey_matter",
-    25003: "ventricular_csf_normalised", 25004: "ventricular_csf", 25005: "grey_matter_normalised", 25006: "grey_matter",
+    25003: "ventricular_csf_normalised", 25004: "ventricular_csf", 25005: "grey_matter_normalised",
+    25006: "grey_matter",
     25007: "white_matter_normalised", 25008: "white_matter", 25009: "brain_normalised", 25010: "brain",
-    25011: "thalamus_left", 25012: "thalamus_right", 25013: "caudate_left", 25014: "caudate_right", 25015: "putamen_left",
-    25016: "putamen_right", 25017: "pallidum_left", 25018: "pallidum_right", 25019: "hippocampus_left",
-    25020: "hippocampus_right", 25021: "amygdala_left", 25022: "amygdala_right", 25023: "accumbens_left",
+    25011: "thalamus_left", 25012: "thalamus_right", 25013: "caudate_left", 25014: "caudate_right",
+    25015: "putamen_left", 25016: "putamen_right", 25017: "pallidum_left", 25018: "pallidum_right",
+    25019: "hippocampus_left", 25020: "hippocampus_right", 25021: "amygdala_left", 25022: "amygdala_right",
+    25023: "accumbens_left",
     25024: "accumbens_right", 25025: "brainstem", 25781: "white_matter_hyperintensities",
     26521: "intracranial_volume", 26562: "hippocampus_left_aseg", 26593: "hippocampus_right_aseg",
 }  # fmt: skip
@@ -93,22 +98,22 @@ def read(table: Table, findings: Findings) -> Table:
         places[field.name][field.instance] = column
         numbers[field.name] = field.number
     moving = {name for name, columns in places.items() if len(columns) > 1}
-    measures = {
-        name for name in moving if numbers[name] not in WHEN and normal(name).split("_")[0] not in ("age", "date")
-    }
+    measures = {name for name in moving if numbers[name] not in WHEN and not (is_age(name) or is_date(name))}
     if not measures:
         return _layout(table.with_frame(_named(frame, places)), numbers)
     instances = sorted({i for name in measures for i in places[name] if i is not None})
     long = _long(frame, places, moving, instances)
     attended = ~long[sorted(measures)].apply(is_blank).all(axis=1)
-    findings.info(
-        "wide",
-        f"one row per subject: {len(measures)} fields ({listed(sorted(measures))}) at the instances "
-        f"{listed(map(str, instances))}, which are the visits; {int((~attended).sum()):,} were not attended.",
+    findings.add(
+        INSTANCES,
+        count=len(measures),
+        names=listed(sorted(measures)),
+        instances=listed(map(str, instances)),
+        absent=int((~attended).sum()),
     )
     left = sorted({i for name in moving for i in places[name] if i is not None} - set(instances))
     if left:
-        findings.info("instance", f"instance {listed(map(str, left))} holds no such field and is no visit.")
+        findings.add(NO_INSTANCE, instances=listed(map(str, left)))
     return _layout(table.with_frame(_refused(long[attended])), numbers)
 
 
@@ -152,14 +157,16 @@ def _refused(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _layout(table: Table, numbers: dict[str, int | None]) -> Table:
     names = {number: name for name, number in numbers.items() if number is not None and name in table.header}
-    times = tuple(names[number] for number in (DATE, AGE) if number in names)
+    titled = [name for name, number in numbers.items() if number is None and name in table.header]
+    dates = [names[DATE]] if DATE in names else [name for name in titled if is_date(name)][:1]
+    ages = [names[AGE]] if AGE in names else [name for name in titled if is_age(name)][:1]
     quality = [name for name, number in numbers.items() if number in QUALITY and name in table.header]
     layout = Layout(
         "ukb",
         subject="eid",
         session=SESSION if SESSION in table.header else None,
-        age=names.get(AGE),
-        times=times,
+        age=next(iter(ages), None),
+        times=(*dates, *ages),
         left_out=dict.fromkeys(quality, "quality or position of the scan"),
     )
     return replace(table, layout=layout)
