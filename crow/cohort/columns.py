@@ -82,6 +82,11 @@ class Columns:
     def is_empty(self, name: str) -> bool:
         return self.numbers(name).filled == 0
 
+    def is_same(self, name: str) -> bool:
+        """Whether all filled cells are equal."""
+        filled = self.filled(name)
+        return bool(filled.min() == filled.max()) if self.is_number(name) else filled.nunique() < 2
+
     def is_number(self, name: str) -> bool:
         return self.numbers(name).is_number
 

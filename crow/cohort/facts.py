@@ -20,6 +20,8 @@ class Facts:
         self.columns = columns
         self.who = pd.Series(pd.factorize(who)[0], who.index)
         self.years = years
+        self._order = np.argsort(self.who.to_numpy(), kind="stable")
+        self._sorted_who = self.who.to_numpy()[self._order]
         self.subjects = int(self.who.max()) + 1
         self.repeated = bool(self.who.duplicated().any())
         self.constant = lru_cache(maxsize=None)(self._constant)
@@ -31,10 +33,14 @@ class Facts:
 
     def _constant(self, name: str) -> bool:
         """Whether no subject has two different values."""
-        values = self.columns.filled(name)
-        codes = pd.Series(pd.factorize(values)[0], values.index)
-        groups = codes.groupby(self.who[values.index])
-        return bool((groups.max() == groups.min()).all())
+        if self.columns.is_number(name):
+            values = self.columns.numbers(name).values.to_numpy()[self._order]
+            known = ~np.isnan(values)
+        else:
+            values = pd.factorize(self.columns.words(name))[0][self._order]
+            known = values >= 0
+        values, who = values[known], self._sorted_who[known]
+        return bool(((values[1:] == values[:-1]) | (who[1:] != who[:-1])).all())
 
     def once(self, name: str) -> bool:
         """Whether no subject has a second value, though subjects have several rows."""

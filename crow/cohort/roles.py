@@ -187,7 +187,7 @@ class _Detector:
     def _usable(self, name: str) -> bool:
         if self.columns.is_empty(name):
             self._leave(name, EMPTY)
-        elif self.columns.filled(name).nunique() < 2:
+        elif self.columns.is_same(name):
             self._leave(name, SAME)
         else:
             return True

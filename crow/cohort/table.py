@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -58,10 +59,12 @@ class Table:
 
     def frame(self, names: list[str] | None = None) -> pd.DataFrame:
         """The named columns (default all) as text, stripped, indexed by line."""
-        names = self.header if names is None else names
-        places = [self.header.index(name) for name in names]
-        columns = {name: [row[k].strip() for row in self.rows] for name, k in zip(names, places, strict=True)}
-        return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=names, dtype=object)
+        return self._frame.copy() if names is None else self._frame[names].copy()
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        columns = {name: [row[k].strip() for row in self.rows] for k, name in enumerate(self.header)}
+        return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=self.header, dtype=object)
 
     def with_frame(self, frame: pd.DataFrame) -> Table:
         """The same table with other columns or rows, a frame of text indexed by line."""

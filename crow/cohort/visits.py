@@ -192,7 +192,8 @@ def _ages_between(rows: pd.DataFrame) -> pd.Series:
     """The ages of the table; a missing one is the age at the subject's nearest visit before (else after) and the time
     between."""
     born = rows["age"].astype(float) - rows["time"]
-    return born.groupby(rows["subject"]).transform(lambda ages: ages.ffill().bfill()) + rows["time"]
+    by_subject = born.groupby(rows["subject"])
+    return by_subject.ffill().fillna(by_subject.bfill()) + rows["time"]
 
 
 def _since_baseline(rows: pd.DataFrame, schema: Schema) -> pd.Series:
