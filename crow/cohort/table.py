@@ -63,7 +63,7 @@ class Table:
 
     @cached_property
     def _frame(self) -> pd.DataFrame:
-        columns = {name: [row[k].strip() for row in self.rows] for k, name in enumerate(self.header)}
+        columns = dict(zip(self.header, map(list, zip(*self.rows, strict=True)), strict=True))
         return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=self.header, dtype=object)
 
     def with_frame(self, frame: pd.DataFrame) -> Table:
@@ -88,16 +88,26 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     _require_file(path)
     if is_sheet(path):
         records, lines, separator = *read_sheet(path, findings), ","
+        blank = True
     else:
         text = _text(path, findings)
         separator = _separator(text)
         if separator == " ":
             text, separator = "\n".join(" ".join(line.split()) for line in text.splitlines()), " "
         records, lines = _records(str(path), text, separator)
+        blank = _has_outer_blanks(text, separator)
+    if blank:
+        records = [[cell.strip() for cell in record] for record in records]
     header = _header(records[0], findings)
     rows, lines = _rows(str(path), header, records[1:], lines[1:], findings)
     decimal, mixed = _decimal(rows, separator)
     return Table(str(path), header, rows, lines, separator, decimal, mixed)
+
+
+def _has_outer_blanks(text: str, separator: str) -> bool:
+    """Whether a blank stands beside a separator, a quote or a line's end, so that cells must be stripped."""
+    edge = rf'["{re.escape(separator)}]'
+    return re.search(rf"(^|{edge})[ \t\xa0]|[ \t\xa0]({edge}|\r|$)", text, re.MULTILINE) is not None
 
 
 def _require_file(path: Path) -> None:
