@@ -434,8 +434,7 @@ OUTLYING_CHANGE = Kind(
 )  # fmt: skip
 UNIT_FACTOR = Kind(
     "unit-factor", "warning", "Some values are in another unit.",
-    "{count:,} values are {factor:g} times {size} than the others{where}, probably in another unit. {remedy} The values: "
-    "{cells}.",
+    "{count}{where}, {factor:g} times {size} than all others, probably in another unit. {remedy} The values: {cells}.",
 )  # fmt: skip
 NOT_POSITIVE = Kind(
     "not-positive", "warning", "A volume is zero or negative.",

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from crow.cohort import names
 from crow.cohort.columns import Columns
-from crow.cohort.parameters import MAX_AGE, MAX_AGE_DEVIATION, MAX_LEVELS, MIN_IDENTITY_SUBJECTS, MIN_SHARE
+from crow.cohort.parameters import (
+    MAX_AGE,
+    MAX_AGE_DEVIATION,
+    MAX_LEVELS,
+    MIN_CONSTANT_SHARE,
+    MIN_IDENTITY_SUBJECTS,
+    MIN_SHARE,
+)
 
 
 class Facts:
@@ -33,6 +40,14 @@ class Facts:
 
     def _constant(self, name: str) -> bool:
         """Whether no subject has two different values."""
+        return len(self._changing(name)) == 0
+
+    def mostly_constant(self, name: str) -> bool:
+        """Whether few subjects have two different values: those contradict themselves."""
+        return len(np.unique(self._changing(name))) <= (1 - MIN_CONSTANT_SHARE) * self.subjects
+
+    def _changing(self, name: str) -> NDArray[np.integer]:
+        """The subject of every pair of consecutive values that differ."""
         if self.columns.is_number(name):
             values = self.columns.numbers(name).values.to_numpy()[self._order]
             known = ~np.isnan(values)
@@ -40,7 +55,7 @@ class Facts:
             values = pd.factorize(self.columns.words(name))[0][self._order]
             known = values >= 0
         values, who = values[known], self._sorted_who[known]
-        return bool(((values[1:] == values[:-1]) | (who[1:] != who[:-1])).all())
+        return who[1:][(values[1:] != values[:-1]) & (who[1:] == who[:-1])]
 
     def once(self, name: str) -> bool:
         """Whether no subject has a second value, though subjects have several rows."""

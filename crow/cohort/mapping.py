@@ -15,11 +15,11 @@ from crow.cohort.times import AgeUnit, TimeKind
 from crow.cohort.values import is_blank
 from crow.errors import ConfigError
 
-Role = Literal["subject", "time", "session", "age", "group", "scan", "covariate", "region", "left out"]
+Role = Literal["subject", "time", "session", "age", "group", "scan", "covariate", "region", "since baseline", "left out"]
 ONCE: tuple[Role, ...] = ("subject", "time", "session", "age", "group", "scan")
 REASONS: dict[Role, str] = {
     "subject": "a subject by its name", "time": "the finest time that most visits have", "session": "labels of visits",
-    "age": "an age by its name or growth", "group": "a family by its name and values", "scan": "paths of NIfTI files",
+    "since baseline": "the years to add to the age at baseline", "age": "an age by its name or growth", "group": "a family by its name and values", "scan": "paths of NIfTI files",
 }  # fmt: skip
 EXAMPLES = 3
 EXAMPLE_ROWS = 1000
@@ -27,7 +27,7 @@ MAX_EXAMPLE = 40
 HEADER = """\
 # How crow reads {path}.
 # Edit a line and pass the file with --mapping. Roles: subject, time, session, age, group (family), scan, covariate, region,
-# left out. Kinds: numeric or categorical; of the time: age, years, months, days, date, visit. Units of an age: years,
+# since baseline (years to add to an age at baseline), left out. Kinds: numeric or categorical; of the time: age, years, months, days, date, visit. Units of an age: years,
 # months, weeks, days. missing: numbers and words that mean missing.
 """
 
@@ -127,6 +127,8 @@ def make_mapping(
         if name is not None
     }  # fmt: skip
     roles[schema.time] = ("time", schema.time_kind)
+    if schema.since_baseline is not None:
+        roles.setdefault(schema.since_baseline, ("since baseline", "years"))
     roles |= {name: ("covariate", kind) for name, kind in schema.covariates.items()}
     roles |= {name: ("region", "numeric") for name in schema.regions}
     roles |= {name: ("left out", None) for name in left_out if name not in roles}

@@ -130,6 +130,11 @@ def _closest(name: str, columns: list[str]) -> str:
     return f"The columns are {listed(columns)}."
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 value``, ``2,000 values``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: Iterable[str], most: int = 12) -> str:
     """``A, B, C and 7 more``."""
     names = list(names)

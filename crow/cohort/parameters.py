@@ -66,7 +66,9 @@ MAX_AGE_DISAGREEMENT = 1.01
 MAX_FOLLOW_UP = 40.0
 """Years between two visits of a subject."""
 FIRST_YEAR = 1950
-"""Year of the earliest plausible visit."""
+"""Year of the earliest plausible visit; if most visits are earlier, all dates are shifted."""
+MAX_ERROR_SHARE = 0.5
+"""Share of visits from which strange dates are no errors but the cohort's own."""
 
 # Values
 MIN_VALUES = 30
@@ -89,8 +91,8 @@ SAFE_UNIT_SHARE = 0.4
 """Largest share of values in another unit that --fix converts."""
 MIN_POSITIVE_SHARE = 0.9
 """Share of positive values from which zero and negative values are unexpected."""
-MIN_POSITIVE_SIZE = 0.1
-"""Lower end (2 % quantile) of the positive values, in medians, from which zero is far away."""
+MIN_POSITIVE_SIZE = 0.3
+"""Lower end (0.5 % quantile) of the positive values, in medians, from which zero is far away."""
 MIN_CONSTANT_SHARE = 0.8
 """Share of subjects with one level from which a change of level is a contradiction."""
 MIN_LEVELS = 10

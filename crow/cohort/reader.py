@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -257,9 +258,11 @@ def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str
     chosen |= {name for name in header if matches(SITE, name) or matches(FAMILY, name)}
     for flag in ("regions", "covariates"):
         chosen |= _asked(header, flag, options)
+    chosen |= set(options.columns)
     return [name for name in header if name in chosen]
 
 
 def _asked(header: list[str], flag: str, options: ReadOptions) -> set[str]:
-    patterns = getattr(options, flag)
-    return set(some_columns(flag, patterns, header, "")[0]) if patterns else set()
+    """The columns of the table that a flag may mean; of a wide table it names measures, which are no columns yet."""
+    patterns = [part.strip() for given in getattr(options, flag) or () for part in (given, *given.split(","))]
+    return {name for name in header if any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)}

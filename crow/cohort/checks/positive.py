@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crow.cohort.catalogue import NOT_POSITIVE
-from crow.cohort.checks.rows_by_subject import RowsBySubject
+from crow.cohort.checks.rows_by_subject import RowsBySubject, is_measurement
 from crow.cohort.parameters import MIN_POSITIVE_SHARE, MIN_POSITIVE_SIZE, MIN_VALUES
 
 
@@ -17,7 +17,7 @@ def check_positive(rows: RowsBySubject) -> None:
         positive = values[known & (values > 0)]
         if len(positive) < max(MIN_VALUES, MIN_POSITIVE_SHARE * known.sum()) or len(positive) == known.sum():
             continue
-        if np.quantile(positive, 0.02) < MIN_POSITIVE_SIZE * np.median(positive):
+        if np.quantile(positive, 0.005) < MIN_POSITIVE_SIZE * np.median(positive) or not is_measurement(positive):
             continue
         where = known & (values <= 0)
         cells = rows.cells(name, where)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crow.cohort.findings import Findings
+from crow.cohort.parameters import MIN_UNIT_LEVELS
 from crow.cohort.rows import LINE, OWN
 from crow.cohort.schema import Schema
 from crow.cohort.times import years_between
@@ -81,6 +82,12 @@ class RowsBySubject:
             Change(int(line), name, old, new, code)
             for line, old, new in zip(self.lines[where], before, after[where].tolist(), strict=True)
         ]
+
+
+def is_measurement(values: Floats) -> bool:
+    """Whether the values are many different ones, not the few levels of a score."""
+    levels = np.unique(values)
+    return len(levels) >= MIN_UNIT_LEVELS and bool((values % 1 != 0).any() or np.median(values) >= 100)
 
 
 def _short(value: object) -> str:

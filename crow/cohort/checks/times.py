@@ -7,7 +7,7 @@ import pandas as pd
 from crow.cohort.catalogue import AGE_RANGE, EARLY_DATE, FUTURE_DATE, LONG_FOLLOW_UP
 from crow.cohort.checks.rows_by_subject import Mask, RowsBySubject
 from crow.cohort.options import listed
-from crow.cohort.parameters import FIRST_YEAR, MAX_AGE, MAX_FOLLOW_UP
+from crow.cohort.parameters import FIRST_YEAR, MAX_AGE, MAX_ERROR_SHARE, MAX_FOLLOW_UP
 from crow.cohort.rows import OWN
 
 
@@ -16,9 +16,10 @@ def check_times(rows: RowsBySubject) -> None:
     schema, findings = rows.schema, rows.findings
     if schema.time_kind == "date":
         today = pd.Timestamp.now() + pd.Timedelta(days=1)
+        early = (rows.own < pd.Timestamp(FIRST_YEAR, 1, 1)).to_numpy()
         for kind, where in (
             (FUTURE_DATE, (rows.own > today).to_numpy()),
-            (EARLY_DATE, (rows.own < pd.Timestamp(FIRST_YEAR, 1, 1)).to_numpy()),
+            (EARLY_DATE, early if early.mean() < MAX_ERROR_SHARE else early & False),  # all early: shifted dates
         ):
             if where.any():
                 findings.add(kind, schema.time, rows.lines[where], year=FIRST_YEAR, cells=_days(rows, where))

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.catalogue import UNIT_FACTOR
-from crow.cohort.checks.rows_by_subject import Floats, Mask, RowsBySubject
+from crow.cohort.checks.rows_by_subject import Floats, Mask, RowsBySubject, is_measurement
+from crow.cohort.options import counted
 from crow.cohort.parameters import (
     MAX_UNIT_DEVIATION,
     MIN_SHARE,
     MIN_UNIT_GAP,
-    MIN_UNIT_LEVELS,
     MIN_VALUES,
     SAFE_UNIT_SHARE,
     UNIT_FACTORS,
@@ -50,7 +50,7 @@ def check_units(rows: RowsBySubject) -> None:
             UNIT_FACTOR,
             name,
             rows.lines[other.where],
-            count=int(other.where.sum()),
+            count=counted(int(other.where.sum()), "value"),
             cells=rows.cells(name, other.where),
             factor=max(other.factor, 1 / other.factor),
             size=size,
@@ -67,7 +67,7 @@ def find_other_unit(values: Floats) -> OtherUnit | None:
     logs = np.sort(np.log10(values[positive]))
     gaps = np.diff(logs)
     cut = int(gaps.argmax())
-    if gaps[cut] < MIN_UNIT_GAP or not _is_measurement(values[positive]):
+    if gaps[cut] < MIN_UNIT_GAP or not is_measurement(values[positive]):
         return None
     low, high = logs[: cut + 1], logs[cut + 1 :]
     minor, major, sign = (low, high, 1) if len(low) <= len(high) else (high, low, -1)
@@ -81,12 +81,6 @@ def find_other_unit(values: Floats) -> OtherUnit | None:
                 where = positive & (values < threshold if sign > 0 else values > threshold)
             return OtherUnit(where, factor if sign > 0 else 1 / factor)
     return None
-
-
-def _is_measurement(values: Floats) -> bool:
-    """Whether the values are many different ones, not the few levels of a score."""
-    levels = np.unique(values)
-    return len(levels) >= MIN_UNIT_LEVELS and bool((values % 1 != 0).any() or np.median(values) >= 100)
 
 
 def _explained(rows: RowsBySubject, where: Mask, known: Mask) -> str:
