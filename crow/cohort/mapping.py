@@ -130,10 +130,7 @@ def make_mapping(
     ordered += [name for name in roles if name not in columns.names]
     return Mapping(
         missing=schema.missing,
-        columns={
-            name: _column(name, *roles[name], schema, columns, known.get(name), examples)
-            for name in ordered
-        },
+        columns={name: _column(name, *roles[name], schema, columns, known.get(name), examples) for name in ordered},
     )
 
 
