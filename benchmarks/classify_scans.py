@@ -83,8 +83,8 @@ def slices(folder: Path, seed: int) -> dict[str, float]:
     few = few_labels(learning.visits, seed)
     learning.visits["DX"] = few["DX"]
     model = crow.Classifier(seed=seed, images=SLICES).fit(learning, "DX")
-    assert isinstance(model.visits, ScanInputs)
-    seen = [model.visits.encode(one, one.visits.index.to_numpy()) for one in (learning, test)]
+    assert isinstance(model.inputs, ScanInputs)
+    seen = [model.inputs.encode(one, one.visits.index.to_numpy()) for one in (learning, test)]
     x, other = (part.reshape(len(part), -1).astype(float) for part in seen)
     told = {"as they are": model.predict(test)}
     told["another scanner"] = model.predict(store(folder / "scanner", 200, 100 + seed, scanner=2))

@@ -30,7 +30,8 @@ from timing import write
 from voxel_mixed import Subject, VoxelMixed
 
 from crow.cohort.split import test_subjects
-from crow.models.scans import ScanModel, load_scans
+from crow.models.follow_up import FollowUpModel
+from crow.models.scans import ScanModel
 from crow.pipelines.simulate_scans import write_scans
 from crow.representation.own_space import OwnSpace
 from crow.scans.deform import invert, sample, slabs, warp
@@ -62,7 +63,7 @@ def main() -> None:
         if not (work / {"prepare": "store", "train": "run"}[step]).exists():
             seconds[step], memory[step] = _run(command)
     simulation = simulate_scans(**size, modality="T1w", seed=arguments.seed)
-    model, store = load_scans(work / "run"), ScanStore.open(work / "store")
+    model, store = FollowUpModel.load(work / "run"), ScanStore.open(work / "store")
     began = time.perf_counter()
     rows = judge(model, store, simulation)
     seconds["forecast and judge"] = time.perf_counter() - began

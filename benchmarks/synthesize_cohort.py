@@ -125,7 +125,7 @@ def of_seed(regions: int, seed: int, systems: list[str], sets: list[str]) -> dic
         model = Synthesizer(load_settings(ARCHITECTURES[system], None, [f"seed={seed}", *sets]))
         model.fit(cohort, list(ATTRIBUTES.values()))
         seconds = time.process_time() - began
-        c, table = model.attributes.encode(truth.attributes), model.visits.table
+        c, table = model.attributes.encode(truth.attributes), model.inputs.table
         flow = model.fitted()
         drawn = table.decode(flow.sample(c, DRAWS, torch.Generator().manual_seed(seed)))
         found[system] = judge(drawn)

@@ -109,7 +109,7 @@ class Task:
 
     def scans(self, rows: Values) -> Values:
         """PET ``[visit, voxel]`` inside the brain, as the translator's target sees it (without grey levels)."""
-        visits = self.model.visits
+        visits = self.model.inputs
         assert isinstance(visits, ScanInputs) and visits.cut is not None
         axis = visits.cut[0]
         images = np.stack([np.take(visits.box.read(self.pet, int(row)), visits.cut[1], axis) for row in rows])
@@ -121,7 +121,7 @@ class Task:
         return standardised(self.model.given, self.t1w, self.pairs.loc[rows].to_numpy())
 
     def samples(self) -> Values:
-        mask = self.model.visits.mask
+        mask = self.model.inputs.mask
         rows = self.t1w.some(self.pairs.loc[self.test.index].to_numpy())
         return self.model.sample(rows, SAMPLES)[:, :, mask[:, :, None] if mask.ndim == 2 else mask]
 
@@ -131,7 +131,7 @@ class Task:
         return np.broadcast_to(past.mean(0), shape), np.broadcast_to(past.std(0), shape)
 
     def regression(self) -> Forecast:
-        mask = self.model.visits.mask
+        mask = self.model.inputs.mask
         x, y = self.sources(self.training.index).numpy()[:, 0, mask], self.scans(self.training.index)
         slope = ((x - x.mean(0)) * (y - y.mean(0))).mean(0) / x.var(0)
         sd = np.sqrt(((y - y.mean(0) - slope * (x - x.mean(0))) ** 2).sum(0) / (len(y) - 2))
@@ -144,12 +144,12 @@ class Task:
         model = self.model
         torch.manual_seed(model.config.seed)
         fresh = Translator(model.config)
-        fresh.visits, fresh.given = model.visits, model.given
+        fresh.visits, fresh.given = model.inputs, model.given
         flow = fresh.build()
         assert isinstance(flow, DiscreteFlow) and isinstance(flow.flow, CINN)
         standard = flow.flow.bijection.bijections[0]  # type: ignore[union-attr,index]
         net = Predictor(
-            flow.flow.h.trunk, model.config.flow.hidden, model.visits.shape, before=[flow.dequantizer, standard]
+            flow.flow.h.trunk, model.config.flow.hidden, model.inputs.shape, before=[flow.dequantizer, standard]
         )
         examples = model.pairs_of(self.pet, self.t1w, self.training)
         kept, judged = (
@@ -164,7 +164,7 @@ class Task:
 
     @torch.no_grad()
     def predicted(self, net: Predictor, standard: torch.nn.Module, rows: Values) -> Values:
-        visits = self.model.visits
+        visits = self.model.inputs
         assert isinstance(visits, ScanInputs)
         sources = self.sources(rows)
         v, _ = standard.inverse(net(sources), sources)  # type: ignore[operator]
@@ -189,7 +189,7 @@ def spread(values: list[float]) -> str:
 def picture(task: Task, path: Path, count: int = 4) -> None:
     """The test visits at even ranks of mean uptake, with what was given and what is true."""
     model = task.model
-    given, target = model.given, model.visits
+    given, target = model.given, model.inputs
     assert isinstance(given, ScanInputs) and isinstance(target, ScanInputs)
     order = task.test.index[np.argsort(task.scans(task.test.index).mean(1))]
     rows = order[np.linspace(0, len(order) - 1, count).astype(int)]

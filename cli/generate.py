@@ -76,11 +76,11 @@ def generate(
     [bold]crow generate --run demo/run --new 100[/bold],
     [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out followup[/bold]
     """
-    from crow.models.scans import is_scan_run
+    from crow.models.registry import class_of_run
     from crow.pipelines import generate as pipeline
     from crow.pipelines.covariate_paths import Known, parse_times
 
-    if is_scan_run(run):
+    if class_of_run(run).uses_scans:
         _refuse_for_scans(subject, at, set_covariate, covariates, visits, cohort, new, samples_out, figure)
         _write_scans(
             run, out or Path("followup"), subject or [], at, cohort=cohort, visits=visits,

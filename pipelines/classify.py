@@ -58,7 +58,7 @@ def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> 
     refuse_existing(out, overwrite)
     model = Classifier.load(run)
     scans = ScanStore.is_store(cohort)
-    if scans and isinstance(model.visits, RegionInputs):
+    if scans and isinstance(model.inputs, RegionInputs):
         raise CohortError(f"{cohort}: scans; the run was trained on a table of regions. Give such a table.")
     schema = model.schema.model_copy(update={"covariates": {}, "fixed": []})
     data = ScanStore.open(cohort) if scans else open_data(cohort, {}, schema)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from crow.cohort import Schema, read_cohort
+from crow.cohort import Cohort, Schema, read_cohort
 from crow.cohort.reader import read_options
 from crow.errors import ConfigError, OutputError
-from crow.models.cross_sectional import CrossSectionalModel, Data, Echo
+from crow.models.base import Echo
+from crow.models.cross_sectional import CrossSectionalModel, Data
 from crow.report import figures
 from crow.run.config import load_settings
 from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig
@@ -50,14 +51,10 @@ def learning_settings(
         return settings.model_copy(update={"cohort": options.model_dump(mode="json", exclude_unset=True)})
     if config or sets or any(value is not None for value in flags.values()):
         raise ConfigError(f"--resume goes on with the settings in {out}/config.yaml; leave --config, --set, flags out.")
-    begun = unfinished_config(out)
-    if not isinstance(begun, CrossSectionalConfig) or begun.architecture != architecture:
-        name = begun.architecture if isinstance(begun, CrossSectionalConfig) else "crow"
-        raise ConfigError(f"{out}: a training of {name}, not of {architecture}. Resume it with the command that began it.")
-    return begun
+    return unfinished_config(out, ARCHITECTURES[architecture])
 
 
-def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = None) -> Data:
+def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = None) -> Cohort | ScanStore:
     """A store of scans as it is, a table read by ``schema`` (a run's) or by ``options``.
 
     Raises CohortError; for scans that are not prepared yet, with the command that does it.
@@ -84,4 +81,4 @@ def learned(model: Model, out: Path) -> Learned[Model]:
     """What was trained into ``out``, with a picture of the training there."""
     if len(model.log):
         figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
-    return Learned(model, out, (out / "checkpoints").is_dir())
+    return Learned(model, out, model.interrupted)

@@ -15,6 +15,7 @@ from crow.models.enhancer import Enhancer
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.images import montage
+from crow.representation.patches import store_of
 from crow.representation.thick import AXES, ThickScan
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path
 
@@ -48,7 +49,7 @@ def learn(
     """
     settings = learning_settings(out, "enhance", config, sets, resume, overwrite, {})
     model = Enhancer(settings)
-    store = open_data(cohort, {})
+    store = store_of(open_data(cohort, {}))
     model.fit(store, factor, axis, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
 
@@ -69,7 +70,7 @@ def enhance(
     Raises RunError, ScanError for a scan that is not like those that the run knows, OutputError where a file exists.
     """
     model = Enhancer.load(run)
-    suffix = model.visits.facts["modality"]
+    suffix = model.inputs.facts["modality"]
     name = parse(scan)
     subject, session = name.visit if name else (scan.name.split(".")[0], "")
     descs = ["median", "sd", *(f"sample{k + 1}" for k in range(min(keep, samples)))]

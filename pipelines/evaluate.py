@@ -23,8 +23,8 @@ from crow.evaluation.result import EvaluationResult
 from crow.evaluation.synthetic import evaluate_synthetic
 from crow.evaluation.tadpole_forecast import require_submission, tadpole_submission
 from crow.files import check_free, writing
-from crow.models.crow import CRow, load_crow
-from crow.models.scans import is_scan_run
+from crow.models.crow import CRow
+from crow.models.registry import class_of_run
 from crow.pipelines.evaluate_scans import evaluate_scans
 from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.scan_history import store_beside
@@ -83,7 +83,7 @@ def evaluate(
     baseline_names(baselines)
     out = out or run / "evaluation"
     _check_place(out, overwrite)
-    scans = is_scan_run(run)
+    scans = class_of_run(run).uses_scans
     if submission is not None:
         if scans:
             raise ConfigError(f"--tadpole {submission}: a run of scans forecasts none of TADPOLE's values.")
@@ -97,7 +97,7 @@ def evaluate(
                 progress=lambda steps: progress(steps, None),
             )  # fmt: skip
         else:
-            model = load_crow(run)
+            model = CRow.load(run)
             everyone = read_history(model, cohort, missing)
             if folds is None:
                 people = _people(run, model, everyone, cohort, missing)

@@ -29,13 +29,11 @@ from crow.evaluation.scan_evaluation import (
     last_visits,
     summarise_scans,
 )
-from crow.models.scans import load_scans
-from crow.models.voxels import VoxelModel
+from crow.models.follow_up import FollowUpModel
 from crow.pipelines.history import Missing
-from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
+from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_evaluation import panel, planes, region_rates, voxel_calibration
-from crow.run.config import Config
 from crow.run.folder import sha256
 from crow.scans.intensity import PET, STRUCTURAL
 from crow.scans.store import FAILED, ScanStore
@@ -49,7 +47,7 @@ FOLDER = "scans"
 class Held:
     """A model and whom it is judged on: visits of ``store`` (index: its row); ``training`` as in `ScanEvaluator`."""
 
-    model: AnyModel
+    model: FollowUpModel
     store: ScanStore
     cohort: Cohort
     training: tuple[ScanStore, pd.DataFrame] | None
@@ -78,7 +76,7 @@ def evaluate_scans(
     after the other. Of each the last scan is forecast from all earlier ones. Raises RunError where no one was held out,
     CohortError for scans of another kind or where no one has two, ConfigError for folds that cannot be.
     """
-    model = load_scans(run)
+    model = FollowUpModel.load(run)
     store = open_scans(model, cohort, work or store_beside(out), echo, overwrite, missing)
     if folds is not None:
         held = _folds(model, store, folds, seed, echo)
@@ -118,7 +116,7 @@ def evaluate_scans(
     return result
 
 
-def _held_out(run: Path, model: AnyModel, store: ScanStore) -> tuple[Held, str, list[str]]:
+def _held_out(run: Path, model: FollowUpModel, store: ScanStore) -> tuple[Held, str, list[str]]:
     """Test subjects of the store of the training, or everyone of another; how that was decided, and warnings."""
     if sha256(store.path / "visits.csv") == model.source.get("sha256"):
         kept, visits = _training(model, store), model.cohort(store).visits
@@ -135,13 +133,13 @@ def _held_out(run: Path, model: AnyModel, store: ScanStore) -> tuple[Held, str, 
     return Held(model, store, model.cohort(store), training), "all subjects of another cohort", [warning]
 
 
-def _folds(model: AnyModel, store: ScanStore, folds: int, seed: int, echo: Callable[[str], None]) -> Iterable[Held]:
+def _folds(model: FollowUpModel, store: ScanStore, folds: int, seed: int, echo: Callable[[str], None]) -> Iterable[Held]:
     """Models trained again, each without one part of the subjects, and that part."""
     cohort = model.cohort(store)
     names = sorted(cohort.subjects)
     if not 2 <= folds <= len(names):
         raise ConfigError(f"--folds {folds}: {store.path} has {len(names)} subjects; choose 2 to {len(names)}.")
-    config = _config(model)
+    config = model.config
     config = config.model_copy(update={"split": config.split.model_copy(update={"test": 0.0})})
     for k, part in enumerate(split_folds(cohort.split_names(names), folds, seed), 1):
         theirs = cohort.visits["subject"].isin([names[i] for i in part])
@@ -151,13 +149,13 @@ def _folds(model: AnyModel, store: ScanStore, folds: int, seed: int, echo: Calla
         yield Held(again, store, _some(again, store, cohort.visits[theirs]), (store, training))
 
 
-def _training(model: AnyModel, store: ScanStore) -> pd.DataFrame:
+def _training(model: FollowUpModel, store: ScanStore) -> pd.DataFrame:
     """The visits in the store of the training that the model has learned from."""
     cohort = model.cohort(store)
-    return cohort.visits[~cohort.visits["subject"].isin(test_subjects(cohort, _config(model).split.test, _config(model).seed))]
+    return cohort.visits[~cohort.visits["subject"].isin(test_subjects(cohort, model.config.split.test, model.config.seed))]
 
 
-def _store_of_training(model: AnyModel) -> ScanStore | None:
+def _store_of_training(model: FollowUpModel) -> ScanStore | None:
     """None where it is gone or has changed."""
     try:
         return open_scans(model, None, Path())
@@ -165,11 +163,7 @@ def _store_of_training(model: AnyModel) -> ScanStore | None:
         return None
 
 
-def _config(model: AnyModel) -> Config:
-    return model.config if isinstance(model, VoxelModel) else model.crow.config
-
-
-def _some(model: AnyModel, store: ScanStore, visits: pd.DataFrame) -> Cohort:
+def _some(model: FollowUpModel, store: ScanStore, visits: pd.DataFrame) -> Cohort:
     return model.cohort(store.some(visits.index.to_numpy()))
 
 
@@ -183,7 +177,7 @@ def _with_surprise(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.assign(outlier_score=how, unusual=how > LIMIT)
 
 
-def _facts(model: AnyModel, store: ScanStore, split: str, samples: int, future: Future) -> dict[str, Any]:
+def _facts(model: FollowUpModel, store: ScanStore, split: str, samples: int, future: Future) -> dict[str, Any]:
     modality, reference = store.info.modality, store.info.settings.get("reference")
     unit = "the scan's own"
     if modality in STRUCTURAL:
@@ -191,7 +185,7 @@ def _facts(model: AnyModel, store: ScanStore, split: str, samples: int, future: 
     elif modality in PET and reference:
         unit = f"ratio to the {reference}"
     return {
-        "representation": model.kind, "modality": modality, "unit": unit, "split": split, "draws": samples,
+        "representation": model.representation, "modality": modality, "unit": unit, "split": split, "draws": samples,
         "covariates ahead": future, "voxels": int(store.mask.sum()),
         "voxel size": [float(mm) for mm in store.info.grid.spacing],
     }  # fmt: skip

@@ -17,10 +17,10 @@ from crow.cohort.future import read_future
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import writing
-from crow.models.scans import load_scans
+from crow.models.follow_up import FollowUpModel
 from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
 from crow.pipelines.history import Missing
-from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
+from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_figures import follow_up as figure_of
 from crow.representation.follow_up import FollowUp
@@ -70,7 +70,7 @@ def follow_up_scans(
     last scan, or on the template's grid. Raises RunError, CohortError, and OutputError before anything is written where
     a file exists.
     """
-    model = load_scans(run)
+    model = FollowUpModel.load(run)
     store = open_scans(model, cohort, store_beside(out), echo, overwrite, missing)
     history = model.cohort(store)
     if visits is not None:
@@ -144,7 +144,7 @@ def _check_free(places: list[_Place], keep: int, overwrite: bool) -> None:
 
 
 def _facts(
-    model: AnyModel, store: ScanStore, forecast: Forecast, k: int, how: dict[str, Any], seed: int, run: Path
+    model: FollowUpModel, store: ScanStore, forecast: Forecast, k: int, how: dict[str, Any], seed: int, run: Path
 ) -> dict[str, Any]:
     visit = forecast.visits.iloc[k]
     own = model.cohort(store).visits
@@ -153,7 +153,7 @@ def _facts(
     return {
         "synthetic": True,
         "Sources": [Path(path).name for path in scans["scan"]],
-        "Model": {"run": run.name, "representation": model.kind, "seed": seed},
+        "Model": {"run": run.name, "representation": model.representation, "seed": seed},
         "Draws": forecast.values.shape[1],
         "YearsSinceFirstScan": round(float(visit["time"]), 6),
         "Age": _json(visit["age"]),

@@ -18,7 +18,7 @@ from crow.cohort.writing import table_text, to_table
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import writing
-from crow.models.crow import load_crow
+from crow.models.crow import CRow
 from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
 from crow.pipelines.history import Missing, read_history
 from crow.report import figures
@@ -66,7 +66,7 @@ def forecast_subjects(
     ``known``, the figure also shows the forecast without it. Raises RunError, CohortError, OutputError.
     """
     _check_figure(out.figure, subjects)
-    model = load_crow(run)
+    model = CRow.load(run)
     history = read_history(model, cohort, missing)
     visits = asked_visits(history, list(dict.fromkeys(subjects)), at)
     table = None if covariates is None else read_future(covariates, history)
@@ -94,7 +94,7 @@ def forecast_visits(
     missing: Missing | None = None,
 ) -> Generated:
     """Forecast the visits in the table ``visits`` (see `crow.cohort.future.read_future`) given those in ``cohort``."""
-    model = load_crow(run)
+    model = CRow.load(run)
     history = read_history(model, cohort, missing)
     asked = read_future(visits, history)
     _check_figure(out.figure, list(asked["subject"].unique()))
@@ -120,7 +120,7 @@ def new_subjects(
     Times and covariates of each follow a path: those of the subjects in the table ``covariates`` (subject, time, age,
     covariates; no regions), in turn, else those of subjects of the cohort, drawn at random.
     """
-    model = load_crow(run)
+    model = CRow.load(run)
     if covariates is not None:
         source = read_cohort(covariates, schema=model.schema.model_copy(update={"regions": []}))
         chosen = np.arange(count) % len(source.subjects)
@@ -163,7 +163,7 @@ def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, F
         _in_own_time(history, forecast.summary).to_csv(summary, index=False, float_format="%.8g", lineterminator="\n")
         if out.samples is not None:
             samples = files.enter_context(writing(out.samples, out.overwrite))
-            forecast.samples.to_csv(samples, index=False, float_format="%.8g", lineterminator="\n")
+            forecast.draws.to_csv(samples, index=False, float_format="%.8g", lineterminator="\n")
         if out.figure is not None:
             _draw(out.figure, out, history, shown)
     return tuple(path for path in (out.summary, out.samples, out.figure) if path is not None)

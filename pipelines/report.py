@@ -15,7 +15,7 @@ from crow.cohort.split import test_subjects
 from crow.errors import CohortError, ConfigError, OutputError, RunError
 from crow.files import write_text
 from crow.flows.published import PublishedCRow
-from crow.models.crow import CRow, load_crow
+from crow.models.crow import CRow
 from crow.pipelines import report_subjects as subjects_of
 from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.report_scans import ScanSide, scan_side
@@ -165,7 +165,7 @@ class _Sources:
             self.scans = scan_side(self.run, self.asked.cohort, self.asked.missing, echo)
             self.model, self.history, self.cohort = self.scans.crow, self.scans.history, self.scans.cohort
         else:
-            self.model = load_crow(self.run)
+            self.model = CRow.load(self.run)
             self.history = self.cohort = read_history(self.model, self.asked.cohort, self.asked.missing)
 
     def opening(self) -> list[Section]:

@@ -11,10 +11,10 @@ import pandas as pd
 from crow.cohort import Cohort
 from crow.evaluation.outlier_score import LIMIT, outlier_score
 from crow.models.crow import CRow
-from crow.models.scans import ScanModel, load_scans
+from crow.models.follow_up import FollowUpModel
 from crow.pipelines.covariate_paths import asked_visits
 from crow.pipelines.history import Missing
-from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
+from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report.numbers import short
 from crow.representation.follow_up import FollowUp
 from crow.scans.store import ScanStore
@@ -27,7 +27,7 @@ class ScanSide:
     """A model of scans with its store; ``history`` are the coefficients of its visits (None where voxels are modelled),
     ``cohort`` the visits themselves."""
 
-    model: AnyModel
+    model: FollowUpModel
     store: ScanStore
     history: Cohort | None
     cohort: Cohort
@@ -35,7 +35,7 @@ class ScanSide:
     @property
     def crow(self) -> CRow | None:
         """The flow of the coefficients."""
-        return self.model.crow if isinstance(self.model, ScanModel) else None
+        return self.model.crow
 
     def likelihoods(self) -> pd.DataFrame:
         """subject, session, time, log_prob, outlier_score, unusual of every scan that has a likelihood."""
@@ -55,8 +55,8 @@ class ScanSide:
 
 def scan_side(run: Path, cohort: Path | None, missing: Missing | None, echo: Callable[[str], None]) -> ScanSide:
     """The model of a run of scans with a cohort; raises CohortError where that is gone or of another kind."""
-    model = load_scans(run)
+    model = FollowUpModel.load(run)
     work = store_beside(cohort.with_suffix("") if cohort is not None else run)
     store = open_scans(model, cohort, work, echo, False, missing)
-    history = model.coefficients(store) if isinstance(model, ScanModel) else None
+    history = None if model.crow is None else model.coefficients(store)
     return ScanSide(model, store, history, model.cohort(store))

@@ -8,12 +8,9 @@ from pathlib import Path
 
 from crow.cohort import Cohort, Schema, read_cohort
 from crow.errors import CohortError
-from crow.models.scans import ScanModel
-from crow.models.voxels import VoxelModel
+from crow.models.follow_up import FollowUpModel
 from crow.pipelines.history import Missing, trained_on
 from crow.scans.store import ScanStore
-
-AnyModel = ScanModel | VoxelModel
 
 
 def store_beside(out: Path) -> Path:
@@ -23,7 +20,7 @@ def store_beside(out: Path) -> Path:
 
 
 def open_scans(
-    model: AnyModel,
+    model: FollowUpModel,
     cohort: Path | None,
     work: Path,
     echo: Callable[[str], None] = lambda line: None,
@@ -50,22 +47,22 @@ def open_scans(
 
 
 def _prepared(
-    model: AnyModel, cohort: Path, work: Path, echo: Callable[[str], None], overwrite: bool, missing: Missing | None
+    model: FollowUpModel, cohort: Path, work: Path, echo: Callable[[str], None], overwrite: bool, missing: Missing | None
 ) -> ScanStore:
     """Read by the run's schema where the columns are the same, else as what they look like."""
     from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
 
-    schema: Schema | None = Schema.model_validate(model.store_facts["cohort_schema"])
+    schema: Schema | None = Schema.model_validate(model.store_info["cohort_schema"])
     try:
         known = read_cohort(cohort, schema=schema, missing=missing)
     except CohortError:
         known, schema = read_cohort(cohort, strict=False, missing=missing), None
-    if known.modality not in (None, model.store_facts["modality"]):
+    if known.modality not in (None, model.store_info["modality"]):
         raise CohortError(
-            f"{cohort}: scans of modality {known.modality}; the run was trained on {model.store_facts['modality']}. "
+            f"{cohort}: scans of modality {known.modality}; the run was trained on {model.store_info['modality']}. "
             "Give scans of that modality."
         )
-    settings = {key: value for key, value in model.store_facts["settings"].items() if value is not None}
+    settings = {key: value for key, value in model.store_info["settings"].items() if value is not None}
     if mask := settings.pop("mask", None):
         raise CohortError(
             f"{cohort}: the run's scans were prepared with their own mask ({mask}). Run crow prepare with that --mask "
@@ -83,8 +80,8 @@ def holds(work: Path, cohort: Cohort) -> bool:
     return ScanStore.open(work, unfinished=True).visits["scan"].tolist() == cohort.visits["scan"].tolist()
 
 
-def _check_alike(model: AnyModel, store: ScanStore) -> None:
-    facts = model.store_facts
+def _check_alike(model: FollowUpModel, store: ScanStore) -> None:
+    facts = model.store_info
     if store.info.modality != facts["modality"]:
         raise CohortError(
             f"{store.path}: scans of modality {store.info.modality}; the run was trained on {facts['modality']}. "

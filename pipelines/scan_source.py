@@ -13,7 +13,7 @@ import pandas as pd
 
 from crow.cohort import read_cohort
 from crow.errors import CohortError
-from crow.models.cross_sectional import Echo
+from crow.models.base import Echo
 from crow.pipelines.scan_history import holds
 from crow.representation.cross_sectional import ScanInputs
 from crow.scans.store import ScanStore

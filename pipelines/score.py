@@ -11,10 +11,11 @@ from crow.cohort import Cohort
 from crow.errors import ConfigError, OutputError
 from crow.evaluation.outlier_score import LIMIT, outlier_score
 from crow.files import writing
-from crow.models.crow import load_crow
-from crow.models.scans import is_scan_run, load_scans
+from crow.models.crow import CRow
+from crow.models.follow_up import FollowUpModel
+from crow.models.registry import class_of_run
 from crow.pipelines.history import Missing, read_history
-from crow.pipelines.scan_history import AnyModel, open_scans, store_beside
+from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.representation.own_space import OwnSpace
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
@@ -69,8 +70,8 @@ def score(
     beside = out.with_name(f"{out.stem}_subjects{out.suffix}")
     if out.suffix.lower() not in (".csv", ".tsv"):
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
-    if is_scan_run(run):
-        scans = load_scans(run)
+    if class_of_run(run).uses_scans:
+        scans = FollowUpModel.load(run)
         store = open_scans(scans, cohort, store_beside(out.with_suffix("")), echo, overwrite, missing)
         if maps is not None:
             places = _map_places(scans, store, maps, overwrite)
@@ -78,7 +79,7 @@ def score(
     elif maps is not None:
         raise ConfigError(f"{maps}: maps are for runs of scans; {run} is of regions.")
     else:
-        model = load_crow(run)
+        model = CRow.load(run)
         history = read_history(model, cohort, missing)
         scored = model.score(history, samples, seed)
     visits, subjects = _scores(scored)
@@ -104,7 +105,7 @@ def _scores(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat([visits, z], axis=1), subjects.reset_index()
 
 
-def _map_places(model: AnyModel, store: ScanStore, folder: Path, overwrite: bool) -> dict[int, Path]:
+def _map_places(model: FollowUpModel, store: ScanStore, folder: Path, overwrite: bool) -> dict[int, Path]:
     """The file of each visit's map by its row; raises OutputError where one exists, or two visits share a name."""
     visits = model.cohort(store).visits
     places = {
@@ -118,7 +119,7 @@ def _map_places(model: AnyModel, store: ScanStore, folder: Path, overwrite: bool
 
 
 def _write_maps(
-    model: AnyModel,
+    model: FollowUpModel,
     store: ScanStore,
     folder: Path,
     places: dict[int, Path],

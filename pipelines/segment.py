@@ -21,6 +21,7 @@ from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
 from crow.report import figures
 from crow.report.segmentation import outlines
+from crow.representation.patches import store_of
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 
@@ -54,7 +55,7 @@ def learn(
     """
     settings = learning_settings(out, "segment", config, sets, resume, overwrite, {})
     model = Segmenter(settings)
-    store = open_data(cohort, {})
+    store = store_of(open_data(cohort, {}))
     model.fit(store, masks, label, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
 
@@ -79,7 +80,7 @@ def segment(
     CohortError for scans of another modality or grid, OutputError where a file exists.
     """
     model = Segmenter.load(run)
-    store = open_source(model.visits, cohort, store_beside(out), echo, overwrite)
+    store = open_source(model.inputs, cohort, store_beside(out), echo, overwrite)
     visits = _chosen(store, subjects)
     names = [("segmented", "probseg"), ("segmented", "mask")]
     names += [(f"sample{k + 1}", "mask") for k in range(min(keep, samples))]

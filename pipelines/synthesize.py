@@ -74,11 +74,11 @@ def synthesize(
     """
     model = Synthesizer.load(run)
     given = model.attributes.parse(attributes)
-    out = out or Path("synthetic.csv" if model.of_regions else "synthetic")
-    if model.of_regions and out.suffix not in (".csv", ".tsv"):
+    out = out or Path("synthetic.csv" if not model.uses_scans else "synthetic")
+    if not model.uses_scans and out.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"--out {out}: regions go into a table; name a .csv or .tsv.")
     picture = out.with_suffix(".png")
-    if model.of_regions:
+    if not model.uses_scans:
         for path in (out, picture):
             refuse_existing(path, overwrite)
     else:
@@ -91,7 +91,7 @@ def synthesize(
         with writing(out, overwrite) as temporary:
             table = pd.concat([rows, values], axis=1)
             table.to_csv(temporary, index=False, float_format="%.8g", sep="\t" if out.suffix == ".tsv" else ",")
-        scale, asked = model.visits.table, ", ".join(_short(value) for value in given.values())  # type: ignore[union-attr]
+        scale, asked = model.inputs.table, ", ".join(_short(value) for value in given.values())  # type: ignore[union-attr]
         figures.save(profile(values, scale.mean, scale.sd, _title(count, asked)), picture, overwrite)
         return Synthesized(rows, drawn, (out, picture))
     with writing(out, overwrite) as folder:
@@ -109,7 +109,7 @@ def synthesize(
 
 
 def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, run: Path, seed: int) -> None:
-    visits = model.visits
+    visits = model.inputs
     suffix = visits.facts["modality"]  # type: ignore[union-attr]
     space = visits.facts["space"]  # type: ignore[union-attr]
     image = nib.Nifti1Image(values, visits.affine)  # type: ignore[union-attr]

@@ -10,13 +10,14 @@ from typing import Any
 from crow.cohort import Cohort, read_cohort
 from crow.cohort.reader import read_options
 from crow.errors import ConfigError
+from crow.models.base import FitOptions, Model
 from crow.models.crow import CRow
 from crow.models.scans import ScanModel
 from crow.models.voxels import VoxelModel
 from crow.pipelines.scan_history import store_beside
 from crow.report import figures
 from crow.run.config import Config, load_config
-from crow.run.folder import check_place, crow_config, unfinished_config
+from crow.run.folder import check_place, unfinished_config
 from crow.scans.store import ScanStore
 
 
@@ -26,7 +27,7 @@ class Trained:
     training before its time."""
 
     folder: Path
-    model: CRow | ScanModel | VoxelModel
+    model: Model
     interrupted: bool
 
 
@@ -61,16 +62,17 @@ def train(
         visits = read_cohort(cohort, read_options(settings.cohort))
         on_cohort(visits)
         store = _prepared(cohort, visits, out, settings, resume, overwrite, echo) if visits.has_scans else None
+    options = FitOptions(resume=resume, overwrite=overwrite, progress=True, echo=echo)
+    model: Model
     if store is None:
-        model: CRow | ScanModel | VoxelModel = CRow(settings).fit(
-            visits, out, resume=resume, overwrite=overwrite, progress=True, echo=echo
-        )
+        model = CRow(settings).fit(visits, out, **options)
+    elif settings.scans.representation == "voxels":
+        model = VoxelModel(settings).fit(store, out, **options)
     else:
-        kind = VoxelModel if settings.scans.representation == "voxels" else ScanModel
-        model = kind(settings).fit(store, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
+        model = ScanModel(settings).fit(store, out, **options)
     if len(model.log):
         figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
-    return Trained(out, model, (out / "checkpoints").is_dir())
+    return Trained(out, model, model.interrupted)
 
 
 def _prepared(
@@ -98,4 +100,4 @@ def _fresh(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -
 def _resumed(out: Path, config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
     if config or sets or any(value is not None for value in flags.values()):
         raise ConfigError(f"--resume goes on with the settings in {out}/config.yaml; leave --config, --set, flags out.")
-    return crow_config(out, unfinished_config(out))
+    return unfinished_config(out, Config)

@@ -97,7 +97,7 @@ def translate(
         return _write_tables(model, source, schema, out, samples, seed, overwrite, progress)
     check_dataset_place(out, SCANS, overwrite)
     store = open_source(model.given, source, store_beside(out), echo, overwrite)
-    visits, suffix = store.cohort().visits, model.visits.facts["modality"]  # type: ignore[union-attr]
+    visits, suffix = store.cohort().visits, model.inputs.facts["modality"]  # type: ignore[union-attr]
     names = zip(visits["subject"], visits["session"], strict=True)
     require_apart(out, [scan_path(out, subject, session, "median", suffix) for subject, session in names])
     count = len(store.rows)
@@ -134,7 +134,7 @@ def _write_tables(
     data = open_data(source, {}, schema)
     assert not isinstance(data, ScanStore)
     made = list(progress(model.translate(data, samples, seed), len(data)))
-    regions = model.visits.table.regions  # type: ignore[union-attr]
+    regions = model.inputs.table.regions  # type: ignore[union-attr]
     visits = pd.DataFrame([one.visit[["subject", "session", "time"]] for one in made]).reset_index(drop=True)
 
     def table(values: NDArray[np.float32], rows: pd.DataFrame) -> pd.DataFrame:
@@ -155,7 +155,7 @@ def _write_tables(
 
 
 def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: int) -> None:
-    target, given = model.visits, model.given
+    target, given = model.inputs, model.given
     assert isinstance(target, ScanInputs) and isinstance(given, ScanInputs)
     count = len(one.samples)
     facts = {

@@ -17,11 +17,11 @@ from crow.cohort.columns import Columns
 from crow.cohort.families import find_group, groups_of
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
-from crow.cohort.load import load
+from crow.cohort.load import Source, load, name_of_source
 from crow.cohort.mapping import make_mapping, read_mapping
 from crow.cohort.names import FAMILY, SITE, matches, normal
 from crow.cohort.number_marks import Marks
-from crow.cohort.options import ReadOptions, listed, some_columns
+from crow.cohort.options import ColumnOptions, ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
@@ -34,26 +34,26 @@ from crow.errors import CohortError, ConfigError
 
 
 def read_cohort(
-    path: str | Path | Sequence[str | Path],
+    path: Source | Sequence[Source],
     options: ReadOptions | None = None,
     *,
     schema: Schema | None = None,
     strict: bool = True,
     **flags: Any,
 ) -> Cohort:
-    """Read a cohort table; ``flags`` are those of `ReadOptions`, and what none names is detected.
+    """Read a cohort: a table (a file or a DataFrame), a BIDS tree, or several tables of one cohort.
 
-    Several paths are tables of one cohort, joined by subject and visit or the nearest time (`crow.cohort.join`).
-    With ``schema`` (of a trained run) the table is read just as that one was. Raises CohortError where the table cannot
-    be read as visits, where its columns are not those of ``schema``, and, unless ``strict`` is False, where nothing can
-    be learned from it (one visit per subject, but for ``one_visit``; fewer than 10 subjects); ConfigError for a flag
-    that does not exist.
+    ``flags`` are those of `ReadOptions`; what none names is detected. Several tables are joined by subject and visit, or
+    by the nearest time (`crow.cohort.join`). With ``schema`` (of a trained run) the table is read just as that one was.
+    Raises CohortError if the table cannot be read as visits, if its columns are not those of ``schema``, and, unless
+    ``strict`` is False, if nothing can be learned from it (one visit per subject, but for ``one_visit``; fewer than 10
+    subjects); ConfigError for a flag that does not exist.
     """
     options = read_options(options, **flags)
     findings = Findings()
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    path = paths[0]
-    table = load([Path(each) for each in (*paths, *options.join)], options, schema, findings)
+    sources = [path] if isinstance(path, str | Path | pd.DataFrame) else list(path)
+    path = name_of_source(sources[0])
+    table = load([*sources, *options.join], options, schema, findings)
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
@@ -111,6 +111,8 @@ def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: A
 
 def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, Roles]:
     shaped = _shaped(table, options, findings)
+    described = {name: ColumnOptions(kind="categorical") for name in shaped.layout.categories}
+    options = options.model_copy(update={"columns": described | options.columns})
     timeline = find_timeline(shaped.columns, shaped.layout, shaped.subject, options, findings)
     findings.extend(shaped.said.get(timeline.time, ()))
     repeated = set(shaped.wide.columns) if shaped.wide else set()
@@ -156,6 +158,7 @@ def _schema(
         decimal=table.decimal,
         scan=shaped.scan,
         bids=table.bids,
+        within=options.within,
     )
 
 

@@ -159,7 +159,8 @@ class _Detector:
             return self.roles
         for name in rest:
             self._sort(name)
-        many = len(self.clinical) >= len(self.measures) and not self.has_scans
+        anatomy = any(names.matches(names.ANATOMY, name) for name in self.measures)
+        many = len(self.clinical) >= len(self.measures) + anatomy and not self.has_scans
         if many:
             measured = {*self.measures, *self.clinical}
             self.roles.regions = [name for name in candidates if name in measured]

@@ -64,6 +64,7 @@ class Schema(BaseModel):
     decimal: str = "."
     scan: str | None = None
     bids: Bids | None = None
+    within: str | None = None
 
     @model_validator(mode="after")
     def _codes_of_adni(self) -> Schema:

@@ -1,13 +1,19 @@
-"""What a forecast is: draws of visits to come, and their summary."""
+"""A forecast: draws of future visits, their summary, and a plot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from crow.errors import CohortError, ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from xarray import Dataset
 
 STATISTICS = ("median", "mean", "sd", "q05", "q25", "q75", "q95")
 
@@ -22,18 +28,37 @@ def quantiles_of(draws: np.ndarray[Any, Any], shares: Sequence[float], axis: int
 
 @dataclass(frozen=True)
 class Forecast:
-    """Draws ``values [visit, sample, region]`` in original units of ``visits`` (subject, time, age, covariates).
+    """Draws of future visits. Draw k of a subject is one trajectory: it belongs together over the visits.
 
-    Sample k of a subject is one trajectory: it belongs together over the visits.
+    Attributes
+    ----------
+    visits
+        One row per forecast visit: subject, time (years since the subject's first visit), age, covariates.
+    regions
+        Names of the columns that were forecast.
+    values
+        ``[visit, draw, region]``, in the table's own units.
+    history
+        The observed visits that the forecast was conditioned on; None if there were none.
+
+    Examples
+    --------
+    >>> visits = pd.DataFrame({"subject": ["s1"], "time": [2.0], "age": [72.0]})
+    >>> forecast = Forecast(visits, ["Hippocampus"], np.linspace(3000, 3200, 21).reshape(1, 21, 1))
+    >>> forecast
+    Forecast of 1 visits of 1 subjects, 1 regions, 21 draws
+    >>> float(forecast.summary["Hippocampus_median"].iloc[0])
+    3100.0
     """
 
     visits: pd.DataFrame
     regions: list[str]
     values: np.ndarray[Any, Any]
+    history: pd.DataFrame | None = None
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row a visit: its columns, then ``<region>_<statistic>`` (median, mean, sd, 5, 25, 75 and 95 %)."""
+        """One row per visit: its columns, then ``<region>_<statistic>`` (median, mean, sd, 5, 25, 75 and 95 %)."""
         quantiles = quantiles_of(self.values, [0.5, 0.05, 0.25, 0.75, 0.95], axis=1)
         mean, sd = self.values.mean(1), self.values.std(1, ddof=1)
         each = dict(zip(("median", "q05", "q25", "q75", "q95"), quantiles, strict=True)) | {"mean": mean, "sd": sd}
@@ -42,7 +67,7 @@ class Forecast:
 
     @property
     def long(self) -> pd.DataFrame:
-        """One row a visit and region: subject, time, age, region, and a column a statistic."""
+        """One row per visit and region: subject, time, age, region, and one column per statistic."""
         wide = self.summary
         parts = [
             wide[["subject", "time", "age"]].assign(region=r, **{s: wide[f"{r}_{s}"] for s in STATISTICS})
@@ -51,17 +76,61 @@ class Forecast:
         return pd.concat(parts, ignore_index=True)
 
     @property
-    def samples(self) -> pd.DataFrame:
-        """One row a visit and sample: subject, time, sample (from 0), and a column a region."""
+    def draws(self) -> pd.DataFrame:
+        """One row per visit and draw: subject, time, draw (from 0), and one column per region."""
         visits, n, _ = self.values.shape
         keys = self.visits[["subject", "time"]].loc[self.visits.index.repeat(n)].reset_index(drop=True)
-        keys["sample"] = np.tile(np.arange(n), visits)
+        keys["draw"] = np.tile(np.arange(n), visits)
         return pd.concat([keys, pd.DataFrame(self.values.reshape(visits * n, -1), columns=self.regions)], axis=1)
+
+    def plot(self, subject: str | None = None, regions: list[str] | None = None, unit: str = "") -> Figure:
+        """The observed visits of one subject, and the median with its 50 % and 90 % prediction intervals.
+
+        Parameters
+        ----------
+        subject
+            Whose forecast to show; the first one if it is None.
+        regions
+            Which regions to show; the nine that change most clearly if it is None.
+        unit
+            Written on the vertical axes.
+
+        Raises
+        ------
+        CohortError
+            If the forecast has no such subject.
+        """
+        from crow.report.figures import trajectories  # matplotlib takes a second to import, and drawing is its room
+
+        chosen = str(self.visits["subject"].iloc[0]) if subject is None else str(subject)
+        ahead = self.long[self.long["subject"] == chosen]
+        if ahead.empty:
+            raise CohortError(f"subject {chosen} is not in this forecast.")
+        columns = ["subject", "time", "age", *self.regions]
+        past = pd.DataFrame(columns=columns, dtype=float) if self.history is None else self.history[columns]
+        return trajectories(past[past["subject"] == chosen], {"forecast": ahead}, regions, unit, chosen)
+
+    def to_xarray(self) -> Dataset:
+        """A dataset with the dimensions ``visit, draw, region`` and the visits' columns as coordinates.
+
+        Raises
+        ------
+        ConfigError
+            If xarray is not installed.
+        """
+        try:
+            import xarray
+        except ModuleNotFoundError:
+            raise ConfigError("xarray is not installed. Install it with: pip install xarray") from None
+        columns = {name: ("visit", self.visits[name].to_numpy()) for name in self.visits.columns}
+        return xarray.Dataset(
+            {"value": (("visit", "draw", "region"), self.values)}, {"region": self.regions, **columns}
+        )
 
     def __repr__(self) -> str:
         visits, n, regions = self.values.shape
         subjects = self.visits["subject"].nunique()
-        return f"Forecast of {visits} visits of {subjects} subjects, {regions} regions, {n} samples"
+        return f"Forecast of {visits} visits of {subjects} subjects, {regions} regions, {n} draws"
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>{self.summary.head(10).to_html(index=False)}"

@@ -55,7 +55,7 @@ class CRowBaseline:
         model = self._fitted()
         columns = ["subject", "time", *history.covariates]
         if model.config.model.objective == "likelihood":
-            drawn = model.forecast(history, targets[columns], samples=samples, seed=seed)
+            drawn = model.forecast(history, targets[columns], draws=samples, seed=seed)
             return Forecast(targets, drawn.regions, drawn.values)
         known = ["subject", "time", "age", *history.covariates]
         rows = pd.concat([history.visits[known].assign(asked=False), targets[known].assign(asked=True)])

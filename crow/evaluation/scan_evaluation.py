@@ -28,8 +28,7 @@ from crow.representation.follow_up import FollowUp
 from crow.scans.store import ScanStore
 
 if TYPE_CHECKING:
-    from crow.models.scans import ScanModel
-    from crow.models.voxels import VoxelModel
+    from crow.models.follow_up import FollowUpModel
 
 Future = Literal["known", "carry", "linear"]
 KEPT, ROOM = 32, 60_000_000  # draws that are kept as scans: at most, and voxels of all of them together
@@ -93,7 +92,7 @@ class ScanEvaluator:
 
     def __init__(
         self,
-        model: ScanModel | VoxelModel,
+        model: FollowUpModel,
         store: ScanStore,
         training: tuple[ScanStore, pd.DataFrame] | None,
         samples: int = 200,
@@ -104,7 +103,7 @@ class ScanEvaluator:
         self.mask = store.mask
         self.cohort = model.cohort(store)
         self.truth = SimulatedTruth.beside(store)
-        self.regions = ScanRegions.of(store, model.kind == "deformation", self.truth)
+        self.regions = ScanRegions.of(store, model.representation == "deformation", self.truth)
         self.baselines: ScanBaselines | None = None
         if training is not None:
             self.baselines = ScanBaselines.fit(*training)
@@ -118,7 +117,7 @@ class ScanEvaluator:
         columns = ["subject", "time", *(self.cohort.covariates if self.future == "known" else [])]
         visit = self.cohort.visits.loc[[asked.target], columns].reset_index(drop=True)
         goes_on: Any = "carry" if self.future == "known" else self.future
-        samples = min(self.samples, KEPT) if self.model.kind == "voxels" else self.samples
+        samples = min(self.samples, KEPT) if self.model.representation == "voxels" else self.samples
         forecast = self.model.forecast(seen, visit, goes_on, samples, self.seed)
         draws = 0 if self.regions is None or self.regions.moving else min(self.kept, samples)
         return self.model.follow_up(seen, forecast, 0, "template", draws, self.seed)

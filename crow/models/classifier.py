@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,8 @@ from crow.errors import CohortError
 from crow.flows.infocnf import InfoCNF
 from crow.flows.semi_conditional import SemiConditionalFlow
 from crow.flows.semi_conditional_ensemble import SemiConditionalEnsemble
-from crow.models.cross_sectional import CrossSectionalModel, Data, Echo, Rows, some
+from crow.models.base import FitOptions, Training, name_of
+from crow.models.cross_sectional import CrossSectionalModel, Data, Rows, subset
 from crow.representation.classes import Classes
 from crow.representation.cross_sectional import ScanExamples, cohort_of
 from crow.representation.views import augment_images, fixed_augmentations, noisy_values
@@ -40,6 +41,7 @@ class Classifier(CrossSectionalModel):
     trained on where that is lower (the few who are held out may be usual people).
     """
 
+    kind = command = "classify"
     architectures = ("semi-conditional", "infocnf", "ccnf")
 
     def fit(
@@ -47,31 +49,28 @@ class Classifier(CrossSectionalModel):
         data: Data,
         label: str,
         out: str | Path | None = None,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: bool = False,
-        echo: Echo = lambda line: None,
+        **options: Unpack[FitOptions],
     ) -> Classifier:
         """Learn from all visits, and from the column ``label`` of those that have one; with ``out`` keep a run there.
 
         Raises CohortError where there is nothing to learn from, OutputError where ``out`` exists.
         """
-        cohort, visits = self.begin(data, out, resume, overwrite)
+        training, data = Training.at(out, **options), self.open(data)
+        cohort, visits = self.training_visits(data)
         self.classes = Classes.fit(cohort, visits, label)
-        self.visits = self.represent(data, visits)
+        self.inputs = self.fit_inputs(data, visits)
         known = self.classes.encode(visits)
         people = visits["subject"][known.numpy() >= 0].nunique()
-        echo(
+        training.echo(
             f"training {self.config.architecture} on {len(visits)} visits of {visits['subject'].nunique()} subjects: "
-            f"{self.visits}; {int((known >= 0).sum())} visits of {people} subjects have a label "
+            f"{self.inputs}; {int((known >= 0).sum())} visits of {people} subjects have a label "
             f"({', '.join(self.classes.levels)})"
         )
-        examples = self.visits.examples(data, visits, label=known)
-        fit = self.learn(examples, visits["subject"], out, resume=resume, overwrite=overwrite, progress=progress)
-        self._judge(examples, visits["subject"], fit)
-        if out is not None:
-            self.save(out, not fit.interrupted)
+        examples = self.inputs.examples(data, visits, label=known)
+        fit = self.train_flow(examples, visits["subject"], training)
+        self._evaluate(examples, visits["subject"], fit)
+        if training.folder is not None:
+            self.save(training.folder)
         return self
 
     def predict(self, data: Data) -> pd.DataFrame:
@@ -81,10 +80,12 @@ class Classifier(CrossSectionalModel):
         lower bound, dequantised with seed 0). Raises CohortError for visits that are not of the kind trained on.
         """
         self.fitted()
-        visits = cohort_of(data).visits
+        data = self.open(data)
+        cohort = cohort_of(data)
+        visits = cohort.visits
         if visits.empty:
-            raise CohortError(f"{cohort_of(data).path or 'the cohort'}: holds no visit.")
-        p, log_prob = self._answer(self.visits.examples(data, visits))
+            raise CohortError(f"{name_of(cohort)}: there is no visit.")
+        p, log_prob = self._answer(self.inputs.examples(data, visits))
         table = visits[["subject", "session", "time"]].copy()
         table[[f"p_{level}" for level in self.classes.levels]] = p.astype(float)
         table["predicted"] = np.array(self.classes.levels)[p.argmax(1)]
@@ -93,9 +94,9 @@ class Classifier(CrossSectionalModel):
         return table
 
     def build(self) -> nn.Module:
-        settings, shape, classes = self.config.flow, self.visits.shape, len(self.classes)
-        image = self.visits.greys is not None
-        dequantizer = UniformDequantizer(self.visits.greys) if self.visits.greys else None
+        settings, shape, classes = self.config.flow, self.inputs.shape, len(self.classes)
+        image = self.inputs.greys is not None
+        dequantizer = UniformDequantizer(self.inputs.greys) if self.inputs.greys else None
         prior = torch.tensor(self.classes.shares)
         if self.config.architecture == "semi-conditional":
             assert isinstance(self.config, SemiConditionalConfig)
@@ -106,7 +107,9 @@ class Classifier(CrossSectionalModel):
                 )
                 for _ in range(self.config.members)
             ]  # fmt: skip
-            return SemiConditionalEnsemble(flows, augment_images, fixed_augmentations) if image else SemiConditionalEnsemble(flows, noisy_values)
+            if image:
+                return SemiConditionalEnsemble(flows, augment_images, fixed_augmentations)
+            return SemiConditionalEnsemble(flows, noisy_values)
         share = 1.0 if self.config.architecture == "ccnf" else 0.5
         return InfoCNF(
             shape, classes, settings.levels, settings.depth, settings.hidden, share, dequantizer=dequantizer,
@@ -117,37 +120,37 @@ class Classifier(CrossSectionalModel):
         if isinstance(flow, SemiConditionalEnsemble) and isinstance(examples, Examples):
             flow.initialise(examples, subject)
 
-    def parts(self, examples: Examples | ScanExamples, subject: pd.Series) -> tuple[Rows, Rows]:
+    def split_rows(self, examples: Examples | ScanExamples, subject: pd.Series) -> tuple[Rows, Rows]:
         """Training rows, those with a label so often that they are a quarter of a batch; and the held-out ones."""
         label = _label(examples)
-        validation = self._held_out(subject, label)
+        validation = self._validation(subject, label)
         known = (label >= 0).numpy()
         times = round(LABELLED / (1 - LABELLED) * (~known & ~validation).sum() / (known & ~validation).sum())
         rows = np.flatnonzero(~validation)
         return np.repeat(rows, np.where(known[rows], max(1, times), 1)), np.flatnonzero(validation)
 
-    def describe(self) -> dict[str, Any]:
+    def describe_more(self) -> dict[str, Any]:
         return {"classes": self.classes.model_dump(), "threshold": self.threshold}
 
-    def restore(self, facts: dict[str, Any]) -> None:
-        self.classes, self.threshold = Classes.model_validate(facts["classes"]), float(facts["threshold"])
+    def restore_more(self, description: dict[str, Any]) -> None:
+        self.classes, self.threshold = Classes.model_validate(description["classes"]), float(description["threshold"])
 
-    def _held_out(self, subject: pd.Series, label: Tensor) -> NDArray[np.bool_]:
+    def _validation(self, subject: pd.Series, label: Tensor) -> NDArray[np.bool_]:
         return validation_of_each_class(
             list(subject), label.numpy(), self.config.training.validation_fraction, self.config.seed
         )
 
-    def _judge(self, examples: Examples | ScanExamples, subject: pd.Series, fit: Fitted) -> None:
+    def _evaluate(self, examples: Examples | ScanExamples, subject: pd.Series, fit: Fitted) -> None:
         """The threshold, and errors of held-out visits beside those of a logistic regression on the same labels."""
         label = _label(examples)
-        validation, known = self._held_out(subject, label), (label >= 0).numpy()
-        apart = some(examples, torch.from_numpy(np.flatnonzero(validation)))
+        validation, known = self._validation(subject, label), (label >= 0).numpy()
+        apart = subset(examples, torch.from_numpy(np.flatnonzero(validation)))
         p, log_prob = self._answer(apart)
-        _, of_trained = self._answer(some(examples, torch.from_numpy(np.flatnonzero(~validation))))
+        _, of_trained = self._answer(subset(examples, torch.from_numpy(np.flatnonzero(~validation))))
         self.threshold = float(min(np.quantile(log_prob, REFUSED), np.quantile(of_trained, REFUSED)))
         asked = known[validation]
         truth = label.numpy()[validation][asked]
-        taught = some(examples, torch.from_numpy(np.flatnonzero(known & ~validation)))[:]
+        taught = subset(examples, torch.from_numpy(np.flatnonzero(known & ~validation)))[:]
         other = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         other.fit(taught.x.flatten(1).numpy(), _label(taught).numpy())
         guess = other.predict(apart[torch.from_numpy(np.flatnonzero(asked))].x.flatten(1).numpy())
@@ -164,10 +167,10 @@ class Classifier(CrossSectionalModel):
         """``p(y | x) [visit, class]`` and ``log p(x) [visit]``, in nats and original units."""
         flow: Any = self.fitted()
         p, nats = [], []
-        for batch in self.one_by_one(examples):
+        for batch in self.in_order(examples):
             nats.append(flow.log_prob(batch.x))
             p.append(flow.predict(batch.x))
-        return torch.cat(p).double().numpy(), torch.cat(nats).double().numpy() - self.visits.log_scale
+        return torch.cat(p).double().numpy(), torch.cat(nats).double().numpy() - self.inputs.log_scale
 
 
 def _label(examples: Examples | ScanExamples) -> Tensor:

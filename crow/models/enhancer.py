@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from crow.data.examples import Examples
 from crow.errors import ConfigError
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import ConditionalFlow, flow_of_greys, resized
-from crow.models.cross_sectional import CrossSectionalModel, Data, Echo
+from crow.models.base import FitOptions, Training
+from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, Visits, cohort_of
 from crow.representation.patches import corners, cut, side, store_of
 from crow.representation.thick import AXES, Slices, ThickScan
@@ -24,7 +25,7 @@ from crow.scans.store import ScanStore
 from crow.seeds import derived_seed
 
 Volume = NDArray[np.float32]
-FEWEST = 2  # thick slices that a scan is cut into at least
+MIN_SLICES = 2  # thick slices that a scan is cut into at least
 
 
 class Enhancer(CrossSectionalModel):
@@ -35,21 +36,19 @@ class Enhancer(CrossSectionalModel):
     `sample` draws a whole volume at once: neighbouring slices of a draw belong together.
     """
 
+    kind = command = "enhance"
+    uses_scans = True
     architectures = ("enhance",)
     config: EnhanceConfig
-    visits: ScanInputs
+    inputs: ScanInputs
 
     def fit(
         self,
-        data: Data,
+        data: ScanStore,
         factor: int = 2,
         axis: str = "z",
         out: str | Path | None = None,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: bool = False,
-        echo: Echo = lambda line: None,
+        **options: Unpack[FitOptions],
     ) -> Enhancer:
         """Learn from the scans of a store; with ``out`` keep a run folder there.
 
@@ -59,23 +58,24 @@ class Enhancer(CrossSectionalModel):
         size = side(self.config)
         self.slices = slices_of(factor, axis)
         store = store_of(data)
-        _, visits = self.begin(store, out, resume, overwrite)
+        training = Training.at(out, **options)
+        _, visits = self.training_visits(store)
         grid = store.info.grid.shape
-        if min(grid) < size or grid[self.slices.axis] < FEWEST * factor:
+        if min(grid) < size or grid[self.slices.axis] < MIN_SLICES * factor:
             what = f"patches of {size} and thick slices of {factor}"
             raise ConfigError(f"{store.path}: scans of {' x '.join(map(str, grid))} voxels are too small for {what}.")
-        self.visits = ScanInputs.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
+        self.inputs = ScanInputs.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
         examples, subject = self._patches(store, visits, size)
-        echo(
+        training.echo(
             f"training enhance on {len(examples):,} patches of {size} voxels from {len(visits)} {store.info.modality} "
             f"scans of {visits['subject'].nunique()} subjects: {factor} thin slices from a thick one along {axis}"
         )
-        fit = self.learn(examples, subject, out, resume=resume, overwrite=overwrite, progress=progress)
+        fit = self.train_flow(examples, subject, training)
         bits = fit.validation_loss / (size**3 * np.log(2))
         self.metrics = {"validation_loss": fit.validation_loss, "validation_bits_per_dim": bits, "epoch": fit.epoch,
                         "visits": len(visits)}  # fmt: skip
-        if out is not None:
-            self.save(out, not fit.interrupted)
+        if training.folder is not None:
+            self.save(training.folder)
         return self
 
     @torch.no_grad()
@@ -95,7 +95,7 @@ class Enhancer(CrossSectionalModel):
         whole = resized(flow, *full)
         for k in range(n):  # one by one: a volume may fill the memory
             above = whole.sample(told, 1, generator)[0, 0, 0, :x, :y, :z].numpy() - GREYS
-            draws[k] = above * self.visits.width
+            draws[k] = above * self.inputs.width
         return self.slices.consistent(draws + self.slices.interpolated(thick), thick)
 
     def enhance(self, scan: str | Path, n: int = 16, seed: int = 0) -> tuple[ThickScan, Volume]:
@@ -103,16 +103,16 @@ class Enhancer(CrossSectionalModel):
 
         Raises ScanError for a scan of another modality or of voxels of other sizes than those learned.
         """
-        thick = ThickScan.open(Path(scan), self.slices, self.visits.facts)
+        thick = ThickScan.open(Path(scan), self.slices, self.inputs.facts)
         return thick, self.sample(thick.values, n, seed)
 
     @torch.no_grad()
-    def log_prob(self, data: Data) -> pd.DataFrame:
+    def log_prob(self, data: ScanStore) -> pd.DataFrame:
         """Of each scan's grey levels in the box around the brain, given its own means over thick slices: ``subject,
         session, time, log_prob`` (nats, a lower bound, dequantised with seed 0)."""
         store = store_of(data)
-        self.visits.check(store)
-        visits, box = cohort_of(store).visits, self.visits.box
+        self.inputs.check(store)
+        visits, box = cohort_of(store).visits, self.inputs.box
         corner = np.array(box.corner)
         corner[self.slices.axis] = corner[self.slices.axis] // self.slices.factor * self.slices.factor
         flow, nats = resized(self.fitted(), *box.mask.shape), []
@@ -133,11 +133,11 @@ class Enhancer(CrossSectionalModel):
         flow = ConditionalFlow((1, size, size, size), 3, settings.levels, settings.depth, settings.hidden)
         return flow_of_greys(flow, 2 * GREYS, self.config.dequantisation == "variational")
 
-    def describe(self) -> dict[str, Any]:
+    def describe_more(self) -> dict[str, Any]:
         return {"factor": self.slices.factor, "axis": AXES[self.slices.axis]}
 
-    def restore(self, facts: dict[str, Any]) -> None:
-        self.slices = slices_of(facts["factor"], facts["axis"])
+    def restore_more(self, description: dict[str, Any]) -> None:
+        self.slices = slices_of(description["factor"], description["axis"])
 
     def _patches(self, store: ScanStore, visits: Visits, size: int) -> tuple[Examples, pd.Series]:
         """Patches around the brain of every scan, at places that the seed decides, and whose they are."""
@@ -170,11 +170,11 @@ class Enhancer(CrossSectionalModel):
         """``[3, X, Y, Z]``: thin slices by interpolation and the thick ones, from -0.5 to 0.5 over the range of greys,
         and where in a thick slice one is; and the grey levels of interpolation ``[X, Y, Z]``."""
         between, around = self.slices.interpolated(thick), self.slices.repeated(thick)
-        levels = [np.clip((v - self.visits.low) / (GREYS * self.visits.width), 0, 1) - 0.5 for v in (between, around)]
+        levels = [np.clip((v - self.inputs.low) / (GREYS * self.inputs.width), 0, 1) - 0.5 for v in (between, around)]
         return np.stack([*levels, self.slices.places(around.shape)]).astype(np.float32), self._grey(between)
 
     def _grey(self, values: Volume) -> Volume:
-        level = np.clip(np.floor((values - self.visits.low) / self.visits.width), 0, GREYS - 1)
+        level = np.clip(np.floor((values - self.inputs.low) / self.inputs.width), 0, GREYS - 1)
         return level.astype(np.float32)
 
 

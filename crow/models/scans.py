@@ -4,80 +4,112 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, Unpack
 
 import numpy as np
 import pandas as pd
+from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future
-from crow.cohort.schema import Schema
-from crow.cohort.split import test_subjects
 from crow.data.forecast import Forecast
 from crow.errors import CohortError, RunError
-from crow.models.crow import CRow, ScanParts, load_crow
-from crow.models.voxels import VoxelModel
+from crow.models.base import FitOptions, Training
+from crow.models.crow import CRow
+from crow.models.follow_up import FollowUpModel
 from crow.representation.deformation import Deformation
-from crow.representation.follow_up import FollowUp
+from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.subspace import Subspace
 from crow.run.config import Config
-from crow.run.folder import check_place, load_run, read_description
-from crow.scans.cohort import known_cohort
 from crow.scans.store import ScanStore
 
 STRUCTURAL = ("T1w", "T2w", "FLAIR", "PDw")
-PREFIX = "scans."
 KINDS: dict[str, type[Deformation] | type[Subspace]] = {"deformation": Deformation, "subspace": Subspace}
 
 
-class ScanModel:
+class ScanModel(FollowUpModel):
     """The conditional recurrent flow of a cohort's scans, and of its regions beside them.
 
-    ``ScanModel().fit(store)`` with a `ScanStore` that ``crow prepare`` made; then ``log_prob``, ``score``, ``forecast``
-    and ``follow_up`` answer. ``basis`` is the two-way map between scans and coefficients, ``crow`` the flow of these.
-    With deformations all values are relative to a subject's first scan, which is given, not modelled.
+    ``ScanModel().fit(store)`` with a `ScanStore` that ``crow prepare`` made. Then ``log_prob``, ``score``, ``forecast``
+    and ``follow_up`` answer. With deformations all values are relative to a subject's first scan, which is given and
+    not modelled.
+
+    Attributes
+    ----------
+    basis
+        The two-way map between scans and coefficients.
+    crow
+        The flow of the coefficients.
     """
 
+    kind = "scans"
+    crow: CRow
+
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
-        self.crow = CRow(config, **settings)
+        super().__init__(config, **settings)
+        self.crow = CRow(self.config)
         self.basis: Deformation | Subspace | None = None
         self._encoded: tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None  # of the last question
 
-    def fit(
-        self,
-        store: ScanStore,
-        out: str | Path | None = None,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: bool = False,
-        echo: Callable[[str], None] = lambda line: None,
-    ) -> ScanModel:
-        """Learn the representation and the flow from training subjects; with ``out`` keep a run folder there.
+    def fit(self, store: ScanStore, out: str | Path | None = None, **options: Unpack[FitOptions]) -> Self:
+        """Learn the representation and the flow from the training subjects.
 
-        Raises CohortError where the store cannot be learned from, OutputError where ``out`` exists.
+        Parameters
+        ----------
+        store
+            Prepared scans.
+        out
+            Where to write a run folder; nothing is written if it is None.
+        **options
+            `crow.models.base.FitOptions`.
+
+        Raises
+        ------
+        CohortError
+            If the store cannot be learned from.
+        OutputError
+            If ``out`` exists already.
         """
-        if out is not None and not resume:
-            check_place(out, overwrite)
-        cohort, settings = store.cohort(), self.crow.config.scans
+        training = Training.at(out, **options)
+        self.crow = CRow(self._requested)
+        cohort, settings = store.cohort(), self.config.scans
         cohort.require_usable()
-        kind = representation(settings.representation, store)
-        held_back = test_subjects(cohort, self.crow.config.split.test, self.crow.config.seed)
-        rows = cohort.visits.index[~cohort.visits["subject"].isin(held_back)].to_numpy()
+        self.representation = representation(settings.representation, store)
+        learned, _ = self.split(cohort)
+        rows = learned.visits.index.to_numpy()
         self._encoded = None
-        self.basis = KINDS[kind].fit(store, rows, settings.components, seed=self.crow.config.seed)
-        echo(f"{kind} of {len(rows)} {store.info.modality} scans: {self.basis}")
-        tensors = {PREFIX + name: tensor for name, tensor in self.basis.tensors().items()}
-        prepared = store.info.model_dump(mode="json", exclude={"cohort_path"})
-        facts = {"kind": kind, "basis": self.basis.describe(), "store": prepared}
-        self.crow.scan_parts = ScanParts(tensors, {"scans": facts})
-        cohort = self.coefficients(store)
-        self.crow.fit(cohort, out, resume=resume, overwrite=overwrite, progress=progress, echo=echo)
+        self.basis = KINDS[self.representation].fit(store, rows, settings.components, seed=self.config.seed)
+        training.echo(f"{self.representation} of {len(rows)} {store.info.modality} scans: {self.basis}")
+        self.store_info = store.info.model_dump(mode="json", exclude={"cohort_path"})
+        self.crow.train(self.coefficients(store), training)
+        self._take_from_crow()
+        if training.folder is not None:
+            self.save(training.folder)
         return self
 
-    def cohort(self, store: ScanStore) -> Cohort:
-        """The cohort of a store with the covariates that the model knows; one that the store lacks is unknown (NaN)."""
-        return known_cohort(store, getattr(self.crow, "schema", None))
+    def _take_from_crow(self) -> None:
+        for name in ("config", "flow", "metrics", "log", "interrupted", "schema", "source", "findings"):
+            setattr(self, name, getattr(self.crow, name))
+
+    def build(self) -> nn.Module:
+        self.crow.flow = self.crow.build()
+        return self.crow.flow
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self._basis().tensors()
+
+    def describe(self) -> dict[str, Any]:
+        scans = {"representation": self.representation, "basis": self._basis().describe(), "store": self.store_info}
+        return {**self.crow.describe(), "scans": scans}
+
+    def restore(self, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        scans = description["scans"]
+        self.representation, self.store_info = scans["representation"], scans["store"]
+        self.basis = KINDS[self.representation].from_saved(tensors, scans["basis"])
+        self.crow = CRow(self.config)
+        for name in ("metrics", "log", "interrupted", "schema", "source", "findings"):
+            setattr(self.crow, name, getattr(self, name))
+        self.crow.restore(description, {})
 
     def coefficients(self, store: ScanStore) -> Cohort:
         """The cohort of a store with coefficients (and its regions) in place of scans; the index stays the store's row.
@@ -100,35 +132,6 @@ class ScanModel:
         return Cohort(visits, schema, cohort.start, cohort.findings, str(store.path / "visits.csv"))
 
     @property
-    def metrics(self) -> dict[str, Any]:
-        return self.crow.metrics
-
-    @property
-    def log(self) -> pd.DataFrame:
-        """The training's history."""
-        return self.crow.log
-
-    @property
-    def kind(self) -> str:
-        """The name of the representation."""
-        return self._basis().kind
-
-    @property
-    def schema(self) -> Schema:
-        """How the cohort was read; its regions are the coefficients and the cohort's own."""
-        return self.crow.schema
-
-    @property
-    def source(self) -> dict[str, str]:
-        """Where the store that it was fitted to is, and its digest."""
-        return self.crow.source
-
-    @property
-    def store_facts(self) -> dict[str, Any]:
-        """Modality, grid and settings of the store that it was fitted to."""
-        return self.crow.scan_parts.description["scans"]["store"]
-
-    @property
     def relative(self) -> bool:
         """Whether coefficients are changes since a subject's first scan."""
         return isinstance(self._basis(), Deformation)
@@ -141,19 +144,19 @@ class ScanModel:
         """
         return self._totals(store, self.crow.log_prob)
 
-    def score(self, store: ScanStore, samples: int = 200, seed: int = 0) -> pd.DataFrame:
+    def score(self, store: ScanStore, draws: int = 200, seed: int = 0) -> pd.DataFrame:
         """`log_prob`, and z of every coefficient and region given the subject's past."""
-        return self._totals(store, lambda cohort: self.crow.score(cohort, samples, seed))
+        return self._totals(store, lambda cohort: self.crow.score(cohort, draws, seed))
 
     def forecast(
-        self, store: ScanStore, visits: pd.DataFrame, future: Future = "carry", samples: int = 200, seed: int = 0
+        self, store: ScanStore, visits: pd.DataFrame, future: Future = "carry", draws: int = 200, seed: int = 0
     ) -> Forecast:
         """Draws of coefficients and regions at ``visits``, as `CRow.forecast`; `follow_up` turns them into scans."""
         every = self.cohort(store)
         check_future(every, visits)
         # Scans of the others are not read.
         theirs = store.some(every.visits.index[every.visits["subject"].isin(visits["subject"])].to_numpy())
-        forecast = self.crow.forecast(self.coefficients(theirs), visits, future, samples, seed)
+        forecast = self.crow.forecast(self.coefficients(theirs), visits, future, draws, seed)
         regions = [name for name in store.info.cohort_schema.regions if name in forecast.regions]
         if self.relative and regions:
             first = every.visits.groupby("subject")[regions].first().astype(float)
@@ -163,23 +166,23 @@ class ScanModel:
 
     def follow_up(
         self, store: ScanStore, forecast: Forecast, visit: int, space: Literal["native", "template"] = "native",
-        samples: int = 0, seed: int = 0,
+        keep: int = 0, seed: int = 0,
     ) -> FollowUp:  # fmt: skip
         """The scan of row ``visit`` of a forecast, on the grid of the subject's last scan or of the template."""
         basis = self._basis()
         own = self.cohort(store).visits
         past = own.index[own["subject"] == forecast.visits["subject"].iloc[visit]].to_numpy()
-        draws = forecast.values[visit][:, : len(basis.names)].astype(np.float32)
-        return basis.follow_up(store, past, draws, space=space, samples=samples, seed=seed)
+        coefficients = forecast.values[visit][:, : len(basis.names)].astype(np.float32)
+        return basis.follow_up(store, past, coefficients, space=space, samples=keep, seed=seed)
 
     def z_maps(
-        self, store: ScanStore, rows: Iterable[int], samples: int = 200, seed: int = 0
-    ) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+        self, store: ScanStore, rows: Iterable[int], draws: int = 200, seed: int = 0
+    ) -> Iterator[tuple[int, Volume]]:
         """Yield ``(row, z [X, Y, Z])`` on the store's grid: how far each voxel lies from what the past predicts."""
         basis, cohort = self._basis(), self.coefficients(store)
         if _nothing_observed(cohort):
             return
-        mean, sd = self.crow.predict(cohort, samples, seed)
+        mean, sd = self.crow.predict(cohort, draws, seed)
         own = cohort.visits
         for row in rows:
             if row in mean.index:
@@ -210,8 +213,8 @@ class ScanModel:
             raise RunError("This ScanModel is not fitted yet: call fit(store), or crow.load(run).")
         return self.basis
 
-    def __repr__(self) -> str:
-        return "ScanModel, not fitted yet" if self.basis is None else f"ScanModel: {self.basis}; {self.crow!r}"
+    def summary(self) -> str:
+        return f"{self.basis!r}; {self.crow.summary()}"
 
     def _repr_html_(self) -> str:
         return f"<p>{self.basis!r}</p>{self.crow._repr_html_()}"
@@ -233,25 +236,3 @@ def representation(asked: str, store: ScanStore) -> str:
             "scans.representation=subspace."
         )
     return asked
-
-
-def is_scan_run(folder: str | Path) -> bool:
-    """Whether a run was trained on scans; raises RunError where it is no run."""
-    return "scans" in read_description(folder)
-
-
-def load_scans(folder: str | Path) -> ScanModel | VoxelModel:
-    """The fitted model of a run of scans; raises RunError where the folder is not whole or has no scans."""
-    facts = read_description(folder).get("scans")
-    if facts is None:
-        raise RunError(f"{folder}: a run of region tables, not of scans. Use crow.load.")
-    try:
-        if facts["kind"] == VoxelModel.kind:
-            return VoxelModel.of_run(folder, load_run(folder))
-        model = ScanModel()
-        model.crow = load_crow(folder)
-        tensors = {name.removeprefix(PREFIX): tensor for name, tensor in model.crow.scan_parts.tensors.items()}
-        model.basis = KINDS[facts["kind"]].from_saved(tensors, facts["basis"])
-    except (KeyError, ValueError, RuntimeError):
-        raise RunError(f"{folder}: the tensors of the scans do not fit model.json. Restore the folder.") from None
-    return model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import nibabel as nib
 import numpy as np
@@ -19,8 +19,8 @@ from crow.data.mask_scores import calibration_error, dice
 from crow.errors import CohortError
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks, resized
-from crow.models.cross_sectional import CrossSectionalModel, Data, Echo
-from crow.models.crow import FEWEST
+from crow.models.base import MIN_SUBJECTS, FitOptions, Training
+from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
 from crow.representation.masks import Mask, find_masks, read_mask
 from crow.representation.own_space import OwnSpace
@@ -32,7 +32,7 @@ from crow.seeds import derived_seed
 Volume = NDArray[np.float32]
 MARGIN = 2  # voxels around what any training mask holds
 AT_ONCE = 2**19  # voxels of draws computed together
-JUDGED, JUDGED_DRAWS = 20, 16
+SCANS_SCORED, DRAWS_SCORED = 20, 16
 """Held-out scans, and draws of each, that the metrics of a run are of."""
 
 
@@ -58,20 +58,18 @@ class Segmenter(CrossSectionalModel):
     belong together, so that the spread of the draws' volumes is the uncertainty of the volume.
     """
 
+    kind = command = "segment"
+    uses_scans = True
     architectures = ("segment",)
-    visits: ScanInputs
+    inputs: ScanInputs
 
     def fit(
         self,
-        data: Data,
+        data: ScanStore,
         masks: str | Path,
         label: int | None = None,
         out: str | Path | None = None,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: bool = False,
-        echo: Echo = lambda line: None,
+        **options: Unpack[FitOptions],
     ) -> Segmenter:
         """Learn from the scans of a store that have a mask in the folder ``masks``, in the space of the scan's file.
 
@@ -80,33 +78,34 @@ class Segmenter(CrossSectionalModel):
         """
         size = side(self.config)
         store = store_of(data)
-        _, visits = self.begin(store, out, resume, overwrite)
+        training = Training.at(out, **options)
+        _, visits = self.training_visits(store)
         files = find_masks(store, visits, Path(masks))
         visits, missing = visits.loc[files.index], len(visits) - len(files)
-        if (count := visits["subject"].nunique()) < FEWEST:
-            raise CohortError(f"{masks}: masks of {count} subjects; at least {FEWEST} are needed to learn from.")
-        self.visits = ScanInputs.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
+        if (count := visits["subject"].nunique()) < MIN_SUBJECTS:
+            raise CohortError(f"{masks}: masks of {count} subjects; at least {MIN_SUBJECTS} are needed to learn from.")
+        self.inputs = ScanInputs.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
         self.label = label
         truth = {row: np.packbits(read_mask(store, row, files[row], label)) for row in files.index}
         self._look(store, truth, size)
         examples, subject = self._patches(store, visits["subject"], truth, size)
-        echo(
+        training.echo(
             f"training segment on {len(examples):,} patches of {size} voxels from {len(visits)} {store.info.modality} "
             f"scans of {count} subjects ({missing} scans have no mask), in a box of {' x '.join(map(str, self.shape))}"
         )
-        fit = self.learn(examples, subject, out, resume=resume, overwrite=overwrite, progress=progress)
+        fit = self.train_flow(examples, subject, training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
-        self.metrics |= self._judged(store, visits["subject"], truth)
-        if out is not None:
-            self.save(out, not fit.interrupted)
+        self.metrics |= self._validation_scores(store, visits["subject"], truth)
+        if training.folder is not None:
+            self.save(training.folder)
         return self
 
     @torch.no_grad()
-    def sample(self, data: Data, row: int, n: int = 1, seed: int = 0) -> Mask:
+    def sample(self, data: ScanStore, row: int, n: int = 1, seed: int = 0) -> Mask:
         """``n`` masks of the scan in a row of the store, on the store's grid ``[n, X, Y, Z]``."""
-        store = store_of(data)
-        self.visits.check(store)
-        return self._draw(store, row, self.more["prior"].numpy(), n, seed) & self.more["region"].numpy()
+        store, _ = store_of(data), self.fitted()
+        self.inputs.check(store)
+        return self._draw(store, row, self.extra["prior"].numpy(), n, seed) & self.extra["region"].numpy()
 
     def _draw(self, store: ScanStore, row: int, prior: Volume, n: int, seed: int) -> Mask:
         context = self._context(store, row, prior)[None]
@@ -117,7 +116,7 @@ class Segmenter(CrossSectionalModel):
         drawn: Mask = torch.cat(parts).numpy() > 0.5
         return paste(drawn, self.corner, store.info.grid.shape)
 
-    def segment(self, data: Data, row: int, n: int = 32, seed: int = 0) -> Segmentation:
+    def segment(self, data: ScanStore, row: int, n: int = 32, seed: int = 0) -> Segmentation:
         """`sample`, in the own space of the scan in a row of the store."""
         store = store_of(data)
         drawn = self.sample(store, row, n, seed).astype(np.float32)
@@ -129,11 +128,11 @@ class Segmenter(CrossSectionalModel):
         return Segmentation(own.like, placed[n], masks, volumes)
 
     @torch.no_grad()
-    def log_prob(self, data: Data, masks: str | Path) -> pd.DataFrame:
+    def log_prob(self, data: ScanStore, masks: str | Path) -> pd.DataFrame:
         """Of each mask in a folder given its scan: ``subject, session, time, log_prob`` (nats, a lower bound by one
         draw of the noise, with seed 0). Voxels outside the box of training masks are left out."""
         store = store_of(data)
-        self.visits.check(store)
+        self.inputs.check(store)
         visits = cohort_of(store).visits
         files = find_masks(store, visits, Path(masks))
         visits, nats, flow = visits.loc[files.index], [], resized(self.fitted(), *self.shape)
@@ -141,7 +140,7 @@ class Segmenter(CrossSectionalModel):
             for row, file in files.items():
                 torch.manual_seed(0)
                 mask = cut(read_mask(store, int(row), file, self.label), self.corner, self.shape)  # type: ignore[call-overload]
-                context = self._context(store, int(row), self.more["prior"].numpy())  # type: ignore[call-overload]
+                context = self._context(store, int(row), self.extra["prior"].numpy())  # type: ignore[call-overload]
                 nats.append(float(flow.log_prob(torch.from_numpy(mask).float()[None, None], context[None])))
         return visits[["subject", "session", "time"]].assign(log_prob=nats)
 
@@ -154,11 +153,11 @@ class Segmenter(CrossSectionalModel):
         settings, size = self.config.flow, side(self.config)
         return flow_of_masks((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
 
-    def describe(self) -> dict[str, Any]:
+    def describe_more(self) -> dict[str, Any]:
         return {"label": self.label, "corner": self.corner.tolist(), "shape": list(self.shape)}
 
-    def restore(self, facts: dict[str, Any]) -> None:
-        self.label, self.corner, self.shape = facts["label"], np.array(facts["corner"]), tuple(facts["shape"])
+    def restore_more(self, description: dict[str, Any]) -> None:
+        self.label, self.corner, self.shape = description["label"], np.array(description["corner"]), tuple(description["shape"])
 
     def _look(self, store: ScanStore, truth: dict[int, NDArray[np.uint8]], size: int) -> None:
         """Where masks are: how often, and the box around them."""
@@ -169,14 +168,14 @@ class Segmenter(CrossSectionalModel):
         low, extent = places.min(0), np.ptp(places, axis=0) + 1
         shape = np.maximum(-(-extent // multiple) * multiple, size)
         self.corner, self.shape = low - (shape - extent) // 2, tuple(int(n) for n in shape)
-        self.more = {"prior": _smooth(total / len(truth)), "region": torch.from_numpy(region)}
+        self.extra = {"prior": _smooth(total / len(truth)), "region": torch.from_numpy(region)}
 
     def _patches(
         self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]], size: int
     ) -> tuple[Examples, pd.Series]:
         """Patches around the region of every scan, at places that the seed decides, and whose they are."""
         grid = store.info.grid.shape
-        where = cut(self.more["region"].numpy(), self.corner, self.shape)
+        where = cut(self.extra["region"].numpy(), self.corner, self.shape)
         total = sum((_unpacked(bits, grid).astype(np.float32) for bits in truth.values()), np.zeros(grid, np.float32))
         parts: list[tuple[Tensor, Tensor]] = []
         whose: list[str] = []
@@ -198,11 +197,11 @@ class Segmenter(CrossSectionalModel):
     def _context(self, store: ScanStore, row: int, prior: Volume) -> Tensor:
         """``[2, *shape]`` in the box: grey levels from -0.5 to 0.5, and the log-odds of the prior from -0.5 to 0.5."""
         image: Volume = np.asarray(store.array("intensity")[row])
-        level = np.clip((image - self.visits.low) / (GREYS * self.visits.width), 0, 1) - 0.5
+        level = np.clip((image - self.inputs.low) / (GREYS * self.inputs.width), 0, 1) - 0.5
         odds = np.log((prior + 0.01) / (1.01 - prior)) / (2 * np.log(101))
         return torch.from_numpy(cut(np.stack([level, odds]).astype(np.float32), self.corner, self.shape))
 
-    def _judged(
+    def _validation_scores(
         self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]
     ) -> dict[str, float]:
         """Overlap and calibration (around the masks) of the mean of draws, on scans of held-out subjects, given what
@@ -211,9 +210,9 @@ class Segmenter(CrossSectionalModel):
         others = sum((_unpacked(truth[row], grid).astype(np.float32) for row in subjects.index[~apart]), np.zeros(grid))
         prior, region = _smooth(others / (~apart).sum()).numpy(), _around(others > 0)
         overlaps, p, y = [], [], []
-        for row in subjects.index[apart][:JUDGED]:
+        for row in subjects.index[apart][:SCANS_SCORED]:
             mask = _unpacked(truth[row], grid)
-            mean = (self._draw(store, int(row), prior, JUDGED_DRAWS, 0) & region).mean(0)
+            mean = (self._draw(store, int(row), prior, DRAWS_SCORED, 0) & region).mean(0)
             overlaps.append(dice(mean > 0.5, mask))
             p.append(mean[region])
             y.append(mask[region])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,14 @@ from crow.data.examples import Examples
 from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
 from crow.flows.glow import Glow
-from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data, Echo
+from crow.models.base import FitOptions, Training
+from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
 from crow.representation.attributes import AttributeTable
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
 from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig
-from crow.run.folder import start_run
 from crow.training.ensemble import seeded
 
-FEW = 8  # scans drawn at once
+SCANS_AT_ONCE = 8
 
 
 class Synthesizer(CrossSectionalModel):
@@ -35,6 +35,7 @@ class Synthesizer(CrossSectionalModel):
     ``sample`` answer.
     """
 
+    kind = command = "synthesize"
     architectures = ("cglow", "caglow")
 
     def __init__(self, config: CrossSectionalConfig | None = None, **settings: Any) -> None:
@@ -46,44 +47,38 @@ class Synthesizer(CrossSectionalModel):
         data: Data,
         attributes: list[str],
         out: str | Path | None = None,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: bool = False,
-        echo: Echo = lambda line: None,
+        **options: Unpack[FitOptions],
     ) -> Synthesizer:
         """Learn from every visit that has all ``attributes``; with ``out`` keep a run folder there.
 
         Raises CohortError where there is nothing to learn from, OutputError where ``out`` exists.
         """
-        cohort, visits = self.begin(data, out, resume, overwrite)
+        training, data = Training.at(out, **options), self.open(data)
+        cohort, visits = self.training_visits(data)
         self.attributes = AttributeTable.fit(cohort, visits, attributes)
         known = visits[self.attributes.known(visits)]
-        self.visits = self.represent(data, known)
+        self.inputs = self.fit_inputs(data, known)
         context = self.attributes.encode(known)
-        echo(
+        training.echo(
             f"training {self.config.architecture} on {len(known)} visits of {known['subject'].nunique()} subjects "
-            f"({len(visits) - len(known)} lack an attribute): {self.visits}; given {', '.join(self.attributes.names)}"
+            f"({len(visits) - len(known)} lack an attribute): {self.inputs}; given {', '.join(self.attributes.names)}"
         )
-        examples = self.visits.examples(data, known, context)
-        if out is not None and not resume:
-            start_run(out, self.config, overwrite)
+        examples = self.inputs.examples(data, known, context)
         if isinstance(self.config, CAGlowConfig):
             with seeded(self.config.seed, 1):
                 glow = self._glow()
-            self.learn_first(glow, examples, known["subject"], out, self.config.pretrain_epochs, progress, "glow")
+            self.pretrain(glow, examples, known["subject"], training, "glow")
             self.glow = glow.state_dict()
-        # The folder is there: what is not begun in it begins.
-        fit = self.learn(examples, known["subject"], out, resume=True, progress=progress)
+        fit = self.train_flow(examples, known["subject"], training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(known)}
         if self.config.architecture == "cglow":
-            values = int(np.prod(self.visits.shape))
-            if self.of_regions:
-                self.metrics["validation_nll_per_visit"] = fit.validation_loss * values + self.visits.log_scale
+            values = int(np.prod(self.inputs.shape))
+            if not self.uses_scans:
+                self.metrics["validation_nll_per_visit"] = fit.validation_loss * values + self.inputs.log_scale
             else:
                 self.metrics["validation_bits_per_dim"] = fit.validation_loss / np.log(2)
-        if out is not None:
-            self.save(out, not fit.interrupted)
+        if training.folder is not None:
+            self.save(training.folder)
         return self
 
     @torch.no_grad()
@@ -95,17 +90,18 @@ class Synthesizer(CrossSectionalModel):
         attribute are left out.
         """
         flow: Any = self.fitted()
+        data = self.open(data)
         cohort = cohort_of(data)
         visits = cohort.visits[self.attributes.known(cohort.visits, cohort.path or "the cohort")]
-        examples = self.visits.examples(data, visits, self.attributes.encode(visits))
-        nats = [flow.log_prob(batch.x, batch.context) for batch in self.one_by_one(examples)]
-        log_prob = torch.cat(nats).double().numpy() - self.visits.log_scale
+        examples = self.inputs.examples(data, visits, self.attributes.encode(visits))
+        nats = [flow.log_prob(batch.x, batch.context) for batch in self.in_order(examples)]
+        log_prob = torch.cat(nats).double().numpy() - self.inputs.log_scale
         return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
 
     def sample(
         self, attributes: str | dict[str, float | str] = "", count: int = 1, seed: int = 0
     ) -> tuple[pd.DataFrame, pd.DataFrame | NDArray[np.float32]]:
-        """The attributes of ``count`` invented visits, and their regions, or scans ``[count, X, Y, Z]`` (on the grid of
+        """The attributes of ``count`` synthetic visits, and their regions, or scans ``[count, X, Y, Z]`` (on the grid of
         ``visits.affine``, in the intensities of prepared scans).
 
         What ``attributes`` (``sex=F,age=75``) does not say is drawn as training visits had it.
@@ -115,13 +111,13 @@ class Synthesizer(CrossSectionalModel):
             attributes = ",".join(f"{name}={value}" for name, value in attributes.items())
         rows = self.attributes.draw(self.attributes.parse(attributes), count, seed)
         context, generator = self.attributes.encode(rows), torch.Generator().manual_seed(seed)
-        parts = context.split(CHUNK if self.of_regions else FEW)
+        parts = context.split(SCANS_AT_ONCE if self.uses_scans else CHUNK)
         drawn = torch.cat([flow.sample(part, 1, generator)[0] for part in parts])
-        return rows, self.visits.decode(drawn)
+        return rows, self.inputs.decode(drawn)
 
     def build(self) -> nn.Module:
         if not isinstance(self.config, CAGlowConfig):
-            return CGlow(self.visits.shape, self.attributes.channels, *self._sizes)
+            return CGlow(self.inputs.shape, self.attributes.channels, *self._sizes)
         glow = self._glow()
         if self.glow is not None:
             glow.load_state_dict(self.glow)
@@ -131,8 +127,8 @@ class Synthesizer(CrossSectionalModel):
         if not isinstance(flow, Glow):
             return
         zero = None
-        if isinstance(self.visits, RegionInputs):
-            scale = self.visits.table
+        if isinstance(self.inputs, RegionInputs):
+            scale = self.inputs.table
             zero = -torch.tensor(scale.mean) / torch.tensor(scale.sd)
         flow.initialise(examples, subject, zero)
 
@@ -141,20 +137,16 @@ class Synthesizer(CrossSectionalModel):
             calibrate_temperature(flow, validation)
 
     def _glow(self) -> Glow:
-        return Glow(self.visits.shape, *self._sizes, sum(self.attributes.channels))
+        return Glow(self.inputs.shape, *self._sizes, sum(self.attributes.channels))
 
     @property
     def _sizes(self) -> tuple[int, int, int, int]:
         settings = self.config.flow
-        return settings.levels, settings.depth, settings.hidden, self.visits.greys or 0
+        return settings.levels, settings.depth, settings.hidden, self.inputs.greys or 0
 
-    def describe(self) -> dict[str, Any]:
+    def describe_more(self) -> dict[str, Any]:
         return {"attributes": self.attributes.model_dump()}
 
-    def restore(self, facts: dict[str, Any]) -> None:
-        self.attributes = AttributeTable.model_validate(facts["attributes"])
+    def restore_more(self, description: dict[str, Any]) -> None:
+        self.attributes = AttributeTable.model_validate(description["attributes"])
 
-    @property
-    def of_regions(self) -> bool:
-        """Whether visits are regions of a table, and not scans."""
-        return isinstance(self.visits, RegionInputs)

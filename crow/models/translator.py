@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,8 @@ from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
 from crow.flows.image_start import initialise_images
 from crow.flows.predictor import Predictor
-from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data, Echo
-from crow.models.crow import FEWEST
+from crow.models.base import MIN_SUBJECTS, FitOptions, Training
+from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
 from crow.representation.cross_sectional import (
     GREYS,
     RegionInputs,
@@ -40,7 +40,6 @@ from crow.representation.cross_sectional import (
 )
 from crow.representation.pairs import ScanPairs, pair, standardised
 from crow.run.cross_sectional_config import CINNConfig
-from crow.run.folder import start_run
 from crow.scans.store import ScanStore
 from crow.training.ensemble import seeded
 
@@ -72,6 +71,7 @@ class Translator(CrossSectionalModel):
     source is.
     """
 
+    kind = command = "translate"
     architectures = ("cinn",)
     config: CINNConfig
     given: RegionInputs | ScanInputs
@@ -86,11 +86,7 @@ class Translator(CrossSectionalModel):
         source: ScanStore | Sequence[str],
         target: Sequence[str] = (),
         out: str | Path | None = None,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: bool = False,
-        echo: Echo = lambda line: None,
+        **options: Unpack[FitOptions],
     ) -> Translator:
         """Learn from the visits that have both; with ``out`` keep a run folder there.
 
@@ -98,39 +94,38 @@ class Translator(CrossSectionalModel):
         ``target`` names or patterns of its regions (no target: all that are no source). Raises CohortError where there
         is nothing to learn from, for grids that differ, and for regions that are both; OutputError where ``out`` is.
         """
-        _, visits = self.begin(data, out, resume, overwrite)
+        training, data = Training.at(out, **options), self.open(data)
+        _, visits = self.training_visits(data)
         examples: Examples | ScanExamples
         if isinstance(data, ScanStore):
             assert isinstance(source, ScanStore)
             rows = pair(data, source)
             visits = visits[visits.index.isin(rows.index)]
             self._require(visits, f"{data.path} and {source.path}")
-            self.visits, self.given = self._scans(data, source, visits, rows)
+            self.inputs, self.given = self._scans(data, source, visits, rows)
             examples = self.pairs_of(data, source, visits)
         else:
             assert not isinstance(source, ScanStore)
             names = _sides(data, source, target)
             given, wanted = (RegionInputs.fit(_only(data, part), visits) for part in names)
-            self.given, self.visits = given, wanted
+            self.given, self.inputs = given, wanted
             examples = wanted.examples(data, visits, given.examples(data, visits).x)
-        people = visits["subject"].nunique()
-        echo(
-            f"training {self.config.architecture} on {len(visits)} visits of {people} subjects: {self.given} to {self.visits}"
+        subjects = visits["subject"].nunique()
+        training.echo(
+            f"training {self.config.architecture} on {len(visits)} visits of {subjects} subjects: "
+            f"{self.given} to {self.inputs}"
         )
-        if out is not None and not resume:
-            start_run(out, self.config, overwrite)
         if self.config.pretrain_epochs:
-            self._learn_first(examples, visits["subject"], out, progress)
-        # The folder is there: what is not begun in it begins.
-        fit = self.learn(examples, visits["subject"], out, resume=True, progress=progress)
+            self._pretrain_conditioning(examples, visits["subject"], training)
+        fit = self.train_flow(examples, visits["subject"], training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
-        if isinstance(self.visits, RegionInputs):
-            self.metrics["validation_nll_per_visit"] = fit.validation_loss + self.visits.log_scale
+        if isinstance(self.inputs, RegionInputs):
+            self.metrics["validation_nll_per_visit"] = fit.validation_loss + self.inputs.log_scale
         else:
-            self.metrics["validation_bits_per_dim"] = fit.validation_loss / np.log(2) / int(np.prod(self.visits.shape))
-        self.more = {f"{SOURCE}{name}": tensor for name, tensor in self.given.tensors().items()}
-        if out is not None:
-            self.save(out, not fit.interrupted)
+            self.metrics["validation_bits_per_dim"] = fit.validation_loss / np.log(2) / int(np.prod(self.inputs.shape))
+        self.extra = {f"{SOURCE}{name}": tensor for name, tensor in self.given.tensors().items()}
+        if training.folder is not None:
+            self.save(training.folder)
         return self
 
     @torch.no_grad()
@@ -140,18 +135,19 @@ class Translator(CrossSectionalModel):
         Of regions exact and in original units; of scans (with their ``source``) that of their grey levels, a lower
         bound, dequantised with seed 0. Visits that lack one of the two are left out.
         """
-        flow, visits = self.fitted(), cohort_of(data).visits
+        flow, data = self.fitted(), self.open(data)
+        visits = cohort_of(data).visits
         examples: Examples | ScanExamples
-        if isinstance(self.visits, ScanInputs):
-            self.visits.check(data)
+        if isinstance(self.inputs, ScanInputs):
+            self.inputs.check(data)
             assert isinstance(data, ScanStore) and source is not None
             visits = visits.loc[pair(data, source).index]
             examples = self.pairs_of(data, source, visits)
         else:
             assert isinstance(self.given, RegionInputs)
-            examples = self.visits.examples(data, visits, self.given.examples(data, visits).x)
-        nats = [flow.log_prob(batch.x, batch.context) for batch in self.one_by_one(examples)]  # type: ignore[operator]
-        log_prob = torch.cat(nats).double().numpy() - self.visits.log_scale
+            examples = self.inputs.examples(data, visits, self.given.examples(data, visits).x)
+        nats = [flow.log_prob(batch.x, batch.context) for batch in self.in_order(examples)]
+        log_prob = torch.cat(nats).double().numpy() - self.inputs.log_scale
         return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
 
     def sample(self, source: Data, n: int = 8, seed: int = 0) -> NDArray[np.float32]:
@@ -161,7 +157,8 @@ class Translator(CrossSectionalModel):
     def translate(self, source: Data, n: int = 8, seed: int = 0) -> Iterator[Translation]:
         """``n`` draws for every visit of ``source``, one visit at a time, in intensities of prepared scans or in units
         of the table. Raises CohortError for a source that the run was not trained on."""
-        flow, visits = self.fitted(), cohort_of(source).visits
+        flow, source = self.fitted(), self.open(source)
+        visits = cohort_of(source).visits
         if isinstance(self.given, ScanInputs):
             self.given.check(source)
         else:
@@ -173,25 +170,25 @@ class Translator(CrossSectionalModel):
                 context = standardised(self.given, source, visits.index.to_numpy()[part.numpy()])
             else:
                 context = contexts[part]
-            drawn = flow.sample(context, n, generator)  # type: ignore[operator]
+            drawn = flow.sample(context, n, generator)
             for place, k in enumerate(part.tolist()):
-                samples = np.asarray(self.visits.decode(drawn[:, place]), np.float32)
+                samples = np.asarray(self.inputs.decode(drawn[:, place]), np.float32)
                 yield Translation(visits.iloc[k], samples)
 
     def pairs_of(self, target: ScanStore, source: ScanStore, visits: Visits) -> ScanPairs:
         """What the flow sees of ``visits`` of the target's store, each of which the source's store has too."""
-        assert isinstance(self.visits, ScanInputs) and isinstance(self.given, ScanInputs)
-        return ScanPairs.of(self.visits, target, visits, self.given, source, pair(target, source))
+        assert isinstance(self.inputs, ScanInputs) and isinstance(self.given, ScanInputs)
+        return ScanPairs.of(self.inputs, target, visits, self.given, source, pair(target, source))
 
     def build(self) -> nn.Module:
         settings = self.config.flow
-        shape, context = self.visits.shape, self.given.shape
+        shape, context = self.inputs.shape, self.given.shape
         flow = CINN(shape, context, settings.levels if len(shape) > 1 else 1, settings.depth, settings.hidden)
         if self.trunk is not None:
             flow.h.trunk.load_state_dict(self.trunk)
             if self.config.freeze_conditioning:
                 flow.h.freeze()
-        if isinstance(self.visits, RegionInputs):
+        if isinstance(self.inputs, RegionInputs):
             return flow
         standard = Standardise(torch.zeros(shape), torch.ones(shape))
         flow.bijection = Chain([standard, PrincipalComponents(shape), flow.bijection])
@@ -213,25 +210,20 @@ class Translator(CrossSectionalModel):
     def calibrate(self, flow: nn.Module, validation: Iterator[Examples]) -> None:
         calibrate_temperature(flow, validation)
 
-    def describe(self) -> dict[str, Any]:
+    def describe_more(self) -> dict[str, Any]:
         return {"source": self.given.describe()}
 
-    def restore(self, facts: dict[str, Any]) -> None:
-        own = {name.removeprefix(SOURCE): t for name, t in self.more.items() if name.startswith(SOURCE)}
-        self.given = inputs_from_saved(own, facts["source"])
-
-    @property
-    def of_regions(self) -> bool:
-        """Whether visits are regions of a table, and not scans."""
-        return isinstance(self.visits, RegionInputs)
+    def restore_more(self, description: dict[str, Any]) -> None:
+        own = {name.removeprefix(SOURCE): t for name, t in self.extra.items() if name.startswith(SOURCE)}
+        self.given = inputs_from_saved(own, description["source"])
 
     @property
     def _chunk(self) -> int:
-        return CHUNK if self.of_regions else 1
+        return 1 if self.uses_scans else CHUNK
 
     def _require(self, visits: Visits, where: str) -> None:
-        if (count := visits["subject"].nunique()) < FEWEST:
-            raise CohortError(f"{where}: {count} subjects with both scans to learn from; at least {FEWEST} are needed.")
+        if (count := visits["subject"].nunique()) < MIN_SUBJECTS:
+            raise CohortError(f"{where}: {count} subjects with both scans to learn from; at least {MIN_SUBJECTS} are needed.")
 
     def _scans(
         self, data: ScanStore, source: ScanStore, visits: Visits, rows: pd.Series
@@ -240,8 +232,8 @@ class Translator(CrossSectionalModel):
         given = source.cohort().visits.loc[rows.loc[visits.index]]
         return ScanInputs.fit(data, visits, images, levels), ScanInputs.fit(source, given, images, levels)
 
-    def _learn_first(
-        self, examples: Examples | ScanExamples, subject: pd.Series, out: str | Path | None, progress: bool
+    def _pretrain_conditioning(
+        self, examples: Examples | ScanExamples, subject: pd.Series, training: Training
     ) -> None:
         """Train h as a predictor of the target, and keep it for `build`."""
         with seeded(self.config.seed, 1):
@@ -252,8 +244,8 @@ class Translator(CrossSectionalModel):
             if isinstance(built, DiscreteFlow):
                 assert isinstance(flow.bijection, Chain)
                 before = [built.dequantizer, *flow.bijection.bijections[:2]]
-            predictor = Predictor(flow.h.trunk, self.config.flow.hidden, self.visits.shape, before=before)
-        self.learn_first(predictor, examples, subject, out, self.config.pretrain_epochs, progress, "h")
+            predictor = Predictor(flow.h.trunk, self.config.flow.hidden, self.inputs.shape, before=before)
+        self.pretrain(predictor, examples, subject, training, "h")
         self.trunk = flow.h.trunk.state_dict()
 
 

@@ -249,7 +249,7 @@ class ScanExamples:
         x = torch.from_numpy(self._read(self.rows[rows].tolist())).float()
         return Examples(x, some(self.context), some(self.label))
 
-    def some(self, rows: Tensor) -> ScanExamples:
+    def subset(self, rows: Tensor) -> ScanExamples:
         """A part of them; nothing is read."""
         context, label = (None if t is None else t[rows] for t in (self.context, self.label))
         return replace(self, rows=self.rows[rows], context=context, label=label)

@@ -127,10 +127,16 @@ def load_settings(kind: type[Kind], path: str | Path | None = None, sets: Iterab
         values, places = read_yaml(Path(path))
     for pair in sets:
         _set(values, places, pair)
+    return validated(kind, values, places)
+
+
+def validated(kind: type[Kind], values: dict[str, Any], places: Places | None = None) -> Kind:
+    """The settings of ``values``; raises ConfigError with the nearest known name for an unknown one."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem, places, kind) for problem in error.errors())) from None
+        problems = error.errors()
+        raise ConfigError("\n".join(_explain(problem, places or {}, kind) for problem in problems)) from None
 
 
 def dump_config(config: Settings) -> str:

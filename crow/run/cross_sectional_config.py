@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -68,11 +68,8 @@ class MaskTraining(PatchTraining):
 class CrossSectionalConfig(Settings):
     """Everything that, with a cohort, decides the run of a system.
 
-    ``use`` says which command applies a run, ``model`` where the class is that loads it.
     """
 
-    use: ClassVar[str]
-    model: ClassVar[str]
     architecture: str
     seed: int = Field(0, ge=0)
     cohort: dict[str, Any] = Field(default_factory=dict)
@@ -85,8 +82,6 @@ class CrossSectionalConfig(Settings):
 class CGlowConfig(CrossSectionalConfig):
     """Class-conditional Glow: `crow.flows.cglow`."""
 
-    use: ClassVar[str] = "Use crow synthesize --run."
-    model: ClassVar[str] = "crow.models.synthesizer.Synthesizer"
     architecture: Literal["cglow"] = "cglow"
 
 
@@ -94,8 +89,6 @@ class CAGlowConfig(CrossSectionalConfig):
     """Glow, trained by likelihood for ``pretrain_epochs`` and then held, and an encoder of attributes and a ``code`` of so
     many numbers, trained against a critic: `crow.flows.caglow`."""
 
-    use: ClassVar[str] = "Use crow synthesize --run."
-    model: ClassVar[str] = "crow.models.synthesizer.Synthesizer"
     architecture: Literal["caglow"] = "caglow"
     pretrain_epochs: int = Field(60, ge=1)
     code: int = Field(2, ge=1)
@@ -107,8 +100,6 @@ class CINNConfig(CrossSectionalConfig):
     Its h predicts the target for ``pretrain_epochs`` before the flow is trained, and then stays as it is if ``freeze_conditioning``.
     """
 
-    use: ClassVar[str] = "Use crow translate --run."
-    model: ClassVar[str] = "crow.models.translator.Translator"
     architecture: Literal["cinn"] = "cinn"
     pretrain_epochs: int = Field(30, ge=0)
     freeze_conditioning: bool = False
@@ -127,8 +118,6 @@ class EnhanceConfig(CrossSectionalConfig):
     half as long again (`benchmarks/enhance_slices.py`).
     """
 
-    use: ClassVar[str] = "Use crow enhance --run."
-    model: ClassVar[str] = "crow.models.enhancer.Enhancer"
     architecture: Literal["enhance"] = "enhance"
     dequantisation: Literal["uniform", "variational"] = "uniform"
     flow: PatchFlow = PatchFlow()
@@ -139,8 +128,6 @@ class EnhanceConfig(CrossSectionalConfig):
 class SegmentConfig(CrossSectionalConfig):
     """Masks given scans, by the conditional flow over patches: `crow.flows.conditional_flow`."""
 
-    use: ClassVar[str] = "Use crow segment --run."
-    model: ClassVar[str] = "crow.models.segmenter.Segmenter"
     architecture: Literal["segment"] = "segment"
     flow: PatchFlow = PatchFlow()
     training: MaskTraining = MaskTraining()
@@ -150,8 +137,6 @@ class SegmentConfig(CrossSectionalConfig):
 class SemiConditionalConfig(CrossSectionalConfig):
     """Classes from few labels: ``members`` flows of `crow.flows.semi_conditional` that teach each other."""
 
-    use: ClassVar[str] = "Use crow classify --run."
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
     architecture: Literal["semi-conditional"] = "semi-conditional"
     members: int = Field(3, ge=1)
 
@@ -173,8 +158,6 @@ class ContinuousTraining(CrossSectionalTraining):
 class InfoCNFConfig(CrossSectionalConfig):
     """Classes by a continuous flow: `crow.flows.infocnf`."""
 
-    use: ClassVar[str] = "Use crow classify --run."
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
     architecture: Literal["infocnf"] = "infocnf"
     flow: ContinuousFlow = ContinuousFlow()
     training: ContinuousTraining = ContinuousTraining()
@@ -183,8 +166,6 @@ class InfoCNFConfig(CrossSectionalConfig):
 class CCNFConfig(CrossSectionalConfig):
     """The same with all of z supervised: `crow.flows.infocnf`."""
 
-    use: ClassVar[str] = "Use crow classify --run."
-    model: ClassVar[str] = "crow.models.classifier.Classifier"
     architecture: Literal["ccnf"] = "ccnf"
     flow: ContinuousFlow = ContinuousFlow()
     training: ContinuousTraining = ContinuousTraining()

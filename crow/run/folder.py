@@ -32,10 +32,10 @@ from torch import Tensor
 from crow.cohort.cohort import Finding
 from crow.errors import ConfigError, OutputError, RunError
 from crow.files import writing
-from crow.run.config import Config, dump_config
+from crow.run.config import Config, Kind, dump_config
 from crow.run.cross_sectional_config import CrossSectionalConfig, load_any
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
 
 
@@ -90,19 +90,15 @@ def check_place(folder: str | Path, overwrite: bool = False) -> bool:
     return may
 
 
-def unfinished_config(folder: str | Path) -> Config | CrossSectionalConfig:
-    """The settings of a training to go on with; raises RunError where there is none."""
+def unfinished_config(folder: str | Path, kind: type[Kind]) -> Kind:
+    """The settings of a training to resume; raises RunError if there is none, or if it is one of another command."""
     folder = Path(folder)
     if not (folder / "checkpoints").is_dir():
         reason = "training has finished" if (folder / "model.json").exists() else "no training was started here"
         raise RunError(f"{folder}: {reason}, so there is nothing to resume. Leave --resume out.")
-    return read_config(folder)
-
-
-def crow_config(folder: str | Path, config: Config | CrossSectionalConfig) -> Config:
-    """The settings of a run of CRow; raises RunError where the run is of another system."""
-    if isinstance(config, CrossSectionalConfig):
-        raise RunError(f"{folder}: a run of {config.architecture}, not of crow train. {config.use}")
+    config = read_config(folder)
+    if not isinstance(config, kind):
+        raise RunError(f"{folder}: the training of another model. Resume it with the command that started it.")
     return config
 
 
@@ -215,6 +211,11 @@ def _read_model(path: Path) -> ModelFile:
         raise RunError(
             f"{path}: run format {found}, newer than format {FORMAT_VERSION} that crow {version('crow')} reads. "
             f"Install crow {writer or 'in a newer version'} or newer."
+        )
+    if isinstance(found, int) and found < FORMAT_VERSION:
+        raise RunError(
+            f"{path}: run format {found}, of a version of crow that was never released; format {FORMAT_VERSION} is "
+            "needed. Train again."
         )
     try:
         return ModelFile.model_validate(content)

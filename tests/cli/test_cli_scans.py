@@ -138,11 +138,11 @@ def test_scores_and_maps_of_z(folder: Path, tmp_path: Path) -> None:
 
 def test_in_python_a_run_of_scans_answers_as_on_the_command_line(folder: Path) -> None:
     model, store = crow.load(folder / "run"), crow.ScanStore.open(folder / "run_store")
-    assert isinstance(model, ScanModel) and model.kind == "deformation"
+    assert isinstance(model, ScanModel) and model.representation == "deformation"
     log_prob = model.log_prob(store)
     assert list(log_prob.columns) == ["subject", "session", "time", "log_prob"] and len(log_prob) == 20
     asked = pd.DataFrame({"subject": ["sub-0001"], "time": [9.0]})
-    forecast = model.forecast(store, asked, samples=10)
+    forecast = model.forecast(store, asked, draws=10)
     made = model.follow_up(store, forecast, 0)
     assert made.median.shape == scan_of(folder, "sub-0001").shape and made.folded == 0
     assert "deformation" in repr(model).lower() or "modes" in repr(model)
@@ -161,7 +161,7 @@ def test_scans_and_regions_are_modelled_together(folder: Path, tmp_path: Path) -
     model = ScanModel(model={"members": 1}, training={"max_epochs": 0}, scans={"components": 2}).fit(store)
     last = store.cohort().visits.groupby("subject").last().iloc[[0, 5]].reset_index()
     asked = last[["subject"]].assign(time=last["time"] + 2)
-    forecast = model.forecast(store, asked, samples=40)
+    forecast = model.forecast(store, asked, draws=40)
     assert forecast.regions == ["mode_01", "mode_02", "Hippocampus"]
     median = forecast.summary["Hippocampus_median"].to_numpy()
     np.testing.assert_allclose(median, last["Hippocampus"].to_numpy(float) - 120, atol=40)

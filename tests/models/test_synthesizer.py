@@ -87,7 +87,7 @@ def test_scans(tmp_path: Path, cut: str | None) -> None:
     model = crow.Synthesizer(**settings).fit(store, ["sex", "age"], tmp_path / "run")
     rows, values = crow.load(tmp_path / "run").sample("sex=F", 3)
     assert len(rows) == 3 and values.shape == (3, *((6, 6, 1) if cut else (6, 6, 4)))
-    assert np.isfinite(values).all() and values.max() <= model.visits.high
+    assert np.isfinite(values).all() and values.max() <= model.inputs.high
     nats = model.log_prob(store)["log_prob"]
     assert len(nats) == len(store.rows) and (nats < 0).all()
     pd.testing.assert_series_equal(nats, crow.load(tmp_path / "run").log_prob(store)["log_prob"])
@@ -140,7 +140,7 @@ def test_an_encoder_of_attributes(tmp_path: Path) -> None:
 
 
 def test_too_few_people() -> None:
-    with pytest.raises(CohortError, match="4 subjects are left to learn from"):
+    with pytest.raises(CohortError, match="4 subjects are left to train on"):
         crow.Synthesizer(**QUICK).fit(small_cohort(4), ["sex"])
     with pytest.raises(RunError, match="Synthesizer is not fitted"):
         crow.Synthesizer().sample("", 1)
@@ -149,7 +149,7 @@ def test_too_few_people() -> None:
 def test_a_run_of_another_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no such run folder"):
         crow.Synthesizer.load(tmp_path / "run")
-    with pytest.raises(ValueError, match="no architecture 'infocnf'"):
+    with pytest.raises(ConfigError, match="no architecture 'infocnf'"):
         crow.Synthesizer(architecture="infocnf")
     assert issubclass(type(crow.Synthesizer().config), CrossSectionalConfig)
 

@@ -58,7 +58,7 @@ def test_scans_come_back_as_the_run_that_was_kept(
     assert drawn.shape[:2] == (4, 3) and drawn.ndim == 5
     assert np.array_equal(drawn, model.sample(source.some(np.arange(3)), 4, seed=1))
     assert not np.array_equal(drawn, model.sample(source.some(np.arange(3)), 4, seed=2))
-    inside = drawn[:, :, model.visits.box.mask] if drawn.shape[-1] > 1 else drawn[:, :, 1:-1, 1:-1]
+    inside = drawn[:, :, model.inputs.box.mask] if drawn.shape[-1] > 1 else drawn[:, :, 1:-1, 1:-1]
     assert (inside.std(0) > 0).all() and 0.2 < inside.mean() < 1.8
 
 
@@ -123,7 +123,7 @@ def test_regions_come_back_as_the_run_that_was_kept(tmp_path: Path) -> None:
     cohort = table()
     model = Translator(**QUICK).fit(cohort, ["Sum"], ["B", "A"], out=tmp_path / "run")
     again = crow.load(tmp_path / "run")
-    assert again.visits.table.regions == ["A", "B"] and again.given.table.regions == ["Sum"]
+    assert again.inputs.table.regions == ["A", "B"] and again.given.table.regions == ["Sum"]
     assert again.log_prob(cohort).equals(model.log_prob(cohort))
     assert np.array_equal(again.sample(cohort, 2), model.sample(cohort, 2))
 

@@ -7,7 +7,7 @@ from crow.errors import ConfigError
 from crow.run.config import Config, dump_config, load_config
 from crow.run.cross_sectional_config import load_any
 
-PRESETS = Path(__file__).parents[1] / "configs"
+PRESETS = Path(__file__).parents[2] / "configs"
 
 
 def test_the_default_preset_writes_out_every_default() -> None:

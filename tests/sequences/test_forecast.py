@@ -46,16 +46,16 @@ def test_long_has_a_row_a_visit_and_region(forecast: Forecast) -> None:
 
 
 def test_samples_are_trajectories(forecast: Forecast) -> None:
-    samples = forecast.samples
-    assert list(samples.columns) == ["subject", "time", "sample", "H", "V"]
-    one = samples[(samples["subject"] == "a") & (samples["sample"] == 17)]
+    samples = forecast.draws
+    assert list(samples.columns) == ["subject", "time", "draw", "H", "V"]
+    one = samples[(samples["subject"] == "a") & (samples["draw"] == 17)]
     assert list(one["time"]) == [1.0, 2.5]
     np.testing.assert_array_equal(one[["H", "V"]], forecast.values[:2, 17])
     assert len(samples) == 600
 
 
 def test_it_shows_itself(forecast: Forecast) -> None:
-    assert repr(forecast) == "Forecast of 3 visits of 2 subjects, 2 regions, 200 samples"
+    assert repr(forecast) == "Forecast of 3 visits of 2 subjects, 2 regions, 200 draws"
     shown = forecast._repr_html_()
     assert repr(forecast) in shown
     assert "H_median" in shown and shown.count("<tr") == 4
