@@ -56,12 +56,13 @@ def read_cohort(
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
-        made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root)
+        schema = schema.model_copy(update={"missing": options.missing or schema.missing})
+        made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
         groups = groups_of(columns, schema.subject, schema.group)
         return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing, groups=groups)
     columns, schema, roles = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
-    report_usable(made.visits, findings, options.one_visit)
+    report_usable(made.visits, schema, findings, options.one_visit)
     groups = groups_of(columns, schema.subject, schema.group)
     mapping = make_mapping(schema, columns, roles.reasons, roles.left_out)
     cohort = Cohort(
@@ -131,7 +132,7 @@ def _schema(
         adni=shaped.layout.adni,
         visit_codes=timeline.visit_codes,
         codes={name: codes for name in used if (codes := columns.codes(name))},
-        missing=options.missing or "drop-visit",
+        missing=options.missing or ("drop-visit" if options.one_visit else "model"),
         template=wide.template if wide else None,
         repeated=[name for name in dict.fromkeys(used) if wide and name in wide.columns],
         waves=list(wide.waves) if wide else [],
