@@ -77,8 +77,8 @@ def _report(name: str, unit: AgeUnit, reason: str, findings: Findings) -> None:
 def _unit_of_growth(values: pd.Series, years: pd.Series, who: pd.Series) -> AgeUnit | None:
     """The unit in which an age grows as fast as time passes; None if it does not move, or like none."""
     both = values.notna() & years.notna()
-    grown = values[both].groupby(who[both]).agg(lambda age: age.max() - age.min())
-    spent = years[both].groupby(who[both]).agg(lambda time: time.max() - time.min())
+    ages, times = values[both].groupby(who[both]), years[both].groupby(who[both])
+    grown, spent = ages.max() - ages.min(), times.max() - times.min()
     moving = (spent > 0) & (grown > 0)
     if moving.sum() < max(1, len(spent[spent > 0]) / 2):
         return None

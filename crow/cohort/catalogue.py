@@ -203,12 +203,12 @@ AGE_RANGE = Kind(
     "age-range", "warning", "An age is negative or above 120 years.",
     "ages outside 0 to 120 years ({values}). Correct the cells, or set the column's unit in a mapping.",
 )  # fmt: skip
-AGE_AGAINST_TIME = Kind(
-    "age-against-time", "warning", "Age and time contradict each other.",
-    "the age changes by more than a year less or more than the time since the first visit. Correct the age or the time.",
-)  # fmt: skip
-FUTURE_DATE = Kind("future-date", "warning", "A visit lies in the future.", "dates after today. Correct the cells.")
-EARLY_DATE = Kind("early-date", "warning", "A visit lies before any study.", "dates before {year}. Correct the cells.")
+FUTURE_DATE = Kind(
+    "future-date", "warning", "A visit lies in the future.", "dates after today ({cells}). Correct the cells."
+)
+EARLY_DATE = Kind(
+    "early-date", "warning", "A visit lies before any study.", "dates before {year} ({cells}). Correct the cells."
+)
 TWO_DIGIT_YEAR = Kind(
     "two-digit-year", "warning", "Years have two digits.",
     "years have two digits and were read as {first} to {last}. Write four digits.",
@@ -329,8 +329,12 @@ AGE_AGAINST_TIME = Kind(
     "age-against-time", "warning", "Age and time contradict each other.",
     "the age changes by more than a year less or more than the time since the first visit. Correct the age or the time.",
 )  # fmt: skip
-FUTURE_DATE = Kind("future-date", "warning", "A visit lies in the future.", "dates after today. Correct the cells.")
-EARLY_DATE = Kind("early-date", "warning", "A visit lies before any study.", "dates before {year}. Correct the cells.")
+FUTURE_DATE = Kind(
+    "future-date", "warning", "A visit lies in the future.", "dates after today ({cells}). Correct the cells."
+)
+EARLY_DATE = Kind(
+    "early-date", "warning", "A visit lies before any study.", "dates before {year} ({cells}). Correct the cells."
+)
 TWO_DIGIT_YEAR = Kind(
     "two-digit-year", "warning", "Years have two digits.",
     "years have two digits and were read as {first} to {last}. Write four digits.",
@@ -356,7 +360,7 @@ EMPTY_COLUMN = Kind(
 )
 FUTURE_COLUMN = Kind(
     "future-column", "warning", "A column is known only after the last visit.",
-    "left out, because it tells what happened after some visits ({reason}). If it was known at baseline, add "
+    "{name} is left out, because it tells what happened after some visits ({reason}). If it was known at baseline, add "
     "--covariates {name}, or set its role in a mapping.",
 )  # fmt: skip
 GROUP = Kind(
@@ -395,8 +399,8 @@ TEXT_CODE = Kind(
 CENSORED = Kind("censored", "warning", "A number is a bound.", "a bound such as {example} was read as the number.")
 BOUNDED_TIME = Kind(
     "bounded-time", "warning", "Visits have a bound instead of an age.",
-    "the age is a bound such as {example}, the same at several visits of a subject, so the time between them is unknown; "
-    "the first was kept. Give exact ages or dates.",
+    "the time is a bound (such as 89+), the same at several visits of a subject, so the time between them is unknown; the "
+    "first complete visit was kept. Give exact ages or dates.",
 )  # fmt: skip
 IMPOSSIBLE_NUMBER = Kind(
     "impossible-number", "warning", "A number is beyond any measurement.",
@@ -430,8 +434,7 @@ OUTLYING_CHANGE = Kind(
 )  # fmt: skip
 UNIT_FACTOR = Kind(
     "unit-factor", "warning", "Some values are in another unit.",
-    "{count:,} values ({cells}) are {factor:g} times smaller or larger than the others{where}: another unit? "
-    "{remedy}",
+    "{count}{where}, {factor:g} times {size} than all others, probably in another unit. {remedy} The values: {cells}.",
 )  # fmt: skip
 NOT_POSITIVE = Kind(
     "not-positive", "warning", "A volume is zero or negative.",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from crow.cohort.catalogue import SINGLE_VISIT
+from crow.cohort.checks import Change
 from crow.cohort.findings import Finding
 from crow.cohort.mapping import Mapping
 from crow.cohort.modality import modality_of
@@ -30,7 +31,7 @@ class Cohort:
     subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
     without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
     dropped) that lack it. ``groups`` maps a subject to its family, if the table has families. ``mapping`` holds the role
-    of every column, if the table was read by detection.
+    of every column, if the table was read by detection; ``changes`` are the cells that ``fix`` corrected.
     """
 
     visits: pd.DataFrame
@@ -42,6 +43,7 @@ class Cohort:
     missing: dict[str, float] = field(default_factory=dict)
     groups: pd.Series = field(default_factory=lambda: pd.Series(dtype=object))
     mapping: Mapping | None = None
+    changes: list[Change] = field(default_factory=list)
 
     @property
     def subjects(self) -> list[str]:

@@ -54,6 +54,7 @@ class Columns:
         self._marks = marks or {}
         self._places = places or {}
         self.numbers = lru_cache(maxsize=None)(self._numbers)
+        self._words = lru_cache(maxsize=None)(lambda name: self.cells(name).mask(is_blank(self.cells(name)), None))
         self.is_dates = lru_cache(maxsize=None)(self._is_dates)
 
     def at(self, line: int) -> str:
@@ -72,11 +73,19 @@ class Columns:
 
     def words(self, name: str) -> pd.Series:
         """The cells as text, None where missing."""
-        cells = self.cells(name)
-        return cells.mask(is_blank(cells), None)
+        return self._words(name)
+
+    def bounds(self, name: str) -> pd.Series:
+        """Whether a cell is a bound such as ``89+``."""
+        return pd.Series(self.frame.index.isin(self.numbers(name).bounds), self.frame.index)
 
     def is_empty(self, name: str) -> bool:
         return self.numbers(name).filled == 0
+
+    def is_same(self, name: str) -> bool:
+        """Whether all filled cells are equal."""
+        filled = self.filled(name)
+        return bool(filled.min() == filled.max()) if self.is_number(name) else filled.nunique() < 2
 
     def is_number(self, name: str) -> bool:
         return self.numbers(name).is_number

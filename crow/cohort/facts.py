@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from crow.cohort import names
 from crow.cohort.columns import Columns
-from crow.cohort.parameters import MAX_AGE, MAX_AGE_DEVIATION, MAX_LEVELS, MIN_IDENTITY_SUBJECTS, MIN_SHARE
+from crow.cohort.parameters import (
+    MAX_AGE,
+    MAX_AGE_DEVIATION,
+    MAX_LEVELS,
+    MIN_CONSTANT_SHARE,
+    MIN_IDENTITY_SUBJECTS,
+    MIN_SHARE,
+)
 
 
 class Facts:
@@ -20,6 +27,8 @@ class Facts:
         self.columns = columns
         self.who = pd.Series(pd.factorize(who)[0], who.index)
         self.years = years
+        self._order = np.argsort(self.who.to_numpy(), kind="stable")
+        self._sorted_who = self.who.to_numpy()[self._order]
         self.subjects = int(self.who.max()) + 1
         self.repeated = bool(self.who.duplicated().any())
         self.constant = lru_cache(maxsize=None)(self._constant)
@@ -31,10 +40,22 @@ class Facts:
 
     def _constant(self, name: str) -> bool:
         """Whether no subject has two different values."""
-        values = self.columns.filled(name)
-        codes = pd.Series(pd.factorize(values)[0], values.index)
-        groups = codes.groupby(self.who[values.index])
-        return bool((groups.max() == groups.min()).all())
+        return len(self._changing(name)) == 0
+
+    def mostly_constant(self, name: str) -> bool:
+        """Whether few subjects have two different values: those contradict themselves."""
+        return len(np.unique(self._changing(name))) <= (1 - MIN_CONSTANT_SHARE) * self.subjects
+
+    def _changing(self, name: str) -> NDArray[np.integer]:
+        """The subject of every pair of consecutive values that differ."""
+        if self.columns.is_number(name):
+            values = self.columns.numbers(name).values.to_numpy()[self._order]
+            known = ~np.isnan(values)
+        else:
+            values = pd.factorize(self.columns.words(name))[0][self._order]
+            known = values >= 0
+        values, who = values[known], self._sorted_who[known]
+        return who[1:][(values[1:] != values[:-1]) & (who[1:] == who[:-1])]
 
     def once(self, name: str) -> bool:
         """Whether no subject has a second value, though subjects have several rows."""

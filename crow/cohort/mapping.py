@@ -12,20 +12,22 @@ from crow.cohort.columns import Columns
 from crow.cohort.options import Missing
 from crow.cohort.schema import Schema
 from crow.cohort.times import AgeUnit, TimeKind
+from crow.cohort.values import is_blank
 from crow.errors import ConfigError
 
-Role = Literal["subject", "time", "session", "age", "group", "scan", "covariate", "region", "left out"]
+Role = Literal["subject", "time", "session", "age", "group", "scan", "covariate", "region", "since baseline", "left out"]
 ONCE: tuple[Role, ...] = ("subject", "time", "session", "age", "group", "scan")
 REASONS: dict[Role, str] = {
     "subject": "a subject by its name", "time": "the finest time that most visits have", "session": "labels of visits",
-    "age": "an age by its name or growth", "group": "a family by its name and values", "scan": "paths of NIfTI files",
+    "since baseline": "the years to add to the age at baseline", "age": "an age by its name or growth", "group": "a family by its name and values", "scan": "paths of NIfTI files",
 }  # fmt: skip
 EXAMPLES = 3
+EXAMPLE_ROWS = 1000
 MAX_EXAMPLE = 40
 HEADER = """\
 # How crow reads {path}.
 # Edit a line and pass the file with --mapping. Roles: subject, time, session, age, group (family), scan, covariate, region,
-# left out. Kinds: numeric or categorical; of the time: age, years, months, days, date, visit. Units of an age: years,
+# since baseline (years to add to an age at baseline), left out. Kinds: numeric or categorical; of the time: age, years, months, days, date, visit. Units of an age: years,
 # months, weeks, days. missing: numbers and words that mean missing.
 """
 
@@ -52,6 +54,7 @@ class Mapping(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     missing: Missing | None = None
+    bids: bool = False
     columns: dict[str, MappedColumn]
 
     def text(self, path: str = "a table", examples: bool = False) -> str:
@@ -64,7 +67,7 @@ class Mapping(BaseModel):
             }
             for name, column in self.columns.items()
         }
-        settings: dict[str, Any] = {"missing": self.missing} if self.missing else {}
+        settings: dict[str, Any] = self.model_dump(exclude_defaults=True, exclude={"columns"})
         content = settings | {"columns": columns}
         dumped = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
         return HEADER.format(path=path) + dumped
@@ -75,11 +78,13 @@ class Mapping(BaseModel):
         for name, column in self.columns.items():
             by_role[column.role].append(name)
         given: dict[str, Any] = {role: by_role[role][0] for role in ONCE if by_role[role]}
+        if self.bids:
+            given.pop("scan", None)
         given["covariates"], given["regions"] = by_role["covariate"], by_role["region"]
         given["left_out"] = by_role["left out"]
         if self.missing is not None:
             given["missing"] = self.missing
-        for name, column in self.columns.items():
+        for column in self.columns.values():
             if column.role == "time":
                 given["time_kind"] = column.kind
                 given["date_order"] = column.order
@@ -117,11 +122,13 @@ def make_mapping(
         str(name): (role, None)
         for role, name in (
             ("subject", schema.subject), ("session", schema.session), ("group", schema.group),
-            ("scan", schema.scan if schema.bids is None else None), ("age", schema.age), ("time", schema.time),
+            ("scan", schema.scan), ("age", schema.age), ("time", schema.time),
         )
         if name is not None
     }  # fmt: skip
     roles[schema.time] = ("time", schema.time_kind)
+    if schema.since_baseline is not None:
+        roles.setdefault(schema.since_baseline, ("since baseline", "years"))
     roles |= {name: ("covariate", kind) for name, kind in schema.covariates.items()}
     roles |= {name: ("region", "numeric") for name in schema.regions}
     roles |= {name: ("left out", None) for name in left_out if name not in roles}
@@ -130,6 +137,7 @@ def make_mapping(
     ordered += [name for name in roles if name not in columns.names]
     return Mapping(
         missing=schema.missing,
+        bids=schema.bids is not None,
         columns={name: _column(name, *roles[name], schema, columns, known.get(name), examples) for name in ordered},
     )
 
@@ -159,7 +167,8 @@ def _column(
         if read.marks.decimal != "." or read.marks.thousands:
             column.decimal, column.thousands = read.marks.decimal, read.marks.thousands or None  # type: ignore[assignment]
     if examples:
-        words = columns.words(name).iloc[:1000].dropna().unique()[:EXAMPLES]
+        head = columns.cells(name).iloc[:EXAMPLE_ROWS]
+        words = head[~is_blank(head)].unique()[:EXAMPLES]
         column.examples = [str(word)[:MAX_EXAMPLE] for word in words]
     return column
 

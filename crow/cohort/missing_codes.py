@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from crow.cohort.parameters import (
@@ -29,15 +28,14 @@ class Codes(NamedTuple):
     doubtful: tuple[float, ...] = ()
 
 
-def find_codes(values: pd.Series, adni: bool = False, time: bool = False) -> Codes:
+def find_codes(values: NDArray[np.floating], adni: bool = False, time: bool = False) -> Codes:
     """The codes of a column of numbers.
 
     Usual: all negative numbers of the column are known codes, and the table is ADNI's, or the others are all positive, or
     are counts that reach 5. In a column of times, -1 to -9 are never codes. Far: a known code, or any repeated number,
     that lies far from all others; or a known code that repeats in a column of measurements that do not.
     """
-    numbers = values.to_numpy(float)
-    numbers = numbers[np.isfinite(numbers)]
+    numbers = values[np.isfinite(values)]
     if not len(numbers):
         return Codes()
     usual, doubtful = _usual(numbers, adni, time)

@@ -84,7 +84,8 @@ CLINICAL = _whole(
     r" tmt\w* bnt\w* avlt\w* memory fluency stroop wais\w* wms\w* height weight bmi bp systolic diastolic pulse heart_?rate"
 )
 QUALITY = _whole(
-    r"motion fd mean_fd framewise\w* dvars snr cnr tsnr efc fber euler\w* holes surface_?holes qc qa rating defects"
+    r"motion fd mean_fd framewise\w* dvars euler\w* holes surface_?holes qc qa rating defects (image_?|scan_?)quality\w*"
+    r" quality_?(score|rating|index)"
     r" asf head_?scal\w* v_?scaling scaling scale_factor"
 )
 """Motion, image quality and head scaling."""

@@ -77,10 +77,22 @@ class ReadOptions(BaseModel):
     one_visit: bool = False
     fix: bool = False
 
+    @field_validator("missing_codes", mode="after")
+    @classmethod
+    def _numbers_are_numbers(cls, value: list[float | str] | None) -> list[float | str] | None:
+        return None if value is None else [_number(code) for code in value]
+
     @field_validator("covariates", "regions", "exclude", "missing_codes", "join", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str | int | float | Path) else value
+
+
+def _number(code: float | str) -> float | str:
+    try:
+        return float(code)
+    except ValueError:
+        return code
 
 
 def one_column(flag: str, name: str, columns: Iterable[str], path: str) -> str:
@@ -117,6 +129,11 @@ def _closest(name: str, columns: list[str]) -> str:
     if near:
         return f"Did you mean {' or '.join(lower[match] for match in near)}?"
     return f"The columns are {listed(columns)}."
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 value``, ``2,000 values``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

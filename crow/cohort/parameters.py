@@ -66,7 +66,9 @@ MAX_AGE_DISAGREEMENT = 1.01
 MAX_FOLLOW_UP = 40.0
 """Years between two visits of a subject."""
 FIRST_YEAR = 1950
-"""Year of the earliest plausible visit."""
+"""Year of the earliest plausible visit; if most visits are earlier, all dates are shifted."""
+MAX_ERROR_SHARE = 0.5
+"""Share of visits from which strange dates are no errors but the cohort's own."""
 
 # Values
 MIN_VALUES = 30
@@ -83,10 +85,20 @@ MAX_UNIT_DEVIATION = 0.15
 """Deviation of the ratio between two groups of values from such a factor, in powers of ten."""
 MIN_UNIT_GAP = 0.5
 """Gap between the two groups, in powers of ten."""
+MIN_UNIT_LEVELS = 20
+"""Different values of a column from which units are looked for."""
+SAFE_UNIT_SHARE = 0.4
+"""Largest share of values in another unit that --fix converts."""
 MIN_POSITIVE_SHARE = 0.9
 """Share of positive values from which zero and negative values are unexpected."""
-MIN_SUBJECT_SHARE_CONSTANT = 0.9
+MIN_POSITIVE_SIZE = 0.3
+"""Lower end (0.5 % quantile) of the positive values, in medians, from which zero is far away."""
+MIN_CONSTANT_SHARE = 0.8
 """Share of subjects with one level from which a change of level is a contradiction."""
+MIN_LEVELS = 10
+"""Different values of a column from which outliers are looked for."""
+MIN_DISTINCT_SHARE = 0.5
+"""Share of different values of a measurement; equal ones in two such columns are copies."""
 
 # Scanners
 MIN_SCANNER_CHANGES = 0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -57,16 +58,34 @@ def read_cohort(
     if schema is not None:
         columns = _columns_of(table, schema, findings)
         schema = schema.model_copy(update={"missing": options.missing or schema.missing})
-        made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
+        made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
         groups = groups_of(columns, schema.subject, schema.group)
-        return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing, groups=groups)
+        return Cohort(
+            made.visits,
+            schema,
+            made.start,
+            list(findings),
+            str(path),
+            missing=made.missing,
+            groups=groups,
+            changes=made.changes,
+        )
     columns, schema, roles = _detect(table, options, findings)
-    made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
+    made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
     report_usable(made.visits, schema, findings, options.one_visit)
     groups = groups_of(columns, schema.subject, schema.group)
     mapping = make_mapping(schema, columns, roles.reasons, roles.left_out)
     cohort = Cohort(
-        made.visits, schema, made.start, list(findings), str(path), roles.left_out, made.missing, groups, mapping
+        made.visits,
+        schema,
+        made.start,
+        list(findings),
+        str(path),
+        roles.left_out,
+        made.missing,
+        groups,
+        mapping,
+        made.changes,
     )
     if strict:
         cohort.require_usable()
@@ -243,9 +262,11 @@ def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str
     chosen |= {name for name in header if matches(SITE, name) or matches(FAMILY, name)}
     for flag in ("regions", "covariates"):
         chosen |= _asked(header, flag, options)
+    chosen |= set(options.columns)
     return [name for name in header if name in chosen]
 
 
 def _asked(header: list[str], flag: str, options: ReadOptions) -> set[str]:
-    patterns = getattr(options, flag)
-    return set(some_columns(flag, patterns, header, "")[0]) if patterns else set()
+    """The columns of the table that a flag may mean; of a wide table it names measures, which are no columns yet."""
+    patterns = [part.strip() for given in getattr(options, flag) or () for part in (given, *given.split(","))]
+    return {name for name in header if any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)}

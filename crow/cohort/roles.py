@@ -98,6 +98,8 @@ def never_changes(columns: Columns, name: str, who: pd.Series) -> bool:
     state = names.matches(names.DIAGNOSIS, name) or names.matches(names.CLINICAL, name)
     current = state and not names.normal(name).endswith("_bl")
     of_subject = names.matches(names.COVARIATE, name) or not columns.is_number(name)
+    if names.matches(names.CONSTANT, name):
+        return facts.mostly_constant(name)
     return not current and facts.constant(name) and (of_subject or not facts.once(name))
 
 
@@ -188,7 +190,7 @@ class _Detector:
     def _usable(self, name: str) -> bool:
         if self.columns.is_empty(name):
             self._leave(name, EMPTY)
-        elif self.columns.filled(name).nunique() < 2:
+        elif self.columns.is_same(name):
             self._leave(name, SAME)
         else:
             return True

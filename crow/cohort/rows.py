@@ -13,7 +13,7 @@ from crow.cohort.findings import Findings, Kind
 from crow.cohort.schema import Schema
 from crow.cohort.times import TimeKind
 
-OWN, LINE, CODE = "own time", "line", "visit code"
+OWN, LINE, CODE, BOUND = "own time", "line", "visit code", "time is a bound"
 CHANGES = {1: "CN", 7: "CN", 9: "CN", 2: "MCI", 4: "MCI", 8: "MCI", 3: "AD", 5: "AD", 6: "AD"}
 
 
@@ -25,6 +25,8 @@ def read_rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFr
         LINE: pd.Series(columns.lines),
         OWN: columns.times(schema.time, schema.time_kind, schema.date_order, schema.visit_codes, schema.age_unit),
     }
+    if schema.time_kind not in ("date", "visit"):
+        found[BOUND] = columns.bounds(schema.time)
     if schema.session is not None:
         found["session"] = columns.cells(schema.session)
         found[CODE] = columns.cells(schema.session).str.lower().str.removeprefix("ses-")

@@ -90,5 +90,7 @@ def _first(rows: pd.DataFrame, where: pd.Series) -> str:
 
 
 def _holds_paths(columns: Columns, name: str) -> bool:
+    if columns.is_number(name):
+        return False
     words = columns.words(name).dropna()
-    return len(words) > 0 and bool(words.str.lower().str.endswith(NIFTI).all())
+    return len(words) > 0 and all(word.lower().endswith(NIFTI) for word in words)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -58,10 +59,12 @@ class Table:
 
     def frame(self, names: list[str] | None = None) -> pd.DataFrame:
         """The named columns (default all) as text, stripped, indexed by line."""
-        names = self.header if names is None else names
-        places = [self.header.index(name) for name in names]
-        columns = {name: [row[k].strip() for row in self.rows] for name, k in zip(names, places, strict=True)}
-        return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=names, dtype=object)
+        return self._frame.copy() if names is None else self._frame[names].copy()
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        columns = dict(zip(self.header, map(list, zip(*self.rows, strict=True)), strict=True))
+        return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=self.header, dtype=object)
 
     def with_frame(self, frame: pd.DataFrame) -> Table:
         """The same table with other columns or rows, a frame of text indexed by line."""
@@ -85,16 +88,26 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     _require_file(path)
     if is_sheet(path):
         records, lines, separator = *read_sheet(path, findings), ","
+        blank = True
     else:
         text = _text(path, findings)
         separator = _separator(text)
         if separator == " ":
             text, separator = "\n".join(" ".join(line.split()) for line in text.splitlines()), " "
         records, lines = _records(str(path), text, separator)
+        blank = _has_outer_blanks(text, separator)
+    if blank:
+        records = [[cell.strip() for cell in record] for record in records]
     header = _header(records[0], findings)
     rows, lines = _rows(str(path), header, records[1:], lines[1:], findings)
     decimal, mixed = _decimal(rows, separator)
     return Table(str(path), header, rows, lines, separator, decimal, mixed)
+
+
+def _has_outer_blanks(text: str, separator: str) -> bool:
+    """Whether a blank stands beside a separator, a quote or a line's end, so that cells must be stripped."""
+    edge = rf'["{re.escape(separator)}]'
+    return re.search(rf"(^|{edge})[ \t\xa0]|[ \t\xa0]({edge}|\r|$)", text, re.MULTILINE) is not None
 
 
 def _require_file(path: Path) -> None:

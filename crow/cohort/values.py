@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crow.cohort.missing_codes import find_codes
 from crow.cohort.number_marks import Marks, find_marks
@@ -46,12 +49,12 @@ class Numbers:
     impossible: list[int]
     marks: Marks = field(default_factory=Marks)
 
-    @property
+    @cached_property
     def filled(self) -> int:
         """Cells that hold something."""
         return int(self.values.notna().sum()) + len(self.text)
 
-    @property
+    @cached_property
     def is_number(self) -> bool:
         """Whether the column holds numbers, though some cells may be text by mistake or by a few words."""
         known = int(self.values.notna().sum())
@@ -84,49 +87,67 @@ def numbers(
     (``time``: a column of times; ``find_far``: also those far from all others). ``marks`` separate decimals and thousands;
     without them, they are found from the cells and from ``decimal``, the mark of the table (``mixed``: it has both).
     """
-    given = None if codes is None else list(codes)
-    named = {code.lower() for code in given or () if isinstance(code, str)}
-    values = pd.to_numeric(cells, errors="coerce").astype(float)
-    unread = values.isna() & ~_among(cells, NUMBER_BLANKS)
-    spelled = cells[unread].unique()
+    array = parsed(cells)
+    unread = _others(cells, array, NUMBER_BLANKS)
     if marks is None:
-        marks = find_marks([*spelled, *_pointed(cells, unread, decimal)], decimal, mixed)
-    if marks.thousands and "." in marks.thousands:
-        unread |= cells.str.contains(".", regex=False)
-        spelled = cells[unread].unique()
-    read = {cell: _read(cell, marks) for cell in spelled}
-    found = cells[unread].map({cell: value for cell, (value, _) in read.items()}).astype(float)
-    values = values.where(~unread, found.reindex(cells.index)) if len(found) else values
-    bounds = cells.index[unread & cells.isin([cell for cell, (_, bound) in read.items() if bound])]
-    unread &= values.isna()
-    word = unread & cells.isin([cell for cell in spelled if cell.lower() in named | WORDS_FOR_MISSING])
-    impossible = values.index[(values.abs() > MAX_NUMBER) & np.isfinite(values)]
-    values[impossible] = np.nan
-    usual, far, doubtful = (
-        find_codes(values, adni, time) if given is None else ([c for c in given if not isinstance(c, str)], (), ())
-    )
-    if not find_far:
-        far = ()
+        marks = _found_marks(cells, unread, decimal, mixed)
+    if "." in marks.thousands:
+        unread |= cells.str.contains(".", regex=False).to_numpy(bool)
+    text, words, bounds = cells[:0], cells[:0], list[int]()
+    if unread.any():
+        odd = cells[unread]
+        read = {cell: _read(cell, marks) for cell in odd.unique()}
+        array[unread] = odd.map({cell: value for cell, (value, _) in read.items()}).astype(float)
+        bounds = list(odd.index[odd.isin([cell for cell, (_, bound) in read.items() if bound])])
+        text = odd[np.isnan(array[unread])]
+        named = {code.lower() for code in codes or () if isinstance(code, str)} | WORDS_FOR_MISSING
+        is_word = text.isin([cell for cell in text.unique() if cell.lower() in named])
+        text, words = text[~is_word], text[is_word]
+    beyond = (np.abs(array) > MAX_NUMBER) & np.isfinite(array)
+    array[beyond] = np.nan
+    if codes is None:
+        usual, far, doubtful = find_codes(array, adni, time)
+        far = far if find_far else ()
+    else:
+        usual, far, doubtful = tuple(code for code in codes if not isinstance(code, str)), (), ()
     means = (*usual, *far)
-    coded = values.isin(means)
-    return Numbers(
-        values.mask(coded), cells[unread & ~word], cells[word], list(bounds), values[coded], tuple(means), far,
-        tuple(doubtful), list(impossible), marks,
-    )  # fmt: skip
+    is_coded = np.isin(array, means) if means else np.zeros(len(array), bool)
+    coded = pd.Series(array[is_coded], cells.index[is_coded])
+    values = pd.Series(np.where(is_coded, np.nan, array), cells.index)
+    impossible = list(cells.index[beyond])
+    return Numbers(values, text, words, bounds, coded, means, far, doubtful, impossible, marks)
+
+
+def _found_marks(cells: pd.Series, unread: NDArray[np.bool_], decimal: str, mixed: bool) -> Marks:
+    """The marks of a column; cells that were read count too if they may hold thousands: beside commas."""
+    if decimal == "." and not unread.any():
+        return Marks()
+    return find_marks(cells.unique(), decimal, mixed)
+
+
+def parsed(cells: pd.Series) -> NDArray[np.float64]:
+    """Cells in the spelling of `float` as numbers, NaN for all others."""
+    texts = cells.tolist()
+    with suppress(TypeError, ValueError):
+        joined = "".join(texts)
+        if joined.isascii() and "_" not in joined:
+            return np.array([float(text) if text else np.nan for text in texts], dtype=float)
+    return pd.to_numeric(cells, errors="coerce").to_numpy(float, copy=True)
 
 
 def is_blank(cells: pd.Series) -> pd.Series:
     """Where a text cell is missing."""
-    return _among(cells, BLANKS)
+    array = parsed(cells)
+    return pd.Series(np.isnan(array) & ~_others(cells, array, BLANKS), cells.index)
 
 
-def _among(cells: pd.Series, words: frozenset[str]) -> pd.Series:
-    return cells.isin([cell for cell in cells.unique() if isinstance(cell, str) and cell.lower() in words])
-
-
-def _pointed(cells: pd.Series, unread: pd.Series, decimal: str) -> list[str]:
-    """The different cells that were read, of a table with decimal commas or a column with a comma: they may be thousands."""
-    return list(cells[~unread].unique()) if decimal == "," or unread.any() else []
+def _others(cells: pd.Series, array: NDArray[np.float64], blanks: frozenset[str]) -> NDArray[np.bool_]:
+    """Where a cell is neither a number nor one of ``blanks``."""
+    other = np.isnan(array)
+    words = cells[other]
+    missing = [cell for cell in words.unique() if not isinstance(cell, str) or cell.lower() in blanks]
+    other[other] = ~words.isin(missing).to_numpy(bool)
+    return other
 
 
 def _read(cell: str, marks: Marks) -> tuple[float, bool]:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort import catalogue
+from crow.cohort.checks import Change, check_values
 from crow.cohort.columns import Columns
-from crow.cohort.findings import Findings
+from crow.cohort.findings import Findings, Kind
 from crow.cohort.gaps import usable_visits
 from crow.cohort.options import Missing, listed
 from crow.cohort.parameters import MIN_SUBJECTS
-from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
+from crow.cohort.rows import BOUND, CODE, LINE, OWN, drop, read_rows
 from crow.cohort.scan_paths import one_scan_a_visit, scan_paths, with_scans
 from crow.cohort.schema import SCAN, Schema
 from crow.cohort.times import PER_YEAR, SOME_DAY, years_between
@@ -30,10 +31,16 @@ class Visits(NamedTuple):
     visits: pd.DataFrame
     start: pd.Series
     missing: dict[str, float]
+    changes: list[Change]
 
 
 def make_visits(
-    columns: Columns, schema: Schema, missing: Missing, findings: Findings, scan_root: Path | None = None
+    columns: Columns,
+    schema: Schema,
+    missing: Missing,
+    findings: Findings,
+    scan_root: Path | None = None,
+    fix: bool = False,
 ) -> Visits:
     """The visits that a table read by ``schema`` holds, with a finding for every row that does not become one.
 
@@ -50,6 +57,7 @@ def make_visits(
     if schema.scan is not None:
         rows = with_scans(rows, columns, schema.scan, findings)
     rows = _one_a_time(rows, schema, findings)
+    rows, changes = check_values(rows, schema, findings, fix)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
     rows = _in_order(rows, schema, findings)
     # Time begins with a subject's first row, whether a region was measured there or not.
@@ -61,7 +69,7 @@ def make_visits(
     rows = usable_visits(rows, schema, missing, columns.path, findings)
     start = start[start.index.isin(rows["subject"])]
     visits = rows[[*KEYS, *schema.covariates, *schema.regions, *([SCAN] if schema.scan else [])]]
-    return Visits(visits.reset_index(drop=True), start, share)
+    return Visits(visits.reset_index(drop=True), start, share, changes)
 
 
 def report_usable(visits: pd.DataFrame, schema: Schema, findings: Findings, one_visit: bool = False) -> None:
@@ -128,6 +136,8 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
     hint = " Whole years put visits of one year together: name a finer time with --time." if coarse else ""
     if SCAN in rows:
         rows = one_scan_a_visit(rows, hint, findings)
+    if BOUND in rows and rows[BOUND].any():
+        rows = _first_complete(rows, OWN, rows[BOUND], "time", "", schema, findings, catalogue.BOUNDED_TIME)
     rows = _first_complete(rows, OWN, rows[OWN].notna(), "time", hint, schema, findings)
     if schema.session is None:
         return rows
@@ -138,11 +148,18 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
 
 
 def _first_complete(
-    rows: pd.DataFrame, key: str, among: pd.Series, name: str, hint: str, schema: Schema, findings: Findings
+    rows: pd.DataFrame,
+    key: str,
+    among: pd.Series,
+    name: str,
+    hint: str,
+    schema: Schema,
+    findings: Findings,
+    kind: Kind = catalogue.DUPLICATE,
 ) -> pd.DataFrame:
     order = rows[schema.regions].isna().sum(axis=1).sort_values(kind="stable").index
     extra = rows.loc[order].duplicated(["subject", key]).reindex(rows.index) & among
-    return drop(rows, extra, catalogue.DUPLICATE, findings, key=name, hint=hint)
+    return drop(rows, extra, kind, findings, key=name, hint=hint)
 
 
 def _in_order(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.DataFrame:
@@ -184,7 +201,8 @@ def _ages_between(rows: pd.DataFrame) -> pd.Series:
     """The ages of the table; a missing one is the age at the subject's nearest visit before (else after) and the time
     between."""
     born = rows["age"].astype(float) - rows["time"]
-    return born.groupby(rows["subject"]).transform(lambda ages: ages.ffill().bfill()) + rows["time"]
+    by_subject = born.groupby(rows["subject"])
+    return by_subject.ffill().fillna(by_subject.bfill()) + rows["time"]
 
 
 def _since_baseline(rows: pd.DataFrame, schema: Schema) -> pd.Series:
