@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crow.cli import cohort_options as flags
+from crow.cli import cohort_options, options
 from crow.cli.wrapping import print_wrapped
 
 if TYPE_CHECKING:
@@ -23,70 +23,39 @@ MIN_LETTERS, MAX_LETTERS = 150, 900
 """Of one finding, and of all of them: with the summary they fill one screen of 24 lines."""
 
 
+@options.reads_cohort(cohort_options.OF_TABLES, cohort_options.OF_SCANS)
 def check(
-    cohort: Annotated[list[Path], typer.Argument(help="The table as it was downloaded, or a BIDS folder; or several.")],
-    subject: flags.Subject = None,
-    time: flags.Time = None,
-    time_kind: flags.TimeKind = None,
-    age: flags.Age = None,
-    session: flags.Session = None,
-    group: flags.Group = None,
-    covariates: flags.Covariates = None,
-    regions: flags.Regions = None,
-    exclude: flags.Exclude = None,
-    missing: flags.Missing = None,
-    missing_code: flags.MissingCodes = None,
-    mapping: flags.Mapping = None,
-    fix: flags.Fix = False,
-    scan: flags.Scan = None,
-    scan_root: flags.ScanRoot = None,
-    suffix: flags.Suffix = None,
-    space: flags.Space = None,
-    desc: flags.Desc = None,
-    ages: flags.Ages = None,
-    config: Annotated[Path | None, typer.Option(help="YAML settings; its cohort part has the same keys.")] = None,
+    cohort: Annotated[Path, typer.Argument(help="The table, as it was downloaded, or a BIDS folder; or several.")],
+    reading: options.Reading,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML settings, whose part cohort has the same keys.", show_default=False)
+    ] = None,
     columns: Annotated[bool, typer.Option("--columns", help="Also print the role of every column.")] = False,
     full: Annotated[bool, typer.Option("--all", help="Print every finding in full.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     write: Annotated[
         Path | None,
-        typer.Option(metavar="YAML", help="Write a mapping of all columns, to edit and to pass with --mapping."),
+        typer.Option(
+            metavar="YAML",
+            help="Write a mapping of all columns, to edit and to pass with --mapping.",
+            show_default=False,
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the visits as a clean CSV, and a log beside it.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier files of --out and --write.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the visits as a clean CSV, with a log beside it.", show_default=False),
+    ] = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Report what a cohort contains, how it is read, and what must be corrected. Exits with 0 if it is usable, else 2.
+    """Report what a cohort contains, how it is read, and what has to be corrected.
+
+    Exits with status 0 if the cohort is usable, otherwise 2.
 
     Example: [bold]crow check demo/cohort.csv[/bold]
     """
     from crow.pipelines.check import check as run
 
-    result = run(
-        cohort,
-        config=config,
-        out=out,
-        write=write,
-        overwrite=overwrite,
-        subject=subject,
-        time=time,
-        time_kind=time_kind,
-        age=age,
-        session=session,
-        group=group,
-        covariates=covariates,
-        regions=regions,
-        exclude=exclude,
-        missing=missing,
-        missing_codes=missing_code,
-        mapping=mapping,
-        fix=fix or None,
-        scan=scan,
-        scan_root=scan_root,
-        suffix=suffix,
-        space=space,
-        desc=desc,
-        ages=ages,
-    )
+    result = run(cohort, config=config, out=out, write=write, overwrite=overwrite, **reading)
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2, default=str))
     else:
@@ -161,7 +130,11 @@ def _show_summary(summary: dict[str, Any], console: "Console") -> None:
     for role, noun in (("covariate", "covariates"), ("region", "regions"), ("left out", "columns left out")):
         names = [column["name"] for column in summary["columns"] if column["role"] == role]
         if names:
-            noun = noun if len(names) > 1 else noun.replace("covariates", "covariate").replace("s left", " left").rstrip("s")
+            noun = (
+                noun
+                if len(names) > 1
+                else noun.replace("covariates", "covariate").replace("s left", " left").rstrip("s")
+            )
             more = f" and {len(names) - 6} more" if len(names) > 6 else ""
             print_wrapped(console, "", f"{len(names)} {noun}: {_short(', '.join(names[:6]), MIN_LETTERS)}{more}")
 

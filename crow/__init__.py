@@ -1,14 +1,17 @@
 """crow: longitudinal neuroimaging with the conditional recurrent flow.
 
-``read_cohort(table)`` reads a cohort, ``CRow().fit(cohort)`` learns its density, ``load(run)`` brings it back. Scans:
-``ScanStore.open(store)`` of what ``crow prepare`` made, and ``ScanModel().fit(store)``.
+``read_cohort(table)`` reads a cohort, ``CRow().fit(cohort)`` learns its density, and ``load(run)`` brings it back. For
+scans, ``ScanStore.open(store)`` opens what ``crow prepare`` made, and ``ScanModel().fit(store)`` learns from it.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crow.cohort.cohort import Cohort as Cohort
     from crow.cohort.reader import read_cohort as read_cohort
+    from crow.data.forecast import Forecast as Forecast
+    from crow.errors import CrowError as CrowError
     from crow.models.classifier import Classifier as Classifier
     from crow.models.crow import CRow as CRow
     from crow.models.enhancer import Enhancer as Enhancer
@@ -17,33 +20,41 @@ if TYPE_CHECKING:
     from crow.models.segmenter import Segmenter as Segmenter
     from crow.models.synthesizer import Synthesizer as Synthesizer
     from crow.models.translator import Translator as Translator
+    from crow.models.voxels import VoxelModel as VoxelModel
+    from crow.run.config import Config as Config
     from crow.scans.store import ScanStore as ScanStore
 
 __version__ = "0.1.0"
-__all__ = [
-    "CRow", "Classifier", "Cohort", "Enhancer", "ScanModel", "ScanStore", "Segmenter", "Synthesizer",
-    "Translator", "load", "read_cohort",
-]  # fmt: skip
 
 HOMES = {
     "CRow": "crow.models.crow",
     "Classifier": "crow.models.classifier",
     "Cohort": "crow.cohort.cohort",
+    "Config": "crow.run.config",
+    "CrowError": "crow.errors",
     "Enhancer": "crow.models.enhancer",
+    "Forecast": "crow.data.forecast",
     "ScanModel": "crow.models.scans",
     "ScanStore": "crow.scans.store",
     "Segmenter": "crow.models.segmenter",
     "Synthesizer": "crow.models.synthesizer",
     "Translator": "crow.models.translator",
+    "VoxelModel": "crow.models.voxels",
     "load": "crow.models.loading",
     "read_cohort": "crow.cohort.reader",
 }
+__all__ = [
+    "CRow", "Classifier", "Cohort", "Config", "CrowError", "Enhancer", "Forecast", "ScanModel", "ScanStore",
+    "Segmenter", "Synthesizer", "Translator", "VoxelModel", "load", "read_cohort",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """Torch takes seconds to import: only for those who use it."""
+    """Import a public name when it is asked for: torch takes seconds."""
     if name not in HOMES:
         raise AttributeError(f"module 'crow' has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -472,6 +472,14 @@ CARRIED = Kind(
     "carried", "info", "A constant covariate is known at every visit.",
     "constant within each subject, so its value at one visit was used at all.",
 )  # fmt: skip
+MISSING_VALUES = Kind(
+    "missing-values", "info", "Visits lack some regions, and are used.",
+    "lack {count:,} values of regions; those that were measured are used.",
+)  # fmt: skip
+NO_REGION = Kind(
+    "no-region", "info", "A visit has no region, and is used.",
+    "no region was measured; their times and covariates are used.",
+)  # fmt: skip
 LOSS = Kind("missing-region", "warning", "Visits lack a region.", "{loss}; {options}.")
 COSTLY_REGION = Kind(
     "costly-region", "warning", "A few regions cost many visits.",

@@ -82,12 +82,12 @@ class Cohort:
         if errors:
             raise CohortError(f"{self.path}: {' '.join(map(str, errors))}")
 
-    def of(self, subjects: Iterable[str]) -> Cohort:
+    def of(self, subjects: Iterable[str | int]) -> Cohort:
         """The same cohort with the visits of some of its subjects.
 
         Raises CohortError for a subject that it does not have.
         """
-        chosen = list(subjects)
+        chosen = [str(subject) for subject in subjects]
         if unknown := sorted(set(chosen) - set(self.visits["subject"])):
             raise CohortError(f"{self.path or 'the cohort'}: has no subject {listed(unknown)}.")
         return replace(self, visits=self.visits[self.visits["subject"].isin(chosen)])

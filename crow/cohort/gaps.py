@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from crow.cohort.catalogue import COSTLY_REGION, LOSS
+from crow.cohort.catalogue import COSTLY_REGION, LOSS, MISSING_VALUES, NO_REGION
 from crow.cohort.findings import Findings
 from crow.cohort.options import Missing, listed
 from crow.cohort.parameters import MAX_MISSING_SHARE
@@ -12,9 +12,11 @@ from crow.cohort.rows import LINE
 from crow.cohort.schema import Schema
 from crow.errors import CohortError
 
+MAX_LISTED = 12
+
 
 def usable_visits(rows: pd.DataFrame, schema: Schema, missing: Missing, path: str, findings: Findings) -> pd.DataFrame:
-    """The visits that can be used.
+    """The visits that can be used; with ``"model"`` all of them, also one without a region: it has time and covariates.
 
     Raises CohortError if none is left, and with ``"error"`` at the first gap.
     """
@@ -27,25 +29,30 @@ def usable_visits(rows: pd.DataFrame, schema: Schema, missing: Missing, path: st
         name = schema.regions[int(gaps[lacking].to_numpy()[lines.argmin()].argmax())]
         raise CohortError(
             f"{path}, line {lines.min()}, column {name}: no value. {_loss(rows, lacking, empty)}. "
-            "Fill them, or choose --missing drop-visit or --missing impute."
+            "Fill them, or choose --missing model."
         )
+    if empty.all():
+        raise CohortError(f"{path}: no visit has a single region. Look at the columns of regions (--regions).")
+    if missing == "model":
+        _report_kept(rows, gaps, empty, findings)
+        return rows
     if missing == "drop-visit" and lacking.all():
         worst = gaps.mean().sort_values(ascending=False)
         raise CohortError(
-            f"{path}: no visit has all regions. Leave some out with --exclude, or choose --missing impute. "
+            f"{path}: no visit has all regions. Leave some out with --exclude, or choose --missing model. "
             f"Most often missing: {listed(f'{name} ({share:.0%})' for name, share in worst.items())}."
         )
-    dropped = empty if missing == "impute" else lacking
-    kept = {"drop-visit": rows[~lacking], "impute": rows[~empty]}
+    kept = {"model": rows, "drop-visit": rows[~lacking], "impute": rows[~empty]}
     options = "; ".join(
         f"--missing {option}{' (now)' if option == missing else ''} keeps {len(visits):,} visits of "
         f"{visits['subject'].nunique():,} subjects"
         for option, visits in kept.items()
     )
-    findings.add(LOSS, rows=rows[LINE][lacking], loss=_loss(rows, lacking, empty), options=options)
+    filled = ". Imputed values count as data" if missing == "impute" else f". {_lost(rows, lacking)}"
+    findings.add(LOSS, rows=rows[LINE][lacking], loss=_loss(rows, lacking, empty), options=options + filled)
     if missing == "drop-visit":
         _report_costly(gaps[~empty], schema.regions, findings)
-    return rows[~dropped]
+    return kept[missing]
 
 
 def _loss(rows: pd.DataFrame, lacking: pd.Series, empty: pd.Series) -> str:
@@ -59,6 +66,22 @@ def _loss(rows: pd.DataFrame, lacking: pd.Series, empty: pd.Series) -> str:
     )
 
 
+def _lost(rows: pd.DataFrame, lacking: pd.Series) -> str:
+    """How many subjects have fewer than two visits left of those with two."""
+    before = int((rows["subject"].value_counts() >= 2).sum())
+    after = int((rows["subject"][~lacking].value_counts() >= 2).sum())
+    return f"Subjects with two visits or more: {before:,} before, {after:,} after"
+
+
+def _report_kept(rows: pd.DataFrame, gaps: pd.DataFrame, empty: pd.Series, findings: Findings) -> None:
+    """Visits that lack some regions, and those that have none."""
+    some = gaps.any(axis=1) & ~empty
+    if some.any():
+        findings.add(MISSING_VALUES, rows=rows[LINE][some], count=int(gaps[some].to_numpy().sum()))
+    if empty.any():
+        findings.add(NO_REGION, rows=rows[LINE][empty])
+
+
 def _report_costly(gaps: pd.DataFrame, regions: list[str], findings: Findings) -> None:
     """A few columns that cost many visits."""
     costly = [name for name in regions if gaps[name].mean() > MAX_MISSING_SHARE]
@@ -67,7 +90,6 @@ def _report_costly(gaps: pd.DataFrame, regions: list[str], findings: Findings) -
     rest = [name for name in regions if name not in costly]
     saved = int((~gaps[rest].any(axis=1)).sum() - (~gaps.any(axis=1)).sum())
     if saved > 0:
-        others = ", or --missing impute" if len(costly) <= 12 else " and so on, or --missing impute"
-        findings.add(
-            COSTLY_REGION, costly[0], saved=saved, names=listed(costly), flag=",".join(costly[:12]), others=others
-        )
+        others = ", or --missing model" if len(costly) <= MAX_LISTED else " and so on, or --missing model"
+        flag = ",".join(costly[:MAX_LISTED])
+        findings.add(COSTLY_REGION, costly[0], saved=saved, names=listed(costly), flag=flag, others=others)

@@ -15,7 +15,7 @@ from crow.cohort.names import SIZE
 from crow.cohort.times import AgeUnit, TimeKind
 from crow.errors import CohortError
 
-Missing = Literal["drop-visit", "impute", "error"]
+Missing = Literal["model", "drop-visit", "impute", "error"]
 
 
 class ColumnOptions(BaseModel):
@@ -34,9 +34,10 @@ class ReadOptions(BaseModel):
 
     ``covariates``, ``regions`` and ``exclude`` hold column names or patterns such as ``CTX_*``; ``group`` is a column of
     families, whose members stay together in every split. ``missing`` is what to do with a visit that lacks a region
-    (default drop-visit). ``missing_codes`` are the numbers and words that mean missing, everywhere (default: see
-    `crow.cohort.missing_codes`); ``columns`` decides it, and kinds and marks, by column. ``left_out`` are columns without
-    a role. A mapping (`crow.cohort.mapping`) sets all of these. With ``fix``, safe corrections are made and logged.
+    (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers and words that mean missing,
+    everywhere (default: see `crow.cohort.missing_codes`); ``columns`` decides it, and kinds and marks, by column.
+    ``left_out`` are columns without a role. A mapping (`crow.cohort.mapping`) sets all of these. With ``fix``, safe
+    corrections are made and logged.
 
     ``scan`` is the column with the paths of NIfTI files, relative to the folder ``scan_root`` (default: the table's).
     Of a BIDS tree, ``suffix``, ``space`` and ``desc`` choose the files, and ``ages`` is a table with the times of its

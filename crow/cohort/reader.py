@@ -57,7 +57,8 @@ def read_cohort(
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
-        made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root, options.fix)
+        schema = schema.model_copy(update={"missing": options.missing or schema.missing})
+        made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
         groups = groups_of(columns, schema.subject, schema.group)
         return Cohort(
             made.visits,
@@ -71,7 +72,7 @@ def read_cohort(
         )
     columns, schema, roles = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
-    report_usable(made.visits, findings, options.one_visit)
+    report_usable(made.visits, schema, findings, options.one_visit)
     groups = groups_of(columns, schema.subject, schema.group)
     mapping = make_mapping(schema, columns, roles.reasons, roles.left_out)
     cohort = Cohort(
@@ -150,7 +151,7 @@ def _schema(
         adni=shaped.layout.adni,
         visit_codes=timeline.visit_codes,
         codes={name: codes for name in used if (codes := columns.codes(name))},
-        missing=options.missing or "drop-visit",
+        missing=options.missing or ("drop-visit" if options.one_visit else "model"),
         template=wide.template if wide else None,
         repeated=[name for name in dict.fromkeys(used) if wide and name in wide.columns],
         waves=list(wide.waves) if wide else [],

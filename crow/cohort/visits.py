@@ -59,20 +59,22 @@ def make_visits(
     rows = _one_a_time(rows, schema, findings)
     rows, changes = check_values(rows, schema, findings, fix)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
-    rows = usable_visits(rows, schema, missing, columns.path, findings)
     rows = _in_order(rows, schema, findings)
+    # Time begins with a subject's first row, whether a region was measured there or not.
     start = rows.groupby("subject", sort=False)[OWN].first()
     rows["time"] = years_between(rows["subject"].map(start), rows[OWN], schema.time_kind)
     rows["age"] = _age(rows, schema, findings)
     if schema.session is None:
         rows["session"] = (rows.groupby("subject").cumcount() + 1).astype(str)
+    rows = usable_visits(rows, schema, missing, columns.path, findings)
+    start = start[start.index.isin(rows["subject"])]
     visits = rows[[*KEYS, *schema.covariates, *schema.regions, *([SCAN] if schema.scan else [])]]
     return Visits(visits.reset_index(drop=True), start, share, changes)
 
 
-def report_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = False) -> None:
+def report_usable(visits: pd.DataFrame, schema: Schema, findings: Findings, one_visit: bool = False) -> None:
     """Error findings for a cohort that nothing can be learned from, or nothing longitudinal unless ``one_visit``."""
-    counts = visits.groupby("subject").size()
+    counts = _with_a_region(visits, schema).groupby("subject").size()
     single = int((counts == 1).sum())
     if single == len(counts) and not one_visit:
         findings.add(catalogue.ONLY_SINGLE_VISITS)
@@ -80,6 +82,13 @@ def report_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = Fa
         findings.add(catalogue.SINGLE_VISIT, single=single, subjects=len(counts))
     if len(counts) < MIN_SUBJECTS:
         findings.add(catalogue.FEW_SUBJECTS, count=len(counts), least=MIN_SUBJECTS)
+
+
+def _with_a_region(visits: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Visits that something can be learned from: of a table without scans, those with a region."""
+    if schema.scan is not None or not schema.regions:
+        return visits
+    return visits[visits[schema.regions].notna().any(axis=1)]
 
 
 def _placed(rows: pd.DataFrame, columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from crow.data.examples import Examples
 from crow.errors import CohortError, ConfigError
 from crow.models.base import Model, Training, name_of
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, ScanInputs, Visits, inputs_from_saved
-from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig
+from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig, architectures_of
 from crow.scans.store import ScanStore
 from crow.seeds import derived_seed
 from crow.training.ensemble import seeded
@@ -32,8 +32,8 @@ CHUNK = 256  # visits of a table computed at once
 class CrossSectionalModel(Model):
     """Base of the models of single visits; a subclass defines what it learns in ``fit`` and its own questions.
 
-    A subclass has ``architectures`` (those of `crow.run.cross_sectional_config.ARCHITECTURES` that it trains), ``build``
-    and, if it keeps more than the flow and the representation, ``describe_more`` and ``restore_more``.
+    A subclass defines ``build`` and, if it keeps more than the flow and the representation, ``describe_more`` and
+    ``restore_more``. The architectures of its kind are those of `crow.run.cross_sectional_config.ARCHITECTURES`.
 
     Attributes
     ----------
@@ -43,7 +43,6 @@ class CrossSectionalModel(Model):
         Tensors that a subclass keeps in the run beside those of ``inputs``.
     """
 
-    architectures: ClassVar[tuple[str, ...]]
     inputs: RegionInputs | ScanInputs
 
     def __init__(self, config: CrossSectionalConfig | None = None, **settings: Any) -> None:
@@ -52,11 +51,10 @@ class CrossSectionalModel(Model):
 
     @classmethod
     def settings_class(cls, settings: dict[str, Any]) -> type[CrossSectionalConfig]:
-        architecture = settings.get("architecture", cls.architectures[0])
-        if architecture not in cls.architectures:
-            raise ConfigError(
-                f"{cls.__name__} has no architecture {architecture!r}. Known are {', '.join(cls.architectures)}."
-            )
+        known = architectures_of(cls.kind)
+        architecture = settings.get("architecture", known[0])
+        if architecture not in known:
+            raise ConfigError(f"{cls.__name__} has no architecture {architecture!r}. Known are {', '.join(known)}.")
         return ARCHITECTURES[architecture]
 
     def initialise(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Visits that do not exist: region profiles or scans with given attributes, varied in everything else."""
+"""Synthetic visits: region profiles or scans with given attributes that vary in everything else."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from crow.flows.cglow import CGlow
 from crow.flows.glow import Glow
 from crow.models.base import FitOptions, Training
 from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
+from crow.models.flow_builders import built
 from crow.representation.attributes import AttributeTable
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
-from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig
+from crow.run.cross_sectional_config import CrossSectionalConfig
 from crow.training.ensemble import seeded
 
 SCANS_AT_ONCE = 8
 
 
 class Synthesizer(CrossSectionalModel):
-    """Single visits given attributes such as sex, age, diagnosis: CGlow (``architecture="cglow"``), whose prior knows these,
-    or CAGlow (``architecture="caglow"``), a Glow that does not, and an encoder that finds latents for them.
+    """Single visits given attributes such as sex, age and diagnosis.
+
+    CGlow (``architecture="cglow"``) has a prior that depends on the attributes. CAGlow (``architecture="caglow"``) is a
+    Glow with an encoder that finds latents for them.
 
     ``Synthesizer().fit(cohort, ["sex", "age", "DX"])`` with a Cohort of regions or a ScanStore; then ``log_prob`` and
     ``sample`` answer.
     """
 
     kind = command = "synthesize"
-    architectures = ("cglow", "caglow")
 
     def __init__(self, config: CrossSectionalConfig | None = None, **settings: Any) -> None:
         super().__init__(config, **settings)
@@ -49,9 +51,25 @@ class Synthesizer(CrossSectionalModel):
         out: str | Path | None = None,
         **options: Unpack[FitOptions],
     ) -> Synthesizer:
-        """Learn from every visit that has all ``attributes``; with ``out`` keep a run folder there.
+        """Train on every visit that has all attributes.
 
-        Raises CohortError where there is nothing to learn from, OutputError where ``out`` exists.
+        Parameters
+        ----------
+        data
+            A cohort of regions, a table, or a store of scans.
+        attributes
+            Columns to condition on, or sex, age, diagnosis.
+        out
+            Where to write a run folder; nothing is written if it is None.
+        **options
+            `crow.models.base.FitOptions`.
+
+        Raises
+        ------
+        CohortError
+            If there is nothing to learn from.
+        OutputError
+            If ``out`` exists already.
         """
         training, data = Training.at(out, **options), self.open(data)
         cohort, visits = self.training_visits(data)
@@ -64,14 +82,15 @@ class Synthesizer(CrossSectionalModel):
             f"({len(visits) - len(known)} lack an attribute): {self.inputs}; given {', '.join(self.attributes.names)}"
         )
         examples = self.inputs.examples(data, known, context)
-        if isinstance(self.config, CAGlowConfig):
-            with seeded(self.config.seed, 1):
-                glow = self._glow()
+        with seeded(self.config.seed, 1):
+            whole = self.build()
+        if isinstance(whole, CAGlow):
+            glow = whole.glow.requires_grad_(True)
             self.pretrain(glow, examples, known["subject"], training, "glow")
             self.glow = glow.state_dict()
         fit = self.train_flow(examples, known["subject"], training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(known)}
-        if self.config.architecture == "cglow":
+        if not isinstance(whole, CAGlow):
             values = int(np.prod(self.inputs.shape))
             if not self.uses_scans:
                 self.metrics["validation_nll_per_visit"] = fit.validation_loss * values + self.inputs.log_scale
@@ -98,13 +117,24 @@ class Synthesizer(CrossSectionalModel):
         log_prob = torch.cat(nats).double().numpy() - self.inputs.log_scale
         return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
 
+    @torch.no_grad()
     def sample(
         self, attributes: str | dict[str, float | str] = "", count: int = 1, seed: int = 0
     ) -> tuple[pd.DataFrame, pd.DataFrame | NDArray[np.float32]]:
-        """The attributes of ``count`` synthetic visits, and their regions, or scans ``[count, X, Y, Z]`` (on the grid of
-        ``visits.affine``, in the intensities of prepared scans).
+        """Draw synthetic visits.
 
-        What ``attributes`` (``sex=F,age=75``) does not say is drawn as training visits had it.
+        Parameters
+        ----------
+        attributes
+            ``sex=F,age=75`` or a mapping; an attribute that is not named is drawn from the training visits.
+        count, seed
+            How many visits; the same seed gives the same visits.
+
+        Returns
+        -------
+        attributes, values
+            One row per visit; and its regions, or scans ``[count, X, Y, Z]`` on the grid of ``inputs.affine``, in the
+            intensities of prepared scans.
         """
         flow: Any = self.fitted()
         if not isinstance(attributes, str):
@@ -116,16 +146,14 @@ class Synthesizer(CrossSectionalModel):
         return rows, self.inputs.decode(drawn)
 
     def build(self) -> nn.Module:
-        if not isinstance(self.config, CAGlowConfig):
-            return CGlow(self.inputs.shape, self.attributes.channels, *self._sizes)
-        glow = self._glow()
-        if self.glow is not None:
-            glow.load_state_dict(self.glow)
-        return CAGlow(glow, self.attributes.channels, self.config.code)
+        flow = built(self.config, self.inputs.shape, self.inputs.greys, self.attributes.channels)
+        if self.glow is not None and isinstance(flow, CAGlow):
+            flow.glow.load_state_dict(self.glow)
+        return flow
 
     def initialise(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
         if not isinstance(flow, Glow):
-            return
+            return  # the encoder of CAGlow, and flows that start where they were built
         zero = None
         if isinstance(self.inputs, RegionInputs):
             scale = self.inputs.table
@@ -135,14 +163,6 @@ class Synthesizer(CrossSectionalModel):
     def calibrate(self, flow: nn.Module, validation: Iterator[Examples]) -> None:
         if isinstance(flow, CGlow):  # the encoder of CAGlow knows the latents of its Glow as they are
             calibrate_temperature(flow, validation)
-
-    def _glow(self) -> Glow:
-        return Glow(self.inputs.shape, *self._sizes, sum(self.attributes.channels))
-
-    @property
-    def _sizes(self) -> tuple[int, int, int, int]:
-        settings = self.config.flow
-        return settings.levels, settings.depth, settings.hidden, self.inputs.greys or 0
 
     def describe_more(self) -> dict[str, Any]:
         return {"attributes": self.attributes.model_dump()}

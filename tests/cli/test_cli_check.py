@@ -28,7 +28,7 @@ def test_words(tmp_path: Path) -> None:
     table.loc[3, "Hippocampus"] = ""
     done = run(app, ["check", str(save(table, tmp_path / "ADNIMERGE.csv"))])
     assert done.exit_code == 0
-    assert "12 subjects, 47 visits" in done.output
+    assert "12 subjects, 48 visits" in done.output
     for word in ("Hippocampus", "6 regions", "PTGENDER", "6 covariates", "age at baseline", "line 5", "usable"):
         assert word in words(done)
     assert "region" not in words(done).split("usable")[1]
@@ -162,7 +162,7 @@ def test_the_clean_table_reads_as_the_same_visits_and_has_a_log(tmp_path: Path) 
     assert set(after.covariates) == set(before.covariates)
     pd.testing.assert_frame_equal(after.visits[list(before.visits)], before.visits, check_dtype=False)
     log = pd.read_csv(tmp_path / "clean.log.csv")
-    assert log.loc[log["finding"] == "missing-region", "lines"].tolist() == [5]
+    assert log.loc[log["finding"] == "missing-values", "lines"].tolist() == [5]
     again = run(app, ["check", str(dirty), "--out", str(clean)])
     assert "exists already" in str(again.exception)
     assert run(app, ["check", str(dirty), "--out", str(clean), "--overwrite"]).exit_code == 0

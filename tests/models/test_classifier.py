@@ -60,7 +60,7 @@ def test_the_density_is_in_original_units(model: crow.Classifier) -> None:
     assert abs(np.exp(log_prob).sum() * 0.2 * 0.2 - 1) < 0.02
 
 
-@pytest.mark.parametrize("architecture", crow.Classifier.architectures)
+@pytest.mark.parametrize("architecture", ["semi-conditional", "infocnf", "ccnf"])
 def test_a_run_comes_back_the_same(tmp_path: Path, architecture: str) -> None:
     cohort = small_cohort(20)
     model = crow.Classifier(architecture=architecture, seed=2, **QUICK).fit(cohort, "sex", tmp_path / "run")
