@@ -141,7 +141,7 @@ def _folds(model: FollowUpModel, store: ScanStore, folds: int, seed: int, echo: 
         raise ConfigError(f"--folds {folds}: {store.path} has {len(names)} subjects; choose 2 to {len(names)}.")
     config = model.config
     config = config.model_copy(update={"split": config.split.model_copy(update={"test": 0.0})})
-    for k, part in enumerate(split_folds(names, folds, seed), 1):
+    for k, part in enumerate(split_folds(cohort.split_names(names), folds, seed), 1):
         theirs = cohort.visits["subject"].isin([names[i] for i in part])
         training = cohort.visits[~theirs]
         echo(f"fold {k} of {folds}: training without {len(part)} subjects")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -73,7 +74,7 @@ def compare_folds(
     """
     names = sorted(cohort.subjects)
     parts, warnings = [], list[str]()
-    for chosen in split_folds(names, folds, seed):
+    for chosen in split_folds(cohort.split_names(names), folds, seed):
         theirs = cohort.visits["subject"].isin([names[i] for i in chosen])
         training, test = (observed(_some(cohort, rows)) for rows in (~theirs, theirs))
         test = _known_levels(training, test, warnings)
@@ -118,7 +119,7 @@ def _unit(sd: pd.Series) -> pd.Series:
 
 
 def _some(cohort: Cohort, rows: pd.Series) -> Cohort:
-    return Cohort(cohort.visits[rows].reset_index(drop=True), cohort.schema, cohort.start, path=cohort.path)
+    return replace(cohort, visits=cohort.visits[rows].reset_index(drop=True))
 
 
 def _known_levels(training: Cohort, test: Cohort, warnings: list[str]) -> Cohort:
