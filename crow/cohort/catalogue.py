@@ -76,7 +76,7 @@ ENROLMENT = Kind(
     "rows without a date, such as enrolment, hold facts about the subject: {names} were carried to all of its visits.",
 )  # fmt: skip
 PORTAL_CODES = Kind(
-    "missing-code", "info", "A study's codes for not available mean missing.",
+    "study-code", "info", "A study's codes for not available mean missing.",
     "codes for not available were read as missing: {names}.",
 )  # fmt: skip
 SPLIT_DATE = Kind(
@@ -325,10 +325,6 @@ AGE_RANGE = Kind(
     "age-range", "warning", "An age is negative or above 120 years.",
     "ages outside 0 to 120 years ({values}). Correct the cells, or set the column's unit in a mapping.",
 )  # fmt: skip
-AGE_AGAINST_TIME = Kind(
-    "age-against-time", "warning", "Age and time contradict each other.",
-    "the age changes by more than a year less or more than the time since the first visit. Correct the age or the time.",
-)  # fmt: skip
 FUTURE_DATE = Kind(
     "future-date", "warning", "A visit lies in the future.", "dates after today ({cells}). Correct the cells."
 )
@@ -345,11 +341,6 @@ LONG_FOLLOW_UP = Kind(
 )  # fmt: skip
 
 # Roles
-MAPPED = Kind("mapping", "info", "Roles come from a mapping.", "roles, units and codes are those of {path}.")
-NOT_MAPPED = Kind(
-    "not-in-mapping", "warning", "The table has columns that the mapping lacks.",
-    "{names}: not in the mapping; left out. Add them to it.",
-)  # fmt: skip
 LEFT_OUT = Kind("left-out", "info", "Columns have no role.", "left out, {reason}: {names}.")
 REGION_LEFT_OUT = Kind(
     "region-left-out", "warning", "A column that looks like a region has no role.",

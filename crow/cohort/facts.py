@@ -94,14 +94,14 @@ class Facts:
         if self.subjects < MIN_IDENTITY_SUBJECTS or not len(values):
             return False
         number = self.columns.is_number(name)
-        if number and not self.whole(name):
+        read = self.columns.numbers(name)
+        if number != self.whole(name) or (not number and 2 * read.values.notna().sum() >= read.filled):
             return False
         named = names.matches(names.IDENTITY, name)
-        if number and not named and not self._consecutive(values):
-            return False
         if self.constant(name):
             levels = self.subject_values(name)
-            return levels.nunique() >= MIN_SHARE * len(levels)
+            counted = number and bool((np.diff(levels) == 1).all())
+            return (named or counted or not number) and levels.nunique() >= MIN_SHARE * len(levels)
         return (named or not number) and values.nunique() >= MIN_SHARE * len(values)
 
     def grows_by_one(self, name: str) -> bool:
@@ -117,11 +117,6 @@ class Facts:
             return False
         decimals = bool((read.values.dropna() % 1 != 0).any())
         return names.matches(names.ANATOMY, name) or (decimals and not names.matches(names.IDENTITY, name))
-
-    @staticmethod
-    def _consecutive(values: pd.Series) -> bool:
-        levels = np.unique(values.to_numpy())
-        return bool(levels[-1] - levels[0] == len(levels) - 1)
 
 
 def grows_by_one(values: pd.Series, years: pd.Series, who: pd.Series) -> bool:

@@ -48,19 +48,10 @@ class Findings(list[Finding]):
 
     def add(self, kind: Kind, column: str | None = None, rows: Iterable[int] = (), **facts: Any) -> None:
         """Record a finding; ``facts`` fill the braces of the kind's template."""
-        self._add(kind.code, kind.severity, kind.template.format(**facts), column, rows)
-
-    def info(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
-        self._add(code, "info", message, column, rows)
-
-    def warning(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
-        self._add(code, "warning", message, column, rows)
-
-    def _add(self, code: str, severity: Severity, message: str, column: str | None, rows: Iterable[int]) -> None:
+        message = kind.template.format(**facts)
         lines = tuple(sorted({int(row) for row in rows}))
-        self.append(
-            Finding(code, severity, f"{at_lines(lines, self.places)}: {message}" if lines else message, column, lines)
-        )
+        where = f"{at_lines(lines, self.places)}: " if lines else ""
+        self.append(Finding(kind.code, kind.severity, where + message, column, lines))
 
 
 def at_lines(lines: Iterable[int], places: Mapping[int, str] | None = None, most: int = 8) -> str:

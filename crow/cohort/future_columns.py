@@ -13,6 +13,7 @@ from crow.cohort.facts import Facts, correlation
 from crow.cohort.parameters import (
     MAX_AGE,
     MAX_FUTURE_EXCESS,
+    MAX_FUTURE_YEARS,
     MIN_FUTURE_CORRELATION,
     MIN_FUTURE_SUBJECTS,
     MIN_IDENTITY_SUBJECTS,
@@ -73,7 +74,8 @@ def _late_age(name: str, values: pd.Series, last_age: pd.Series | None) -> str |
     values, last = values[known], last[known]
     late = float((values >= last - 0.01).mean())
     alike = names.matches(names.AGE, name) or names.normal(name).startswith("age")
-    alike = alike or correlation(values.to_numpy(float), last.to_numpy(float)) > MIN_FUTURE_CORRELATION
+    if not alike and float((values - last).median()) <= MAX_FUTURE_YEARS:
+        alike = correlation(values.to_numpy(float), last.to_numpy(float)) > MIN_FUTURE_CORRELATION
     return (
         f"at or after the last visit in {late:.0%} of the subjects" if alike and late >= MIN_FUTURE_SUBJECTS else None
     )

@@ -51,6 +51,8 @@ MIN_FUTURE_SUBJECTS = 0.9
 """Share of subjects whose constant value lies beyond their last visit, for a column that knows the future."""
 MIN_FUTURE_CORRELATION = 0.9
 """Rank correlation with the age at the last visit or the follow-up, if the name does not tell it."""
+MAX_FUTURE_YEARS = 10.0
+"""Years by which such an age may lie after the last visit (median)."""
 MAX_FUTURE_EXCESS = 0.25
 """What such a time may be longer than the follow-up (median), in follow-ups."""
 MAX_FAMILY_SHARE = 0.2

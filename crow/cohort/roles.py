@@ -209,7 +209,7 @@ class _Detector:
             self._add_covariate(name, "a covariate by its name")
         elif facts.is_identity(name):
             self._leave(name, "an identity: each level belongs to one subject or row")
-        elif names.matches(names.NOTES, name):
+        elif names.matches(names.NOTES, name) and not (number and facts.is_region_like(name)):
             self._leave(name, "paths and notes by its name")
         elif not number:
             self._sort_text(name)
@@ -244,7 +244,7 @@ class _Detector:
         read = self.columns.numbers(name)
         if self.facts.is_region_like(name):
             share = len(text) / max(read.filled, 1)
-            self._leave(name, f"{share:.0%} of its cells are text, such as {text.iloc[0][:20]!r}")
+            self._leave(name, f"{share:.0%} of its cells are text")
         else:
             self._leave(name, "free text")
 
@@ -315,7 +315,7 @@ def _report(roles: Roles, facts: Facts, findings: Findings) -> None:
         elif names.matches(names.SITE, name) and "different levels" in reason:
             findings.add(catalogue.MANY_SITES, name, levels=facts.columns.words(name).nunique(), most=MAX_LEVELS)
         else:
-            alike = reason in LOOK_AGAIN or reason.endswith(("%", "'", '"'))
+            alike = reason in LOOK_AGAIN or reason.endswith("are text")
             by_reason.setdefault((reason, alike and facts.is_region_like(name)), []).append(name)
     for (reason, region), left in by_reason.items():
         kind = (
