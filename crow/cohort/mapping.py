@@ -15,7 +15,9 @@ from crow.cohort.times import AgeUnit, TimeKind
 from crow.cohort.values import is_blank
 from crow.errors import ConfigError
 
-Role = Literal["subject", "time", "session", "age", "group", "scan", "covariate", "region", "since baseline", "left out"]
+Role = Literal[
+    "subject", "time", "session", "age", "group", "scan", "covariate", "region", "since baseline", "left out"
+]
 ONCE: tuple[Role, ...] = ("subject", "time", "session", "age", "group", "scan")
 REASONS: dict[Role, str] = {
     "subject": "a subject by its name", "time": "the finest time that most visits have", "session": "labels of visits",
