@@ -110,6 +110,7 @@ def folder(demo: tuple[Path, list[list[str]], dict[str, bool]]) -> Path:
     """The folder in which make demo ran, and then all commands of the pages that it had not run."""
     folder, done, _ = demo
     with contextlib.chdir(folder):
+        shutil.copytree("demo/scan_run_store", "demo/store")  # crow prepare then finds every scan prepared
         for kind, command in commands():
             words = shlex.split(command) if kind == "shell" else ["python"]
             if words[0] == "crow":
