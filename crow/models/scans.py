@@ -232,7 +232,7 @@ def representation(asked: str, store: ScanStore) -> str:
         return "deformation" if store.info.modality in STRUCTURAL and deformed else "subspace"
     if asked == "deformation" and not deformed:
         raise CohortError(
-            f"{store.path}: prepared without deformations. Run crow prepare with --register nonlinear, or choose "
+            f"{store.path}: prepared without deformations. Run crow prepare with --registration nonlinear, or choose "
             "scans.representation=subspace."
         )
     return asked

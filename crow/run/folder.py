@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from crow import __version__
 from crow.cohort.cohort import Finding
 from crow.errors import ConfigError, OutputError, RunError
 from crow.files import writing
@@ -209,7 +210,7 @@ def _read_model(path: Path) -> ModelFile:
         versions = content.get("versions")
         writer = versions.get("crow") if isinstance(versions, dict) else None
         raise RunError(
-            f"{path}: run format {found}, newer than format {FORMAT_VERSION} that crow {version('crow')} reads. "
+            f"{path}: run format {found}, newer than format {FORMAT_VERSION} that crow {__version__} reads. "
             f"Install crow {writer or 'in a newer version'} or newer."
         )
     if isinstance(found, int) and found < FORMAT_VERSION:
@@ -278,8 +279,8 @@ def _finite(value: Any) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("crow", "lightning", "numpy", "pandas", "safetensors")}
-    return {**packages, "torch": torch.__version__, "python": platform.python_version()}
+    packages = {name: version(name) for name in ("lightning", "numpy", "pandas", "safetensors")}
+    return {"crow": __version__, **packages, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _git_revision() -> str | None:
