@@ -29,8 +29,13 @@ Regions = Annotated[
 ]
 Exclude = Annotated[list[str] | None, _flag("--exclude", "Columns or patterns to leave out.", "COLUMNS")]
 Missing = Annotated[
-    Literal["drop-visit", "impute", "error"] | None,
-    _flag("--missing", "Visits that lack a region: leave out, impute, or stop.", default="drop-visit"),
+    Literal["model", "drop-visit", "impute", "error"] | None,
+    _flag(
+        "--missing",
+        "Missing values of regions. model: use the measured values. drop-visit: leave out the whole visit. impute: fill "
+        "in the last value of the subject or the mean. error: stop.",
+        default="model",
+    ),
 ]
 MissingCodes = Annotated[
     list[float] | None,

@@ -8,7 +8,7 @@ from crow.errors import CohortError
 from crow.models.crow import CRow
 from crow.run.folder import sha256
 
-Missing = Literal["drop-visit", "impute", "error"]
+Missing = Literal["model", "drop-visit", "impute", "error"]
 
 
 def read_history(model: CRow, cohort: Path | None, missing: Missing | None = None) -> Cohort:

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
+from crow.bijections.patterns import apply_each, only, patterns
 
 KNOTS = 3
 
 
 class Moments(NamedTuple):
-    """What a subject's past leaves: sums over visits of 1, t, t^2 ``[batch, 1]`` and of r, t r ``[batch, region]``.
+    """What a subject's past leaves, ``[batch, region]``: sums of 1, t, t^2, r and t r over a region's measured values.
 
+    The first three are ``[batch, 1]`` while nothing is missing.
     ``baseline [batch, trend]`` is the context of the first visit, where it has a fixed effect on the slope.
     """
 
@@ -27,22 +29,34 @@ class Moments(NamedTuple):
     baseline: Tensor
 
 
+class Prediction(NamedTuple):
+    """Of every visit given those before it, ``[batch, time, region]``: mean, sd, and whether a region is new."""
+
+    mean: Tensor
+    sd: Tensor
+    new: Tensor
+
+
 class MixedModelInnovation(RecurrentBijection):
     """Maps each visit to its innovation under a linear mixed model, ``z_t = L^-1 (x_t - mu_t) / sd_t``.
 
     Per region, ``x_t = f_t' beta + b0 + b1 t + eps`` with ``b ~ N(0, G)`` and ``eps ~ N(0, sigma^2)``; ``mu_t`` and
-    ``sd_t`` are the exact prediction of visit t from the visits before it. With ``Z_t = (1, t)``, ``g = G / sigma^2``
-    and the past's ``S = sum Z Z'`` and ``u = sum Z r`` the Kalman recursion has a closed form (Laird & Ware 1982, 3.2)
+    ``sd_t`` are the exact prediction of visit t from the region's measured values before it. With ``Z_t = (1, t)``,
+    ``g = G / sigma^2`` and the past's ``S = sum Z Z'`` and ``u = sum Z r`` the Kalman recursion has a closed form
+    (Laird & Ware 1982, 3.2)
 
         C = (I + g S)^-1 g,   mu_t = f_t' beta + Z_t' C u,   sd_t^2 = sigma^2 (1 + Z_t' C Z_t),
 
     so cumulative sums replace the loop over time. ``L`` is the Cholesky factor of the correlation of the standardised
-    innovations across regions: one for first visits, whose spread is that between subjects, one for later visits.
+    innovations across regions. Its rows are those of one factor for regions that have not been measured before, whose
+    spread is that between subjects, and of another for all others. Of a visit that lacks regions, ``L`` is the Cholesky
+    factor of the block of ``L L'`` that was measured: the marginal of the complete visit given the same past. A missing
+    value is 0 in x and in z and has no part in the log-determinant.
 
     The context's channel 0 is time since the first visit (in units of ``time_scale`` years, as the caller chose);
     ``f`` holds an intercept, the channels ``design``, the products of time with what the channels ``trends`` were at
     the first visit (with what they are now, a covariate that changes would move all the years before it, too), and
-    what they were then: where a person changes as two people differ, regions need not (Mundlak 1978).
+    what they were then: where a subject changes as two subjects differ, regions need not (Mundlak 1978).
     A channel c of ``design`` counts as ``c + sum_k bend_k max(c - knot_k, 0)``, the same for all regions: a clinical
     score that says less and less of the brain the higher it gets (or more and more) is bent before it has its effects.
 
@@ -66,59 +80,69 @@ class MixedModelInnovation(RecurrentBijection):
         self.beta = nn.Parameter(torch.zeros(1 + len(self.design) + 2 * len(self.trends), features))
         self.log_sigma = nn.Parameter(torch.zeros(features))
         self.factor = nn.Parameter(torch.zeros(3, features))  # rows l11, l21, l22 of the Cholesky factor of g
-        self.correlation = nn.Parameter(torch.eye(features).repeat(2, 1, 1))  # Cholesky: first visits, later visits
+        self.correlation = nn.Parameter(torch.eye(features).repeat(2, 1, 1))  # Cholesky: new regions, all others
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Moments | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: Moments | None = None,
+        measured: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Moments]:
-        mean, sd, state = self.predict(x, context, state)
-        first = (state.n - torch.arange(x.shape[1] - 1, -1, -1, device=x.device) <= 1).unsqueeze(-1)
-        return *self.whiten(x, mean, sd, first), state
+        prediction, state = self.predict(x, context, state, measured)
+        return *self.whiten(x, prediction, measured), state
 
     def inverse(
-        self, z: Tensor, context: Tensor | None = None, state: Moments | None = None
+        self,
+        z: Tensor,
+        context: Tensor | None = None,
+        state: Moments | None = None,
+        measured: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Moments]:
         xs, log_dets = [], []
         for t in range(z.shape[1]):
-            x, log_det, state = self._step_back(z[:, t : t + 1], _channels(context)[:, t : t + 1], state)
+            visit, c = slice(t, t + 1), _channels(context)[:, t : t + 1]
+            there = None if measured is None else measured[:, visit]
+            state = state or self._start(z, c)
+            prediction, _ = self.predict(torch.zeros_like(z[:, visit]), c, state)
+            x, log_det = self.colour(z[:, visit], prediction, there)
+            state = self.predict(x, c, state, there)[1]
             xs.append(x)
             log_dets.append(log_det)
         assert state is not None
         return torch.cat(xs, 1), torch.cat(log_dets, 1), state
 
     def predict(
-        self, x: Tensor, context: Tensor | None, state: Moments | None = None
-    ) -> tuple[Tensor, Tensor, Moments]:
-        """Mean and standard deviation ``[batch, time, region]`` of every visit given those before it."""
+        self, x: Tensor, context: Tensor | None, state: Moments | None = None, measured: Tensor | None = None
+    ) -> tuple[Prediction, Moments]:
+        """The prediction of every visit from the values measured before it, and the sums after the last."""
         context = _channels(context)
         t = context[..., :1]
         state = state or self._start(x, context)
         fixed = effects(self, context, state.baseline) @ self.beta
-        r = x - fixed
-        n, s, ss = (
-            before.unsqueeze(1) + _sum_before(v)
-            for before, v in zip(state[:3], (torch.ones_like(t), t, t * t), strict=True)
-        )
-        u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[3:5], (r, t * r), strict=True))
+        r = only(measured, x - fixed)
+        one = torch.ones_like(t) if measured is None else measured.to(x.dtype)
+        terms = (one, one * t, one * t * t, r, t * r)
+        n, s, ss, u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[:5], terms, strict=True))
         c00, c01, c11, _ = posterior(self.factor, n, s, ss)
         mean = fixed + c00 * u0 + c01 * (u1 + t * u0) + c11 * t * u1
         sd = self.log_sigma.exp() * (1 + c00 + 2 * c01 * t + c11 * t * t).sqrt()
-        totals = (torch.ones_like(t), t, t * t, r, t * r)
-        sums = [before + v.sum(1) for before, v in zip(state[:5], totals, strict=True)]
-        return mean, sd, Moments._make([*sums, state.baseline])
+        sums = [before + v.sum(1) for before, v in zip(state[:5], terms, strict=True)]
+        return Prediction(mean, sd, n < 1), Moments._make([*sums, state.baseline])
 
-    def whiten(self, x: Tensor, mean: Tensor, sd: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """``z = L^-1 (x - mean) / sd`` and its log-determinant; ``first: [batch, time, 1]`` marks first visits."""
-        e = (x - mean) / sd
-        eye = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand(2, -1, -1)
-        inverse = torch.linalg.solve_triangular(self.correlation.tril(), eye, upper=False)
-        return torch.where(first, e @ inverse[0].mT, e @ inverse[1].mT), self._log_det(sd, first)
+    def whiten(self, x: Tensor, prediction: Prediction, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``z = L^-1 (x - mean) / sd`` and its log-determinant, both of the measured values."""
+        e = only(measured, (x - prediction.mean) / prediction.sd)
+        factors, visit = self._factors(prediction.new, measured)
+        eye = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand_as(factors)
+        inverse = torch.linalg.solve_triangular(factors, eye, upper=False)
+        return apply_each(inverse, visit, e), self._log_det(prediction.sd, factors, visit, measured)
 
-    def colour(self, z: Tensor, mean: Tensor, sd: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    def colour(self, z: Tensor, prediction: Prediction, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The inverse of `whiten`: ``x = mean + sd L z``."""
-        factor = self.correlation.tril()
-        e = torch.where(first, z @ factor[0].mT, z @ factor[1].mT)
-        return mean + sd * e, -self._log_det(sd, first)
+        factors, visit = self._factors(prediction.new, measured)
+        x = prediction.mean + prediction.sd * apply_each(factors, visit, z)
+        return only(measured, x), -self._log_det(prediction.sd, factors, visit, measured)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Runs of before channels could bend, or those of the first visit had effects, have none that does."""
@@ -129,15 +153,27 @@ class MixedModelInnovation(RecurrentBijection):
             state_dict[prefix + "beta"] = torch.cat([beta, beta.new_zeros(missing, beta.shape[1])])
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def _step_back(self, z: Tensor, context: Tensor, state: Moments | None) -> tuple[Tensor, Tensor, Moments]:
-        before = state or self._start(z, context)
-        mean, sd, _ = self.predict(torch.zeros_like(z), context, before)
-        x, log_det = self.colour(z, mean, sd, (before.n < 1).unsqueeze(-1))
-        return x, log_det, self.predict(x, context, before)[2]
+    def _factors(self, new: Tensor, measured: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``L [pattern, region, region]`` of every pattern of new and measured regions, and each visit's pattern.
 
-    def _log_det(self, sd: Tensor, first: Tensor) -> Tensor:
-        of_first, of_later = self.correlation.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-        return -sd.log().sum(-1) - torch.where(first.squeeze(-1), of_first, of_later)
+        The identity in the rows and columns of missing regions.
+        """
+        first, later = self.correlation.tril()
+        new = new.expand(*new.shape[:-1], len(first))
+        if measured is None:
+            each, visit = patterns(new)
+            return torch.where(each.unsqueeze(-1), first, later), visit
+        each, visit = patterns(torch.cat([new & measured, measured], -1))
+        is_new, there = each.chunk(2, -1)
+        rows = torch.where(is_new.unsqueeze(-1), first, later)
+        block = there.unsqueeze(-1) & there.unsqueeze(-2)
+        eye = torch.eye(new.shape[-1], dtype=rows.dtype, device=rows.device)
+        cut = torch.linalg.cholesky(torch.where(block, rows @ rows.mT, eye))
+        return torch.where(there.all(-1)[:, None, None], rows, cut), visit
+
+    def _log_det(self, sd: Tensor, factors: Tensor, visit: Tensor, measured: Tensor | None) -> Tensor:
+        of_factors = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+        return -only(measured, sd.log()).sum(-1) - of_factors[visit]
 
     def _start(self, x: Tensor, context: Tensor) -> Moments:
         one, many = x.new_zeros(x.shape[0], 1), x.new_zeros(x.shape[0], x.shape[2])

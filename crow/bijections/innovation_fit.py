@@ -10,71 +10,101 @@ from torch import Tensor
 from torch.func import functional_call
 
 from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects, posterior
+from crow.bijections.patterns import only
 from crow.bijections.shrinkage import shrunk_covariance
 
 SUBJECTS_FOR_SLOPES = 5
 VISITS_AN_EFFECT = 4
 SUBJECTS_FOR_BENDS = 30
 FEWEST_VALUES = 5  # of a channel that can be bent
+MIN_VALUES = 5  # of a region that is fitted
 NEW = 1e-3  # of the variance of a first visit's channel, that time and the channel do not say
 
 
 @torch.no_grad()
-def fit_mixed_model(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+def fit_mixed_model(
+    model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, measured: Tensor | None = None
+) -> Tensor:
     """Sets the parameters of ``model`` to their maximum likelihood, region by region, and then ``L``.
 
     Beta and sigma are profiled out; the three numbers of g's factor are found by a damped Newton iteration, all regions
-    at once. Where fewer than five subjects have three visits, slopes cannot be told from residuals and are left out of
-    the random effects: two visits alone would be fitted by lines without any error. With fewer than four visits an
-    effect only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the Bayesian
-    information criterion of all regions (on the slope all or none, on the level one by one), and so do bends, which
-    need 30 subjects.
+    at once. If fewer than five subjects have three values of a region, slopes cannot be told from residuals and are
+    left out of its random effects: two visits alone would be fitted by lines without any error. With fewer than four
+    values per effect only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the
+    Bayesian information criterion of all regions (on the slope all or none, on the level one by one), and so do bends,
+    which need 30 subjects. With ``measured`` everything is the likelihood of the measured values.
 
     Returns each region's maximum log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
-    x, context = (torch.where(mask.unsqueeze(-1), v.double(), 0.0) for v in (x, context))
-    slopes = int((mask.sum(1) >= 3).sum()) >= SUBJECTS_FOR_SLOPES
+    data = _Data.of(x, context, mask, measured)
     exact = MixedModelInnovation(x.shape[2], model.design, model.trends).double()
+    slopes = ((data.there.sum(1) >= 3).sum(0) >= SUBJECTS_FOR_SLOPES).expand(x.shape[2])
     always, count = list(range(1 + len(model.design))), len(model.trends)
     slope = list(range(len(always), len(always) + count))
-    if int(mask.sum()) < VISITS_AN_EFFECT * len(always):  # as many effects as visits would leave no error at all
-        always, count = [0, *(1 + k for k, channel in enumerate(model.design) if channel == 0)], 0
+    # As many effects as values would leave no error at all.
+    if int(data.there.sum((0, 1)).max()) < VISITS_AN_EFFECT * len(always):
+        always, count = _fewest_effects(model), 0
     fits = []
     for rows in [always, always + slope] if count else [always]:
-        factor = _newton(_Sums.of(x, context, mask, exact, rows), slopes)
-        if count and (levels := _levels(exact, x, context, mask, rows, factor)):
+        factor = _newton(_Sums.of(data, exact, rows), slopes)
+        if count and (levels := _levels(exact, data, rows, factor)):
             rows = [*rows, *levels]
-            factor = _newton(_Sums.of(x, context, mask, exact, rows), slopes)
-        fits.append((_Sums.of(x, context, mask, exact, rows).criterion(factor), rows, factor))
+            factor = _newton(_Sums.of(data, exact, rows), slopes)
+        fits.append((_Sums.of(data, exact, rows).criterion(factor), rows, factor))
     _, rows, factor = max(fits, key=lambda fit: fit[0])
-    log_lik = _set(exact, _Sums.of(x, context, mask, exact, rows), rows, factor)
-    _correlate(exact, x, context, mask)
-    if len(x) >= SUBJECTS_FOR_BENDS and _bend(exact, x, context, mask, rows):
-        sums = _Sums.of(x, context, mask, exact, rows)
+    log_lik = _set(exact, _Sums.of(data, exact, rows), rows, factor)
+    _correlate(exact, data)
+    if len(x) >= SUBJECTS_FOR_BENDS and _bend(exact, data, rows):
+        sums = _Sums.of(data, exact, rows)
         log_lik = _set(exact, sums, rows, _newton(sums, slopes))
-        _correlate(exact, x, context, mask)
+        _correlate(exact, data)
     model.load_state_dict(exact.state_dict())
     return log_lik
 
 
-def _levels(
-    model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, rows: list[int], factor: Tensor
-) -> list[int]:
+class _Data(NamedTuple):
+    """Visits in float64: x and context are 0 at pads, x also where it was not ``measured [batch, time, region]``.
+
+    ``there`` is 1 for a value that was measured, else 0: ``[batch, time, region]``, or ``[batch, time, 1]`` if no visit
+    lacks a region.
+    """
+
+    x: Tensor
+    context: Tensor
+    mask: Tensor
+    measured: Tensor | None
+    there: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, context: Tensor, mask: Tensor, measured: Tensor | None) -> _Data:
+        visits = mask.unsqueeze(-1)
+        measured = None if measured is None else measured & visits
+        x = torch.where(visits if measured is None else measured, x.double(), 0.0)
+        there = visits if measured is None else measured
+        return cls(x, torch.where(visits, context.double(), 0.0), mask, measured, there.double())
+
+
+def _fewest_effects(model: MixedModelInnovation) -> list[int]:
+    """Rows of beta that every region has: the intercept and time."""
+    return [0, *(1 + k for k, channel in enumerate(model.design) if channel == 0)]
+
+
+def _levels(model: MixedModelInnovation, data: _Data, rows: list[int], factor: Tensor) -> list[int]:
     """Rows of beta whose effects of the first visit on the level lower the criterion, one after the other, with g as it
     is. What never changes, or only with time, says nothing there that it does not say anyway."""
     start = 1 + len(model.design) + len(model.trends)
-    t, first = context[..., 0][mask], context[:, :1].expand_as(context)
+    t, first = data.context[..., 0][data.mask], data.context[:, :1].expand_as(data.context)
     left = []
     for k, channel in enumerate(model.trends):
-        now, then = context[..., channel][mask], first[..., channel][mask]
+        now, then = data.context[..., channel][data.mask], first[..., channel][data.mask]
         design = torch.stack([torch.ones_like(t), t, now], 1)
         rest = then - design @ torch.linalg.lstsq(design, then[:, None], driver="gelsd").solution[:, 0]
         if rest.square().mean() > NEW * then.var():
             left.append(start + k)
     chosen: list[int] = []
-    best = _Sums.of(x, context, mask, model, rows).criterion(factor)
+    best = _Sums.of(data, model, rows).criterion(factor)
     while left:
-        tried = {row: _Sums.of(x, context, mask, model, [*rows, *chosen, row]).criterion(factor) for row in left}
+        tried = {row: _Sums.of(data, model, [*rows, *chosen, row]).criterion(factor) for row in left}
         row = max(tried, key=lambda each: tried[each])
         if tried[row] <= best:
             break
@@ -86,41 +116,47 @@ def _levels(
 
 def _set(model: MixedModelInnovation, sums: _Sums, rows: list[int], factor: Tensor) -> Tensor:
     beta, sigma, log_lik = sums.profile(factor)
+    # A region with next to no value stays at N(0, 1).
+    few = (sums.visits < MIN_VALUES).expand(len(sigma))
     model.beta.zero_()
-    model.beta[rows] = beta
-    model.log_sigma.copy_(sigma.log())
-    model.factor.copy_(factor)
-    return log_lik
+    model.beta[rows] = torch.where(few, 0.0, beta)
+    model.log_sigma.copy_(torch.where(few, 0.0, sigma.log()))
+    model.factor.copy_(torch.where(few, 0.0, factor))
+    return torch.where(few, 0.0, log_lik)
 
 
-def _correlate(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor) -> None:
-    model.correlation.copy_(torch.eye(x.shape[2], dtype=x.dtype).repeat(2, 1, 1))
-    e, subject = model(x, context)[0], torch.arange(len(x))[:, None].expand(mask.shape)
-    first = torch.zeros_like(mask)
-    first[:, 0] = mask[:, 0]
-    parts = [_factor(e[visits], subject[visits]) for visits in (first, mask & ~first)]
+def _correlate(model: MixedModelInnovation, data: _Data) -> None:
+    model.correlation.copy_(torch.eye(data.x.shape[2], dtype=data.x.dtype).repeat(2, 1, 1))
+    prediction, _ = model.predict(data.x, data.context, None, data.measured)
+    e, _ = model.whiten(data.x, prediction, data.measured)
+    subject = torch.arange(len(e))[:, None].expand(data.mask.shape)
+    measured = data.there.bool().expand_as(e)
+    parts = []
+    for there in (measured & prediction.new, measured & ~prediction.new):
+        visits = there.any(-1)
+        parts.append(_factor(only(there[visits], e[visits]), subject[visits], there[visits]))
     model.correlation.copy_(torch.stack(parts))
 
 
-def _bend(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, rows: list[int]) -> bool:
+def _bend(model: MixedModelInnovation, data: _Data, rows: list[int]) -> bool:
     """Bends the channels whose bend lowers the Bayesian information criterion; whether there are any.
 
     A bend is the likeliest with g and the correlations as they are: all regions repeat what one subject's covariate
     says, and taken for independent they would bend it to what they share by chance.
     """
-    visits = float(mask.sum())
-    best = _density(model, x, context, mask)
+    visits = float(data.mask.sum())
+    best = _density(model, data)
     bent = False
     for row, channel in enumerate(model.design):
-        values = context[..., channel][mask].unique()
+        values = data.context[..., channel][data.mask].unique()
         if channel == 0 or len(values) < FEWEST_VALUES:
             continue
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        quantiles = torch.arange(1, KNOTS + 1, dtype=x.dtype) / (KNOTS + 1)
+        quantiles = torch.arange(1, KNOTS + 1, dtype=values.dtype) / (KNOTS + 1)
         model.knots[row] = torch.quantile(values, quantiles)
-        model.bend[row] = _likeliest_bend(model, row, x, context, mask, rows)
-        _set(model, _Sums.of(x, context, mask, model, rows), rows, model.factor.clone())
-        found = _density(model, x, context, mask)
+        model.bend[row] = _likeliest_bend(model, row, data, rows)
+        _set(model, _Sums.of(data, model, rows), rows, model.factor.clone())
+        found = _density(model, data)
         if found - best > 0.5 * KNOTS * math.log(visits):
             best, bent = found, True
         else:
@@ -128,22 +164,20 @@ def _bend(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor,
     return bent
 
 
-def _likeliest_bend(
-    model: MixedModelInnovation, row: int, x: Tensor, context: Tensor, mask: Tensor, rows: list[int]
-) -> Tensor:
+def _likeliest_bend(model: MixedModelInnovation, row: int, data: _Data, rows: list[int]) -> Tensor:
     bend, factor = model.bend.clone(), model.factor.detach()
     beta = torch.zeros_like(model.beta)
     with torch.enable_grad():
-        own = torch.zeros(KNOTS, dtype=x.dtype, requires_grad=True)
+        own = torch.zeros(KNOTS, dtype=bend.dtype, requires_grad=True)
         search = torch.optim.LBFGS([own], max_iter=50, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             search.zero_grad()
             model.bend = torch.stack([own if k == row else each for k, each in enumerate(bend)])
-            found, sigma, _ = _Sums.of(x, context, mask, model, rows).profile(factor)
+            found, sigma, _ = _Sums.of(data, model, rows).profile(factor)
             parts = {"beta": beta.index_copy(0, torch.tensor(rows), found), "log_sigma": sigma.log()}
-            z, log_det, _ = functional_call(model, parts, (x, context))
-            value = 0.5 * own.square().sum() - (log_det - 0.5 * z.square().sum(-1))[mask].sum()
+            z, log_det, _ = functional_call(model, parts, (data.x, data.context, None, data.measured))
+            value = 0.5 * own.square().sum() - (log_det - 0.5 * z.square().sum(-1))[data.mask].sum()
             value.backward()
             return value
 
@@ -152,35 +186,44 @@ def _likeliest_bend(
     return own.detach()
 
 
-def _density(model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor) -> float:
-    z, log_det, _ = model(x, context)
-    return float((log_det - 0.5 * z.square().sum(-1))[mask].sum())
+def _density(model: MixedModelInnovation, data: _Data) -> float:
+    z, log_det, _ = model(data.x, data.context, None, data.measured)
+    return float((log_det - 0.5 * z.square().sum(-1))[data.mask].sum())
 
 
 class _Sums(NamedTuple):
-    """Sufficient statistics of the mixed model: per subject with Z = (1, t), and over all visits."""
+    """Sufficient statistics of the mixed model: per subject with Z = (1, t), and over all measured values.
 
-    n: Tensor  # [batch, 1], as t and tt
+    What only depends on which values were measured has 1 in place of ``region`` if no visit lacks a region.
+    """
+
+    n: Tensor  # [batch, region], as t and tt
     t: Tensor
     tt: Tensor
-    zf: Tensor  # [batch, 2, effect]
+    zf: Tensor  # [batch, region, 2, effect]
     zx: Tensor  # [batch, 2, region]
-    ff: Tensor  # [effect, effect]
+    ff: Tensor  # [region, effect, effect]
     fx: Tensor  # [effect, region]
     xx: Tensor  # [region]
-    visits: float
+    visits: Tensor  # [region]
+    kept: Tensor  # [region, effect]: 1 for an effect that the region has, else 0
 
     @classmethod
-    def of(cls, x: Tensor, context: Tensor, mask: Tensor, model: MixedModelInnovation, rows: list[int]) -> _Sums:
+    def of(cls, data: _Data, model: MixedModelInnovation, rows: list[int]) -> _Sums:
         """With the effects of ``model`` that are ``rows`` of its beta."""
-        m = mask.unsqueeze(-1).to(x.dtype)
-        t = context[..., :1] * m
-        z = torch.cat([m, t], -1)
-        f = effects(model, context, context[:, 0, model.trends])[..., rows] * m
+        x, there, m = data.x, data.there, data.mask.unsqueeze(-1).to(data.x.dtype)
+        t = data.context[..., :1]
+        z = torch.cat([m, t * m], -1)
+        f = effects(model, data.context, data.context[:, 0, model.trends])[..., rows] * m
+        visits = there.sum((0, 1))
+        every = torch.tensor([row in _fewest_effects(model) for row in rows])
+        few = visits < VISITS_AN_EFFECT * (1 + len(model.design))
+        pairs = (f.unsqueeze(-1) * f.unsqueeze(-2)).flatten(0, 1).flatten(1)
         return cls(
-            m.sum(1), t.sum(1), (t * t).sum(1),
-            torch.einsum("bti,btp->bip", z, f), torch.einsum("bti,btd->bid", z, x),
-            torch.einsum("btp,btq->pq", f, f), torch.einsum("btp,btd->pd", f, x), (x * x).sum((0, 1)), float(m.sum()),
+            there.sum(1), (there * t).sum(1), (there * t * t).sum(1),
+            torch.einsum("btd,bti,btp->bdip", there, z, f), torch.einsum("bti,btd->bid", z, x),
+            (there.flatten(0, 1).T @ pairs).unflatten(1, (len(rows), len(rows))), torch.einsum("btp,btd->pd", f, x),
+            (x * x).sum((0, 1)), visits, (every | ~few.unsqueeze(-1)).to(x.dtype),
         )  # fmt: skip
 
     def profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,8 +231,15 @@ class _Sums(NamedTuple):
         c00, c01, c11, det = posterior(factor, self.n, self.t, self.tt)  # [batch, region]
         c = torch.stack([torch.stack([c00, c01], -1), torch.stack([c01, c11], -1)], -1)  # [batch, region, 2, 2]
         c_zx = torch.einsum("bdij,bjd->bid", c, self.zx)
-        a = self.ff - torch.einsum("bdij,biq,bjp->dpq", c, self.zf, self.zf)
-        b = self.fx - torch.einsum("bip,bid->pd", self.zf, c_zx)
+        if self.zf.shape[1] == 1:
+            shared = self.zf[:, 0]
+            a = self.ff - torch.einsum("bdij,biq,bjp->dpq", c, shared, shared)
+            b = self.fx - torch.einsum("bip,bid->pd", shared, c_zx)
+        else:
+            a = self.ff - torch.einsum("bdij,bdiq,bdjp->dpq", c, self.zf, self.zf)
+            b = self.fx - torch.einsum("bdip,bid->pd", self.zf, c_zx)
+        a = a * self.kept.unsqueeze(-1) * self.kept.unsqueeze(-2) + torch.diag_embed(1 - self.kept)
+        b = b * self.kept.T
         y = self.xx - (self.zx * c_zx).sum((0, 1))
         # Constant or collinear covariates leave directions without information: those get no effect.
         ridge = 1e-9 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(a.shape[-1], dtype=a.dtype)
@@ -201,24 +251,25 @@ class _Sums(NamedTuple):
     def criterion(self, factor: Tensor) -> float:
         """Log-likelihood of all regions less the penalty of the Bayesian information criterion."""
         beta, _, log_lik = self.profile(factor)
-        return float(log_lik.sum()) - 0.5 * beta.numel() * math.log(self.visits)
+        penalty = self.kept.sum(-1) * self.visits.clamp_min(1).log()
+        return float(log_lik.sum()) - 0.5 * float(penalty.expand(beta.shape[1]).sum())
 
 
-def _newton(sums: _Sums, slopes: bool, iterations: int = 100) -> Tensor:
+def _newton(sums: _Sums, slopes: Tensor, iterations: int = 100) -> Tensor:
     """Maximises the profile likelihood over g's factor ``[3, region]`` from the best of a few starts.
 
-    Without ``slopes`` only over its first row: a random intercept.
+    A region without ``slopes [region]`` only over its first row: a random intercept.
     """
-    free = torch.tensor([1.0, slopes, slopes], dtype=sums.xx.dtype)
-    regions = sums.xx.shape[0]
+    free = torch.stack([torch.ones_like(slopes), slopes, slopes]).to(sums.xx.dtype)
     scale = (sums.tt.sum() / sums.n.sum()).sqrt().clamp_min(1e-3)
-    starts = [free * torch.tensor([a, 0.0, b / scale]) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
-    values = torch.stack([sums.profile(s[:, None].expand(3, regions))[2] for s in starts])
-    theta = torch.stack(starts)[values.argmax(0)].T.contiguous()  # [3, region]
-    value, damping = values.max(0).values, torch.ones(regions, dtype=theta.dtype)
+    starts = [free * torch.tensor([[a], [0.0], [b / scale]]) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
+    values = torch.stack([sums.profile(start)[2] for start in starts])
+    theta = torch.stack(starts).gather(0, values.argmax(0).expand(1, 3, -1))[0]  # [3, region]
+    value, damping = values.max(0).values, torch.ones(len(slopes), dtype=theta.dtype)
     for _ in range(iterations):
         gradient, hessian = _derivatives(sums, theta)
-        gradient, hessian = gradient * free[:, None], hessian * free * free[:, None]
+        gradient = gradient * free
+        hessian = hessian * free.T.unsqueeze(-1) * free.T.unsqueeze(-2)
         size, basis = torch.linalg.eigh(-hessian)  # [region, 3]
         step = (
             (basis @ ((basis.mT @ gradient.T.unsqueeze(-1)) / (size.abs() + damping[:, None]).unsqueeze(-1)))
@@ -244,8 +295,8 @@ def _derivatives(sums: _Sums, theta: Tensor) -> tuple[Tensor, Tensor]:
     return gradient.detach(), torch.stack(rows).permute(2, 0, 1)
 
 
-def _factor(e: Tensor, subject: Tensor) -> Tensor:
+def _factor(e: Tensor, subject: Tensor, measured: Tensor) -> Tensor:
     """Cholesky factor of the covariance of innovations ``[visit, region]``, shrunk."""
     if len(e) < 3 or e.shape[1] == 1:
         return torch.eye(e.shape[1], dtype=e.dtype)
-    return torch.linalg.cholesky(shrunk_covariance(e, subject))
+    return torch.linalg.cholesky(shrunk_covariance(e, subject, measured))

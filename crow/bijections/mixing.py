@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crow.bijections.channels import ChannelBijection
+from crow.bijections.patterns import apply_each, patterns
 
 
 class Permutation(ChannelBijection):
@@ -34,25 +35,36 @@ class Permutation(ChannelBijection):
 class Rotation(ChannelBijection):
     """``z = Q x`` with a learned rotation ``Q = (I + A)^-1 (I - A)`` and ``A = B - B'`` (Cayley).
 
-    A random rotation at initialisation, which leaves N(0, I) as it is; ``log_det`` is 0.
+    A random rotation at initialisation, which leaves N(0, I) as it is; ``log_det`` is 0. With ``measured [batch, time,
+    channels]`` (vectors only) the measured values are rotated among themselves, by the Q of their block of A, which is
+    a rotation for every pattern; missing values stay.
     """
 
     def __init__(self, channels: int, space: int = 0, generator: torch.Generator | None = None) -> None:
         super().__init__(channels, space)
         self.b = nn.Parameter(torch.randn(channels, channels, generator=generator) / (2 * channels) ** 0.5)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self._rotate(x, measured, inverse=False)
+
+    def inverse(
+        self, z: Tensor, context: Tensor | None = None, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self._rotate(z, measured, inverse=True)
+
+    def _rotate(self, x: Tensor, measured: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         self.check(x)
-        return _mix(self._rotation(), x, self.space), x.new_zeros(x.shape[: self.axis])
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.check(z)
-        return _mix(self._rotation().mT, z, self.space), z.new_zeros(z.shape[: self.axis])
-
-    def _rotation(self) -> Tensor:
         a = self.b - self.b.mT
+        a = -a if inverse else a
         eye = torch.eye(self.channels, dtype=a.dtype, device=a.device)
-        return torch.linalg.solve(eye + a, eye - a)
+        log_det = x.new_zeros(x.shape[: self.axis])
+        if measured is None:
+            return _mix(torch.linalg.solve(eye + a, eye - a), x, self.space), log_det
+        each, visit = patterns(measured)
+        blocks = a * (each.unsqueeze(-1) & each.unsqueeze(-2))
+        return apply_each(torch.linalg.solve(eye + blocks, eye - blocks), visit, x), log_det
 
 
 class LU(ChannelBijection):

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.coupling import scale_and_shift, soft_clamp
+from crow.bijections.patterns import only
 from crow.networks.recurrent import RecurrentSubnet
 
 
 class Past(NamedTuple):
-    """State of a gate: its network's hidden state, the last visit, the sum of all visits, and how many."""
+    """State of a gate: its network's hidden state; of each value the last, the sum, and how many were measured."""
 
     hidden: Tensor
     last: Tensor
@@ -26,27 +27,40 @@ class Past(NamedTuple):
 
 
 def running_past(
-    x: Tensor, last: Tensor, total: Tensor, visits: Tensor
+    x: Tensor, last: Tensor, total: Tensor, visits: Tensor, measured: Tensor | None = None
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """The visit before each visit and the mean of all before it, both ``[batch, time, features]``, 0 where none is.
+    """The last value before each visit and the mean of all before it, ``[batch, time, features]``, 0 if there is none.
 
-    ``last`` and ``total [batch, features]`` and ``visits [batch, 1]`` are the last visit, the sum and the number of
-    those before ``x``; the same three after ``x`` are returned, too.
+    ``last`` and ``total [batch, features]`` and ``visits [batch, 1]`` (or ``[batch, features]`` with ``measured``) are
+    the last value, the sum and the number of those before ``x``; the same three after ``x`` are returned, too. ``x`` is
+    0 where it was not measured.
     """
-    lasts = torch.cat([last.unsqueeze(1), x[:, :-1]], 1)
+    known = torch.cat([last.unsqueeze(1), x], 1)
+    if measured is None:
+        one = torch.ones_like(x[..., :1])
+    else:
+        known, one = _carried(known, measured), measured.to(x.dtype)
     totals = torch.cat([total.unsqueeze(1), total.unsqueeze(1) + x.cumsum(1)], 1)
-    before = visits.unsqueeze(1) + torch.arange(x.shape[1], device=x.device, dtype=x.dtype).view(1, -1, 1)
-    return lasts, totals[:, :-1] / before.clamp_min(1), (x[:, -1], totals[:, -1], before[:, -1] + 1)
+    counts = visits.unsqueeze(1) + torch.cat([torch.zeros_like(one[:, :1]), one.cumsum(1)], 1)
+    return known[:, :-1], totals[:, :-1] / counts[:, :-1].clamp_min(1), (known[:, -1], totals[:, -1], counts[:, -1])
+
+
+def _carried(values: Tensor, measured: Tensor) -> Tensor:
+    """``values [batch, 1 + time, features]``, the first of them known, and after it the last that was measured."""
+    steps = torch.arange(1, values.shape[1], device=values.device).view(1, -1, 1)
+    at = torch.where(measured, steps, 0).cummax(1).values
+    return values.gather(1, torch.cat([torch.zeros_like(at[:, :1]), at], 1))
 
 
 class TemporalContextGate(RecurrentBijection):
-    """Shifts and scales a visit by what came before it: ``z_t = (x_t - m_t) exp(-g_t)``.
+    """Shifts and scales a visit by those before it: ``z_t = (x_t - m_t) exp(-g_t)``.
 
     ``m_t`` and ``g_t`` come from a recurrent network of the visits before t and of the context at t; ``m_t`` also has a
-    direct linear path from the last visit, the mean of the past and the context. The identity at initialisation.
+    direct linear path from the last value, the mean of the past and the context. The identity at initialisation.
+    Elementwise at each visit, so a missing value, which is 0 in x and z, has no part in the log-determinant.
 
     Args:
-        features: values a visit.
+        features: values per visit.
         context: channels of the context (0 for none).
         hidden: width of the recurrent network.
         clamp: bound of ``|g_t|``.
@@ -66,32 +80,34 @@ class TemporalContextGate(RecurrentBijection):
         nn.init.zeros_(self.outer.bias)
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Past | None = None
+        self, x: Tensor, context: Tensor | None = None, state: Past | None = None, measured: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Past]:
         state = state or self._start(x)
-        past, state = self._remember(x, context, state)
+        past, state = self._remember(x, context, state, measured)
         m, g = self._shift_and_scale(past, context)
-        return (x - m) * torch.exp(-g), -g.sum(-1), state
+        return only(measured, (x - m) * torch.exp(-g)), -only(measured, g).sum(-1), state
 
     def inverse(
-        self, z: Tensor, context: Tensor | None = None, state: Past | None = None
+        self, z: Tensor, context: Tensor | None = None, state: Past | None = None, measured: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Past]:
         state = state or self._start(z)
         xs, log_dets = [], []
         for t in range(z.shape[1]):
-            c = None if context is None else context[:, t : t + 1]
+            c, there = (None if v is None else v[:, t : t + 1] for v in (context, measured))
             mean = state.total / state.visits.clamp_min(1)
             m, g = self._shift_and_scale((state.hidden[:, None], state.last[:, None], mean[:, None]), c)
-            x = z[:, t : t + 1] * torch.exp(g) + m
-            _, state = self._remember(x, c, state)
+            x = only(there, z[:, t : t + 1] * torch.exp(g) + m)
+            _, state = self._remember(x, c, state, there)
             xs.append(x)
-            log_dets.append(g.sum(-1))
+            log_dets.append(only(there, g).sum(-1))
         return torch.cat(xs, 1), torch.cat(log_dets, 1), state
 
-    def _remember(self, x: Tensor, context: Tensor | None, state: Past) -> tuple[tuple[Tensor, Tensor, Tensor], Past]:
+    def _remember(
+        self, x: Tensor, context: Tensor | None, state: Past, measured: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], Past]:
         h, _ = self.memory(x if context is None else torch.cat([x, context], -1), state.hidden.unsqueeze(0))
         before = torch.cat([state.hidden.unsqueeze(1), h[:, :-1]], 1)
-        last, mean, seen = running_past(x, state.last, state.total, state.visits)
+        last, mean, seen = running_past(x, state.last, state.total, state.visits, measured)
         return (before, last, mean), Past(h[:, -1], *seen)
 
     def _shift_and_scale(self, past: tuple[Tensor, Tensor, Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -110,10 +126,11 @@ class RecurrentCoupling(RecurrentBijection):
     """Moves one part of a visit given the whole history of the other: ``z_a = x_a exp(s) + t``, ``z_p = x_p``.
 
     ``(s_t, t_t)`` come from a recurrent network over the passive part up to and including visit t, so both directions
-    run on whole sequences. The identity at initialisation.
+    run on whole sequences. The identity at initialisation. A missing value, which is 0 in x and z, stays and has no part
+    in the log-determinant.
 
     Args:
-        features: values a visit, at least 2; the first half is passive, or the second with ``swap``.
+        features: values per visit, at least 2; the first half is passive, or the second with ``swap``.
         context: channels of the context (0 for none).
         hidden: width of the recurrent network.
         clamp: bound of ``|s|``.
@@ -140,22 +157,27 @@ class RecurrentCoupling(RecurrentBijection):
         return subnet(_with_context(passive, context))[0]
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Tensor | None = None
+        self, x: Tensor, context: Tensor | None = None, state: Tensor | None = None, measured: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return self._couple(x, context, state, inverse=False)
+        return self._couple(x, context, state, measured, inverse=False)
 
     def inverse(
-        self, z: Tensor, context: Tensor | None = None, state: Tensor | None = None
+        self, z: Tensor, context: Tensor | None = None, state: Tensor | None = None, measured: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return self._couple(z, context, state, inverse=True)
+        return self._couple(z, context, state, measured, inverse=True)
 
     def _couple(
-        self, x: Tensor, context: Tensor | None, state: Tensor | None, inverse: bool
+        self, x: Tensor, context: Tensor | None, state: Tensor | None, measured: Tensor | None, inverse: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         halves = list(x.split(self.sizes, self.axis))
         (active,), (subnet,) = self.actives, self.subnets
         theta, state = subnet(_with_context(halves[1 - active], context), state)
-        halves[active], log_det = self.transform(halves[active], theta, inverse)
+        if measured is None:
+            halves[active], log_det = self.transform(halves[active], theta, inverse)
+        else:
+            there = measured.split(self.sizes, self.axis)[active]
+            # Scale 1 and shift 0 leave a missing value where it is.
+            halves[active], log_det = self.transform(halves[active], only(there.repeat(1, 1, 2), theta), inverse)
         return torch.cat(halves, self.axis), log_det, state
 
 

@@ -14,14 +14,14 @@ from crow.cohort.names import SIZE
 from crow.cohort.times import TimeKind
 from crow.errors import CohortError
 
-Missing = Literal["drop-visit", "impute", "error"]
+Missing = Literal["model", "drop-visit", "impute", "error"]
 
 
 class ReadOptions(BaseModel):
     """What to read as what; whatever is None is detected.
 
     ``covariates``, ``regions`` and ``exclude`` hold column names or patterns such as ``CTX_*``. ``missing`` is what to
-    do with a visit that lacks a region (default drop-visit). ``missing_codes`` are the numbers that mean missing,
+    do with a visit that lacks a region (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers that mean missing,
     everywhere (default: -1, -4, -99, -999 and -9999 where they cannot be values).
 
     ``scan`` is the column with the paths of NIfTI files, relative to the folder ``scan_root`` (default: the table's).

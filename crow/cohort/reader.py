@@ -52,11 +52,12 @@ def read_cohort(
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
-        made = make_visits(columns, schema, options.missing or schema.missing, findings, options.scan_root)
+        schema = schema.model_copy(update={"missing": options.missing or schema.missing})
+        made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
         return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing)
     columns, schema, left_out = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
-    say_usable(made.visits, findings, options.one_visit)
+    say_usable(made.visits, schema, findings, options.one_visit)
     cohort = Cohort(made.visits, schema, made.start, list(findings), str(path), left_out, made.missing)
     if strict:
         cohort.require_usable()
@@ -118,7 +119,7 @@ def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, opt
         date_order=timeline.date_order,
         adni=shaped.layout.adni,
         codes={name: list(codes) for name in used if (codes := columns.numbers(name).codes)},
-        missing=options.missing or "drop-visit",
+        missing=options.missing or ("drop-visit" if options.one_visit else "model"),
         template=wide.template if wide else None,
         repeated=[name for name in dict.fromkeys(used) if wide and name in wide.columns],
         waves=list(wide.waves) if wide else [],

@@ -58,20 +58,22 @@ def make_visits(
         rows = with_scans(rows, columns, schema.scan, findings)
     rows = _one_a_time(rows, schema, findings)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
-    rows = complete(rows, schema, missing, columns.path, findings)
     rows = _in_order(rows, findings)
+    # Time begins with a subject's first row, whether a region was measured there or not.
     start = rows.groupby("subject", sort=False)[OWN].first()
     rows["time"] = years_between(rows["subject"].map(start), rows[OWN], schema.time_kind)
     rows["age"] = _age(rows, schema, findings)
     if schema.session is None:
         rows["session"] = (rows.groupby("subject").cumcount() + 1).astype(str)
+    rows = complete(rows, schema, missing, columns.path, findings)
+    start = start[start.index.isin(rows["subject"])]
     visits = rows[[*KEYS, *schema.covariates, *schema.regions, *([SCAN] if schema.scan else [])]]
     return Visits(visits.reset_index(drop=True), start, share)
 
 
-def say_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = False) -> None:
+def say_usable(visits: pd.DataFrame, schema: Schema, findings: Findings, one_visit: bool = False) -> None:
     """Error findings for a cohort that nothing can be learned from, or nothing longitudinal unless ``one_visit``."""
-    counts = visits.groupby("subject").size()
+    counts = _with_a_region(visits, schema).groupby("subject").size()
     single = int((counts == 1).sum())
     if single == len(counts) and not one_visit:
         findings.error(
@@ -87,6 +89,13 @@ def say_usable(visits: pd.DataFrame, findings: Findings, one_visit: bool = False
         findings.error(
             "few-subjects", f"{len(counts)} subjects are too few to learn from; {FEWEST_SUBJECTS} are needed."
         )
+
+
+def _with_a_region(visits: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Visits that something can be learned from: of a table without scans, those with a region."""
+    if schema.scan is not None or not schema.regions:
+        return visits
+    return visits[visits[schema.regions].notna().any(axis=1)]
 
 
 def _placed(rows: pd.DataFrame, columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:

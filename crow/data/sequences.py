@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class SequenceSource(Protocol):
-    """Subjects of whom some are taken at a time: `Sequences` in memory, or scans that are read when asked for.
+    """Subjects that are taken a few at a time: `Sequences` in memory, or scans that are read when needed.
 
     ``context``, ``time`` and ``mask`` are in memory, as in `Sequences`.
     """
@@ -43,13 +43,15 @@ class Sequences:
     """Visits of a batch of subjects, padded at the end.
 
     Shapes: ``x [batch, time, *event]`` (standardised values, 0 where padded), ``context [batch, time, features]``,
-    ``time [batch, time]`` (years since the first visit, increasing), ``mask [batch, time]`` (True for a visit).
+    ``time [batch, time]`` (years since the first visit, increasing), ``mask [batch, time]`` (True for a visit),
+    ``measured [batch, time, *event]`` (True for a value of x that was measured; None if all of every visit were).
     """
 
     x: Tensor
     context: Tensor
     time: Tensor
     mask: Tensor
+    measured: Tensor | None = None
 
     in_memory = True
 
@@ -63,25 +65,37 @@ class Sequences:
 
     def digest(self) -> str:
         """Tells whether two cohorts of one size are the same."""
-        return digest(self.x, self.context, self.time, self.mask)
+        return digest(*self._tensors())
 
     def __getitem__(self, rows: Tensor | slice) -> Sequences:
         """Some subjects, cut to their longest sequence."""
         some = self.rows(rows)
-        length = max(1, int(some.mask.sum(1).max()))
-        return Sequences(*(v[:, :length] for v in (some.x, some.context, some.time, some.mask)))
+        return some.columns(slice(0, max(1, int(some.mask.sum(1).max()))))
 
     def rows(self, rows: Tensor | slice) -> Sequences:
         """Some subjects, with all columns."""
-        return Sequences(self.x[rows], self.context[rows], self.time[rows], self.mask[rows])
+        return Sequences(*(v[rows] for v in self._tensors()))
+
+    def columns(self, columns: slice) -> Sequences:
+        """Some columns of all subjects."""
+        return Sequences(*(v[:, columns] for v in self._tensors()))
 
     def visit(self, t: int) -> Sequences:
         """Column t alone, still with a time axis."""
-        return Sequences(*(v[:, t : t + 1] for v in (self.x, self.context, self.time, self.mask)))
+        return self.columns(slice(t, t + 1))
 
     def repeat(self, n: int) -> Sequences:
         """Every subject n times in a row."""
-        return Sequences(*(v.repeat_interleave(n, 0) for v in (self.x, self.context, self.time, self.mask)))
+        return Sequences(*(v.repeat_interleave(n, 0) for v in self._tensors()))
+
+    def values(self) -> Tensor:
+        """Which values there are, ``[batch, time, *event]``: measured, and of no pad."""
+        visits = self.mask.reshape(*self.mask.shape, *[1] * (self.x.ndim - 2))
+        return visits.expand_as(self.x) if self.measured is None else self.measured & visits
+
+    def _tensors(self) -> list[Tensor]:
+        all_of_it = (self.x, self.context, self.time, self.mask, self.measured)
+        return [tensor for tensor in all_of_it if tensor is not None]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sequences:
         return replace(
@@ -90,6 +104,7 @@ class Sequences:
             context=self.context.to(device, dtype),
             time=self.time.to(device, dtype),
             mask=self.mask.to(device),
+            measured=None if self.measured is None else self.measured.to(device),
         )
 
 

@@ -20,12 +20,19 @@ AGE_NAMES = ("<65", "65-75", "75-85", ">85")
 
 
 def split_history(cohort: Cohort) -> tuple[Cohort, pd.DataFrame]:
-    """The first ceil(n / 2) visits of subjects with at least 2, which are given, and their later ones, to forecast."""
+    """The first ceil(n / 2) visits of subjects with at least 2, which are given, and their later ones, to forecast.
+
+    Visits with a region count.
+    """
     visits = cohort.visits
-    n = visits.groupby("subject")["time"].transform("size")
-    given = visits.groupby("subject").cumcount() < (n + 1) // 2
+    there = visits[cohort.regions].notna().any(axis=1)
+    by_subject = there.groupby(visits["subject"])
+    n = by_subject.transform("sum")
+    # A visit without a region is given if it comes before the first that is forecast.
+    given = by_subject.cumsum() - there < (n + 1) // 2
+    given &= there | (by_subject.cumsum() < (n + 1) // 2)
     history = Cohort(visits[given & (n >= 2)], cohort.schema, cohort.start, path=cohort.path)
-    return history, visits[~given & (n >= 2)].reset_index(drop=True)
+    return history, visits[~given & there & (n >= 2)].reset_index(drop=True)
 
 
 def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,15 +11,16 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.base import Bijection, RecurrentBijection
-from crow.bijections.innovation import MixedModelInnovation, Moments
+from crow.bijections.base import RecurrentBijection
+from crow.bijections.innovation import MixedModelInnovation, Moments, Prediction
 from crow.bijections.innovation_fit import fit_mixed_model
 from crow.bijections.mixing import Rotation
 from crow.bijections.ode import ODE
+from crow.bijections.patterns import only
 from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
 from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, running_past
 from crow.data.sequences import Sequences
-from crow.networks.dynamics import HiddenUnits
+from crow.networks.dynamics import MeasuredUnits
 from crow.networks.mlp import MLP
 
 BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
@@ -29,9 +31,9 @@ class FlowState(NamedTuple):
     """What the next visit needs of a subject's past."""
 
     time: Tensor  # [batch, 1], of the last visit
-    last: Tensor  # [batch, region]
-    total: Tensor  # [batch, region], sum of the visits
-    visits: Tensor  # [batch, 1]
+    last: Tensor  # [batch, region], the last measured value
+    total: Tensor  # [batch, region], the sum of the measured values
+    visits: Tensor  # [batch, 1] or, with missing values, [batch, region]: how many
     moments: Moments
     layers: tuple[Any, ...]
 
@@ -40,11 +42,18 @@ class CRowFlow(nn.Module):
     """``p(x_1..x_T | c_1..c_T)`` of visits at irregular times, exact, visit by visit.
 
     A gate that shifts and scales by the past, then (``initialisation="mixed_model"``) the innovations of a linear mixed model, then
-    ``blocks`` times two recurrent couplings and a rotation, with a gate between blocks. Everything is zero-initialised,
+    ``blocks`` times two recurrent couplings, with a rotation and a gate between blocks. Everything is zero-initialised,
     so the flow starts as the mixed model itself; with ``initialisation="standard"`` it starts at N(0, I) and only sees what the
-    mixed model predicts. Every subnet gets the context, the times, and a summary of the raw past: last visit, mean, and
-    the mixed model's prediction with its log-sd. Source: Hwang et al., ICCV 2019; the starting point and the shift are
-    this project's.
+    mixed model predicts. Every subnet gets the context, the times, and a summary of the raw past: last values, means,
+    and the mixed model's prediction with its log-sd.
+
+    Of a visit that lacks values (``Sequences.measured``) it is the exact density of those that were measured, given
+    those measured before: every layer maps the measured values among themselves, missing ones stay 0 and have no part
+    in the log-determinant, and which are missing is added to the context by a linear map that starts at 0. At the
+    mixed model this is the marginal of the complete visit given the same past; the density of a trained flow need not
+    be the marginal of another pattern's.
+
+    Source: Hwang et al., ICCV 2019; the starting point, the shift and missing values are this project's.
 
     Args:
         features: regions.
@@ -79,6 +88,8 @@ class CRowFlow(nn.Module):
         raw = 4 * features
         self.summary = nn.Linear(raw, summary) if raw > summary else nn.Identity()
         channels = TIMES + context + min(raw, summary)
+        self.missing = nn.Linear(features, channels, bias=False)
+        nn.init.zeros_(self.missing.weight)
         gate = partial(TemporalContextGate, features, channels, hidden, dropout=dropout)
         self.layers = nn.ModuleList([gate()])
         for block in range(blocks):
@@ -88,10 +99,11 @@ class CRowFlow(nn.Module):
                 couplings = (
                     RecurrentCoupling(features, channels, hidden, swap, dropout=dropout) for swap in (False, True)
                 )
-                self.layers.extend([*couplings, _Timeless(Rotation(features))])
+                self.layers.extend(couplings)
+                if block < blocks - 1 or base != "standard":  # the last would leave N(0, I) as it is
+                    self.layers.append(_Rotate(features))
         if base == "continuous":
-            dynamics = HiddenUnits(features, channels, hidden=hidden)
-            self.layers.append(_Timeless(ODE(features, dynamics, steps=BASE_STEPS)))
+            self.layers.append(_Continuous(features, channels, hidden))
         self.prior: Prior = StandardPrior((features,))
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
@@ -99,17 +111,18 @@ class CRowFlow(nn.Module):
     def initialise(self, data: Sequences) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``."""
         self.time_scale.fill_(_scale(data))
-        return fit_mixed_model(self.mixed, data.x, self._times(data, None)[0], data.mask)
+        return fit_mixed_model(self.mixed, data.x, self._times(data, None), data.mask, data.measured)
 
     def log_prob(self, data: Sequences) -> Tensor:
-        """Log-density of every visit given those before it, ``[batch, time]`` in nats; 0 at pads."""
+        """Log-density of every visit's values given those before it, ``[batch, time]`` in nats; 0 at pads."""
         z, log_det, context, _ = self._transform(data, None)
-        return torch.where(data.mask, self.prior.log_prob(z, context) + log_det, 0.0)
+        moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
+        return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0)
 
     def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
-        z, log_det, _ = self.mixed(data.x, self._times(data, None)[0])
-        return torch.where(data.mask, StandardPrior((self.features,)).log_prob(z) + log_det, 0.0)
+        z, log_det, _ = self.mixed(only(data.measured, data.x), self._times(data, None), None, data.measured)
+        return torch.where(data.mask, _log_base(z, None, data.measured) + log_det, 0.0)
 
     def loss(self, data: Sequences) -> Tensor:
         """Mean negative log-likelihood a visit."""
@@ -148,53 +161,62 @@ class CRowFlow(nn.Module):
             noise = mean + log_sd.exp() * noise
         return self._invert(replace(data, x=noise), state)[0]
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Runs of before values could be missing have no map of them, and ended in a rotation that changed nothing."""
+        state_dict.setdefault(prefix + "missing.weight", torch.zeros_like(self.missing.weight))
+        state_dict.pop(f"{prefix}layers.{len(self.layers)}.bijection.b", None)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _transform(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Tensor, FlowState]:
-        context, prediction, first, after = self._context(data, state)
+        data = replace(data, x=only(data.measured, data.x))
+        context, prediction, after = self._context(data, state)
         x, log_dets, states = data.x, [], []
         for i, layer in enumerate(self.layers):
-            x, log_det, layer_state = layer(x, context, state and state.layers[i])
+            x, log_det, layer_state = layer(x, context, state and state.layers[i], data.measured)
             log_dets.append(log_det)
             states.append(layer_state)
             if i == 0 and self.initialisation == "mixed_model":
-                x, log_det = self.mixed.whiten(x, *prediction, first)
+                x, log_det = self.mixed.whiten(x, prediction, data.measured)
                 log_dets.append(log_det)
         return x, sum(log_dets[1:], log_dets[0]), context, after._replace(layers=tuple(states))
 
     def _invert(self, visit: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor]:
-        context, prediction, first, _ = self._context(visit, state)
+        visit = replace(visit, x=only(visit.measured, visit.x))
+        context, prediction, _ = self._context(visit, state)
         x, log_dets = visit.x, []
         for i in reversed(range(len(self.layers))):
             if i == 0 and self.initialisation == "mixed_model":
-                x, log_det = self.mixed.colour(x, *prediction, first)
+                x, log_det = self.mixed.colour(x, prediction, visit.measured)
                 log_dets.append(log_det)
-            layer = cast(RecurrentBijection, self.layers[i])
-            x, log_det, _ = layer.inverse(x, context, state and state.layers[i])
+            layer = cast(Layer, self.layers[i])
+            x, log_det, _ = layer.inverse(x, context, state and state.layers[i], visit.measured)
             log_dets.append(log_det)
         return x, sum(log_dets[1:], log_dets[0])
 
-    def _times(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor]:
-        """The flow's whole context of times and covariates, and which visits are first ``[batch, time, 1]``."""
+    def _times(self, data: Sequences, state: FlowState | None) -> Tensor:
+        """The context of times and covariates, before what the past adds to it."""
         before = data.time[:, :1] if state is None else state.time
         since_last = data.time - torch.cat([before, data.time[:, :-1]], 1)
-        first = torch.zeros_like(data.mask)
+        first = torch.zeros_like(data.time)
         if state is None:
-            first[:, 0] = True
-        times = torch.stack([data.time / self.time_scale, since_last / self.time_scale, first.to(data.time)], -1)
-        return torch.cat([times, data.context], -1), first.unsqueeze(-1)
+            first[:, 0] = 1
+        times = torch.stack([data.time / self.time_scale, since_last / self.time_scale, first], -1)
+        return torch.cat([times, data.context], -1)
 
-    def _context(
-        self, data: Sequences, state: FlowState | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor, FlowState]:
-        """Context of every subnet, the mixed model's mean and sd, first visits, and the state without its layers."""
+    def _context(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Prediction, FlowState]:
+        """Context of every subnet, the mixed model's prediction, and the state without its layers."""
         x = data.x
-        context, first = self._times(data, state)
-        mean, sd, moments = self.mixed.predict(x, context, state and state.moments)
+        context = self._times(data, state)
+        prediction, moments = self.mixed.predict(x, context, state and state.moments, data.measured)
         zero = x.new_zeros(x.shape[0], x.shape[2])
         last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
-        lasts, means, seen = running_past(x, last, total, visits)
-        past = torch.cat([lasts, means, mean, sd.log()], -1)
+        lasts, means, seen = running_past(x, last, total, visits, data.measured)
+        past = torch.cat([lasts, means, prediction.mean, prediction.sd.log()], -1)
         after = FlowState(data.time[:, -1:], *seen, moments, ())
-        return torch.cat([context, self.summary(past)], -1), (mean, sd), first, after
+        context = torch.cat([context, self.summary(past)], -1)
+        if data.measured is not None:
+            context = context + self.missing((~data.measured).to(x.dtype))
+        return context, prediction, after
 
 
 def map_state(f: Callable[..., Tensor], *states: Any) -> Any:
@@ -207,18 +229,69 @@ def map_state(f: Callable[..., Tensor], *states: Any) -> Any:
     return type(states[0])(*parts) if hasattr(states[0], "_fields") else tuple(parts)
 
 
-class _Timeless(RecurrentBijection):
-    """A bijection of single visits among those of sequences."""
+class Layer(RecurrentBijection):
+    """A layer of the flow: a recurrent bijection of the values that were ``measured [batch, time, region]``."""
 
-    def __init__(self, bijection: Bijection) -> None:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, state: Any = None, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Any]:
+        raise NotImplementedError
+
+    def inverse(
+        self, z: Tensor, context: Tensor | None = None, state: Any = None, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Any]:
+        raise NotImplementedError
+
+
+class _Rotate(Layer):
+    """A rotation of single visits."""
+
+    def __init__(self, features: int) -> None:
         super().__init__()
-        self.bijection = bijection
+        self.bijection = Rotation(features)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, state: None = None) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection(x, context), None
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, None]:
+        return *self.bijection(x, context, measured), None
 
-    def inverse(self, z: Tensor, context: Tensor | None = None, state: None = None) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection.inverse(z, context), None
+    def inverse(
+        self, z: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, None]:
+        return *self.bijection.inverse(z, context, measured), None
+
+
+class _Continuous(Layer):
+    """A continuous flow of single visits, which knows from the end of its context which values move."""
+
+    def __init__(self, features: int, context: int, hidden: int) -> None:
+        super().__init__()
+        self.bijection = ODE(features, MeasuredUnits(features, context, hidden=hidden), steps=BASE_STEPS)
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, None]:
+        return *self.bijection(x, self._with_measured(x, context, measured)), None
+
+    def inverse(
+        self, z: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, None]:
+        return *self.bijection.inverse(z, self._with_measured(z, context, measured)), None
+
+    def _with_measured(self, x: Tensor, context: Tensor | None, measured: Tensor | None) -> Tensor:
+        assert context is not None
+        moves = torch.ones_like(x) if measured is None else measured.to(x.dtype)
+        return torch.cat([context, moves], -1)
+
+
+def _log_base(z: Tensor, moments: tuple[Tensor, Tensor] | None, measured: Tensor | None) -> Tensor:
+    """``log N(z; mean, sd)`` of the measured values, ``[batch, time]``; N(0, I) without ``moments`` (mean, log-sd)."""
+    if moments is not None:
+        mean, log_sd = moments
+        values = -0.5 * ((z - mean) * torch.exp(-log_sd)).square() - log_sd
+    else:
+        values = -0.5 * z.square()
+    return only(measured, values - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 def _where(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:

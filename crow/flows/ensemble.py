@@ -51,12 +51,12 @@ class FlowEnsemble(nn.Module):
 
     @torch.no_grad()
     def predict(self, data: Sequences, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mean and sd ``[batch, time, region]`` of every visit given the real ones before it, from ``n`` draws."""
+        """Mean and sd ``[batch, time, region]`` of every visit given those before it, from ``n`` draws."""
         states: list[Any] = [None] * len(self.members)
         means, sds = [], []
         for t in range(data.x.shape[1]):
             visit = data.visit(t)
-            draws = self._draw(visit, states, len(data), n, generator).view(len(data), n, -1)
+            draws = self._draw(replace(visit, measured=None), states, len(data), n, generator).view(len(data), n, -1)
             means.append(draws.mean(1))
             sds.append(draws.std(1))
             states = self._advance(visit, states)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
+from crow.cohort.options import Missing
 from crow.cohort.reader import read_cohort
 from crow.cohort.schema import Schema
 from crow.cohort.split import test_subjects
@@ -106,6 +107,8 @@ class Model(ABC):
     """The command that trains and applies this model."""
     uses_scans: bool = False
     """Whether the model reads a store of scans instead of a table."""
+    missing: ClassVar[Missing] = "drop-visit"
+    """What to do with visits of a table that lack a region."""
 
     schema: Schema
     source: dict[str, str]
@@ -204,7 +207,8 @@ class Model(ABC):
         """A DataFrame is read like the table of the training if there was one, and like any table otherwise."""
         if not isinstance(data, pd.DataFrame):
             return data
-        return read_cohort(data, schema=getattr(self, "schema", None), one_visit=True)
+        schema = getattr(self, "schema", None)
+        return read_cohort(data, schema=schema, one_visit=True, missing=None if schema else self.missing)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name, as scikit-learn's estimators give them; ``deep`` adds ``group__setting`` names."""

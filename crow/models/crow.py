@@ -50,6 +50,7 @@ class CRow(Model):
 
     kind = "regions"
     command = "train"
+    missing = "model"
     config: Config
     table: RegionTable
 
@@ -103,7 +104,12 @@ class CRow(Model):
         self.table = RegionTable.fit(learned)
         if test:
             self.table.encode(_observed(cohort), f"{name_of(cohort)} (with the test subjects)")
-        sequences, names = self.table.encode(learned.visits, name_of(cohort)), learned.subjects
+        sequences, names = self._encode(learned, learned.visits), learned.subjects
+        if self._requested.model.objective == "inn" and sequences.measured is not None:
+            raise ConfigError(
+                f"{name_of(cohort)}: model.objective inn needs every region at every visit. Choose --missing drop-visit "
+                "or --missing impute."
+            )
         self.config = resolve(self._requested, sequences)
         training.begin(self.config)
         model = self.config.model
@@ -121,11 +127,11 @@ class CRow(Model):
             ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
-            self.metrics = self._metrics(ensemble.members, cohort, test)
+            self.metrics = self._metrics(ensemble.members, cohort, test, sequences)
 
     @torch.no_grad()
     def log_prob(self, data: Cohort | pd.DataFrame) -> pd.DataFrame:
-        """Exact log-density of each visit given the visits before it.
+        """Exact log-density of the values measured at each visit, given those measured before it.
 
         Parameters
         ----------
@@ -136,22 +142,26 @@ class CRow(Model):
         -------
         pandas.DataFrame
             One row per visit: ``subject, session, time, log_prob`` (nats, in the table's own units). The sum over a
-            subject's visits is the log-density of its sequence. Visits without a single region are left out.
+            subject's visits is the log-density of its sequence. Visits without a single region are left out. With
+            ``missing="impute"`` filled values count as data, and it is not the density of what was measured.
         """
         cohort = self.as_cohort(data)
-        values = [self._ensemble().log_prob(part)[part.mask] for part in self._chunks(cohort)]
-        nats = torch.cat(values).double().numpy() - self.table.log_scale
-        return _observed(cohort)[["subject", "session", "time"]].assign(log_prob=nats)
+        ensemble, nats = self._ensemble(), []
+        for part in self._chunks(cohort):
+            nats.append((ensemble.log_prob(part).double() - self.table.log_scale_of(part))[part.mask])
+        return _observed(cohort)[["subject", "session", "time"]].assign(log_prob=torch.cat(nats).numpy())
 
     def score(self, data: Cohort | pd.DataFrame, draws: int = 200, seed: int = 0) -> pd.DataFrame:
         """`log_prob`, and ``<region>_z``: how far each value lies from what the subject's past predicts.
 
-        z = (value - mean) / sd, with mean and sd of ``draws`` draws of the visit given the observed visits before it.
+        z = (value - mean) / sd, with mean and sd of ``draws`` draws of the visit given the observed visits before it;
+        NaN for a missing value.
         """
         cohort = self.as_cohort(data)
-        x = torch.cat([part.x[part.mask] for part in self._chunks(cohort)])
+        parts = [(part.x[part.mask], part.values()[part.mask]) for part in self._chunks(cohort)]
+        x, measured = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         mean, sd = self.predict(cohort, draws, seed)
-        z = mean.rsub(self.table.decode(x)) / sd
+        z = (mean.rsub(self.table.decode(x)) / sd).where(measured.numpy())
         return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
 
     @torch.no_grad()
@@ -213,7 +223,7 @@ class CRow(Model):
         has_history = ahead["subject"].isin(history["subject"]).to_numpy()
         for past, rows in ((history, has_history), (None, ~has_history)):
             if rows.any():
-                before = None if past is None else self.table.encode(past, "the history")
+                before = None if past is None else self._encode(cohort, past)
                 after = self.table.encode(ahead[rows], "the visits to forecast")
                 drawn = ensemble.forecast(before, after, draws, generator)
                 values[rows] = self.table.decode(drawn.transpose(1, 2)[after.mask])
@@ -222,7 +232,7 @@ class CRow(Model):
     def sample(self, paths: pd.DataFrame, draws: int = 1, seed: int = 0) -> Forecast:
         """Whole synthetic subjects: draws of all visits of ``paths`` (subject, time, age, every covariate)."""
         flow, generator = self.fitted(), torch.Generator().manual_seed(seed)
-        visits = self.table.encode(paths, "the covariate paths")
+        visits = self.table.encode(paths.drop(columns=self.table.regions, errors="ignore"), "the covariate paths")
         if isinstance(flow, PublishedCRow):
             copies = visits.repeat(draws)
             drawn = flow.generate(copies.context, copies.mask, generator).unflatten(0, (-1, draws))
@@ -230,8 +240,10 @@ class CRow(Model):
             drawn = flow.forecast(None, visits, draws, generator)
         return Forecast(paths, self.table.regions, self.table.decode(drawn.transpose(1, 2)[visits.mask]))
 
-    def _metrics(self, members: list[dict[str, Any]], cohort: Cohort, test: list[str]) -> dict[str, Any]:
-        scale = self.table.log_scale
+    def _metrics(
+        self, members: list[dict[str, Any]], cohort: Cohort, test: list[str], sequences: Sequences
+    ) -> dict[str, Any]:
+        scale = float(self.table.log_scale_of(sequences).sum() / sequences.count)
         kept = [m for m in members if m["included"]]
         metrics: dict[str, Any] = {
             "members": [
@@ -246,10 +258,15 @@ class CRow(Model):
             metrics["test_subjects"], metrics["test_nll_per_visit"] = len(test), -float(scores["log_prob"].mean())
         return metrics
 
+    def _encode(self, cohort: Cohort, visits: pd.DataFrame) -> Sequences:
+        """Some visits of a cohort, whose missing values are missing unless they are to be imputed."""
+        sequences = self.table.encode(visits, name_of(cohort))
+        return replace(sequences, measured=None) if cohort.schema.missing == "impute" else sequences
+
     def _chunks(self, cohort: Cohort) -> Iterator[Sequences]:
         self._ensemble()
         self.table.require(cohort.visits, name_of(cohort))
-        data = self.table.encode(_observed(cohort), name_of(cohort))
+        data = self._encode(cohort, _observed(cohort))
         for start in range(0, len(data), CHUNK):
             yield data[start : start + CHUNK]
 
@@ -288,5 +305,5 @@ class CRow(Model):
 
 
 def _observed(cohort: Cohort) -> pd.DataFrame:
-    """The visits with a value of at least one region; a subject's other visits still tell its times and covariates."""
+    """The visits with at least one region; a subject's other visits still contribute times and covariates."""
     return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]

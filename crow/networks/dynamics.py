@@ -68,3 +68,20 @@ class HiddenUnits(nn.Module):
         if not self.space:
             return functional.linear(x, weight, bias)
         return CONVOLVE[self.space](x, weight, bias, padding=1)
+
+
+class MeasuredUnits(HiddenUnits):
+    """`HiddenUnits` of vectors of which some values stay: the end of the context is 1 for each that moves, else 0.
+
+    ``context: [batch, context + channels]``. The divergence is that of the values that move.
+    """
+
+    def forward(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.with_divergence(t, y, context)[0]
+
+    def with_divergence(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        assert context is not None
+        context, moves = context.split([self.context, self.channels], -1)
+        h, weight_out = self._units(t, y, context)
+        m = moves @ (weight_out * self.weight_in[:, : self.channels].T)
+        return self._derivative(y, h, weight_out) * moves, m.sum(-1) - (h.square() * m).sum(-1)

@@ -39,8 +39,8 @@ class RegionTable(BaseModel):
     """Regions standardised on training visits, and a context of age and covariates.
 
     ``encode`` gives `Sequences` with ``x = (value - mean) / sd``; ``decode`` returns to original units; log-densities
-    of the two differ by ``log_scale = sum log sd`` a visit. A region without a value (only with ``missing: impute``) is
-    filled with the subject's last value before it, else with the training mean: nothing of the future, no model.
+    of the two differ by ``log_scale = sum log sd`` per visit, over its measured regions. A missing value is marked in
+    ``measured``; for models that need one, x holds the subject's last value before it, else the training mean.
     """
 
     regions: list[str]
@@ -77,11 +77,15 @@ class RegionTable(BaseModel):
         """``sum log sd``: subtract it from a log-density of x to have that of the values in original units."""
         return float(np.log(self.sd).sum())
 
+    def log_scale_of(self, data: Sequences) -> Tensor:
+        """`log_scale` of each visit's measured regions ``[batch, time]``; 0 at pads."""
+        return data.values().double() @ torch.tensor(self.sd, dtype=torch.double).log()
+
     def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Sequences:
         """Sequences of visits sorted by subject and time; subjects in their order of appearance.
 
         Raises CohortError for visits in another order, for a covariate that is not a column, and for a level that
-        training did not have. Regions that are not columns become 0.
+        training did not have. Without a single region among the columns nothing counts as missing, and x is 0.
         """
         subject, names = pd.factorize(visits["subject"])
         _check_order(visits, subject, names, where)
@@ -96,9 +100,12 @@ class RegionTable(BaseModel):
         x = self._values(visits, where)
         context = [self._encode_covariate(c, visits, where) for c in self.covariates]
         mask = pad(np.ones(len(visits))).bool()
+        known = visits.reindex(columns=self.regions).notna().to_numpy()
+        complete = known.all() or not any(region in visits for region in self.regions)
         return Sequences(
-            pad(x), pad(np.concatenate([np.empty((len(visits), 0)), *context], 1)), pad(visits["time"].to_numpy()), mask
-        )
+            pad(x), pad(np.concatenate([np.empty((len(visits), 0)), *context], 1)), pad(visits["time"].to_numpy()), mask,
+            None if complete else pad(known).bool(),
+        )  # fmt: skip
 
     def require(self, visits: pd.DataFrame, where: str) -> None:
         """Raise CohortError where a region is not a column of ``visits``."""

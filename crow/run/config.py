@@ -127,6 +127,13 @@ class TrainingSettings(Optimisation):
         description="In every batch each subject loses visits at a rate drawn between 0 and this; one visit always "
         "stays.",
     )
+    value_dropout: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the subjects in a batch that lose values of regions. Null is a tenth if values are missing "
+        "in the cohort, and none if it is complete.",
+    )
 
 
 class VoxelSettings(Settings):

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from crow.data.sequences import SequenceSource
+from crow.data.sequences import Sequences, SequenceSource
 from crow.errors import ConfigError
 from crow.flows.crow import CRowFlow
 from crow.flows.published import PublishedCRow
@@ -16,6 +16,7 @@ from crow.run.config import Config, ModelSettings
 Initialisation = Literal["mixed_model", "standard"]
 # Steps of a flow no wider than this are so short that threads mostly wait for each other, minutes on a busy machine.
 NARROW = 64
+VALUE_DROPOUT = 0.1  # of subjects per batch, in cohorts that lack values
 
 
 def resolve(config: Config, data: SequenceSource) -> Config:
@@ -35,11 +36,19 @@ def resolve(config: Config, data: SequenceSource) -> Config:
         epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
     if validation is None:
         validation = float(np.clip(20 / len(data), 0.1, 0.25))
-    threads = config.training.threads
+    threads, value_dropout = config.training.threads, config.training.value_dropout
+    if value_dropout is None:
+        value_dropout = VALUE_DROPOUT if isinstance(data, Sequences) and data.measured is not None else 0.0
     if threads is None and data.in_memory and hidden is not None and hidden <= NARROW:
         threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
-    training = config.training.model_copy(update={"max_epochs": epochs, "validation_fraction": validation, "threads": threads})
+    chosen = {
+        "max_epochs": epochs,
+        "validation_fraction": validation,
+        "threads": threads,
+        "value_dropout": value_dropout,
+    }
+    training = config.training.model_copy(update=chosen)
     return config.model_copy(update={"model": model, "training": training})
 
 
@@ -47,7 +56,9 @@ def build_flow(settings: ModelSettings, features: int, context: int, initialisat
     """An unfitted member; ``settings`` are resolved."""
     if settings.hidden is None:
         raise ConfigError("model.hidden has to be a number before a flow is built.")
-    return CRowFlow(features, context, initialisation, settings.blocks, settings.hidden, settings.dropout, base=settings.base)
+    return CRowFlow(
+        features, context, initialisation, settings.blocks, settings.hidden, settings.dropout, base=settings.base
+    )
 
 
 def build_published(settings: ModelSettings, features: int, covariates: int) -> PublishedCRow:

@@ -1,6 +1,7 @@
 """Batches of subjects, and visits left out at random."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -78,4 +79,21 @@ def drop_visits(batch: Sequences, most: float) -> Sequences:
     time = (time - began).masked_fill(~mask, 0.0)
     event = mask.reshape(*mask.shape, *[1] * (batch.x.ndim - 2))
     x = batch.x[rows, order].masked_fill(~event, 0.0)
-    return Sequences(x, batch.context[rows, order].masked_fill(~mask[..., None], 0.0), time, mask)
+    context = batch.context[rows, order].masked_fill(~mask[..., None], 0.0)
+    return Sequences(x, context, time, mask, None if batch.measured is None else batch.measured[rows, order])
+
+
+def drop_values(batch: Sequences, share: float) -> Sequences:
+    """Take values of regions away from a ``share`` of the subjects, each at a rate drawn from [0, 1].
+
+    Half of them lose the same regions at all visits, the others any values. A visit keeps at least one of its values.
+    Draws from torch's global generator.
+    """
+    values, device = batch.values(), batch.mask.device
+    subjects, regions = len(batch), batch.x.shape[2]
+    rate = torch.rand(subjects, 1, 1, device=device) * (torch.rand(subjects, 1, 1, device=device) < share)
+    whole = torch.rand(subjects, 1, 1, device=device) < 0.5
+    by_region = torch.rand(subjects, 1, regions, device=device).expand_as(values)
+    draw = torch.where(whole, by_region, torch.rand(values.shape, device=device)).masked_fill(~values, -1.0)
+    measured = values & ((draw >= rate) | (draw == draw.amax(-1, keepdim=True)))
+    return batch if bool((measured == values).all()) else replace(batch, measured=measured)

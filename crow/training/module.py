@@ -11,7 +11,7 @@ from crow.data.examples import Examples
 from crow.data.sequences import Sequences
 from crow.run.config import Optimisation, TrainingSettings
 from crow.seeds import derived_seed
-from crow.training.data import drop_visits
+from crow.training.data import drop_values, drop_visits
 
 
 class FlowModule(pl.LightningModule):
@@ -43,6 +43,10 @@ class FlowModule(pl.LightningModule):
         if isinstance(self.settings, TrainingSettings) and self.settings.visit_dropout:
             assert isinstance(batch, Sequences)
             batch = drop_visits(batch, self.settings.visit_dropout)
+        if isinstance(self.settings, TrainingSettings) and self.settings.value_dropout:
+            assert isinstance(batch, Sequences)
+            if batch.x.ndim == 3 and batch.x.shape[2] > 1:
+                batch = drop_values(batch, self.settings.value_dropout)
         loss: Tensor = self.flow.loss(batch)  # type: ignore[operator]
         self.train_loss.add(loss, 1)
         return loss

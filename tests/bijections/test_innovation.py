@@ -140,7 +140,7 @@ def test_a_covariate_is_bent_where_it_acts_so() -> None:
     assert log_lik[0] == pytest.approx(expected.llf, rel=1e-4)
     np.testing.assert_allclose(model.beta[:, 0].detach(), expected.fe_params, atol=2e-3)
     far = torch.tensor([[0.0, 0, 0], [0, 0, -1.0], [0, 0, 1.0]], dtype=torch.double)[:, None]
-    zero, low, high = model.predict(torch.zeros(3, 1, 1, dtype=torch.double), far)[0][:, 0].detach()
+    zero, low, high = model.predict(torch.zeros(3, 1, 1, dtype=torch.double), far)[0].mean[:, 0].detach()
     np.testing.assert_allclose(zero - low, 1.2, atol=0.15)
     np.testing.assert_allclose(high - zero, 0.0, atol=0.15)
 
@@ -154,7 +154,7 @@ def test_a_bend_is_seen_through_noise_that_all_regions_share() -> None:
     model = fitted(x, context, mask)[0]
     assert model.bend[2].any() and not model.bend[:2].any()
     far = torch.tensor([[0.0, 0, 0], [0, 0, -1.0], [0, 0, 1.0]], dtype=torch.double)[:, None]
-    zero, low, high = model.predict(torch.zeros(3, 1, 24, dtype=torch.double), far)[0][:, 0].detach()
+    zero, low, high = model.predict(torch.zeros(3, 1, 24, dtype=torch.double), far)[0].mean[:, 0].detach()
     below, above = (float((rise - rise.mean()) @ effect / effect.square().sum()) for rise in (zero - low, high - zero))
     assert below > 0.75 and above < 0.25
 
@@ -269,8 +269,8 @@ def test_a_constant_covariate_has_no_effect(value: float) -> None:
     log_lik = fitted(x, context, mask)[1]
     model, log_lik_with = fitted(x, torch.cat([context, constant], -1), mask)
     np.testing.assert_allclose(log_lik_with, log_lik, rtol=1e-6)
-    mean = model.predict(x, torch.cat([context, constant], -1))[0]
-    without = fitted(x, context, mask)[0].predict(x, context)[0]
+    mean = model.predict(x, torch.cat([context, constant], -1))[0].mean
+    without = fitted(x, context, mask)[0].predict(x, context)[0].mean
     torch.testing.assert_close(mean[mask], without[mask], atol=1e-4, rtol=1e-4)
 
 
@@ -282,3 +282,54 @@ def test_what_stands_in_pads_does_not_matter() -> None:
         wild.state_dict().values(), fitted(x, context, mask)[0].state_dict().values(), strict=True
     ):
         torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+
+
+def with_gaps(x: Tensor, mask: Tensor, share: float = 0.3) -> tuple[Tensor, Tensor]:
+    """x with a share of its values missing at random (0), and which are measured."""
+    measured = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) >= share
+    measured &= mask[..., None]
+    return x.masked_fill(~measured, 0.0), measured
+
+
+def test_missing_values_agree_with_statsmodels() -> None:
+    """Each region is fitted to its measured values, as statsmodels fits it to the rows that have one."""
+    x, context, mask = drawn(subjects=80)
+    x, measured = with_gaps(x, mask)
+    model = MixedModelInnovation(2, range(3)).double()
+    log_lik = fit_mixed_model(model, x, context, mask, measured)
+    for region in range(2):
+        expected = reference(x, context, measured[..., region], region, methods=("bfgs", "powell"))
+        assert float(log_lik[region]) == pytest.approx(expected.llf, rel=1e-4)
+        np.testing.assert_allclose(model.beta[:, region].detach(), expected.fe_params, atol=5e-3)
+    with torch.no_grad():
+        model.correlation.copy_(torch.eye(2).repeat(2, 1, 1))
+        z, log_det, _ = model(x, context, None, measured)
+        nats = torch.where(measured, -0.5 * z.square() - 0.5 * math.log(2 * math.pi), 0.0).sum(-1) + log_det
+    assert float(nats[mask].sum()) == pytest.approx(float(log_lik.sum()), rel=1e-7)
+
+
+def test_correlation_is_found_between_values_that_are_missing_at_random() -> None:
+    x, context, mask = drawn(subjects=600, regions=2)
+    together = torch.cat([x[..., :1], 0.8 * x[..., :1] + 0.6 * x[..., 1:]], -1)
+    together, measured = with_gaps(together, mask)
+    model = MixedModelInnovation(2, range(3)).double()
+    fit_mixed_model(model, together, context, mask, measured)
+    for factor in model.correlation.detach():
+        correlation = factor.tril() @ factor.tril().T
+        assert 0.65 < correlation[0, 1] < 0.86  # innovations given other pasts have less in common
+
+
+def test_a_region_with_few_values_takes_nothing_from_the_others() -> None:
+    """2 values: it stays at N(0, 1). 9 values: an intercept and time. Other regions are as without it."""
+    x, context, mask = drawn(regions=1)
+    alone = fitted(x, context, mask)[0]
+    for count in (2, 9):
+        measured = torch.zeros_like(x, dtype=torch.bool)
+        measured[:count, 0] = True
+        both, there = torch.cat([x, x * measured], -1), torch.cat([mask[..., None], measured], -1)
+        model = MixedModelInnovation(2, range(3)).double()
+        fit_mixed_model(model, both, context, mask, there)
+        torch.testing.assert_close(model.beta[:, 0], alone.beta[:, 0], atol=1e-6, rtol=1e-6)
+        assert bool((model.beta[2:, 1] == 0).all()) and bool((model.factor[1:, 1] == 0).all())
+        assert bool(model.log_sigma[1] == 0) == (count == 2)
+        assert all(bool(v.isfinite().all()) for v in model.state_dict().values())

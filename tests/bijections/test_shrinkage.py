@@ -6,7 +6,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from crow.bijections.shrinkage import shrunk_covariance
+from crow.bijections.shrinkage import covariance, shrunk_covariance
 
 
 def truth(regions: int, factors: int) -> np.ndarray:
@@ -54,3 +54,37 @@ def test_a_factor_that_explains_everything() -> None:
     e = drawn(np.eye(3), 50)
     e = torch.cat([e, e[:, :1], e[:, :1] + 1e-9 * e[:, 1:2]], 1)
     assert torch.linalg.cholesky_ex(shrunk_covariance(e, torch.arange(50)))[1] == 0
+
+
+def test_missing_values_cost_little_of_the_covariance() -> None:
+    """A third missing at random: EM's is the likeliest of the measured values, and near that of all values."""
+    real = truth(6, 2)
+    e = drawn(real, 3000)
+    measured = torch.rand(e.shape, generator=torch.Generator().manual_seed(0)) > 1 / 3
+    found = covariance(e * measured, measured)
+    torch.testing.assert_close(found, e.T @ e / len(e), atol=0.08, rtol=0)
+
+    def nats(s: Tensor) -> float:
+        each = [(there, e[k, there]) for k, there in enumerate(measured) if there.any()]
+        return float(sum(
+            torch.distributions.MultivariateNormal(v.new_zeros(len(v)), s[there][:, there]).log_prob(v)
+            for there, v in each
+        ))  # fmt: skip
+
+    best = nats(found)
+    for k in range(6):
+        other = found.clone()
+        other[k, :k] *= 0.97
+        other[:k, k] *= 0.97
+        assert k == 0 or nats(other) < best
+    shrunk = shrunk_covariance(e * measured, torch.arange(3000), measured)
+    torch.testing.assert_close(shrunk, found, atol=0.05, rtol=0)
+
+
+def test_regions_that_are_never_measured_together() -> None:
+    e = drawn(truth(3, 1), 500)
+    measured = torch.ones_like(e, dtype=torch.bool)
+    measured[::2, 0] = measured[1::2, 1] = measured[:, 2] = False
+    found = shrunk_covariance(e * measured, torch.arange(500), measured)
+    assert torch.linalg.cholesky_ex(found)[1] == 0 and found[2, 2] == 1
+    assert abs(float(found[0, 1])) < 0.1

@@ -46,8 +46,13 @@ def test_one_usable_visit_a_subject(tmp_path: Path) -> None:
     table = plain(visits=3)
     table.loc[table.index % 3 == 1, "Hippocampus"] = ""
     table.loc[table.index % 3 == 2, "Ventricles"] = ""
+    path = save(table, tmp_path / "t.csv")
     with pytest.raises(CohortError, match="one usable visit"):
-        read_cohort(save(table, tmp_path / "t.csv"))
+        read_cohort(path, missing="drop-visit")
+    assert len(read_cohort(path)) == 36
+    table.loc[table.index % 3 > 0, ["Hippocampus", "Ventricles"]] = ""
+    with pytest.raises(CohortError, match="one usable visit"):
+        read_cohort(save(table, tmp_path / "u.csv"), regions=["Hippocampus", "Ventricles"])
 
 
 def test_fewer_than_ten_subjects_can_be_looked_at_but_not_learned_from(tmp_path: Path) -> None:

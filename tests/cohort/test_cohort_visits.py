@@ -45,9 +45,9 @@ def test_missing_codes_and_blanks(tmp_path: Path) -> None:
     table.loc[2, "Fusiform"] = " "
     table.loc[3, "ICV"] = "NA"
     cohort = read_cohort(save(table, tmp_path / "t.csv"))
-    assert len(cohort) == 46
-    assert found(cohort, "missing-region").rows == (2, 4)
-    assert cohort.visits[["CDRSB", "ICV"]].isna().sum().tolist() == [1, 0]
+    assert len(cohort) == 48
+    assert found(cohort, "missing-values").rows == (2, 4)
+    assert cohort.visits[["CDRSB", "ICV", "Hippocampus", "Fusiform"]].isna().sum().tolist() == [1, 0, 1, 1]
     assert cohort.missing["Hippocampus"] == pytest.approx(1 / 48)
 
 
@@ -94,14 +94,19 @@ def test_dates_out_of_order_are_sorted_and_told(tmp_path: Path) -> None:
     assert (cohort.visits.groupby("subject")["time"].diff().dropna() > 0).all()
 
 
-def test_missing_regions_drop_impute_or_error(tmp_path: Path) -> None:
+def test_missing_regions_model_drop_impute_or_error(tmp_path: Path) -> None:
     table = plain()
     table.loc[[1, 5], "Ventricles"] = "n/a"
     table.loc[7, ["Hippocampus", "Ventricles"]] = ""
     path = save(table, tmp_path / "t.csv")
-    dropped = read_cohort(path)
+    kept = read_cohort(path)
+    assert len(kept) == 36 and kept.schema.missing == "model"
+    assert found(kept, "missing-values").rows == (3, 7) and found(kept, "no-region").rows == (9,)
+    dropped = read_cohort(path, missing="drop-visit")
     assert len(dropped) == 33
     assert found(dropped, "missing-region").rows == (3, 7, 9)
+    assert "Subjects with two visits or more: 12 before, 12 after" in found(dropped, "missing-region").message
+    assert read_cohort(path, schema=dropped.schema, missing="model").schema.missing == "model"
     imputed = read_cohort(path, missing="impute")
     assert len(imputed) == 35
     assert imputed.visits["Ventricles"].isna().sum() == 2
@@ -113,7 +118,7 @@ def test_missing_regions_drop_impute_or_error(tmp_path: Path) -> None:
 def test_a_region_that_costs_many_visits_is_named_with_the_flag(tmp_path: Path) -> None:
     table = plain()
     table.loc[table.index % 3 == 2, "Ventricles"] = ""
-    finding = found(read_cohort(save(table, tmp_path / "t.csv")), "costly-region")
+    finding = found(read_cohort(save(table, tmp_path / "t.csv"), missing="drop-visit"), "costly-region")
     assert "12 more visits" in finding.message
     assert "--exclude Ventricles" in finding.message
 
@@ -162,3 +167,15 @@ def test_a_cohort_shows_itself(tmp_path: Path) -> None:
     cohort = read_cohort(save(adnimerge(), tmp_path / "t.csv"))
     for text in (repr(cohort), cohort._repr_html_()):
         assert "12" in text and "48" in text and "EXAMDATE (date)" in text and "Hippocampus" in text
+
+
+@pytest.mark.parametrize("missing", ["model", "drop-visit", "impute"])
+def test_time_begins_with_the_first_row_whether_a_region_was_measured_or_not(tmp_path: Path, missing: str) -> None:
+    table = plain()
+    first = table["subject"] == "S00"
+    table.loc[table.index[first][0], ["Hippocampus", "Ventricles"]] = ""
+    whole = read_cohort(save(plain(), tmp_path / "t.csv"))
+    cohort = read_cohort(save(table, tmp_path / "u.csv"), missing=missing)
+    own, of_whole = (c.visits[c.visits["subject"] == "S00"] for c in (cohort, whole))
+    assert own["time"].tolist() == of_whole["time"].tolist()[0 if missing == "model" else 1 :]
+    assert cohort.start["S00"] == whole.start["S00"]

@@ -135,7 +135,9 @@ def test_pads_send_no_gradient(flow: CRowFlow) -> None:
 def test_gradients_reach_every_parameter(kind: dict[str, str]) -> None:
     """But for the mixed model's, which are held; its correlation is trained where the flow initialisations from it."""
     flow = random_flow(5, **kind)
-    flow.loss(sequences(4, 5, lengths=LENGTHS)).backward()
+    data = sequences(4, 5, lengths=LENGTHS)
+    measured = torch.rand(data.x.shape, generator=torch.Generator().manual_seed(0)) > 0.3
+    flow.loss(replace(data, measured=measured & data.mask[..., None])).backward()
     trained = {name for name, parameter in flow.named_parameters() if parameter.requires_grad}
     assert {name for name in flow.state_dict() if name.startswith("mixed.")} & trained == (
         {"mixed.correlation"} if kind["initialisation"] == "mixed_model" else set()

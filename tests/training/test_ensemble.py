@@ -40,7 +40,7 @@ def test_an_open_setting_is_chosen_from_the_size() -> None:
     assert small.training.threads == 1
     wide = Config.model_validate({"model": {"hidden": 128}})
     assert resolve(wide, sequences()).training.threads is None
-    training = {"max_epochs": 7, "validation_fraction": 0.3, "threads": 3}
+    training = {"max_epochs": 7, "validation_fraction": 0.3, "threads": 3, "value_dropout": 0.5}
     asked = Config.model_validate({"model": {"hidden": 5}, "training": training})
     assert resolve(asked, sequences()) == asked
 

@@ -1,0 +1,40 @@
+"""Visits with the same pattern of measured values: what depends on the pattern alone is computed once for all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+VALUES = 2**25  # of matrices that are gathered at once
+
+
+def patterns(present: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows ``[pattern, features]`` of ``present: [batch, time, features]``, and which each visit has.
+
+    The second is ``[batch, time]``.
+    """
+    rows = present.flatten(0, -2)
+    if bool((rows == rows[:1]).all()):
+        return rows[:1], torch.zeros(present.shape[:-1], dtype=torch.long, device=present.device)
+    each, index = torch.unique(rows, dim=0, return_inverse=True)
+    return each, index.view(present.shape[:-1])
+
+
+def apply_each(matrices: Tensor, index: Tensor, x: Tensor) -> Tensor:
+    """``W x`` with the matrix ``W`` of each visit's pattern: ``[pattern, out, in]``, ``[batch, time]`` and x."""
+    if len(matrices) == 1:
+        return x @ matrices[0].mT
+    if len(matrices) == 2:  # twice the arithmetic of a product, which is less than the copies of two matrices
+        return torch.where(index.unsqueeze(-1) == 0, x @ matrices[0].mT, x @ matrices[1].mT)
+    rows, flat = index.flatten(), x.flatten(0, -2)
+    step = max(1, VALUES // matrices[0].numel())
+    parts = [
+        torch.bmm(matrices[rows[i : i + step]], flat[i : i + step].unsqueeze(-1)).squeeze(-1)
+        for i in range(0, len(flat), step)
+    ]
+    return torch.cat(parts).view(*index.shape, -1)
+
+
+def only(measured: Tensor | None, v: Tensor) -> Tensor:
+    """``v`` where a value was measured, else 0."""
+    return v if measured is None else torch.where(measured, v, 0.0)
