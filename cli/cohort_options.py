@@ -32,8 +32,8 @@ Missing = Annotated[
     Literal["model", "drop-visit", "impute", "error"] | None,
     _flag(
         "--missing",
-        "Missing values of regions. model: use the measured values. drop-visit: leave out the whole visit. impute: fill "
-        "in the last value of the subject or the mean. error: stop.",
+        "Missing values of regions. model: use the measured values. drop-visit: leave out the whole visit. impute: "
+        "fill in the last value of the subject or the mean. error: stop.",
         default="model",
     ),
 ]
