@@ -32,8 +32,8 @@ Missing = Annotated[
     Literal["model", "drop-visit", "impute", "error"] | None,
     _flag(
         "--missing",
-        "Missing values of regions. model: use the measured values. drop-visit: leave out the whole visit. impute: "
-        "fill in the last value of the subject or the mean. error: stop.",
+        "Missing regions. model: use what was measured, exactly. drop-visit: lose the whole visit. impute: fill with "
+        "the subject's last value or the mean, which then counts as data. error: stop.",
         default="model",
     ),
 ]

@@ -135,7 +135,7 @@ def test_every_command_of_crow_is_shown() -> None:
 
 
 def test_readme_links_every_page() -> None:
-    assert {path for path in PAGES if path.parent.name == "docs"} == set((ROOT / "docs").glob("*.md"))
+    assert set(PAGES) - {ROOT / "README.md"} == set((ROOT / "docs").glob("*.md"))
 
 
 def test_links_lead_to_files() -> None:

@@ -131,8 +131,8 @@ class TrainingSettings(Optimisation):
         None,
         ge=0,
         le=1,
-        description="Share of the subjects in a batch that lose values of regions; null: a tenth if values are missing "
-        "in the cohort, none if it is complete.",
+        description="Share of the subjects in a batch that lose values of regions; null is a tenth if the cohort lacks "
+        "some values and none if it is complete.",
     )
 
 
