@@ -31,7 +31,7 @@ from crow.models.cross_sectional import some
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.report import figures
-from crow.report.translations import Shown, translations
+from crow.report.translations import TranslationRow, translations
 from crow.representation.cross_sectional import GREYS, ScanInputs
 from crow.representation.pairs import pair, standardised
 from crow.seeds import derived_seed
@@ -202,7 +202,7 @@ def picture(task: Task, path: Path, count: int = 4) -> None:
             for visits, scans, k in ((given, task.t1w, source), (target, task.pet, int(row)))
         ]
         title = f"{one.visit['subject']} {one.visit['session']}"
-        shown.append(Shown(title, images[0], one.samples, one.median, one.sd, images[1]))
+        shown.append(TranslationRow(title, images[0], one.samples, one.median, one.sd, images[1]))
     figures.save(translations(shown, "T1w", "PET"), path, overwrite=True)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crow.cohort.bids_files import parse
-from crow.errors import OutputError
+from crow.files import check_free
 from crow.models.enhancer import Enhancer
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.report import figures
@@ -76,8 +76,8 @@ def enhance(
     descs = ["median", "sd", *(f"sample{k + 1}" for k in range(min(keep, samples)))]
     paths = [scan_path(out, subject, session, desc, suffix) for desc in descs]
     picture = scan_path(out, subject, session, "enhanced", suffix, ending=".png")
-    if taken := [path for path in (*paths, picture) if path.exists() and not overwrite]:
-        raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
+    for path in (*paths, picture):
+        check_free(path, overwrite)
     echo(f"drawing {samples} times the thin slices of {scan.name}")
     thick, draws = model.enhance(scan, samples, seed)
     median = model.slices.consistent(np.median(draws, 0)[None].astype(np.float32), thick.values)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from crow.errors import CohortError, ConfigError, OutputError
-from crow.files import writing
+from crow.errors import CohortError, ConfigError
+from crow.files import check_free, writing
 from crow.scans.atlas import Atlas, built_in, read_atlas
 from crow.scans.intensity import STRUCTURAL
 from crow.scans.region_values import means, volumes
@@ -54,7 +53,8 @@ def extract(
         raise CohortError(f"{scans}: volumes need deformations. Run crow prepare again with --registration nonlinear.")
     learned = atlas is None and not structural
     targets: tuple[Path, ...] = (out, out.with_name(f"{out.stem}_atlas.nii.gz")) if learned else (out,)
-    _check_free(targets, overwrite)
+    for path in targets:
+        check_free(path, overwrite)
     regions = _regions(store, structural, atlas, labels, parcels)
     rows = store.rows
     if structural:
@@ -88,12 +88,6 @@ def _regions(store: ScanStore, structural: bool, atlas: Path | None, labels: Pat
     from crow.representation.parcellation import learn_parcels
 
     return learn_parcels(store, store.rows, parcels or PARCELS)
-
-
-def _check_free(paths: tuple[Path, ...], overwrite: bool) -> None:
-    """Raise OutputError before any work where one of the files is there and is not to be replaced."""
-    if not overwrite and (there := [path for path in paths if os.path.lexists(path)]):
-        raise OutputError(f"{there[0]}: exists already. Choose another name, or replace it with --overwrite.")
 
 
 def _learned_from(store: ScanStore) -> str:

@@ -16,7 +16,7 @@ from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.models.follow_up import FollowUpModel
 from crow.pipelines.covariate_paths import (
     CovariateChange,
@@ -144,10 +144,7 @@ def _check_free(places: list[_Place], keep: int, overwrite: bool) -> None:
         files = [place.path(desc, ending) for desc in ("synthetic", "change", "uncertainty", *_draws(keep))
                  for ending in (".nii.gz", ".json")]  # fmt: skip
         for path in [*files, place.path("followup", ".png")]:
-            if path.exists() and not overwrite:
-                raise OutputError(
-                    f"{path}: exists already. Choose another folder with --out, or replace it with --overwrite."
-                )
+            check_free(path, overwrite)
 
 
 def _facts(

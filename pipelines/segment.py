@@ -13,8 +13,9 @@ import pandas as pd
 from nibabel.orientations import apply_orientation, io_orientation
 
 from crow.cohort.options import listed
-from crow.errors import CohortError, OutputError
-from crow.files import writing
+from crow.data.forecast import quantiles_of
+from crow.errors import CohortError
+from crow.files import check_free, writing
 from crow.models.segmenter import Segmentation, Segmenter
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
@@ -90,8 +91,8 @@ def segment(
     }
     table, picture = out / "volumes.tsv", out / "masks.png"
     made = [path for paths in places.values() for path in paths]
-    if taken := [path for path in (*made, table, picture) if path.exists() and not overwrite]:
-        raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
+    for path in (*made, table, picture):
+        check_free(path, overwrite)
     require_apart(out, made)
     describe_dataset(out, "Segmentations, drawn")
     rows: list[dict[str, Any]] = []
@@ -103,7 +104,7 @@ def segment(
             "Label": model.label, "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
         }  # fmt: skip
         _save(places[row], found, facts, overwrite)
-        low, middle, high = np.percentile(found.volumes, [5, 50, 95])
+        low, middle, high = quantiles_of(np.asarray(found.volumes), [0.05, 0.5, 0.95], axis=0)
         visit = {name: visits.loc[row, name] for name in ("subject", "session")}
         rows.append({**visit, "volume": middle, "q05": low, "q95": high})
         if len(shown) < SHOWN:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from crow.cohort import Schema
 from crow.errors import CohortError, ConfigError, OutputError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.models.translator import Translation, Translator
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
 from crow.report import figures
-from crow.report.translations import Shown, translations
+from crow.report.translations import TranslationRow, translations
 from crow.representation.cross_sectional import RegionInputs, ScanInputs
 from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.derivatives import check_dataset_place, describe_dataset, require_apart, save_scan, scan_path
@@ -116,10 +116,9 @@ def translate(
 
 def _check_tables(out: Path, overwrite: bool) -> None:
     """Raise OutputError where something is at ``out`` that may not be replaced."""
+    check_free(out, overwrite)
     if not out.exists():
         return
-    if not overwrite:
-        raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
     if not out.is_dir() or sorted(path.name for path in out.iterdir()) not in ([], sorted(TABLES)):
         raise OutputError(f"{out}: not a folder of translations, so --overwrite does not replace it.")
 
@@ -173,7 +172,7 @@ def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: in
         save_scan(path, values, image, {**facts, "What": what})
 
 
-def _shown(given: ScanInputs, store: ScanStore, one: Translation) -> Shown:
+def _shown(given: ScanInputs, store: ScanStore, one: Translation) -> TranslationRow:
     levels = torch.from_numpy(given.encode(store, np.array([one.visit.name])))
     title = f"{one.visit['subject']} {one.visit['session']}".strip()
-    return Shown(title, given.decode(levels.float())[0], one.samples, one.median, one.sd)
+    return TranslationRow(title, given.decode(levels.float())[0], one.samples, one.median, one.sd)

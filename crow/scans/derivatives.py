@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crow import __version__
 from crow.errors import OutputError
-from crow.files import writing
+from crow.files import check_free, writing
 
 FOLDERS = {"pet": "pet", "asl": "perf", "CBF": "perf", "cbf": "perf", "dwi": "dwi", "bold": "func"}
 MAPS = ("change", "uncertainty", "zscore")  # quantities of their own: floats, whatever the scan's data type
@@ -101,8 +101,7 @@ def check_dataset_place(root: Path, name: str, overwrite: bool) -> None:
     dataset of that ``name`` by crow."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return
-    if not overwrite:
-        raise OutputError(f"{root}: exists already. Choose another name, or replace it with --overwrite.")
+    check_free(root, overwrite)
     if not root.is_dir() or _made(root / "dataset_description.json") != name:
         raise OutputError(f"{root}: holds something else than {name.lower()}, so --overwrite does not replace it.")
 
