@@ -81,7 +81,7 @@ def drawn_by_prior(cglow: CGlow) -> Callable[[Tensor, torch.Generator], Tensor]:
 
 
 def drawn_by_encoder(caglow: CAGlow) -> Callable[[Tensor, torch.Generator], Tensor]:
-    return lambda c, generator: caglow.encode(c, *caglow.chance(c, generator))
+    return lambda c, generator: caglow.encode(c, *caglow.draw_code_and_noise(c, generator))
 
 
 @torch.no_grad()
@@ -107,11 +107,11 @@ def figures_of(
 def code_effects(model: CAGlow, seed: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     c = torch.eye(10).repeat(30, 1)
-    code, noise = model.chance(c, generator)
+    code, noise = model.draw_code_and_noise(c, generator)
     z = model.encode(c, code, noise)
     told = model.critic(z, c).code
     recovered = [float(np.corrcoef(told[:, k], code[:, k])[0, 1]) for k in range(model.code)]
-    other = model.glow.decode(model.encode(c, code, model.chance(c, generator)[1]))
+    other = model.glow.decode(model.encode(c, code, model.draw_code_and_noise(c, generator)[1]))
     changes = []
     for k in range(model.code):
         low, high = code.clone(), code.clone()
@@ -131,7 +131,7 @@ def grid(model: CAGlow, steps: int = 7) -> Figure:
     figure = Figure(figsize=(8.6, 6.2), layout="constrained")
     halves = figure.subfigures(1, model.code)
     c, generator = torch.eye(10), torch.Generator().manual_seed(1)
-    code, noise = model.chance(c, generator)
+    code, noise = model.draw_code_and_noise(c, generator)
     for k in range(model.code):
         axes = halves[k].subplots(10, steps)
         halves[k].suptitle(f"number {k + 1} of the code, -2 to 2", fontsize=9)

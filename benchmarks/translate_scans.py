@@ -25,7 +25,7 @@ from timing import write
 from crow import ScanStore, Translator
 from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
-from crow.flows.image_start import fit_regression
+from crow.flows.image_initialisation import fit_regression
 from crow.flows.predictor import Predictor
 from crow.models.cross_sectional import some
 from crow.pipelines.prepare import prepare

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects, posterior
+from crow.bijections.normal import LOG_2PI
 from crow.bijections.patterns import only
 from crow.bijections.shrinkage import shrunk_covariance
 
@@ -245,7 +246,7 @@ class _Sums(NamedTuple):
         ridge = 1e-9 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(a.shape[-1], dtype=a.dtype)
         beta = torch.linalg.solve(a + ridge, b.T.unsqueeze(-1)).squeeze(-1).T
         variance = (y - (b * beta).sum(0)).clamp_min(1e-12 * self.xx) / self.visits
-        log_lik = -0.5 * (self.visits * (variance.log() + 1 + math.log(2 * math.pi)) + det.log().sum(0))
+        log_lik = -0.5 * (self.visits * (variance.log() + 1 + LOG_2PI) + det.log().sum(0))
         return beta, variance.sqrt(), log_lik
 
     def criterion(self, factor: Tensor) -> float:
