@@ -11,7 +11,7 @@ TRAIN_SCANS ?= --set scans.resolution=3
 INSTALLED := $(VENV)/.installed
 BENCH := .venv-bench
 LEASPY_ENV := .venv-leaspy
-# Its table and settings: make leaspy LEASPY="--simulate 0"
+# Its options: make leaspy LEASPY="--simulate 0"
 LEASPY ?=
 
 .DEFAULT_GOAL := help
@@ -27,34 +27,33 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED) ## make .venv and install crow with the tested versions
 
-demo: $(INSTALLED) ## simulate cohorts of regions and of scans, train, forecast, score, evaluate, report, write a follow-up scan; in demo/
+demo: $(INSTALLED) ## simulate cohorts of regions and of scans; train, forecast, score, evaluate, report, write a follow-up scan; in demo/
 	rm -rf $(DEMO)
 	$(BIN)/crow simulate --out $(DEMO) $(SIMULATE)
 	$(BIN)/crow check $(DEMO)/cohort.csv
-	$(BIN)/crow train --cohort $(DEMO)/cohort.csv --out $(DEMO)/run $(TRAIN)
+	$(BIN)/crow train --cohort $(DEMO)/cohort.csv --test 0.2 --out $(DEMO)/run $(TRAIN)
 	$(BIN)/crow generate --run $(DEMO)/run --subject 9002 --at 1,2,3,5 --unit mm³ --out $(DEMO)/forecast.csv --figure $(DEMO)/forecast.png
 	$(BIN)/crow score --run $(DEMO)/run --cohort $(DEMO)/cohort.csv --out $(DEMO)/scores.csv --figure $(DEMO)/scores.png
-	$(BIN)/crow train --cohort $(DEMO)/cohort.csv --out $(DEMO)/judged --set split.test=0.2 $(TRAIN)
-	$(BIN)/crow evaluate --run $(DEMO)/judged
-	$(BIN)/crow report --run $(DEMO)/judged
+	$(BIN)/crow evaluate --run $(DEMO)/run --baselines simple,mixed
+	$(BIN)/crow report --run $(DEMO)/run --subject 9002
 	$(BIN)/crow simulate --scans --out $(DEMO)/scans $(SCANS)
 	$(BIN)/crow train --cohort $(DEMO)/scans --out $(DEMO)/scan_run $(TRAIN_SCANS)
 	$(BIN)/crow generate --run $(DEMO)/scan_run --subject 0003 --at 2 --out $(DEMO)/followup
-	@printf '%s\n' 'Made:' \
-		'  $(DEMO)/cohort.csv           the invented cohort (truth.csv and truth.json beside it)' \
-		'  $(DEMO)/run                  the fitted model, loaded with --run' \
-		'  $(DEMO)/run/training.png     picture: how the training went' \
-		'  $(DEMO)/forecast.csv         five years of subject 9002' \
+	@printf '%s\n' 'Results:' \
+		'  $(DEMO)/cohort.csv           the simulated cohort, with its truth in truth.csv and truth.json' \
+		'  $(DEMO)/run                  the trained model; other commands load it with --run' \
+		'  $(DEMO)/run/training.png     picture: training and validation loss' \
+		'  $(DEMO)/run/evaluation       comparison with baselines on test subjects' \
+		'  $(DEMO)/run/report.html      page: all results, to open in a browser' \
+		'  $(DEMO)/forecast.csv         forecast of subject 9002 over five years' \
 		'  $(DEMO)/forecast.png         picture: its trajectories' \
-		'  $(DEMO)/scores.csv           log-likelihood and z of every visit' \
-		'  $(DEMO)/scores_subjects.csv  log-likelihood of every subject' \
-		'  $(DEMO)/scores.png           picture: unusual visits' \
-		'  $(DEMO)/judged/evaluation    how good a model is on people it did not see' \
-		'  $(DEMO)/judged/report.html   page: all of that, to open in a browser' \
-		'  $(DEMO)/scans                an invented BIDS tree of brain scans (its truth in derivatives/)' \
-		'  $(DEMO)/scan_run_store       the scans, prepared; a picture of each in qc/index.html' \
-		'  $(DEMO)/scan_run             the model fitted to them' \
-		'  $(DEMO)/followup             a follow-up scan, its uncertainty, the change, and a picture'
+		'  $(DEMO)/scores.csv           log-likelihood and z of each visit' \
+		'  $(DEMO)/scores_subjects.csv  log-likelihood of each subject' \
+		'  $(DEMO)/scores.png           picture: outlier visits' \
+		'  $(DEMO)/scans                a simulated BIDS tree of brain scans, with its truth in derivatives/' \
+		'  $(DEMO)/scan_run_store       the prepared scans, with pictures in qc/index.html' \
+		'  $(DEMO)/scan_run             the model trained on them' \
+		'  $(DEMO)/followup             a follow-up scan, its uncertainty, the change and a picture'
 
 lint: $(INSTALLED) ## ruff
 	$(BIN)/ruff check .
@@ -64,21 +63,21 @@ types: $(INSTALLED) ## mypy, over the package as it installs (pipelines and cli 
 	@ln -s $(CURDIR)/crow/* $(CURDIR)/pipelines $(CURDIR)/cli build/types/crow/
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
 
-# The tests of the report look at it in a browser; without one they skip, and say so.
+# The tests of the report open it in a browser. Without one, they are skipped.
 browser:
 	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
 		command -v $$name >/dev/null 2>&1 && exit 0; \
 	done; \
 	command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] || exit 0; \
-	echo "Installing chromium, for the tests of the report"; \
+	echo "Installing chromium for the tests of the report"; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
-		|| echo "It could not be installed: those tests will skip."
+		|| echo "Chromium could not be installed: those tests are skipped."
 
 test: lint types browser ## ruff, mypy and pytest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-notebooks: $(INSTALLED) ## run the notebooks again and keep what comes out (NOTEBOOKS="03_what_if.ipynb": some)
+notebooks: $(INSTALLED) ## run the notebooks again and keep their results (NOTEBOOKS="03_what_if.ipynb": some)
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/rerun.py $(NOTEBOOKS)
 
 $(BENCH)/.installed: pyproject.toml constraints.txt
@@ -86,7 +85,7 @@ $(BENCH)/.installed: pyproject.toml constraints.txt
 	$(BENCH)/bin/python -m pip install -q -c constraints.txt -e '.[dev,benchmark]'
 	touch $@
 
-bench: $(BENCH)/.installed ## the speed of crow beside other libraries, into benchmarks/results
+bench: $(BENCH)/.installed ## measure the speed of crow and of other libraries, into benchmarks/results
 	$(BENCH)/bin/python benchmarks/speed_coupling.py
 	$(BENCH)/bin/python benchmarks/speed_coupling.py --compiled
 	$(BENCH)/bin/python benchmarks/speed_recurrent.py
@@ -95,14 +94,14 @@ bench: $(BENCH)/.installed ## the speed of crow beside other libraries, into ben
 	$(BENCH)/bin/python benchmarks/memory_reversible.py
 	$(BENCH)/bin/python benchmarks/train_time.py
 
-# leaspy wants older numpy, pandas and torch than those of constraints.txt.
+# leaspy needs older versions of numpy, pandas and torch than constraints.txt.
 $(LEASPY_ENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LEASPY_ENV)
 	$(LEASPY_ENV)/bin/python -m pip install -q -e . 'leaspy==2.1.0' 'scoringrules>=0.7'
 	touch $@
 
-leaspy: $(LEASPY_ENV)/.installed ## forecasts by leaspy, for benchmarks/forecast.py to show beside crow's
+leaspy: $(LEASPY_ENV)/.installed ## forecasts of leaspy, which benchmarks/forecast.py compares with crow
 	OMP_NUM_THREADS=1 $(LEASPY_ENV)/bin/python benchmarks/leaspy_forecast.py $(LEASPY)
 
-clean: ## remove the environment and what the targets made
+clean: ## remove the environment and all results of the targets
 	rm -rf $(VENV) $(BENCH) $(LEASPY_ENV) $(DEMO) build

@@ -1,6 +1,6 @@
 """Slices of people who do not exist, by `crow synthesize`, beside slices of people whom it did not see.
 
-    python benchmarks/synthesize_scans.py [--seeds 3] [--modality T1w pet] [--work DIR] [--figure docs/invented.png]
+    python benchmarks/synthesize_scans.py [--seeds 3] [--modality T1w pet] [--work DIR] [--figure docs/synthetic_slices.png]
 
 240 people are simulated, prepared (linear registration) and cut to one axial slice of 6 mm. Half of them, other ones
 for every seed, are learned from, given sex, age and diagnosis; everybody else is invented with these attributes. The

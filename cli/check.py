@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crow.cli import cohort_options as flags
+from crow.cli import cohort_options, options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,57 +17,26 @@ COLOURS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 MOST_COLUMNS = 40
 
 
+@options.reads_cohort(cohort_options.OF_TABLES, cohort_options.OF_SCANS)
 def check(
     cohort: Annotated[Path, typer.Argument(help="The table, as it was downloaded, or a BIDS folder.")],
-    subject: flags.Subject = None,
-    time: flags.Time = None,
-    time_kind: flags.TimeKind = None,
-    age: flags.Age = None,
-    session: flags.Session = None,
-    covariates: flags.Covariates = None,
-    regions: flags.Regions = None,
-    exclude: flags.Exclude = None,
-    missing: flags.Missing = None,
-    missing_code: flags.MissingCodes = None,
-    scan: flags.Scan = None,
-    scan_root: flags.ScanRoot = None,
-    suffix: flags.Suffix = None,
-    space: flags.Space = None,
-    desc: flags.Desc = None,
-    ages: flags.Ages = None,
-    config: Annotated[Path | None, typer.Option(help="YAML settings; its cohort part holds the same keys.")] = None,
+    reading: options.Reading,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML settings, whose part cohort has the same keys.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the visits as a clean CSV, with a log beside it.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier clean CSV.")] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Say what a cohort holds, how it is read, and what has to be mended. Leaves with 0 if usable, else 2.
+    """Report what a cohort contains, how it is read, and what has to be corrected.
+
+    Exits with status 0 if the cohort is usable, otherwise 2.
 
     Example: [bold]crow check demo/cohort.csv[/bold]
     """
     from crow.pipelines.check import check as run
 
-    result = run(
-        cohort,
-        config=config,
-        out=out,
-        overwrite=overwrite,
-        subject=subject,
-        time=time,
-        time_kind=time_kind,
-        age=age,
-        session=session,
-        covariates=covariates,
-        regions=regions,
-        exclude=exclude,
-        missing=missing,
-        missing_codes=missing_code,
-        scan=scan,
-        scan_root=scan_root,
-        suffix=suffix,
-        space=space,
-        desc=desc,
-        ages=ages,
-    )
+    result = run(cohort, config=config, out=out, overwrite=overwrite, **reading)
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
     else:

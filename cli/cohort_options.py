@@ -1,52 +1,66 @@
-"""The flags that say how a cohort is read, declared once for every command that reads one."""
+"""The options that decide how a cohort is read, for every command that reads one."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-PANEL = "How the cohort is read (what is not given is detected)"
+PANEL = "Reading the cohort (whatever is not given is detected)"
 
 
-def _flag(name: str, text: str, metavar: str | None = None) -> typer.models.OptionInfo:
-    return typer.Option(name, help=text, metavar=metavar, rich_help_panel=PANEL)
+def _flag(name: str, text: str, metavar: str | None = None, default: str | bool = False) -> typer.models.OptionInfo:
+    return typer.Option(name, help=text, metavar=metavar, rich_help_panel=PANEL, show_default=default)
 
 
-Subject = Annotated[str | None, _flag("--subject", "The column that says whose row it is.", "COLUMN")]
-Time = Annotated[str | None, _flag("--time", "The column that says when the visit was.", "COLUMN")]
+Subject = Annotated[str | None, _flag("--subject", "Column with the subject of each row.", "COLUMN")]
+Time = Annotated[str | None, _flag("--time", "Column with the time of each visit.", "COLUMN")]
 TimeKind = Annotated[
     Literal["age", "years", "months", "days", "date", "visit"] | None,
-    _flag("--time-kind", "What the time column holds."),
+    _flag("--time-kind", "Kind of time in that column."),
 ]
-Age = Annotated[str | None, _flag("--age", "The column with the age, at the visit or at baseline.", "COLUMN")]
-Session = Annotated[str | None, _flag("--session", "The column that names the visit.", "COLUMN")]
+Age = Annotated[str | None, _flag("--age", "Column with the age, at the visit or at baseline.", "COLUMN")]
+Session = Annotated[str | None, _flag("--session", "Column with the name of the visit.", "COLUMN")]
 Covariates = Annotated[
-    list[str] | None, _flag("--covariates", "Columns or patterns, separated by commas, or several flags.", "COLUMNS")
+    list[str] | None,
+    _flag("--covariates", "Covariates: columns or patterns, separated by commas; may be repeated.", "COLUMNS"),
 ]
-Regions = Annotated[list[str] | None, _flag("--regions", "The repeated measures: columns or patterns.", "COLUMNS")]
+Regions = Annotated[
+    list[str] | None, _flag("--regions", "Repeated measures: columns or patterns, as for --covariates.", "COLUMNS")
+]
 Exclude = Annotated[list[str] | None, _flag("--exclude", "Columns or patterns to leave out.", "COLUMNS")]
 Missing = Annotated[
     Literal["model", "drop-visit", "impute", "error"] | None,
     _flag(
         "--missing",
-        "What to do with missing regions. model: use what was measured, exactly (default). drop-visit: lose the whole "
-        "visit. impute: fill with the subject's last value or the mean, which then counts as data. error: stop.",
+        "Missing regions. model: use what was measured, exactly. drop-visit: lose the whole visit. impute: fill with "
+        "the subject's last value or the mean, which then counts as data. error: stop.",
+        default="model",
     ),
 ]
 MissingCodes = Annotated[
-    list[float] | None, _flag("--missing-code", "A number that means missing; replaces -1, -4, -99, ...", "NUMBER")
+    list[float] | None,
+    _flag("--missing-code", "Number that means missing; may be repeated.", "NUMBER", "-1, -4, -99, -999, -9999"),
 ]
-Scan = Annotated[str | None, _flag("--scan", "The column with the paths of NIfTI files.", "COLUMN")]
+Scan = Annotated[str | None, _flag("--scan", "Column with the paths of NIfTI files.", "COLUMN")]
 ScanRoot = Annotated[
-    Path | None, _flag("--scan-root", "The folder where relative paths of scans start; the table's where not given.")
+    Path | None,
+    _flag("--scan-root", "Folder that relative paths of scans start from.", "FOLDER", "the folder of the table"),
 ]
-Suffix = Annotated[str | None, _flag("--suffix", "Of a BIDS tree: T1w, T2w, FLAIR, pet, ...", "SUFFIX")]
+Suffix = Annotated[str | None, _flag("--suffix", "In a BIDS tree: T1w, T2w, FLAIR, pet, ...", "SUFFIX")]
 Space = Annotated[
-    str | None, _flag("--space", "Of a BIDS tree: the space entity, or native for names without one.", "SPACE")
+    str | None, _flag("--space", "In a BIDS tree: the space entity, or native for names without one.", "SPACE")
 ]
 Desc = Annotated[
-    str | None, _flag("--desc", "Of a BIDS tree: the desc entity, or native for names without one.", "DESC")
+    str | None, _flag("--desc", "In a BIDS tree: the desc entity, or native for names without one.", "DESC")
 ]
 Ages = Annotated[
-    Path | None, _flag("--ages", "Of a BIDS tree: a table of participant_id, session_id and age or date.", "TABLE")
+    Path | None, _flag("--ages", "In a BIDS tree: a table of participant_id, session_id and age or date.", "TABLE")
 ]
+
+OF_TABLES: dict[str, Any] = {
+    "subject": Subject, "time": Time, "time_kind": TimeKind, "age": Age, "session": Session, "covariates": Covariates,
+    "regions": Regions, "exclude": Exclude, "missing": Missing, "missing_codes": MissingCodes,
+}  # fmt: skip
+OF_SCANS: dict[str, Any] = {
+    "scan": Scan, "scan_root": ScanRoot, "suffix": Suffix, "space": Space, "desc": Desc, "ages": Ages
+}

@@ -5,62 +5,65 @@ from typing import Annotated, Literal
 
 import typer
 
-from crow.cli import run_options as options
+from crow.cli import options, two_uses
 
 
 def enhance(
     context: typer.Context,
     cohort: Annotated[
-        Path | None, typer.Option(help="A store of crow prepare, of thin scans.", rich_help_panel=options.LEARN)
+        Path | None,
+        typer.Option(help="Store of crow prepare with scans of thin slices.", rich_help_panel=options.TRAINING),
     ] = None,
     factor: Annotated[
-        int, typer.Option(min=2, max=8, help="Thin slices in a thick one.", rich_help_panel=options.LEARN)
+        int, typer.Option(min=2, max=8, help="Thin slices per thick slice.", rich_help_panel=options.TRAINING)
     ] = 2,
     axis: Annotated[
         Literal["x", "y", "z"],
-        typer.Option(help="Across the slices; z is of axial ones.", rich_help_panel=options.LEARN),
+        typer.Option(help="Axis across the slices; z for axial ones.", rich_help_panel=options.TRAINING),
     ] = "z",
     config: options.Config = None,
     sets: options.Sets = None,
+    test: options.Test = None,
     resume: options.Resume = False,
-    run: options.Run = None,
+    run: options.AppliedRun = None,
     scan: Annotated[
-        Path | None, typer.Option(help="A NIfTI file of thick slices.", rich_help_panel=options.APPLY)
+        Path | None, typer.Option(help="NIfTI file with thick slices.", rich_help_panel=options.APPLYING)
     ] = None,
-    samples: Annotated[int, typer.Option(min=2, help="Draws.", rich_help_panel=options.APPLY)] = 16,
-    sample_scans: Annotated[
-        int, typer.Option(min=0, help="Also write this many draws.", rich_help_panel=options.APPLY)
-    ] = 2,
-    seed: options.Seed = 0,
+    draws: Annotated[int, options.draws(2, options.APPLYING)] = 16,
+    save_scan_draws: Annotated[int, options.save_scan_draws(options.APPLYING)] = 2,
+    seed: options.AppliedSeed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder to learn into (runs/enhance); with --run a folder for scans.")
+        Path | None,
+        typer.Option(
+            help="Run folder to write; with --run, the folder for scans.",
+            show_default="runs/enhance; with --run enhanced",
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
-) -> None:
-    """Make thin slices of a scan of thick ones: their median, how sure it is, and draws that are likely each.
+) -> None:  # fmt: skip
+    """Draw thin slices from a scan with thick slices: the median, its uncertainty, and single draws.
 
-    Example: from thin scans: [bold]crow enhance --cohort store --factor 2 --out demo/thin[/bold], then
-    [bold]crow enhance --run demo/thin --scan thick_T1w.nii.gz --out demo/enhanced[/bold]
+    Example: [bold]crow enhance --cohort demo/store --factor 2 --out demo/thin_run[/bold], then
+    [bold]crow enhance --run demo/thin_run --scan demo/sub-0002_T1w.nii.gz --out demo/thin[/bold]
     """
     from crow.pipelines import enhance as pipeline
 
-    options.one_use(context)
+    two_uses.check_use(context)
     if run is not None:
         if scan is None:
-            raise typer.BadParameter("--scan: name the file of thick slices.")
+            raise typer.BadParameter("--scan is missing: name the file with thick slices.")
         made = pipeline.enhance(
-            run, scan, out or Path("enhanced"), samples=samples, keep=sample_scans, seed=seed, overwrite=overwrite,
+            run, scan, out or Path("enhanced"), samples=draws, keep=save_scan_draws, seed=seed, overwrite=overwrite,
             echo=typer.echo,
         )  # fmt: skip
-        typer.echo(f"{made.draws} draws; their sd is {made.sd:.3g} on average, in the units of the scan.")
+        typer.echo(f"{made.draws} draws; mean standard deviation {made.sd:.3g}, in the units of the scan.")
         typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
         return
     if cohort is None:
-        raise typer.BadParameter("give --cohort to learn from, or --run to apply.")
+        raise typer.BadParameter("Give --cohort to train, or --run to apply a trained model.")
     learned = pipeline.learn(
-        cohort, out or Path("runs/enhance"), factor, axis, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, echo=typer.echo,
+        cohort, out or Path("runs/enhance"), factor, axis, config=config, sets=options.with_test(sets, test),
+        resume=resume, overwrite=overwrite, echo=typer.echo,
     )  # fmt: skip
-    metrics = learned.model.metrics
-    typer.echo(f"Held-out subjects: {metrics['validation_bits_per_dim']:.3f} bits a voxel, at epoch {metrics['epoch']}.")
-    options.show_written(learned)
+    two_uses.show_likelihood(learned.model.metrics)
+    two_uses.show_written(learned)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crow.cli import cohort_options as flags
+from crow.cli import cohort_options, options
 
 if TYPE_CHECKING:
     from crow.pipelines.evaluate import Evaluated
@@ -16,37 +16,38 @@ OF_SCANS = ("MAE", "RMSE", "CRPS", "SSIM", "change RMSE", "change correlation", 
 
 
 def evaluate(
-    run: Annotated[Path, typer.Option(help="The run folder that crow train wrote.")],
+    run: options.Run,
     cohort: Annotated[
         Path | None,
-        typer.Option(help="Other people to judge it on. Without it, the cohort of the training.", show_default=False),
+        typer.Option(help="Other subjects to evaluate on.", show_default="the test set of the training"),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=2, help="Train again on all but one of so many parts, and judge that.", show_default=False),
+        typer.Option(min=2, help="Cross-validate: train again without each of so many parts, and evaluate on it."),
     ] = None,
     baselines: Annotated[
         str,
-        typer.Option(help="all, simple (last,mean,slope), none, or some of these and of mixed (statsmodels), start "
-                     "(the mixed model that crow starts from), gru, cinn, published, leaspy; with commas."),
+        typer.Option(
+            help="all, simple (last,mean,slope), none, or a list with commas of these and of mixed (statsmodels), "
+            "start (the mixed model that crow is initialised at), gru, cinn, published, leaspy."
+        ),
     ] = "simple",
-    future: Annotated[
-        Literal["known", "carry", "linear"], typer.Option(help="What models are told of covariates to come.")
-    ] = "known",
-    samples: Annotated[int, typer.Option(min=20, help="Draws of a forecast.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws, the folds and the baselines.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="The folder to write; RUN/evaluation.", show_default=False)] = None,
+    future_covariates: options.KnownCovariates = "known",
+    draws: Annotated[int, options.draws(20)] = 200,
+    seed: options.Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="RUN/evaluation")] = None,
     tadpole: Annotated[
-        Path | None, typer.Option(help="Also write TADPOLE's submission: 60 months a subject.", show_default=False)
+        Path | None, typer.Option(help="CSV file for a submission to TADPOLE: 60 months per subject.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; all cores.", show_default=False)] = None,
-    missing: flags.Missing = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier evaluation.")] = False,
+    jobs: options.Jobs = None,
+    missing: cohort_options.Missing = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Measure how good a run is on people whom it did not see, beside baselines: errors, calibration, likelihood,
-    synthetic people against real ones, group effects, privacy.
+    """Evaluate a run on subjects that it was not trained on, and compare it with baselines.
 
-    Example: [bold]crow train --cohort demo/cohort.csv --set split.test=0.2 --out demo/run[/bold], then
+    Measured are forecast errors, calibration, likelihood, synthetic against real subjects, group effects, and privacy.
+
+    Example: [bold]crow train --cohort demo/cohort.csv --test 0.2 --out demo/run[/bold], then
     [bold]crow evaluate --run demo/run --baselines all[/bold], then [bold]crow report --run demo/run[/bold]
     """
     from rich.console import Console
@@ -57,9 +58,9 @@ def evaluate(
     def shown(steps: Iterable[Any], total: int | None) -> Iterable[Any]:
         return track(steps, "Evaluating", total=total, console=Console(stderr=True), transient=True)
 
-    typer.echo(f"Baselines {baselines}, {samples} draws, covariates to come: {future}, seed {seed}.")
+    typer.echo(f"Baselines {baselines}, {draws} draws, future covariates {future_covariates}, seed {seed}.")
     made = run_evaluate(
-        run, out, cohort=cohort, folds=folds, baselines=baselines, samples=samples, seed=seed, future=future,
+        run, out, cohort=cohort, folds=folds, baselines=baselines, samples=draws, seed=seed, future=future_covariates,
         submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=typer.echo, progress=shown,
     )  # fmt: skip
     _show(made, trained_before=folds is None)
@@ -76,19 +77,19 @@ def _show(made: "Evaluated", trained_before: bool) -> None:
     forecast = metrics.get("forecast") or scans.get("forecast", {})
     names = [name for name in (OF_SCANS if scans else SHOWN) if any(name in of for of in forecast.values())]
     unit = metrics.get("unit") or scans.get("unit", "")
-    table = Table("model", *names, box=None, title=f"Held-out people (errors in {unit}; NLL: nats a visit)",
+    table = Table("model", *names, box=None, title=f"Test subjects (errors in {unit}; NLL in nats per visit)",
                   title_justify="left")  # fmt: skip
     for model, of in forecast.items():
         table.add_row(model, *(_short(of.get(name)) for name in names))
     Console(highlight=False).print(table)
     if "seconds" in names and trained_before:
-        typer.echo("Seconds are those of one processor; the training of crow, done before, is not among them.")
+        typer.echo("Seconds are those of one processor, without the training of crow.")
     for metric, of in (metrics.get("skill") or scans.get("skill") or {}).items():
         between = f"{of['low']:.3f} to {of['high']:.3f}"
         typer.echo(f"Skill in {metric} against {of['against']}: {of['value']:.3f} ({between})")
     for contrast, of in metrics.get("group_effects", {}).items():
         if of.get("concordance") is not None:
-            typer.echo(f"Group effects, {contrast}: concordance of synthetic and real {of['concordance']:.2f}")
+            typer.echo(f"Group effects, {contrast}: concordance of synthetic with real {of['concordance']:.2f}")
     if "privacy" in metrics:
         typer.echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
     if "tadpole" in metrics:

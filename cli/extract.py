@@ -5,27 +5,27 @@ from typing import Annotated
 
 import typer
 
+from crow.cli import options
+
 
 def extract(
-    scans: Annotated[Path, typer.Option(help="The store that crow prepare wrote.")],
-    out: Annotated[Path, typer.Option(help="The table to write (.csv or .tsv), a row a visit.")] = Path("regions.csv"),
-    atlas: Annotated[Path | None, typer.Option(help="A NIfTI of labels in the store's space.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Their names: a table with index and name, or FreeSurfer's LUT.")
-    ] = None,
+    scans: Annotated[Path, typer.Option(help="Store that crow prepare wrote.")],
+    out: Annotated[Path, typer.Option(help="Table to write (.csv or .tsv), one row per visit.")] = Path("regions.csv"),
+    atlas: options.Atlas = None,
+    labels: options.Labels = None,
     parcels: Annotated[
         int | None,
         typer.Option(
-            min=2,
-            help="How many regions to learn, of PET and maps without --atlas; 50. They are learned from all subjects "
-            "of the store, also from those that a later training keeps for testing.",
+            min=2, show_default="50",
+            help="Number of regions to learn from PET and maps without --atlas. They are learned from all subjects of "
+            "the store, including those of a later test set.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier table.")] = False,
-) -> None:
-    """Volumes or mean values of regions, out of prepared scans, as a table for crow train.
+    overwrite: options.Overwrite = False,
+) -> None:  # fmt: skip
+    """Write volumes or mean values of regions in prepared scans, as a table for crow train.
 
-    Example: [bold]crow extract --scans store --atlas ATLAS.nii.gz --labels LUT.tsv --out regions.csv[/bold]
+    Example: [bold]crow extract --scans demo/store --out demo/structures.csv[/bold]
     """
     from crow.pipelines.extract import extract as run
 

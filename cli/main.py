@@ -1,4 +1,4 @@
-"""The `crow` command: its subcommands, and how errors are told."""
+"""The `crow` command: its subcommands, and how errors are shown."""
 
 import sys
 import traceback
@@ -21,6 +21,7 @@ from crow.cli.prepare import prepare
 from crow.cli.report import report
 from crow.cli.score import score
 from crow.cli.segment import segment
+from crow.cli.settings import settings
 from crow.cli.simulate import simulate
 from crow.cli.synthesize import synthesize
 from crow.cli.train import train
@@ -30,44 +31,43 @@ from crow.errors import CrowError
 app = typer.Typer(
     name="crow",
     help="Longitudinal neuroimaging with the conditional recurrent flow: forecasts and exact sequence likelihoods.",
-    epilog="Everything runs on this computer. A first try: crow simulate --out demo",
+    epilog="Everything runs on this computer. To begin: crow simulate --out demo",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
     simulate, check, prepare, extract, train, generate, fill, score, evaluate, report, synthesize, translate, classify,
-    enhance, segment,
+    enhance, segment, settings,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command and leave the process: 0 done, 1 a fault of crow's, 2 something the user can mend, 130 Ctrl-C.
+    """Run a command and exit: status 0 success, 1 a fault of crow, 2 an error that the user can correct, 130 Ctrl-C.
 
-    ``--debug`` counts at any place of the command line.
+    ``--debug`` may stand anywhere on the command line.
     """
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     try:
         app([word for word in words if word != "--debug"], prog_name="crow")
     except CrowError as error:
-        _tell(str(error), debug)
+        _show_error(str(error), debug)
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted.")
         sys.exit(130)
     except Exception as error:
-        advice = "" if debug else " Run the command again with --debug and report what it prints."
-        _tell(f"crow failed: {type(error).__name__}: {error}.{advice}", debug)
+        advice = "" if debug else " Run the command again with --debug, and report the output."
+        _show_error(f"crow failed: {type(error).__name__}: {error}.{advice}", debug)
         sys.exit(1)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"crow {__version__}")
         raise typer.Exit
 
@@ -75,14 +75,14 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and leave.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
 ) -> None:
     pass
 
 
-def _tell(message: str, debug: bool) -> None:
+def _show_error(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), (message, "red")))

@@ -5,81 +5,48 @@ from typing import Annotated, Literal
 
 import typer
 
-from crow.cli import cohort_options as flags
+from crow.cli import cohort_options, options
 
 
+@options.reads_cohort(cohort_options.OF_TABLES, cohort_options.OF_SCANS)
 def prepare(
-    cohort: Annotated[Path, typer.Option(help="A table with a column of NIfTI paths, or a BIDS tree.")],
-    out: Annotated[Path, typer.Option(help="The store of prepared scans to write; it holds subjects' scans.")],
-    resolution: Annotated[float, typer.Option(metavar="MM", help="Voxel size of the grid.")] = 2.0,
+    cohort: Annotated[Path, typer.Option(help="Table with a column of NIfTI paths, or BIDS tree.")],
+    out: Annotated[Path, typer.Option(help="Store of prepared scans to write. It contains the subjects' scans.")],
+    reading: options.Reading,
+    resolution: Annotated[float, typer.Option(metavar="MM", help="Voxel size of the grid, in mm.")] = 2.0,
     modality: Annotated[
-        str | None, typer.Option(help="T1w, T2w, FLAIR, pet, CBF, ...; told by file names where not given.")
+        str | None, typer.Option(help="T1w, T2w, FLAIR, pet, CBF, ...", show_default="from the names of the files")
     ] = None,
-    register: Annotated[
+    registration: Annotated[
         Literal["auto", "none", "linear", "nonlinear"],
-        typer.Option(help="auto: nonlinear, and none for PET and maps that are in a common space already."),
+        typer.Option(
+            help="Registration to the template. auto is nonlinear, but none for PET and maps in a common space."
+        ),
     ] = "auto",
     mask: Annotated[
-        Path | None, typer.Option(help="A brain mask in template space; the template's if not given.")
+        Path | None, typer.Option(help="Brain mask in template space.", show_default="the template's mask")
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(metavar="REGION", help="PET is divided by its mean here: cerebellum, or none.")
+        str | None,
+        typer.Option(metavar="REGION", help="PET is divided by its mean in this region: cerebellum, or none."),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; as many as there are cores if not given.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier store.")] = False,
-    subject: flags.Subject = None,
-    time: flags.Time = None,
-    time_kind: flags.TimeKind = None,
-    age: flags.Age = None,
-    session: flags.Session = None,
-    covariates: flags.Covariates = None,
-    regions: flags.Regions = None,
-    exclude: flags.Exclude = None,
-    missing: flags.Missing = None,
-    missing_code: flags.MissingCodes = None,
-    scan: flags.Scan = None,
-    scan_root: flags.ScanRoot = None,
-    suffix: flags.Suffix = None,
-    space: flags.Space = None,
-    desc: flags.Desc = None,
-    ages: flags.Ages = None,
+    jobs: options.Jobs = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Bring a cohort's scans onto one grid: aligned, normalised, with a page to look at. Interrupted, run it again.
+    """Bring the scans of a cohort onto one grid, align and normalise them, and write a page of pictures to check.
 
-    Example: [bold]crow prepare --cohort bids --suffix T1w --out store[/bold]
+    After an interruption, the same command continues.
+
+    Example: [bold]crow prepare --cohort demo/scans --suffix T1w --out demo/store[/bold]
     """
     from crow.pipelines.prepare import prepare as run
 
     done = run(
-        cohort,
-        out,
-        resolution=resolution,
-        modality=modality,
-        register=register,
-        mask=mask,
-        reference=reference,
-        jobs=jobs,
-        overwrite=overwrite,
-        echo=typer.echo,
-        subject=subject,
-        time=time,
-        time_kind=time_kind,
-        age=age,
-        session=session,
-        covariates=covariates,
-        regions=regions,
-        exclude=exclude,
-        missing=missing,
-        missing_codes=missing_code,
-        scan=scan,
-        scan_root=scan_root,
-        suffix=suffix,
-        space=space,
-        desc=desc,
-        ages=ages,
-    )
+        cohort, out, resolution=resolution, modality=modality, register=registration, mask=mask, reference=reference,
+        jobs=jobs, overwrite=overwrite, echo=typer.echo, **reading,
+    )  # fmt: skip
     for finding in done.findings:
         if finding.severity != "info":
             typer.echo(f"{finding.severity}: {finding}")
     typer.echo(repr(done.store))
-    typer.echo(f"Look at the scans: {done.page}")
+    typer.echo(f"Check the scans: {done.page}")

@@ -5,46 +5,42 @@ from typing import Annotated
 
 import typer
 
-from crow.cli import cohort_options as flags
+from crow.cli import cohort_options, options
 
 
 def report(
-    run: Annotated[Path, typer.Option(help="The run folder that a command of crow learned.")],
+    run: Annotated[Path, typer.Option(help="Run folder of any command that trains.")],
     cohort: Annotated[
-        Path | None,
-        typer.Option(help="The visits to show. Without it, those trained on, if unchanged.", show_default=False),
+        Path | None, typer.Option(help="Cohort to show.", show_default="the cohort of the training, if unchanged")
     ] = None,
     evaluation: Annotated[
-        Path | None, typer.Option(help="What crow evaluate wrote; RUN/evaluation.", show_default=False)
+        Path | None, typer.Option(help="Folder that crow evaluate wrote.", show_default="RUN/evaluation")
     ] = None,
     subject: Annotated[
-        list[str] | None, typer.Option(help="A subject to show beside the worst; several flags.", show_default=False)
+        list[str] | None,
+        typer.Option(metavar="ID", help="Subject to show, besides the worst forecasts; may be repeated."),
     ] = None,
     what_if: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=VALUE@YEARS", show_default=False,
-            help="A course of covariates, parts separated by commas; several flags. Without it, low and high values.",
+            metavar="NAME=VALUE@YEARS,...", show_default="low and high values of a covariate",
+            help="Course of covariates to show; may be repeated.",
         ),
     ] = None,
-    atlas: Annotated[
-        Path | None, typer.Option(help="A NIfTI of labels in MNI space, to map regions on.", show_default=False)
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Their names: index and name, or FreeSurfer's LUT.", show_default=False)
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write; RUN/report.html.", show_default=False)] = None,
-    without_subjects: Annotated[
-        bool, typer.Option("--without-subjects", help="Show no single subject: to share the report.")
+    atlas: options.Atlas = None,
+    labels: options.Labels = None,
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="RUN/report.html")] = None,
+    hide_subjects: Annotated[
+        bool, typer.Option("--hide-subjects", help="Show no single subject, so that the report can be shared.")
     ] = False,
-    samples: Annotated[int, typer.Option(min=20, help="Draws of a forecast.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    missing: flags.Missing = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
-) -> None:
-    """Show what a run learned, how good it is, and what is to be minded, in one HTML file that opens offline.
+    draws: Annotated[int, options.draws(20)] = 200,
+    seed: options.Seed = 0,
+    missing: cohort_options.Missing = None,
+    overwrite: options.Overwrite = False,
+) -> None:  # fmt: skip
+    """Write what a run learned, and how good it is, into one HTML file that opens offline.
 
-    What was measured comes from crow evaluate: run it first.
+    Accuracy, calibration and privacy are those of crow evaluate: run it first.
 
     Example: [bold]crow report --run demo/run --subject 9002[/bold]
     """
@@ -56,11 +52,11 @@ def report(
     from crow.pipelines.report import report as run_report
 
     if labels is not None and atlas is None:
-        raise ConfigError(f"--labels {labels}: the names of an atlas. Give it with --atlas.")
+        raise ConfigError(f"--labels {labels}: the names belong to an atlas. Give it with --atlas.")
     asked = Asked(
         cohort=cohort, evaluation=evaluation, subjects=tuple(dict.fromkeys(subject or [])),
-        what_if=tuple(what_if or []), atlas=atlas, labels=labels, samples=samples, seed=seed, missing=missing,
-        without_subjects=without_subjects,
+        what_if=tuple(what_if or []), atlas=atlas, labels=labels, samples=draws, seed=seed, missing=missing,
+        without_subjects=hide_subjects,
     )  # fmt: skip
     made = run_report(
         run, out, asked, overwrite, echo=lambda line: None,

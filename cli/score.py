@@ -5,29 +5,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crow.cli import cohort_options as flags
+from crow.cli import cohort_options, options
 
 if TYPE_CHECKING:
     from crow.pipelines.score import Scores
 
 
 def score(
-    run: Annotated[Path, typer.Option(help="The run folder that crow train wrote.")],
+    run: options.Run,
     cohort: Annotated[
-        Path, typer.Option(help="What to score: a table like the one trained on; of scans also a BIDS tree or store.")
+        Path, typer.Option(help="Cohort to score: a table like that of the training, or a BIDS tree or store of scans.")
     ],
-    out: Annotated[Path, typer.Option(help="A row a visit; <out>_subjects has a row a subject.")] = Path("scores.csv"),
-    figure: Annotated[Path | None, typer.Option(help="Draw the log-likelihoods (.png, .pdf, .svg).")] = None,
-    maps: Annotated[
-        Path | None, typer.Option(help="Of a run of scans: a folder for maps of z by voxel given the subject's past.")
+    out: Annotated[
+        Path, typer.Option(help="Table to write, one row per visit; <out>_subjects has one row per subject.")
+    ] = Path("scores.csv"),
+    figure: Annotated[Path | None, typer.Option(help="Picture of the log-likelihoods: .png, .pdf or .svg.")] = None,
+    save_maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for maps of z by voxel, given the subject's earlier scans.", rich_help_panel=options.SCANS
+        ),
     ] = None,
-    most: Annotated[int, typer.Option(min=0, help="How many of the most unusual visits to print.")] = 5,
-    samples: Annotated[int, typer.Option(min=2, help="Draws a visit that the z of a region is reckoned with.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    missing: flags.Missing = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier scores.")] = False,
+    max_rows: Annotated[int, typer.Option(min=0, help="Number of visits to print, largest outlier score first.")] = 5,
+    draws: Annotated[int, options.draws(2)] = 200,
+    seed: options.Seed = 0,
+    missing: cohort_options.Missing = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """How likely each visit is given those before it: exact log-likelihoods (nats, original units), and z by region.
+    """Compute the log-likelihood of each visit given the visits before it, and a z-score for each region.
+
+    Log-likelihoods are exact, in nats, for values in the units of the table.
 
     Example: [bold]crow score --run demo/run --cohort demo/cohort.csv --out demo/scores.csv[/bold]
     """
@@ -37,13 +44,13 @@ def score(
     from crow.pipelines.score import score as run_score
 
     scores = run_score(
-        run, cohort, out, figure=figure, maps=maps, samples=samples, seed=seed, missing=missing, overwrite=overwrite,
-        echo=typer.echo, progress=lambda rows: track(rows, "Maps", console=Console(stderr=True)),
+        run, cohort, out, figure=figure, maps=save_maps, samples=draws, seed=seed, missing=missing,
+        overwrite=overwrite, echo=typer.echo, progress=lambda rows: track(rows, "Maps", console=Console(stderr=True)),
     )  # fmt: skip
-    _show(scores, most)
+    _show(scores, max_rows)
 
 
-def _show(scores: "Scores", most: int) -> None:
+def _show(scores: "Scores", max_rows: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -51,15 +58,15 @@ def _show(scores: "Scores", most: int) -> None:
     for finding in scores.cohort.findings:
         if finding.severity == "warning":
             typer.echo(f"warning: {finding}")
-    if (given := int(visits["log_prob"].isna().sum())):
-        typer.echo(f"{given:,} first scans are what later ones are compared with: no likelihood of their own.")
+    if given := int(visits["log_prob"].isna().sum()):
+        typer.echo(f"{given:,} first scans have no likelihood: later scans are compared with them.")
     typer.echo(
-        f"{len(subjects):,} subjects, {len(visits):,} visits: {visits['log_prob'].mean():.3f} nats a visit, "
-        f"{int(visits['unusual'].sum())} unusual."
+        f"{len(subjects):,} subjects, {len(visits):,} visits: {visits['log_prob'].mean():.3f} nats per visit, "
+        f"{int(visits['unusual'].sum())} outliers."
     )
-    if most:
-        table = Table("subject", "session", "years", "nats", "outlier_score", "largest z", box=None, title_justify="left")
-        for _, visit in scores.most_unusual.head(most).iterrows():
+    if max_rows:
+        table = Table("subject", "session", "years", "nats", "outlier score", "largest z", box=None)
+        for _, visit in scores.most_unusual.head(max_rows).iterrows():
             largest = f"{visit['region']} {visit['z']:+.1f}"
             numbers = (f"{visit['time']:.2f}", f"{visit['log_prob']:.1f}", f"{visit['outlier_score']:.1f}")
             table.add_row(str(visit["subject"]), str(visit["session"]), *numbers, largest)

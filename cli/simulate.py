@@ -5,41 +5,54 @@ from typing import Annotated, Any
 
 import typer
 
+from crow.cli import options
 from crow.errors import ConfigError
-
-SCANS = "With --scans"
 
 
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder to write the cohort and its truth in.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the cohort and its truth into.")],
     subjects: Annotated[
-        int | None, typer.Option(min=1, help="People in the cohort; 200, with --scans 80, --av45 279.")
+        int | None,
+        typer.Option(min=1, help="Number of subjects.", show_default="200; with --scans 80, with --av45 279"),
     ] = None,
     visits: Annotated[
-        int | None, typer.Option(min=1, help="Visits planned for each; 5, with --scans 4, --av45 3.")
+        int | None,
+        typer.Option(min=1, help="Planned visits per subject.", show_default="5; with --scans 4, with --av45 3"),
     ] = None,
-    regions: Annotated[int | None, typer.Option(min=1, help="6: those of ADNIMERGE; more are invented.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same cohort.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
+    regions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of regions; the first six are those of ADNIMERGE.", show_default="6"),
+    ] = None,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
     av45: Annotated[
-        bool, typer.Option("--av45", help="82 AV45 uptake ratios in TADPOLE's columns, with known group effects.")
+        bool, typer.Option("--av45", help="82 AV45 uptake ratios in the columns of TADPOLE, with known group effects.")
     ] = False,
     scans: Annotated[bool, typer.Option("--scans", help="Scans in a BIDS tree instead of a table.")] = False,
     modality: Annotated[
-        str | None, typer.Option(help="T1w (the default) or pet.", rich_help_panel=SCANS, show_default=False)
+        str | None, typer.Option(help="T1w or pet.", rich_help_panel=options.SCANS, show_default="T1w")
     ] = None,
     resolution: Annotated[
-        float | None, typer.Option(help="Size of a voxel in mm, 1 to 8; 2.", rich_help_panel=SCANS, show_default=False)
+        float | None,
+        typer.Option(
+            metavar="MM", help="Voxel size in mm, 1 to 8.", rich_help_panel=options.SCANS, show_default="2"
+        ),
     ] = None,
     scanner_change: Annotated[
         int | None,
-        typer.Option(help="Half of the people move to another scanner at this visit.", rich_help_panel=SCANS),
+        typer.Option(
+            metavar="VISIT", help="Half of the subjects change to another scanner at this visit.",
+            rich_help_panel=options.SCANS,
+        ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Processes; one a core.", rich_help_panel=SCANS, show_default=False)
+        int | None,
+        typer.Option(
+            help="Number of parallel processes.", rich_help_panel=options.SCANS, show_default="one per core"
+        ),
     ] = None,
-) -> None:
-    """Invent a cohort, with the truth beside it: a table in columns of ADNIMERGE or TADPOLE, or scans of brains.
+) -> None:  # fmt: skip
+    """Simulate a cohort with known truth: a table in the columns of ADNIMERGE or TADPOLE, or brain scans.
 
     Example: [bold]crow simulate --out demo --subjects 200 --visits 5 --seed 0[/bold]
 
@@ -51,7 +64,8 @@ def simulate(
     only_scans = {"modality": modality, "resolution": resolution, "scanner_change": scanner_change, "jobs": jobs}
     if av45:
         only_scans["scans"] = scans or None
-        _refuse({"regions": regions, **only_scans}, "does not go with --av45: a table of 82 regions; leave it out")
+        why = "cannot be used with --av45, which writes a table of 82 regions; leave it out"
+        _refuse({"regions": regions, **only_scans}, why)
         _write_av45(out, {**_given(size), "seed": seed, "overwrite": overwrite})
     elif scans:
         _refuse({"regions": regions}, "is for tables; leave it out with --scans")
@@ -65,7 +79,7 @@ def _write_table(out: Path, settings: dict[str, Any]) -> None:
     from crow.pipelines.simulate import simulate as run
 
     written = run(out, **settings)
-    typer.echo(f"Invented {written.subjects} people, {written.visits} visits, {len(written.regions)} regions (mm3).")
+    typer.echo(f"Simulated {written.subjects} subjects, {written.visits} visits, {len(written.regions)} regions (mm3).")
     _list(written.files)
     if written.more:
         typer.echo(f"To model all regions, add to crow check and crow train: --regions {','.join(written.regions)}")
@@ -76,7 +90,7 @@ def _write_av45(out: Path, settings: dict[str, Any]) -> None:
 
     written = simulate_tadpole(out, **settings)
     many = len(written.regions)
-    typer.echo(f"Invented {written.subjects} people, {written.visits} visits, {many} regions (ratios of AV45 uptake).")
+    typer.echo(f"Simulated {written.subjects} subjects, {written.visits} visits, {many} regions (AV45 uptake ratios).")
     _list(written.files)
 
 
@@ -84,7 +98,7 @@ def _write_scans(out: Path, settings: dict[str, Any]) -> None:
     from crow.pipelines.simulate_scans import write_scans
 
     written = write_scans(out, **settings)
-    typer.echo(f"Invented {written.subjects} people, {written.scans} scans.")
+    typer.echo(f"Simulated {written.subjects} subjects, {written.scans} scans.")
     _list(written.files)
 
 
@@ -93,10 +107,10 @@ def _list(files: dict[Path, str]) -> None:
         typer.echo(f"  {path}  {what}")
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _refuse(options: dict[str, Any], why: str) -> None:
-    for name in _given(options):
+def _refuse(values: dict[str, Any], why: str) -> None:
+    for name in _given(values):
         raise ConfigError(f"--{name.replace('_', '-')} {why}.")

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from crow.cli import cohort_options as flags
-from crow.cli import run_options as options
+from crow.cli import cohort_options, options, two_uses
 
 if TYPE_CHECKING:
     from crow.models.synthesizer import Synthesizer
@@ -14,58 +13,55 @@ if TYPE_CHECKING:
     from crow.pipelines.synthesize import Synthesized
 
 
+@options.reads_cohort(cohort_options.OF_TABLES)
 def synthesize(
     context: typer.Context,
+    reading: options.Reading,
     cohort: Annotated[
-        Path | None, typer.Option(help="A table, or a store of crow prepare.", rich_help_panel=options.LEARN)
+        Path | None, typer.Option(help="Table, or store of crow prepare.", rich_help_panel=options.TRAINING)
     ] = None,
     condition: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="Attributes to be given: sex,age,diagnosis.", rich_help_panel=options.LEARN),
+        typer.Option(
+            metavar="NAMES", help="Attributes to condition on: sex,age,diagnosis.", rich_help_panel=options.TRAINING
+        ),
     ] = None,
-    model: Annotated[
-        Literal["cglow", "caglow"],
-        typer.Option(help="How attributes enter: a prior, or an adversarial encoder.", rich_help_panel=options.LEARN),
-    ] = "cglow",
+    architecture: Annotated[Literal["cglow", "caglow"] | None, options.architecture("cglow")] = None,
     config: options.Config = None,
     sets: options.Sets = None,
+    test: options.Test = None,
     resume: options.Resume = False,
-    run: options.Run = None,
+    run: options.AppliedRun = None,
     attributes: Annotated[
         str,
         typer.Option(
-            metavar="NAME=VALUE,...", help="sex=F,age=75; the rest is drawn as in training.",
-            rich_help_panel=options.APPLY,
+            metavar="NAME=VALUE,...", help="Attributes of the visits: sex=F,age=75; others are drawn as in training.",
+            rich_help_panel=options.APPLYING,
         ),
     ] = "",
-    count: Annotated[int, typer.Option(min=1, help="How many to invent.", rich_help_panel=options.APPLY)] = 100,
-    seed: options.Seed = 0,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of visits to draw.", rich_help_panel=options.APPLYING)
+    ] = 100,
+    seed: options.AppliedSeed = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder to learn into (runs/synthesize); with --run a .csv, or a folder for scans."),
+        typer.Option(
+            help="Run folder to write; with --run, a table (.csv or .tsv), or a folder for scans.",
+            show_default="runs/synthesize; with --run synthetic.csv or synthetic",
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
-    subject: flags.Subject = None,
-    time: flags.Time = None,
-    time_kind: flags.TimeKind = None,
-    age: flags.Age = None,
-    session: flags.Session = None,
-    covariates: flags.Covariates = None,
-    regions: flags.Regions = None,
-    exclude: flags.Exclude = None,
-    missing: flags.Missing = None,
-    missing_code: flags.MissingCodes = None,
 ) -> None:  # fmt: skip
-    """Invent cross-sectional visits, region profiles or scans, that have given attributes and vary in everything else.
+    """Draw synthetic cross-sectional visits, of regions or scans, with given attributes.
 
-    Example: [bold]crow synthesize --cohort demo/cohort.csv --condition sex,age,diagnosis --out demo/people[/bold],
-    then [bold]crow synthesize --run demo/people --attributes sex=F,age=75,diagnosis=AD --out demo/women.csv[/bold]
+    Example: [bold]crow synthesize --cohort demo/cohort.csv --condition sex,age,diagnosis --out demo/profiles[/bold],
+    then [bold]crow synthesize --run demo/profiles --attributes sex=F,age=75,diagnosis=AD --out demo/women.csv[/bold]
     """
     from rich.progress import track
 
     from crow.pipelines import synthesize as pipeline
 
-    options.one_use(context)
+    two_uses.check_use(context)
     if run is not None:
         made = pipeline.synthesize(
             run, attributes, count, out, seed=seed, overwrite=overwrite,
@@ -74,13 +70,13 @@ def synthesize(
         _show_made(made)
         return
     if cohort is None:
-        raise typer.BadParameter("give --cohort to learn from, or --run to apply.")
+        raise typer.BadParameter("Give --cohort to train, or --run to apply a trained model.")
     if condition is None:
-        raise typer.BadParameter("--condition: name the attributes to be given, for instance sex,age,diagnosis.")
+        raise typer.BadParameter("--condition is missing: name the attributes, for instance sex,age,diagnosis.")
     names = [name.strip() for name in condition.split(",") if name.strip()]
     learned = pipeline.learn(
-        cohort, out or Path("runs/synthesize"), names, architecture=model, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, echo=typer.echo, **options.reading(context),
+        cohort, out or Path("runs/synthesize"), names, architecture=architecture, config=config,
+        sets=options.with_test(sets, test), resume=resume, overwrite=overwrite, echo=typer.echo, **reading,
     )  # fmt: skip
     _show_learned(learned)
 
@@ -88,12 +84,12 @@ def synthesize(
 def _show_learned(learned: "Learned[Synthesizer]") -> None:
     from crow.pipelines.synthesize import needed
 
-    options.show_likelihood(learned.model.metrics)
+    two_uses.show_likelihood(learned.model.metrics)
     typer.echo(f"Attributes: {needed(learned.model)}.")
-    options.show_written(learned)
+    two_uses.show_written(learned)
 
 
 def _show_made(made: "Synthesized") -> None:
     rest = f"; {', '.join(made.drawn)} drawn as in training" if made.drawn else ""
-    typer.echo(f"Invented {len(made.attributes):,} visits{rest}.")
+    typer.echo(f"{len(made.attributes):,} synthetic visits{rest}.")
     typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")

@@ -5,74 +5,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crow.cli import cohort_options as flags
+from crow.cli import cohort_options, options
 
 if TYPE_CHECKING:
     from crow.cohort import Cohort
     from crow.pipelines.train import Trained
 
 
+@options.reads_cohort(cohort_options.OF_TABLES, cohort_options.OF_SCANS)
 def train(
     cohort: Annotated[
-        Path, typer.Option(help="The table as it was downloaded, a BIDS tree, or a store of crow prepare.")
+        Path, typer.Option(help="The table as it was downloaded, a BIDS tree, or a store that crow prepare wrote.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Run folder to write; runs/<table> where not given.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML settings; configs/default.yaml lists all.")] = None,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, before those of the YAML.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that was begun in --out.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run.")] = False,
-    subject: flags.Subject = None,
-    time: flags.Time = None,
-    time_kind: flags.TimeKind = None,
-    age: flags.Age = None,
-    session: flags.Session = None,
-    covariates: flags.Covariates = None,
-    regions: flags.Regions = None,
-    exclude: flags.Exclude = None,
-    missing: flags.Missing = None,
-    missing_code: flags.MissingCodes = None,
-    scan: flags.Scan = None,
-    scan_root: flags.ScanRoot = None,
-    suffix: flags.Suffix = None,
-    space: flags.Space = None,
-    desc: flags.Desc = None,
-    ages: flags.Ages = None,
+    reading: options.Reading,
+    out: Annotated[Path | None, typer.Option(help="Run folder to write.", show_default="runs/<name of table>")] = None,
+    overwrite: options.Overwrite = False,
+    config: options.Config = None,
+    sets: options.Sets = None,
+    test: options.Test = None,
+    resume: options.Resume = False,
 ) -> None:
-    """Learn the density of a cohort's sequences. Ctrl-C ends early with a usable run (exit code 130).
+    """Train a model of a cohort: the exact density of its subjects' sequences of visits.
 
-    Examples: [bold]crow train --cohort demo/cohort.csv --out demo/run --set seed=1[/bold],
-    [bold]crow train --cohort demo/scans --out demo/scan_run --set scans.resolution=3[/bold]
+    Ctrl-C stops early, leaves a usable run, and exits with status 130.
+
+    Example: [bold]crow train --cohort demo/cohort.csv --out demo/run --test 0.2[/bold]
+
+    Example: [bold]crow train --cohort demo/scans --out demo/scan_run --set scans.resolution=3[/bold]
     """
     from crow.pipelines.train import train as run
 
     trained = run(
-        cohort,
-        out or Path("runs") / cohort.stem.removesuffix("_store"),
-        config=config,
-        sets=sets,
-        resume=resume,
-        overwrite=overwrite,
-        on_cohort=_show_cohort,
-        echo=typer.echo,
-        subject=subject,
-        time=time,
-        time_kind=time_kind,
-        age=age,
-        session=session,
-        covariates=covariates,
-        regions=regions,
-        exclude=exclude,
-        missing=missing,
-        missing_codes=missing_code,
-        scan=scan,
-        scan_root=scan_root,
-        suffix=suffix,
-        space=space,
-        desc=desc,
-        ages=ages,
-    )
+        cohort, out or Path("runs") / cohort.stem.removesuffix("_store"), config=config,
+        sets=options.with_test(sets, test), resume=resume, overwrite=overwrite, on_cohort=_show_cohort, echo=typer.echo,
+        **reading,
+    )  # fmt: skip
     _show(trained)
 
 
@@ -86,15 +53,15 @@ def _show_cohort(cohort: "Cohort") -> None:
 def _show(trained: "Trained") -> None:
     metrics = trained.model.metrics
     if "validation_objective" in metrics:
-        typer.echo(f"Held-out subjects: published objective {metrics['validation_objective']:.3f}.")
+        typer.echo(f"Validation subjects: published objective {metrics['validation_objective']:.3f}.")
     else:
-        start = "mixed model" if "mixed_model_nll_per_visit" in metrics else "linear forecast"
-        nll, other = (metrics[f"{name}_nll_per_visit"] for name in ("validation", start.replace(" ", "_")))
-        what = " of coefficients" if "mode_01" in trained.model.schema.regions else ""
-        typer.echo(f"Held-out subjects: {nll:.3f} nats a visit{what} (negative log-likelihood); {start} {other:.3f}.")
+        baseline = "mixed model" if "mixed_model_nll_per_visit" in metrics else "linear forecast"
+        nll, other = (metrics[f"{name}_nll_per_visit"] for name in ("validation", baseline.replace(" ", "_")))
+        unit = "nats per visit" + (" of coefficients" if "mode_01" in trained.model.schema.regions else "")
+        typer.echo(f"Validation subjects: {nll:.3f} {unit} (negative log-likelihood); {baseline} {other:.3f}.")
     if "test_nll_per_visit" in metrics:
-        typer.echo(f"{metrics['test_subjects']} test subjects: {metrics['test_nll_per_visit']:.3f} nats a visit.")
+        typer.echo(f"Test subjects ({metrics['test_subjects']}): {metrics['test_nll_per_visit']:.3f} nats per visit.")
     typer.echo(f"Wrote {trained.folder} (model, settings, metrics, training.png)")
     if trained.interrupted:
-        typer.echo("Ended early: the run can be used as it is, or gone on with: --resume")
+        typer.echo("Training stopped early. The run is usable as it is; --resume continues the training.")
         raise typer.Exit(130)

@@ -6,83 +6,80 @@ from typing import Annotated
 
 import typer
 
-from crow.cli import cohort_options as flags
-from crow.cli import run_options as options
+from crow.cli import cohort_options, options, two_uses
 
 
+@options.reads_cohort(cohort_options.OF_TABLES)
 def translate(
     context: typer.Context,
+    reading: options.Reading,
     source: Annotated[
         str | None,
         typer.Option(
-            help="To learn from scans: their store; from a table: its columns, A,B_*. With --run: a store, table, BIDS "
-            "tree or NIfTI file.",
+            help="Source of a training: the store of its scans, or columns of the table (A,B_*). With --run, what to "
+            "translate: a store, table, BIDS tree or NIfTI file.",
         ),
     ] = None,
     cohort: Annotated[
         Path | None,
-        typer.Option(help="The target: a store of the same people, or a table.", rich_help_panel=options.LEARN),
+        typer.Option(help="Target: a store of the same subjects, or a table.", rich_help_panel=options.TRAINING),
     ] = None,
     target: Annotated[
         str,
         typer.Option(
-            metavar="COLUMNS", help="Of a table: what is to be told; all its regions if not given.",
-            rich_help_panel=options.LEARN, show_default=False,
+            metavar="COLUMNS", help="Target columns of a table.", rich_help_panel=options.TRAINING,
+            show_default="all regions but the source",
         ),
     ] = "",
     config: options.Config = None,
     sets: options.Sets = None,
+    test: options.Test = None,
     resume: options.Resume = False,
-    run: options.Run = None,
-    samples: Annotated[int, typer.Option(min=2, help="Answers for every visit.", rich_help_panel=options.APPLY)] = 8,
-    seed: options.Seed = 0,
+    run: options.AppliedRun = None,
+    draws: Annotated[int, options.draws(2, options.APPLYING)] = 8,
+    seed: options.AppliedSeed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder to learn into (runs/translate); with --run a folder (translated).")
+        Path | None,
+        typer.Option(
+            help="Run folder to write; with --run, the folder for translations.",
+            show_default="runs/translate; with --run translated",
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
-    subject: flags.Subject = None,
-    time: flags.Time = None,
-    time_kind: flags.TimeKind = None,
-    age: flags.Age = None,
-    session: flags.Session = None,
-    covariates: flags.Covariates = None,
-    regions: flags.Regions = None,
-    exclude: flags.Exclude = None,
-    missing: flags.Missing = None,
-    missing_code: flags.MissingCodes = None,
 ) -> None:  # fmt: skip
-    """Draw what another modality (or other regions) of a visit would look like: many answers, so how sure is seen.
+    """Draw another modality, or other regions, of a visit, many times, so that the uncertainty is visible.
 
-    Example: from two stores of the same people: [bold]crow translate --cohort pet_store --source t1w_store --out
-    runs/pet[/bold], then [bold]crow translate --run runs/pet --source new_t1w_store --out pet_of_new[/bold]
+    Example, for two stores of the same subjects: [bold]crow translate --cohort demo/pet_store --source demo/store
+    --out demo/to_pet[/bold], then [bold]crow translate --run demo/to_pet --source demo/store --out
+    demo/pet_of_t1w[/bold]
     """
     from rich.progress import track
 
     from crow.models.translator import Translation
     from crow.pipelines import translate as pipeline
 
-    options.one_use(context)
+    two_uses.check_use(context)
     if run is not None:
         if source is None:
-            raise typer.BadParameter("--source: name the scans or the table to translate.")
+            raise typer.BadParameter("--source is missing: name the scans or the table to translate.")
 
         def shown(made: Iterator[Translation], count: int) -> Iterator[Translation]:
             return iter(track(made, "Translating", count, transient=True))
 
         done = pipeline.translate(
-            run, Path(source), out or Path("translated"), samples, seed=seed, overwrite=overwrite, echo=typer.echo,
+            run, Path(source), out or Path("translated"), draws, seed=seed, overwrite=overwrite, echo=typer.echo,
             progress=shown,
         )  # fmt: skip
-        typer.echo(f"Translated {done.visits:,} visits, {samples} samples each.")
+        typer.echo(f"Translated {done.visits:,} visits, {draws} draws each.")
         typer.echo(f"Wrote {done.folder}")
         return
     if cohort is None:
-        raise typer.BadParameter("give --cohort to learn from, or --run to apply.")
+        raise typer.BadParameter("Give --cohort to train, or --run to apply a trained model.")
     if source is None:
-        raise typer.BadParameter("--source: name the store of the scans that are given, or the columns of the table.")
+        raise typer.BadParameter("--source is missing: name the store of the source scans, or columns of the table.")
     learned = pipeline.learn(
-        cohort, source, out or Path("runs/translate"), target, config=config, sets=sets, resume=resume,
-        overwrite=overwrite, echo=typer.echo, **options.reading(context),
+        cohort, source, out or Path("runs/translate"), target, config=config, sets=options.with_test(sets, test),
+        resume=resume, overwrite=overwrite, echo=typer.echo, **reading,
     )  # fmt: skip
-    options.show_likelihood(learned.model.metrics)
-    options.show_written(learned)
+    two_uses.show_likelihood(learned.model.metrics)
+    two_uses.show_written(learned)

@@ -1,4 +1,4 @@
-"""Learn the classes of visits from few labels, and tell those of other visits."""
+"""Learn the classes of visits from few labels, and classify other visits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crow.scans.store import ScanStore
 
 @dataclass(frozen=True)
 class Classified:
-    """The predictions, a row a visit, and their file."""
+    """The predictions, one row per visit, and their file."""
 
     predictions: pd.DataFrame
     file: Path
@@ -29,19 +29,19 @@ def learn(
     label: str,
     out: Path,
     *,
-    architecture: str = "semi-conditional",
+    architecture: str | None = None,
     config: Path | None = None,
     sets: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     echo: Echo = lambda line: None,
-    **flags: Any,
+    **reading: Any,
 ) -> Learned[Classifier]:
     """Learn the visits of a table or of a store and the column ``label``; write the run folder ``out``.
 
-    Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
+    Raises ConfigError, CohortError, RunError if there is nothing to resume, OutputError if ``out`` exists.
     """
-    settings = learning_settings(out, architecture, config, sets, resume, overwrite, flags)
+    settings = learning_settings(out, "classify", config, sets, resume, overwrite, reading, architecture)
     data = open_data(cohort, settings.cohort)
     model = Classifier(settings)
     model.fit(data, label, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
@@ -49,12 +49,12 @@ def learn(
 
 
 def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> Classified:
-    """Write the table ``out``: the probability of every class, log p(x) and whether it is refused, a row a visit.
+    """Write the table ``out``: the probability of every class, log p(x) and whether it is refused, for each visit.
 
-    Raises RunError, CohortError for visits that the run was not trained on, and OutputError where ``out`` exists.
+    Raises RunError, CohortError for visits unlike those of the training, and OutputError if ``out`` exists.
     """
     if out.suffix not in (".csv", ".tsv"):
-        raise ConfigError(f"--out {out}: predictions go into a table; name a .csv or .tsv.")
+        raise ConfigError(f"--out {out}: predictions are a table. Name a .csv or .tsv file.")
     refuse_existing(out, overwrite)
     model = Classifier.load(run)
     scans = ScanStore.is_store(cohort)

@@ -1,4 +1,4 @@
-"""What a user says of the visits to forecast and of the covariates at them."""
+"""The visits to forecast, and the covariates at them, as a user gives them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DIGITS = 9  # of years: 0.7 + 0.1 is the 0.8 of a table
 
 
 @dataclass(frozen=True)
-class Known:
-    """A covariate that has a value ``at`` so many years after the last visit; from the first visit on where None."""
+class CovariateChange:
+    """A value of a covariate from ``at`` years after the last visit on; None is from the first future visit on."""
 
     name: str
     value: str
@@ -25,7 +25,7 @@ class Known:
     flag: str = "--set-covariate"
 
     @classmethod
-    def parse(cls, text: str, flag: str = "--set-covariate") -> Known:
+    def parse(cls, text: str, flag: str = "--set-covariate") -> CovariateChange:
         """``CDRSB=5@2.5`` or ``CDRSB=5``; raises ConfigError for anything else."""
         name, equals, rest = text.partition("=")
         value, at, when = rest.rpartition("@") if "@" in rest else (rest, "", "")
@@ -39,7 +39,7 @@ def parse_times(text: str) -> list[float]:
     return sorted({_years(f"--at {text}", part) for part in text.split(",")})
 
 
-def asked_visits(history: Cohort, subjects: list[str], at: list[float]) -> pd.DataFrame:
+def visits_after(history: Cohort, subjects: list[str], at: list[float]) -> pd.DataFrame:
     """The visits ``at`` years after the last one of each subject: subject, time (years since its first visit).
 
     Raises CohortError for a subject that the cohort does not have.
@@ -54,20 +54,21 @@ def asked_visits(history: Cohort, subjects: list[str], at: list[float]) -> pd.Da
     return pd.DataFrame({"subject": each["subject"], "time": each["subject"].map(last) + each["ahead"]})
 
 
-def with_known(
-    history: Cohort, visits: pd.DataFrame, table: pd.DataFrame | None, known: list[Known], future: Future
+def with_changes(
+    history: Cohort, visits: pd.DataFrame, table: pd.DataFrame | None, changes: list[CovariateChange], future: Future
 ) -> pd.DataFrame:
-    """The visits with covariates from ``table`` and ``known``, also where those lie between the visits.
+    """The visits with covariates from ``table`` and ``changes``, even if those lie between the visits.
 
-    Raises CohortError for a covariate that the cohort does not have and for a value that is no number.
+    Raises CohortError for a covariate that the cohort does not have and for a value that is not a number.
     """
     subjects = list(visits["subject"].unique())
     visits = visits.assign(time=visits["time"].round(DIGITS))
     rows = [visits] if table is None else [visits, table[table["subject"].isin(subjects)]]
     first = visits.groupby("subject", sort=False)["time"].first()
-    for one in known:
-        at = first if one.at is None else history.visits.groupby("subject")["time"].max().loc[subjects] + one.at
-        rows.append(pd.DataFrame({"subject": at.index, "time": at.to_numpy(), one.name: _value(history, one)}))
+    for change in changes:
+        last = history.visits.groupby("subject")["time"].max().loc[subjects]
+        at = first if change.at is None else last + change.at
+        rows.append(pd.DataFrame({"subject": at.index, "time": at.to_numpy(), change.name: _value(history, change)}))
     every = pd.concat(rows)
     every = every.assign(time=every["time"].round(DIGITS))
     every = every.groupby(["subject", "time"], sort=False, as_index=False).last()
@@ -75,27 +76,30 @@ def with_known(
     return visits.merge(path, on=["subject", "time"], how="left")
 
 
-def known_text(known: list[Known]) -> str:
-    return ", ".join(f"{k.name} {k.value}" + ("" if k.at is None else f" at {k.at:g} years") for k in known)
+def changes_text(changes: list[CovariateChange]) -> str:
+    """``CDRSB 5 at 2.5 years, DX Dementia``."""
+    return ", ".join(f"{one.name} {one.value}" + ("" if one.at is None else f" at {one.at:g} years") for one in changes)
 
 
-def beyond(history: Cohort, known: list[Known]) -> str:
-    """What is said of numbers that no visit of the cohort comes near; empty where there is none."""
-    said = []
-    for one in known:
+def out_of_range(history: Cohort, changes: list[CovariateChange]) -> str:
+    """A warning about numbers outside the range of the cohort; empty if there are none."""
+    warnings = []
+    for one in changes:
         if history.schema.covariates.get(one.name) == "numeric":
             values = history.visits[one.name].astype(float)
             if not values.min() <= float(_value(history, one)) <= values.max():
-                said.append(f"{one.name} {one.value}: visits of the cohort lie between {values.min():g} and "
-                            f"{values.max():g}; the model knows nothing beyond.")  # fmt: skip
-    return " ".join(said)
+                warnings.append(
+                    f"{one.name} {one.value} is an extrapolation: in the cohort it lies between {values.min():g} and "
+                    f"{values.max():g}."
+                )
+    return " ".join(warnings)
 
 
-def _value(history: Cohort, one: Known) -> float | str:
+def _value(history: Cohort, one: CovariateChange) -> float | str:
     kinds = history.schema.covariates
     if one.name not in kinds:
         near = difflib.get_close_matches(one.name, kinds, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(kinds) or 'none'}."
+        hint = f"Did you mean {near[0]}?" if near else f"Its covariates are {', '.join(kinds) or 'none'}."
         raise CohortError(f"{one.flag} {one.name}: the run has no such covariate. {hint}")
     if kinds[one.name] == "categorical":
         return one.value
@@ -104,7 +108,7 @@ def _value(history: Cohort, one: Known) -> float | str:
     except ValueError:
         number = np.nan
     if not np.isfinite(number):
-        raise CohortError(f"{one.flag} {one.name}: found {one.value!r}, but a number is needed.")
+        raise CohortError(f"{one.flag} {one.name}: found {one.value!r} where a number is needed.")
     return number
 
 

@@ -51,7 +51,7 @@ def extract(
     store = ScanStore.open(scans)
     structural = store.info.modality in STRUCTURAL
     if structural and "velocity" not in store.arrays:
-        raise CohortError(f"{scans}: volumes need deformations. Run crow prepare again with --register nonlinear.")
+        raise CohortError(f"{scans}: volumes need deformations. Run crow prepare again with --registration nonlinear.")
     learned = atlas is None and not structural
     targets: tuple[Path, ...] = (out, out.with_name(f"{out.stem}_atlas.nii.gz")) if learned else (out,)
     _check_free(targets, overwrite)

@@ -18,7 +18,13 @@ from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import writing
 from crow.models.follow_up import FollowUpModel
-from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
+from crow.pipelines.covariate_paths import (
+    CovariateChange,
+    changes_text,
+    out_of_range,
+    visits_after,
+    with_changes,
+)  # fmt: skip
 from crow.pipelines.history import Missing
 from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
@@ -49,7 +55,7 @@ def follow_up_scans(
     *,
     cohort: Path | None = None,
     visits: Path | None = None,
-    known: list[Known] | None = None,
+    changes: list[CovariateChange] | None = None,
     covariates: Path | None = None,
     future: Future = "carry",
     samples: int = 200,
@@ -77,9 +83,10 @@ def follow_up_scans(
         given = read_future(visits, history)
     else:
         table = None if covariates is None else read_future(covariates, history)
-        given = with_known(history, asked_visits(history, _named(history, subjects), at), table, known or [], future)
-        if far := beyond(history, known or []):
-            echo(f"warning: {far}")
+        wanted = visits_after(history, _named(history, subjects), at)
+        given = with_changes(history, wanted, table, changes or [], future)
+        if warning := out_of_range(history, changes or []):
+            echo(f"warning: {warning}")
     forecast = model.forecast(store, given, future, samples, seed)
     last = history.visits.groupby("subject")["time"].max()
     ahead = forecast.visits["time"] - forecast.visits["subject"].map(last)
@@ -89,7 +96,7 @@ def follow_up_scans(
     ]
     _check_free(places, keep, overwrite)
     describe_dataset(out)
-    how = {"known": known_text(known or []), "table": (covariates or visits or Path()).name or None, "rest": future}
+    how = {"known": changes_text(changes or []), "table": (covariates or visits or Path()).name or None, "rest": future}
     written, volumes, folded = [], [], 0
     for k in progress(list(range(len(places)))):
         made = model.follow_up(store, forecast, k, space, keep, seed)

@@ -1,4 +1,4 @@
-"""Visits to come of known subjects, and whole subjects that do not exist."""
+"""Forecasts of subjects of a cohort, and new synthetic subjects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import writing
 from crow.models.crow import CRow
-from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
+from crow.pipelines.covariate_paths import (
+    CovariateChange,
+    changes_text,
+    out_of_range,
+    visits_after,
+    with_changes,
+)  # fmt: skip
 from crow.pipelines.history import Missing, read_history
 from crow.report import figures
 
@@ -27,7 +33,7 @@ CARRIED = "covariates carried forward"
 
 @dataclass(frozen=True)
 class Generated:
-    """A forecast, how its covariates were had, and the files made."""
+    """A forecast, the source of its covariates in words, and the files written."""
 
     forecast: Forecast
     covariates: str
@@ -39,7 +45,7 @@ class Outputs:
     """Where to write: the summary, the draws, and a figure (a file for one subject, else a folder)."""
 
     summary: Path
-    samples: Path | None = None
+    draws: Path | None = None
     figure: Path | None = None
     unit: str = ""
     overwrite: bool = False
@@ -52,32 +58,32 @@ def forecast_subjects(
     at: list[float],
     *,
     cohort: Path | None = None,
-    known: list[Known] | None = None,
+    changes: list[CovariateChange] | None = None,
     covariates: Path | None = None,
     future: Future = "carry",
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
     missing: Missing | None = None,
 ) -> Generated:
     """Forecast some subjects ``at`` years after the last visit of each, given all their visits.
 
-    ``known`` and the table ``covariates`` say what is known of covariates to come; the rest follows ``future``. With
-    ``known``, the figure also shows the forecast without it. Raises RunError, CohortError, OutputError.
+    ``changes`` and the table ``covariates`` give future covariates; all others follow ``future``. With ``changes``, the
+    figure also shows the forecast without them. Raises RunError, CohortError, OutputError.
     """
     _check_figure(out.figure, subjects)
     model = CRow.load(run)
     history = read_history(model, cohort, missing)
-    visits = asked_visits(history, list(dict.fromkeys(subjects)), at)
+    visits = visits_after(history, list(dict.fromkeys(subjects)), at)
     table = None if covariates is None else read_future(covariates, history)
-    given = with_known(history, visits, table, known or [], future)
-    forecast = model.forecast(history, given, future, samples, seed)
+    given = with_changes(history, visits, table, changes or [], future)
+    forecast = model.forecast(history, given, future, draws, seed)
     shown = {"forecast": forecast}
-    if known and out.figure:
-        without = with_known(history, visits, table, [], future)
-        name = CARRIED if table is None and future == "carry" else f"without {known_text(known)}"
-        shown = {name: model.forecast(history, without, future, samples, seed), known_text(known): forecast}
-    said = [f"{len(table)} rows of {covariates}" if table is not None else "", known_text(known or [])]
-    how = f"{_how(history, future, said)} {beyond(history, known or [])}".rstrip()
+    if changes and out.figure:
+        without = with_changes(history, visits, table, [], future)
+        name = CARRIED if table is None and future == "carry" else f"without {changes_text(changes)}"
+        shown = {name: model.forecast(history, without, future, draws, seed), changes_text(changes): forecast}
+    sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
+    how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
     return Generated(forecast, how, _write(out, history, forecast, shown))
 
 
@@ -88,19 +94,19 @@ def forecast_visits(
     visits: Path,
     *,
     future: Future = "carry",
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
     missing: Missing | None = None,
 ) -> Generated:
     """Forecast the visits in the table ``visits`` (see `crow.cohort.future.read_future`) given those in ``cohort``."""
     model = CRow.load(run)
     history = read_history(model, cohort, missing)
-    asked = read_future(visits, history)
-    _check_figure(out.figure, list(asked["subject"].unique()))
-    forecast = model.forecast(history, asked, future, samples, seed)
-    given = [name for name in history.covariates if name in asked]
-    said = [f"{', '.join(given)} from {visits}" if given else ""]
-    return Generated(forecast, _how(history, future, said), _write(out, history, forecast, {"forecast": forecast}))
+    table = read_future(visits, history)
+    _check_figure(out.figure, list(table["subject"].unique()))
+    forecast = model.forecast(history, table, future, draws, seed)
+    given = [name for name in history.covariates if name in table]
+    sources = [f"{', '.join(given)} from {visits}" if given else ""]
+    return Generated(forecast, _how(history, future, sources), _write(out, history, forecast, {"forecast": forecast}))
 
 
 def new_subjects(
@@ -116,25 +122,25 @@ def new_subjects(
 ) -> Generated:
     """Write ``count`` synthetic subjects as a table in the columns of the one that the run was trained on.
 
-    Times and covariates of each follow a path: those of the subjects in the table ``covariates`` (subject, time, age,
-    covariates; no regions), in turn, else those of subjects of the cohort, drawn at random.
+    Times and covariates of each are those of a subject: in turn of the table ``covariates`` (subject, time, age,
+    covariates; no regions), or else of the cohort, drawn at random.
     """
     model = CRow.load(run)
     if covariates is not None:
         source = read_cohort(covariates, schema=model.schema.model_copy(update={"regions": []}))
         chosen = np.arange(count) % len(source.subjects)
-        said = f"those of {covariates}, in turn"
+        how = f"those of {covariates}, in turn"
     else:
         source = read_history(model, cohort, missing)
         chosen = np.random.default_rng([seed, 1]).integers(len(source.subjects), size=count)
-        said = f"those of subjects of {Path(source.path or 'the cohort').name}, drawn at random"
+        how = f"those of subjects of {Path(source.path or 'the cohort').name}, drawn at random"
     paths = _copies(source, chosen)
     forecast = model.sample(paths, seed=seed)
     drawn = pd.DataFrame(forecast.values[:, 0], paths.index, forecast.regions)
     with writing(out, overwrite) as temporary:
         text = table_text(to_table(pd.concat([paths, drawn], axis=1), model.schema), model.schema)
         temporary.write_text(text, encoding="utf-8", newline="")
-    return Generated(forecast, said, (out,))
+    return Generated(forecast, how, (out,))
 
 
 def _copies(source: Cohort, chosen: np.ndarray) -> pd.DataFrame:
@@ -146,13 +152,13 @@ def _copies(source: Cohort, chosen: np.ndarray) -> pd.DataFrame:
     return pd.concat(copies, ignore_index=True).drop(columns=source.regions)
 
 
-def _how(history: Cohort, future: Future, said: list[str]) -> str:
-    """In words: what the covariates to come are."""
-    given = "; ".join(part for part in said if part)
-    rest = "carried forward from the last visit" if future == "carry" else "numbers on each subject's own line"
+def _how(history: Cohort, future: Future, sources: list[str]) -> str:
+    """The source of the future covariates, in words."""
+    given = "; ".join(part for part in sources if part)
+    rest = "carried forward from the last visit" if future == "carry" else "extrapolated linearly"
     changing = [name for name in history.covariates if name not in history.schema.fixed]
     if given:
-        return f"{given}; the rest {rest}"
+        return f"{given}; all others {rest}"
     return f"{', '.join(changing)}: {rest}" if changing else "none that change"
 
 
@@ -160,16 +166,16 @@ def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, F
     with ExitStack() as files:
         summary = files.enter_context(writing(out.summary, out.overwrite))
         _in_own_time(history, forecast.summary).to_csv(summary, index=False, float_format="%.8g", lineterminator="\n")
-        if out.samples is not None:
-            samples = files.enter_context(writing(out.samples, out.overwrite))
-            forecast.draws.to_csv(samples, index=False, float_format="%.8g", lineterminator="\n")
+        if out.draws is not None:
+            draws = files.enter_context(writing(out.draws, out.overwrite))
+            forecast.draws.to_csv(draws, index=False, float_format="%.8g", lineterminator="\n")
         if out.figure is not None:
             _draw(out.figure, out, history, shown)
-    return tuple(path for path in (out.summary, out.samples, out.figure) if path is not None)
+    return tuple(path for path in (out.summary, out.draws, out.figure) if path is not None)
 
 
 def _in_own_time(history: Cohort, summary: pd.DataFrame) -> pd.DataFrame:
-    """With the cohort's own time column, where that is not the age."""
+    """With the cohort's own time column, unless that is the age."""
     name = history.schema.time
     if name in summary:
         return summary
@@ -182,7 +188,7 @@ def _in_own_time(history: Cohort, summary: pd.DataFrame) -> pd.DataFrame:
 def _check_figure(figure: Path | None, subjects: list[str]) -> None:
     count = len(set(subjects))
     if figure is not None and figure.suffix and count > 1:
-        raise OutputError(f"{figure}: one file cannot show {count} subjects; name a folder, without an ending.")
+        raise OutputError(f"{figure}: one file cannot show {count} subjects. Name a folder, without an ending.")
 
 
 def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast]) -> None:

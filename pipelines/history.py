@@ -1,4 +1,4 @@
-"""A run and the visits to ask it about."""
+"""The visits that a run is applied to."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ Missing = Literal["model", "drop-visit", "impute", "error"]
 def read_history(model: CRow, cohort: Path | None, missing: Missing | None = None) -> Cohort:
     """A cohort read as the model's own was; without a path, the very table that the model was trained on.
 
-    Raises CohortError where the columns differ, and where the training table is gone or has changed.
+    Raises CohortError if the columns differ, or if the training table is missing or has changed.
     """
     if cohort is None:
         cohort = trained_on(model.source, "table", "Give the table with the subject's visits: --cohort TABLE.")
@@ -22,15 +22,15 @@ def read_history(model: CRow, cohort: Path | None, missing: Missing | None = Non
 
 
 def trained_on(source: dict[str, str], what: str, advice: str) -> Path:
-    """The file that a model was trained on (``source`` has its path and digest), of a table or a store of scans.
+    """The file that a model was trained on (``source`` has its path and digest): a table, or that of a store of scans.
 
-    Raises CohortError with ``advice`` where there is none, or it is gone or has changed.
+    Raises CohortError with ``advice`` if there is none, or if it is missing or has changed.
     """
     if not source:
         raise CohortError(f"The run was not trained from a {what} on disk. {advice}")
     path = Path(source["path"])
     if not path.is_file():
-        raise CohortError(f"{path}: the {what} that the run was trained on is not there. {advice}")
+        raise CohortError(f"{path}: the {what} that the run was trained on is missing. {advice}")
     if sha256(path) != source["sha256"]:
         raise CohortError(f"{path}: the {what} that the run was trained on has changed since. {advice}")
     return path

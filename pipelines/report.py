@@ -157,7 +157,7 @@ class _Sources:
             self.reason = str(error)
         self.visits = None if evaluation is None else evaluation.table("visits", *FORECAST)
         if asked.subjects and asked.without_subjects:
-            raise ConfigError("--subject and --without-subjects contradict each other: leave one of them out.")
+            raise ConfigError("--subject and --hide-subjects contradict each other: leave one of them out.")
         subjects_of.check_subjects(self.cohort, self.visits, list(asked.subjects), self.reason)
 
     def _open(self, echo: Callable[[str], None]) -> None:
@@ -360,7 +360,7 @@ def _subtitle(run: Run) -> str:
 def _footer(subjects: bool) -> str:
     today = datetime.date.today().isoformat()
     kept = (
-        "It shows single subjects: keep it where the cohort may be, or make one with --without-subjects."
+        "It shows single subjects: keep it where the cohort may be, or make one with --hide-subjects."
         if subjects else "It shows no single subject."
     )  # fmt: skip
     return f"Made on {today} by crow {__version__}. This file loads nothing from anywhere. {kept}"

@@ -12,7 +12,7 @@ from crow.cohort import Cohort
 from crow.evaluation.outlier_score import LIMIT, outlier_score
 from crow.models.crow import CRow
 from crow.models.follow_up import FollowUpModel
-from crow.pipelines.covariate_paths import asked_visits
+from crow.pipelines.covariate_paths import visits_after
 from crow.pipelines.history import Missing
 from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report.numbers import short
@@ -47,7 +47,7 @@ class ScanSide:
         """Follow-up scans two years after the last one, of some subjects or of the one with the most scans."""
         counts = self.cohort.visits.groupby("subject", sort=False).size()
         chosen = subjects or [str(counts.idxmax())]
-        visits = asked_visits(self.cohort, chosen, [AHEAD])
+        visits = visits_after(self.cohort, chosen, [AHEAD])
         forecast = self.model.forecast(self.store, visits, "carry", samples, seed)
         names = [f"{subject}, {short(AHEAD)} years after the last scan" for subject in forecast.visits["subject"]]
         return [(name, self.model.follow_up(self.store, forecast, k, seed=seed)) for k, name in enumerate(names)]

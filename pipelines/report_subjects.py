@@ -12,7 +12,7 @@ from crow.errors import CohortError
 from crow.evaluation.forecasts import split_history
 from crow.evaluation.outlier_score import LIMIT, outlier_score
 from crow.models.crow import CRow
-from crow.pipelines.covariate_paths import Known, asked_visits, beyond, known_text, with_known
+from crow.pipelines.covariate_paths import CovariateChange, changes_text, out_of_range, visits_after, with_changes
 from crow.report.sections.forecasts import Told, WhatIf
 
 YEARS = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0]  # after the last visit
@@ -72,7 +72,7 @@ def told(question: Question, candidates: list[str], chosen: list[str], whose: st
 
 def coming(question: Question, subjects: list[str]) -> list[Told]:
     """The years after the last visit of some subjects."""
-    visits = asked_visits(question.history, subjects, YEARS)
+    visits = visits_after(question.history, subjects, YEARS)
     long = question.model.forecast(question.history, visits, "carry", question.samples, question.seed).long
     why = "the years after its last visit, covariates carried forward"
     return [Told(s, _own(question.history, s), long[long["subject"] == s], None, why) for s in subjects]
@@ -85,9 +85,9 @@ def what_ifs(question: Question, subject: str, asked: list[str]) -> list[WhatIf]
     Raises CohortError for a covariate that the cohort does not have.
     """
     if asked:
-        paths = [[Known.parse(part, "--what-if") for part in text.split(",")] for text in asked]
-        about = f"Subject {subject}: the covariates carried forward, and {'; '.join(known_text(p) for p in paths)}. "
-        about += OTHERS + beyond(question.history, [one for path in paths for one in path])
+        paths = [[CovariateChange.parse(part, "--what-if") for part in text.split(",")] for text in asked]
+        about = f"Subject {subject}: the covariates carried forward, and {'; '.join(changes_text(p) for p in paths)}. "
+        about += OTHERS + out_of_range(question.history, [one for path in paths for one in path])
         return [_what_if(question, subject, paths, about)]
     found = []
     for name in [n for n in question.history.covariates if n not in question.history.schema.fixed][:COVARIATES]:
@@ -146,34 +146,34 @@ def _own(history: Cohort, subject: str) -> pd.DataFrame:
     return history.visits[history.visits["subject"] == subject]
 
 
-def _what_if(question: Question, subject: str, paths: list[list[Known]], about: str) -> WhatIf:
+def _what_if(question: Question, subject: str, paths: list[list[CovariateChange]], about: str) -> WhatIf:
     history = question.history
-    visits = asked_visits(history, [subject], YEARS)
+    visits = visits_after(history, [subject], YEARS)
     found = {}
     for known in paths:
-        given = with_known(history, visits, None, known, "carry")
+        given = with_changes(history, visits, None, known, "carry")
         draws = question.model.forecast(history, given, "carry", question.samples, question.seed)
-        found[known_text(known) or "carried forward"] = draws.long
+        found[changes_text(known) or "carried forward"] = draws.long
     if all(known for known in paths):
         carried = question.model.forecast(history, visits, "carry", question.samples, question.seed).long
         found = {"carried forward": carried, **found}
     return WhatIf(subject, _own(history, subject), found, about)
 
 
-def _courses(history: Cohort, name: str) -> list[Known]:
+def _courses(history: Cohort, name: str) -> list[CovariateChange]:
     """Values of a covariate that are worth a course: a low and a high one of a number, the usual levels of a name."""
     values = history.visits[name].dropna()
     if history.schema.covariates[name] == "numeric":
         low, high = values.astype(float).quantile([0.1, 0.9]) if len(values) else (0.0, 0.0)
-        return [Known(name, f"{value:.3g}", None) for value in (low, high)] if low < high else []
+        return [CovariateChange(name, f"{value:.3g}", None) for value in (low, high)] if low < high else []
     levels = list(values.value_counts().index[:LEVELS])
-    return [Known(name, str(level), None) for level in levels] if len(levels) > 1 else []
+    return [CovariateChange(name, str(level), None) for level in levels] if len(levels) > 1 else []
 
 
 def check_subjects(history: Cohort | None, visits: pd.DataFrame | None, chosen: list[str], reason: str) -> None:
     """Raise CohortError for a subject that neither the cohort nor the evaluation has."""
     if history is not None:
-        asked_visits(history, chosen, [1.0])
+        visits_after(history, chosen, [1.0])
         return
     known = set() if visits is None else set(visits["subject"])
     for subject in chosen:

@@ -39,7 +39,7 @@ def learn(
     out: Path,
     attributes: list[str],
     *,
-    architecture: str = "cglow",
+    architecture: str | None = None,
     config: Path | None = None,
     sets: list[str] | None = None,
     resume: bool = False,
@@ -51,7 +51,7 @@ def learn(
 
     Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
     """
-    settings = learning_settings(out, architecture, config, sets, resume, overwrite, flags)
+    settings = learning_settings(out, "synthesize", config, sets, resume, overwrite, flags, architecture)
     data = open_data(cohort, settings.cohort)
     model = Synthesizer(settings)
     model.fit(data, attributes, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)

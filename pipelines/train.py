@@ -1,4 +1,4 @@
-"""Learn a cohort's density and keep it as a run folder."""
+"""Train a model of a cohort and write its run folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from crow.models.base import FitOptions, Model
 from crow.models.crow import CRow
 from crow.models.scans import ScanModel
 from crow.models.voxels import VoxelModel
+from crow.pipelines.cross_sectional_runs import RESUMED, Echo
 from crow.pipelines.scan_history import store_beside
 from crow.report import figures
 from crow.run.config import Config, load_config
@@ -23,8 +24,7 @@ from crow.scans.store import ScanStore
 
 @dataclass(frozen=True)
 class Trained:
-    """The run folder, the fitted model, and whether Ctrl-C ended the
-    training before its time."""
+    """The run folder, the fitted model, and whether Ctrl-C stopped the training early."""
 
     folder: Path
     model: Model
@@ -40,22 +40,23 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     on_cohort: Callable[[Cohort], None] = lambda cohort: None,
-    echo: Callable[[str], None] = lambda line: None,
-    **flags: Any,
+    echo: Echo = lambda line: None,
+    **reading: Any,
 ) -> Trained:
     """Read a cohort, fit a model to it and write the run folder ``out`` with a picture of the training.
 
-    ``cohort`` is a table, a BIDS tree, or a store that ``crow prepare`` made; scans that are not prepared yet are, into
-    ``<out>_store``. Settings are the defaults, changed by the YAML file ``config``, changed by the pairs of ``sets``;
-    ``flags`` are those of `ReadOptions`. With ``resume`` all of them come from the training that was begun in ``out``.
-    Raises ConfigError, CohortError, RunError where there is nothing to resume, and OutputError where ``out`` exists.
+    ``cohort`` is a table, a BIDS tree, or a store that ``crow prepare`` wrote; scans that are not prepared yet are
+    prepared into ``<out>_store``. Settings are the defaults, changed by the file or preset ``config``, changed by the
+    pairs of ``sets``; ``reading`` are `ReadOptions`. With ``resume`` all of them are those of the training that was
+    started in ``out``. Raises ConfigError, CohortError, RunError if there is nothing to resume, and OutputError if
+    ``out`` exists.
     """
-    settings = _resumed(out, config, sets, flags) if resume else _fresh(config, sets, flags)
+    settings = _resumed(out, config, sets, reading) if resume else _fresh(config, sets, reading)
     if ScanStore.is_store(cohort):
         if settings.cohort:
             raise ConfigError(
-                f"{cohort}: a store of prepared scans; {', '.join(settings.cohort)} was decided when it was prepared. "
-                "Run crow prepare again with those flags, or leave them out."
+                f"{cohort}: the reading options of a store ({', '.join(settings.cohort)}) are those of crow prepare. "
+                "Run crow prepare again with these options, or leave them out."
             )
         store: ScanStore | None = ScanStore.open(cohort)
     else:
@@ -76,28 +77,28 @@ def train(
 
 
 def _prepared(
-    cohort: Path, visits: Cohort, out: Path, settings: Config, resume: bool, overwrite: bool, echo: Callable[[str], None]
+    cohort: Path, visits: Cohort, out: Path, settings: Config, resume: bool, overwrite: bool, echo: Echo
 ) -> ScanStore:
-    """The store of a cohort's scans, prepared on the way beside the run."""
+    """The store of a cohort's scans, prepared beside the run."""
     from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
 
     visits.require_usable()
     if not resume:
         check_place(out, overwrite)
     work = store_beside(out)
-    echo(f"Preparing {len(visits)} scans into {work}, which crow train --cohort takes again.")
+    echo(f"Preparing {len(visits)} scans into {work}; later trainings can use it with --cohort.")
     scans = settings.scans
     prepare(cohort, work, resolution=scans.resolution, register=scans.registration, echo=echo, **settings.cohort)
     return ScanStore.open(work)
 
 
-def _fresh(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
+def _fresh(config: Path | None, sets: list[str] | None, reading: dict[str, Any]) -> Config:
     settings = load_config(config, sets or [])
-    options = read_options(settings.cohort, **flags)
+    options = read_options(settings.cohort, **reading)
     return settings.model_copy(update={"cohort": options.model_dump(mode="json", exclude_unset=True)})
 
 
-def _resumed(out: Path, config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Config:
-    if config or sets or any(value is not None for value in flags.values()):
-        raise ConfigError(f"--resume goes on with the settings in {out}/config.yaml; leave --config, --set, flags out.")
+def _resumed(out: Path, config: Path | None, sets: list[str] | None, reading: dict[str, Any]) -> Config:
+    if config or sets or any(value is not None for value in reading.values()):
+        raise ConfigError(RESUMED.format(out))
     return unfinished_config(out, Config)

@@ -62,7 +62,7 @@ def learn(
     scans = ScanStore.is_store(cohort)
     if not scans and not resume and not flags.get("regions") and target:
         flags["regions"] = [*sides[0], *sides[1]]
-    settings = learning_settings(out, "cinn", config, sets, resume, overwrite, flags)
+    settings = learning_settings(out, "translate", config, sets, resume, overwrite, flags)
     assert isinstance(settings, CINNConfig)
     data = open_data(cohort, settings.cohort)
     if scans and target:

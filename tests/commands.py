@@ -4,21 +4,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from crow.cli.main import main
+from crow.cli.main import app, main
+
+
+def run(*words: str | Path) -> str:
+    """The output of a command that has to succeed."""
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
-    """What a command says that must leave with 2, on one line."""
-    with pytest.raises(SystemExit) as left:
+    """The message, on one line, of a command that has to exit with status 2."""
+    with pytest.raises(SystemExit) as exit_:
         main([str(word) for word in words])
-    said = capsys.readouterr().err
-    assert left.value.code == 2, said
-    assert "Traceback" not in said
-    return " ".join(said.replace("│", " ").split())
+    message = capsys.readouterr().err
+    assert exit_.value.code == 2, message
+    assert "Traceback" not in message
+    return " ".join(message.replace("│", " ").split())
 
 
 def done(words: Sequence[str | Path]) -> None:
-    with pytest.raises(SystemExit) as left:
+    """Run a command that has to succeed; its output is that of the test."""
+    with pytest.raises(SystemExit) as exit_:
         main([str(word) for word in words])
-    assert not left.value.code
+    assert not exit_.value.code

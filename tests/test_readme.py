@@ -1,4 +1,4 @@
-"""Every command of the README runs, in its order, on a small cohort; what it names is then there."""
+"""The commands of the README and of docs/ run in their order, on small cohorts, and make the files that they name."""
 
 import contextlib
 import os
@@ -17,26 +17,31 @@ from crow.cli.main import app
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {ROOT / "README.md": README} | {
+    ROOT / name: (ROOT / name).read_text(encoding="utf-8")
+    for name in dict.fromkeys(re.findall(r"\]\((docs/[\w.-]+\.md)\)", README))
+}
 BLOCK = re.compile(r"^```(console|bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SETTINGS = "--set model.members=1 --set training.max_epochs=1 --set training.steps_per_epoch=2"
-SCANS = "--subjects 10 --visits 2 --resolution 8"
-VISITS = "--set training.max_epochs=1 --set training.steps_per_epoch=2"
-TINY = f"{VISITS} --set images.size=8 --set flow.levels=1 --set flow.depth=2"
-SMALLER = {"simulate": "--subjects 30 --visits 4", "train": SETTINGS, "generate": "--samples 20",
-           "train --cohort demo/scans": f"{SETTINGS} --set scans.resolution=8",
-           "simulate --scans": SCANS, "prepare": "--resolution 8", "score": "--samples 20",
-           "prepare --cohort demo/pet": "--resolution 8 --register none", "report": "--samples 20",
-           "evaluate": "--samples 20 --baselines simple",
-           "translate --cohort": f"{TINY} --set pretrain_epochs=1", "enhance --cohort": TINY, "segment --cohort": TINY,
-           "classify --cohort": VISITS, "synthesize --cohort": VISITS, "enhance --run": "--samples 2",
-           "segment --run": "--samples 2"}  # fmt: skip
-AGAIN = ("train", "generate", "evaluate", "report")  # commands that the README gives with other options than make demo
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)")
+
+# Sizes of the test. Only these numbers replace those of a page; every other value of an option stays as it is printed.
+STEPS = "training.max_epochs=1 training.steps_per_epoch=2"
+IMAGES = f"{STEPS} images.size=8 flow.levels=1 flow.depth=2"
+SIZES = {
+    "simulate": "--subjects 30 --visits 4", "simulate --scans": "--subjects 10 --visits 2 --resolution 8",
+    "prepare": "--resolution 8", "train": f"{STEPS} model.members=1",
+    "train --cohort demo/scans": f"{STEPS} model.members=1 scans.resolution=8",
+    "generate": "--draws 20", "score": "--draws 20", "evaluate": "--draws 20", "report": "--draws 20",
+    "translate --cohort": f"{IMAGES} pretrain_epochs=1", "translate --run": "--draws 2",
+    "enhance --cohort": IMAGES, "enhance --run": "--draws 2", "segment --cohort": IMAGES, "segment --run": "--draws 2",
+    "classify --cohort": STEPS, "synthesize --cohort": STEPS,
+}  # fmt: skip
 
 
 def commands() -> list[tuple[str, str]]:
     """Kind and text of each command: a shell line (joined over backslashes), or a whole block of Python."""
     found = []
-    for kind, text in BLOCK.findall(README):
+    for kind, text in (block for page in PAGES.values() for block in BLOCK.findall(page)):
         if kind == "python":
             found.append((kind, text))
         else:
@@ -46,12 +51,23 @@ def commands() -> list[tuple[str, str]]:
 
 
 def smaller(words: list[str]) -> list[str]:
-    """A command of crow with the options of `SMALLER` in place of its own."""
-    more = shlex.split(next((SMALLER[key] for n in (3, 2, 1) if (key := " ".join(words[:n])) in SMALLER), ""))
-    for option in {word for word in more if word.startswith("--")} - {"--set"} & set(words):
-        at = words.index(option)
-        words = words[:at] + words[at + 2 :]
-    return [*words, *more]
+    """A command of crow with the numbers of `SIZES` in place of its own."""
+    sizes = shlex.split(next((SIZES[key] for n in (3, 2, 1) if (key := " ".join(words[:n])) in SIZES), ""))
+    words, at = list(words), 0
+    while at < len(sizes):
+        pair = ["--set", sizes[at]] if "=" in sizes[at] else sizes[at : at + 2]
+        at += 1 if "=" in sizes[at] else 2
+        own = [
+            k
+            for k in range(len(words) - 1)
+            if words[k] == pair[0] and (pair[0] != "--set" or words[k + 1].split("=")[0] == pair[1].split("=")[0])
+        ]
+        for k in own:
+            assert re.fullmatch(r"(?:[\w.]+=)?[\d.]+", words[k + 1]), f"{words[k + 1]} is no size"
+            words[k + 1] = pair[1]
+        if not own:
+            words += pair
+    return words
 
 
 def plan(*words: str) -> str:
@@ -61,7 +77,7 @@ def plan(*words: str) -> str:
 
 
 def run(words: list[str]) -> None:
-    """Run a command of crow where we are and in this process, which has imported torch already."""
+    """Run a command of crow in the current folder and in this process, which has imported torch already."""
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, f"{words}\n{done.output}"
 
@@ -76,49 +92,58 @@ def recipe() -> str:
 
 @pytest.fixture(scope="module")
 def demo(recipe: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]], dict[str, bool]]:
-    """The folder where make demo ran, its commands of crow, and of what it named whether it was there."""
-    folder, done, said = tmp_path_factory.mktemp("readme"), [], ""
+    """The folder in which make demo ran, its commands of crow, and for each path that it lists whether it exists."""
+    folder, done, printed = tmp_path_factory.mktemp("readme"), [], ""
     with contextlib.chdir(folder):
         for line in recipe.splitlines():
             if line.startswith("bin/crow "):
                 done.append(smaller(shlex.split(line)[1:]))
                 run(done[-1])
             else:
-                said += subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
-    named = re.findall(r"^ *(demo/\S+)", said.split("Made:", 1)[1], re.MULTILINE)
-    return folder, done, {path: (folder / path).exists() for path in named}
+                printed += subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+    listed = re.findall(r"^ *(demo/\S+)", printed.split("Results:", 1)[1], re.MULTILINE)
+    return folder, done, {path: (folder / path).exists() for path in listed}
 
 
 @pytest.fixture(scope="module")
 def folder(demo: tuple[Path, list[list[str]], dict[str, bool]]) -> Path:
-    """Where the README's commands have run after make demo, but those that it ran."""
+    """The folder in which make demo ran, and then all commands of the pages that it had not run."""
     folder, done, _ = demo
     with contextlib.chdir(folder):
-        shutil.copytree("demo/scan_run_store", "demo/store")  # crow prepare then finds every scan prepared
         for kind, command in commands():
             words = shlex.split(command) if kind == "shell" else ["python"]
             if words[0] == "crow":
                 if (small := smaller(words[1:])) not in done:
-                    run([*small, *(["--overwrite"] if words[1] in AGAIN else [])])
+                    run(small)
             elif words[0] != "make":
                 program = [sys.executable, "-c"] if kind == "python" else ["bash", "-c"]
                 assert subprocess.run([*program, command], check=False).returncode == 0, command
     return folder
 
 
-def test_commands_make_every_file_that_the_readme_names(folder: Path) -> None:
-    shown = "\n".join(text for _, text in BLOCK.findall(README))
-    named = set(re.findall(r"\bdemo/[\w./-]+\.(?:csv|png|json)\b", shown))
-    assert len(named) > 5
+def test_commands_make_every_file_that_they_name(folder: Path) -> None:
+    shown = "\n".join(text for page in PAGES.values() for _, text in BLOCK.findall(page))
+    named = set(re.findall(r"\bdemo/[\w./-]+\.(?:csv|png|json|html|nii\.gz)\b", shown))
+    assert len(named) > 10
     assert sorted(name for name in named if not (folder / name).exists()) == []
 
 
-def test_every_command_of_crow_is_in_the_readme() -> None:
+def test_every_command_of_crow_is_shown() -> None:
     shown = {shlex.split(command)[1] for kind, command in commands() if kind == "shell" and command.startswith("crow")}
     assert shown >= {command.callback.__name__ for command in app.registered_commands if command.callback}
 
 
-def test_make_demo_runs_and_names_what_it_made(demo: tuple[Path, list[list[str]], dict[str, bool]]) -> None:
+def test_readme_links_every_page() -> None:
+    assert {path for path in PAGES if path.parent.name == "docs"} == set((ROOT / "docs").glob("*.md"))
+
+
+def test_links_lead_to_files() -> None:
+    for path in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for link in LINK.findall(path.read_text(encoding="utf-8")):
+            assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_make_demo_runs_and_lists_its_results(demo: tuple[Path, list[list[str]], dict[str, bool]]) -> None:
     assert ("shell", "make demo") in commands()
     _, done, made = demo
     assert {"simulate", "check", "train", "generate", "score"} <= {words[0] for words in done}
@@ -134,7 +159,9 @@ def test_make_test_runs_ruff_mypy_and_pytest() -> None:
     assert all(tool in lines for tool in ("/ruff check", "/mypy", "-m pytest"))
 
 
-def test_pictures_are_there_and_small() -> None:
-    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+def test_pictures_exist_and_are_small() -> None:
+    pictures = [
+        path.parent / name for path, page in PAGES.items() for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)
+    ]
     assert pictures
-    assert all(0 < (ROOT / picture).stat().st_size < 300_000 for picture in pictures)
+    assert all(0 < picture.stat().st_size < 300_000 for picture in pictures)

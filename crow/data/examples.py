@@ -35,7 +35,7 @@ class Examples:
     """A batch of visits, each by itself.
 
     Shapes: ``x [batch, *event]`` (standardised values, or integer levels of an image), ``context [batch, channels]`` or
-    ``[batch, channels, *space]`` or None, ``label [batch]`` (a class from 0, `UNKNOWN` where nobody knows) or None.
+    ``[batch, channels, *space]`` or None, ``label [batch]`` (a class from 0, `UNKNOWN` if unlabelled) or None.
     """
 
     x: Tensor

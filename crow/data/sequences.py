@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class SequenceSource(Protocol):
-    """Subjects of whom some are taken at a time: `Sequences` in memory, or scans that are read when asked for.
+    """Subjects that are taken a few at a time: `Sequences` in memory, or scans that are read when needed.
 
     ``context``, ``time`` and ``mask`` are in memory, as in `Sequences`.
     """

@@ -1,4 +1,4 @@
-"""Which class a visit is of, where few visits have labels, and whether the model has seen anything like it."""
+"""The class of a visit when few visits have labels, with refusal of visits unlike any seen in training."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Classifier(CrossSectionalModel):
     """p(class | visit) and p(visit), from visits of which few have a label (``architecture="semi-conditional"``).
 
     ``Classifier().fit(cohort, "DX")`` with a Cohort of regions or a ScanStore; then ``predict`` answers. A visit is
-    refused where ``log p(x)`` lies below ``threshold``, the 1 % quantile of held-out subjects' visits, or of those
-    trained on where that is lower (the few who are held out may be usual people).
+    refused if ``log p(x)`` lies below ``threshold``: the 1 % quantile over validation visits or over training visits,
+    whichever is lower, because a small validation set may hold no unusual subject.
     """
 
     kind = command = "classify"
@@ -45,19 +45,35 @@ class Classifier(CrossSectionalModel):
         out: str | Path | None = None,
         **options: Unpack[FitOptions],
     ) -> Classifier:
-        """Learn from all visits, and from the column ``label`` of those that have one; with ``out`` keep a run there.
+        """Train on all visits, labelled or not.
 
-        Raises CohortError where there is nothing to learn from, OutputError where ``out`` exists.
+        Parameters
+        ----------
+        data
+            A cohort of regions, a table, or a store of scans.
+        label
+            The column of classes; an empty cell is a visit without a label.
+        out
+            Where to write a run folder; nothing is written if it is None.
+        **options
+            `crow.models.base.FitOptions`.
+
+        Raises
+        ------
+        CohortError
+            If there is nothing to learn from.
+        OutputError
+            If ``out`` exists already.
         """
         training, data = Training.at(out, **options), self.open(data)
         cohort, visits = self.training_visits(data)
         self.classes = Classes.fit(cohort, visits, label)
         self.inputs = self.fit_inputs(data, visits)
         known = self.classes.encode(visits)
-        people = visits["subject"][known.numpy() >= 0].nunique()
+        labelled = visits["subject"][known.numpy() >= 0].nunique()
         training.echo(
             f"training {self.config.architecture} on {len(visits)} visits of {visits['subject'].nunique()} subjects: "
-            f"{self.inputs}; {int((known >= 0).sum())} visits of {people} subjects have a label "
+            f"{self.inputs}; {int((known >= 0).sum())} visits of {labelled} subjects have a label "
             f"({', '.join(self.classes.levels)})"
         )
         examples = self.inputs.examples(data, visits, label=known)
@@ -68,7 +84,7 @@ class Classifier(CrossSectionalModel):
         return self
 
     def predict(self, data: Data) -> pd.DataFrame:
-        """A row a visit: ``subject, session, time``, ``p_<class>``, ``predicted``, ``log_prob`` and ``refused``.
+        """One row per visit: ``subject, session, time``, ``p_<class>``, ``predicted``, ``log_prob``, ``refused``.
 
         ``log_prob`` is log p(x) in nats: of regions exact and in original units, of scans that of their grey levels (a
         lower bound, dequantised with seed 0). Raises CohortError for visits that are not of the kind trained on.
@@ -96,7 +112,7 @@ class Classifier(CrossSectionalModel):
             start(examples, subject)
 
     def split_rows(self, examples: Examples | ScanExamples, subject: pd.Series) -> tuple[Rows, Rows]:
-        """Training rows, those with a label so often that they are a quarter of a batch; and the held-out ones."""
+        """Training rows, with labelled ones repeated until they are a quarter of a batch; and validation rows."""
         label = _label(examples)
         validation = self._validation(subject, label)
         known = (label >= 0).numpy()
@@ -116,7 +132,7 @@ class Classifier(CrossSectionalModel):
         )
 
     def _evaluate(self, examples: Examples | ScanExamples, subject: pd.Series, fit: Fitted) -> None:
-        """The threshold, and errors of held-out visits beside those of a logistic regression on the same labels."""
+        """Set the threshold, and compare validation errors with those of a logistic regression on the same labels."""
         label = _label(examples)
         validation, known = self._validation(subject, label), (label >= 0).numpy()
         apart = subset(examples, torch.from_numpy(np.flatnonzero(validation)))

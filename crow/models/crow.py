@@ -346,5 +346,5 @@ class CRow(Model):
 
 
 def _observed(cohort: Cohort) -> pd.DataFrame:
-    """The visits with a value of at least one region; a subject's other visits still tell its times and covariates."""
+    """The visits with at least one region; a subject's other visits still contribute times and covariates."""
     return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]

@@ -1,4 +1,4 @@
-"""Thin slices from thick ones: many likely answers, not one, from the conditional flow over patches of scans."""
+"""Thin slices from thick ones: draws of the conditional flow over patches of scans."""
 
 from __future__ import annotations
 
@@ -49,10 +49,27 @@ class Enhancer(CrossSectionalModel):
         out: str | Path | None = None,
         **options: Unpack[FitOptions],
     ) -> Enhancer:
-        """Learn from the scans of a store; with ``out`` keep a run folder there.
+        """Train on the thin scans of a store.
 
-        Raises ConfigError for a factor or patch that does not fit, CohortError where there is nothing to learn from,
-        OutputError where ``out`` exists.
+        Parameters
+        ----------
+        data
+            Prepared scans.
+        factor, axis
+            How many thin slices make a thick one, and along which axis (x, y or z).
+        out
+            Where to write a run folder; nothing is written if it is None.
+        **options
+            `crow.models.base.FitOptions`.
+
+        Raises
+        ------
+        ConfigError
+            For a factor or a patch size that does not fit the scans.
+        CohortError
+            If there is nothing to learn from.
+        OutputError
+            If ``out`` exists already.
         """
         size = side(self.config)
         self.slices = slices_of(factor, axis)
@@ -84,16 +101,16 @@ class Enhancer(CrossSectionalModel):
         The mean of each draw over a thick slice is that slice.
         """
         flow, multiple = self.fitted(), 2**self.config.flow.levels
-        context, start = self._told(thick)
+        context, start = self._context(thick)
         x, y, z = start.shape
         full = tuple(-(-size // multiple) * multiple for size in start.shape)
         missing = [(0, size - known) for size, known in zip(full, start.shape, strict=True)]
-        told = _tensor(np.pad(context, [(0, 0), *missing], mode="edge"))[None]
+        given = _tensor(np.pad(context, [(0, 0), *missing], mode="edge"))[None]
         generator = torch.Generator().manual_seed(seed)
         draws = np.empty((n, x, y, z), np.float32)
         whole = resized(flow, *full)
         for k in range(n):  # one by one: a volume may fill the memory
-            above = whole.sample(told, 1, generator)[0, 0, 0, :x, :y, :z].numpy() - GREYS
+            above = whole.sample(given, 1, generator)[0, 0, 0, :x, :y, :z].numpy() - GREYS
             draws[k] = above * self.inputs.width
         return self.slices.consistent(draws + self.slices.interpolated(thick), thick)
 
@@ -155,17 +172,17 @@ class Enhancer(CrossSectionalModel):
         return Examples(x_all, contexts), pd.Series(subjects)
 
     def _seen(self, store: ScanStore, row: int) -> tuple[Volume, Volume]:
-        """What the flow learns of a scan, ``[1, X, Y, Z]``, and what it is told, ``[3, X, Y, Z]``.
+        """The target of the flow, ``[1, X, Y, Z]``, and its context, ``[3, X, Y, Z]``.
 
         The first is by how many grey levels a voxel is above interpolation, plus 256.
         """
         image: Volume = np.asarray(store.array("intensity")[row])
-        context, start = self._told(self.slices.thick(image))
+        context, start = self._context(self.slices.thick(image))
         x, y, z = start.shape
         above = self._grey(image[:x, :y, :z]) - start + GREYS
         return above[None], context
 
-    def _told(self, thick: Volume) -> tuple[Volume, Volume]:
+    def _context(self, thick: Volume) -> tuple[Volume, Volume]:
         """``[3, X, Y, Z]``: thin slices by interpolation and the thick ones, from -0.5 to 0.5 over the range of greys,
         and where in a thick slice one is; and the grey levels of interpolation ``[X, Y, Z]``."""
         between, around = self.slices.interpolated(thick), self.slices.repeated(thick)

@@ -24,8 +24,8 @@ class FollowUpModel(Model):
     """Base of models that forecast scans: ``forecast`` draws the future, ``follow_up`` makes one scan of it.
 
     ``representation`` names what a scan is to the flow (deformation, subspace, voxels). ``store_info`` describes the
-    store that the model was fitted to: modality, grid and settings. ``crow`` models the sequences of coefficients; it is
-    None if voxels are modelled without coefficients.
+    store that the model was fitted to: modality, grid and settings. ``crow`` models the sequences of coefficients; it
+    is None if voxels are modelled without coefficients.
     """
 
     command = "train"

@@ -28,7 +28,7 @@ KINDS: dict[str, type[Deformation] | type[Subspace]] = {"deformation": Deformati
 
 
 class ScanModel(FollowUpModel):
-    """The conditional recurrent flow of a cohort's scans, and of its regions beside them.
+    """The conditional recurrent flow of a cohort's scans, together with its regions.
 
     ``ScanModel().fit(store)`` with a `ScanStore` that ``crow prepare`` made. Then ``log_prob``, ``score``, ``forecast``
     and ``follow_up`` answer. With deformations all values are relative to a subject's first scan, which is given and
@@ -137,10 +137,11 @@ class ScanModel(FollowUpModel):
         return isinstance(self._basis(), Deformation)
 
     def log_prob(self, store: ScanStore) -> pd.DataFrame:
-        """Exact log-density in nats of each scan given the subject's earlier ones, a row a visit.
+        """Exact log-density in nats of each scan given the subject's earlier ones: one row per visit.
 
-        ``subject, session, time, log_prob``. Of deformations that of the coefficients (the first scan is given: NaN);
-        of a subspace that of all masked voxels in the scan's own units: ``log_prob = coefficients + residual``.
+        ``subject, session, time, log_prob``. For deformations it is the density of the coefficients (NaN for the first
+        scan, which is given). For a subspace it is the density of all masked voxels in the scan's own units, and
+        ``log_prob = coefficients + residual``.
         """
         return self._totals(store, self.crow.log_prob)
 
@@ -191,7 +192,7 @@ class ScanModel(FollowUpModel):
                 yield row, basis.z_map(store, row, earlier.to_numpy(), *expected)
 
     def _totals(self, store: ScanStore, ask: Callable[[Cohort], pd.DataFrame]) -> pd.DataFrame:
-        """What ``ask`` says of the coefficients of all visits, with what the voxels beyond them add."""
+        """The answer of ``ask`` for the coefficients of all visits, plus the log-density of the residual voxels."""
         cohort = self.coefficients(store)
         keys = cohort.visits[["subject", "session", "time"]]
         if _nothing_observed(cohort):
@@ -226,13 +227,13 @@ def _nothing_observed(cohort: Cohort) -> bool:
 
 
 def representation(asked: str, store: ScanStore) -> str:
-    """``auto`` by modality and by what was prepared; raises CohortError where the store lacks what is asked for."""
+    """``auto`` by modality and by what was prepared; raises CohortError if the store lacks what is needed."""
     deformed = store.info.velocity_grid is not None and "velocity" in store.arrays
     if asked == "auto":
         return "deformation" if store.info.modality in STRUCTURAL and deformed else "subspace"
     if asked == "deformation" and not deformed:
         raise CohortError(
-            f"{store.path}: prepared without deformations. Run crow prepare with --register nonlinear, or choose "
+            f"{store.path}: prepared without deformations. Run crow prepare with --registration nonlinear, or choose "
             "scans.representation=subspace."
         )
     return asked

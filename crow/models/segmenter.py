@@ -33,7 +33,7 @@ Volume = NDArray[np.float32]
 MARGIN = 2  # voxels around what any training mask holds
 AT_ONCE = 2**19  # voxels of draws computed together
 SCANS_SCORED, DRAWS_SCORED = 20, 16
-"""Held-out scans, and draws of each, that the metrics of a run are of."""
+"""How many validation scans, and draws of each, the metrics of a run are computed from."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Segmentation:
 class Segmenter(CrossSectionalModel):
     """p(mask | scan) of one structure, by the conditional flow, whose draws are whole masks.
 
-    ``Segmenter().fit(store, masks, label)`` learns from patches of `images.size` voxels along an axis; it is told of
-    the grey levels and of how often training masks (of other subjects) hold a voxel. It looks, at the store's
-    resolution, where any training mask was and `MARGIN` voxels further. That box is drawn at once: voxels of a draw
+    ``Segmenter().fit(store, masks, label)`` trains on patches of `images.size` voxels along an axis. The context is the
+    grey levels, and how often the training masks of other subjects hold a voxel. The model covers the box around all
+    training masks and `MARGIN` voxels more, at the store's resolution. The box is drawn at once: voxels of a draw
     belong together, so that the spread of the draws' volumes is the uncertainty of the volume.
     """
 
@@ -70,10 +70,29 @@ class Segmenter(CrossSectionalModel):
         out: str | Path | None = None,
         **options: Unpack[FitOptions],
     ) -> Segmenter:
-        """Learn from the scans of a store that have a mask in the folder ``masks``, in the space of the scan's file.
+        """Train on the scans of a store that have a mask.
 
-        Raises ConfigError, CohortError where nothing can be learned from, ScanError for a mask that cannot be used,
-        OutputError where ``out`` exists.
+        Parameters
+        ----------
+        data
+            Prepared scans.
+        masks
+            A folder of masks or label images, each in the space of its scan's file.
+        label
+            The value of the structure in label images; every value above 0 if it is None.
+        out
+            Where to write a run folder; nothing is written if it is None.
+        **options
+            `crow.models.base.FitOptions`.
+
+        Raises
+        ------
+        CohortError
+            If there is nothing to learn from.
+        ScanError
+            For a mask that cannot be used.
+        OutputError
+            If ``out`` exists already.
         """
         size = side(self.config)
         store = store_of(data)
@@ -156,7 +175,8 @@ class Segmenter(CrossSectionalModel):
         return {"label": self.label, "corner": self.corner.tolist(), "shape": list(self.shape)}
 
     def restore_more(self, description: dict[str, Any]) -> None:
-        self.label, self.corner, self.shape = description["label"], np.array(description["corner"]), tuple(description["shape"])
+        self.label, self.corner = description["label"], np.array(description["corner"])
+        self.shape = tuple(description["shape"])
 
     def _look(self, store: ScanStore, truth: dict[int, NDArray[np.uint8]], size: int) -> None:
         """Where masks are: how often, and the box around them."""
@@ -187,8 +207,8 @@ class Segmenter(CrossSectionalModel):
                 inside = cut(mask, self.corner, self.shape)
                 rng = np.random.default_rng(derived_seed(self.config.seed, 1, row))
                 for corner in corners(where, size, len(truth), rng):
-                    y, told = (cut(each, corner, (size, size, size)) for each in (inside, context))
-                    parts.append((torch.from_numpy(y[None].astype(np.float32)), torch.from_numpy(told)))
+                    y, given = (cut(each, corner, (size, size, size)) for each in (inside, context))
+                    parts.append((torch.from_numpy(y[None].astype(np.float32)), torch.from_numpy(given)))
                     whose.append(str(subject))
         y_all, contexts = (torch.stack(each) for each in zip(*parts, strict=True))
         return Examples(y_all, contexts), pd.Series(whose)

@@ -1,4 +1,4 @@
-"""Visits that do not exist: region profiles or scans with given attributes, varied in everything else."""
+"""Synthetic visits: region profiles or scans with given attributes that vary in everything else."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ SCANS_AT_ONCE = 8
 
 
 class Synthesizer(CrossSectionalModel):
-    """Single visits given attributes such as sex, age, diagnosis: CGlow (``architecture="cglow"``), whose prior knows these,
-    or CAGlow (``architecture="caglow"``), a Glow that does not, and an encoder that finds latents for them.
+    """Single visits given attributes such as sex, age and diagnosis.
+
+    CGlow (``architecture="cglow"``) has a prior that depends on the attributes. CAGlow (``architecture="caglow"``) is a
+    Glow with an encoder that finds latents for them.
 
     ``Synthesizer().fit(cohort, ["sex", "age", "DX"])`` with a Cohort of regions or a ScanStore; then ``log_prob`` and
     ``sample`` answer.
@@ -49,9 +51,25 @@ class Synthesizer(CrossSectionalModel):
         out: str | Path | None = None,
         **options: Unpack[FitOptions],
     ) -> Synthesizer:
-        """Learn from every visit that has all ``attributes``; with ``out`` keep a run folder there.
+        """Train on every visit that has all attributes.
 
-        Raises CohortError where there is nothing to learn from, OutputError where ``out`` exists.
+        Parameters
+        ----------
+        data
+            A cohort of regions, a table, or a store of scans.
+        attributes
+            Columns to condition on, or sex, age, diagnosis.
+        out
+            Where to write a run folder; nothing is written if it is None.
+        **options
+            `crow.models.base.FitOptions`.
+
+        Raises
+        ------
+        CohortError
+            If there is nothing to learn from.
+        OutputError
+            If ``out`` exists already.
         """
         training, data = Training.at(out, **options), self.open(data)
         cohort, visits = self.training_visits(data)
@@ -103,10 +121,20 @@ class Synthesizer(CrossSectionalModel):
     def sample(
         self, attributes: str | dict[str, float | str] = "", count: int = 1, seed: int = 0
     ) -> tuple[pd.DataFrame, pd.DataFrame | NDArray[np.float32]]:
-        """The attributes of ``count`` synthetic visits, and their regions, or scans ``[count, X, Y, Z]`` (on the grid of
-        ``visits.affine``, in the intensities of prepared scans).
+        """Draw synthetic visits.
 
-        What ``attributes`` (``sex=F,age=75``) does not say is drawn as training visits had it.
+        Parameters
+        ----------
+        attributes
+            ``sex=F,age=75`` or a mapping; an attribute that is not named is drawn from the training visits.
+        count, seed
+            How many visits; the same seed gives the same visits.
+
+        Returns
+        -------
+        attributes, values
+            One row per visit; and its regions, or scans ``[count, X, Y, Z]`` on the grid of ``inputs.affine``, in the
+            intensities of prepared scans.
         """
         flow: Any = self.fitted()
         if not isinstance(attributes, str):

@@ -1,4 +1,4 @@
-"""What another modality, or other regions, of the same visit would look like: many answers, not one."""
+"""Another modality, or other regions, of the same visit: draws, not one answer."""
 
 from __future__ import annotations
 
@@ -65,10 +65,9 @@ class Translation:
 class Translator(CrossSectionalModel):
     """The conditional invertible network (``architecture="cinn"``) from one modality of a visit to another.
 
-    ``Translator().fit(pet, t1w)`` with two `ScanStore` of the same people on one grid, or
-    ``Translator().fit(cohort, source=["Hippocampus", ...], target=["FDG"])`` with the regions of a table; then
-    ``log_prob``, ``sample`` and ``translate`` answer. ``visits`` is what the target is to the flow, ``given`` what the
-    source is.
+    ``Translator().fit(pet, t1w)`` with two `ScanStore` of the same subjects on one grid, or
+    ``Translator().fit(cohort, source=["Hippocampus", ...], target=["FDG", ...])`` with the regions of a table; then
+    ``log_prob``, ``sample`` and ``translate`` answer. ``inputs`` represents the target, ``given`` the source.
     """
 
     kind = command = "translate"
@@ -87,11 +86,27 @@ class Translator(CrossSectionalModel):
         out: str | Path | None = None,
         **options: Unpack[FitOptions],
     ) -> Translator:
-        """Learn from the visits that have both; with ``out`` keep a run folder there.
+        """Train on the visits that have both source and target.
 
-        ``data`` is the store of the target and ``source`` that of the source; or ``data`` is a table, ``source`` and
-        ``target`` names or patterns of its regions (no target: all that are no source). Raises CohortError where there
-        is nothing to learn from, for grids that differ, and for regions that are both; OutputError where ``out`` is.
+        Parameters
+        ----------
+        data
+            The store of the target scans, or a table.
+        source
+            The store of the source scans, or names or patterns of the table's regions.
+        target
+            Names or patterns of the table's regions; all that are not in ``source`` if it is empty.
+        out
+            Where to write a run folder; nothing is written if it is None.
+        **options
+            `crow.models.base.FitOptions`.
+
+        Raises
+        ------
+        CohortError
+            If there is nothing to learn from, for grids that differ, and for regions that are both.
+        OutputError
+            If ``out`` exists already.
         """
         training, data = Training.at(out, **options), self.open(data)
         _, visits = self.training_visits(data)
@@ -150,7 +165,7 @@ class Translator(CrossSectionalModel):
         return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
 
     def sample(self, source: Data, n: int = 8, seed: int = 0) -> NDArray[np.float32]:
-        """``[n, visit, X, Y, Z]`` (on the grid of ``visits.affine``) or ``[n, visit, region]``: n draws a visit."""
+        """Draws per visit: ``[n, visit, X, Y, Z]`` on the grid of ``inputs.affine``, or ``[n, visit, region]``."""
         return np.stack([one.samples for one in self.translate(source, n, seed)], 1)
 
     def translate(self, source: Data, n: int = 8, seed: int = 0) -> Iterator[Translation]:
@@ -222,7 +237,7 @@ class Translator(CrossSectionalModel):
 
     def _require(self, visits: Visits, where: str) -> None:
         if (count := visits["subject"].nunique()) < MIN_SUBJECTS:
-            raise CohortError(f"{where}: {count} subjects with both scans to learn from; at least {MIN_SUBJECTS} are needed.")
+            raise CohortError(f"{where}: {count} subjects have both scans; at least {MIN_SUBJECTS} are needed.")
 
     def _scans(
         self, data: ScanStore, source: ScanStore, visits: Visits, rows: pd.Series
@@ -249,7 +264,7 @@ class Translator(CrossSectionalModel):
 
 
 def _sides(cohort: Cohort, source: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The regions that are given and those to be told; raises CohortError where they share one or are too few."""
+    """Source and target regions; raises CohortError if they share one or are too few."""
     where = cohort.path or "the cohort"
     given, _ = some_columns("source", source, cohort.regions, where)
     wanted = [name for name in cohort.regions if name not in given]

@@ -116,7 +116,7 @@ class VoxelModel(FollowUpModel):
     def log_prob(self, store: ScanStore) -> pd.DataFrame:
         """Exact log-density in nats of each scan's voxels (of the box, in the scan's own units) given earlier scans.
 
-        One row a visit: ``subject, session, time, log_prob``. A voxel of the box is a mean of the store's.
+        One row per visit: ``subject, session, time, log_prob``. A voxel of the box is a mean of the store's voxels.
         """
         flow, visits = self.fitted(), self.cohort(store).visits
         data = self.voxels.sequences(store, visits, self.table)
@@ -127,13 +127,13 @@ class VoxelModel(FollowUpModel):
         return visits[["subject", "session", "time"]].assign(log_prob=nats)
 
     def score(self, store: ScanStore, draws: int = 200, seed: int = 0) -> pd.DataFrame:
-        """`log_prob`; where a scan is unusual, `z_maps` say."""
+        """`log_prob`; `z_maps` show which voxels of a scan are outliers."""
         return self.log_prob(store)
 
     def forecast(
         self, store: ScanStore, visits: pd.DataFrame, future: Future = "carry", draws: int = 32, seed: int = 0
     ) -> Forecast:
-        """The visits to come with their covariates; `follow_up` draws the scans, ``draws`` per visit."""
+        """The future visits with their covariates; `follow_up` draws the scans, ``draws`` per visit."""
         cohort = self.cohort(store)
         check_future(cohort, visits)
         return Forecast(future_visits(cohort, visits, future), [], np.empty((len(visits), draws, 0)))

@@ -54,7 +54,7 @@ class Deformation:
         Raises CohortError where no subject has two scans, or the store has no velocities.
         """
         if store.info.velocity_grid is None or "velocity" not in store.arrays:
-            raise CohortError(f"{store.path}: prepared without velocities. Run crow prepare with --register nonlinear.")
+            raise CohortError(f"{store.path}: prepared without velocities. Run crow prepare with --registration nonlinear.")
         first = _first_rows(store)
         later = np.array([row for row in rows if row != first[store.visits["subject"].iloc[row]]], np.int64)
         if len(later) < 2:

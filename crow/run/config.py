@@ -1,18 +1,38 @@
-"""Settings: typed, validated once, from YAML and ``key=value`` pairs."""
+"""Settings of CRow: typed, validated once, from defaults, YAML and ``key=value`` pairs.
+
+The description of each field is its meaning wherever settings are shown: presets, ``crow settings``, documentation.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from crow.errors import ConfigError
+from crow.run.presets import preset_path
+from crow.run.yaml_settings import Places, read_yaml, set_pair
 
-Places = dict[tuple[str, ...], str]
+Seed = Annotated[int, Field(ge=0, description="Decides the split, the initial weights and all noise in training.")]
+CohortOptions = Annotated[
+    dict[str, Any],
+    Field(description="How the cohort is read: the options of crow check, such as subject, time, covariates, regions."),
+]
+Epochs = Annotated[
+    int, Field(ge=0, description="Most epochs; after each, the loss of the validation subjects is computed.")
+]
+StepsPerEpoch = Annotated[int, Field(ge=1, description="Optimiser steps per epoch.")]
+BatchSize = Annotated[int, Field(ge=1, description="Subjects, visits or patches per optimiser step.")]
+LearningRate = Annotated[float, Field(gt=0, description="Largest learning rate of the schedule.")]
+Validation = Annotated[
+    float,
+    Field(gt=0, lt=1, description="Share of the training subjects in the validation set, which decides when to stop."),
+]
+Threads = Annotated[int, Field(ge=1, description="Processor threads.")]
 
 
 class Settings(BaseModel):
@@ -29,88 +49,154 @@ class Settings(BaseModel):
 
 
 class ModelSettings(Settings):
-    """What is fitted. ``members`` flows are pooled; None is chosen from the size of the cohort and printed."""
+    """The model."""
 
-    objective: Literal["likelihood", "inn"] = "likelihood"
-    members: int = Field(8, ge=1)
-    initialise: Literal["auto", "mixed_model", "standard"] = "auto"
-    blocks: int = Field(3, ge=1)
-    hidden: int | None = Field(None, ge=1, le=4096)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    base: Literal["standard", "conditional", "continuous"] = "standard"
+    objective: Literal["likelihood", "inn"] = Field(
+        "likelihood", description="Training objective: likelihood (the exact density) or inn (the published recipe)."
+    )
+    members: int = Field(
+        8, ge=1, description="Ensemble members: flows with validation sets of their own, combined into one model."
+    )
+    initialise: Literal["auto", "mixed_model", "standard"] = Field(
+        "auto",
+        description="Initialisation: mixed_model (the linear mixed model), standard (the standard normal), or auto "
+        "(both are tried, and the validation subjects decide).",
+    )
+    blocks: int = Field(3, ge=1, description="Recurrent coupling blocks per flow.")
+    hidden: int | None = Field(
+        None, ge=1, le=4096, description="Width of the recurrent subnets; null chooses it from the number of visits."
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="Share of the subnets' units that training drops at random.")
+    base: Literal["standard", "conditional", "continuous"] = Field(
+        "standard",
+        description="Distribution of the latents: standard, conditional (on covariates and past visits), or "
+        "continuous (an ODE of these).",
+    )
 
 
 class Optimisation(Settings):
-    """How a flow is fitted; an epoch is ``steps_per_epoch`` optimiser steps and one look at the held-out subjects."""
+    """How a flow is trained."""
 
-    max_epochs: int | None = Field(None, ge=0)
-    steps_per_epoch: int = Field(10, ge=1)
-    batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    schedule: Literal["one-cycle", "published"] = "one-cycle"
-    pct_start: float = Field(0.2, gt=0, lt=1)
-    weight_decay: float = Field(1e-3, ge=0)
-    gradient_clip: float = Field(5.0, gt=0)
-    ema_decay: float = Field(0.98, ge=0, lt=1)
-    patience: int = Field(10, ge=1)
-    validation_fraction: float | None = Field(None, gt=0, lt=1)
-    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
-    threads: int | None = Field(None, ge=1)
+    max_epochs: Epochs | None = Field(
+        None, description="Most epochs; null chooses their number from the number of subjects."
+    )
+    steps_per_epoch: StepsPerEpoch = 10
+    batch_size: BatchSize = 128
+    learning_rate: LearningRate = 3e-3
+    schedule: Literal["one-cycle", "published"] = Field(
+        "one-cycle",
+        description="Learning rate: one-cycle (rises once, then falls), or published (times 0.01^(1/120) every 12 "
+        "epochs).",
+    )
+    pct_start: float = Field(
+        0.2, gt=0, lt=1, description="Share of the steps in which the learning rate of one-cycle rises."
+    )
+    weight_decay: float = Field(
+        1e-3,
+        ge=0,
+        description="Weight decay of AdamW; biases, gains and the parameters of the mixed model do not decay.",
+    )
+    gradient_clip: float = Field(5.0, gt=0, description="Largest norm of the gradient.")
+    ema_decay: float = Field(
+        0.98,
+        ge=0,
+        lt=1,
+        description="Decay of the moving average of the weights, which is evaluated and kept; 0 is no average.",
+    )
+    patience: int = Field(
+        10, ge=1, description="Epochs without a better validation loss after which training stops."
+    )
+    validation_fraction: Validation | None = Field(
+        None,
+        description="Share of the training subjects in the validation set, which decides when to stop; null is about "
+        "20 subjects.",
+    )
+    accelerator: Literal["cpu", "gpu", "auto"] = Field("cpu", description="Device: cpu, gpu or auto.")
+    threads: Threads | None = Field(
+        None, description="Processor threads; null is one for flows up to 64 wide, else the default of torch."
+    )
 
 
 class TrainingSettings(Optimisation):
-    """``visit_dropout``: in every batch each subject loses visits at a rate drawn between 0 and this.
+    """How CRow is trained."""
 
-    ``value_dropout``: the share of subjects in a batch that lose values of regions, None for a tenth if the cohort lacks
-    some and for none if it is complete.
-    """
-
-    visit_dropout: float = Field(1.0, ge=0, le=1)
-    value_dropout: float | None = Field(None, ge=0, le=1)
+    visit_dropout: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="In every batch each subject loses visits at a rate drawn between 0 and this; one visit always "
+        "stays.",
+    )
+    value_dropout: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the subjects in a batch that lose values of regions; null is a tenth if the cohort lacks "
+        "some values and none if it is complete.",
+    )
 
 
 class VoxelSettings(Settings):
-    """The flow over voxels: the longest side of its box (None: every voxel of the store), wavelet ``levels``, couplings
-    a level, channels of the subnets, what training keeps in memory, and in which precision it computes on a GPU."""
+    """The flow over voxels (representation voxels): for small volumes, or a GPU."""
 
-    size: int | None = Field(32, ge=4)
-    levels: int = Field(2, ge=1, le=6)
-    depth: int = Field(4, ge=1)
-    hidden: int = Field(16, ge=1)
-    batch_size: int = Field(8, ge=1)
-    memory: Literal["plain", "checkpoint", "reversible"] = "plain"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    size: int | None = Field(
+        32, ge=4, description="Longest side of the box, whose voxels average those of the scan; null takes every voxel."
+    )
+    levels: int = Field(2, ge=1, le=6, description="Levels of the wavelet.")
+    depth: int = Field(4, ge=1, description="Couplings per level.")
+    hidden: int = Field(16, ge=1, description="Channels of the subnets.")
+    batch_size: int = Field(8, ge=1, description="Subjects per optimiser step.")
+    memory: Literal["plain", "checkpoint", "reversible"] = Field(
+        "plain",
+        description="Memory in training: plain, checkpoint (less), or reversible (does not grow with depth).",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Precision of the subnets in training: float32, or bfloat16 (GPU); likelihoods are always float32.",
+    )
 
 
 class ScanSettings(Settings):
-    """What of a scan is modelled, and how scans are prepared on the way (`crow prepare` has the same options).
+    """Cohorts of scans: what is modelled, and how scans are prepared (`crow prepare` has the same options)."""
 
-    ``representation`` auto is deformation for structural scans (T1w, T2w, FLAIR) and subspace for others;
-    ``components`` None is 4 of deformations, and of a subspace chosen by what held-out subjects' scans say.
-    """
-
-    representation: Literal["auto", "deformation", "subspace", "voxels"] = "auto"
-    components: int | None = Field(None, ge=1, le=200)
-    resolution: float = Field(2.0, ge=0.9, le=16)
-    registration: Literal["auto", "none", "linear", "nonlinear"] = "auto"
-    voxels: VoxelSettings = VoxelSettings()
+    representation: Literal["auto", "deformation", "subspace", "voxels"] = Field(
+        "auto",
+        description="What is modelled: deformation (T1w, T2w, FLAIR: tissue moves), subspace (PET and maps: values "
+        "change), voxels, or auto (by modality).",
+    )
+    components: int | None = Field(
+        None,
+        ge=1,
+        le=200,
+        description="Modes that summarise a scan; null is 4 for deformations, and for a subspace the number that the "
+        "validation subjects choose.",
+    )
+    resolution: float = Field(2.0, ge=0.9, le=16, description="Voxel size of the grid of prepared scans, in mm.")
+    registration: Literal["auto", "none", "linear", "nonlinear"] = Field(
+        "auto",
+        description="Registration to the template: none, linear, nonlinear, or auto (nonlinear, but none for PET and "
+        "maps in a common space).",
+    )
+    voxels: VoxelSettings = Field(VoxelSettings(), description="The flow over voxels.")
 
 
 class SplitSettings(Settings):
-    """Which subjects are kept for a test, never seen in training."""
+    """The test set."""
 
-    test: float = Field(0.0, ge=0, lt=1)
+    test: float = Field(
+        0.0, ge=0, lt=1, description="Share of the subjects in the test set, which training never sees."
+    )
 
 
 class Config(Settings):
-    """Everything that, with a cohort, decides a run."""
+    """Everything that, with a cohort, decides a run of CRow."""
 
-    seed: int = Field(0, ge=0)
-    cohort: dict[str, Any] = {}
-    model: ModelSettings = ModelSettings()
-    training: TrainingSettings = TrainingSettings()
-    scans: ScanSettings = ScanSettings()
-    split: SplitSettings = SplitSettings()
+    seed: Seed = 0
+    cohort: CohortOptions = Field(default_factory=dict)
+    model: ModelSettings = Field(ModelSettings(), description="The model.")
+    training: TrainingSettings = Field(TrainingSettings(), description="How it is trained.")
+    scans: ScanSettings = Field(ScanSettings(), description="Only for cohorts of scans.")
+    split: SplitSettings = Field(SplitSettings(), description="The test set.")
 
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -122,21 +208,21 @@ def load_config(path: str | Path | None = None, sets: Iterable[str] = ()) -> Con
 
 
 def load_settings(kind: type[Kind], path: str | Path | None = None, sets: Iterable[str] = ()) -> Kind:
-    """The defaults of ``kind``, changed by a YAML file, changed by pairs such as ``training.max_epochs=5``.
+    """The defaults of ``kind``, changed by a YAML file or preset, changed by pairs such as ``training.max_epochs=5``.
 
-    Raises ConfigError with the file and line, or the pair, that holds an unknown key or an impossible value.
+    Raises ConfigError with the file and line, or the pair, that has an unknown key or an impossible value.
     """
     values: dict[str, Any] = {}
     places: Places = {}
     if path is not None:
-        values, places = read_yaml(Path(path))
+        values, places = read_yaml(preset_path(path))
     for pair in sets:
-        _set(values, places, pair)
+        set_pair(values, places, pair)
     return validated(kind, values, places)
 
 
 def validated(kind: type[Kind], values: dict[str, Any], places: Places | None = None) -> Kind:
-    """The settings of ``values``; raises ConfigError with the nearest known name for an unknown one."""
+    """The settings of ``values``; raises ConfigError with the closest name for an unknown one."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -147,59 +233,6 @@ def validated(kind: type[Kind], values: dict[str, Any], places: Places | None = 
 def dump_config(config: Settings) -> str:
     """The resolved settings as YAML that `load_config` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
-    """The settings of a file, and the line of each; raises ConfigError where it is not YAML of ``key: value``."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise ConfigError(f"{path}: cannot be read as YAML settings: {reason}.") from None
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        values = {} if node is None else loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}.") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: settings are needed as 'key: value' lines; found {type(values).__name__}.")
-    return values, dict(_places(path, node))
-
-
-def _places(path: Path, node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> Iterable[tuple[tuple[str, ...], str]]:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[Hashable] = set()
-    for key, value in node.value:
-        name = (*prefix, str(key.value))
-        place = f"{path}, line {key.start_mark.line + 1}"
-        if name in seen:
-            raise ConfigError(f"{place}: {'.'.join(name)} is set twice; keep one of the lines.")
-        seen.add(name)
-        yield name, place
-        yield from _places(path, value, name)
-
-
-def _set(values: dict[str, Any], places: Places, pair: str) -> None:
-    key, equals, text = pair.partition("=")
-    name = tuple(part.strip() for part in key.split("."))
-    if not equals or not all(name):
-        raise ConfigError(f"--set {pair}: write it as key=value, for instance training.max_epochs=50.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {pair}: the value {text!r} is not valid YAML; put it in quotes.") from None
-    for depth, part in enumerate(name[:-1]):
-        values = values.setdefault(part, {})
-        places.setdefault(name[: depth + 1], f"--set {pair}")
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {pair}: {'.'.join(name[: depth + 1])} is a value, not a group of settings.")
-    values[name[-1]] = value
-    places[name] = f"--set {pair}"
 
 
 def _explain(problem: Any, places: Places, kind: type[Settings]) -> str:
@@ -219,14 +252,18 @@ def _closest(name: tuple[str, ...], kind: type[Settings]) -> str:
     keys = [".".join((*name[:-1], key)) for key in group.model_fields]
     if near := difflib.get_close_matches(".".join(name), keys, n=1) or _elsewhere(name[-1], kind):
         return f"Did you mean {near[0]}?"
-    return f"Known are {', '.join(keys)}."
+    return f"The settings are {', '.join(keys)}."
 
 
 def _elsewhere(key: str, kind: type[Settings]) -> list[str]:
     """The same key in another group: ``training.max_epochs`` for ``max_epochs``."""
-    groups = {name: field.annotation for name, field in kind.model_fields.items()}
     return [
         f"{name}.{key}"
-        for name, group in groups.items()
-        if isinstance(group, type) and issubclass(group, Settings) and key in group.model_fields
+        for name, field in kind.model_fields.items()
+        if (group := group_of(field.annotation)) is not None and key in group.model_fields
     ]
+
+
+def group_of(annotation: Any) -> type[Settings] | None:
+    """The class of a field that is a group of settings; None for a single setting."""
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None

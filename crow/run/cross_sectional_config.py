@@ -1,87 +1,112 @@
-"""Settings of the flows of one visit, a class a system."""
+"""Settings of the flows of single visits, one class per architecture."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from crow.errors import ConfigError
-from crow.run.config import Config, Optimisation, Settings, SplitSettings, load_config, load_settings, read_yaml
+from crow.run.config import (
+    BatchSize,
+    CohortOptions,
+    Config,
+    Epochs,
+    LearningRate,
+    Optimisation,
+    Seed,
+    Settings,
+    SplitSettings,
+    StepsPerEpoch,
+    Threads,
+    Validation,
+    load_config,
+    load_settings,
+)  # fmt: skip
+from crow.run.yaml_settings import read_yaml
+
+Levels = Annotated[int, Field(ge=1, le=6, description="Levels of an image's flow; a table of regions has one.")]
+Depth = Annotated[int, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")]
+Blocks = Annotated[int, Field(ge=1, description="Continuous blocks per level; the solver decides how deep each is.")]
+Hidden = Annotated[int, Field(ge=1, le=4096, description="Width of the networks that compute the parameters.")]
+Patch = Annotated[int, Field(ge=4, description="Voxels of a patch along every axis; divisible by 2^levels.")]
 
 
 class ImageSettings(Settings):
-    """What of a scan is seen: a box of at most ``size`` voxels along an axis (None: every voxel of the store), or one
-    ``slice`` of it, through the template's point ``position`` (mm along the axis across the slice)."""
+    """Only for scans: the part of a scan that is modelled, a box or one slice."""
 
-    size: int | None = Field(32, ge=4)
-    slice: Literal["axial", "coronal", "sagittal"] | None = None
-    position: float = 0.0
+    size: int | None = Field(
+        32, ge=4, description="Longest side of the box, whose voxels average those of the scan; null takes every voxel."
+    )
+    slice: Literal["axial", "coronal", "sagittal"] | None = Field(
+        None, description="One slice instead of the box: axial, coronal or sagittal; null is the box."
+    )
+    position: float = Field(0.0, description="Position of the slice in template space, in mm.")
 
 
 class FlowSettings(Settings):
-    """``levels`` of an image's stack (a table of regions has one), couplings a level, width of the subnets."""
+    """Size of the flow."""
 
-    levels: int = Field(2, ge=1, le=6)
-    depth: int = Field(6, ge=1)
-    hidden: int = Field(64, ge=1, le=4096)
+    levels: Levels = 2
+    depth: Depth = 6
+    hidden: Hidden = 64
 
 
 class CrossSectionalTraining(Optimisation):
-    """As for CRow, but an epoch is longer and the number of epochs is a number."""
+    """As for CRow, but with longer epochs and a fixed number of them."""
 
-    max_epochs: int = Field(60, ge=0)
-    steps_per_epoch: int = Field(20, ge=1)
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    validation_fraction: float = Field(0.15, gt=0, lt=1)
-    threads: int | None = Field(1, ge=1)
+    max_epochs: Epochs = 60
+    steps_per_epoch: StepsPerEpoch = 20
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 1e-3
+    validation_fraction: Validation = 0.15
+    threads: Threads | None = Field(1, description="Processor threads; null is the default of torch.")
 
 
 class PatchImages(Settings):
-    """``size`` is that of a patch of the scan, along every axis."""
+    """Only for scans: they are modelled patch by patch."""
 
-    size: int = Field(12, ge=4)
+    size: Patch = 12
 
 
 class PatchFlow(FlowSettings):
     """In three dimensions a small width goes far."""
 
-    depth: int = Field(4, ge=1)
-    hidden: int = Field(16, ge=1, le=4096)
+    depth: Depth = 4
+    hidden: Hidden = 16
 
 
 class PatchTraining(CrossSectionalTraining):
-    """Of patches there are many: small batches."""
+    """There are many patches: small batches."""
 
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 2e-3
 
 
 class MaskTraining(PatchTraining):
-    """The network that masks start at is to be learned first: a higher rate."""
+    """The network at which masks are initialised has to be learned first: a higher rate."""
 
-    learning_rate: float = Field(5e-3, gt=0)
+    learning_rate: LearningRate = 5e-3
 
 
 class CrossSectionalConfig(Settings):
     """Everything that, with a cohort, decides a run of an architecture.
 
-    ``model`` is the kind of model that trains it (`crow.models.registry.MODELS`), ``builder`` the function that builds
-    its flow, as ``module:function``; models with one architecture build it themselves.
-
+    ``model`` is the kind of model that trains it (`crow.models.registry.MODELS`) and the command of crow that does so;
+    ``builder`` is the function that builds its flow, as ``module:function``; models with one architecture build it
+    themselves.
     """
 
     model: ClassVar[str]
     builder: ClassVar[str] = ""
-    architecture: str
-    seed: int = Field(0, ge=0)
-    cohort: dict[str, Any] = Field(default_factory=dict)
-    flow: FlowSettings = FlowSettings()
-    training: CrossSectionalTraining = CrossSectionalTraining()
-    images: ImageSettings = ImageSettings()
-    split: SplitSettings = SplitSettings()
+    architecture: str = Field(description="Name of the architecture.")
+    seed: Seed = 0
+    cohort: CohortOptions = Field(default_factory=dict)
+    flow: FlowSettings = Field(FlowSettings(), description="Size of the flow.")
+    training: CrossSectionalTraining = Field(CrossSectionalTraining(), description="How it is trained.")
+    images: ImageSettings = Field(ImageSettings(), description="Only for scans.")
+    split: SplitSettings = Field(SplitSettings(), description="The test set.")
 
 
 class CGlowConfig(CrossSectionalConfig):
@@ -89,84 +114,97 @@ class CGlowConfig(CrossSectionalConfig):
 
     model: ClassVar[str] = "synthesize"
     builder: ClassVar[str] = "crow.models.flow_builders:build_cglow"
-    architecture: Literal["cglow"] = "cglow"
+    architecture: Literal["cglow"] = Field(
+        "cglow", description="cglow: the prior of the latents depends on the attributes."
+    )
 
 
 class CAGlowConfig(CrossSectionalConfig):
-    """Glow, trained by likelihood for ``pretrain_epochs`` and then held, and an encoder of attributes and a ``code`` of so
-    many numbers, trained against a critic: `crow.flows.caglow`."""
+    """Glow with an encoder of the attributes that is trained against a critic: `crow.flows.caglow`."""
 
     model: ClassVar[str] = "synthesize"
     builder: ClassVar[str] = "crow.models.flow_builders:build_caglow"
-    architecture: Literal["caglow"] = "caglow"
-    pretrain_epochs: int = Field(60, ge=1)
-    code: int = Field(2, ge=1)
+    architecture: Literal["caglow"] = Field(
+        "caglow", description="caglow: an encoder maps the attributes to latents, trained against a critic."
+    )
+    pretrain_epochs: int = Field(
+        60, ge=1, description="Epochs that train the Glow by likelihood, before it is frozen and the encoder trained."
+    )
+    code: int = Field(2, ge=1, description="Latent numbers without a name, by which the encoder varies a visit.")
 
 
 class CINNConfig(CrossSectionalConfig):
-    """Conditional invertible network: `crow.flows.cinn`.
-
-    Its h predicts the target for ``pretrain_epochs`` before the flow is trained, and then stays as it is if ``freeze_conditioning``.
-    """
+    """Conditional invertible network: `crow.flows.cinn`."""
 
     model: ClassVar[str] = "translate"
-    architecture: Literal["cinn"] = "cinn"
-    pretrain_epochs: int = Field(30, ge=0)
-    freeze_conditioning: bool = False
+    architecture: Literal["cinn"] = Field(
+        "cinn", description="cinn: one conditioning network h informs every coupling about the source."
+    )
+    pretrain_epochs: int = Field(
+        30, ge=0, description="Epochs in which h learns to predict the target, before the flow is trained."
+    )
+    freeze_conditioning: bool = Field(
+        False, description="Whether h stays as pretrain_epochs left it; false trains it along with the flow."
+    )
 
     @model_validator(mode="after")
-    def _held_is_learned(self) -> Self:
+    def _frozen_is_trained(self) -> Self:
         if self.freeze_conditioning and not self.pretrain_epochs:
-            raise ValueError("held keeps h as pretrain_epochs made it: they have to be more than 0")
+            raise ValueError("freeze_conditioning keeps h as pretrain_epochs trained it: set them above 0")
         return self
 
 
 class EnhanceConfig(CrossSectionalConfig):
     """Thin slices given thick ones, by the conditional flow over patches: `crow.flows.conditional_flow`.
 
-    The noise within a grey level is ``uniform``, or learned (``variational``), which was no better on slices and took
-    half as long again (`benchmarks/enhance_slices.py`).
+    Variational dequantisation was no better on slices and took half as long again (`benchmarks/enhance_slices.py`).
     """
 
     model: ClassVar[str] = "enhance"
-    architecture: Literal["enhance"] = "enhance"
-    dequantisation: Literal["uniform", "variational"] = "uniform"
-    flow: PatchFlow = PatchFlow()
-    training: PatchTraining = PatchTraining()
-    images: PatchImages = PatchImages()  # type: ignore[assignment]
+    architecture: Literal["enhance"] = Field("enhance", description="enhance: the conditional flow over patches.")
+    dequantisation: Literal["uniform", "variational"] = Field(
+        "uniform", description="Noise within a grey level: uniform, or variational (learned)."
+    )
+    flow: PatchFlow = Field(PatchFlow(), description="Size of the flow.")
+    training: PatchTraining = Field(PatchTraining(), description="How it is trained.")
+    images: PatchImages = Field(PatchImages(), description="Patches of a scan.")  # type: ignore[assignment]
 
 
 class SegmentConfig(CrossSectionalConfig):
     """Masks given scans, by the conditional flow over patches: `crow.flows.conditional_flow`."""
 
     model: ClassVar[str] = "segment"
-    architecture: Literal["segment"] = "segment"
-    flow: PatchFlow = PatchFlow()
-    training: MaskTraining = MaskTraining()
-    images: PatchImages = PatchImages()  # type: ignore[assignment]
+    architecture: Literal["segment"] = Field("segment", description="segment: the conditional flow over patches.")
+    flow: PatchFlow = Field(PatchFlow(), description="Size of the flow.")
+    training: MaskTraining = Field(MaskTraining(), description="How it is trained.")
+    images: PatchImages = Field(PatchImages(), description="Patches of a scan.")  # type: ignore[assignment]
 
 
 class SemiConditionalConfig(CrossSectionalConfig):
-    """Classes from few labels: ``members`` flows of `crow.flows.semi_conditional` that teach each other."""
+    """Classes from few labels, by flows that teach each other: `crow.flows.semi_conditional`."""
 
     model: ClassVar[str] = "classify"
     builder: ClassVar[str] = "crow.models.flow_builders:build_semi_conditional"
-    architecture: Literal["semi-conditional"] = "semi-conditional"
-    members: int = Field(3, ge=1)
+    architecture: Literal["semi-conditional"] = Field(
+        "semi-conditional", description="semi-conditional: p(x, class) by a large flow, and a small one per class."
+    )
+    members: int = Field(
+        3, ge=1, description="Ensemble members: flows that teach each other the classes of visits without a label."
+    )
 
 
 class ContinuousFlow(FlowSettings):
-    """``depth`` continuous blocks a level: each is as many layers as its solution takes evaluations."""
+    """Size of the continuous flow."""
 
-    depth: int = Field(2, ge=1)
-    hidden: int = Field(32, ge=1, le=4096)
+    depth: Blocks = 2
+    hidden: Hidden = 32
 
 
 class ContinuousTraining(CrossSectionalTraining):
     """Fewer and larger steps, since each costs more."""
 
-    max_epochs: int = Field(40, ge=0)
-    learning_rate: float = Field(5e-3, gt=0)
+    max_epochs: Epochs = 40
+    learning_rate: LearningRate = 5e-3
 
 
 class InfoCNFConfig(CrossSectionalConfig):
@@ -174,19 +212,23 @@ class InfoCNFConfig(CrossSectionalConfig):
 
     model: ClassVar[str] = "classify"
     builder: ClassVar[str] = "crow.models.flow_builders:build_infocnf"
-    architecture: Literal["infocnf"] = "infocnf"
-    flow: ContinuousFlow = ContinuousFlow()
-    training: ContinuousTraining = ContinuousTraining()
+    architecture: Literal["infocnf"] = Field(
+        "infocnf", description="infocnf: a continuous flow; half of its latents depend on the class."
+    )
+    flow: ContinuousFlow = Field(ContinuousFlow(), description="Size of the flow.")
+    training: ContinuousTraining = Field(ContinuousTraining(), description="How it is trained.")
 
 
 class CCNFConfig(CrossSectionalConfig):
-    """The same with all of z supervised: `crow.flows.infocnf`."""
+    """Classes by a continuous flow, all of whose latents depend on the class: `crow.flows.infocnf`."""
 
     model: ClassVar[str] = "classify"
     builder: ClassVar[str] = "crow.models.flow_builders:build_infocnf"
-    architecture: Literal["ccnf"] = "ccnf"
-    flow: ContinuousFlow = ContinuousFlow()
-    training: ContinuousTraining = ContinuousTraining()
+    architecture: Literal["ccnf"] = Field(
+        "ccnf", description="ccnf: a continuous flow; all of its latents depend on the class."
+    )
+    flow: ContinuousFlow = Field(ContinuousFlow(), description="Size of the flow.")
+    training: ContinuousTraining = Field(ContinuousTraining(), description="How it is trained.")
 
 
 ARCHITECTURES: dict[str, type[CrossSectionalConfig]] = {

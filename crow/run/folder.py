@@ -1,11 +1,11 @@
-"""A run folder: one fitted model with what is needed to use, judge and repeat it. Reading one runs no code of its own.
+"""A run folder: one fitted model with all that is needed to use, evaluate and repeat it. Reading one runs no code.
 
     config.yaml        the resolved settings
     model.safetensors  every tensor; its header holds the digest of model.json's description
     model.json         format and versions, seed, columns and scalers, the digest of model.safetensors
     metrics.json  findings.json  log.csv  logs/
 
-While training goes on there is only config.yaml, checkpoints/ and logs/. No subject's name, row or value gets in.
+During training there is only config.yaml, checkpoints/ and logs/. No subject's name, row or value is stored.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from crow import __version__
 from crow.cohort.cohort import Finding
 from crow.errors import ConfigError, OutputError, RunError
 from crow.files import writing
@@ -73,7 +74,7 @@ class ModelFile(BaseModel):
 
 
 def start_run(folder: str | Path, config: Config | CrossSectionalConfig, overwrite: bool = False) -> None:
-    """Make the folder of a training that begins; raises OutputError where it exists and may not be replaced."""
+    """Make the folder of a new training; raises OutputError if it exists and may not be replaced."""
     folder = Path(folder)
     with writing(folder, check_place(folder, overwrite)) as temporary:
         (temporary / "checkpoints").mkdir(parents=True)
@@ -81,10 +82,12 @@ def start_run(folder: str | Path, config: Config | CrossSectionalConfig, overwri
 
 
 def check_place(folder: str | Path, overwrite: bool = False) -> bool:
-    """Whether a new run may replace what is at ``folder``; raises OutputError where a run is there and must stay."""
+    """Whether a new run may replace what is at ``folder``; raises OutputError if a run is there and must stay."""
     folder = Path(folder)
     if (folder / "checkpoints").is_dir() and not overwrite:
-        raise OutputError(f"{folder}: a training was begun here. Go on with --resume or replace it with --overwrite.")
+        raise OutputError(
+            f"{folder}: a training was started here. Continue it with --resume or replace it with --overwrite."
+        )
     if not (may := _may_replace(folder, overwrite)):
         raise OutputError(f"{folder}: exists already. Choose another name, or replace it with --overwrite.")
     return may
@@ -103,9 +106,9 @@ def unfinished_config(folder: str | Path, kind: type[Kind]) -> Kind:
 
 
 def save_run(folder: str | Path, run: Run, overwrite: bool = False) -> None:
-    """Write a run beside its place, then give it the name; a folder that `start_run` made is completed.
+    """Write a run beside its place, then rename it; a folder that `start_run` made is completed.
 
-    Raises OutputError where another run exists and ``overwrite`` is not set, or the disk refuses.
+    Raises OutputError if another run exists and ``overwrite`` is not set, or if the disk refuses.
     """
     folder = Path(folder)
     unfinished = (folder / "checkpoints").is_dir()
@@ -162,7 +165,7 @@ def load_run(folder: str | Path) -> Run:
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:
-    """What model.json says of the model, without its tensors; raises RunError where there is no run."""
+    """The description in model.json, without the tensors; raises RunError if there is no run."""
     folder = Path(folder)
     _check_files(folder)
     return _read_model(folder / "model.json").description
@@ -180,7 +183,7 @@ def sha256(path: str | Path) -> str:
 
 
 def _may_replace(folder: Path, overwrite: bool) -> bool:
-    """Whether ``folder`` may give way: an empty one always, a run when told to, anything else never."""
+    """Whether ``folder`` may be replaced: an empty one always, a run with ``overwrite``, anything else never."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return True
     if overwrite and not (folder / "config.yaml").is_file():
@@ -193,7 +196,8 @@ def _check_files(folder: Path) -> None:
         raise RunError(f"{folder}: there is no such run folder. Give the folder that crow train --out wrote.")
     if not (folder / "model.json").exists() and (folder / "checkpoints").is_dir():
         raise RunError(
-            f"{folder}: training has not finished; go on with --resume --out {folder}, by the command that began it."
+            f"{folder}: training has not finished. Continue it with --resume --out {folder} and the command that "
+            "started it."
         )
     missing = [name for name in FILES if not (folder / name).is_file()]
     if len(missing) == len(FILES):
@@ -209,7 +213,7 @@ def _read_model(path: Path) -> ModelFile:
         versions = content.get("versions")
         writer = versions.get("crow") if isinstance(versions, dict) else None
         raise RunError(
-            f"{path}: run format {found}, newer than format {FORMAT_VERSION} that crow {version('crow')} reads. "
+            f"{path}: run format {found}, newer than format {FORMAT_VERSION} that crow {__version__} reads. "
             f"Install crow {writer or 'in a newer version'} or newer."
         )
     if isinstance(found, int) and found < FORMAT_VERSION:
@@ -278,12 +282,12 @@ def _finite(value: Any) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("crow", "lightning", "numpy", "pandas", "safetensors")}
-    return {**packages, "torch": torch.__version__, "python": platform.python_version()}
+    packages = {name: version(name) for name in ("lightning", "numpy", "pandas", "safetensors")}
+    return {"crow": __version__, **packages, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _git_revision() -> str | None:
-    """The commit crow runs from, where it runs from a checkout of its own."""
+    """The commit that crow runs from, if it runs from its own checkout."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None

@@ -238,7 +238,7 @@ class _Subject:
             what = "of the subject's visits some headers say scanner space, some a standard space"
         else:
             return
-        advice = "" if self.plan.linear else ", or align them with --register linear"
+        advice = "" if self.plan.linear else ", or align them with --registration linear"
         for row in codes:
             self.failed[row] = f"{what}{advice}."
 
@@ -247,7 +247,7 @@ class _Subject:
         image = self.images[row]
         covered = self._covered(image)
         if covered < COVERED:
-            advice = "" if self.plan.linear else " Align it with --register linear."
+            advice = "" if self.plan.linear else " Align it with --registration linear."
             self._fail(row, f"only {covered:.0%} of the template's brain lies in its field of view.{advice}")
             return
         first = next(iter(self.images))

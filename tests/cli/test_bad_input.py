@@ -135,8 +135,8 @@ def test_strange_tables_can_be_learned_from(name: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for words in (
         ["train", "--cohort", tmp_path / "cohort.csv", "--out", run, *QUICK],
-        ["score", "--run", run, "--cohort", tmp_path / "cohort.csv", "--out", tmp_path / "s.csv", "--samples", "20"],
-        ["generate", "--run", run, "--at", "1", "--samples", "20", "--out", tmp_path / "f.csv",
+        ["score", "--run", run, "--cohort", tmp_path / "cohort.csv", "--out", tmp_path / "s.csv", "--draws", "20"],
+        ["generate", "--run", run, "--at", "1", "--draws", "20", "--out", tmp_path / "f.csv",
          *(word for s in dict.fromkeys(table["subject"]) for word in ("--subject", s))],
     ):  # fmt: skip
         done(words)
@@ -173,7 +173,7 @@ def test_future_visits_are_refused(
     (tmp_path / "future.csv").write_text(text)
     said = refused(
         capsys, "generate", "--run", trained / "run", "--cohort", trained / "cohort.csv", "--visits",
-        tmp_path / "future.csv", "--out", tmp_path / "f.csv", "--samples-out", tmp_path / "d.csv", "--samples", "10",
+        tmp_path / "future.csv", "--out", tmp_path / "f.csv", "--save-draws", tmp_path / "d.csv", "--draws", "10",
     )  # fmt: skip
     assert pd.Series([said]).str.contains(message).all(), said
     assert [path.name for path in tmp_path.iterdir()] == ["future.csv"]
@@ -182,8 +182,8 @@ def test_future_visits_are_refused(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--set-covariate", "CDRSB=inf"], "--set-covariate CDRSB: found 'inf', but a number is needed"),
-        (["--set-covariate", "CDRSB=nan"], "--set-covariate CDRSB: found 'nan', but a number is needed"),
+        (["--set-covariate", "CDRSB=inf"], "--set-covariate CDRSB: found 'inf' where a number is needed"),
+        (["--set-covariate", "CDRSB=nan"], "--set-covariate CDRSB: found 'nan' where a number is needed"),
         (["--set-covariate", "CDRSB=1e30"], "column CDRSB: found 1e+30, but the training visits lie around"),
         (["--set-covariate", "CDRSB=1@-1"], "-1 is not after the last visit"),
         (["--at", "nan"], "nan is not after the last visit"),
@@ -274,8 +274,8 @@ def room(size: int) -> Iterator[None]:
         (2000, "simulate --out demo --subjects 20"),
         (2000, "check {cohort} --out clean.csv"),
         (200, "train --cohort {cohort} --out new"),
-        (2000, "generate --run {run} --subject 9002 --at 1 --samples 10 --samples-out d.csv --figure f.png"),
-        (2000, "score --run {run} --cohort {cohort} --samples 10"),
+        (2000, "generate --run {run} --subject 9002 --at 1 --draws 10 --save-draws d.csv --figure f.png"),
+        (2000, "score --run {run} --cohort {cohort} --draws 10"),
     ],
     ids=lambda value: str(value).split()[0],
 )

@@ -67,7 +67,7 @@ BAD: dict[Callable[[Path], None], str] = {
 def prepare(table: Path, *more: str) -> int:
     words = ["prepare", "--cohort", str(table), "--out", str(table.parent / "store"), "--resolution", "8"]
     with pytest.raises(SystemExit) as left:
-        main([*words, "--register", "none", "--jobs", "1", *more])
+        main([*words, "--registration", "none", "--jobs", "1", *more])
     return int(left.value.code or 0)
 
 

@@ -37,9 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_thin_slices_of_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan = folder / "thick" / "sub-new_ses-1_T1w.nii.gz"
-    words = ["enhance", "--run", folder / "run", "--scan", scan, "--samples", "4", "--out", tmp_path / "made"]
+    words = ["enhance", "--run", folder / "run", "--scan", scan, "--draws", "4", "--out", tmp_path / "made"]
     done(words)
-    assert "4 draws; their sd is" in capsys.readouterr().out
+    assert "4 draws; mean standard deviation" in capsys.readouterr().out
     here = tmp_path / "made" / "sub-new" / "ses-1" / "anat"
     assert sorted(path.name.split("_desc-")[1] for path in here.iterdir()) == [
         "enhanced_T1w.png", "median_T1w.json", "median_T1w.nii.gz", "sample1_T1w.json", "sample1_T1w.nii.gz",
@@ -75,12 +75,12 @@ def test_other_scans_are_refused(folder: Path, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give --cohort to learn from, or --run to apply"),
-        (["--run", "x"], "--scan: name the file"),
-        (["--run", "x", "--scan", "y", "--factor", "2"], "--factor: for learning"),
-        (["--cohort", "x", "--scan", "y"], "--scan: give it with --run"),
+        ([], "Give --cohort to train, or --run to apply"),
+        (["--run", "x"], "--scan is missing: name the file"),
+        (["--run", "x", "--scan", "y", "--factor", "2"], "--factor: only for training"),
+        (["--cohort", "x", "--scan", "y"], "--scan: only for use with --run"),
         (["--cohort", "nothing"], "nothing"),
     ],
 )
-def test_flags_that_do_not_go_together(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_cannot_be_combined(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in refused(capsys, "enhance", *words)

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     simulate_adni(30, 4, seed=3).table.to_csv(folder / "cohort.csv", index=False)
     done(["train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK])
-    done(["evaluate", "--run", folder / "run", "--samples", "40", "--jobs", "1", "--baselines", "simple,mixed"])
+    done(["evaluate", "--run", folder / "run", "--draws", "40", "--jobs", "1", "--baselines", "simple,mixed"])
     return folder
 
 
@@ -80,7 +80,7 @@ def test_people_held_out(folder: Path) -> None:
 
 def test_folds_judge_everybody(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "e"
-    done(["evaluate", "--run", folder / "run", "--folds", "2", "--samples", "20", "--jobs", "2", "--out", out,
+    done(["evaluate", "--run", folder / "run", "--folds", "2", "--draws", "20", "--jobs", "2", "--out", out,
           "--baselines", "last"])  # fmt: skip
     shown = capsys.readouterr().out
     assert "Skill in CRPS against last visit" in shown and "the training of crow" not in shown
@@ -95,7 +95,7 @@ def test_other_people(folder: Path, tmp_path: Path) -> None:
     names = dict(zip(table["RID"].unique(), [*known, *range(1, 10)], strict=True))
     table.assign(RID=table["RID"].map(names)).to_csv(tmp_path / "other.csv", index=False)
     done(["evaluate", "--run", folder / "run", "--cohort", tmp_path / "other.csv", "--out", tmp_path / "e",
-          "--samples", "20", "--jobs", "1", "--baselines", "none"])  # fmt: skip
+          "--draws", "20", "--jobs", "1", "--baselines", "none"])  # fmt: skip
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert list(metrics["forecast"]) == ["crow"] and 9 <= metrics["what"]["subjects"] <= 11
     assert "have the names of training subjects" in metrics["warnings"][0]
@@ -105,7 +105,7 @@ def test_other_people(folder: Path, tmp_path: Path) -> None:
 def test_tadpoles_submission(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done(["train", "--cohort", folder / "cohort.csv", "--out", tmp_path / "run", "--covariates", "DX,ICV",
           "--regions", "ADAS13,Ventricles", *QUICK])  # fmt: skip
-    done(["evaluate", "--run", tmp_path / "run", "--samples", "20", "--jobs", "1", "--baselines", "none",
+    done(["evaluate", "--run", tmp_path / "run", "--draws", "20", "--jobs", "1", "--baselines", "none",
           "--tadpole", tmp_path / "submission.csv"])  # fmt: skip
     shown = capsys.readouterr().out
     assert "TADPOLE: mAUC" in shown and str(tmp_path / "submission.csv") in shown

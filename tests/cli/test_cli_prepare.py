@@ -14,7 +14,7 @@ run = CliRunner().invoke
 
 def test_words(tmp_path: Path) -> None:
     words = ["prepare", "--cohort", str(cohort(tmp_path)), "--out", str(tmp_path / "store"), "--resolution", "8"]
-    done = run(app, [*words, "--register", "none", "--jobs", "1"])
+    done = run(app, [*words, "--registration", "none", "--jobs", "1"])
     assert done.exit_code == 0, done.output
     assert "s a scan." in done.output
     assert "ScanStore of 4 T1w scans" in done.output

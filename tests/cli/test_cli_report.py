@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Path:
     words = [word for name in EVIL[:2] for word in ("--subject", name)]
-    done(["report", "--run", folder / "run", *words, "--samples", "20"])
+    done(["report", "--run", folder / "run", *words, "--draws", "20"])
     return folder / "run" / "report.html"
 
 
@@ -140,7 +140,7 @@ def test_every_number_that_is_shown_is_the_one_in_metrics_json(page: Path) -> No
 def test_without_an_evaluation_and_without_subjects(folder: Path, tmp_path: Path) -> None:
     bare = tmp_path / "run"
     shutil.copytree(folder / "run", bare, ignore=shutil.ignore_patterns("evaluation", "report.html"))
-    done(["report", "--run", bare, "--samples", "20", "--without-subjects", "--out", tmp_path / "shared.html"])
+    done(["report", "--run", bare, "--draws", "20", "--hide-subjects", "--out", tmp_path / "shared.html"])
     text = (tmp_path / "shared.html").read_text(encoding="utf-8")
     assert f"crow evaluate --run {bare} --folds 5" in text  # nobody was kept back
     assert all(f'<section id="{name}"' in text for name in SECTIONS)
@@ -155,10 +155,10 @@ def test_a_cohort_that_is_gone_is_said_and_the_rest_is_shown(folder: Path, tmp_p
     place = model["description"]["cohort"]["path"]
     moved = Path(place).rename(tmp_path / "elsewhere.csv")
     try:
-        done(["report", "--run", run, "--samples", "20"])
+        done(["report", "--run", run, "--draws", "20"])
         text = (run / "report.html").read_text(encoding="utf-8")
         assert "is not there. Give the table" in text and "Against what came" in text
-        done(["report", "--run", run, "--samples", "20", "--cohort", moved, "--overwrite", "--what-if", "CDRSB=9@2"])
+        done(["report", "--run", run, "--draws", "20", "--cohort", moved, "--overwrite", "--what-if", "CDRSB=9@2"])
         assert "CDRSB 9 at 2 years" in (run / "report.html").read_text(encoding="utf-8")
     finally:
         moved.rename(place)
@@ -179,7 +179,7 @@ def test_refused_with_reasons_and_nothing_written(broken: Path, capsys: pytest.C
     assert "written as .html; found .pdf" in said("--out", broken / "report.pdf")
     assert "has no subject nobody" in said("--subject", "nobody")
     assert "--what-if CDRS: the run has no such covariate" in said("--what-if", "CDRS=9")
-    assert "leave one of them out" in said("--subject", EVIL[0], "--without-subjects")
+    assert "leave one of them out" in said("--subject", EVIL[0], "--hide-subjects")
     assert "Give it with --atlas" in said("--labels", broken / "x.tsv")
     assert "no evaluation here" in said("--evaluation", broken / "logs")
     (broken / "evaluation" / "visits.csv").write_text("subject,time\na,1\n")

@@ -58,7 +58,7 @@ def test_scans_before_and_after_with_a_viewer(tmp_path: Path) -> None:
     done(["train", "--cohort", tmp_path / "store", "--out", run, "--set", "model.members=1",
           "--set", "scans.components=2", *QUICK])  # fmt: skip
     judged_scans(run / "evaluation", "<i>s01</i>")
-    done(["report", "--run", run, "--subject", "s02", "--samples", "20"])
+    done(["report", "--run", run, "--subject", "s02", "--draws", "20"])
     with opened(run / "report.html") as (shown, seen):
         scans = shown.inner_text("#scans")
         assert "<i>s01</i> 3, 1.0 years after the last scan: a forecast as good as most." in scans

@@ -10,28 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import refused, run
 
 import crow
-from crow.cli.main import app, main
 from crow.simulate import simulate_adni
 
 QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
 REGIONS = ["Ventricles", "Hippocampus", "WholeBrain", "Entorhinal", "Fusiform", "MidTemp"]
-
-
-def run(*words: str | Path) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
-    """What a command says that must leave with 2."""
-    with pytest.raises(SystemExit) as left:
-        main([str(word) for word in words])
-    assert left.value.code == 2
-    return " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("cohort")
     simulate_adni(30, 4, seed=1).table.to_csv(folder / "cohort.csv", index=False)
-    said = run("train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK)
-    assert "subjects: 30" in said and "age at baseline" in said and "nats a visit" in said
+    output = run("train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK)
+    assert "subjects: 30" in output and "age at baseline" in output and "nats per visit" in output
     return folder
 
 
@@ -68,7 +53,27 @@ def test_train_refuses_before_it_writes(folder: Path, tmp_path: Path, capsys: py
     assert list(tmp_path.iterdir()) == []
 
 
-def test_train_reads_flags_and_yaml(folder: Path, tmp_path: Path) -> None:
+def test_train_keeps_a_test_set(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--cohort", folder / "cohort.csv", *QUICK, "--set", "training.max_epochs=0"]
+    output = run(*words, "--out", tmp_path / "option", "--test", "0.2")
+    run(*words, "--out", tmp_path / "setting", "--set", "split.test=0.2")
+    assert "Test subjects (6): " in output
+    same = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("option", "setting")]
+    assert same[0] == same[1]
+    both = ("--test", "0.2", "--set", "split.test=0.3")
+    assert "are the same setting" in refused(capsys, *words, "--out", tmp_path / "both", *both)
+    assert "--test" in refused(capsys, *words, "--out", tmp_path / "many", "--test", "1.5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["option", "setting"]
+
+
+def test_train_finds_a_preset_by_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--cohort", folder / "cohort.csv", "--covariates", "DX", "--set", "training.max_epochs=1"]
+    assert "published objective" in run(*words, "--config", "published", "--out", tmp_path / "run")
+    assert crow.load(tmp_path / "run").config.model.objective == "inn"
+    assert "Did you mean published?" in refused(capsys, *words, "--config", "publised", "--out", tmp_path / "other")
+
+
+def test_train_reads_options_and_yaml(folder: Path, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text("cohort:\n  covariates: [APOE4, CDRSB]\nmodel: {members: 1}\ntraining: {max_epochs: 0}\n")
     run("train", "--cohort", folder / "cohort.csv", "--config", settings, "--out", tmp_path / "run",
@@ -79,7 +84,7 @@ def test_train_reads_flags_and_yaml(folder: Path, tmp_path: Path) -> None:
     assert model.config.cohort == {"covariates": ["APOE4", "CDRSB"], "regions": ["Hippocampus,Entorhinal"]}
 
 
-def test_ctrl_c_leaves_a_usable_run_that_can_be_gone_on_with(folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_usable_run_that_can_be_resumed(folder: Path, tmp_path: Path) -> None:
     cohort, out = str(folder / "cohort.csv"), str(tmp_path / "run")
     sets = ["model.members=1", "training.max_epochs=12", "training.patience=12", "training.steps_per_epoch=30"]
     words = ["train", "--cohort", cohort, "--out", out, *(word for pair in sets for word in ("--set", pair))]
@@ -89,9 +94,9 @@ def test_ctrl_c_leaves_a_usable_run_that_can_be_gone_on_with(folder: Path, tmp_p
     while not checkpoint.exists() and training.poll() is None:
         time.sleep(0.05)
     training.send_signal(signal.SIGINT)
-    said, _ = training.communicate(timeout=120)
-    assert training.returncode == 130, said
-    assert "--resume" in said
+    output, _ = training.communicate(timeout=120)
+    assert training.returncode == 130, output
+    assert "--resume" in output
     assert len(crow.load(out).log) < 13
     run("train", "--cohort", cohort, "--out", out, "--resume")
     assert list(crow.load(out).log["epoch"]) == list(range(13))
@@ -100,8 +105,8 @@ def test_ctrl_c_leaves_a_usable_run_that_can_be_gone_on_with(folder: Path, tmp_p
 
 def test_generate_forecasts_years_after_the_last_visit(folder: Path, tmp_path: Path) -> None:
     out, draws, figure = tmp_path / "forecast.csv", tmp_path / "draws.csv", tmp_path / "forecast.png"
-    said = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "2.5,1", "--samples", "40",
-               "--out", out, "--samples-out", draws, "--figure", figure)  # fmt: skip
+    output = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "2.5,1", "--draws", "40",
+               "--out", out, "--save-draws", draws, "--figure", figure)  # fmt: skip
     forecast, samples = pd.read_csv(out), pd.read_csv(draws)
     last = last_visit(folder, "9002")
     np.testing.assert_allclose(forecast["time"], last["time"] + np.array([1.0, 2.5]), rtol=1e-6)
@@ -116,11 +121,11 @@ def test_generate_forecasts_years_after_the_last_visit(folder: Path, tmp_path: P
         np.testing.assert_allclose(drawn, stated, rtol=1e-4)
     assert len(samples) == 80 and samples["sample"].max() == 39
     assert figure.read_bytes()[:4] == b"\x89PNG"
-    assert "carried forward" in said and "CDRSB" in said
+    assert "carried forward" in output and "CDRSB" in output
 
 
 def test_generate_is_the_same_for_the_same_seed(folder: Path, tmp_path: Path) -> None:
-    words = ("generate", "--run", folder / "run", "--subject", "9003", "--at", "1", "--samples", "20")
+    words = ("generate", "--run", folder / "run", "--subject", "9003", "--at", "1", "--draws", "20")
     for name, seed in {"a": "3", "b": "3", "c": "4"}.items():
         run(*words, "--seed", seed, "--out", tmp_path / f"{name}.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() != (tmp_path / "c.csv").read_bytes()
@@ -128,16 +133,16 @@ def test_generate_is_the_same_for_the_same_seed(folder: Path, tmp_path: Path) ->
 
 def test_generate_sets_covariates_from_a_time_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "forecast.csv"
-    said = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2,3", "--set-covariate",
-               "CDRSB=7.5@1.5", "--set-covariate", "DX=Dementia", "--out", out, "--samples", "20",
+    output = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2,3", "--set-covariate",
+               "CDRSB=7.5@1.5", "--set-covariate", "DX=Dementia", "--out", out, "--draws", "20",
                "--figure", tmp_path / "fan.svg")  # fmt: skip
     forecast = pd.read_csv(out)
     assert list(forecast["CDRSB"]) == [last_visit(folder, "9002")["CDRSB"], 7.5, 7.5]
     assert list(forecast["DX"]) == ["Dementia"] * 3
-    assert "CDRSB 7.5 at 1.5 years" in said and "beyond" not in said
-    beyond = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1", "--set-covariate", "CDRSB=19",
-                 "--samples", "20", "--out", tmp_path / "beyond.csv")  # fmt: skip
-    assert "CDRSB 19: visits of the cohort lie between 0 and" in beyond and "knows nothing beyond" in beyond
+    assert "CDRSB 7.5 at 1.5 years" in output and "extrapolation" not in output
+    far = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1", "--set-covariate", "CDRSB=19",
+                 "--draws", "20", "--out", tmp_path / "beyond.csv")  # fmt: skip
+    assert "CDRSB 19 is an extrapolation: in the cohort it lies between 0 and" in far
     drawn = (tmp_path / "fan.svg").read_text()
     assert "covariates carried forward" in drawn and "CDRSB 7.5 at 1.5 years" in drawn
 
@@ -148,20 +153,20 @@ def test_generate_follows_a_table_and_a_line(folder: Path, tmp_path: Path) -> No
     pd.DataFrame({"RID": [9002], "time": [last["time"] + 2], "CDRSB": [last["CDRSB"] + 4]}).to_csv(table, index=False)
     forecasts = {}
     for future in ("carry", "linear"):
-        run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table, "--future",
-            future, "--samples", "20", "--out", tmp_path / f"{future}.csv")  # fmt: skip
+        run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table,
+            "--future-covariates", future, "--draws", "20", "--out", tmp_path / f"{future}.csv")  # fmt: skip
         forecasts[future] = list(pd.read_csv(tmp_path / f"{future}.csv")["CDRSB"] - last["CDRSB"])
     assert forecasts["carry"] == pytest.approx([0, 4])
     assert forecasts["linear"] == pytest.approx([2, 4])
 
 
-def test_generate_sets_a_covariate_beside_a_table(folder: Path, tmp_path: Path) -> None:
-    """A row of the table is that of a visit also where rounding parts their times; both paths of the figure have it."""
+def test_generate_sets_a_covariate_and_follows_a_table(folder: Path, tmp_path: Path) -> None:
+    """A row of the table belongs to a visit even if their times differ by rounding."""
     last = last_visit(folder, "9002")
     table = tmp_path / "path.csv"
     table.write_text(f"RID,time,ICV\n9002,{last['time'] + 2 + 1e-12:.14f},1500000\n")
     run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table,
-        "--set-covariate", "CDRSB=7.5@2", "--samples", "20", "--out", tmp_path / "forecast.csv",
+        "--set-covariate", "CDRSB=7.5@2", "--draws", "20", "--out", tmp_path / "forecast.csv",
         "--figure", tmp_path / "fan.svg")  # fmt: skip
     forecast = pd.read_csv(tmp_path / "forecast.csv")
     assert list(forecast["ICV"]) == [last["ICV"], 1_500_000.0]
@@ -174,7 +179,7 @@ def test_generate_many_at_once_with_a_picture_each(folder: Path, tmp_path: Path)
     visits = pd.DataFrame({"RID": [9002, 9005], "EXAMDATE": ["2030-01-01", "2031-01-01"], "CDRSB": [3.0, None]})
     visits.to_csv(tmp_path / "future.csv", index=False)
     run("generate", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--visits", tmp_path / "future.csv",
-        "--samples", "20", "--out", tmp_path / "forecast.csv", "--figure", tmp_path / "pictures")  # fmt: skip
+        "--draws", "20", "--out", tmp_path / "forecast.csv", "--figure", tmp_path / "pictures")  # fmt: skip
     forecast = pd.read_csv(tmp_path / "forecast.csv")
     assert list(forecast["EXAMDATE"]) == ["2030-01-01", "2031-01-01"]
     assert list(forecast["CDRSB"]) == [3.0, last_visit(folder, "9005")["CDRSB"]]
@@ -182,7 +187,7 @@ def test_generate_many_at_once_with_a_picture_each(folder: Path, tmp_path: Path)
 
 
 def test_generate_new_subjects_in_the_columns_of_the_cohort(folder: Path, tmp_path: Path) -> None:
-    run("generate", "--run", folder / "run", "--new", "15", "--out", tmp_path / "new.csv")
+    run("generate", "--run", folder / "run", "--new-subjects", "15", "--out", tmp_path / "new.csv")
     table = pd.read_csv(tmp_path / "new.csv")
     assert set(table.columns) <= set(pd.read_csv(folder / "cohort.csv").columns)
     assert table["RID"].nunique() == 15
@@ -196,7 +201,7 @@ def test_generate_new_subjects_in_the_columns_of_the_cohort(folder: Path, tmp_pa
 def test_generate_new_subjects_along_given_paths(folder: Path, tmp_path: Path) -> None:
     path = pd.read_csv(folder / "cohort.csv").query("RID == 9004").drop(columns=REGIONS)
     path.to_csv(tmp_path / "path.csv", index=False)
-    run("generate", "--run", folder / "run", "--new", "3", "--covariates", tmp_path / "path.csv",
+    run("generate", "--run", folder / "run", "--new-subjects", "3", "--covariates", tmp_path / "path.csv",
         "--out", tmp_path / "new.csv")  # fmt: skip
     table = pd.read_csv(tmp_path / "new.csv")
     assert len(table) == 3 * len(path)
@@ -211,19 +216,19 @@ def test_generate_refuses_with_what_to_do(folder: Path, tmp_path: Path, capsys: 
     assert "Did you mean 90" in refused(capsys, *one, "--subject", "902", "--at", "1")
     assert "0 is not after the last visit" in refused(capsys, *one, "--subject", "9002", "--at", "0,1")
     assert "'soon' is not a number" in refused(capsys, *one, "--subject", "9002", "--at", "soon")
-    known = (*one, "--subject", "9002", "--at", "1", "--set-covariate")
-    assert "Did you mean CDRSB?" in refused(capsys, *known, "CDRS=1")
-    assert "'high', but a number" in refused(capsys, *known, "CDRSB=high")
-    assert "NAME=VALUE@YEARS" in refused(capsys, *known, "CDRSB")
-    assert "CN, Dementia, MCI" in refused(capsys, *known, "DX=Sleepy")
-    assert "--subject, --visits and --new; found none" in refused(capsys, *one)
-    assert "--at does not go with --new" in refused(capsys, *one, "--new", "3", "--at", "1")
+    change = (*one, "--subject", "9002", "--at", "1", "--set-covariate")
+    assert "Did you mean CDRSB?" in refused(capsys, *change, "CDRS=1")
+    assert "'high' where a number" in refused(capsys, *change, "CDRSB=high")
+    assert "NAME=VALUE@YEARS" in refused(capsys, *change, "CDRSB")
+    assert "CN, Dementia, MCI" in refused(capsys, *change, "DX=Sleepy")
+    assert "--subject, --visits and --new-subjects; found none" in refused(capsys, *one)
+    assert "--at cannot be used with --new-subjects" in refused(capsys, *one, "--new-subjects", "3", "--at", "1")
     assert "--subject needs --at" in refused(capsys, *one, "--subject", "9002")
     assert "--visits needs --cohort" in refused(capsys, *one, "--visits", folder / "cohort.csv")
     assert "one file cannot show 2 subjects" in refused(
         capsys, *one, "--subject", "9002", "--subject", "9003", "--at", "1", "--figure", tmp_path / "f.png"
     )
-    assert "no such run folder" in refused(capsys, "generate", "--run", tmp_path / "x", "--new", "2")
+    assert "no such run folder" in refused(capsys, "generate", "--run", tmp_path / "x", "--new-subjects", "2")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,13 +249,13 @@ def test_generate_without_the_training_table_asks_for_one(
 
 def test_score_gives_visits_and_subjects(folder: Path, tmp_path: Path) -> None:
     out, figure = tmp_path / "scores.csv", tmp_path / "scores.png"
-    said = run("score", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--out", out, "--figure", figure)
+    output = run("score", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--out", out, "--figure", figure)
     visits, subjects = pd.read_csv(out), pd.read_csv(tmp_path / "scores_subjects.csv")
     assert list(visits.columns[:6]) == ["subject", "session", "time", "log_prob", "outlier_score", "unusual"]
     exact = crow.load(folder / "run").log_prob(crow.read_cohort(folder / "cohort.csv"))
     np.testing.assert_allclose(visits["log_prob"], exact["log_prob"])
     np.testing.assert_allclose(subjects["log_prob"], visits.groupby("subject")["log_prob"].sum())
-    assert len(subjects) == 30 and "30 subjects" in said
+    assert len(subjects) == 30 and "30 subjects" in output
     assert figure.read_bytes()[:4] == b"\x89PNG"
 
 
@@ -259,12 +264,12 @@ def test_score_finds_a_visit_that_does_not_fit(folder: Path, tmp_path: Path) -> 
     row = table.index[table["RID"] == 9010][1]
     table.loc[row, "Hippocampus"] *= 1.5
     table.to_csv(tmp_path / "spoilt.csv", index=False)
-    said = run("score", "--run", folder / "run", "--cohort", tmp_path / "spoilt.csv", "--out", tmp_path / "s.csv")
+    output = run("score", "--run", folder / "run", "--cohort", tmp_path / "spoilt.csv", "--out", tmp_path / "s.csv")
     visits = pd.read_csv(tmp_path / "s.csv")
     worst = visits.loc[visits["outlier_score"].idxmax()]
     assert (worst["subject"], worst["session"], worst["unusual"]) == (9010, table.loc[row, "VISCODE"], True)
     assert worst["Hippocampus_z"] > 10
-    first = next(line for line in said.splitlines() if "9010" in line)
+    first = next(line for line in output.splitlines() if "9010" in line)
     assert "Hippocampus +" in first
 
 
@@ -274,10 +279,10 @@ def test_score_refuses_other_columns_and_existing_files(
     words = ("score", "--run", folder / "run", "--cohort")
     table = pd.read_csv(folder / "cohort.csv").rename(columns={"Fusiform": "Fusi"})
     table.to_csv(tmp_path / "other.csv", index=False)
-    said = refused(capsys, *words, tmp_path / "other.csv", "--out", tmp_path / "s.csv")
-    assert "Missing: Fusiform" in said and "Fusi" in said
+    output = refused(capsys, *words, tmp_path / "other.csv", "--out", tmp_path / "s.csv")
+    assert "Missing: Fusiform" in output and "Fusi" in output
     (tmp_path / "s_subjects.csv").write_text("mine")
-    said = refused(capsys, *words, folder / "cohort.csv", "--out", tmp_path / "s.csv")
-    assert "s_subjects.csv" in said and "--overwrite" in said
+    output = refused(capsys, *words, folder / "cohort.csv", "--out", tmp_path / "s.csv")
+    assert "s_subjects.csv" in output and "--overwrite" in output
     assert "found .xlsx" in refused(capsys, *words, folder / "cohort.csv", "--out", tmp_path / "s.xlsx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.csv", "s_subjects.csv"]

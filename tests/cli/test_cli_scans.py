@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import joblib
@@ -10,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import refused, run
 
 import crow
-from crow.cli.main import app, main
 from crow.models.scans import ScanModel
 from crow.models.voxels import VoxelModel
 
@@ -21,29 +21,21 @@ QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", 
 COARSE = ["--set", "scans.resolution=8"]
 
 
-def run(*words: str | Path) -> str:
+@pytest.fixture(autouse=True, scope="module")
+def one_process() -> Iterator[None]:
+    """A pool of processes would import everything again."""
     with joblib.parallel_config(backend="sequential"):
-        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
-    """What a command says that must leave with 2."""
-    with pytest.raises(SystemExit) as left:
-        main([str(word) for word in words])
-    assert left.value.code == 2
-    return " ".join(capsys.readouterr().err.replace("│", " ").split())
+        yield
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BIDS tree of T1w scans, the store prepared on the way, and the run."""
+    """A BIDS tree of T1w scans, their store, and the run."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("scans")
     run("simulate", "--scans", "--out", folder / "bids", "--subjects", 10, "--visits", 2, "--resolution", 8)
-    said = run("train", "--cohort", folder / "bids", "--out", folder / "run", *COARSE, *QUICK)
-    assert "Preparing 20 scans" in said and "deformation of 20 T1w scans" in said and "nats a visit" in said
+    output = run("train", "--cohort", folder / "bids", "--out", folder / "run", *COARSE, *QUICK)
+    assert "Preparing 20 scans" in output and "deformation of 20 T1w scans" in output and "nats per visit" in output
     return folder
 
 
@@ -54,8 +46,8 @@ def scan_of(folder: Path, subject: str) -> nib.Nifti1Image:
 
 def test_a_follow_up_looks_like_the_last_scan_and_says_what_it_is(folder: Path, tmp_path: Path) -> None:
     out, last = tmp_path / "fu", scan_of(folder, "sub-0002")
-    said = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1.5", "--out", out,
-               "--set-covariate", "CDRSB=6@1", "--sample-scans", "2", "--samples", "20")  # fmt: skip
+    output = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1.5", "--out", out,
+               "--set-covariate", "CDRSB=6@1", "--save-scan-draws", "2", "--draws", "20")  # fmt: skip
     here = out / "sub-0002" / "ses-plus1p5y" / "anat"
     stem = "sub-0002_ses-plus1p5y_desc-{}_T1w"
     for desc in ("synthetic", "synthetic01", "synthetic02", "change", "uncertainty"):
@@ -73,7 +65,7 @@ def test_a_follow_up_looks_like_the_last_scan_and_says_what_it_is(folder: Path, 
     assert uncertainty.min() >= 0 and uncertainty.max() > 0
     assert (here / f"{stem.format('followup')}.png").read_bytes()[:4] == b"\x89PNG"
     volumes = pd.read_csv(out / "volumes.tsv", sep="\t")
-    assert {"ventricles", "hippocampus_left"} <= set(volumes["structure"]) and "ventricles" in said
+    assert {"ventricles", "hippocampus_left"} <= set(volumes["structure"]) and "ventricles" in output
     assert ((volumes["q05"] <= volumes["change"] + 1e-9) & (volumes["change"] <= volumes["q95"] + 1e-9)).all()
 
 
@@ -81,7 +73,7 @@ def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask = ("generate", "--run", folder / "run", "--subject", "sub-0001", "--subject", "sub-0004", "--at", "1,2",
-           "--samples", "10", "--out")  # fmt: skip
+           "--draws", "10", "--out")  # fmt: skip
     run(*ask, tmp_path / "a")
     run(*ask, tmp_path / "b")
     made = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.nii.gz"))
@@ -96,9 +88,9 @@ def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
 
 
 def test_scans_on_the_template_and_a_longer_horizon_moves_more(folder: Path, tmp_path: Path) -> None:
-    said = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1,6", "--samples", "10",
+    output = run("generate", "--run", folder / "run", "--subject", "0002", "--at", "1,6", "--draws", "10",
                "--set-covariate", "CDRSB=19@6", "--space", "template", "--out", tmp_path / "fu")  # fmt: skip
-    assert "warning: CDRSB 19: visits of the cohort lie between 0 and" in said
+    assert "warning: CDRSB 19 is an extrapolation: in the cohort it lies between 0 and" in output
     grid = crow.ScanStore.open(folder / "run_store").info.grid
     sizes = []
     for session in ("ses-plus1y", "ses-plus6y"):
@@ -110,12 +102,12 @@ def test_scans_on_the_template_and_a_longer_horizon_moves_more(folder: Path, tmp
     assert sizes[1] > sizes[0]
 
 
-def test_a_patient_that_the_run_never_saw_is_prepared_on_the_way(folder: Path, tmp_path: Path) -> None:
+def test_a_patient_outside_the_cohort_is_prepared_first(folder: Path, tmp_path: Path) -> None:
     scan = sorted((folder / "bids" / "sub-0003").glob("ses-*/anat/*_T1w.nii.gz"))[0]
     pd.DataFrame({"subject": ["new"], "age": [71.0], "scan": [scan]}).to_csv(tmp_path / "patient.csv", index=False)
-    said = run("generate", "--run", folder / "run", "--cohort", tmp_path / "patient.csv", "--subject", "new",
-               "--at", "2", "--samples", "10", "--out", tmp_path / "fu")  # fmt: skip
-    assert "not known of these subjects" in said and "CDRSB" in said
+    output = run("generate", "--run", folder / "run", "--cohort", tmp_path / "patient.csv", "--subject", "new",
+               "--at", "2", "--draws", "10", "--out", tmp_path / "fu")  # fmt: skip
+    assert "not known of these subjects" in output and "CDRSB" in output
     assert len(list((tmp_path / "fu" / "sub-new" / "ses-plus2y").rglob("*desc-synthetic_T1w.nii.gz"))) == 1
     assert crow.ScanStore.is_store(tmp_path / "fu_store")
     run("score", "--run", folder / "run", "--cohort", tmp_path / "fu_store", "--out", tmp_path / "scores.csv")
@@ -123,12 +115,12 @@ def test_a_patient_that_the_run_never_saw_is_prepared_on_the_way(folder: Path, t
 
 
 def test_scores_and_maps_of_z(folder: Path, tmp_path: Path) -> None:
-    said = run("score", "--run", folder / "run", "--cohort", folder / "run_store", "--out", tmp_path / "scores.csv",
-               "--maps", tmp_path / "z", "--samples", "20", "--figure", tmp_path / "scores.png")  # fmt: skip
+    output = run("score", "--run", folder / "run", "--cohort", folder / "run_store", "--out", tmp_path / "scores.csv",
+               "--save-maps", tmp_path / "z", "--draws", "20", "--figure", tmp_path / "scores.png")  # fmt: skip
     scores = pd.read_csv(tmp_path / "scores.csv")
     first = ~scores["subject"].duplicated()
     assert scores.loc[first, "log_prob"].isna().all() and scores.loc[~first, "log_prob"].notna().all()
-    assert "10 subjects, 20 visits" in said and len(list((tmp_path / "z").rglob("*zscore*.nii.gz"))) == 10
+    assert "10 subjects, 20 visits" in output and len(list((tmp_path / "z").rglob("*zscore*.nii.gz"))) == 10
     path = sorted((tmp_path / "z" / "sub-0002").rglob("*.nii.gz"))[-1]
     z, last = nib.load(path), scan_of(folder, "sub-0002")
     assert z.shape == last.shape and z.get_data_dtype() == np.float32
@@ -174,9 +166,9 @@ def test_the_run_holds_no_subject(folder: Path) -> None:
             assert b"sub-0001" not in path.read_bytes(), path
 
 
-def test_what_does_not_go_together_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_cannot_be_combined(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ("generate", "--run", folder / "run")
-    assert "run of scans writes scans" in refused(capsys, *ask, "--new", "3")
+    assert "run of scans writes scans" in refused(capsys, *ask, "--new-subjects", "3")
     assert "no subject 77" in refused(capsys, *ask, "--subject", "77", "--at", "1", "--out", tmp_path / "fu")
     assert not (tmp_path / "fu").exists()
     raw = tmp_path / "raw"
@@ -192,12 +184,12 @@ def test_a_store_that_changed_is_not_conditioned_on(
     whole = visits.read_text()
     visits.write_text(whole.replace("sub-0010", "sub-0011"))
     try:
-        said = refused(
+        output = refused(
             capsys, "generate", "--run", folder / "run", "--subject", "1", "--at", "1", "--out", tmp_path / "x"
         )
     finally:
         visits.write_text(whole)
-    assert "has changed since" in said and "--cohort" in said
+    assert "has changed since" in output and "--cohort" in output
 
 
 def test_voxels_train_generate_and_score(folder: Path, tmp_path: Path) -> None:
@@ -205,19 +197,8 @@ def test_voxels_train_generate_and_score(folder: Path, tmp_path: Path) -> None:
         "scans.representation=voxels", "--set", "scans.voxels.size=12", "--set", "scans.voxels.levels=1")  # fmt: skip
     model = crow.load(tmp_path / "run")
     assert isinstance(model, VoxelModel) and model.metrics["voxels"] > 100
-    run(
-        "generate",
-        "--run",
-        tmp_path / "run",
-        "--subject",
-        "0002",
-        "--at",
-        "1",
-        "--samples",
-        "6",
-        "--out",
-        tmp_path / "fu",
-    )
+    run("generate", "--run", tmp_path / "run", "--subject", "0002", "--at", "1", "--draws", "6",
+        "--out", tmp_path / "fu")  # fmt: skip
     image = nib.load(next((tmp_path / "fu").rglob("*desc-synthetic_T1w.nii.gz")))
     assert image.shape == scan_of(folder, "sub-0002").shape
     run("score", "--run", tmp_path / "run", "--cohort", folder / "run_store", "--out", tmp_path / "scores.csv")
@@ -227,36 +208,25 @@ def test_voxels_train_generate_and_score(folder: Path, tmp_path: Path) -> None:
 def test_pet_goes_through_a_subspace_with_an_exact_voxel_likelihood(tmp_path: Path) -> None:
     run("simulate", "--scans", "--modality", "pet", "--out", tmp_path / "bids", "--subjects", 10, "--visits", 2,
         "--resolution", 8)  # fmt: skip
-    said = run("train", "--cohort", tmp_path / "bids", "--out", tmp_path / "run", *COARSE, *QUICK,
+    output = run("train", "--cohort", tmp_path / "bids", "--out", tmp_path / "run", *COARSE, *QUICK,
                "--set", "scans.components=2")  # fmt: skip
-    assert "subspace of 20 pet scans" in said
+    assert "subspace of 20 pet scans" in output
     run("score", "--run", tmp_path / "run", "--cohort", tmp_path / "run_store", "--out", tmp_path / "scores.csv")
     scores = pd.read_csv(tmp_path / "scores.csv")
     np.testing.assert_allclose(scores["log_prob"], scores["coefficients"] + scores["residual"])
-    run(
-        "generate",
-        "--run",
-        tmp_path / "run",
-        "--subject",
-        "0002",
-        "--at",
-        "1",
-        "--samples",
-        "10",
-        "--out",
-        tmp_path / "fu",
-    )
+    run("generate", "--run", tmp_path / "run", "--subject", "0002", "--at", "1", "--draws", "10",
+        "--out", tmp_path / "fu")  # fmt: skip
     image = nib.load(next((tmp_path / "fu").rglob("*desc-synthetic_pet.nii.gz")))
     real = nib.load(sorted((tmp_path / "bids" / "sub-0002").rglob("*_pet.nii.gz"))[-1])
     assert image.shape == real.shape and image.get_data_dtype() == real.get_data_dtype()
     assert np.corrcoef(image.get_fdata().ravel(), real.get_fdata().ravel())[0, 1] > 0.9
 
 
-def test_a_run_of_scans_is_judged_on_people_held_out_and_reported(folder: Path, tmp_path: Path) -> None:
+def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path, tmp_path: Path) -> None:
     train = ("train", "--cohort", folder / "run_store", *QUICK)
-    run(*train, "--out", tmp_path / "run", "--set", "split.test=0.3")
-    said = run("evaluate", "--run", tmp_path / "run", "--samples", "20")
-    assert "last scan" in said and "Skill in change RMSE against last scan" in said
+    run(*train, "--out", tmp_path / "run", "--test", "0.3")
+    output = run("evaluate", "--run", tmp_path / "run", "--draws", "20")
+    assert "last scan" in output and "Skill in change RMSE against last scan" in output
     made = tmp_path / "run" / "evaluation"
     metrics = json.loads((made / "metrics.json").read_text())["scans"]
     assert list(metrics["forecast"]) == ["crow", "last scan", "mean change"] and metrics["subjects"] == 3
@@ -266,12 +236,12 @@ def test_a_run_of_scans_is_judged_on_people_held_out_and_reported(folder: Path, 
     assert (last["SSIM"].between(0.5, 1)).all() and np.isfinite(metrics["forecast"]["crow"]["NLL"])
     stem = pd.read_csv(made / "scan_pictures.csv")["stem"].iloc[0]
     assert all((made / f"{stem}_{kind}.png").is_file() for kind in ("last", "real", "synthetic", "change_real"))
-    run("report", "--run", tmp_path / "run", "--samples", "20")
+    run("report", "--run", tmp_path / "run", "--draws", "20")
     page = (tmp_path / "run" / "report.html").read_text()
     assert 'type="range"' in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_a_run_that_learned_from_everyone_has_no_one_to_be_judged_on(
+def test_a_run_without_a_test_set_cannot_be_evaluated(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "split.test=0.2, or give --folds 5" in refused(capsys, "evaluate", "--run", folder / "run")

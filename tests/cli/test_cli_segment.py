@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_masks_of_some_scans(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["segment", "--run", folder / "run", "--cohort", folder / "store", "--subject", "S3", "--samples", "6",
-             "--sample-scans", "2", "--out", tmp_path / "made"]  # fmt: skip
+    words = ["segment", "--run", folder / "run", "--cohort", folder / "store", "--subject", "S3", "--draws", "6",
+             "--save-scan-draws", "2", "--out", tmp_path / "made"]  # fmt: skip
     done(words)
     assert "S3 1: " in capsys.readouterr().out
     here = tmp_path / "made" / "sub-S3" / "ses-1" / "anat"
@@ -71,7 +71,7 @@ def test_masks_of_some_scans(folder: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_a_scan_that_is_not_prepared(folder: Path, tmp_path: Path) -> None:
     scan = folder / "bids" / "sub-5_ses-1_T1w.nii.gz"
-    done(["segment", "--run", folder / "run", "--cohort", scan, "--samples", "2", "--out", tmp_path / "made"])
+    done(["segment", "--run", folder / "run", "--cohort", scan, "--draws", "2", "--out", tmp_path / "made"])
     (p,) = (tmp_path / "made").rglob("*_probseg.nii.gz")
     assert p.name == "sub-5_ses-1_desc-segmented_probseg.nii.gz" and nib.load(p).shape == nib.load(scan).shape
     assert ScanStore.is_store(tmp_path / "made_store")
@@ -100,11 +100,11 @@ def test_other_scans_and_subjects_are_refused(folder: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--cohort: name the store"),
-        (["--cohort", "x"], "--masks: name the folder"),
-        (["--cohort", "x", "--run", "y", "--label", "2"], "--label: for learning"),
-        (["--cohort", "x", "--masks", "y", "--subject", "z"], "--subject: give it with --run"),
+        ([], "--cohort is missing: name the scans"),
+        (["--cohort", "x"], "Give --masks (a folder)"),
+        (["--cohort", "x", "--run", "y", "--label", "2"], "--label: only for training"),
+        (["--cohort", "x", "--masks", "y", "--subject", "z"], "--subject: only for use with --run"),
     ],
 )
-def test_flags_that_do_not_go_together(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_cannot_be_combined(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in refused(capsys, "segment", *words)

@@ -19,12 +19,12 @@ def simulate(*words: str) -> str:
 
 
 def test_writes_cohort_and_truth(tmp_path: Path) -> None:
-    said = simulate("--out", str(tmp_path / "adni"))
+    output = simulate("--out", str(tmp_path / "adni"))
     table, truth = (pd.read_csv(tmp_path / "adni" / name) for name in ("cohort.csv", "truth.csv"))
     assert table["RID"].nunique() == 12
     assert list(table["RID"]) == list(truth["RID"]) and list(table["VISCODE"]) == list(truth["VISCODE"])
     assert json.loads((tmp_path / "adni" / "truth.json").read_text())["subjects"] == 12
-    assert "12 people" in said and "truth.csv" in said
+    assert "12 subjects" in output and "truth.csv" in output
     assert sorted(path.name for path in (tmp_path / "adni").iterdir()) == ["cohort.csv", "truth.csv", "truth.json"]
 
 
@@ -56,18 +56,18 @@ def test_never_replaces_a_folder_with_other_files(tmp_path: Path, capsys: pytest
 
 
 def test_more_regions_come_with_the_flag_to_model_them(tmp_path: Path) -> None:
-    said = simulate("--out", str(tmp_path / "adni"), "--regions", "8")
-    assert "--regions Ventricles,Hippocampus,WholeBrain,Entorhinal,Fusiform,MidTemp,Region07,Region08" in said
+    output = simulate("--out", str(tmp_path / "adni"), "--regions", "8")
+    assert "--regions Ventricles,Hippocampus,WholeBrain,Entorhinal,Fusiform,MidTemp,Region07,Region08" in output
 
 
 def test_tadpoles_columns_have_82_regions_and_refuse_another_number(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = simulate("--av45", "--out", str(tmp_path / "av45"))
-    assert "12 people, 36 visits, 82 regions" in said
+    output = simulate("--av45", "--out", str(tmp_path / "av45"))
+    assert "12 subjects, 36 visits, 82 regions" in output
     assert pd.read_csv(tmp_path / "av45" / "cohort.csv").filter(like="UCBERKELEYAV45").shape == (36, 82)
     assert refused(["simulate", "--av45", "--regions", "6", "--out", str(tmp_path / "other")]) == 2
-    assert "--regions does not go with --av45" in " ".join(capsys.readouterr().err.split())
+    assert "--regions cannot be used with --av45" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "other").exists()
 
 

@@ -22,7 +22,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("simulated") / "brains"
     done = CliRunner().invoke(app, [*SMALL, "--out", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "3 people, 6 scans" in done.output
+    assert "3 subjects, 6 scans" in done.output
     return out
 
 

@@ -1,4 +1,4 @@
-"""`crow synthesize`: learns a run, applies it, and says what cannot be."""
+"""`crow synthesize`: trains a run, applies it, and refuses what it cannot do."""
 
 import json
 from pathlib import Path
@@ -14,26 +14,26 @@ QUICK = ["--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"
 
 
 @pytest.fixture(scope="module")
-def people(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run learned from the shared cohort."""
+def profiles(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained on the shared cohort."""
     torch.set_num_threads(1)
-    run = tmp_path_factory.mktemp("people") / "run"
+    run = tmp_path_factory.mktemp("profiles") / "run"
     table = trained / "cohort.csv"
     done(["synthesize", "--cohort", table, "--condition", "sex,age,diagnosis", "--out", run, *QUICK])
     return run
 
 
-def test_regions(people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_regions(profiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "women.csv"
-    done(["synthesize", "--run", people, "--attributes", "sex=F,age=75", "--count", 7, "--out", out])
-    said = capsys.readouterr().out
-    assert "Invented 7 visits; DX drawn as in training." in said
+    done(["synthesize", "--run", profiles, "--attributes", "sex=F,age=75", "--count", 7, "--out", out])
+    output = capsys.readouterr().out
+    assert "7 synthetic visits; DX drawn as in training." in output
     table = pd.read_csv(out)
     assert len(table) == 7 and (table["age"] == 75).all() and (table["PTGENDER"] == "Female").all()
     assert table["Hippocampus"].notna().all()
-    assert (people / "training.png").is_file() and out.with_suffix(".png").is_file()
+    assert (profiles / "training.png").is_file() and out.with_suffix(".png").is_file()
     out.unlink()
-    words = ["synthesize", "--run", people, "--count", 1, "--out", out]
+    words = ["synthesize", "--run", profiles, "--count", 1, "--out", out]
     assert "women.png: exists already" in refused(capsys, *words) and not out.exists()
 
 
@@ -59,16 +59,16 @@ def test_scans_become_derivatives(tmp_path: Path) -> None:
         (["--attributes", "sex=X"], "training had Female, Male"),
         (["--attributes", "age=150"], "the model knows nothing beyond"),
         (["--attributes", "weight=3"], "the run knows PTGENDER, age, DX, not weight"),
-        (["--out", "people"], "regions go into a table"),
-        (["--condition", "sex"], "--condition: for learning"),
+        (["--out", "profiles"], "regions go into a table"),
+        (["--condition", "sex"], "--condition: only for training"),
     ],
 )
-def test_what_cannot_be_drawn(
-    people: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+def test_drawing_is_refused(
+    profiles: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert message in refused(capsys, "synthesize", "--run", people, *words)
+    assert message in refused(capsys, "synthesize", "--run", profiles, *words)
     assert not list(tmp_path.iterdir())
 
 
@@ -77,11 +77,11 @@ def test_what_cannot_be_drawn(
     [
         (["--condition", "weight"], "weight is no covariate"),
         ([], "name the attributes"),
-        (["--condition", "sex", "--attributes", "sex=F"], "give it with --run"),
+        (["--condition", "sex", "--attributes", "sex=F"], "only for use with --run"),
         (["--condition", "sex", "--set", "flow.width=3"], "there is no setting flow.width"),
     ],
 )
-def test_what_cannot_be_learned(
+def test_training_is_refused(
     trained: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     table, out = trained / "cohort.csv", tmp_path / "run"
@@ -90,17 +90,17 @@ def test_what_cannot_be_learned(
 
 
 def test_runs_are_taken_by_their_own_command(
-    people: Path, trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    profiles: Path, trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    said = refused(capsys, "generate", "--run", people, "--subject", "1", "--at", "1", "--out", tmp_path / "x.csv")
-    assert "a run of cglow, not of crow train. Use crow synthesize --run." in said
+    output = refused(capsys, "generate", "--run", profiles, "--subject", "1", "--at", "1", "--out", tmp_path / "x.csv")
+    assert "a run of cglow, not of crow train. Use crow synthesize --run." in output
     assert "a run of crow train" in refused(capsys, "synthesize", "--run", trained / "run", "--out", tmp_path / "x.csv")
-    said = refused(capsys, "synthesize", "--cohort", trained / "cohort.csv", "--condition", "sex", "--out", people)
-    assert "exists already" in said
+    output = refused(capsys, "synthesize", "--cohort", trained / "cohort.csv", "--condition", "sex", "--out", profiles)
+    assert "exists already" in output
 
 
 def test_only_folders_of_its_own_are_replaced(
-    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    profiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_store(tmp_path / "store", ball())
     run, out = tmp_path / "run", tmp_path / "raw"
@@ -108,13 +108,13 @@ def test_only_folders_of_its_own_are_replaced(
     done(["synthesize", "--cohort", tmp_path / "store", "--condition", "sex", "--out", run, *QUICK, *small])
     done(["simulate", "--scans", "--out", out, "--subjects", 2, "--visits", 1, "--resolution", 8])
     before = sorted(path.name for path in out.iterdir())
-    said = refused(capsys, "synthesize", "--run", run, "--count", 1, "--out", out, "--overwrite")
-    assert "holds something else than invented scans" in said
+    output = refused(capsys, "synthesize", "--run", run, "--count", 1, "--out", out, "--overwrite")
+    assert "holds something else than invented scans" in output
     assert sorted(path.name for path in out.iterdir()) == before
     table = tmp_path / "a.csv"
     for extra in ([], ["--overwrite"]):
-        done(["synthesize", "--run", people, "--count", 1, "--out", table, *extra])
-    assert "exists already" in refused(capsys, "synthesize", "--run", people, "--count", 1, "--out", table)
+        done(["synthesize", "--run", profiles, "--count", 1, "--out", table, *extra])
+    assert "exists already" in refused(capsys, "synthesize", "--run", profiles, "--count", 1, "--out", table)
 
 
 def test_one_region_is_too_few(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +123,7 @@ def test_one_region_is_too_few(trained: Path, tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "run").exists()
 
 
-def test_people_seen_once_are_enough(trained: Path, tmp_path: Path) -> None:
+def test_one_visit_per_subject_is_enough(trained: Path, tmp_path: Path) -> None:
     table = tmp_path / "once.csv"
     pd.read_csv(trained / "cohort.csv", dtype=str).drop_duplicates("RID").to_csv(table, index=False)
     run, out = tmp_path / "run", tmp_path / "drawn.csv"

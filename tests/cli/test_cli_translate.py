@@ -39,9 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scans_become_derivatives(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--run", folder / "run", "--source", folder / "t1w", "--out", tmp_path / "made", "--samples", "3"]
+    words = ["--run", folder / "run", "--source", folder / "t1w", "--out", tmp_path / "made", "--draws", "3"]
     assert crow("translate", *words) == 0
-    assert f"Translated {2 * SUBJECTS - 1} visits, 3 samples each." in capsys.readouterr().out
+    assert f"Translated {2 * SUBJECTS - 1} visits, 3 draws each." in capsys.readouterr().out
     pet = tmp_path / "made" / "sub-s00" / "ses-1" / "pet"
     assert sorted(path.name.split("_desc-")[1] for path in pet.glob("*.nii.gz")) == [
         "median_pet.nii.gz", "sample1_pet.nii.gz", "sample2_pet.nii.gz", "sample3_pet.nii.gz", "sd_pet.nii.gz"
@@ -79,10 +79,10 @@ def test_one_scan_is_prepared_as_those_of_the_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert crow("translate", "--cohort", tmp_path / "pet", "--source", tmp_path / "t1w", "--out", run, *QUICK) == 0
     scan = tmp_path / "bids" / "sub-0_ses-1_T1w.nii.gz"
-    assert crow("translate", "--run", run, "--source", scan, "--out", tmp_path / "made", "--samples", "2") == 0
+    assert crow("translate", "--run", run, "--source", scan, "--out", tmp_path / "made", "--draws", "2") == 0
     assert len(list((tmp_path / "made" / "sub-0" / "ses-1" / "pet").glob("*.nii.gz"))) == 4
     other = tmp_path / "bids" / "sub-1_ses-0_T1w.nii.gz"
-    again = ("translate", "--run", run, "--source", other, "--out", tmp_path / "made", "--samples", "2")
+    again = ("translate", "--run", run, "--source", other, "--out", tmp_path / "made", "--draws", "2")
     assert crow(*again) == 2
     assert crow(*again, "--overwrite") == 0
     assert {path.name for path in (tmp_path / "made").glob("sub-*")} == {"sub-1"}
@@ -97,7 +97,7 @@ def test_regions_of_a_table(tmp_path: Path) -> None:
     sides = ["--source", "MRI_*", "--target", "PET_*"]
     assert crow("translate", "--cohort", tmp_path / "cohort.csv", *sides, "--out", run, *QUICK[:6]) == 0
     rows.drop(columns=["PET_a", "PET_b"]).to_csv(tmp_path / "new.csv", index=False)
-    assert crow("translate", "--run", run, "--source", tmp_path / "new.csv", "--out", made, "--samples", "4") == 0
+    assert crow("translate", "--run", run, "--source", tmp_path / "new.csv", "--out", made, "--draws", "4") == 0
     median, samples = pd.read_csv(made / "median.csv"), pd.read_csv(made / "samples.csv")
     assert list(median.columns) == ["subject", "session", "time", "PET_a", "PET_b"] and len(median) == 30
     assert list(samples["sample"][:5]) == [1, 2, 3, 4, 1] and len(samples) == 120
@@ -108,11 +108,11 @@ def test_regions_of_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--source", "x"], "give --cohort to learn from, or --run to apply"),
-        (["--cohort", "x"], "name the store of the scans that are given"),
-        (["--run", "x", "--source", "y", "--target", "z"], "--target: for learning"),
+        (["--source", "x"], "Give --cohort to train, or --run to apply"),
+        (["--cohort", "x"], "name the store of the source scans"),
+        (["--run", "x", "--source", "y", "--target", "z"], "--target: only for training"),
     ],
 )
-def test_flags_that_do_not_go_together(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_cannot_be_combined(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert crow("translate", *words) == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())

@@ -145,7 +145,7 @@ def test_refuses_stores_that_do_not_pair(stores: tuple[ScanStore, ScanStore], tm
     with pytest.raises(CohortError, match=r"no visit has scans in both\. The first has s00 1, s00 2.*the second p00 1"):
         Translator(**SMALL).fit(target, others)
     few = make_store(tmp_path / "few", "T1w", images)
-    with pytest.raises(CohortError, match="3 subjects with both scans"):
+    with pytest.raises(CohortError, match="3 subjects have both scans"):
         Translator(**SMALL).fit(target, few)
     twice = make_store(tmp_path / "twice", "T1w", images, session="M00")
     with pytest.raises(CohortError, match="subject s00 has session 'M00' more than once"):

@@ -1,23 +1,87 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from crow.errors import ConfigError
-from crow.run.config import Config, dump_config, load_config
-from crow.run.cross_sectional_config import load_any
+from crow.run.config import Config, Settings, dump_config, group_of, load_config, load_settings
+from crow.run.cross_sectional_config import ARCHITECTURES, CINNConfig, load_any
+from crow.run.describe import (
+    Kind,
+    commands_with_settings,
+    default_header,
+    describe,
+    presets_of,
+    rewritten,
+    settings_of,
+)  # fmt: skip
+from crow.run.presets import preset_names, preset_path
 
-PRESETS = Path(__file__).parents[2] / "configs"
+KINDS = [kind for command in commands_with_settings() for kind in settings_of(command)]
 
 
-def test_the_default_preset_writes_out_every_default() -> None:
-    assert yaml.safe_load((PRESETS / "default.yaml").read_text()) == Config().model_dump()
-    assert load_config(PRESETS / "default.yaml") == load_config() == Config()
+def groups(kind: type[Settings]) -> list[type[Settings]]:
+    """A class of settings and the groups inside it."""
+    inside = [group for field in kind.model_fields.values() if (group := group_of(field.annotation)) is not None]
+    return [kind, *(one for group in inside for one in groups(group))]
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_presets_are_complete_and_valid(preset: Path) -> None:
-    assert load_any(preset).model_dump() == yaml.safe_load(preset.read_text())
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_field_has_a_description(kind: Kind) -> None:
+    for group in groups(kind):
+        for name, field in group.model_fields.items():
+            assert (field.description or "").endswith("."), f"{group.__name__}.{name}"
+
+
+def test_every_architecture_belongs_to_a_command() -> None:
+    assert {kind for kind in KINDS if kind is not Config} == set(ARCHITECTURES.values())
+    assert KINDS[0] is Config
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_are_complete_and_explain_every_setting(name: str) -> None:
+    """Each is what `make presets` writes: every setting, with the description of its field."""
+    assert preset_path(name).read_text(encoding="utf-8") == rewritten(preset_path(name))
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if name != "published"])
+def test_presets_but_the_published_are_the_defaults(name: str) -> None:
+    preset = load_any(preset_path(name))
+    assert preset == type(preset)()
+    assert preset_path(name).read_text(encoding="utf-8").startswith(default_header(type(preset)))
+
+
+def test_a_preset_is_found_by_name_and_a_file_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_config("published").model.objective == "inn"
+    assert load_config("default") == load_config() == Config()
+    assert load_config("published", ["model.blocks=4"]).model.blocks == 4
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "published").write_text("seed: 7\n")
+    assert load_config("published") == Config(seed=7)
+    assert preset_path("published.yaml") == Path("published.yaml")
+    assert presets_of(Config) == ["default", "published"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("publishd", r"publishd: .*no such .*preset\. Did you mean published"), ("zzz", "presets are caglow,")],
+)
+def test_an_unknown_preset_is_named(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(name)
+
+
+def test_settings_are_described_with_their_defaults() -> None:
+    rows = {row.key: row for row in describe(Config)}
+    assert rows["training.learning_rate"].default == "0.003"
+    assert rows["training.max_epochs"].default == "null"
+    assert rows["scans.voxels.memory"].default == "plain"
+    assert rows["model.members"].meaning == Config().model.__class__.model_fields["members"].description
+    assert len(rows) == len(set(rows)) > 30
+
+
+def test_a_frozen_network_has_to_be_trained_first() -> None:
+    with pytest.raises(ConfigError, match="set them above 0"):
+        load_settings(CINNConfig, None, ["freeze_conditioning=true", "pretrain_epochs=0"])
 
 
 def test_resolved_settings_read_back_the_same(tmp_path: Path) -> None:
@@ -42,7 +106,7 @@ def test_pairs_win_over_the_file(tmp_path: Path) -> None:
         ),
         ("max_epochs: 5\n", r"line 1: there is no setting max_epochs\. Did you mean training\.max_epochs"),
         ("seed: 1\ntrainin: {}\n", r"line 2: there is no setting trainin\. Did you mean training"),
-        ("zzz: 1\n", r"no setting zzz\. Known are seed, cohort, model, training, scans, split"),
+        ("zzz: 1\n", r"no setting zzz\. The settings are seed, cohort, model, training, scans, split"),
         (
             "training:\n  batch_size: many\n",
             r"line 2: training\.batch_size cannot be 'many': should be a valid",

@@ -159,9 +159,9 @@ def test_an_empty_folder_is_taken(tmp_path: Path, run: Run) -> None:
 def test_a_training_in_progress_is_recognised_and_completed(tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "run"
     start_run(folder, run.config)
-    with pytest.raises(RunError, match=r"training has not finished; go on with --resume"):
+    with pytest.raises(RunError, match=r"training has not finished. Continue it with --resume"):
         load_run(folder)
-    with pytest.raises(OutputError, match=r"a training was begun here\. Go on with --resume"):
+    with pytest.raises(OutputError, match=r"a training was started here\. Continue it with --resume"):
         start_run(folder, run.config)
     assert unfinished_config(folder, Config) == run.config
     (folder / "logs" / "member-1").mkdir(parents=True)

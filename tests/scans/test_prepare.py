@@ -167,7 +167,7 @@ def test_visits_in_different_spaces(tmp_path: Path) -> None:
     done = run(table, tmp_path / "store")
     assert done.failed == 2
     assert "visits are in different spaces (MNI152NLin6Asym, native)" in failures(done)[0]
-    assert "--register" in failures(done)[0]
+    assert "--registration" in failures(done)[0]
 
 
 def test_headers_that_tell_different_spaces(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_scan_that_lies_elsewhere_is_told_to_be_registered(tmp_path: Path) -> 
     save(path, head(), turned((0, 0, 0), (150, 0, 0)) @ TEMPLATE.grid.matrix)
     done = run(table, tmp_path / "store")
     assert done.failed == 1
-    assert "of the template's brain lies in its field of view. Align it with --register linear" in failures(done)[0]
+    assert "of the template's brain lies in its field of view. Align it with --registration linear" in failures(done)[0]
     assert run(table, tmp_path / "linear", register="linear").failed == 0
 
 

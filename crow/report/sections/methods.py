@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from crow import __version__
 from crow.report.blocks import Block, Heading, Items, Section, Words, said
 from crow.report.evaluated import Evaluation
 from crow.report.numbers import counted, percent
@@ -35,7 +36,7 @@ YEOM = "Yeom S, Giacomelli I, Fredrikson M, Jha S. Privacy risk in machine learn
 TADPOLE = "Marinescu RV and others. The Alzheimer's disease prediction of longitudinal evolution (TADPOLE) challenge: results after 1 year follow-up. MELBA 2021."  # noqa: E501
 TEMPLATE = "Fonov V and others. Unbiased average age-appropriate atlases for pediatric studies. NeuroImage 54, 2011."
 PACKAGES = (
-    "crow", "torch", "lightning", "torchdiffeq", "numpy", "scipy", "pandas", "scikit-learn", "scoringrules",
+    "torch", "lightning", "torchdiffeq", "numpy", "scipy", "pandas", "scikit-learn", "scoringrules",
     "statsmodels", "nibabel", "nilearn", "dipy", "matplotlib", "jinja2",
 )  # fmt: skip
 
@@ -155,7 +156,7 @@ def _citations(run: Run, evaluation: Evaluation | None) -> Sequence[str]:
 
 
 def _installed() -> list[tuple[str, str]]:
-    found = []
+    found = [("crow", __version__)]
     for name in PACKAGES:
         try:
             found.append((name, version(name)))

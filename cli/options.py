@@ -1,0 +1,139 @@
+"""The options that commands share, each declared once."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+TRAINING, APPLYING, SCANS = "Training", "Applying a trained model (with --run)", "Scans"
+
+Reading = dict[str, Any]
+Command = Callable[..., None]
+
+
+def draws(minimum: int, panel: str | None = None) -> typer.models.OptionInfo:
+    """How many draws; quantiles need more of them than a median."""
+    return typer.Option("--draws", min=minimum, help="Number of draws from the model.", rich_help_panel=panel)
+
+
+def save_scan_draws(panel: str) -> typer.models.OptionInfo:
+    """How many draws become files."""
+    return typer.Option(
+        "--save-scan-draws", min=0, help="Number of draws to write as scans of their own.", rich_help_panel=panel
+    )
+
+
+def _seed(panel: str | None = None) -> typer.models.OptionInfo:
+    return typer.Option(
+        "--seed", min=0, help="Random seed: the same seed gives the same output.", rich_help_panel=panel
+    )
+
+
+def _presets(incomplete: str) -> list[str]:
+    from crow.run.presets import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+def architecture(default: str) -> typer.models.OptionInfo:
+    """Which flow is trained; a YAML file can name it, too."""
+    return typer.Option(
+        "--architecture", help="Architecture of the flow.", rich_help_panel=TRAINING, show_default=default
+    )
+
+
+# Training
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE|PRESET", autocompletion=_presets, rich_help_panel=TRAINING, show_default=False,
+        help="Settings: a YAML file, or the name of a preset such as published (crow settings lists them).",
+    ),
+]  # fmt: skip
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", rich_help_panel=TRAINING,
+        help="Change one setting; may be repeated, and wins over --config (crow settings explains all settings).",
+    ),
+]  # fmt: skip
+Test = Annotated[
+    float | None,
+    typer.Option(
+        "--test", min=0.0, max=0.99, metavar="SHARE", rich_help_panel=TRAINING, show_default="0",
+        help="Share of the subjects in the test set, which training never sees (the setting split.test).",
+    ),
+]  # fmt: skip
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the training that was started in --out.", rich_help_panel=TRAINING)
+]
+
+# A trained model
+Run = Annotated[Path, typer.Option("--run", help="The run folder that crow train wrote.")]
+AppliedRun = Annotated[
+    Path | None, typer.Option("--run", help="The run folder that training wrote.", rich_help_panel=APPLYING)
+]
+Seed = Annotated[int, _seed()]
+AppliedSeed = Annotated[int, _seed(APPLYING)]
+FUTURE_COVARIATES = "--future-covariates"
+KnownCovariates = Annotated[
+    Literal["known", "carry", "linear"],
+    typer.Option(
+        FUTURE_COVARIATES,
+        help="Covariates at future visits: known (as in the table), carry (the last value), or linear (a line through "
+        "the subject's values).",
+    ),
+]
+FutureCovariates = Annotated[
+    Literal["carry", "linear"],
+    typer.Option(
+        FUTURE_COVARIATES,
+        help="Covariates at future visits, unless given: carry (the last value), or linear (a line through the "
+        "subject's values).",
+    ),
+]
+
+# Everywhere
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier output.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Number of parallel processes.", show_default="one per core")
+]
+Atlas = Annotated[Path | None, typer.Option("--atlas", help="NIfTI file of labelled regions.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="Names of the regions: a table with index and name, or a FreeSurfer LUT."),
+]
+
+
+def with_test(sets: list[str] | None, test: float | None) -> list[str] | None:
+    """The pairs of ``--set`` and that of ``--test``; raises BadParameter if both give the test share."""
+    if test is None:
+        return sets
+    if any(pair.split("=")[0].strip() == "split.test" for pair in sets or []):
+        raise typer.BadParameter("--test and --set split.test are the same setting: give one of them.")
+    return [*(sets or []), f"split.test={test}"]
+
+
+def reads_cohort(*groups: Mapping[str, Any]) -> Callable[[Command], Command]:
+    """Give a command the options in ``groups`` (`crow.cli.cohort_options`) in place of its parameter ``reading``."""
+    options = {name: annotation for group in groups for name, annotation in group.items()}
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def with_reading(**values: Any) -> None:
+            reading = {name: values.pop(name) or None for name in options}  # a list that is not given is empty
+            command(**values, reading=reading)
+
+        signature = inspect.signature(command)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != "reading"]
+        read = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in options.items()
+        ]
+        with_reading.__signature__ = signature.replace(parameters=[*own, *read])  # type: ignore[attr-defined]
+        return with_reading
+
+    return decorate

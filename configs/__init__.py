@@ -1,0 +1,1 @@
+"""Presets of settings, installed as `crow.configs`: ``--config published`` finds one by name."""
