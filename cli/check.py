@@ -72,10 +72,10 @@ def _show_cohort(result: "Check", console: "Console") -> None:
         f"[bold]{summary['subjects']:,}[/] subjects, [bold]{summary['visits']:,}[/] visits"
         f" ({_what(summary)}, time: {summary['time']['column']}, {summary['time']['kind']})"
     )
-    counts = Table("visits", "subjects", "", title="Visits per subject", title_justify="left", box=None)
+    counts = Table("visits", "subjects", "", title="Visits a subject", title_justify="left", box=None)
     most = max(summary["visits_per_subject"].values())
-    for number, count in summary["visits_per_subject"].items():
-        counts.add_row(number, f"{count:,}", "▇" * max(1, round(30 * count / most)))
+    for number, people in summary["visits_per_subject"].items():
+        counts.add_row(number, f"{people:,}", "▇" * max(1, round(30 * people / most)))
     console.print(counts)
     if gaps := summary["gaps"]:
         console.print("Years between visits: " + ", ".join(f"{name} {value:.2f}" for name, value in gaps.items()))
