@@ -28,7 +28,7 @@ HABITS = {
     ),
     "to come, what came": r"\b(?:to come|coming visits|what came|as they came|(?:that|which) came)\b",
     "kept back, kept apart": r"\b(?:kept|held) (?:back|apart)\b",
-    "told": r"\btold\b",
+    "told": r"\btold\b(?! apart)",
     "leaves with": r"\bleaves with\b",
     "teller": r"\btellers?\b",
     "unusual": r"\bunusual\b",
