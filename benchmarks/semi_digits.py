@@ -39,7 +39,7 @@ from crow.files import writing
 from crow.flows.semi_conditional import SemiConditionalFlow
 from crow.flows.semi_conditional_ensemble import Augment, SemiConditionalEnsemble
 from crow.report.figures import style
-from crow.representation.views import augment_images, fixed_augmentations
+from crow.representation.augmentation import augment_images, fixed_augmentations
 from crow.run.config import Optimisation
 from crow.training.fit import train
 

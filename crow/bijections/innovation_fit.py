@@ -29,11 +29,11 @@ def fit_mixed_model(
     """Sets the parameters of ``model`` to their maximum likelihood, region by region, and then ``L``.
 
     Beta and sigma are profiled out; the three numbers of g's factor are found by a damped Newton iteration, all regions
-    at once. If fewer than five subjects have three values of a region, slopes cannot be told from residuals and are
-    left out of its random effects: two visits alone would be fitted by lines without any error. With fewer than four
-    values per effect only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the
-    Bayesian information criterion of all regions (on the slope all or none, on the level one by one), and so do bends,
-    which need 30 subjects. With ``measured`` everything is the likelihood of the measured values.
+    at once. A region has no random slopes if fewer than five subjects have three values of it, since slopes and
+    residuals cannot be separated: lines would fit two visits without any error. With fewer than four values per effect
+    only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the Bayesian information
+    criterion of all regions (on the slope all or none, on the level one by one), and so do bends, which need 30
+    subjects. With ``measured`` everything is the likelihood of the measured values.
 
     Returns each region's maximum log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """

@@ -25,7 +25,7 @@ class CAGlow(nn.Module):
     F is a trained Glow, whose weights are frozen. ``E(c, u, e) = e + MLP(c, u, e)``, with u and e from N(0, I), so at
     the start E draws from the prior of F. A critic with one trunk and three heads sees latent values ``F(x)`` of data
     and those of E. D_i tells the two apart, given c; C learns c from F(x); D_e learns u from E. E is trained to deceive
-    D_i, and to make c and u recognisable to C and D_e. One `loss` holds both players, whose gradients are kept apart.
+    D_i, and to make c and u recognisable to C and D_e. One `loss` has both players, with separate gradients.
     The critic's gradient at the data is penalised (R1), and training averages the weights, so that it converges.
 
     In the paper D_i does not see c. It then accepts the right mixture over all c, and C accepts the most typical

@@ -115,9 +115,7 @@ class CRowFlow(nn.Module):
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit's values given those before it, ``[batch, time]`` in nats; 0 at pads."""
-        z, log_det, context, _ = self._transform(data, None)
-        moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
-        return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0)
+        return self.step(data, None)[0]
 
     def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
@@ -127,6 +125,16 @@ class CRowFlow(nn.Module):
     def loss(self, data: Sequences) -> Tensor:
         """Mean negative log-likelihood a visit."""
         return -self.log_prob(data).sum() / data.mask.sum()
+
+    def step(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, FlowState]:
+        """The same given the past of ``state``, and the state after the last column."""
+        z, log_det, context, after = self._transform(data, state)
+        moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
+        return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0), after
+
+    def predict(self, data: Sequences, state: FlowState | None) -> Prediction:
+        """What the mixed model predicts of every visit."""
+        return self._context(data, state)[1]
 
     def transform(self, data: Sequences, state: FlowState | None = None) -> tuple[Tensor, Tensor, FlowState]:
         """Latent ``[batch, time, region]``, log-determinant ``[batch, time]``, and the state after the last column."""

@@ -1,4 +1,4 @@
-"""The adversarial objective: one loss for both players, whose gradients are kept apart."""
+"""The adversarial objective: one loss for both players, with separate gradients."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Echo = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainedEnsemble:
-    """The pool, one row a member and epoch of history, and what each member came to."""
+    """The ensemble, its history (one row per member and epoch), and the result of each member."""
 
     flow: FlowEnsemble
     history: pd.DataFrame

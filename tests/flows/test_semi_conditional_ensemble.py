@@ -10,7 +10,7 @@ from crow.bijections.dequantize import UniformDequantizer
 from crow.data.examples import UNKNOWN, Examples
 from crow.flows.semi_conditional import SemiConditionalFlow, class_loss
 from crow.flows.semi_conditional_ensemble import Augment, SemiConditionalEnsemble
-from crow.representation.views import augment_images, fixed_augmentations
+from crow.representation.augmentation import augment_images, fixed_augmentations
 
 
 def committee(
