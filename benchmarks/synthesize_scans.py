@@ -40,7 +40,7 @@ from crow.bijections.voxel_regression import VoxelRegression
 from crow.data.examples import Examples
 from crow.evaluation.groups import concordance
 from crow.flows.base import bits_per_dim
-from crow.flows.image_start import fit_regression
+from crow.flows.image_initialisation import fit_regression
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.report import figures

@@ -27,13 +27,13 @@ from crow.cohort.split import test_subjects
 from crow.data.forecast import quantiles_of
 from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
-from crow.flows.image_start import fit_regression
+from crow.flows.image_initialisation import fit_regression
 from crow.flows.predictor import Predictor
 from crow.models.cross_sectional import some
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.report import figures
-from crow.report.translations import Shown, translations
+from crow.report.translations import TranslationRow, translations
 from crow.representation.cross_sectional import GREYS, ScanInputs
 from crow.representation.pairs import pair, standardised
 from crow.training.fit import train
@@ -201,7 +201,7 @@ def picture(task: Task, path: Path, count: int = 4) -> None:
             for visits, scans, k in ((given, task.t1w, source), (target, task.pet, int(row)))
         ]
         title = f"{one.visit['subject']} {one.visit['session']}"
-        shown.append(Shown(title, images[0], one.samples, one.median, one.sd, images[1]))
+        shown.append(TranslationRow(title, images[0], one.samples, one.median, one.sd, images[1]))
     figures.save(translations(shown, "T1w", "PET"), path, overwrite=True)
 
 

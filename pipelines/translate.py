@@ -21,7 +21,7 @@ from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
 from crow.report import figures
-from crow.report.translations import Shown, translations
+from crow.report.translations import TranslationRow, translations
 from crow.representation.cross_sectional import RegionInputs, ScanInputs
 from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.derivatives import check_dataset_place, describe_dataset, require_apart, save_scan, scan_path
@@ -175,7 +175,7 @@ def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: in
         save_scan(path, values, image, {**facts, "Description": description})
 
 
-def _shown(given: ScanInputs, store: ScanStore, one: Translation) -> Shown:
+def _shown(given: ScanInputs, store: ScanStore, one: Translation) -> TranslationRow:
     levels = torch.from_numpy(given.encode(store, np.array([one.visit.name])))
     title = f"{one.visit['subject']} {one.visit['session']}".strip()
-    return Shown(title, given.decode(levels.float())[0], one.samples, one.median, one.sd)
+    return TranslationRow(title, given.decode(levels.float())[0], one.samples, one.median, one.sd)

@@ -86,7 +86,8 @@ class VoxelModel(FollowUpModel):
         training.echo(f"voxels of {len(rows)} {store.info.modality} scans: {self.voxels}")
         fraction = self.config.training.validation_fraction
         assert fraction is not None
-        validation = torch.from_numpy(validation_folds(learned.subjects, fraction, self.config.seed)[0])
+        names = learned.split_names(learned.subjects)
+        validation = torch.from_numpy(validation_folds(names, fraction, self.config.seed)[0])
         kept = data.rows(torch.arange(len(data))[~torch.isin(torch.arange(len(data)), validation)])
         with seeded(self.config.seed, 0):
             self.flow = self.build()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -24,7 +25,7 @@ def learn_parcels(store: ScanStore, rows: NDArray[np.int64], parcels: int) -> At
     chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_SCANS)).astype(int)]
     points = coarse.points()
 
-    def downsampled(volume: NDArray) -> NDArray[np.float32]:
+    def downsampled(volume: NDArray[Any]) -> NDArray[np.float32]:
         return sample(volume.astype(np.float32)[None], store.info.grid, points)[0].astype(np.float32)
 
     mask = nib.Nifti1Image((downsampled(store.mask) > 0.5).astype(np.uint8), coarse.matrix)

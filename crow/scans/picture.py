@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def _panel(intensity: Volume, template: Template, axis: int) -> Image.Image:
     at = int(np.clip(at, 0, grid.shape[axis] - 1))
     zoom = PER_MM * np.delete(grid.spacing, axis)
 
-    def slice_of(volume: NDArray) -> NDArray[np.float32]:
+    def slice_of(volume: NDArray[Any]) -> NDArray[np.float32]:
         return ndimage.zoom(np.take(volume, at, axis).astype(np.float32), zoom, order=1).T[::-1]
 
     gray = (np.clip(slice_of(intensity), 0, 1) * 255).astype(np.uint8)

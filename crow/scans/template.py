@@ -6,6 +6,7 @@ it: structures are tissue classes divided by MNI coordinates, so their borders a
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +152,7 @@ def _downsampled(image: Volume, grid: Grid, coarse: Grid) -> Volume:
     return _resampled(ndimage.gaussian_filter(image, width), grid, coarse, 1)
 
 
-def _resampled(image: NDArray, grid: Grid, coarse: Grid, order: int) -> NDArray:
+def _resampled(image: NDArray[Any], grid: Grid, coarse: Grid, order: int) -> NDArray[Any]:
     """Resample to a grid with the corner and the axes of ``grid``."""
     factor = coarse.spacing / grid.spacing
     return ndimage.affine_transform(image, factor, output_shape=coarse.shape, order=order, mode="nearest")
