@@ -15,6 +15,7 @@ SHOWN = ("MAE", "RMSE", "CRPS", "energy", "NLL", "coverage 90 %", "seconds")
 OF_SCANS = ("MAE", "RMSE", "CRPS", "SSIM", "change RMSE", "change correlation", "coverage 90 %")
 
 
+@options.joins_tables
 def evaluate(
     run: options.Run,
     cohort: Annotated[

@@ -8,6 +8,7 @@ import typer
 from crow.cli import cohort_options, options
 
 
+@options.joins_tables
 def report(
     run: Annotated[Path, typer.Option(help="Run folder of any command that trains.")],
     cohort: Annotated[

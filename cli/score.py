@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from crow.pipelines.score import Scores
 
 
+@options.joins_tables
 def score(
     run: options.Run,
     cohort: Annotated[

@@ -174,11 +174,11 @@ def _folds(
         raise ConfigError(f"--folds {folds}: {store.path} has {len(names)} subjects; choose 2 to {len(names)}.")
     config = model.config
     config = config.model_copy(update={"split": config.split.model_copy(update={"test": 0.0})})
-    for k, part in enumerate(split_folds(names, folds, seed), 1):
+    for k, part in enumerate(split_folds(cohort.split_names(names), folds, seed), 1):
         in_test = cohort.visits["subject"].isin([names[i] for i in part])
         training = cohort.visits[~in_test]
         echo(f"fold {k} of {folds}: training without {len(part)} subjects")
-        again = type(model)(config).fit(store.some(training.index.to_numpy()), echo=echo)
+        again = type(model)(config).fit(store.subset(training.index.to_numpy()), echo=echo)
         yield ScanFold(again, store, _subset(again, store, cohort.visits[in_test]), (store, training))
 
 
@@ -198,12 +198,12 @@ def _training_store(model: FollowUpModel) -> ScanStore | None:
 
 
 def _subset(model: FollowUpModel, store: ScanStore, visits: pd.DataFrame) -> Cohort:
-    return model.cohort(store.some(visits.index.to_numpy()))
+    return model.cohort(store.subset(visits.index.to_numpy()))
 
 
 def _likelihoods(part: ScanFold) -> pd.DataFrame:
     """Log-likelihood of every visit given the earlier ones; NaN if the first scan is given, not modelled."""
-    return part.model.log_prob(part.store.some(part.cohort.visits.index.to_numpy()))
+    return part.model.log_prob(part.store.subset(part.cohort.visits.index.to_numpy()))
 
 
 def _protocol(

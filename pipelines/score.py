@@ -17,7 +17,7 @@ from crow.models.registry import class_of_run
 from crow.pipelines.history import Missing, read_history
 from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
-from crow.representation.own_space import OwnSpace
+from crow.representation.scan_space import ScanSpace
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 
@@ -175,6 +175,6 @@ def _write_maps(
     what = "z-score of every voxel given the subject's earlier scans"
     facts = {"What": what, "Model": {"seed": seed}, "Draws": draws}
     for row, z in model.z_maps(store, progress(list(places)), draws, seed):
-        own = OwnSpace(store, row)
+        own = ScanSpace(store, row)
         native = own.place(z[None], np.zeros((1, *own.grid.shape), np.float32))[0]
         save_scan(places[row], native, own.like, facts, overwrite, integers=False)

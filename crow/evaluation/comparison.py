@@ -156,7 +156,7 @@ def compare_folds(
     """
     names = sorted(cohort.subjects)
     parts, warnings = [], list[str]()
-    for chosen in split_folds(names, folds, seed):
+    for chosen in split_folds(cohort.split_names(names), folds, seed):
         in_test = cohort.visits["subject"].isin([names[i] for i in chosen])
         training, test = (
             drop_empty_visits(replace(cohort, visits=cohort.visits[rows])) for rows in (~in_test, in_test)

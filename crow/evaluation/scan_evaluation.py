@@ -146,7 +146,7 @@ class ScanEvaluator:
 
     def follow_up(self, task: ScanTask) -> FollowUp:
         """The follow-up on the store's grid, exactly as `crow generate` makes it, with draws if regions need them."""
-        past = self.store.some(task.past)
+        past = self.store.subset(task.past)
         columns = ["subject", "time", *(self.cohort.covariates if self.future == "known" else [])]
         visit = self.cohort.visits.loc[[task.target], columns].reset_index(drop=True)
         rule: Any = "carry" if self.future == "known" else self.future

@@ -48,7 +48,7 @@ class Location(NamedTuple):
 
 def locate(region: str) -> Location | None:
     """The location of ``CTX_LH_PRECUNEUS_UCBERKELEYAV45_10_17_16``, ``lh_precuneus_thickness``, ``Left-Hippocampus``
-    and similar names; None for others."""
+    and similar ones; None for other names."""
     words = [word for word in re.split(r"[^a-z]+", region.lower()) if word]
     side = next((SIDES[word] for word in words if word in SIDES), None)
     for start in range(len(words)):
