@@ -97,7 +97,8 @@ def evaluate_groups(
         contrasts, left_out = contrasts_of(training)
     result = EvaluationResult(left_out=left_out)
     for k, contrast in enumerate(contrasts):
-        result = result.merge(_evaluate_contrast(model, training, test, contrast, derived_seed(seed, SeedStream.GROUP_CONTRAST, k)))
+        own_seed = derived_seed(seed, SeedStream.GROUP_CONTRAST, k)
+        result = result.merge(_evaluate_contrast(model, training, test, contrast, own_seed))
     return result
 
 
@@ -119,7 +120,8 @@ def _evaluate_contrast(model: CRow, training: Cohort, test: Cohort, contrast: Co
     for k, (group, path) in enumerate(zip(groups, paths, strict=True)):
         visits = subjects.of(group).visits.reset_index(drop=True)
         values, observed = visits[regions].to_numpy(float)[:, None], visits[regions].notna().to_numpy()
-        drawn = model.sample(visits.drop(columns=regions), N_REPLICATES, derived_seed(seed, SeedStream.GROUP_DRAWS, k)).values
+        draw_seed = derived_seed(seed, SeedStream.GROUP_DRAWS, k)
+        drawn = model.sample(visits.drop(columns=regions), N_REPLICATES, draw_seed).values
         ideal = model.sample(path, 1, derived_seed(seed, SeedStream.GROUP_REFERENCE, k)).values
         real.append(Group(visits["subject"], values, observed))
         replicates.append(Group(visits["subject"], drawn, observed))
