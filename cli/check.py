@@ -72,7 +72,7 @@ def _show_cohort(result: "Check", console: "Console") -> None:
         f"[bold]{summary['subjects']:,}[/] subjects, [bold]{summary['visits']:,}[/] visits"
         f" ({_what(summary)}, time: {summary['time']['column']}, {summary['time']['kind']})"
     )
-    counts = Table("visits", "subjects", "", title="Visits a subject", title_justify="left", box=None)
+    counts = Table("visits", "subjects", "", title="Visits per subject", title_justify="left", box=None)
     most = max(summary["visits_per_subject"].values())
     for number, people in summary["visits_per_subject"].items():
         counts.add_row(number, f"{people:,}", "▇" * max(1, round(30 * people / most)))
