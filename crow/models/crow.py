@@ -14,10 +14,12 @@ from torch import Tensor
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
 from crow.errors import ConfigError
-from crow.flows.ensemble import FlowEnsemble
+from crow.flows.completion import complete
+from crow.flows.ensemble import ROWS, FlowEnsemble
 from crow.flows.published import PublishedCRow
 from crow.models.base import FitOptions, Model, Training, name_of
 from crow.representation.regions import RegionTable
@@ -104,7 +106,7 @@ class CRow(Model):
         self.table = RegionTable.fit(learned)
         if test:
             self.table.encode(_observed(cohort), f"{name_of(cohort)} (with the test subjects)")
-        sequences, names = self._encode(learned, learned.visits), learned.subjects
+        sequences, names = self._encode(learned, learned.visits), learned.split_names(learned.subjects)
         if self._requested.model.objective == "inn" and sequences.measured is not None:
             raise ConfigError(
                 f"{name_of(cohort)}: model.objective inn needs every region at every visit. Choose --missing drop-visit "
@@ -228,6 +230,45 @@ class CRow(Model):
                 drawn = ensemble.forecast(before, after, draws, generator)
                 values[rows] = self.table.decode(drawn.transpose(1, 2)[after.mask])
         return Forecast(ahead, self.table.regions, values, observed)
+
+    @torch.no_grad()
+    def fill(self, data: Cohort | pd.DataFrame, draws: int = 500, smooth: bool = False, seed: int = 0) -> Filled:
+        """Draw the missing regions of every visit given what was measured.
+
+        Parameters
+        ----------
+        data
+            A cohort, or a table in the columns of the training.
+        draws
+            Particles per subject (`crow.flows.completion.complete`): more are nearer to the exact distribution.
+        smooth
+            Also use the later visits of the subject. Else only the visit itself and those before it.
+        seed
+            The same seed gives the same draws.
+        """
+        cohort = self.as_cohort(data)
+        ensemble = self._ensemble()
+        self.table.require(cohort.visits, name_of(cohort))
+        visits = cohort.visits.reset_index(drop=True)
+        lacking = visits[self.table.regions].isna().any(axis=1)
+        own = visits[visits["subject"].isin(visits["subject"][lacking])]
+        rows = np.flatnonzero(lacking)
+        if not len(rows):
+            empty = np.empty((0, draws, len(self.table.regions)))
+            return Filled(visits, self.table.regions, rows, empty, np.empty(0), smooth)
+        sequences, generator = self.table.encode(own, name_of(cohort)), torch.Generator().manual_seed(seed)
+        values, effective = [], []
+        step = max(1, ROWS // draws)
+        for start in range(0, len(sequences), step):
+            part = sequences[start : start + step]
+            found = complete(ensemble, part, draws, generator)
+            drawn = found.smoothed if smooth else found.filtered
+            values.append(self.table.decode(drawn.transpose(1, 2)[part.mask]))
+            effective.append(found.effective[part.mask].numpy())
+        chosen = lacking[own.index].to_numpy()
+        return Filled(
+            visits, self.table.regions, rows, np.concatenate(values)[chosen], np.concatenate(effective)[chosen], smooth
+        )
 
     def sample(self, paths: pd.DataFrame, draws: int = 1, seed: int = 0) -> Forecast:
         """Whole synthetic subjects: draws of all visits of ``paths`` (subject, time, age, every covariate)."""

@@ -19,7 +19,7 @@ from crow.models.base import FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, Visits, cohort_of
 from crow.representation.patches import corners, cut, side, store_of
-from crow.representation.thick import AXES, Slices, ThickScan
+from crow.representation.thick_slices import AXES, Slices, ThickScan
 from crow.run.cross_sectional_config import EnhanceConfig, ImageSettings
 from crow.scans.store import ScanStore
 from crow.seeds import derived_seed

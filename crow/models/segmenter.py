@@ -23,8 +23,8 @@ from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
 from crow.representation.masks import Mask, find_masks, read_mask
-from crow.representation.own_space import OwnSpace
 from crow.representation.patches import corners, cut, paste, side, store_of
+from crow.representation.scan_space import ScanSpace
 from crow.run.cross_sectional_config import ImageSettings
 from crow.scans.store import ScanStore
 from crow.seeds import derived_seed
@@ -138,7 +138,7 @@ class Segmenter(CrossSectionalModel):
         """`sample`, in the own space of the scan in a row of the store."""
         store = store_of(data)
         drawn = self.sample(store, row, n, seed).astype(np.float32)
-        own = OwnSpace(store, row)
+        own = ScanSpace(store, row)
         outside = np.zeros((n + 1, *own.grid.shape), np.float32)
         placed = own.place(np.concatenate([drawn, drawn.mean(0, keepdims=True)]), outside)
         masks: Mask = placed[:n] > 0.5

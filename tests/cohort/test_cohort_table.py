@@ -70,8 +70,8 @@ def test_a_repeated_header_keeps_both_columns(tmp_path: Path) -> None:
     [
         (b"", "empty"),
         (b" \n\n", "empty"),
-        (b"PK\x03\x04 and so on", "Excel"),
-        (b"\x1f\x8b and so on", "gzip"),
+        (b"PK\x03\x04 and so on", "zip archive"),
+        (b"\x1f\x8b and so on", "[Nn]ot a gzip|compressed"),
         (b"a,b\n1,\x00\x01\x02\n", "not a text table"),
         (b"a,b\n", "no rows"),
     ],
