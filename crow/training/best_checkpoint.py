@@ -23,13 +23,15 @@ class BestCheckpoint(pl.Callback):
 
     The untouched start is epoch 0 and a candidate like any other. All of it is part of the one checkpoint, so a resumed
     run knows its best weights and that it had stopped: this is why Lightning's EarlyStopping and ModelCheckpoint,
-    which never see the start, are not used. ``facts`` tell which run a checkpoint belongs to.
+    which never see the start, are not used. ``facts`` tell which run a checkpoint belongs to. Patience begins after
+    ``warm_up`` epochs.
     """
 
     patience: int
     max_epochs: int
     checkpoint: Path | None
     facts: dict[str, Any]
+    warm_up: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
@@ -45,14 +47,16 @@ class BestCheckpoint(pl.Callback):
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch is reached, or ``patience`` epochs have brought nothing better."""
+        """Whether the last epoch is reached, or ``patience`` epochs after the warm-up have brought nothing better."""
         epoch = len(self.history) - 1
-        return epoch >= self.max_epochs or epoch - self.best_epoch >= self.patience
+        return epoch >= self.max_epochs or epoch - max(self.best_epoch, self.warm_up) >= self.patience
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, FlowModule)
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else 0.0
-        row = {"train": module.train_loss.take(), "validation": module.validation_loss.take(), "learning_rate": float(rate)}
+        halves = {f"validation_half_{k}": half.take() for k, half in enumerate(module.validation_halves, 1)}
+        row = {"train": module.train_loss.take(), "validation": module.validation_loss.take(), **halves}
+        row["learning_rate"] = float(rate)
         self.history.append({"epoch": len(self.history), **row})
         if len(self.history) == 1 or row["validation"] < self.best_loss or self.best_loss != self.best_loss:
             self.best_epoch = len(self.history) - 1
