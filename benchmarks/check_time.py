@@ -60,10 +60,14 @@ def main() -> None:
         simulate(arguments.rows, arguments.columns).to_csv(path, index=False)
         size = path.stat().st_size / 2**20
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", "from crow.cli.main import main; main()", "check", str(path)], check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", "from crow.cli.main import main; main()", "check", str(path)], check=False
+        )
         seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / GIB
-    print(f"{arguments.rows:,} rows x {arguments.columns} columns ({size:.0f} MiB): {seconds:.1f} s, {peak:.2f} GiB, exit {done.returncode}")
+    print(
+        f"{arguments.rows:,} rows x {arguments.columns} columns ({size:.0f} MiB): {seconds:.1f} s, {peak:.2f} GiB, exit {done.returncode}"
+    )
 
 
 if __name__ == "__main__":

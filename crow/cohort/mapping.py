@@ -15,7 +15,9 @@ from crow.cohort.times import AgeUnit, TimeKind
 from crow.cohort.values import is_blank
 from crow.errors import ConfigError
 
-Role = Literal["subject", "time", "session", "age", "group", "scan", "covariate", "region", "since baseline", "left out"]
+Role = Literal[
+    "subject", "time", "session", "age", "group", "scan", "covariate", "region", "since baseline", "left out"
+]
 ONCE: tuple[Role, ...] = ("subject", "time", "session", "age", "group", "scan")
 REASONS: dict[Role, str] = {
     "subject": "a subject by its name", "time": "the finest time that most visits have", "session": "labels of visits",
@@ -95,7 +97,10 @@ class Mapping(BaseModel):
 
 
 def read_mapping(path: str | Path) -> Mapping:
-    """Read a mapping; raises ConfigError for a file that cannot be read, and for a role, kind or unit that does not exist."""
+    """Read a mapping.
+
+    Raises ConfigError for a file that cannot be read, and for a role, kind or unit that does not exist.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -108,7 +113,8 @@ def read_mapping(path: str | Path) -> Mapping:
         problem = error.errors()[0]
         where = " ".join(str(part) for part in problem["loc"]) or "the file"
         raise ConfigError(
-            f"{path}, {where}: {problem['msg']}; found {problem['input']!r}. crow check --write makes a mapping to start from."
+            f"{path}, {where}: {problem['msg']}; found {problem['input']!r}. crow check --write makes a mapping to start "
+            "from."
         ) from None
     _check(mapping, str(path))
     return mapping

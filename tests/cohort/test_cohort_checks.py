@@ -1,4 +1,4 @@
-"""The values of a cohort are checked: each finding has the rows, the values and the remedy, and clean values have none."""
+"""Checks of values: each finding has the rows, the values and the remedy, and clean values have none."""
 
 from pathlib import Path
 

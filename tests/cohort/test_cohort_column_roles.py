@@ -68,7 +68,12 @@ def test_bookkeeping_is_left_out(tmp_path: Path, name: str, values: object, role
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("WordID_Raw", SCORE), ("mean_value_code", SCORE + 0.5), ("path_score", SCORE * 1.5), ("Run_Volume", SCORE + 0.25)],
+    [
+        ("WordID_Raw", SCORE),
+        ("mean_value_code", SCORE + 0.5),
+        ("path_score", SCORE * 1.5),
+        ("Run_Volume", SCORE + 0.25),
+    ],
 )
 def test_a_name_of_bookkeeping_is_a_region_if_its_values_are(tmp_path: Path, name: str, values: object) -> None:
     assert name in cohort_of(table_of(**{name: values}), tmp_path).regions
@@ -137,7 +142,9 @@ def test_a_bare_outcome_counts_beside_the_time_of_an_event(tmp_path: Path) -> No
 def test_scanners_and_sites_are_found_in_every_layout(tmp_path: Path, make: Callable[[], pd.DataFrame]) -> None:
     table = make()
     number = pd.factorize(table.iloc[:, 0])[0]
-    cohort = cohort_of(table.assign(SITE=1 + number % 3, Scanner_Model=np.where(number % 2, "Skyra", "Prisma")), tmp_path)
+    cohort = cohort_of(
+        table.assign(SITE=1 + number % 3, Scanner_Model=np.where(number % 2, "Skyra", "Prisma")), tmp_path
+    )
     assert cohort.schema.sites == ["SITE", "Scanner_Model"]
     assert {cohort.schema.covariates[name] for name in cohort.schema.sites} == {"categorical"}
 

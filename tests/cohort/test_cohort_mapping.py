@@ -60,7 +60,9 @@ def test_a_mapping_for_a_run_has_no_value_of_the_table(tmp_path: Path) -> None:
 def test_one_line_changes_the_role_the_kind_and_the_codes(tmp_path: Path) -> None:
     table = plain()
     table.loc[3, "Ventricles"] = "777"
-    path, mapping = written(tmp_path, table, Ventricles={"role": "covariate", "missing": []}, education={"kind": "categorical"})
+    path, mapping = written(
+        tmp_path, table, Ventricles={"role": "covariate", "missing": []}, education={"kind": "categorical"}
+    )
     cohort = read_cohort(path, mapping=mapping)
     assert cohort.regions == ["Hippocampus"]
     assert cohort.schema.covariates == {"sex": "categorical", "education": "categorical", "Ventricles": "numeric"}
@@ -74,9 +76,7 @@ def test_one_line_changes_the_role_the_kind_and_the_codes(tmp_path: Path) -> Non
 def test_the_unit_of_an_age_and_the_marks_of_a_column(tmp_path: Path) -> None:
     table = plain()
     table["Ventricles"] = [f"{float(value) / 1000:.3f}" for value in table["Ventricles"]]
-    path, mapping = written(
-        tmp_path, table, age={"unit": "months"}, Ventricles={"decimal": ",", "thousands": "."}
-    )
+    path, mapping = written(tmp_path, table, age={"unit": "months"}, Ventricles={"decimal": ",", "thousands": "."})
     cohort = read_cohort(path, mapping=mapping)
     assert cohort.visits["age"].max() == pytest.approx(table["age"].astype(float).max() / 12)
     assert cohort.visits["Ventricles"].min() > 1000

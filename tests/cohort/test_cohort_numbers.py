@@ -116,7 +116,9 @@ def test_words_of_all_columns_are_reported_at_once(tmp_path: Path) -> None:
     assert "Hippocampus: 'n.v.'; Ventricles: 'not done'" in finding.message
     table.loc[2, "Hippocampus"] = "see note"
     table.loc[[5, 6], "Ventricles"] = "moved"
-    with pytest.raises(CohortError, match=r"line 4, column Hippocampus: found 'see note'.*Ventricles: 'moved' in 2 rows"):
+    with pytest.raises(
+        CohortError, match=r"line 4, column Hippocampus: found 'see note'.*Ventricles: 'moved' in 2 rows"
+    ):
         read_cohort(save(table, tmp_path / "t.csv"))
     read = read_cohort(tmp_path / "t.csv", missing_codes=["see note", "moved"], missing="impute")
     assert read.visits[["Hippocampus", "Ventricles"]].isna().sum().tolist() == [1, 2]
