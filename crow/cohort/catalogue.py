@@ -75,8 +75,8 @@ BAD_SIDECAR = Kind(
 # Several tables
 JOIN = Kind(
     "join", "info", "Two tables were joined.",
-    "{other} was joined to {base} by {how}: {matched:,} of {total:,} rows matched{apart}; {unused:,} of {others:,} rows "
-    "of {other} match none.",
+    "{other} was joined to {base} by {how}: {matched:,} of {total:,} rows matched{apart}; {unused:,} of {others:,} "
+    "rows of {other} match none.",
 )  # fmt: skip
 UNMATCHED = Kind(
     "unmatched", "warning", "A row of one table matches none of another.",
@@ -226,7 +226,8 @@ LONG_FOLLOW_UP = Kind(
 LEFT_OUT = Kind("left-out", "info", "Columns have no role.", "left out, {reason}: {names}.")
 REGION_LEFT_OUT = Kind(
     "region-left-out", "warning", "A column that looks like a region has no role.",
-    "looks like a region but is left out, {reason}: {names}. If it is one, add --regions, or set its role in a mapping.",
+    "looks like a region but is left out, {reason}: {names}. If it is one, add --regions, or "
+    "set its role in a mapping.",
 )  # fmt: skip
 EMPTY_COLUMN = Kind(
     "empty-column", "warning", "A column has no value, or one value only.", "left out, {reason}: {names}."
@@ -238,7 +239,8 @@ FUTURE_COLUMN = Kind(
 )  # fmt: skip
 GROUP = Kind(
     "group", "info", "Relatives stay together in every split.",
-    "{groups:,} groups of the {subjects:,} subjects, the largest of {largest}: they stay together in every split and fold.",
+    "{groups:,} groups of the {subjects:,} subjects, the largest of {largest}: they stay together in every "
+    "split and fold.",
 )  # fmt: skip
 SCANNER_FOLLOWS_TIME = Kind(
     "scanner-follows-time", "warning", "Scanner and time cannot be separated.",
@@ -272,8 +274,8 @@ TEXT_CODE = Kind(
 CENSORED = Kind("censored", "warning", "A number is a bound.", "a bound such as {example} was read as the number.")
 BOUNDED_TIME = Kind(
     "bounded-time", "warning", "Visits have a bound instead of an age.",
-    "the time is a bound (such as 89+), the same at several visits of a subject, so the time between them is unknown; the "
-    "first complete visit was kept. Give exact ages or dates.",
+    "the time is a bound (such as 89+), the same at several visits of a subject, so the time between them is unknown; "
+    "the first complete visit was kept. Give exact ages or dates.",
 )  # fmt: skip
 IMPOSSIBLE_NUMBER = Kind(
     "impossible-number", "warning", "A number is beyond any measurement.",

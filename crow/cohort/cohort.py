@@ -30,7 +30,7 @@ class Cohort:
     table, and, for a cohort of scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
     subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
     without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
-    dropped) that lack it. ``groups`` maps a subject to its family, if the table has families. ``mapping`` holds the role
+    dropped) that lack it. ``groups`` maps a subject to its family, if there are families. ``mapping`` holds the role
     of every column, if the table was read by detection; ``changes`` are the cells that ``fix`` corrected.
     """
 

@@ -11,7 +11,8 @@ SUBJECTS = (
     "participant", "participantid", "participant_label", "ptid", "rid", "patient", "patient_id", "patientid", "patno",
     "individual", "individual_id", "oasisid", "oasis_id", "naccid", "eid", "person_id", "case_id", "mrn", "record_id",
     "src_subject_id", "subjectkey", "subject_key", "subject_no", "subject_nr", "subject_number", "subj_no", "pat_id",
-    "patid", "proband", "probanden_id", "probanden_nr", "patienten_id", "patienten_nr", "patientennummer", "patienten_nummer",
+    "patid", "proband", "probanden_id", "probanden_nr", "patienten_id", "patienten_nr", "patientennummer",
+    "patienten_nummer",
     "versuchsperson", "vp", "vpn", "vp_code", "sujet", "sujet_id", "id_sujet", "id_patient", "sujeto", "paciente",
     "id_paciente", "id",
 )  # fmt: skip

@@ -246,7 +246,7 @@ def _rows(
 
 
 def _decimal(rows: list[list[str]], separator: str) -> tuple[str, bool]:
-    """The decimal mark, and whether some columns have the other one; ``7,107`` may hold thousands and decides nothing."""
+    """The decimal mark, and whether some columns have the other one; ``7,107`` may be thousands and decides nothing."""
     cells = {cell for row in rows[:DECIMAL_ROWS] for cell in row if "," in cell or "." in cell}
     sure = [cell for cell in cells if not GROUPED_NUMBER.fullmatch(cell)]
     commas = any(COMMA_NUMBER.fullmatch(cell) for cell in sure)

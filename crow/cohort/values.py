@@ -34,9 +34,9 @@ BOUND = re.compile(r"\s*(?:[<>≤≥]=?\s*([^<>≤≥+]+)|([^<>≤≥+]+?)\s*(?:
 class Numbers:
     """A column as floats (NaN where missing), and the positions of the cells that were not plain numbers.
 
-    ``text`` could not be read; ``words`` mean missing; ``bounds`` (``>1700``, ``89+``) were read as the number; ``coded``
-    had one of ``codes`` (the values), of which ``far`` were detected by their distance; ``impossible`` were beyond any
-    measurement and are missing, too.
+    ``text`` could not be read; ``words`` mean missing; ``bounds`` (``>1700``, ``89+``) were read as the number;
+    ``coded`` had one of ``codes`` (the values), of which ``far`` were detected by their distance; ``impossible`` were
+    beyond any measurement and are missing, too.
     """
 
     values: pd.Series
@@ -86,8 +86,8 @@ def numbers(
 
     ``codes`` are the numbers and words that mean missing; without them, `crow.cohort.missing_codes` finds the numbers
     (``time``: a column of times; ``find_far``: also those far from all others). ``marks`` separate decimals and
-    thousands; without them, they are found from the cells and from ``decimal``, the mark of the table (``mixed``: it has
-    both).
+    thousands; without them, they are found from the cells and from ``decimal``, the mark of the table (``mixed``: both
+    marks).
     """
     array = parsed(cells)
     unread = _others(cells, array, NUMBER_BLANKS)
