@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crow.cohort import Cohort, Finding, read_cohort
+from crow.cohort.findings import Findings
 from crow.cohort.reader import read_options
 from crow.errors import CohortError
 from crow.files import write_text, writing
@@ -26,10 +27,12 @@ class Check:
     cohort: Cohort | None = None
     error: str | None = None
     written: tuple[Path, ...] = ()
+    before_error: tuple[Finding, ...] = ()
 
     @property
     def findings(self) -> list[Finding]:
-        return self.cohort.findings if self.cohort else []
+        """What was found, also before the error."""
+        return self.cohort.findings if self.cohort else list(self.before_error)
 
     @property
     def usable(self) -> bool:
@@ -63,11 +66,12 @@ def check(
     """
     options = read_options(load_config(config).cohort, **flags)
     paths = [path] if isinstance(path, Path) else list(path)
-    label = ", ".join(map(str, paths))
+    label = ", ".join(map(str, (*paths, *options.join)))
+    findings = Findings()
     try:
-        cohort = read_cohort(paths, options, strict=False)
+        cohort = read_cohort(paths, options, strict=False, findings=findings)
     except CohortError as error:
-        return Check(label, error=str(error))
+        return Check(label, error=str(error), before_error=tuple(findings))
     result = Check(label, cohort)
     written: list[Path] = []
     if write is not None and cohort.mapping is not None:

@@ -91,7 +91,9 @@ def evaluate_scans(
     for each in held:
         asked, alone = last_visits(each.cohort)
         if not asked and folds is None:
-            raise CohortError(f"{store.path}: none of the {alone} subjects to evaluator has two scans. Give more --cohort.")
+            raise CohortError(
+                f"{store.path}: none of the {alone} subjects to evaluator has two scans. Give more --cohort."
+            )
         evaluator = ScanEvaluator(each.model, each.store, each.training, samples, seed, future)
         found = evaluate_scans_of(evaluator, asked, progress)
         found.alone = alone
@@ -133,7 +135,9 @@ def _held_out(run: Path, model: FollowUpModel, store: ScanStore) -> tuple[Held, 
     return Held(model, store, model.cohort(store), training), "all subjects of another cohort", [warning]
 
 
-def _folds(model: FollowUpModel, store: ScanStore, folds: int, seed: int, echo: Callable[[str], None]) -> Iterable[Held]:
+def _folds(
+    model: FollowUpModel, store: ScanStore, folds: int, seed: int, echo: Callable[[str], None]
+) -> Iterable[Held]:
     """Models trained again, each without one part of the subjects, and that part."""
     cohort = model.cohort(store)
     names = sorted(cohort.subjects)
@@ -152,7 +156,9 @@ def _folds(model: FollowUpModel, store: ScanStore, folds: int, seed: int, echo: 
 def _training(model: FollowUpModel, store: ScanStore) -> pd.DataFrame:
     """The visits in the store of the training that the model has learned from."""
     cohort = model.cohort(store)
-    return cohort.visits[~cohort.visits["subject"].isin(test_subjects(cohort, model.config.split.test, model.config.seed))]
+    return cohort.visits[
+        ~cohort.visits["subject"].isin(test_subjects(cohort, model.config.split.test, model.config.seed))
+    ]
 
 
 def _store_of_training(model: FollowUpModel) -> ScanStore | None:

@@ -364,5 +364,3 @@ def _footer(subjects: bool) -> str:
         if subjects else "It shows no single subject."
     )  # fmt: skip
     return f"Made on {today} by crow {__version__}. This file loads nothing from anywhere. {kept}"
-
-

@@ -47,7 +47,12 @@ def open_scans(
 
 
 def _prepared(
-    model: FollowUpModel, cohort: Path, work: Path, echo: Callable[[str], None], overwrite: bool, missing: Missing | None
+    model: FollowUpModel,
+    cohort: Path,
+    work: Path,
+    echo: Callable[[str], None],
+    overwrite: bool,
+    missing: Missing | None,
 ) -> ScanStore:
     """Read by the run's schema where the columns are the same, else as what they look like."""
     from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import

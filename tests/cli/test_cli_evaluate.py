@@ -113,9 +113,7 @@ def test_tadpoles_submission(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert len(rows) == 12 and (rows == 60).all()
 
 
-def test_what_is_refused(
-    folder: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_refused(folder: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ("evaluate", "--run", folder / "run")
     assert "exists already" in refused(capsys, *ask)
     assert "split.test=0.2, or give --folds 5" in refused(capsys, "evaluate", "--run", trained / "run")

@@ -241,8 +241,6 @@ def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path,
     assert 'type="range"' in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_a_run_without_a_test_set_cannot_be_evaluated(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_a_test_set_cannot_be_evaluated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "split.test=0.2, or give --folds 5" in refused(capsys, "evaluate", "--run", folder / "run")
     assert not (folder / "run" / "evaluation").exists()
