@@ -76,6 +76,15 @@ def test_a_mapping_is_written_edited_and_read(tmp_path: Path) -> None:
     assert "mapping.yaml, columns subject role" in str(refused.exception)
 
 
+def test_a_run_keeps_the_mapping_without_values(trained: Path) -> None:
+    text = (trained / "run" / "mapping.yaml").read_text()
+    table = pd.read_csv(trained / "cohort.csv")
+    assert "role: region" in text and "examples" not in text
+    assert not any(str(subject) in text.split() for subject in table.iloc[:, 0])
+    again = read_cohort(trained / "cohort.csv", mapping=trained / "run" / "mapping.yaml")
+    assert again.visits.equals(read_cohort(trained / "cohort.csv").visits)
+
+
 def test_fix_corrects_what_is_safe_and_logs_every_cell(tmp_path: Path) -> None:
     table = plain(subjects=20).assign(ICV=[f"{1450000 + 1000 * (k // 3) + k % 3}" for k in range(60)])
     table.loc[table.index % 3 == 2, "ICV"] = [f"{1450 + k}" for k in range(20)]
