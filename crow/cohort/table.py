@@ -163,15 +163,15 @@ def _separator(text: str) -> str:
 
 
 def _records(path: str, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
-    """Every record that is not blank, and the line where it starts; raises CohortError for a quote that is not closed."""
+    """Every record that is not blank, and its first line; raises CohortError for a quote that is not closed."""
     csv.field_size_limit(MAX_CELL)
     try:
         return _split(text, separator, strict=True)
     except _SplitError as error:
         if error.reason.startswith("field larger"):
             raise CohortError(
-                f"{path}, line {error.line}: a cell of more than {MAX_CELL:,} characters. Shorten it, or close the quote "
-                "that opens it."
+                f"{path}, line {error.line}: a cell of more than {MAX_CELL:,} characters. Shorten it, or close the "
+                "quote that opens it."
             ) from None
         with suppress(_SplitError):
             records, lines = _split(text, separator, strict=False)
@@ -246,7 +246,7 @@ def _rows(
 
 
 def _decimal(rows: list[list[str]], separator: str) -> tuple[str, bool]:
-    """The decimal mark, and whether some columns have the other one. ``7,107`` may hold thousands, so it decides nothing."""
+    """The decimal mark, and whether some columns have the other one; ``7,107`` may be thousands and decides nothing."""
     cells = {cell for row in rows[:DECIMAL_ROWS] for cell in row if "," in cell or "." in cell}
     sure = [cell for cell in cells if not GROUPED_NUMBER.fullmatch(cell)]
     commas = any(COMMA_NUMBER.fullmatch(cell) for cell in sure)

@@ -26,7 +26,7 @@ def words(done: Any) -> str:
 def test_words(tmp_path: Path) -> None:
     table = adnimerge()
     table.loc[3, "Hippocampus"] = ""
-    done = run(app, ["check", str(save(table, tmp_path / "ADNIMERGE.csv"))])
+    done = run(app, ["check", str(save(table, tmp_path / "ADNIMERGE.csv")), "--all"])
     assert done.exit_code == 0
     assert "12 subjects, 48 visits" in done.output
     for word in ("Hippocampus", "6 regions", "PTGENDER", "6 covariates", "age at baseline", "usable"):
