@@ -1,8 +1,8 @@
 """How long `crow check` takes for a large table, and how much memory: python benchmarks/check_time.py
 
 Writes a simulated table of --rows visits (five per subject) and --columns columns to a temporary folder: subject,
-date, age, sex, site, a family, notes, and regions with 3 % missing values, a few outliers and one column in another unit. Then
-runs `crow check` on it in a process of its own and prints its time and its peak memory.
+date, age, sex, site, a family, notes, and regions with 3 % missing values, a few outliers and one column in another
+unit. Then runs `crow check` on it in a process of its own and prints its time and its peak memory.
 """
 
 from __future__ import annotations

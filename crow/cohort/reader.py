@@ -45,8 +45,9 @@ def read_cohort(
     """Read a cohort: a table (a file or a DataFrame), a BIDS tree, or several tables of one cohort.
 
     ``flags`` are those of `ReadOptions`; all others are detected. Several tables are joined by subject and visit, or
-    by the nearest time (`crow.cohort.join`). With ``schema`` (of a trained run) the table is read just as that one was.
-    ``findings`` receives what is found, also if the cohort is refused.
+    by the nearest time (`crow.cohort.join`). ``findings`` receives the findings, also those of a refused cohort. With
+    ``schema`` (of a trained run) the table is read just as that one was.
+
     Raises CohortError if the table cannot be read as visits, if its columns are not those of ``schema``, and, unless
     ``strict`` is False, if nothing can be learned from it (one visit per subject, but for ``one_visit``; fewer than 10
     subjects); ConfigError for a flag that does not exist.

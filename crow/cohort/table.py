@@ -35,6 +35,7 @@ CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19]")
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
 POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
 DECIMAL_ROWS = 200
+MAX_LINE = MAX_CELL
 GROUPED_NUMBER = re.compile(r"\s*[+-]?\d{1,3}([.,]\d{3})+\s*")
 
 
@@ -150,7 +151,7 @@ def _text(path: Path, findings: Findings) -> str:
 
 def _separator(text: str) -> str:
     """The separator that splits the header and the next lines into the same number of cells, at least two."""
-    sample = text.splitlines()[:20]
+    sample = [line[:MAX_LINE] for line in text.splitlines()[:20]]
 
     def agreement(separator: str) -> tuple[int, int]:
         counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row]
