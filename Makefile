@@ -90,7 +90,7 @@ wheel: $(INSTALLED) ## build the wheel into build/wheel
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w build/wheel .
 	@ls build/wheel/*.whl
 
-# No extras and no pinned versions: what somebody gets who installs this folder with pip. pytest only runs the commands.
+# No extras and no pinned versions: what a plain pip install of this folder gives. pytest only runs the commands.
 plain: ## install without extras into a fresh environment, and run the commands of the README and docs there
 	rm -rf build/plain
 	$(PYTHON) -m venv build/plain

@@ -40,7 +40,7 @@ def age_unit(
     labels: Mapping[str, pd.Series],
     findings: Findings,
 ) -> AgeUnit:
-    """The unit of an age: told by ``known`` (a sidecar, a layout) or the name, seen in its growth, or in its size.
+    """The unit of an age: from ``known`` (a sidecar, a layout), from the name, from its growth, or from its size.
 
     ``clocks`` are times in years that are sure, ``labels`` times in years that the labels of visits hint at. Raises
     CohortError if only the labels speak against years: they are a hint, and the user knows.

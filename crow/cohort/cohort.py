@@ -1,4 +1,4 @@
-"""A cohort after reading: one row a visit, and what was found on the way."""
+"""A cohort after reading: one row per visit, and the findings."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Cohort:
     """The visits of a cohort, sorted by subject and time.
 
     ``visits`` has the columns ``subject`` (str), ``session`` (str), ``time`` (years since the subject's first visit),
-    ``age`` (years at the visit, NaN where unknown), then the covariates and the regions, under their names in the
-    table, and, where there are scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
+    ``age`` (years at the visit, NaN if unknown), then the covariates and the regions, under their names in the
+    table, and, for scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
     subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
     without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
     dropped) that lack it. ``groups`` maps a subject to its family, if the table has families. ``mapping`` holds the role
@@ -75,8 +75,10 @@ class Cohort:
         return [str(self.groups.get(subject, subject)) for subject in subjects]
 
     def require_usable(self, one_visit: bool = False) -> None:
-        """Raise CohortError where a finding says that nothing can be learned from the cohort, or nothing longitudinal
-        unless ``one_visit`` of everybody is enough."""
+        """Raise CohortError if a finding is an error: nothing can be learned from the cohort, or nothing longitudinal.
+
+        With ``one_visit``, one visit per subject is enough.
+        """
         errors = [finding for finding in self.findings if finding.severity == "error"]
         errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE_VISIT.code)]
         if errors:

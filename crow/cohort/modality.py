@@ -21,7 +21,7 @@ def modality_of(column: str, paths: Iterable[str]) -> str | None:
 
 
 def _told(name: str) -> str | None:
-    """The modality whose word stands in a name, the last one where there are several (``T1w_space-X_pet``)."""
+    """The modality whose word stands in a name, the last one if there are several (``T1w_space-X_pet``)."""
     words = re.split(r"[^a-z0-9]+", name.lower())
     for word in reversed(words):
         for modality, pattern in MODALITIES.items():

@@ -96,7 +96,7 @@ def _number(code: float | str) -> float | str:
 
 
 def one_column(flag: str, name: str, columns: Iterable[str], path: str) -> str:
-    """The column that a flag names; raises CohortError with the closest names where there is none."""
+    """The column that a flag names; raises CohortError with the closest names if there is none."""
     columns = list(columns)
     if name in columns:
         return name

@@ -165,7 +165,7 @@ def _schema(
 
 
 class _Shaped(NamedTuple):
-    """A table as one row a visit; ``said`` is what to say of a column if it becomes the time."""
+    """A table as one row per visit; ``said`` is the note on a column if it becomes the time."""
 
     columns: Columns
     layout: Layout

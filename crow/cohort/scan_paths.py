@@ -21,9 +21,9 @@ USUAL = ("scan", "scan_path", "nifti", "nifti_path", "image_path", "image")
 
 
 def find_scan(columns: Columns, options: ReadOptions) -> str | None:
-    """The column with the paths of NIfTI files, None where there is none.
+    """The column with the paths of NIfTI files, or None.
 
-    Raises CohortError where there are several and none has a usual name.
+    Raises CohortError if there are several and none has a usual name.
     """
     if options.scan is not None:
         return one_column("scan", options.scan, columns.names, columns.path)
@@ -52,7 +52,7 @@ def scan_paths(columns: Columns, name: str, scan_root: Path | None) -> pd.Series
         if not path.is_relative_to(root) and (scan_root is not None or not Path(cell).is_absolute()):
             raise CohortError(
                 f"{columns.at(line)}, column {name}: {cell} leaves the folder of the scans, {root}. "
-                "Mend the path, or give a folder that holds all scans with --scan-root."
+                "Correct the path, or give a folder that holds all scans with --scan-root."
             )
         paths.append(str(path))
     return pd.Series(paths, columns.frame.index, dtype=object)

@@ -1,4 +1,4 @@
-"""Rows of a table -> the visits of a cohort: one row a subject and time, in order, complete or counted."""
+"""Rows of a table -> the visits of a cohort: one row per subject and time, in order, complete or counted."""
 
 from __future__ import annotations
 
