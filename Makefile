@@ -95,7 +95,7 @@ wheel: $(INSTALLED) ## build the wheel into build/wheel
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w build/wheel .
 	@ls build/wheel/*.whl
 
-# Without extras and pinned versions, as with pip install of this folder. pytest only runs the commands.
+# No extras and no pinned versions: what a plain pip install of this folder gives. pytest only runs the commands.
 plain: ## install without extras into a fresh environment, and run the commands of the README and docs there
 	rm -rf build/plain
 	$(PYTHON) -m venv build/plain

@@ -14,7 +14,7 @@ from crow.cohort.times import AGES_PER_YEAR, PER_YEAR, SOME_DAY, date_text, whol
 def to_table(visits: pd.DataFrame, schema: Schema, start: pd.Series | None = None) -> pd.DataFrame:
     """Visits (as in `Cohort`) in the columns that ``schema`` read, one row per visit, or per subject for a wide table.
 
-    ``start`` is each subject's first visit in the table's own time; where it is not known, the age at the first visit,
+    ``start`` is each subject's first visit in the table's own time; if it is not known, the age at the first visit,
     1 January 2000, or 0. `table_text` turns the result into a file that reads back as the same visits.
     """
     visits = visits.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
