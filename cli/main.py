@@ -15,6 +15,7 @@ from crow.cli.classify import classify
 from crow.cli.enhance import enhance
 from crow.cli.evaluate import evaluate
 from crow.cli.extract import extract
+from crow.cli.fill import fill
 from crow.cli.generate import generate
 from crow.cli.prepare import prepare
 from crow.cli.report import report
@@ -37,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    simulate, check, prepare, extract, train, generate, score, evaluate, report, synthesize, translate, classify,
+    simulate, check, prepare, extract, train, generate, fill, score, evaluate, report, synthesize, translate, classify,
     enhance, segment, settings,
 )  # fmt: skip
 for command in COMMANDS:

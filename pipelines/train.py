@@ -91,7 +91,7 @@ def _prepared(
     work = store_beside(out)
     echo(f"Preparing {len(visits)} scans into {work}; later trainings can use it with --cohort.")
     scans = settings.scans
-    prepare(cohort, work, resolution=scans.resolution, register=scans.registration, echo=echo, **settings.cohort)
+    prepare(cohort, work, resolution=scans.resolution, registration=scans.registration, echo=echo, **settings.cohort)
     return ScanStore.open(work)
 
 

@@ -67,9 +67,9 @@ def parse(path: Path) -> BidsFile | None:
 def choose(
     tree: Path, files: list[BidsFile], suffix: str | None, space: str | None, desc: str | None, findings: Findings
 ) -> tuple[Bids, dict[Visit, BidsFile]]:
-    """One file a visit, all of one suffix, space and desc (``native``: names without it); what is None must be plain.
+    """One file per visit, all of one suffix, space and desc (``native``: names without it); what is None must be plain.
 
-    Raises CohortError where nothing matches, and where several suffixes, spaces, descs or tracers do. Of several files
+    Raises CohortError if nothing matches, and if several suffixes, spaces, descs or tracers do. Of several files
     that differ otherwise (run, acq, rec, ...) the first is taken, with a warning.
     """
     suffix = suffix or _only_suffix(tree, files)

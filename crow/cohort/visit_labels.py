@@ -72,7 +72,11 @@ def _ages_agree(table: Table, apart: pd.DataFrame) -> bool:
     if not numbered:
         return near
     session = apart[SESSION].astype(int)
-    ordered = age.iloc[session.argsort().to_numpy()].groupby(apart[SUBJECT]).agg(lambda values: values.is_monotonic_increasing)
+    ordered = (
+        age.iloc[session.argsort().to_numpy()]
+        .groupby(apart[SUBJECT])
+        .agg(lambda values: values.is_monotonic_increasing)
+    )
     return near and bool(ordered.mean() >= ALL)
 
 

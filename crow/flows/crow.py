@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from crow.bijections.base import RecurrentBijection
 from crow.bijections.innovation import MixedModelInnovation, Moments, Prediction
 from crow.bijections.innovation_fit import fit_mixed_model
 from crow.bijections.mixing import Rotation
+from crow.bijections.normal import standard_normal_log_prob
 from crow.bijections.ode import ODE
 from crow.bijections.patterns import only
 from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
@@ -115,9 +115,7 @@ class CRowFlow(nn.Module):
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit's values given those before it, ``[batch, time]`` in nats; 0 at pads."""
-        z, log_det, context, _ = self._transform(data, None)
-        moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
-        return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0)
+        return self.step(data, None)[0]
 
     def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
@@ -127,6 +125,16 @@ class CRowFlow(nn.Module):
     def loss(self, data: Sequences) -> Tensor:
         """Mean negative log-likelihood a visit."""
         return -self.log_prob(data).sum() / data.mask.sum()
+
+    def step(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, FlowState]:
+        """The same given the past of ``state``, and the state after the last column."""
+        z, log_det, context, after = self._transform(data, state)
+        moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
+        return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0), after
+
+    def predict(self, data: Sequences, state: FlowState | None) -> Prediction:
+        """What the mixed model predicts of every visit."""
+        return self._context(data, state)[1]
 
     def transform(self, data: Sequences, state: FlowState | None = None) -> tuple[Tensor, Tensor, FlowState]:
         """Latent ``[batch, time, region]``, log-determinant ``[batch, time]``, and the state after the last column."""
@@ -288,10 +296,10 @@ def _log_base(z: Tensor, moments: tuple[Tensor, Tensor] | None, measured: Tensor
     """``log N(z; mean, sd)`` of the measured values, ``[batch, time]``; N(0, I) without ``moments`` (mean, log-sd)."""
     if moments is not None:
         mean, log_sd = moments
-        values = -0.5 * ((z - mean) * torch.exp(-log_sd)).square() - log_sd
+        values = standard_normal_log_prob((z - mean) * torch.exp(-log_sd)) - log_sd
     else:
-        values = -0.5 * z.square()
-    return only(measured, values - 0.5 * math.log(2 * math.pi)).sum(-1)
+        values = standard_normal_log_prob(z)
+    return only(measured, values).sum(-1)
 
 
 def _where(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:

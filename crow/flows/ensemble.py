@@ -56,38 +56,25 @@ class FlowEnsemble(nn.Module):
         means, sds = [], []
         for t in range(data.x.shape[1]):
             visit = data.visit(t)
-            draws = self._draw(replace(visit, measured=None), states, len(data), n, generator).view(len(data), n, -1)
+            draws = self.draw(replace(visit, measured=None), states, len(data), n, generator).view(len(data), n, -1)
             means.append(draws.mean(1))
             sds.append(draws.std(1))
             states = self._advance(visit, states)
         return torch.stack(means, 1), torch.stack(sds, 1)
 
-    def _forecast(self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator) -> Tensor:
-        repeat = partial(torch.repeat_interleave, repeats=n, dim=0)
-        states: list[Any] = [None] * len(self.members)
-        if history is not None:
-            states = [map_state(repeat, member.condition(history)) for member in self._flows()]
-        future = future.repeat(n)
-        draws = []
-        for t in range(future.x.shape[1]):
-            visit = future.visit(t)
-            x = self._draw(visit, states, len(visit) // n, n, generator)
-            states = self._advance(replace(visit, x=x), states)
-            draws.append(x.view(-1, n, 1, x.shape[-1]))
-        return torch.cat(draws, 2)
+    @torch.no_grad()
+    def step(self, visit: Sequences, states: list[Any]) -> tuple[Tensor, list[Any]]:
+        """Log-density ``[batch]`` of one visit given the past that ``states`` hold, and the states after it."""
+        steps = [member.step(visit, state) for member, state in zip(self._flows(), states, strict=True)]
+        each = torch.stack([log_prob[:, 0] for log_prob, _ in steps])
+        return torch.logsumexp(each + self.weights.log()[:, None], 0), [state for _, state in steps]
 
-    def _flows(self) -> list[CRowFlow]:
-        return cast(list[CRowFlow], list(self.members))
-
-    def _advance(self, visit: Sequences, states: list[Any]) -> list[Any]:
-        return [member.transform(visit, state)[2] for member, state in zip(self._flows(), states, strict=True)]
-
-    def _draw(self, visit: Sequences, states: list[Any], subjects: int, n: int, generator: torch.Generator) -> Tensor:
+    def draw(self, visit: Sequences, states: list[Any], subjects: int, n: int, generator: torch.Generator) -> Tensor:
         """``[subjects * n, 1, region]``, each draw from a member drawn for it.
 
-        ``visit`` and ``states`` have a row a draw, or a row a subject that its draws share: a state is several times
-        the size of a visit, and a copy for every draw would fill the memory. Each draw is exact; a subject's draws come
-        in pairs of opposite noise from the same member, which steadies their mean and median.
+        ``visit`` and ``states`` have one row per draw, or one row per subject that its draws share: a state is several
+        times the size of a visit, and a copy for every draw would fill the memory. Each draw is exact; a subject's
+        draws come in pairs of opposite noise from the same member, which steadies their mean and median.
         """
         source = torch.arange(len(visit)).repeat_interleave(subjects * n // len(visit))
         pairs = (subjects, -(-n // 2))
@@ -101,3 +88,23 @@ class FlowEnsemble(nn.Module):
                 own = map_state(lambda s: s[source[rows]], state)  # noqa: B023
                 draws[rows] = member.sample(visit.rows(source[rows]), own, noise[rows].unsqueeze(1))
         return draws
+
+    def _forecast(self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator) -> Tensor:
+        repeat = partial(torch.repeat_interleave, repeats=n, dim=0)
+        states: list[Any] = [None] * len(self.members)
+        if history is not None:
+            states = [map_state(repeat, member.condition(history)) for member in self._flows()]
+        future = future.repeat(n)
+        draws = []
+        for t in range(future.x.shape[1]):
+            visit = future.visit(t)
+            x = self.draw(visit, states, len(visit) // n, n, generator)
+            states = self._advance(replace(visit, x=x), states)
+            draws.append(x.view(-1, n, 1, x.shape[-1]))
+        return torch.cat(draws, 2)
+
+    def _flows(self) -> list[CRowFlow]:
+        return cast(list[CRowFlow], list(self.members))
+
+    def _advance(self, visit: Sequences, states: list[Any]) -> list[Any]:
+        return [member.transform(visit, state)[2] for member, state in zip(self._flows(), states, strict=True)]

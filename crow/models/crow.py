@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,20 @@ from torch import Tensor
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
 from crow.errors import ConfigError
-from crow.flows.ensemble import FlowEnsemble
+from crow.flows.completion import complete
+from crow.flows.ensemble import ROWS, FlowEnsemble
 from crow.flows.published import PublishedCRow
 from crow.models.base import FitOptions, Model, Training, name_of
 from crow.representation.regions import RegionTable
 from crow.run.config import Config
 from crow.training.build import Initialisation, build_flow, build_published, resolve
+
+if TYPE_CHECKING:
+    from crow.training.ensemble import TrainedEnsemble
 
 CHUNK = 256  # subjects scored at once
 
@@ -62,9 +67,7 @@ class CRow(Model):
     def settings_class(cls, settings: dict[str, Any]) -> type[Config]:
         return Config
 
-    def fit(
-        self, data: Cohort | pd.DataFrame, out: str | Path | None = None, **options: Unpack[FitOptions]
-    ) -> CRow:
+    def fit(self, data: Cohort | pd.DataFrame, out: str | Path | None = None, **options: Unpack[FitOptions]) -> CRow:
         """Train on a cohort.
 
         Parameters
@@ -127,7 +130,8 @@ class CRow(Model):
             ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
-            self.metrics = self._metrics(ensemble.members, cohort, test, sequences)
+            self.metrics = self._metrics(ensemble, cohort, test, sequences)
+            training.echo(_verdict(self.metrics))
 
     @torch.no_grad()
     def log_prob(self, data: Cohort | pd.DataFrame) -> pd.DataFrame:
@@ -229,6 +233,45 @@ class CRow(Model):
                 values[rows] = self.table.decode(drawn.transpose(1, 2)[after.mask])
         return Forecast(ahead, self.table.regions, values, observed)
 
+    @torch.no_grad()
+    def fill(self, data: Cohort | pd.DataFrame, draws: int = 500, smooth: bool = False, seed: int = 0) -> Filled:
+        """Draw the missing regions of every visit given what was measured.
+
+        Parameters
+        ----------
+        data
+            A cohort, or a table in the columns of the training.
+        draws
+            Particles per subject (`crow.flows.completion.complete`): more are nearer to the exact distribution.
+        smooth
+            Also use the later visits of the subject. Else only the visit itself and those before it.
+        seed
+            The same seed gives the same draws.
+        """
+        cohort = self.as_cohort(data)
+        ensemble = self._ensemble()
+        self.table.require(cohort.visits, name_of(cohort))
+        visits = cohort.visits.reset_index(drop=True)
+        lacking = visits[self.table.regions].isna().any(axis=1)
+        own = visits[visits["subject"].isin(visits["subject"][lacking])]
+        rows = np.flatnonzero(lacking)
+        if not len(rows):
+            empty = np.empty((0, draws, len(self.table.regions)))
+            return Filled(visits, self.table.regions, rows, empty, np.empty(0), smooth)
+        sequences, generator = self.table.encode(own, name_of(cohort)), torch.Generator().manual_seed(seed)
+        values, effective = [], []
+        step = max(1, ROWS // draws)
+        for start in range(0, len(sequences), step):
+            part = sequences[start : start + step]
+            found = complete(ensemble, part, draws, generator)
+            drawn = found.smoothed if smooth else found.filtered
+            values.append(self.table.decode(drawn.transpose(1, 2)[part.mask]))
+            effective.append(found.effective[part.mask].numpy())
+        chosen = lacking[own.index].to_numpy()
+        return Filled(
+            visits, self.table.regions, rows, np.concatenate(values)[chosen], np.concatenate(effective)[chosen], smooth
+        )
+
     def sample(self, paths: pd.DataFrame, draws: int = 1, seed: int = 0) -> Forecast:
         """Whole synthetic subjects: draws of all visits of ``paths`` (subject, time, age, every covariate)."""
         flow, generator = self.fitted(), torch.Generator().manual_seed(seed)
@@ -241,16 +284,14 @@ class CRow(Model):
         return Forecast(paths, self.table.regions, self.table.decode(drawn.transpose(1, 2)[visits.mask]))
 
     def _metrics(
-        self, members: list[dict[str, Any]], cohort: Cohort, test: list[str], sequences: Sequences
+        self, ensemble: TrainedEnsemble, cohort: Cohort, test: list[str], sequences: Sequences
     ) -> dict[str, Any]:
         scale = float(self.table.log_scale_of(sequences).sum() / sequences.count)
-        kept = [m for m in members if m["included"]]
+        nats = ("validation", "out_of_sample", "mixed_model")
         metrics: dict[str, Any] = {
-            "members": [
-                {**m, "validation": m["validation"] + scale, "mixed_model": m["mixed_model"] + scale} for m in members
-            ],
-            "validation_nll_per_visit": float(np.mean([m["validation"] for m in kept])) + scale,
-            "mixed_model_nll_per_visit": float(np.mean([m["mixed_model"] for m in kept])) + scale,
+            "members": [{**m, **{name: m[name] + scale for name in nats}} for m in ensemble.members],
+            "validation_nll_per_visit": ensemble.out_of_sample + scale,
+            "mixed_model_nll_per_visit": ensemble.mixed_model + scale,
         }
         if test:
             visits = cohort.visits[cohort.visits["subject"].isin(test)]
@@ -307,3 +348,11 @@ class CRow(Model):
 def _observed(cohort: Cohort) -> pd.DataFrame:
     """The visits with at least one region; a subject's other visits still contribute times and covariates."""
     return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]
+
+
+def _verdict(metrics: dict[str, Any]) -> str:
+    """Whether the flow is worth more than the mixed model, by subjects that neither was fitted to."""
+    gain = metrics["mixed_model_nll_per_visit"] - metrics["validation_nll_per_visit"]
+    if gain <= 0:
+        return "The flow does not improve on the mixed model out of sample: forecasts are those of the mixed model."
+    return f"The flow improves on the mixed model by {gain:.3f} nats per visit out of sample."

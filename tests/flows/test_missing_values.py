@@ -7,9 +7,9 @@ import pytest
 import torch
 from flows.random_sequences import random_flow, sequences
 
+from crow.data.sequences import Sequences
 from crow.flows.crow import BASE_STEPS, CRowFlow, map_state
 from crow.flows.ensemble import FlowEnsemble
-from crow.data.sequences import Sequences
 
 KINDS = [(start, base) for start in ("mixed_model", "standard") for base in ("standard", "conditional")]
 KINDS.append(("mixed_model", "continuous"))

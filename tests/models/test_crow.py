@@ -17,7 +17,10 @@ from crow.cohort.split import test_subjects as reserved
 from crow.errors import CohortError, ConfigError, RunError
 
 QUICK: dict[str, Any] = {"training": {"max_epochs": 2, "steps_per_epoch": 3}, "model": {"members": 2, "hidden": 8}}
-MIXED: dict[str, Any] = {"training": {"max_epochs": 0}, "model": {"members": 1, "hidden": 4, "initialise": "mixed_model"}}
+MIXED: dict[str, Any] = {
+    "training": {"max_epochs": 0},
+    "model": {"members": 1, "hidden": 4, "initialise": "mixed_model"},
+}
 COLUMNS = ["subject", "session", "time", "log_prob"]
 
 
@@ -326,3 +329,53 @@ def test_other_settings_than_those_of_the_tensors_are_refused(cohort: Cohort, tm
     path.write_text("\n".join(lines))
     with pytest.raises(RunError, match=r"run: the tensors do not fit model\.json and config\.yaml"):
         crow.load(tmp_path / "run")
+
+
+def test_missing_values_have_no_part_in_the_density(cohort: Cohort, model: crow.CRow) -> None:
+    """A visit without its second region has the density of the first, in original units; later visits get others."""
+    gaps = cohort.visits.copy()
+    gaps.loc[1, "ROI02"] = np.nan
+    gaps.loc[2, ["ROI01", "ROI02"]] = np.nan
+    incomplete = with_visits(cohort, gaps)
+    found, whole = model.log_prob(incomplete), model.log_prob(cohort)
+    assert len(found) == len(whole) - 1 and 2 not in found.index
+    others = ~whole["subject"].isin([gaps["subject"][1]])
+    np.testing.assert_allclose(found["log_prob"][others[others].index], whole["log_prob"][others], atol=1e-4)
+    assert found["log_prob"][1] != pytest.approx(whole["log_prob"][1], abs=1e-3)
+    z = model.score(incomplete)
+    assert np.isnan(z.loc[1, "ROI02_z"]) and np.isfinite(z.loc[1, "ROI01_z"])
+
+
+def test_a_cohort_that_lacks_values_is_learned_from_whole(cohort: Cohort) -> None:
+    gaps = cohort.visits.copy()
+    gaps["ROI01"] = gaps["ROI01"].mask(gaps.index % 3 == 0)
+    gaps["ROI02"] = gaps["ROI02"].mask(gaps.index % 4 == 0)
+    said: list[str] = []
+    model = crow.CRow(**MIXED).fit(with_visits(cohort, gaps), echo=said.append)
+    rows = gaps[["ROI01", "ROI02"]].notna().any(axis=1).sum()
+    assert f"{rows} visits" in said[0] and model.config.training.value_dropout > 0
+    assert np.isfinite(model.log_prob(cohort)["log_prob"]).all()
+    with pytest.raises(ConfigError, match="every region at every visit"):
+        crow.CRow(**QUICK | {"model": {"objective": "inn", "blocks": 1}}).fit(with_visits(cohort, gaps))
+
+
+def test_fill_draws_what_is_missing_and_leaves_the_rest(cohort: Cohort, model: crow.CRow) -> None:
+    gaps = cohort.visits.copy()
+    gaps.loc[[1, 6], "ROI02"] = np.nan
+    gaps.loc[2, ["ROI01", "ROI02"]] = np.nan
+    filled = model.fill(with_visits(cohort, gaps), draws=200)
+    assert filled.rows.tolist() == [1, 2, 6] and len(filled.intervals) == 4
+    known = gaps[["ROI01", "ROI02"]].notna().to_numpy()
+    for table in (filled.table, *model.fill(with_visits(cohort, gaps), draws=200, smooth=True).completed(3)):
+        assert table["ROI01"].notna().all() and table["ROI02"].notna().all()
+        np.testing.assert_array_equal(
+            table[["ROI01", "ROI02"]].to_numpy()[known], gaps[["ROI01", "ROI02"]].to_numpy()[known]
+        )
+    sd = cohort.visits["ROI02"].std()
+    errors = filled.intervals["median"] - [
+        cohort.visits[r][k] for k, r in ((1, "ROI02"), (2, "ROI01"), (2, "ROI02"), (6, "ROI02"))
+    ]
+    assert errors.abs().max() < 3 * sd and (filled.intervals["q05"] < filled.intervals["q95"]).all()
+    whole = model.fill(cohort)
+    pd.testing.assert_frame_equal(whole.table, cohort.visits)
+    assert whole.intervals.empty

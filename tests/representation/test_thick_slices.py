@@ -1,4 +1,4 @@
-"""Thick slices: means of thin ones, and files of them whatever way their voxels run."""
+"""Thick slices: means of thin slices, and files in any orientation."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation
 
 from crow.errors import ScanError
-from crow.representation.thick import Slices, ThickScan
+from crow.representation.thick_slices import Slices, ThickScan
 from crow.scans.grid import Grid
 
 FACTS = {
-    "modality": "CBF", "settings": {"resolution": 8, "register": "none"},
+    "modality": "CBF", "settings": {"resolution": 8, "registration": "none"},
     "grid": Grid.of((9, 9, 9), np.diag([2.0, 2, 2, 1])).model_dump(mode="json"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("factor", [2, 3])
-def test_means_of_slices_and_back(axis: int, factor: int) -> None:
+def test_slices_round_trip(axis: int, factor: int) -> None:
     thin = np.random.default_rng(0).normal(size=(7, 8, 9)).astype(np.float32)
     slices = Slices(axis, factor)
     thick = slices.thick(thin)
@@ -33,8 +33,8 @@ def test_means_of_slices_and_back(axis: int, factor: int) -> None:
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "AIL", "SRP"])
 @pytest.mark.parametrize("axis", [0, 2])
-def test_every_thin_voxel_is_where_it_was(tmp_path: Path, codes: str, axis: int) -> None:
-    """A ramp along the world, cut into thick slices, voxels running any way: thin voxels hold their own coordinate."""
+def test_thin_voxels_keep_their_position(tmp_path: Path, codes: str, axis: int) -> None:
+    """A ramp in world coordinates, in thick slices of any orientation: thin voxels have their own coordinate."""
     slices = Slices(axis, 3)
     affine = np.diag([2.0, 2, 2, 1])
     affine[axis] *= 3
@@ -51,7 +51,7 @@ def test_every_thin_voxel_is_where_it_was(tmp_path: Path, codes: str, axis: int)
     (values,), like = thick.thin(slices.interpolated(thick.values)[None], slices)
     assert nib.aff2axcodes(like.affine) == tuple(codes) and like.shape == values.shape
     at = (np.moveaxis(np.indices(values.shape), 0, -1) @ like.affine[:3, :3].T + like.affine[:3, 3])[..., axis]
-    inside = (at > np.quantile(at, 0.3)) & (at < np.quantile(at, 0.7))  # splines bend at the ends
+    inside = (at > np.quantile(at, 0.3)) & (at < np.quantile(at, 0.7))  # splines are less accurate at the ends
     np.testing.assert_allclose(values[inside], 100 + at[inside], atol=0.05)
     assert np.isclose(at.min(), world.min() - 2) and np.isclose(at.max(), world.max() + 2)
 
@@ -60,7 +60,7 @@ def test_refuses_other_voxels_and_other_modalities(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32), np.diag([2.0, 2, 2, 1]))
     for name in ("scan_CBF.nii.gz", "scan_T1w.nii.gz"):
         nib.save(image, tmp_path / name)
-    with pytest.raises(ScanError, match=r"voxels of 2 x 2 x 2 mm.* part voxels of 2 x 2 x 4 mm into 2 along z"):
+    with pytest.raises(ScanError, match=r"of 2 x 2 x 2 mm.* voxels of 2 x 2 x 4 mm, each divided into 2 along z"):
         ThickScan.open(tmp_path / "scan_CBF.nii.gz", Slices(2, 2), FACTS)
     with pytest.raises(ScanError, match="a scan of modality T1w; the run was trained on CBF"):
         ThickScan.open(tmp_path / "scan_T1w.nii.gz", Slices(2, 2), FACTS)

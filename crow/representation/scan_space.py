@@ -1,4 +1,4 @@
-"""From a store's grid back to one scan of it: its own grid, header and units, or the template's grid in its units."""
+"""From the store's grid back to the space and units of one scan: its native grid, or the template's grid."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from crow.scans.nifti import read_scan
 from crow.scans.store import ScanStore
 
 
-class OwnSpace:
-    """``like`` is the scan of a row, ``gain`` and ``offset`` its units (scan = gain * intensity + offset).
+class ScanSpace:
+    """The output space of a row: its scan ``like``, and its units (scan = gain * intensity + offset).
 
-    Raises CohortError where its file is gone.
+    Raises CohortError if the scan's file cannot be read.
     """
 
     def __init__(self, store: ScanStore, row: int, space: Literal["native", "template"] = "native") -> None:
@@ -27,16 +27,17 @@ class OwnSpace:
         self.gain, self.offset = (float(value) for value in np.asarray(store.array("scale")[row]))
         self.like = self._scan() if self.native else self._prepared()
         self.grid = Grid.of(self.like.shape[:3], self.like.affine)
+        self._anatomy = store.applied_anatomy(row)
         self._back: Volume | None = None
 
     def values(self) -> Volume:
-        """The scan itself, on its grid, read as it was prepared; raises ScanError where that cannot be."""
+        """The voxels of the scan on its grid, read as in the preparation; raises ScanError if that fails."""
         return read_scan(self.like)[0]
 
     def place(self, volumes: Volume, outside: Volume) -> Volume:
-        """``volumes [c, X, Y, Z]`` of the store's grid, known inside its mask, on the scan's grid; trilinear.
+        """Resample ``volumes [c, X, Y, Z]``, known in the store's mask, to the scan's grid; trilinear.
 
-        Where less than half of what is interpolated lies in the mask, ``outside [c, *grid]`` stays.
+        Voxels with less than half of their interpolation weight in the mask keep ``outside [c, *grid]``.
         """
         mask = self.store.mask.astype(np.float32)
         known = np.concatenate([volumes * mask, mask[None]])
@@ -48,21 +49,17 @@ class OwnSpace:
         return out
 
     def _to_store(self, points: Volume) -> NDArray[np.floating]:
-        """World points of the scan -> those of the store's grid: through the linear map, then the subject's anatomy.
-
-        Where the store has velocities, its intensities are aligned linearly alone.
-        """
+        """Map world points of the scan to the store's grid: the linear map, then the applied anatomy."""
         if not self.native:
             return points
         matrix = np.linalg.inv(np.asarray(self.store.array("to_scan")[self.row])).astype(np.float32)
         points = (np.tensordot(matrix[:3, :3], points, 1) + matrix[:3, 3, None, None, None]).astype(np.float32)
-        fields, arrays = self.store.info.velocity_grid, self.store.arrays
-        if fields is None or "anatomy" not in arrays or "velocity" in arrays:
+        nodes, psi = self.store.info.velocity_grid, self._anatomy
+        if nodes is None or psi is None:
             return points
         if self._back is None:
-            subject = self.store.subjects.index(self.store.visits["subject"].iloc[self.row])
-            self._back = invert(np.asarray(self.store.array("anatomy")[subject]), fields)
-        return points + sample(self._back, fields, points)
+            self._back = invert(psi, nodes)
+        return points + sample(self._back, nodes, points)
 
     def _scan(self) -> nib.Nifti1Image:
         path = str(self.store.visits["scan"].iloc[self.row])
@@ -70,7 +67,7 @@ class OwnSpace:
             return nib.load(path)  # type: ignore[return-value]
         except (OSError, nib.filebasedimages.ImageFileError):
             raise CohortError(
-                f"{path}: the scan that {self.store.path} was prepared from cannot be read. Put it back, or choose "
+                f"{path}: cannot be read, although {self.store.path} was prepared from it. Restore the file, or choose "
                 "--space template."
             ) from None
 

@@ -1,4 +1,4 @@
-"""Thick slices: what a scanner with fewer slices measures, and a file of such slices."""
+"""Thick slices: averages of thin slices, and files of scans with thick slices."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ from crow.scans.template import load_template
 
 Volume = NDArray[np.float32]
 AXES = ("x", "y", "z")
-ALIKE = 0.15  # by which voxel sizes may differ from those of training
+VOXEL_SIZE_TOLERANCE = 0.15  # relative difference of voxel sizes from training
 
 
 @dataclass(frozen=True)
 class Slices:
-    """``factor`` thin slices make a thick one, along ``axis`` of volumes ``[X, Y, Z]`` that run right, forward, up."""
+    """``factor`` thin slices per thick slice, along ``axis`` of volumes ``[X, Y, Z]`` in RAS orientation."""
 
     axis: int
     factor: int
 
     def thick(self, thin: Volume) -> Volume:
-        """Means of ``factor`` slices; those that are left at the end make none."""
+        """Means of ``factor`` slices; remaining slices at the end are dropped."""
         count = thin.shape[self.axis] // self.factor
         whole = np.moveaxis(thin, self.axis, 0)[: count * self.factor]
         means: Volume = whole.reshape(count, self.factor, *whole.shape[1:]).mean(1, dtype=np.float32)
         return np.moveaxis(means, 0, self.axis)
 
     def repeated(self, thick: NDArray[Any]) -> NDArray[Any]:
-        """``[*, X, Y, Z]`` with every thick slice in the place of its thin ones."""
+        """``[*, X, Y, Z]`` with every thick slice repeated ``factor`` times."""
         return np.repeat(thick, self.factor, self.axis - 3)
 
     def interpolated(self, thick: Volume) -> Volume:
-        """Thin slices by cubic splines between the thick ones, of which the means are the thick ones."""
+        """Thin slices by cubic spline interpolation, adjusted so that their means are the thick slices."""
         zoom = np.where(np.arange(3) == self.axis, self.factor, 1)
         thin: Volume = ndimage.zoom(thick, zoom, order=3, mode="nearest", grid_mode=True)
         return self.consistent(thin[None], thick)[0]
 
     def places(self, shape: tuple[int, ...]) -> Volume:
-        """Where each thin slice lies in its thick one, between -0.5 and 0.5, ``[X, Y, Z]``."""
+        """Position of each thin slice in its thick slice, between -0.5 and 0.5, ``[X, Y, Z]``."""
         within = (np.arange(shape[self.axis]) % self.factor + 0.5) / self.factor - 0.5
         return np.broadcast_to(np.moveaxis(within[:, None, None], 0, self.axis), shape).astype(np.float32)
 
     def consistent(self, thin: Volume, thick: Volume) -> Volume:
-        """``[n, X, Y, Z]`` moved so that the mean over every thick slice is the thick slice."""
+        """``thin [n, X, Y, Z]`` shifted so that its mean over every thick slice is that slice."""
         means = np.stack([self.thick(one) for one in thin])
-        moved: Volume = thin + self.repeated(thick - means)
-        return moved
+        shifted: Volume = thin + self.repeated(thick - means)
+        return shifted
 
 
 @dataclass(frozen=True)
 class ThickScan:
-    """A file of thick slices: ``values [X, Y, Z]`` run right, forward, up, in the intensities of prepared scans.
+    """A scan of thick slices: ``values [X, Y, Z]`` in RAS orientation and in the intensities of prepared scans.
 
-    ``gain`` takes these to the file's own; ``orientation`` is nibabel's, of the file.
+    Multiply by ``gain`` for the file's units; ``orientation`` is the file's, as nibabel describes it.
     """
 
     image: nib.Nifti1Image
@@ -74,61 +74,65 @@ class ThickScan:
 
     @classmethod
     def open(cls, path: Path, slices: Slices, facts: dict[str, Any]) -> ThickScan:
-        """``facts`` are those of the store that was learned from. Raises ScanError for a file that cannot be read, of
-        another modality, or whose voxels are not of the sizes learned."""
+        """Read a file; ``facts`` describe the training store.
+
+        Raises ScanError if the file cannot be read, or has another modality or voxel size than in training.
+        """
         image = open_scan(path)
-        told = modality_of("", [path.name])
-        if told not in (None, facts["modality"]):
+        modality = modality_of("", [path.name])
+        if modality not in (None, facts["modality"]):
             raise ScanError(
-                f"{path}: a scan of modality {told}; the run was trained on {facts['modality']}. Give a scan of that "
-                "modality."
+                f"{path}: a scan of modality {modality}; the run was trained on {facts['modality']}. Use a scan of "
+                "that modality."
             )
         orientation = io_orientation(image.affine)
         sizes = _sizes(orientation, image)
         wanted = Grid.model_validate(facts["grid"]).spacing.copy()
         wanted[slices.axis] *= slices.factor
-        if (np.abs(sizes / wanted - 1) > ALIKE).any():
+        if (np.abs(sizes / wanted - 1) > VOXEL_SIZE_TOLERANCE).any():
             found, needed = (" x ".join(f"{mm:.3g}" for mm in each) for each in (sizes, wanted))
             raise ScanError(
-                f"{path}: voxels of {found} mm (left-right, back-front, down-up); the run was trained to part voxels "
-                f"of {needed} mm into {slices.factor} along {AXES[slices.axis]}. Learn from scans that were prepared "
-                "with the --resolution of this scan's slices, with its --factor and --axis."
+                f"{path}: voxels of {found} mm (x, y, z); the run was trained on voxels of {needed} mm, each divided "
+                f"into {slices.factor} along {AXES[slices.axis]}. Train on scans prepared with the --resolution of "
+                "this scan's slices, with matching --factor and --axis."
             )
         values, _ = read_scan(image)
         gain = _gain(path, image, values, facts)
         return cls(image, apply_orientation(values, orientation) / np.float32(gain), gain, orientation)
 
     def thin(self, volumes: Volume, slices: Slices) -> tuple[Volume, nib.Nifti1Image]:
-        """``[n, X, Y, Z]`` of thin slices as the file's voxels run and in its intensities, and an image of its header
-        on their grid."""
+        """Thin slices ``[n, X, Y, Z]`` in the orientation and units of the file, and an image with their grid and the
+        file's header."""
         back = ornt_transform(io_orientation(np.eye(4)), self.orientation)
-        own = np.stack([apply_orientation(volume, back) for volume in volumes]) * np.float32(self.gain)
+        native = np.stack([apply_orientation(volume, back) for volume in volumes]) * np.float32(self.gain)
         axis = int(np.flatnonzero(self.orientation[:, 0] == slices.axis)[0])
-        parted = np.eye(4)
-        parted[axis, axis] = 1 / slices.factor
-        parted[axis, 3] = (1 / slices.factor - 1) / 2
+        divided = np.eye(4)
+        divided[axis, axis] = 1 / slices.factor
+        divided[axis, 3] = (1 / slices.factor - 1) / 2
         header = self.image.header.copy()
-        like = nib.Nifti1Image(np.zeros(own.shape[1:], self.image.get_data_dtype()), self.image.affine @ parted, header)
+        empty = np.zeros(native.shape[1:], self.image.get_data_dtype())
+        like = nib.Nifti1Image(empty, self.image.affine @ divided, header)
         for code in ("qform", "sform"):
             getattr(like, f"set_{code}")(like.affine, int(self.image.header[f"{code}_code"]))
-        return own, like
+        return native, like
 
 
 def _sizes(orientation: NDArray[np.floating], image: nib.Nifti1Image) -> NDArray[np.float64]:
-    """Voxel sizes (mm) along x, y and z."""
+    """Voxel sizes (mm) along the x, y and z axes."""
     sizes = np.empty(3)
     sizes[orientation[:, 0].astype(int)] = np.linalg.norm(image.affine[:3, :3], axis=0)
     return sizes
 
 
 def _gain(path: Path, image: nib.Nifti1Image, values: Volume, facts: dict[str, Any]) -> float:
-    """By which prepared scans were divided; the scan is aligned to the template for it if they were."""
-    from crow.scans.linear import Image, align_subject, resample  # registration takes a second to import
+    """The gain of the scan as in the preparation, after alignment to the template if training scans were aligned."""
+    from crow.scans.linear import Image, align_subject, resample  # takes a second to import
 
     settings = facts["settings"]
     template = load_template(settings["resolution"])
     try:
-        to_scan = np.eye(4) if settings["register"] == "none" else align_subject([Image.of(values, image.affine)])[0]
+        aligned = settings["registration"] != "none"
+        to_scan = align_subject([Image.of(values, image.affine)])[0] if aligned else np.eye(4)
         on_grid = resample(values, image.affine, template.grid, to_scan)
         reference = settings.get("reference")
         return scale_of(on_grid, template, facts["modality"], None if reference == "none" else reference)

@@ -1,0 +1,44 @@
+"""`crow fill`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def fill(
+    run: Annotated[Path, typer.Option(help="The run folder that crow train wrote.")],
+    cohort: Annotated[Path, typer.Option(help="A table in the columns of the training, with missing regions.")],
+    out: Annotated[
+        Path, typer.Option(help="The filled table; <out>_intervals has a row per value. With --tables a folder.")
+    ] = Path("filled.csv"),
+    tables: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="M", help="Write M completed tables, each one draw, for multiple imputation."),
+    ] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Also use a subject's later visits. --tables always does.")
+    ] = False,
+    draws: Annotated[int, typer.Option(min=2, help="Draws per subject.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same draws.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier files.")] = False,
+) -> None:
+    """Fill missing regions: median and interval given all that was measured of the subject up to and including the
+    visit, or completed tables for multiple imputation. Measured values stay as they are.
+
+    Example: [bold]crow fill --run demo/run --cohort demo/cohort.csv --out demo/filled.csv[/bold]
+    """
+    from crow.pipelines.fill import fill as run_fill
+
+    made = run_fill(run, cohort, out, tables=tables, smooth=smooth, draws=draws, seed=seed, overwrite=overwrite)
+    filled = made.filled
+    values, visits = int(filled.missing.sum()), len(filled.rows)
+    if not values:
+        typer.echo("No region is missing: the table is complete.")
+    else:
+        subjects = filled.visits["subject"].iloc[filled.rows].nunique()
+        given = "all visits of the subject" if filled.smooth else "the visit and those before it"
+        typer.echo(f"{values:,} missing values of {visits:,} visits of {subjects:,} subjects, drawn given {given}.")
+        if (low := float(filled.effective.min())) < draws / 20:
+            typer.echo(f"warning: at one visit {draws} draws are worth {low:.0f} independent ones. Raise --draws.")
+    typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
