@@ -42,8 +42,8 @@ def prepare(
     from crow.pipelines.prepare import prepare as run
 
     done = run(
-        cohort, out, resolution=resolution, modality=modality, registration=registration, mask=mask, reference=reference,
-        jobs=jobs, overwrite=overwrite, echo=typer.echo, **reading,
+        cohort, out, resolution=resolution, modality=modality, registration=registration, mask=mask,
+        reference=reference, jobs=jobs, overwrite=overwrite, echo=typer.echo, **reading,
     )  # fmt: skip
     for finding in done.findings:
         if finding.severity != "info":

@@ -104,7 +104,8 @@ def _summary(cohort: Cohort) -> dict[str, Any]:
 def _columns(cohort: Cohort) -> list[dict[str, Any]]:
     """Every column of the table: name, role, kind, share of visits that lack it, and the reason for the role."""
     assert cohort.mapping is not None
-    kinds = {cohort.schema.age: "at baseline" if cohort.schema.age_is_baseline else "at the visit"}
+    age = "at baseline" if cohort.schema.age_is_baseline else "at the visit"
+    kinds: dict[str | None, str | None] = {cohort.schema.age: age}
     kinds |= {cohort.schema.time: cohort.schema.time_kind}
     if cohort.schema.scan is not None:
         kinds[cohort.schema.scan] = cohort.modality

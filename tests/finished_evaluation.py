@@ -28,7 +28,9 @@ def make_evaluation(folder: Path, cohort: Cohort, subjects: list[str], seed: int
         "by_horizon": {m: {h: _scores(e * (0.8 + 0.2 * k)) for k, h in enumerate(HORIZONS)} for m, e in errors.items()},
         "by": {"sex": {g: {m: _of_group(e, n) for m, e in errors.items()} for g, n in (("F", 4), ("M", 2))}},
         "own_units": {"region": {r: {m: _own(e) for m, e in errors.items()} for r in regions}},
-        "skill": {k: {"reference": "mixed model", "value": 0.0812, "low": 0.021, "high": 0.137} for k in ("MAE", "CRPS")},
+        "skill": {
+            k: {"reference": "mixed model", "value": 0.0812, "low": 0.021, "high": 0.137} for k in ("MAE", "CRPS")
+        },
         "calibration": {"pit": (np.full(20, 0.05) + 0.01 * np.cos(np.linspace(0, 6.28, 20))).tolist(), "ks": 0.0213,
                         "coverage_low": {f"{n} %": n / 100 - 0.0469 for n in SHARES},
                         "coverage_high": {f"{n} %": n / 100 + 0.0412 for n in SHARES}},

@@ -130,14 +130,11 @@ def make_mapping(
     schema: Schema, columns: Columns, reasons: dict[str, str], left_out: dict[str, str], examples: bool = True
 ) -> Mapping:
     """The mapping of a table that was read by ``schema``."""
-    roles: dict[str, tuple[Role, str | None]] = {
-        str(name): (role, None)
-        for role, name in (
-            ("subject", schema.subject), ("session", schema.session), ("group", schema.group),
-            ("scan", schema.scan), ("age", schema.age), ("time", schema.time),
-        )
-        if name is not None
-    }  # fmt: skip
+    single: list[tuple[Role, str | None]] = [
+        ("subject", schema.subject), ("session", schema.session), ("group", schema.group),
+        ("scan", schema.scan), ("age", schema.age), ("time", schema.time),
+    ]  # fmt: skip
+    roles: dict[str, tuple[Role, str | None]] = {name: (role, None) for role, name in single if name is not None}
     roles[schema.time] = ("time", schema.time_kind)
     if schema.since_baseline is not None:
         roles.setdefault(schema.since_baseline, ("since baseline", "years"))

@@ -125,6 +125,7 @@ class Model(ABC):
         self.metrics: dict[str, Any] = {}
         self.log = pd.DataFrame()
         self.interrupted = False
+        self.family: dict[str, str] = {}  # of each subject of the training; never saved
 
     @classmethod
     @abstractmethod
@@ -201,6 +202,7 @@ class Model(ABC):
                 "Lower split.test or give more subjects."
             )
         self.schema, self.source, self.findings = cohort.schema, source_of(cohort), anonymous(cohort.findings)
+        self.family = dict(zip(cohort.subjects, cohort.split_names(cohort.subjects), strict=True))
         return training, test
 
     def as_cohort(self, data: Cohort | pd.DataFrame) -> Cohort:

@@ -110,7 +110,7 @@ class CRow(Model):
         sequences, names = self._encode(learned, learned.visits), learned.split_names(learned.subjects)
         if self._requested.model.objective == "inn" and sequences.measured is not None:
             raise ConfigError(
-                f"{name_of(cohort)}: model.objective inn needs every region at every visit. Choose --missing drop-visit "
+                f"{name_of(cohort)}: model.objective inn needs every region at every visit. Use --missing drop-visit "
                 "or --missing impute."
             )
         self.config = resolve(self._requested, sequences)

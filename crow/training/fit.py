@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Fitted:
     """What training came to: the best validation loss, its epoch (0 is the start) and one row per epoch of history.
 
-    The validation subjects chose the epoch, so ``validation_loss`` flatters it. ``out_of_sample`` does not: each half of
-    them is evaluated at the epoch that the other half would have chosen.
+    The validation subjects chose the epoch, so ``validation_loss`` flatters it. ``out_of_sample`` does not: each half
+    of     them is evaluated at the epoch that the other half would have chosen.
     """
 
     validation_loss: float
@@ -100,7 +100,8 @@ def _out_of_sample(history: pd.DataFrame, validation: Source) -> float:
         return float(history["validation"].min())
     mask = getattr(validation, "mask", torch.ones(len(validation), 1))
     share = float(mask[::2].sum() / mask.sum())
-    return share * float(first[second.idxmin()]) + (1 - share) * float(second[first.idxmin()])
+    one, two = first.to_numpy(float), second.to_numpy(float)
+    return share * float(one[two.argmin()]) + (1 - share) * float(two[one.argmin()])
 
 
 def _facts(train: Source, validation: Source, settings: Optimisation, seed: int) -> dict[str, Any]:

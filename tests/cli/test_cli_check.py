@@ -100,7 +100,7 @@ def test_fix_corrects_what_is_safe_and_logs_every_cell(tmp_path: Path) -> None:
     assert (one["column"], one["lines"], one["what"]) == ("sex", "5", "M -> F")
     visits = pd.read_csv(clean)
     assert visits["ICV"].between(1_440_000, 1_480_000).all()
-    assert (visits.groupby("subject")["sex"].nunique() == 1).all()
+    assert visits.groupby("subject")["sex"].nunique().eq(1).all()
     assert "--fix would" in words(run(app, ["check", path, "--all"]))
 
 

@@ -19,7 +19,8 @@ GRID = torch.arange(-20, 20, STEP, dtype=torch.float64)
 
 def pool(regions: int = 1, base: str = "standard") -> FlowEnsemble:
     """Two members far apart, one of each start."""
-    members = [random_flow(regions, seed=k, share=0.5, base=base, initialisation=s) for k, s in enumerate(("mixed_model", "standard"))]
+    kinds = enumerate(("mixed_model", "standard"))
+    members = [random_flow(regions, seed=k, share=0.5, base=base, initialisation=s) for k, s in kinds]
     return FlowEnsemble(members, WEIGHTS).eval()
 
 
@@ -71,7 +72,8 @@ def test_log_prob_is_the_mixture_at_every_visit() -> None:
 def test_one_member_is_the_flow() -> None:
     flow = random_flow(3)
     data = sequences(4, 3, lengths=(4, 1, 3, 2))
-    torch.testing.assert_close(FlowEnsemble([flow]).double().log_prob(data), flow.log_prob(data), atol=1e-12, rtol=1e-12)
+    alone = FlowEnsemble([flow]).double().log_prob(data)
+    torch.testing.assert_close(alone, flow.log_prob(data), atol=1e-12, rtol=1e-12)
     ahead = replace(sequences(4, 3, lengths=(1,)), time=torch.full((4, 1), 9.0, dtype=torch.float64))
     draws = FlowEnsemble([flow]).double().forecast(data, ahead, 6, generator())
     z = torch.stack([flow.transform(replace(ahead, x=draws[:, k]), flow.condition(data))[0] for k in range(6)], 1)
@@ -162,7 +164,8 @@ def test_a_seed_decides_the_draws() -> None:
 
 def test_weights_are_saved() -> None:
     both = pool(2)
-    other = FlowEnsemble([random_flow(2, seed=k, initialisation=s) for k, s in enumerate(("mixed_model", "standard"), 5)]).double()
+    kinds = enumerate(("mixed_model", "standard"), 5)
+    other = FlowEnsemble([random_flow(2, seed=k, initialisation=s) for k, s in kinds]).double()
     other.load_state_dict(both.state_dict())
     data = sequences(3, 2, lengths=(3, 1, 2))
     torch.testing.assert_close(other.log_prob(data), both.log_prob(data), atol=0, rtol=0)

@@ -1,6 +1,8 @@
 """One saved run of every kind of model, tied to the format version: a change of the format cannot go unnoticed.
 
-After a deliberate change raise `crow.run.folder.FORMAT_VERSION` and write them anew: python tests/models/test_saved_runs.py
+After a deliberate change raise `crow.run.folder.FORMAT_VERSION` and write them again:
+
+    python tests/models/test_saved_runs.py
 """
 
 from __future__ import annotations

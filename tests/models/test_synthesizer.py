@@ -108,7 +108,8 @@ def test_scans_of_people_who_were_seen_once_are_enough(tmp_path: Path) -> None:
 def test_attributes_have_their_effects_from_the_start(architecture: str) -> None:
     """The sexes differ in ROI1 by two sds; a short training on few people does not lose it."""
     cohort = groups(60)
-    model = crow.Synthesizer(**QUICK, architecture=architecture, **({"pretrain_epochs": 2} if architecture == "caglow" else {}))
+    more = {"pretrain_epochs": 2} if architecture == "caglow" else {}
+    model = crow.Synthesizer(**QUICK, architecture=architecture, **more)
     model.fit(cohort, ["sex", "age"])
     means = {sex: model.sample(f"sex={sex}", 2000)[1]["ROI1"] for sex in "FM"}
     assert means["M"].mean() - means["F"].mean() == pytest.approx(20, abs=6)

@@ -33,8 +33,9 @@ def check_constants(rows: RowsBySubject) -> None:
         where = minority | undecided
         cells = rows.cells(name, where)
         if rows.fix and minority.any():
-            first = {code: word for code, word in zip(codes, words, strict=True)}
-            after = np.array([first.get(int(m)) if np.isfinite(m) else None for m in mode], dtype=object)
+            first = {int(code): word for code, word in zip(codes, words, strict=True)}
+            after = np.full(len(mode), None, object)
+            after[:] = [first.get(int(m)) if np.isfinite(m) else None for m in mode]
             rows.change(name, minority, after, CONTRADICTION.code)
         remedy = "--fix wrote" if rows.fix else "Correct the cells; --fix writes"
         rows.findings.add(

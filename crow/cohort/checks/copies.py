@@ -15,8 +15,8 @@ MAX_PAIRS = 5
 def check_copies(rows: RowsBySubject) -> None:
     """One finding for all visits that equal another one in two or more measurements with many different values."""
     regions = rows.rows[rows.schema.regions].iloc[rows.order].reset_index(drop=True)
-    count = regions.notna().sum()
-    varied = [name for name in regions if regions[name].nunique() > MIN_DISTINCT_SHARE * max(int(count[name]), 1)]
+    enough = MIN_DISTINCT_SHARE * regions.notna().sum().clip(lower=1)
+    varied = list(regions.columns[regions.nunique() > enough])
     regions = regions[varied]
     full = np.flatnonzero(regions.notna().sum(axis=1).to_numpy() >= 2)
     if len(full) < 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -24,7 +26,8 @@ def check_scanners(rows: RowsBySubject) -> None:
         if share < MIN_SCANNER_CHANGES:
             continue
         steps = pd.Series(list(zip(level[:-1][changed], level[1:][changed], strict=True))).value_counts()
-        backwards = sum(min(count, steps.get((new, old), 0)) for (old, new), count in steps.items()) / 2
+        counts: dict[tuple[Any, Any], int] = dict(zip(steps.index, steps.tolist(), strict=True))
+        backwards = sum(min(count, counts.get((new, old), 0)) for (old, new), count in counts.items()) / 2
         if backwards > (1 - MIN_SHARE) * steps.sum():
             continue
         change = listed((f"from {old} to {new}" for old, new in steps.index), 3)
