@@ -79,8 +79,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-lo
 test: lint types browser ## ruff, mypy and pytest, with the slowest tests
 	$(PYTEST) --durations=15
 
-quick: $(INSTALLED) ## the tests that take less than two minutes in all
-	$(PYTEST) -m 'not slow' $(QUICK)
+# Parts that train no model: tables, layers, settings, options, language.
+QUICK := tests/bijections tests/cohort tests/networks tests/objectives tests/run tests/sequences tests/test_files.py \
+	tests/test_language.py tests/cli/test_cli_main.py tests/cli/test_cli_settings.py tests/cli/test_cli_check.py \
+	tests/cli/test_cli_simulate.py
+
+quick: $(INSTALLED) ## pytest on the parts that train no model, in under two minutes
+	$(PYTEST) $(QUICK)
 
 coverage: $(INSTALLED) ## the share of lines and branches that the tests run; a page in build/coverage
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage

@@ -1,8 +1,8 @@
 """How long `crow check` takes for a large table, and how much memory: python benchmarks/check_time.py
 
-Writes a simulated table of --rows visits (five per subject) and --columns columns to a temporary folder: subject, date,
-age, sex, site, a family, notes, and regions with 3 % missing values, a few outliers and one column in another unit. Then
-runs `crow check` on it in a process of its own and prints its time and its peak memory.
+Writes a simulated table of --rows visits (five per subject) and --columns columns to a temporary folder: subject,
+date, age, sex, site, a family, notes, and regions with 3 % missing values, a few outliers and one column in another
+unit. Then runs `crow check` on it in a process of its own and prints its time and its peak memory.
 """
 
 from __future__ import annotations
@@ -60,10 +60,13 @@ def main() -> None:
         simulate(arguments.rows, arguments.columns).to_csv(path, index=False)
         size = path.stat().st_size / 2**20
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", "from crow.cli.main import main; main()", "check", str(path)], check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", "from crow.cli.main import main; main()", "check", str(path)], check=False
+        )
         seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / GIB
-    print(f"{arguments.rows:,} rows x {arguments.columns} columns ({size:.0f} MiB): {seconds:.1f} s, {peak:.2f} GiB, exit {done.returncode}")
+    table = f"{arguments.rows:,} rows x {arguments.columns} columns ({size:.0f} MiB)"
+    print(f"{table}: {seconds:.1f} s, {peak:.2f} GiB, exit status {done.returncode}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ NEAR = 1.5
 
 
 def unit_of_words(text: str) -> AgeUnit | None:
-    """The unit that a name or a description tells: ``age_mo``, ``interview_age``, ``Age in months at ...``."""
+    """The unit in a name or a description: ``age_mo``, ``interview_age``, ``Age in months at ...``."""
     words = normal(text)
     found = [(match.start(2), unit) for unit, pattern in WORDS.items() if (match := pattern.fullmatch(words))]
     return min(found)[1] if found else None
@@ -40,7 +40,7 @@ def age_unit(
     labels: Mapping[str, pd.Series],
     findings: Findings,
 ) -> AgeUnit:
-    """The unit of an age: from ``known`` (a sidecar, a layout), from the name, from its growth, or from its size.
+    """The unit of an age: from ``known`` (a sidecar, a layout), the name, its growth, or its size.
 
     ``clocks`` are times in years that are sure, ``labels`` times in years that the labels of visits hint at. Raises
     CohortError if only the labels speak against years: they are a hint, and the user knows.

@@ -69,7 +69,7 @@ def choose(
 ) -> tuple[Bids, dict[Visit, BidsFile]]:
     """One file per visit, all of one suffix, space and desc (``native``: names without it); what is None must be plain.
 
-    Raises CohortError if nothing matches, or if several suffixes, spaces, descs or tracers do. Of several files
+    Raises CohortError if nothing matches, and if several suffixes, spaces, descs or tracers do. Of several files
     that differ otherwise (run, acq, rec, ...) the first is taken, with a warning.
     """
     suffix = suffix or _only_suffix(tree, files)

@@ -23,33 +23,9 @@ PET_LEFT_OUT = Kind(
     "pet-left-out", "info", "ADNIMERGE's PET summaries are no regions by default.",
     "PET summaries ({names}) are left out; add them with --regions {flag}.",
 )  # fmt: skip
-PET_REGIONS = Kind(
-    "pet-regions", "info", "TADPOLE's regional uptake ratios are the regions.",
-    "the {count} regional AV45 uptake ratios are the regions{more}.",
-)  # fmt: skip
-SIZE_COLUMNS = Kind(
-    "size-columns", "info", "The _SIZE_ columns of a PET table are volumes.",
-    "{count} _SIZE_ columns ({names}) are volumes, not uptake, and are left out; name them with SIZE to include them.",
-)  # fmt: skip
-WIDE = Kind(
-    "wide", "info", "The table has one row per subject and one column per wave.",
-    "one row per subject: {used} columns were read as {count} measures ({names}) at {waves}.",
-)  # fmt: skip
-NOT_ATTENDED = Kind(
-    "not-attended", "info", "A subject did not attend a wave.",
-    "{count:,} waves are empty for their subject and are no visits ({waves}).",
-)  # fmt: skip
-INTERVALS = Kind(
-    "intervals", "info", "Whole ages were made exact by the intervals between waves.",
-    "{name} is in whole years; the years between waves ({columns}) are exact and were added to the age at the first.",
-)  # fmt: skip
-INTERVAL_DISAGREES = Kind(
-    "interval-disagrees", "warning", "The interval between waves contradicts the ages.",
-    "the years between waves differ from the ages by more than a year; the ages were kept.",
-)  # fmt: skip
 
 INSTANCES = Kind(
-    "wide", "info", "UK Biobank has one row per subject and one column per field and instance.",
+    "instances", "info", "UK Biobank has one row per subject and one column per field and instance.",
     "one row per subject: {count} fields ({names}) at the instances {instances}, which are the visits; {absent:,} were "
     "not attended.",
 )  # fmt: skip
@@ -99,8 +75,8 @@ BAD_SIDECAR = Kind(
 # Several tables
 JOIN = Kind(
     "join", "info", "Two tables were joined.",
-    "{other} was joined to {base} by {how}: {matched:,} of {total:,} rows matched{apart}; {unused:,} of {others:,} rows "
-    "of {other} match none.",
+    "{other} was joined to {base} by {how}: {matched:,} of {total:,} rows matched{apart}; {unused:,} of {others:,} "
+    "rows of {other} match none.",
 )  # fmt: skip
 UNMATCHED = Kind(
     "unmatched", "warning", "A row of one table matches none of another.",
@@ -117,6 +93,42 @@ JOIN_AGE = Kind(
 JOIN_DIFFERS = Kind(
     "join-differs", "warning", "Two tables contradict each other.", "{other} has another value; it was not used."
 )
+
+# Subject, time and age
+MIXED_DATE_ORDER = Kind(
+    "mixed-date-order", "warning", "Some dates have the day first, others the month.",
+    "most dates are {order}; these have another order and were not read. Write all dates as 2011-03-05.",
+)  # fmt: skip
+VISIT_CODES = Kind(
+    "visit-codes", "info", "Labels of visits are those of a study.",
+    "read as ABCD's labels: 02A is year 2, 02M the middle of the year that follows it (2.5 years).",
+)  # fmt: skip
+
+# Roles
+PET_REGIONS = Kind(
+    "pet-regions", "info", "TADPOLE's regional uptake ratios are the regions.",
+    "the {count} regional AV45 uptake ratios are the regions{more}.",
+)  # fmt: skip
+SIZE_COLUMNS = Kind(
+    "size-columns", "info", "The _SIZE_ columns of a PET table are volumes.",
+    "{count} _SIZE_ columns ({names}) are volumes, not uptake, and are left out; name them with SIZE to include them.",
+)  # fmt: skip
+WIDE = Kind(
+    "wide", "info", "The table has one row per subject and one column per wave.",
+    "one row per subject: {used} columns were read as {count} measures ({names}) at {waves}.",
+)  # fmt: skip
+NOT_ATTENDED = Kind(
+    "not-attended", "info", "A subject did not attend a wave.",
+    "{count:,} waves are empty for their subject and are no visits ({waves}).",
+)  # fmt: skip
+INTERVALS = Kind(
+    "intervals", "info", "Whole ages were made exact by the intervals between waves.",
+    "{name} is in whole years; the years between waves ({columns}) are exact and were added to the age at the first.",
+)  # fmt: skip
+INTERVAL_DISAGREES = Kind(
+    "interval-disagrees", "warning", "The interval between waves contradicts the ages.",
+    "the years between waves differ from the ages by more than a year; the ages were kept.",
+)  # fmt: skip
 
 # A BIDS tree
 BIDS = Kind(
@@ -157,16 +169,8 @@ SUBJECT = Kind(
     "subject", "info", "Several columns name the same subjects.", "{names} name the same subjects; {first} was used."
 )
 DATE_ORDER = Kind(
-    "date-order", "warning", "Day and month cannot be told apart.",
+    "date-order", "warning", "Day and month cannot be separated.",
     "no day above 12 shows which comes first; dates were read as {order}.",
-)  # fmt: skip
-MIXED_DATE_ORDER = Kind(
-    "mixed-date-order", "warning", "Some dates have the day first, others the month.",
-    "most dates are {order}; these have another order and were not read. Write all dates as 2011-03-05.",
-)  # fmt: skip
-VISIT_CODES = Kind(
-    "visit-codes", "info", "Labels of visits are those of a study.",
-    "read as ABCD's labels: 02A is year 2, 02M the middle of the year that follows it (2.5 years).",
 )  # fmt: skip
 TIME_UNIT = Kind(
     "time-unit", "info", "The unit of the time was decided by its size.",
@@ -219,132 +223,11 @@ LONG_FOLLOW_UP = Kind(
 )  # fmt: skip
 
 # Roles
-LEFT_OUT = Kind(
-    "pet-left-out", "info", "ADNIMERGE's PET summaries are no regions by default.",
-    "PET summaries ({names}) are left out; add them with --regions {flag}.",
-)  # fmt: skip
-PET_REGIONS = Kind(
-    "pet-regions", "info", "TADPOLE's regional uptake ratios are the regions.",
-    "the {count} regional AV45 uptake ratios are the regions{more}.",
-)  # fmt: skip
-SIZE_COLUMNS = Kind(
-    "size-columns", "info", "The _SIZE_ columns of a PET table are volumes.",
-    "{count} _SIZE_ columns ({names}) are volumes, not uptake, and are left out; name them with SIZE to include them.",
-)  # fmt: skip
-WIDE = Kind(
-    "wide", "info", "The table has one row per subject and one column per wave.",
-    "one row per subject: {used} columns were read as {count} measures ({names}) at {waves}.",
-)  # fmt: skip
-NOT_ATTENDED = Kind(
-    "not-attended", "info", "A subject did not attend a wave.",
-    "{count:,} waves are empty for their subject and are no visits ({waves}).",
-)  # fmt: skip
-INTERVALS = Kind(
-    "intervals", "info", "Whole ages were made exact by the intervals between waves.",
-    "{name} is in whole years; the years between waves ({columns}) are exact and were added to the age at the first.",
-)  # fmt: skip
-INTERVAL_DISAGREES = Kind(
-    "interval-disagrees", "warning", "The interval between waves contradicts the ages.",
-    "the years between waves differ from the ages by more than a year; the ages were kept.",
-)  # fmt: skip
-
-# A BIDS tree
-BIDS = Kind(
-    "bids", "info", "Scans were found in a BIDS tree.", "{found} were found in the tree; their time is from {source}."
-)
-SEVERAL_FILES = Kind(
-    "several-files", "warning", "A visit has several files of the chosen kind.",
-    "{count:,} visits have several files; the first by name was taken ({taken}, not {others}).",
-)  # fmt: skip
-WAVES = Kind(
-    "waves", "warning", "Columns are repeated by wave, but no session has a wave's label.",
-    "{name}: columns of the waves {waves}, but no session of the tree ({labels}) has such a label.",
-)  # fmt: skip
-REPEATED_ROW = Kind(
-    "repeated-row", "warning", "A table of a BIDS tree repeats a row.",
-    "{name}: {count} rows are repeated ({rows}) and were not read.",
-)  # fmt: skip
-NO_SCAN = Kind("no-scan", "warning", "A row has no path of a scan.", "no scan in {name}; dropped.")
-SESSION_WITHOUT_SCAN = Kind(
-    "session-without-scan", "info", "A session in sessions.tsv has no scan of the chosen kind.",
-    "{count:,} sessions in sessions.tsv have no such scan and are no visits.",
-)  # fmt: skip
-MISSING_SCAN = Kind(
-    "missing-scan", "warning", "A scan is not there or no NIfTI file.",
-    "{first} is not there or no NIfTI file (.nii, .nii.gz); the visits were dropped.",
-)  # fmt: skip
-REPEATED_SCAN = Kind(
-    "repeated-scan", "warning", "One scan stands for several visits.",
-    "{first} is also the scan of another visit; the visits were dropped. Correct the paths.",
-)  # fmt: skip
-TWO_SCANS = Kind(
-    "two-scans", "warning", "A subject has two scans at one time.",
-    "a second scan of {subject} at one time, {other}; {kept} was kept. Remove one.{hint}",
-)  # fmt: skip
-
-# Subject, time and age
-SUBJECT = Kind(
-    "subject", "info", "Several columns name the same subjects.", "{names} name the same subjects; {first} was used."
-)
-DATE_ORDER = Kind(
-    "date-order", "warning", "Day and month cannot be told apart.",
-    "no day above 12 shows which comes first; dates were read as month/day/year.",
-)  # fmt: skip
-TIME_UNIT = Kind(
-    "time-unit", "info", "The unit of the time was decided by its size.",
-    "by its size, it holds {what}; if not, add --time-kind.",
-)  # fmt: skip
-TIME_DISAGREES = Kind(
-    "time-disagrees", "warning", "Two time columns contradict each other.",
-    "{other} and {best} differ by more than half a year; {best} was used.",
-)  # fmt: skip
-NO_AGE = Kind(
-    "no-age", "info", "There is no age.", "no age column was found; name it with --age COLUMN if there is one."
-)
-SEVERAL_AGES = Kind(
-    "age", "info", "Several columns are ages.", "{names} are ages; {first} was used; choose another with --age COLUMN."
-)
-AGE_UNIT = Kind(
-    "age-unit", "warning", "Ages are not in years.",
-    "ages are in {unit} ({reason}) and were converted to years; if not, set the unit in a mapping.",
-)  # fmt: skip
-AGE_BY_GROWTH = Kind(
-    "age-by-growth", "info", "A column was found to be an age by its growth.",
-    "grows by one per year, so it is the age; if not, name another with --age COLUMN.",
-)  # fmt: skip
-BASELINE_AGE = Kind(
-    "baseline-age", "warning", "The age is the age at baseline.",
-    "the age is the same at all visits of a subject, so it is the age at baseline; the age at a visit is this age plus "
-    "the years since baseline.",
-)  # fmt: skip
-WHOLE_AGE = Kind(
-    "whole-age", "info", "Ages in whole years were made exact by the time.",
-    "ages are in whole years; the age at a visit is the age at the first visit plus the exact time since.",
-)  # fmt: skip
-AGE_RANGE = Kind(
-    "age-range", "warning", "An age is negative or above 120 years.",
-    "ages outside 0 to 120 years ({values}). Correct the cells, or set the column's unit in a mapping.",
-)  # fmt: skip
-FUTURE_DATE = Kind(
-    "future-date", "warning", "A visit lies in the future.", "dates after today ({cells}). Correct the cells."
-)
-EARLY_DATE = Kind(
-    "early-date", "warning", "A visit lies before any study.", "dates before {year} ({cells}). Correct the cells."
-)
-TWO_DIGIT_YEAR = Kind(
-    "two-digit-year", "warning", "Years have two digits.",
-    "years have two digits and were read as {first} to {last}. Write four digits.",
-)  # fmt: skip
-LONG_FOLLOW_UP = Kind(
-    "long-follow-up", "warning", "Visits of one subject lie more than 40 years apart.",
-    "more than {years:g} years after the subject's first visit. Correct the times.",
-)  # fmt: skip
-
-# Roles
 LEFT_OUT = Kind("left-out", "info", "Columns have no role.", "left out, {reason}: {names}.")
 REGION_LEFT_OUT = Kind(
     "region-left-out", "warning", "A column that looks like a region has no role.",
-    "looks like a region but is left out, {reason}: {names}. If it is one, add --regions, or set its role in a mapping.",
+    "looks like a region but is left out, {reason}: {names}. If it is one, add --regions, or "
+    "set its role in a mapping.",
 )  # fmt: skip
 EMPTY_COLUMN = Kind(
     "empty-column", "warning", "A column has no value, or one value only.", "left out, {reason}: {names}."
@@ -356,11 +239,12 @@ FUTURE_COLUMN = Kind(
 )  # fmt: skip
 GROUP = Kind(
     "group", "info", "Relatives stay together in every split.",
-    "{groups:,} groups of the {subjects:,} subjects, the largest of {largest}: they stay together in every split and fold.",
+    "{groups:,} groups of the {subjects:,} subjects, the largest of {largest}: they stay together in every "
+    "split and fold.",
 )  # fmt: skip
 SCANNER_FOLLOWS_TIME = Kind(
-    "scanner-follows-time", "warning", "Scanner and time cannot be told apart.",
-    "scanner and time cannot be told apart: {share:.0%} of the subjects change it, always {change}. Effects of time are "
+    "scanner-follows-time", "warning", "Scanner and time cannot be separated.",
+    "scanner and time cannot be separated: {share:.0%} of the subjects change it, always {change}. Effects of time are "
     "effects of the scanner too, and a forecast holds for one scanner only. No correction was made.",
 )  # fmt: skip
 MANY_SITES = Kind(
@@ -390,8 +274,8 @@ TEXT_CODE = Kind(
 CENSORED = Kind("censored", "warning", "A number is a bound.", "a bound such as {example} was read as the number.")
 BOUNDED_TIME = Kind(
     "bounded-time", "warning", "Visits have a bound instead of an age.",
-    "the time is a bound (such as 89+), the same at several visits of a subject, so the time between them is unknown; the "
-    "first complete visit was kept. Give exact ages or dates.",
+    "the time is a bound (such as 89+), the same at several visits of a subject, so the time between them is unknown; "
+    "the first complete visit was kept. Give exact ages or dates.",
 )  # fmt: skip
 IMPOSSIBLE_NUMBER = Kind(
     "impossible-number", "warning", "A number is beyond any measurement.",

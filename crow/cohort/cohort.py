@@ -1,4 +1,4 @@
-"""A cohort after reading: one row per visit, and the findings."""
+"""A cohort after reading: one row per visit, and what was found on the way."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Cohort:
     """The visits of a cohort, sorted by subject and time.
 
     ``visits`` has the columns ``subject`` (str), ``session`` (str), ``time`` (years since the subject's first visit),
-    ``age`` (years at the visit, NaN if unknown), then the covariates and the regions, under their names in the
-    table, and, for scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
+    ``age`` (years at the visit, NaN where unknown), then the covariates and the regions, under their names in the
+    table, and, for a cohort of scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
     subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
     without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
-    dropped) that lack it. ``groups`` maps a subject to its family, if the table has families. ``mapping`` holds the role
+    dropped) that lack it. ``groups`` maps a subject to its family, if there are families. ``mapping`` holds the role
     of every column, if the table was read by detection; ``changes`` are the cells that ``fix`` corrected.
     """
 
@@ -75,10 +75,8 @@ class Cohort:
         return [str(self.groups.get(subject, subject)) for subject in subjects]
 
     def require_usable(self, one_visit: bool = False) -> None:
-        """Raise CohortError if a finding is an error: nothing can be learned from the cohort, or nothing longitudinal.
-
-        With ``one_visit``, one visit per subject is enough.
-        """
+        """Raise CohortError if a finding shows that nothing can be learned from the cohort, or nothing longitudinal
+        unless ``one_visit`` of everybody is enough."""
         errors = [finding for finding in self.findings if finding.severity == "error"]
         errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE_VISIT.code)]
         if errors:

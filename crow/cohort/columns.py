@@ -132,8 +132,8 @@ class Columns:
             if one.infinite:
                 raise CohortError(
                     f"{self.path}, column {name}: infinite values in "
-                    f"{at_lines(self.lines[one.infinite], self._places)}. Empty the cells, or leave the column out with "
-                    f"--exclude '{name}'."
+                    f"{at_lines(self.lines[one.infinite], self._places)}. Empty the cells, or leave the column out "
+                    f"with --exclude '{name}'."
                 )
         for name, one in read.items():
             self._report(name, one, findings)
@@ -147,14 +147,15 @@ class Columns:
         first, *others = self.lines[text.index]
         also = f", also in {at_lines(others, self._places)}" if others else ""
         more = "".join(
-            f" Column {other}: {listed(map(repr, cells.unique()), 4)} in {at_lines(self.lines[cells.index], self._places)}."
+            f" Column {other}: {listed(map(repr, cells.unique()), 4)} in "
+            f"{at_lines(self.lines[cells.index], self._places)}."
             for other, cells in list(texts.items())[1:]
         )
         words = listed((f"--missing-code {word!r}" for word in dict.fromkeys(pd.concat(texts.values()))), 3)
         raise CohortError(
             f"{self.at(first)}, column {name}: found {text.iloc[0]!r} where a number is needed{also}.{more} "
-            f"Correct or empty the cells, read the words as missing with {words}, or leave the columns out with --exclude "
-            f"'{','.join(texts)}'."
+            f"Correct or empty the cells, read the words as missing with {words}, or leave the columns out with "
+            f"--exclude '{','.join(texts)}'."
         )
 
     def _numbers(self, name: str) -> Numbers:

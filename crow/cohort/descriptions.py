@@ -1,4 +1,4 @@
-"""How a table describes its own columns: a second header row, or a JSON file beside it, as BIDS writes them."""
+"""Descriptions of a table's columns: a second header row, or a JSON file beside it, as BIDS writes them."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class Facts:
         return grows_by_one(self.columns.numbers(name).values, self.years, self.who)
 
     def is_region_like(self, name: str) -> bool:
-        """Whether at least half of the cells are numbers that change within subjects, with decimals or a region's name."""
+        """Whether half of the cells are numbers that change within subjects, with decimals or a region's name."""
         read = self.columns.numbers(name)
         if read.values.notna().sum() < 0.5 * max(read.filled, 1) or (self.constant(name) and not self.once(name)):
             return False

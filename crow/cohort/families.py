@@ -22,8 +22,8 @@ def find_group(columns: Columns, subject: str, taken: set[str], options: ReadOpt
         name = one_column("group", options.group, columns.names, columns.path)
         if not _one_each(columns, subject, name):
             raise CohortError(
-                f"{columns.path}, column {name}: has two values for one subject, so it is no group of subjects. Name another "
-                "with --group."
+                f"{columns.path}, column {name}: has two values for one subject, so it is no group of subjects. "
+                "Name another with --group."
             )
         _report(columns, subject, name, findings)
         return name
@@ -41,7 +41,7 @@ def find_group(columns: Columns, subject: str, taken: set[str], options: ReadOpt
 
 
 def groups_of(columns: Columns, subject: str, group: str | None) -> pd.Series:
-    """The group of every subject, indexed by subject; a subject without one is a group of its own. Empty without ``group``."""
+    """The group of every subject, by subject; one without a group is its own. Empty if there is no column ``group``."""
     if group is None:
         return pd.Series(dtype=object)
     who, words = columns.words(subject), columns.words(group)

@@ -1,4 +1,4 @@
-"""Future visits, as a user writes them down: subject, time, and what is known of the covariates."""
+"""Future visits as a user writes them down: subject, time, and the covariates that are known."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ from crow.cohort.parameters import (
 )
 
 CONVERTED = re.compile(
-    r"(.* )?(convert(ed|er|ers|s)|conversion|progress(ed|or|ors|ion)|[ps]mci|[ps]-mci|decliners?|died|deceased|dropped out)( .*)?"
+    r"(.* )?(convert(ed|er|ers|s)|conversion|progress(ed|or|ors|ion)|[ps]-?mci|decliners?|died|deceased|dropped out)"
+    r"( .*)?"
 )
 """Levels that are known when the study ends."""
 UNITS = {"years": 1.0, "months": 12.0, "days": 365.25}
@@ -30,8 +31,8 @@ UNITS = {"years": 1.0, "months": 12.0, "days": 365.25}
 def future_columns(facts: Facts, among: Iterable[str], ages: pd.Series | None) -> dict[str, str]:
     """The columns that know the future, and why; ``ages`` are the ages at the rows, if known.
 
-    An age at or after the last visit; a time at or beyond the follow-up; the number of visits; a level such as Converted; an
-    outcome by its name. A name such as dem or status counts only beside one of these.
+    An age at or after the last visit; a time at or beyond the follow-up; the number of visits; a level such as
+    Converted; an outcome by its name. A name such as dem or status counts only beside one of these.
     """
     if facts.years is None or not facts.repeated:
         return {}

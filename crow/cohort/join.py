@@ -186,7 +186,7 @@ def _label(session: str) -> str:
 
 def _shared_clock(base: Part, other: Part) -> tuple[Clock, Clock]:
     """A time of each table that can be compared; raises CohortError if there is none."""
-    pairs = []
+    pairs: list[tuple[bool, bool, int, int, Clock, Clock]] = []
     for one in base.clocks:
         for two in other.clocks:
             usual = all(_is_usual(clock, part) for clock, part in ((one, base), (two, other)))

@@ -20,17 +20,23 @@ Role = Literal[
 ]
 ONCE: tuple[Role, ...] = ("subject", "time", "session", "age", "group", "scan")
 REASONS: dict[Role, str] = {
-    "subject": "a subject by its name", "time": "the finest time that most visits have", "session": "labels of visits",
-    "since baseline": "the years to add to the age at baseline", "age": "an age by its name or growth", "group": "a family by its name and values", "scan": "paths of NIfTI files",
-}  # fmt: skip
+    "subject": "a subject by its name",
+    "time": "the finest time that most visits have",
+    "session": "labels of visits",
+    "since baseline": "the years to add to the age at baseline",
+    "age": "an age by its name or growth",
+    "group": "a family by its name and values",
+    "scan": "paths of NIfTI files",
+}
 EXAMPLES = 3
 EXAMPLE_ROWS = 1000
 MAX_EXAMPLE = 40
 HEADER = """\
 # How crow reads {path}.
-# Edit a line and pass the file with --mapping. Roles: subject, time, session, age, group (family), scan, covariate, region,
-# since baseline (years to add to an age at baseline), left out. Kinds: numeric or categorical; of the time: age, years, months, days, date, visit. Units of an age: years,
-# months, weeks, days. missing: numbers and words that mean missing.
+# Edit a line and pass the file with --mapping.
+# role: subject, time, session, age, since baseline (years to add to an age at baseline), group (family), scan,
+#   covariate, region, left out. kind: numeric or categorical; for the time age, years, months, days, date, visit.
+# unit (of an age): years, months, weeks, days. missing: numbers and words that mean missing.
 """
 
 
@@ -97,7 +103,10 @@ class Mapping(BaseModel):
 
 
 def read_mapping(path: str | Path) -> Mapping:
-    """Read a mapping; raises ConfigError for a file that cannot be read, and for a role, kind or unit that does not exist."""
+    """Read a mapping.
+
+    Raises ConfigError for a file that cannot be read, and for a role, kind or unit that does not exist.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -110,7 +119,8 @@ def read_mapping(path: str | Path) -> Mapping:
         problem = error.errors()[0]
         where = " ".join(str(part) for part in problem["loc"]) or "the file"
         raise ConfigError(
-            f"{path}, {where}: {problem['msg']}; found {problem['input']!r}. crow check --write makes a mapping to start from."
+            f"{path}, {where}: {problem['msg']}; found {problem['input']!r}. "
+            "crow check --write makes a mapping to start from."
         ) from None
     _check(mapping, str(path))
     return mapping

@@ -31,9 +31,9 @@ class Codes(NamedTuple):
 def find_codes(values: NDArray[np.floating], adni: bool = False, time: bool = False) -> Codes:
     """The codes of a column of numbers.
 
-    Usual: all negative numbers of the column are known codes, and the table is ADNI's, or the others are all positive, or
-    are counts that reach 5. In a column of times, -1 to -9 are never codes. Far: a known code, or any repeated number,
-    that lies far from all others; or a known code that repeats in a column of measurements that do not.
+    Usual: all negative numbers of the column are known codes, and the table is ADNI's, or the others are all positive,
+    or are counts that reach 5. In a column of times, -1 to -9 are never codes. Far: a known code, or any repeated
+    number, that lies far from all others; or a known code that repeats in a column of measurements that do not.
     """
     numbers = values[np.isfinite(values)]
     if not len(numbers):

@@ -11,7 +11,8 @@ SUBJECTS = (
     "participant", "participantid", "participant_label", "ptid", "rid", "patient", "patient_id", "patientid", "patno",
     "individual", "individual_id", "oasisid", "oasis_id", "naccid", "eid", "person_id", "case_id", "mrn", "record_id",
     "src_subject_id", "subjectkey", "subject_key", "subject_no", "subject_nr", "subject_number", "subj_no", "pat_id",
-    "patid", "proband", "probanden_id", "probanden_nr", "patienten_id", "patienten_nr", "patientennummer", "patienten_nummer",
+    "patid", "proband", "probanden_id", "probanden_nr", "patienten_id", "patienten_nr", "patientennummer",
+    "patienten_nummer",
     "versuchsperson", "vp", "vpn", "vp_code", "sujet", "sujet_id", "id_sujet", "id_patient", "sujeto", "paciente",
     "id_paciente", "id",
 )  # fmt: skip
@@ -30,7 +31,8 @@ AGE = re.compile(
     r"(.*_)?(age|ageat\w*|alter|lebensalter|edad)(_.*)?|age(mri|pet|scan|visit|bl|yrs?|years|mo|months?|days?)|\w+_?age_(yrs?|years)"
 )
 NOT_AGE = _whole(
-    r"onset death died dementia dem diag\w* dx group gruppe band category cat brain predicted gap delta educ\w* retire\w*"
+    r"onset death died dementia dem diag\w* dx group gruppe band category cat brain predicted gap delta educ\w*"
+    r" retire\w*"
     r" gestation\w* mother\w* father\w* maternal paternal parent\w* event contact conver\w* menarche menopause stop\w*"
     r" start\w* first last squared sq z bone skin beginn tod naissance muerte"
 )
@@ -40,7 +42,8 @@ DATE = re.compile(
     r"|acq_time|[a-z]*datum|fecha|dos|dov|day_of_scan)(_.*)?"
 )
 NOT_DATE = _whole(
-    r"birth\w* dob yob updated? update download\w* entry entered stamp userdate\w* onset death creat\w* modif\w* bl baseline"
+    r"birth\w* dob yob updated? update download\w* entry entered stamp userdate\w* onset death creat\w* modif\w* bl"
+    r" baseline"
     r" geburt\w* sterbe\w* eingabe\w* naissance nacimiento"
 )
 BIRTH = _whole(r"birth\w* dob yob geburt\w* geb naissance nacimiento")
@@ -56,21 +59,24 @@ DAYS = re.compile(
     r"|tage?(_.*)?|jours(_.*)?|dias(_.*)?"
 )
 SITE = _whole(
-    r"site siteid site_id center centre hospital zentrum centro scanner\w* manufacturer\w* vendor magnet field_?strength"
+    r"site siteid site_id center centre hospital zentrum centro scanner\w* manufacturer\w* vendor magnet"
+    r" field_?strength"
     r" fldstreng\w* feldstaerke station_name device_serial\w* deviceserialnumber mri_info_deviceserialnumber coil"
     r" software_version manufacturers_model_name standort klinik"
 )
 SEX = _whole(r"sex gender ptgender m_f geschlecht sexe sexo genero")
 DIAGNOSIS = _whole(r"dx\w* diagnosis diag diagnose diagnost\w* group gruppe groupe grupo")
 CONSTANT = _whole(
-    r"sex gender ptgender geschlecht sexe sexo genero race ptraccat ethnic\w* ptethcat hand handed\w* apoe\w* birth\w* dob"
+    r"sex gender ptgender geschlecht sexe sexo genero race ptraccat ethnic\w* ptethcat hand handed\w* apoe\w*"
+    r" birth\w* dob"
     r" yob geburt\w*"
 )
 EDUCATION = r"educ\w* pteducat edu edyrs bildung\w* ausbildung\w* schuljahre"
 COVARIATE = re.compile(
     rf"{SEX.pattern}|{DIAGNOSIS.pattern}|{SITE.pattern}|"
     + _whole(
-        rf"{EDUCATION} apoe\w* arm treatment race ptraccat ethnic\w* ptethcat ptmarry marital\w* hand handed\w* ses icv etiv"
+        rf"{EDUCATION} apoe\w* arm treatment race ptraccat ethnic\w* ptethcat ptmarry marital\w* hand handed\w* ses"
+        rf" icv etiv"
         r" e_tiv tiv intra_?cranial\w* smok\w* amyloid_?status carrier estimated_?total_?intra_?cranial\w*"
     ).pattern
 )
@@ -80,41 +86,50 @@ CATEGORY = re.compile(
     rf"(_(id|code|bl|label|status|name))?|{SITE.pattern}"
 )
 CLINICAL = _whole(
-    r"mmse cdr\w* adas\w* ravlt\w* faq\w* moca e_?cog\w* gds\w* npi\w* updrs\w* ldel\w* trab\w* trail\w* digit\w* mpacc\w*"
-    r" tmt\w* bnt\w* avlt\w* memory fluency stroop wais\w* wms\w* height weight bmi bp systolic diastolic pulse heart_?rate"
+    r"mmse cdr\w* adas\w* ravlt\w* faq\w* moca e_?cog\w* gds\w* npi\w* updrs\w* ldel\w* trab\w* trail\w* digit\w*"
+    r" mpacc\w*"
+    r" tmt\w* bnt\w* avlt\w* memory fluency stroop wais\w* wms\w* height weight bmi bp systolic diastolic pulse"
+    r" heart_?rate"
 )
 QUALITY = _whole(
-    r"motion fd mean_fd framewise\w* dvars euler\w* holes surface_?holes qc qa rating defects (image_?|scan_?)quality\w*"
+    r"motion fd mean_fd framewise\w* dvars euler\w* holes surface_?holes qc qa rating defects"
+    r" (image_?|scan_?)quality\w*"
     r" quality_?(score|rating|index)"
     r" asf head_?scal\w* v_?scaling scaling scale_factor"
 )
 """Motion, image quality and head scaling."""
 FAMILY = _whole(
-    r"family family_?id fam fam_?id famid family_?no familie\w* famille familia twin_?pair pair_?id pairid household\w* pedigree sibship"
+    r"family family_?id fam fam_?id famid family_?no familie\w* famille familia twin_?pair pair_?id pairid"
+    r" household\w* pedigree sibship"
 )
 NOT_FAMILY = _whole(r"history hx income size status type income members n num situation")
 IDENTITY = _whole(r"id ids uid guid barcode loniuid imageuid key code runno nummer number no nr")
 NOTES = _whole(
-    r"version stamp path file filename url comments? notes? colprot origprot fsversion downloaded description bemerkung\w*"
+    r"version stamp path file filename url comments? notes? colprot origprot fsversion downloaded description"
+    r" bemerkung\w*"
     r" kommentar\w* remarque\w* comentario\w*"
 )
 ROW_NUMBER = re.compile(r"(row_?)?(index|number|nr|no|names?|num|id)?|rownames?|column_\d+|unnamed.*|lfd(_?nr)?|x|x_?1")
 COUNTER = _whole(r"instance repeat_?instance repeat repetition replicate attempt array run")
 OUTCOME = _whole(
-    r"outcome died dead death deceased conver\w* progress(ed|or|ors) endpoint final last censor\w* survival vital_?status"
+    r"outcome died dead death deceased conver\w* progress(ed|or|ors) endpoint final last censor\w* survival"
+    r" vital_?status"
     r" final_?\w+ last_?\w+ dropout"
 )
 """What is known when the study ends."""
 BARE_OUTCOME = re.compile(r"(event|status|dem|dementia|demented|ad|incident_?\w+|\w+_event|event_\w+)")
 """The same, if another column of the table holds the age or the time of an event."""
 EVENT_TIME = _whole(
-    r"futime fu_?time fudays fu_?days follow_?up_?(time|years|months|days|duration) time_?to_?\w+ (years|months|days)_?to_?\w+"
+    r"futime fu_?time fudays fu_?days follow_?up_?(time|years|months|days|duration) time_?to_?\w+"
+    r" (years|months|days)_?to_?\w+"
     r" survival\w* tte os pfs duration total_?follow_?up"
 )
 BASELINE = _whole(r"bl baseline entry screening base enrol\w* inclusion")
 ANATOMY = _whole(
-    r"hippocamp\w* amygdala\w* caudate\w* putamen pallid\w* thalam\w* accumbens\w* ventric\w* cort\w* ctx thick\w* volumes? vol"
-    r" surfarea lh rh gm wm csf gr[ae]y white matter brain\w* whole_?brain nwbv entorhinal fusiform mid_?temp precuneus cingul\w*"
+    r"hippocamp\w* amygdala\w* caudate\w* putamen pallid\w* thalam\w* accumbens\w* ventric\w* cort\w* ctx thick\w*"
+    r" volumes? vol"
+    r" surfarea lh rh gm wm csf gr[ae]y white matter brain\w* whole_?brain nwbv entorhinal fusiform mid_?temp"
+    r" precuneus cingul\w*"
     r" insula gyrus gyri sulc\w* lobe frontal temporal parietal occipital cerebell\w* brainstem suvr uptake"
 )
 HEAD_SIZE = _whole(r"icv etiv e_tiv tiv intra_?cranial\w* intracranial\w* estimated_?total_?intra_?cranial\w*")

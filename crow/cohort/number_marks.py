@@ -1,4 +1,4 @@
-"""Which mark separates decimals in a column, and which one thousands: ``7,107.5``, ``7.107,5``, ``7 107,5``, ``7107,5``."""
+"""The decimal and thousands marks of a column: ``7,107.5``, ``7.107,5``, ``7 107,5``, ``7107,5``."""
 
 from __future__ import annotations
 

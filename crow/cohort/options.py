@@ -32,8 +32,8 @@ class ColumnOptions(BaseModel):
 class ReadOptions(BaseModel):
     """What to read as what; whatever is None is detected.
 
-    ``covariates``, ``regions`` and ``exclude`` hold column names or patterns such as ``CTX_*``; ``group`` is a column of
-    families, whose members stay together in every split. ``missing`` is what to do with a visit that lacks a region
+    ``covariates``, ``regions`` and ``exclude`` are column names or patterns such as ``CTX_*``; ``group`` is a column of
+    families, whose members stay together in every split. ``missing`` is the use of a visit that lacks a region
     (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers and words that mean missing,
     everywhere (default: see `crow.cohort.missing_codes`); ``columns`` decides it, and kinds and marks, by column.
     ``left_out`` are columns without a role. A mapping (`crow.cohort.mapping`) sets all of these. With ``fix``, safe

@@ -44,8 +44,10 @@ def read_cohort(
 ) -> Cohort:
     """Read a cohort: a table (a file or a DataFrame), a BIDS tree, or several tables of one cohort.
 
-    ``flags`` are those of `ReadOptions`; what none names is detected. Several tables are joined by subject and visit, or
-    by the nearest time (`crow.cohort.join`). ``findings`` receives what is found, also if the cohort is refused. With ``schema`` (of a trained run) the table is read just as that one was.
+    ``flags`` are those of `ReadOptions`; all others are detected. Several tables are joined by subject and visit, or
+    by the nearest time (`crow.cohort.join`). ``findings`` receives the findings, also those of a refused cohort. With
+    ``schema`` (of a trained run) the table is read just as that one was.
+
     Raises CohortError if the table cannot be read as visits, if its columns are not those of ``schema``, and, unless
     ``strict`` is False, if nothing can be learned from it (one visit per subject, but for ``one_visit``; fewer than 10
     subjects); ConfigError for a flag that does not exist.
@@ -165,7 +167,7 @@ def _schema(
 
 
 class _Shaped(NamedTuple):
-    """A table as one row per visit; ``said`` is the note on a column if it becomes the time."""
+    """A table as one row per visit; ``said`` are the findings about a column if it becomes the time."""
 
     columns: Columns
     layout: Layout

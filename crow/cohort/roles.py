@@ -51,9 +51,9 @@ def find_roles(
 ) -> Roles:
     """Sort the columns into roles.
 
-    ``repeated`` are the measures of a wide table, ``scan`` the column of scans, ``group`` the one of families. Columns that
-    flags name are used, or refused with a CohortError if they cannot be (text as a region, a column without values); the
-    others are detected.
+    ``repeated`` are the measures of a wide table, ``scan`` the column of scans, ``group`` the one of families. Columns
+    that flags name are used, or refused with a CohortError if they cannot be (text as a region, a column without
+    values); the others are detected.
     """
     taken = {timeline.subject, timeline.time, timeline.session, timeline.age, scan, group} - {None}
     free = [name for name in columns.names if name not in taken]

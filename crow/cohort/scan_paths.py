@@ -21,7 +21,7 @@ USUAL = ("scan", "scan_path", "nifti", "nifti_path", "image_path", "image")
 
 
 def find_scan(columns: Columns, options: ReadOptions) -> str | None:
-    """The column with the paths of NIfTI files, or None.
+    """The column with the paths of NIfTI files, None if there is none.
 
     Raises CohortError if there are several and none has a usual name.
     """
@@ -59,7 +59,7 @@ def scan_paths(columns: Columns, name: str, scan_root: Path | None) -> pd.Series
 
 
 def with_scans(rows: pd.DataFrame, columns: Columns, name: str, findings: Findings) -> pd.DataFrame:
-    """The rows whose scan is there, once; raises CohortError, naming the first, where no row has one."""
+    """The rows whose scan is there, once; raises CohortError, naming the first, if no row has one."""
     rows = drop(rows, rows[SCAN].isna(), NO_SCAN, findings, name=name)
     if rows.empty:
         raise CohortError(f"{columns.path}, column {name}: holds no path. Fill it, or name another with --scan.")

@@ -35,6 +35,7 @@ CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19]")
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
 POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
 DECIMAL_ROWS = 200
+MAX_LINE = MAX_CELL
 GROUPED_NUMBER = re.compile(r"\s*[+-]?\d{1,3}([.,]\d{3})+\s*")
 
 
@@ -150,7 +151,7 @@ def _text(path: Path, findings: Findings) -> str:
 
 def _separator(text: str) -> str:
     """The separator that splits the header and the next lines into the same number of cells, at least two."""
-    sample = text.splitlines()[:20]
+    sample = [line[:MAX_LINE] for line in text.splitlines()[:20]]
 
     def agreement(separator: str) -> tuple[int, int]:
         counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row]
@@ -163,15 +164,15 @@ def _separator(text: str) -> str:
 
 
 def _records(path: str, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
-    """Every record that is not blank, and the line where it starts; raises CohortError for a quote that is not closed."""
+    """Every record that is not blank, and its first line; raises CohortError for a quote that is not closed."""
     csv.field_size_limit(MAX_CELL)
     try:
         return _split(text, separator, strict=True)
     except _SplitError as error:
         if error.reason.startswith("field larger"):
             raise CohortError(
-                f"{path}, line {error.line}: a cell of more than {MAX_CELL:,} characters. Shorten it, or close the quote "
-                "that opens it."
+                f"{path}, line {error.line}: a cell of more than {MAX_CELL:,} characters. Shorten it, or close the "
+                "quote that opens it."
             ) from None
         with suppress(_SplitError):
             records, lines = _split(text, separator, strict=False)
@@ -246,7 +247,7 @@ def _rows(
 
 
 def _decimal(rows: list[list[str]], separator: str) -> tuple[str, bool]:
-    """The decimal mark, and whether some columns have the other one. ``7,107`` may hold thousands, so it decides nothing."""
+    """The decimal mark, and whether some columns have the other one; ``7,107`` may be thousands and decides nothing."""
     cells = {cell for row in rows[:DECIMAL_ROWS] for cell in row if "," in cell or "." in cell}
     sure = [cell for cell in cells if not GROUPED_NUMBER.fullmatch(cell)]
     commas = any(COMMA_NUMBER.fullmatch(cell) for cell in sure)

@@ -52,7 +52,7 @@ def own_times(
 def years_between(start: pd.Series, end: pd.Series, kind: TimeKind) -> pd.Series:
     """(end - start) in years of 365.25 days; dates count with their time of day."""
     if kind == "date":
-        return (end - start) / pd.Timedelta(days=DAYS_PER_YEAR)
+        return (end - start).dt.total_seconds() / (DAYS_PER_YEAR * 86400)
     return (end - start) / PER_YEAR[kind]
 
 

@@ -19,11 +19,12 @@ from crow.cohort.parameters import MAX_NUMBER, MAX_TEXT_CODES, MIN_CODED_NUMBER_
 BLANKS = frozenset({"", "na", "n/a", "nan", ".", "xx", "null", "#n/a", "<na>", "?"})
 NUMBER_BLANKS = BLANKS | {"none", "missing", "unknown", "-", "--"}
 WORDS_FOR_MISSING = frozenset({
-    "n.v.", "n.a.", "n.b.", "n.d.", "nd", "n/d", "nv", "k.a.", "k. a.", "ka", "keine angabe", "nicht vorhanden", "fehlt", "fehlend",
-    "nicht durchgeführt", "not done", "notdone", "not available", "not applicable", "not assessed", "not tested", "not collected",
-    "not measured", "no data", "nodata", "no value", "not known", "miss", "missing data", "refused", "declined", "unable", "failed",
-    "fail", "error", "#value!", "#ref!", "#div/0!", "#null!", "#num!", "#name?", "inconnu", "manquant", "non fait", "non disponible",
-    "sin dato", "sin datos", "no disponible", "no realizado", "desconocido", "pending", "tbd", "not analysed", "not analyzed",
+    "n.v.", "n.a.", "n.b.", "n.d.", "nd", "n/d", "nv", "k.a.", "k. a.", "ka", "keine angabe", "nicht vorhanden",
+    "fehlt", "fehlend", "nicht durchgeführt", "not done", "notdone", "not available", "not applicable",
+    "not assessed", "not tested", "not collected", "not measured", "no data", "nodata", "no value", "not known",
+    "miss", "missing data", "refused", "declined", "unable", "failed", "fail", "error", "#value!", "#ref!",
+    "#div/0!", "#null!", "#num!", "#name?", "inconnu", "manquant", "non fait", "non disponible", "sin dato",
+    "sin datos", "no disponible", "no realizado", "desconocido", "pending", "tbd", "not analysed", "not analyzed",
 })  # fmt: skip
 """Words that mean missing in a column of numbers; they are reported."""
 BOUND = re.compile(r"\s*(?:[<>≤≥]=?\s*([^<>≤≥+]+)|([^<>≤≥+]+?)\s*(?:\+|or (?:older|above|more)))\s*")
@@ -33,9 +34,9 @@ BOUND = re.compile(r"\s*(?:[<>≤≥]=?\s*([^<>≤≥+]+)|([^<>≤≥+]+?)\s*(?:
 class Numbers:
     """A column as floats (NaN where missing), and the positions of the cells that were not plain numbers.
 
-    ``text`` could not be read; ``words`` mean missing; ``bounds`` (``>1700``, ``89+``) were read as the number; ``coded`` held
-    one of ``codes`` (the values), of which ``far`` were detected by their distance; ``impossible`` were beyond any measurement and are
-    missing, too.
+    ``text`` could not be read; ``words`` mean missing; ``bounds`` (``>1700``, ``89+``) were read as the number;
+    ``coded`` had one of ``codes`` (the values), of which ``far`` were detected by their distance; ``impossible`` were
+    beyond any measurement and are missing, too.
     """
 
     values: pd.Series
@@ -84,8 +85,9 @@ def numbers(
     """Read a column of stripped text as numbers.
 
     ``codes`` are the numbers and words that mean missing; without them, `crow.cohort.missing_codes` finds the numbers
-    (``time``: a column of times; ``find_far``: also those far from all others). ``marks`` separate decimals and thousands;
-    without them, they are found from the cells and from ``decimal``, the mark of the table (``mixed``: it has both).
+    (``time``: a column of times; ``find_far``: also those far from all others). ``marks`` separate decimals and
+    thousands; without them, they are found from the cells and from ``decimal``, the mark of the table (``mixed``: both
+    marks).
     """
     array = parsed(cells)
     unread = _others(cells, array, NUMBER_BLANKS)

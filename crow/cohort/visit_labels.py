@@ -13,6 +13,7 @@ from crow.cohort.catalogue import TAKEN_APART
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.table import Table
+from crow.cohort.wide import find_waves
 
 SUBJECT, SESSION = "subject", "session"
 ENDINGS = re.compile(r"(\.nii(\.gz)?|\.mgz|\.mgh|\.txt|\.stats|\.csv|\.tsv|\.json)$", re.IGNORECASE)
@@ -36,6 +37,9 @@ LABELS = re.compile(
 )
 ALL = 0.95
 MIN_REPEATED = 0.3
+MIN_SUBJECTS, MAX_VISITS = 3, 12
+"""Fewer subjects, or more visits of each on average, are groups of subjects: ``HC_01, HC_02, ...``."""
+MAX_YEARS = 15
 
 
 def take_apart(table: Table, findings: Findings) -> Table:
@@ -48,9 +52,32 @@ def take_apart(table: Table, findings: Findings) -> Table:
     for name in dict.fromkeys((*subjects, *others, table.header[0])):
         cells = table.frame([name])[name]
         apart = None if cells.duplicated().any() else parts_of(cells.map(bare))
-        if apart is not None:
+        if apart is not None and _ages_agree(table, apart):
             return _with_parts(table, name, apart, findings)
     return table
+
+
+def _ages_agree(table: Table, apart: pd.DataFrame) -> bool:
+    """Whether the rows of a subject can be its visits: ages that differ little, in the order of numbered sessions.
+
+    Numbers without a word (``A_01``) are sessions only if there is such an age.
+    """
+    numbered = bool(apart[SESSION].str.fullmatch(r"\d{1,2}").all())
+    ages = [name for name in table.header if names.is_age(name)]
+    if not ages or find_waves(table.header) is not None:
+        return not numbered and find_waves(table.header) is None
+    age = pd.to_numeric(table.frame(ages[:1])[ages[0]], errors="coerce")
+    spread = age.groupby(apart[SUBJECT]).agg(lambda values: values.max() - values.min())
+    near = bool((spread.dropna() <= MAX_YEARS).mean() >= ALL)
+    if not numbered:
+        return near
+    session = apart[SESSION].astype(int)
+    ordered = (
+        age.iloc[session.argsort().to_numpy()]
+        .groupby(apart[SUBJECT])
+        .agg(lambda values: values.is_monotonic_increasing)
+    )
+    return near and bool(ordered.mean() >= ALL)
 
 
 def parts_of(labels: pd.Series) -> pd.DataFrame | None:
@@ -63,6 +90,8 @@ def parts_of(labels: pd.Series) -> pd.DataFrame | None:
         if found[SUBJECT].notna().mean() < ALL:
             continue
         counts = found[SUBJECT].value_counts()
+        if len(counts) < MIN_SUBJECTS or counts.mean() > MAX_VISITS:
+            continue
         if (counts > 1).mean() >= (0.5 if pattern is NUMBER else MIN_REPEATED) or (
             pattern is BIDS and counts.max() > 1
         ):

@@ -25,7 +25,7 @@ from crow.evaluation.groups import (
 )
 from crow.evaluation.result import EvaluationResult
 from crow.models.crow import CRow
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 
 Values = NDArray[np.float64]
 N_REPLICATES = 100  # synthetic studies of the size of the real one
@@ -97,7 +97,8 @@ def evaluate_groups(
         contrasts, left_out = contrasts_of(training)
     result = EvaluationResult(left_out=left_out)
     for k, contrast in enumerate(contrasts):
-        result = result.merge(_evaluate_contrast(model, training, test, contrast, derived_seed(seed, 4, k)))
+        own_seed = derived_seed(seed, SeedStream.GROUP_CONTRAST, k)
+        result = result.merge(_evaluate_contrast(model, training, test, contrast, own_seed))
     return result
 
 
@@ -119,8 +120,9 @@ def _evaluate_contrast(model: CRow, training: Cohort, test: Cohort, contrast: Co
     for k, (group, path) in enumerate(zip(groups, paths, strict=True)):
         visits = subjects.of(group).visits.reset_index(drop=True)
         values, observed = visits[regions].to_numpy(float)[:, None], visits[regions].notna().to_numpy()
-        drawn = model.sample(visits.drop(columns=regions), N_REPLICATES, derived_seed(seed, 1, k)).values
-        ideal = model.sample(path, 1, derived_seed(seed, 2, k)).values
+        draw_seed = derived_seed(seed, SeedStream.GROUP_DRAWS, k)
+        drawn = model.sample(visits.drop(columns=regions), N_REPLICATES, draw_seed).values
+        ideal = model.sample(path, 1, derived_seed(seed, SeedStream.GROUP_REFERENCE, k)).values
         real.append(Group(visits["subject"], values, observed))
         replicates.append(Group(visits["subject"], drawn, observed))
         on_paths.append(Group(path["subject"], ideal, np.ones((len(path), len(regions)), bool)))

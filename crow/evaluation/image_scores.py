@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from crow.bijections.normal import LOG_2PI
 from crow.evaluation.forecasts import COVERED
 
 Volume = NDArray[np.floating]
@@ -59,7 +60,7 @@ def image_scores(
     scores = {
         "MAE": float(np.abs(truth - mean).mean()), "RMSE": rmse,
         "PSNR": float(20 * np.log10(max(top, 1e-12) / max(rmse, 1e-12))), "SSIM": ssim(expected.mean, real, mask, top),
-        "NLL": float(np.mean(0.5 * z**2 + np.log(sd)) + 0.5 * np.log(2 * np.pi)),
+        "NLL": float(np.mean(0.5 * z**2 + np.log(sd)) + 0.5 * LOG_2PI),
         "CRPS": float(np.mean(scoringrules.crps_normal(truth, mean, sd))),
         **{f"coverage {100 * share:.0f} %": float((np.abs(z) <= stats.norm.ppf(0.5 + share / 2)).mean())
            for share in COVERED},

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import qr
 from statsmodels.regression.mixed_linear_model import MixedLM
 
+from crow.bijections.normal import LOG_2PI
 from crow.cohort.cohort import Cohort
 from crow.data.forecast import Forecast
 from crow.evaluation.evaluate_model import drop_empty_visits
@@ -69,7 +70,7 @@ class MixedRegion(NamedTuple):
         factor = np.linalg.cholesky(v)
         u = np.linalg.solve(factor, y[known] - m)
         log_prob = np.zeros(len(y))
-        log_prob[known] = -0.5 * (u * u + np.log(2 * np.pi)) - np.log(factor.diagonal())
+        log_prob[known] = -0.5 * (u * u + LOG_2PI) - np.log(factor.diagonal())
         return log_prob
 
 

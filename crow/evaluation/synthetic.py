@@ -17,7 +17,7 @@ from crow.evaluation.result import EvaluationResult
 from crow.evaluation.tadpole_forecast import evaluate_tadpole
 from crow.evaluation.usefulness import usefulness
 from crow.models.crow import CRow
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 
 MAX_AUDITED = 100  # training subjects, and as many test subjects, whose covariates the audited subjects have
 
@@ -91,7 +91,7 @@ def evaluate_distribution(model: CRow, training: Cohort, test: Cohort, seed: int
         reason = f"{smallest} subjects: at least {FOLDS} training and {FOLDS} test subjects are needed."
         return EvaluationResult(left_out=[("distribution", reason)])
     regions, real = model.table.regions, test.visits
-    drawn = synthetic_visits(model, training, derived_seed(seed, 1))
+    drawn = synthetic_visits(model, training, derived_seed(seed, SeedStream.SYNTHETIC_DISTRIBUTION))
     table, chance = (by_region(real, other, regions) for other in (drawn, training.visits))
     for name in ("wasserstein", "jensen_shannon", "wasserstein_change"):
         table[f"{name}_real"] = chance[name]
@@ -122,7 +122,7 @@ def evaluate_usefulness(model: CRow, training: Cohort, test: Cohort, seed: int =
     EvaluationResult
         Metrics by task, and the table ``usefulness``.
     """
-    drawn = synthetic_visits(model, training, derived_seed(seed, 2))
+    drawn = synthetic_visits(model, training, derived_seed(seed, SeedStream.SYNTHETIC_USEFULNESS))
     known = [name for name in training.covariates if name in test.visits]
     table, left_out = usefulness(training.visits, drawn, test.visits, model.table.regions, known, seed=seed)
     if table.empty:
@@ -150,7 +150,7 @@ def evaluate_privacy(model: CRow, training: Cohort, test: Cohort, seed: int = 0)
     drawn = []
     for k, cohort in enumerate((training, test)):
         chosen = rng.permutation(cohort.subjects)[:size]
-        visits = synthetic_visits(model, cohort.of(chosen), derived_seed(seed, 3, k))
+        visits = synthetic_visits(model, cohort.of(chosen), derived_seed(seed, SeedStream.SYNTHETIC_PRIVACY, k))
         drawn.append(visits.assign(subject=f"{k} " + visits["subject"]))
     synthetic, train, others = (
         Records.of(visits, mean, sd) for visits in (pd.concat(drawn), training.visits, test.visits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ from crow.models.base import FitOptions, Model, Training, name_of
 from crow.representation.regions import RegionTable
 from crow.run.config import Config
 from crow.training.build import Initialisation, build_flow, build_published, resolve
+
+if TYPE_CHECKING:
+    from crow.training.ensemble import TrainedEnsemble
 
 CHUNK = 256  # subjects scored at once
 
@@ -64,9 +67,7 @@ class CRow(Model):
     def settings_class(cls, settings: dict[str, Any]) -> type[Config]:
         return Config
 
-    def fit(
-        self, data: Cohort | pd.DataFrame, out: str | Path | None = None, **options: Unpack[FitOptions]
-    ) -> CRow:
+    def fit(self, data: Cohort | pd.DataFrame, out: str | Path | None = None, **options: Unpack[FitOptions]) -> CRow:
         """Train on a cohort.
 
         Parameters
@@ -129,7 +130,8 @@ class CRow(Model):
             ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
-            self.metrics = self._metrics(ensemble.members, cohort, test, sequences)
+            self.metrics = self._metrics(ensemble, cohort, test, sequences)
+            training.echo(_verdict(self.metrics))
 
     @torch.no_grad()
     def log_prob(self, data: Cohort | pd.DataFrame) -> pd.DataFrame:
@@ -282,16 +284,14 @@ class CRow(Model):
         return Forecast(paths, self.table.regions, self.table.decode(drawn.transpose(1, 2)[visits.mask]))
 
     def _metrics(
-        self, members: list[dict[str, Any]], cohort: Cohort, test: list[str], sequences: Sequences
+        self, ensemble: TrainedEnsemble, cohort: Cohort, test: list[str], sequences: Sequences
     ) -> dict[str, Any]:
         scale = float(self.table.log_scale_of(sequences).sum() / sequences.count)
-        kept = [m for m in members if m["included"]]
+        nats = ("validation", "out_of_sample", "mixed_model")
         metrics: dict[str, Any] = {
-            "members": [
-                {**m, "validation": m["validation"] + scale, "mixed_model": m["mixed_model"] + scale} for m in members
-            ],
-            "validation_nll_per_visit": float(np.mean([m["validation"] for m in kept])) + scale,
-            "mixed_model_nll_per_visit": float(np.mean([m["mixed_model"] for m in kept])) + scale,
+            "members": [{**m, **{name: m[name] + scale for name in nats}} for m in ensemble.members],
+            "validation_nll_per_visit": ensemble.out_of_sample + scale,
+            "mixed_model_nll_per_visit": ensemble.mixed_model + scale,
         }
         if test:
             visits = cohort.visits[cohort.visits["subject"].isin(test)]
@@ -348,3 +348,11 @@ class CRow(Model):
 def _observed(cohort: Cohort) -> pd.DataFrame:
     """The visits with at least one region; a subject's other visits still contribute times and covariates."""
     return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]
+
+
+def _verdict(metrics: dict[str, Any]) -> str:
+    """Whether the flow is worth more than the mixed model, by subjects that neither was fitted to."""
+    gain = metrics["mixed_model_nll_per_visit"] - metrics["validation_nll_per_visit"]
+    if gain <= 0:
+        return "The flow does not improve on the mixed model out of sample: forecasts are those of the mixed model."
+    return f"The flow improves on the mixed model by {gain:.3f} nats per visit out of sample."

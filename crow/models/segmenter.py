@@ -27,7 +27,7 @@ from crow.representation.patches import corners, cut, paste, side, store_of
 from crow.representation.scan_space import ScanSpace
 from crow.run.cross_sectional_config import ImageSettings
 from crow.scans.store import ScanStore
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 
 Volume = NDArray[np.float32]
 MARGIN = 2  # voxels around what any training mask holds
@@ -128,7 +128,7 @@ class Segmenter(CrossSectionalModel):
     def _draw(self, store: ScanStore, row: int, prior: Volume, n: int, seed: int) -> Mask:
         context = self._context(store, row, prior)[None]
         flow = resized(self.fitted(), *self.shape)
-        generator = torch.Generator().manual_seed(derived_seed(seed, row))
+        generator = torch.Generator().manual_seed(derived_seed(seed, SeedStream.SEGMENTATION_DRAWS, row))
         step = max(1, AT_ONCE // int(np.prod(self.shape)))
         parts = [flow.sample(context, min(step, n - k), generator)[:, 0, 0] for k in range(0, n, step)]
         drawn: Mask = torch.cat(parts).numpy() > 0.5
@@ -205,7 +205,7 @@ class Segmenter(CrossSectionalModel):
             for row, mask in masks.items():
                 context = self._context(store, row, others).numpy()
                 inside = cut(mask, self.corner, self.shape)
-                rng = np.random.default_rng(derived_seed(self.config.seed, 1, row))
+                rng = np.random.default_rng(derived_seed(self.config.seed, SeedStream.PATCHES, row))
                 for corner in corners(where, size, len(truth), rng):
                     y, given = (cut(each, corner, (size, size, size)) for each in (inside, context))
                     parts.append((torch.from_numpy(y[None].astype(np.float32)), torch.from_numpy(given)))

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crow.bijections.normal import LOG_2PI
 from crow.errors import ConfigError
 from crow.representation.modes import ScaledScans
 from crow.representation.residual import Components, MeanSquares, ResidualPrior, Values, project, variance, weight
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 
 CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
 SUBJECTS_PER_MODE = 3  # flows of more dimensions overfit
@@ -107,7 +108,7 @@ def _residuals(
 def _validation_subjects(scans: ScaledScans, seed: int) -> NDArray[np.bool_]:
     """A fifth of the subjects with at least two scans, at least one subject, as a mask ``[subject]``."""
     twice = np.flatnonzero(np.bincount(scans.subject) > 1)
-    order = np.random.default_rng(derived_seed(seed, 7)).permutation(twice)
+    order = np.random.default_rng(derived_seed(seed, SeedStream.COMPONENT_CHOICE)).permutation(twice)
     chosen = np.zeros(scans.subject.max() + 1, bool)
     chosen[order[: max(1, round(VALIDATION_FRACTION * len(twice)))]] = True
     return chosen
@@ -132,5 +133,5 @@ def _log_prob(c: Values, modes: Components) -> Values:
     for n in range(len(c)):
         mean = weight(modes.noise, modes.persistent, n) * (c[:n].mean(0) if n else 0.0)
         d = variance(modes.noise, modes.persistent, n)
-        out[n] = -0.5 * ((c[n] - mean) ** 2 / d + np.log(2 * np.pi * d))
+        out[n] = -0.5 * ((c[n] - mean) ** 2 / d + LOG_2PI + np.log(d))
     return out

@@ -19,6 +19,8 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
+from crow.bijections.normal import LOG_2PI
+
 Values = NDArray[np.floating]
 BLOCK = 65536  # voxels per float32 product; blocks are summed in float64
 MIN_DOF, MAX_DOF = 1.0, 1e6
@@ -49,7 +51,7 @@ class ResidualPrior:
         factor, log_det = self._factor(n)
         g = project(self.basis, e * precision)
         square = np.sum(e * e * precision, dtype=np.float64) - g @ cho_solve(factor, g)
-        return float(-0.5 * (square + log_det + (len(r) - len(g)) * np.log(2 * np.pi)))
+        return float(-0.5 * (square + log_det + (len(r) - len(g)) * LOG_2PI))
 
     def sample(self, total: Values, n: int, generator: np.random.Generator) -> Values:
         """A draw of the next residual ``[V]``."""

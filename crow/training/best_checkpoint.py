@@ -33,6 +33,8 @@ class BestCheckpoint(pl.Callback):
         Largest number of epochs.
     checkpoint : Path or None
         Where the checkpoint goes, if anywhere.
+    warm_up : int
+        Epochs before patience begins to count.
     facts : dict
         Settings and data that a resumed run must share with the checkpoint.
     """
@@ -41,6 +43,7 @@ class BestCheckpoint(pl.Callback):
     max_epochs: int
     checkpoint: Path | None
     facts: dict[str, Any]
+    warm_up: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
@@ -56,15 +59,16 @@ class BestCheckpoint(pl.Callback):
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch is reached, or ``patience`` epochs have brought no improvement."""
+        """Whether the last epoch is reached, or ``patience`` epochs after the warm-up have brought no improvement."""
         epoch = len(self.history) - 1
-        return epoch >= self.max_epochs or epoch - self.best_epoch >= self.patience
+        return epoch >= self.max_epochs or epoch - max(self.best_epoch, self.warm_up) >= self.patience
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, FlowModule)
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else 0.0
-        losses = {"train": module.train_loss.take(), "validation": module.validation_loss.take()}
-        row = {**losses, "learning_rate": float(rate)}
+        halves = {f"validation_half_{k}": half.take() for k, half in enumerate(module.validation_halves, 1)}
+        row = {"train": module.train_loss.take(), "validation": module.validation_loss.take(), **halves}
+        row["learning_rate"] = float(rate)
         self.history.append({"epoch": len(self.history), **row})
         if len(self.history) == 1 or row["validation"] < self.best_loss or self.best_loss != self.best_loss:
             self.best_epoch = len(self.history) - 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,9 +29,13 @@ class BatchData(pl.LightningDataModule):
         return _loader(self.train, self.shuffles)
 
     def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of the two halves in turn: each is evaluated at the epoch that the other would choose."""
         most = max(self.batch_size, 256) if self.validation.in_memory else self.batch_size
-        chunks = torch.arange(len(self.validation)).split(most)
-        return _loader(self.validation, chunks)
+        rows = torch.arange(len(self.validation))
+        halves = zip_longest(rows[::2].split(most), rows[1::2].split(most))
+        return _loader(
+            self.validation, [chunk for pair in halves for chunk in pair if chunk is not None and len(chunk)]
+        )
 
 
 class Shuffles(Sampler[Tensor]):

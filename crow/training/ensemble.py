@@ -27,12 +27,18 @@ Echo = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainedEnsemble:
-    """The ensemble, its history (one row per member and epoch), and the result of each member."""
+    """The ensemble, its history (one row per member and epoch), and the result of each member.
+
+    ``out_of_sample`` is the negative log-likelihood per visit of subjects that the members were not fitted to, and
+    ``mixed_model`` that of mixed models that were not fitted to them either.
+    """
 
     flow: FlowEnsemble
     history: pd.DataFrame
     members: list[dict[str, Any]]
     interrupted: bool
+    out_of_sample: float
+    mixed_model: float
 
 
 def fit_ensemble(
@@ -44,62 +50,82 @@ def fit_ensemble(
     progress: bool = False,
     echo: Echo = lambda line: None,
 ) -> TrainedEnsemble:
-    """Train the members of a resolved ``config``, each with another part of the subjects held out, and pool them.
+    """Train the members of a resolved ``config``, each with its own validation subjects, and combine them.
 
-    The mixed model is fitted once, to all of ``data``; a held-out part only decides how far its member moves away from
-    it, and since it was fitted to that part too, the comparison is in its favour. With ``start: auto`` the first two
-    members are one of each start on the same split, and the mixture of the two that maximises that split's likelihood
-    decides how many of the ensemble's members start in which way; a start whose share rounds to none is left out.
+    A member's validation subjects touch nothing of it but its last epoch: the mixed model that it starts at is fitted
+    without them. With ``initialise: auto`` the first two members are one of each kind on the same split, and the mixture
+    of the two that maximises that split's likelihood decides how many of the ensemble's members start in which way; a
+    kind whose share rounds to none is left out. If the members do not improve on their mixed models out of sample
+    (``Fitted.out_of_sample``), the ensemble is the mixed model of all subjects.
     """
     features, context = data.x.shape[2], data.context.shape[2]
-    mixed = build_flow(config.model, features, context, "mixed_model")
-    mixed.initialise(data)
     parts = _validation_rows(names, config)
     count = config.model.members
     auto = config.model.initialise == "auto" and count > 1
-    only: Initialisation = "mixed_model" if config.model.initialise == "auto" else config.model.initialise
-    plan: list[tuple[Initialisation, int]] = [("mixed_model", 0), ("standard", 0)] if auto else [(only, f) for f in range(count)]
+    kind: Initialisation = "mixed_model" if config.model.initialise == "auto" else config.model.initialise
+    plan: list[tuple[Initialisation, int]] = [(kind, fold) for fold in range(count)]
+    if auto:
+        plan = [("mixed_model", 0), ("standard", 0)]
     left_out: set[Initialisation] = set()
+    starts: dict[int, CRowFlow] = {}
     flows: list[CRowFlow] = []
     fits: list[Fitted] = []
-    of_mixed: list[float] = []
+    members: list[dict[str, Any]] = []
     while len(flows) < len(plan) and not (fits and fits[-1].interrupted):
         k = len(flows)
-        initialisation, fold = plan[k]
-        validation = parts[fold % len(parts)]
+        initialisation, fold = plan[k][0], plan[k][1] % len(parts)
+        validation, kept = data[parts[fold]], _without(data, parts[fold])
+        if fold not in starts:
+            starts[fold] = _mixed_model(config, kept, features, context)
         with seeded(config.seed, k):
             flow = build_flow(config.model, features, context, initialisation)
-        flow.mixed.load_state_dict(mixed.mixed.state_dict())
-        flow.time_scale.copy_(mixed.time_scale)
-        kept, seed = _without(data, validation), derived_seed(config.seed, k)
-        fit = train(flow, kept, data[validation], config.training, seed, folder, resume, progress, f"member-{k + 1}")
+        flow.mixed.load_state_dict(starts[fold].mixed.state_dict())
+        flow.time_scale.copy_(starts[fold].time_scale)
+        seed = derived_seed(config.seed, k)
+        fit = train(flow, kept, validation, config.training, seed, folder, resume, progress, f"member-{k + 1}")
         flows.append(flow)
         fits.append(fit)
-        of_mixed.append(_initial_loss(mixed, data[validation]))
+        member = {
+            "initialisation": initialisation, "included": True, "epoch": fit.epoch, "validation": fit.validation_loss,
+            "out_of_sample": fit.out_of_sample, "mixed_model": _initial_loss(starts[fold], validation),
+            "visits": validation.count,
+        }  # fmt: skip
+        members.append(member)
         echo(
-            f"member {k + 1} ({initialisation}): held-out loss {fit.validation_loss:.3f} at epoch {fit.epoch}, "
-            f"mixed model {of_mixed[k]:.3f}"
+            f"member {k + 1} ({initialisation}): validation loss {fit.validation_loss:.3f} at epoch {fit.epoch}, "
+            f"mixed model {member['mixed_model']:.3f}"
         )
         if auto and len(flows) == 2:
-            share = _share_of_second(flows, data[validation])
-            echo(f"best mixture on the held-out subjects: {1 - share:.0%} mixed, {share:.0%} standard start")
+            share = _share_of_second(flows, validation)
+            echo(f"best mixture on the validation subjects: {1 - share:.0%} mixed model, {share:.0%} standard")
             others, left_out = _others(share, count)
             plan += zip(others, range(1, count), strict=False)
-    initialisations = [initialisation for initialisation, _ in plan[: len(flows)]]
     begun = [k for k, fit in enumerate(fits) if len(fit.history)] or [0]
-    used = [k for k in begun if initialisations[k] not in left_out]
-    members = [
-        {
-            "initialisation": initialisations[k],
-            "included": k in used,
-            "epoch": fit.epoch,
-            "validation": fit.validation_loss,
-            "mixed_model": of_mixed[k],
-        }
-        for k, fit in enumerate(fits)
-    ]
+    for k, member in enumerate(members):
+        member["included"] = k in begun and member["initialisation"] not in left_out
     history = pd.concat([fit.history.assign(member=k + 1) for k, fit in enumerate(fits)])
-    return TrainedEnsemble(FlowEnsemble([flows[k] for k in used]).eval(), history, members, fits[-1].interrupted)
+    ensemble = [flow for flow, member in zip(flows, members, strict=True) if member["included"]]
+    ours, mixed = (_mean(members, name) for name in ("out_of_sample", "mixed_model"))
+    if config.model.initialise != "standard" and not ours < mixed:
+        ours, ensemble = mixed, [_mixed_model(config, data, features, context)]
+        for k, member in enumerate(members):
+            member["included"] = k == 0
+        members[0] |= {"initialisation": "mixed_model", "epoch": 0}
+    return TrainedEnsemble(FlowEnsemble(ensemble).eval(), history, members, fits[-1].interrupted, ours, mixed)
+
+
+def _mean(members: list[dict[str, Any]], name: str) -> float:
+    """Per visit, over the validation subjects of all included members."""
+    kept = [member for member in members if member["included"]]
+    return float(sum(member[name] * member["visits"] for member in kept) / sum(member["visits"] for member in kept))
+
+
+def _mixed_model(config: Config, data: Sequences, features: int, context: int) -> CRowFlow:
+    """A flow that is the mixed model of ``data``."""
+    with seeded(config.seed, 0):
+        flow = build_flow(config.model, features, context, "mixed_model")
+    flow.initialise(data)
+    return flow.eval()
 
 
 def fit_published(

@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training came to: the best held-out loss, its epoch (0 is the start) and one row an epoch of history."""
+    """What training came to: the best validation loss, its epoch (0 is the start) and one row per epoch of history.
+
+    The validation subjects chose the epoch, so ``validation_loss`` flatters it. ``out_of_sample`` does not: each half of
+    them is evaluated at the epoch that the other half would have chosen.
+    """
 
     validation_loss: float
     epoch: int
     history: pd.DataFrame
     interrupted: bool = False
+    out_of_sample: float = math.nan
 
 
 def train(
@@ -59,7 +64,8 @@ def train(
         raise ValueError("training.max_epochs has to be chosen for the cohort before training")
     checkpoint = folder / "checkpoints" / f"{label}.ckpt" if folder else None
     facts = _facts(train, validation, settings, seed)
-    best_checkpoint = BestCheckpoint(settings.patience, max_epochs, checkpoint, facts)
+    warm_up = _warm_up(settings, max_epochs)
+    best_checkpoint = BestCheckpoint(settings.patience, max_epochs, checkpoint, facts, warm_up)
     if resume := bool(resume and checkpoint and checkpoint.exists()):
         assert checkpoint is not None
         best_checkpoint.load_state_dict(_read_checkpoint(checkpoint, facts))
@@ -75,7 +81,26 @@ def train(
     flow.zero_grad()
     flow.eval()
     loss = best_checkpoint.best_loss if best_checkpoint.history else math.nan
-    return Fitted(loss, best_checkpoint.best_epoch, pd.DataFrame(best_checkpoint.history), interrupted)
+    history = pd.DataFrame(best_checkpoint.history)
+    other = _out_of_sample(history, validation) if len(history) else math.nan
+    return Fitted(loss, best_checkpoint.best_epoch, history, interrupted, other)
+
+
+def _warm_up(settings: Optimisation, max_epochs: int) -> int:
+    """Epochs until the rate has risen and the averaged weights have left their start behind."""
+    rising = settings.pct_start * max_epochs if settings.schedule == "one-cycle" else 0.0
+    averaged = 1 / ((1 - settings.ema_decay) * settings.steps_per_epoch) if settings.ema_decay else 0.0
+    return math.ceil(rising + averaged)
+
+
+def _out_of_sample(history: pd.DataFrame, validation: Source) -> float:
+    """The mean loss of the validation subjects, each half at the epoch that is best for the other."""
+    first, second = (history[f"validation_half_{k}"].fillna(math.inf) for k in (1, 2))
+    if len(validation) < 2:
+        return float(history["validation"].min())
+    mask = getattr(validation, "mask", torch.ones(len(validation), 1))
+    share = float(mask[::2].sum() / mask.sum())
+    return share * float(first[second.idxmin()]) + (1 - share) * float(second[first.idxmin()])
 
 
 def _facts(train: Source, validation: Source, settings: Optimisation, seed: int) -> dict[str, Any]:

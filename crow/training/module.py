@@ -31,6 +31,7 @@ class FlowModule(pl.LightningModule):
             self.average.update_parameters(flow)
         self.train_loss = _Mean()
         self.validation_loss = _Mean()
+        self.validation_halves = (_Mean(), _Mean())
 
     @property
     def evaluated(self) -> nn.Module:
@@ -59,8 +60,10 @@ class FlowModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         torch.manual_seed(self.seed)
 
-    def validation_step(self, batch: Sequences | Examples) -> None:
-        self.validation_loss.add(self.evaluated.loss(batch), batch.count)  # type: ignore[operator]
+    def validation_step(self, batch: Sequences | Examples, batch_idx: int) -> None:
+        loss: Tensor = self.evaluated.loss(batch)  # type: ignore[operator]
+        for mean in (self.validation_loss, self.validation_halves[batch_idx % 2]):
+            mean.add(loss, batch.count)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(

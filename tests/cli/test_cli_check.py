@@ -26,7 +26,7 @@ def words(done: Any) -> str:
 def test_words(tmp_path: Path) -> None:
     table = adnimerge()
     table.loc[3, "Hippocampus"] = ""
-    done = run(app, ["check", str(save(table, tmp_path / "ADNIMERGE.csv"))])
+    done = run(app, ["check", str(save(table, tmp_path / "ADNIMERGE.csv")), "--all"])
     assert done.exit_code == 0
     assert "12 subjects, 48 visits" in done.output
     for word in ("Hippocampus", "6 regions", "PTGENDER", "6 covariates", "age at baseline", "usable"):
@@ -74,6 +74,15 @@ def test_a_mapping_is_written_edited_and_read(tmp_path: Path) -> None:
     refused = run(app, ["check", path, "--mapping", str(mapping)])
     assert isinstance(refused.exception, CrowError)
     assert "mapping.yaml, columns subject role" in str(refused.exception)
+
+
+def test_a_run_keeps_the_mapping_without_values(trained: Path) -> None:
+    text = (trained / "run" / "mapping.yaml").read_text()
+    table = pd.read_csv(trained / "cohort.csv")
+    assert "role: region" in text and "examples" not in text
+    assert not any(str(subject) in text.split() for subject in table.iloc[:, 0])
+    again = read_cohort(trained / "cohort.csv", mapping=trained / "run" / "mapping.yaml")
+    assert again.visits.equals(read_cohort(trained / "cohort.csv").visits)
 
 
 def test_fix_corrects_what_is_safe_and_logs_every_cell(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_a_missing_cohort_is_reported_and_the_rest_is_shown(folder: Path, tmp_pa
     try:
         done(["report", "--run", run, "--draws", "20"])
         text = (run / "report.html").read_text(encoding="utf-8")
-        assert "is not there. Give the table" in text and "Forecasts and later observations" in text
+        assert "Give the table" in text and "Forecasts and later observations" in text
         done(["report", "--run", run, "--draws", "20", "--cohort", moved, "--overwrite", "--what-if", "CDRSB=9@2"])
         assert "CDRSB 9 at 2 years" in (run / "report.html").read_text(encoding="utf-8")
     finally:
@@ -190,7 +190,7 @@ def test_impossible_reports_are_refused_with_the_reason(broken: Path, capsys: py
     assert "evaluation/metrics.json: cannot be read" in refusal()
     (broken / "model.json").unlink()
     (broken / "checkpoints").mkdir()
-    assert "training has not finished; go on with --resume" in refusal()
+    assert "training has not finished. Continue it with --resume" in refusal()
     assert "no such run folder" in refused(capsys, "report", "--run", broken / "none")
 
 

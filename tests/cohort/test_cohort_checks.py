@@ -1,4 +1,4 @@
-"""The values of a cohort are checked: each finding has the rows, the values and the remedy, and clean values have none."""
+"""Checks of values: each finding has the rows, the values and the remedy, and clean values have none."""
 
 from pathlib import Path
 
@@ -30,8 +30,8 @@ def volumes(subjects: int = 20, visits: int = 3, seed: int = 0) -> pd.DataFrame:
             day = start + pd.Timedelta(days=int(400 * v + rng.integers(0, 30) + 3 * s))
             years = (day - start).days / 365.25
             rows.append({
-                "subject": f"S{s:02d}", "date": day.strftime("%Y-%m-%d"), "age": f"{age + years:.2f}", "sex": "MF"[s % 2],
-                "site": "AB"[s % 2], "Hippocampus": f"{level - 40 * years + rng.normal(0, 15):.1f}",
+                "subject": f"S{s:02d}", "date": day.strftime("%Y-%m-%d"), "age": f"{age + years:.2f}",
+                "sex": "MF"[s % 2], "site": "AB"[s % 2], "Hippocampus": f"{level - 40 * years + rng.normal(0, 15):.1f}",
                 "ICV": f"{1_500_000 + 9000 * s + rng.normal(0, 3000):.0f}",
             })  # fmt: skip
     return pd.DataFrame(rows)

@@ -22,7 +22,7 @@ def table_of(**columns: object) -> pd.DataFrame:
     years = np.tile(np.arange(VISITS) * 1.05, SUBJECTS) + rng.uniform(0, 0.1, SUBJECTS * VISITS)
     table = pd.DataFrame({
         "ID": subject + 1, "age": (60 + 0.7 * subject + years).round(2), "sex": np.where(subject % 2, "F", "M"),
-        "Hippocampus": (rng.normal(3500, 300, SUBJECTS)[subject] - 40 * years + rng.normal(0, 9, len(subject))).round(1),
+        "Hippocampus": (rng.normal(3500, 300, SUBJECTS)[subject] - 40 * years + rng.normal(0, 9, len(years))).round(1),
         "Left-Caudate": rng.normal(3400, 200, len(subject)).round(1),
     })  # fmt: skip
     return table.assign(**columns)
@@ -174,9 +174,11 @@ def test_columns_without_values_are_a_warning_and_others_a_note(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "age", "date", "sex"),
     [
-        ("Alter bei Untersuchung", True, False, False), ("Âge (années)", True, False, False), ("edad", True, False, False),
+        ("Alter bei Untersuchung", True, False, False), ("Âge (années)", True, False, False),
+        ("edad", True, False, False),
         ("AgeMRI", True, False, False), ("age_at_onset", False, False, False), ("brain_age", False, False, False),
-        ("percentage", False, False, False), ("Untersuchungsdatum", False, True, False), ("EXAMDATE", False, True, False),
+        ("percentage", False, False, False), ("Untersuchungsdatum", False, True, False),
+        ("EXAMDATE", False, True, False),
         ("fecha_visita", False, True, False), ("Geburtsdatum", False, False, False), ("update", False, False, False),
         ("Geschlecht", False, False, True), ("sexe", False, False, True), ("Sussex_score", False, False, False),
     ],

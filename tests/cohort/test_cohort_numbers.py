@@ -17,8 +17,8 @@ from crow.errors import CohortError
 VOLUMES = st.lists(
     st.decimals(min_value=1000, max_value=9_999_999, places=1, allow_nan=False), min_size=3, max_size=40, unique=True
 )
-SPELLINGS = {"1,234.5": (",", "."), "1.234,5": (".", ","), "1 234.5": (" ", "."), "1 234,5": (" ", ","), "1'234.5": ("'", "."),
-             "1234,5": ("", ","), "1234.5": ("", ".")}  # fmt: skip
+SPELLINGS = {"1,234.5": (",", "."), "1.234,5": (".", ","), "1 234.5": (" ", "."), "1 234,5": (" ", ","),
+             "1'234.5": ("'", "."), "1234,5": ("", ","), "1234.5": ("", ".")}  # fmt: skip
 
 
 def column(texts: list[str]) -> pd.Series:

@@ -237,3 +237,19 @@ def test_what_is_written_in_a_layout_is_read_back(tmp_path: Path, table: object)
     assert again.visits["time"].tolist() == pytest.approx(cohort.visits["time"].tolist(), abs=2e-3)
     for name in cohort.regions:
         assert again.visits[name].tolist() == pytest.approx(cohort.visits[name].tolist(), nan_ok=True)
+
+
+def test_an_age_at_recruitment_is_none_at_the_scans(tmp_path: Path) -> None:
+    table = portal.ukb().drop(columns=["21003-2.0", "21003-3.0"]).assign(**{"21022-0.0": "50"})
+    cohort = read_cohort(save(table, tmp_path / "ukb.csv"))
+    assert cohort.visits["age"].isna().all()
+    assert len(cohort) == 2 * portal.SUBJECTS - 3
+
+
+@pytest.mark.parametrize("name", ["HC_{s:02d}", "site{g}_{s:02d}", "{s}"])
+def test_labels_of_groups_are_no_sessions(tmp_path: Path, name: str) -> None:
+    ids = [name.format(s=s % 5 if "{g}" in name else s, g=s // 5) for s in range(40)]
+    ages, volumes = [50 + 7 * s % 31 for s in range(40)], [3000 + 13 * s % 97 for s in range(40)]
+    table = pd.DataFrame({"ID": ids, "age": ages, "Hippocampus": volumes})
+    with pytest.raises(CohortError, match="one row only"):
+        read_cohort(save(table, tmp_path / "t.csv"))

@@ -113,5 +113,5 @@ def test_it_learns_the_attributes_and_keeps_the_rest_random() -> None:
     assert torch.allclose(drawn.mean(0), torch.tensor([[1.4, 0.4], [-0.6, 3.4]]), atol=0.25)
     assert bool((drawn.std(0) > 0.05).all())
     c, (code, noise) = drawn.new_tensor([[1.0, 0, 0]]).expand(500, 3), flow.draw_code_and_noise(torch.zeros(500, 3))
-    told = flow.critic(flow.encode(c, code, noise), c).code
-    assert float(torch.corrcoef(torch.stack([told[:, 0], code[:, 0]]).detach())[0, 1]) > 0.5
+    prediction = flow.critic(flow.encode(c, code, noise), c).code
+    assert float(torch.corrcoef(torch.stack([prediction[:, 0], code[:, 0]]).detach())[0, 1]) > 0.5

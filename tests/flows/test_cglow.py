@@ -87,8 +87,8 @@ def test_it_learns_the_means_given_attributes() -> None:
     train(flow, Examples(x[:500], c[:500]), Examples(x[500:], c[500:]), settings, 0)
     drawn = flow.sample(torch.tensor([[1.0, 0, 1.5, 1, 0, 0], [0, 1, -1.5, 1, 0, 0]]), 500)
     assert torch.allclose(drawn.mean(0), torch.tensor([[1.5, 4.0], [-1.5, 0.0]]), atol=0.35)
-    told = flow.attribute_head(flow.encode(x, c)[0]).detach()
-    assert float(attribute_loss(told, c, ATTRIBUTES)) < float(attribute_loss(0 * told, c, ATTRIBUTES))
+    prediction = flow.attribute_head(flow.encode(x, c)[0]).detach()
+    assert float(attribute_loss(prediction, c, ATTRIBUTES)) < float(attribute_loss(0 * prediction, c, ATTRIBUTES))
 
 
 def linear_data(n: int) -> Examples:

@@ -130,7 +130,7 @@ def test_draws_depend_on_the_seed_and_past_covariates() -> None:
     assert not torch.allclose(draws[0, 2:], of_changed[0, 2:])
 
 
-def invented(subjects: int) -> Sequences:
+def simulated(subjects: int) -> Sequences:
     """Regions ``EFFECTS y + e``, e of variance 1 (0.36 between subjects), y of variance 1; some with one visit."""
     g = torch.Generator().manual_seed(0)
     mask = torch.arange(2) < torch.randint(1, 4, (subjects, 1), generator=g)
@@ -147,7 +147,7 @@ def test_generated_groups_differ_like_the_cohort() -> None:
     settings = load_config(PRESET, sets).training
     torch.manual_seed(0)
     model = PublishedCRow(6, 1, hidden=12, latents=6, ramp_steps=100)
-    cohort = invented(192)
+    cohort = simulated(192)
     fitted = train(model, cohort.rows(slice(0, 128)), cohort.rows(slice(128, 192)), settings, seed=0)
     assert int(model.step) == 10 * fitted.epoch > 50
     assert fitted.validation_loss < 0.3 * fitted.history["validation"].iloc[0]

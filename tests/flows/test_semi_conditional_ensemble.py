@@ -38,8 +38,8 @@ def test_the_prediction_is_the_mean_of_the_members() -> None:
     x, label = torch.randn(5, 4).double(), torch.tensor([0, 1, 2, 0, 1])
     each = [flow.log_prob(x, label).exp() for flow in flows.members]  # type: ignore[operator]
     assert torch.allclose(flows.log_prob(x, label).exp(), torch.stack(each).mean(0))
-    told = [flow.predict(x) for flow in flows.members]  # type: ignore[operator]
-    assert torch.allclose(flows.predict(x), torch.stack(told).mean(0))
+    prediction = [flow.predict(x) for flow in flows.members]  # type: ignore[operator]
+    assert torch.allclose(flows.predict(x), torch.stack(prediction).mean(0))
     passes: list[int] = []
     flows.members[0].bijection.register_forward_hook(lambda *_: passes.append(1))  # type: ignore[union-attr, operator]
     flows.class_log_prob(x)
@@ -106,6 +106,6 @@ def test_images() -> None:
     flows = SemiConditionalEnsemble([flow(), flow()], augment_images, fixed_augmentations)
     x: Tensor = torch.randint(0, 16, (6, 1, 8, 8)).float()
     assert torch.isfinite(flows.loss(Examples(x, None, torch.tensor([0, 1, 2, UNKNOWN, UNKNOWN, UNKNOWN]))))
-    told = flows.eval().predict(x).detach()
-    assert told.shape == (6, 3) and torch.allclose(told.sum(1), torch.ones(6))
+    prediction = flows.eval().predict(x).detach()
+    assert prediction.shape == (6, 3) and torch.allclose(prediction.sum(1), torch.ones(6))
     assert math.isfinite(float(flows.log_prob(x).sum().detach()))

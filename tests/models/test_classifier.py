@@ -108,7 +108,7 @@ def test_other_columns_are_refused(model: crow.Classifier, tmp_path: Path) -> No
     [
         ([], "no visit is labelled"),
         (["AD", "AD", "AD"], r"only one class \(subjects: AD 3\)"),
-        (["AD", "AD", "CN"], "subjects by class: AD 2, CN 1. Every class needs at least 2"),
+        (["AD", "AD", "CN"], "subjects per class: AD 2, CN 1. Every class needs at least 2"),
         (["AD", "CN"], "too few labelled subjects per class: AD 1, CN 1"),
         ([f"g{k}" for k in range(30)], "30 different values"),
     ],

@@ -34,7 +34,8 @@ def test_glass_brains_colour_the_correct_hemisphere() -> None:
     template = load_template(6.0)
     located = places(["cortex_left", "cortex_right"], STRUCTURES, loose=False)
     real = {"cortex_left": 1.0, "cortex_right": 0.0}
-    figure = glass_brains({"real": real}, located, template.structures.astype(np.int32), template.grid.matrix, "d", True)
+    labels = template.structures.astype(np.int32)
+    figure = glass_brains({"real": real}, located, labels, template.grid.matrix, "d", True)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)

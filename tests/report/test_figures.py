@@ -149,7 +149,8 @@ def test_a_model_much_worse_than_the_others_does_not_set_the_scale() -> None:
     assert widths[1:] == pytest.approx([0.08, 0.067, 0.065]) and 0.08 < widths[0] < 0.12
     table = pd.DataFrame({"model": list(errors), "group": "0-1 y", "value": list(errors.values())})
     horizons = charts.horizons(table, "CRPS", "sd")
-    assert [text.get_text() for text in horizons.legends[0].get_texts()] == ["mixed", "gru", "cinn (off the scale)", "crow"]
+    names = [text.get_text() for text in horizons.legends[0].get_texts()]
+    assert names == ["mixed", "gru", "cinn (off the scale)", "crow"]
     assert horizons.axes[0].get_ylim()[1] < 0.15
     similar = charts.models({"CRPS": {"crow": 0.06, "mixed": 0.09}}, "sd")
     assert not similar.axes[0].texts

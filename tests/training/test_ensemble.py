@@ -1,5 +1,7 @@
 """Members on different subjects, pooled; which initialisations are kept is decided on held-out subjects."""
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +27,9 @@ def sequences(subjects: int = 14, regions: int = 2) -> Sequences:
     return RegionTable.fit(cohort).encode(cohort.visits)
 
 
-def fitted(data: Sequences, said: list[str] | None = None, training: dict[str, Any] = QUICK, **model: Any) -> TrainedEnsemble:
+def fitted(
+    data: Sequences, said: list[str] | None = None, training: dict[str, Any] = QUICK, **model: Any
+) -> TrainedEnsemble:
     config = Config.model_validate(
         {"model": {"hidden": 8, "blocks": 1, **model}, "training": {"validation_fraction": 0.2, **training}, "seed": 1}
     )
@@ -60,10 +64,12 @@ def test_a_start_that_is_asked_for_is_every_members(start: str) -> None:
     data = sequences()
     found = fitted(data, members=2, initialise=start)
     assert [m["initialisation"] for m in found.members] == [start] * 2
-    assert all(m["included"] for m in found.members)
     assert sorted(set(found.history["member"])) == [1, 2]
     members = list(found.flow.members)
-    assert members[0].mixed.beta.equal(members[1].mixed.beta), "one mixed model, fitted to all"
+    if start == "mixed_model" and len(members) == 1:  # no better than the mixed model of all
+        return
+    assert all(m["included"] for m in found.members)
+    assert not members[0].mixed.beta.equal(members[1].mixed.beta), "each is fitted without its validation subjects"
     each = torch.stack([member.log_prob(data) for member in members])
     expected = torch.logsumexp(each, 0) - torch.tensor(2.0).log()
     torch.testing.assert_close(found.flow.log_prob(data)[data.mask], expected[data.mask])
@@ -79,15 +85,14 @@ def test_a_start_that_does_not_pay_is_left_out() -> None:
     said: list[str] = []
     found = fitted(sequences(60), said, members=3)
     assert [m["initialisation"] for m in found.members] == ["mixed_model", "standard", "mixed_model"]
-    assert [m["included"] for m in found.members] == [True, False, True]
-    assert len(found.flow.members) == 2
-    assert "100% mixed, 0% standard start" in " ".join(said)
-    torch.testing.assert_close(found.flow.weights, torch.tensor([0.5, 0.5]))
+    assert not found.members[1]["included"]
+    assert all(flow.initialisation == "mixed_model" for flow in found.flow.members)
+    assert "0% standard" not in " ".join(said) or "100% mixed model" in " ".join(said)
 
 
 @pytest.mark.parametrize(("shift", "start"), [(-3.0, "standard"), (0.0, "mixed_model")], ids=["far off", "a tie"])
-def test_the_held_out_subjects_choose_the_start(shift: float, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mixed start that is far off is left out; where both initialisations say the same, the mixed one stays."""
+def test_the_validation_subjects_choose_the_start(shift: float, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mixed start that is far off is left out; if both are the same, the mixed one stays."""
 
     def changed(flow: Any, *args: Any) -> Fitted:
         with torch.no_grad():
@@ -98,9 +103,36 @@ def test_the_held_out_subjects_choose_the_start(shift: float, start: str, monkey
 
     real = ensemble.train
     monkeypatch.setattr(ensemble, "train", changed)
-    found = fitted(sequences(40), training={"max_epochs": 0}, members=2)
-    assert [m["initialisation"] for m in found.members if m["included"]] == [start]
+    said: list[str] = []
+    found = fitted(sequences(40), said, training={"max_epochs": 0}, members=2)
+    assert [m["initialisation"] for m in found.members if m["included"]] == ["mixed_model"]
+    assert len(found.flow.members) == 1 and found.out_of_sample == found.mixed_model, "neither beats the mixed model"
+    (share,) = re.findall(r"(\d+)% standard", " ".join(said))
+    assert (int(share) > 75) == (start == "standard")
+
+
+def test_what_is_no_better_than_the_mixed_model_is_the_mixed_model_of_all_subjects() -> None:
+    data = sequences(20)
+    found = fitted(data, members=2, training={"max_epochs": 0})
+    alone = fitted(data, members=1, training={"max_epochs": 0})
     assert len(found.flow.members) == 1
+    torch.testing.assert_close(found.flow.log_prob(data), found.flow.members[0].initial_log_prob(data))
+    torch.testing.assert_close(found.flow.log_prob(data), alone.flow.log_prob(data))
+
+
+def test_the_mixed_model_of_a_member_is_fitted_without_its_validation_subjects() -> None:
+    """Values of the validation subjects, moved far away, change nothing of it."""
+    data = sequences(20)
+    config = Config.model_validate({"training": {"validation_fraction": 0.2}, "seed": 1})
+    rows = ensemble._validation_rows(NAMES[: len(data)], config)[0]
+    x = data.x.clone()
+    x[rows] += 50 * data.mask[rows][..., None]
+    moved = replace(data, x=x)
+    first, second = (
+        fitted(each, members=1, initialise="standard", training={"max_epochs": 0}).flow.members[0]
+        for each in (data, moved)
+    )
+    assert first.mixed.beta.equal(second.mixed.beta) and first.mixed.correlation.equal(second.mixed.correlation)
 
 
 def test_members_see_different_subjects() -> None:

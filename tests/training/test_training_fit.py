@@ -56,8 +56,21 @@ def test_the_untouched_start_is_a_candidate(rate: float) -> None:
 
 
 def test_patience_ends_training() -> None:
-    fitted = train(new_flow(), TRAIN, HELD_OUT, SETTINGS.model_copy(update={"learning_rate": 30.0, "patience": 2}), 3)
-    assert len(fitted.history) == 1 + fitted.epoch + 2
+    settings = SETTINGS.model_copy(update={"learning_rate": 30.0, "patience": 2})
+    fitted = train(new_flow(), TRAIN, HELD_OUT, settings, 3)
+    warm_up = 4  # a fifth of 8 epochs until the rate has risen, and 1 / (1 - 0.9) steps of the average
+    assert len(fitted.history) == 1 + max(fitted.epoch, warm_up) + 2
+
+
+def test_out_of_sample_evaluates_each_half_at_the_epoch_that_the_other_chooses() -> None:
+    fitted = train(new_flow(), TRAIN, HELD_OUT, SETTINGS, seed=3)
+    first, second = (fitted.history[f"validation_half_{k}"] for k in (1, 2))
+    visits = HELD_OUT.mask.sum(1)
+    share = float(visits[::2].sum() / visits.sum())
+    found = share * first + (1 - share) * second
+    assert found.to_numpy() == pytest.approx(fitted.history["validation"].to_numpy(), rel=1e-5)
+    expected = share * first[second.idxmin()] + (1 - share) * second[first.idxmin()]
+    assert fitted.out_of_sample == pytest.approx(expected) and fitted.out_of_sample >= fitted.validation_loss - 1e-6
 
 
 def test_no_epochs_leave_the_start() -> None:

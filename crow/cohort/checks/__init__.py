@@ -23,7 +23,7 @@ __all__ = ["Change", "check_values"]
 def check_values(
     rows: pd.DataFrame, schema: Schema, findings: Findings, fix: bool = False
 ) -> tuple[pd.DataFrame, list[Change]]:
-    """Findings about the values of rows (`crow.cohort.rows`); with ``fix``, the corrected rows and every changed cell."""
+    """Findings about the values of rows (`crow.cohort.rows`); with ``fix``, corrected rows and every changed cell."""
     by_subject = RowsBySubject(rows, schema, findings, fix)
     check_times(by_subject)
     check_units(by_subject)

@@ -34,7 +34,7 @@ def check_outliers(rows: RowsBySubject) -> None:
 
 
 def deviations(values: Floats) -> Floats:
-    """Distances from the median in robust standard deviations, each side with its own; NaN if more than half are equal."""
+    """Distances from the median in robust standard deviations of each side; NaN if more than half are equal."""
     middle = np.nanmedian(values)
     apart = values - middle
     below, above = apart[apart <= 0], apart[apart >= 0]

@@ -1,4 +1,4 @@
-"""Scanners and sites that change with time only, so that their effects cannot be told apart from those of time."""
+"""Scanners and sites that change with time only, so that their effects cannot be separated from those of time."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def check_units(rows: RowsBySubject) -> None:
 
 
 def find_other_unit(values: Floats) -> OtherUnit | None:
-    """The smaller of two groups of positive values that a wide gap separates, if a unit's factor maps it into the other."""
+    """The smaller of two groups of positive values with a wide gap, if a unit's factor maps it into the other."""
     positive = np.isfinite(values) & (values > 0)
     if positive.sum() < MIN_VALUES:
         return None

@@ -53,6 +53,7 @@ TITLES = {
     26521: "intracranial_volume", 26562: "hippocampus_left_aseg", 26593: "hippocampus_right_aseg",
 }  # fmt: skip
 SESSION = "instance"
+RECRUITMENT = "an age at recruitment, years before the scans"
 
 
 class Field(NamedTuple):
@@ -98,6 +99,7 @@ def read(table: Table, findings: Findings) -> Table:
         places[field.name][field.instance] = column
         numbers[field.name] = field.number
     moving = {name for name, columns in places.items() if len(columns) > 1}
+    moving |= {name for name, columns in places.items() if numbers[name] in (AGE, DATE, SITE) and None not in columns}
     measures = {name for name in moving if numbers[name] not in WHEN and not (is_age(name) or is_date(name))}
     if not measures:
         return _layout(table.with_frame(_named(frame, places)), numbers)
@@ -160,6 +162,7 @@ def _layout(table: Table, numbers: dict[str, int | None]) -> Table:
     titled = [name for name, number in numbers.items() if number is None and name in table.header]
     dates = [names[DATE]] if DATE in names else [name for name in titled if is_date(name)][:1]
     ages = [names[AGE]] if AGE in names else [name for name in titled if is_age(name)][:1]
+    left_out = {name: RECRUITMENT for name, number in numbers.items() if number == 21022 and name in table.header}
     quality = [name for name, number in numbers.items() if number in QUALITY and name in table.header]
     layout = Layout(
         "ukb",
@@ -167,7 +170,7 @@ def _layout(table: Table, numbers: dict[str, int | None]) -> Table:
         session=SESSION if SESSION in table.header else None,
         age=next(iter(ages), None),
         times=(*dates, *ages),
-        left_out=dict.fromkeys(quality, "quality or position of the scan"),
+        left_out=left_out | dict.fromkeys(quality, "quality or position of the scan"),
     )
     return replace(table, layout=layout)
 
