@@ -58,8 +58,9 @@ def generate(
     path: Annotated[
         bool,
         typer.Option(
-            "--path", help="Draw a subject's visits together, as trajectories. Otherwise each requested time is answered "
-            "on its own, whatever other times are requested.",
+            "--path",
+            help="Draw a subject's visits together, as trajectories. Otherwise each requested time is answered on its "
+            "own, whatever other times are requested.",
         ),
     ] = False,
     draws: Annotated[int, options.draws(2)] = 200,

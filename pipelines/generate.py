@@ -70,7 +70,8 @@ def forecast_subjects(
     """Forecast some subjects ``at`` years after the last visit of each, given all their visits.
 
     ``changes`` and the table ``covariates`` give future covariates; all others follow ``future``. With ``changes``, the
-    figure also shows the forecast without them. With ``path`` a subject's visits are drawn together. Raises RunError, CohortError, OutputError.
+    figure also shows the forecast without them. With ``path`` a subject's visits are drawn together.
+    Raises RunError, CohortError, OutputError.
     """
     _check_figure(out.figure, subjects)
     model = CRow.load(run)

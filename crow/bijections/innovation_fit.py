@@ -36,9 +36,10 @@ def fit_mixed_model(
     """Sets the parameters of ``model`` to the most likely ones, region by region, and then ``L``.
 
     Beta and sigma are profiled out; the three numbers of g's factor are found by a damped Newton iteration, all regions
-    at once. With ``pool_slopes`` a prior keeps the slopes' spread from 0 (`_likeliest_factor`). If fewer than five subjects have three values of a region, slopes cannot be told from residuals and are
-    left out of its random effects: two visits alone would be fitted by lines without any error. With fewer than four
-    values per effect only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the
+    at once. With ``pool_slopes`` a prior keeps the slopes' spread from 0 (`_likeliest_factor`). If fewer than five
+    subjects have three values of a region, slopes cannot be told from residuals and are left out of its random effects:
+    two visits alone would be fitted by lines without any error. With fewer than four values per effect only the
+    intercept and time have one. The effects of ``trends`` stay 0 unless they lower the
     Bayesian information criterion of all regions (on the slope all or none, on the level one by one), and so do bends,
     which need 30 subjects. With ``measured`` everything is the likelihood of the measured values.
 

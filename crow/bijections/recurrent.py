@@ -126,8 +126,8 @@ class RecurrentCoupling(RecurrentBijection):
     """Moves one part of a visit given the whole history of the other: ``z_a = x_a exp(s) + t``, ``z_p = x_p``.
 
     ``(s_t, t_t)`` come from a recurrent network over the passive part up to and including visit t, so both directions
-    run on whole sequences. The identity at initialisation. A missing value, which is 0 in x and z, stays and has no part
-    in the log-determinant.
+    run on whole sequences. The identity at initialisation. A missing value, which is 0 in x and z, stays and has no
+    part in the log-determinant.
 
     Args:
         features: values per visit, at least 2; the first half is passive, or the second with ``swap``.

@@ -81,8 +81,8 @@ def _say_gaps(rows: pd.DataFrame, gaps: pd.DataFrame, schema: Schema, missing: M
         count = int(gaps[some].to_numpy().sum())
         findings.info(
             "imputed",
-            f"{count:,} missing values of regions are filled with the subject's last value or the mean: they count as data, "
-            "and a log-likelihood is not that of an observation. --missing model fills nothing.",
+            f"{count:,} missing values of regions are filled with the subject's last value or the mean: they count "
+            "as data, and a log-likelihood is not that of an observation. --missing model fills nothing.",
             rows=rows[LINE][some & gaps.any(axis=1)],
         )
         return

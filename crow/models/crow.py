@@ -110,8 +110,8 @@ class CRow(Model):
         sequences, names = self._encode(learned, learned.visits), learned.subjects
         if self._requested.model.objective == "inn" and sequences.measured is not None:
             raise ConfigError(
-                f"{name_of(cohort)}: model.objective inn needs every region at every visit. Choose --missing drop-visit "
-                "or --missing impute."
+                f"{name_of(cohort)}: model.objective inn needs every region at every visit. "
+                "Choose --missing drop-visit or --missing impute."
             )
         self.config = resolve(self._requested, sequences)
         training.begin(self.config)

@@ -106,7 +106,8 @@ class RegionTable(BaseModel):
         known = visits.reindex(columns=self.regions).notna().to_numpy()
         complete = known.all() or not any(region in visits for region in self.regions)
         return Sequences(
-            pad(x), pad(np.concatenate([np.empty((len(visits), 0)), *context], 1)), pad(visits["time"].to_numpy()), mask,
+            pad(x), pad(np.concatenate([np.empty((len(visits), 0)), *context], 1)), pad(visits["time"].to_numpy()),
+            mask,
             None if complete else pad(known).bool(),
         )  # fmt: skip
 
