@@ -15,7 +15,7 @@ LEASPY_ENV := .venv-leaspy
 LEASPY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser lint types notebooks bench leaspy clean
+.PHONY: help install demo test quick browser lint types coverage wheel plain presets notebooks bench leaspy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,7 +58,7 @@ demo: $(INSTALLED) ## simulate cohorts of regions and of scans; train, forecast,
 lint: $(INSTALLED) ## ruff
 	$(BIN)/ruff check .
 
-types: $(INSTALLED) ## mypy, over the package as it installs (pipelines and cli inside crow)
+types: $(INSTALLED) ## mypy, over the package as it installs (with pipelines and cli inside crow)
 	@rm -rf build/types && mkdir -p build/types/crow
 	@ln -s $(CURDIR)/crow/* $(CURDIR)/pipelines $(CURDIR)/cli build/types/crow/
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
@@ -74,8 +74,36 @@ browser:
 	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
 		|| echo "Chromium could not be installed: those tests are skipped."
 
-test: lint types browser ## ruff, mypy and pytest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: lint types browser ## ruff, mypy and pytest, with the slowest tests
+	$(PYTEST) --durations=15
+
+# Parts that train no model: tables, layers, settings, options, language.
+QUICK := tests/bijections tests/cohort tests/networks tests/objectives tests/run tests/sequences tests/test_files.py \
+	tests/test_language.py tests/cli/test_cli_main.py tests/cli/test_cli_settings.py tests/cli/test_cli_check.py \
+	tests/cli/test_cli_simulate.py
+
+quick: $(INSTALLED) ## pytest on the parts that train no model, in under two minutes
+	$(PYTEST) $(QUICK)
+
+coverage: $(INSTALLED) ## the share of lines and branches that the tests run; a page in build/coverage
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+wheel: $(INSTALLED) ## build the wheel into build/wheel
+	rm -rf build/wheel build/lib build/bdist*
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w build/wheel .
+	@ls build/wheel/*.whl
+
+# No extras and no pinned versions: what a plain pip install of this folder gives. pytest only runs the commands.
+plain: ## install without extras into a fresh environment, and run the commands of the README and docs there
+	rm -rf build/plain
+	$(PYTHON) -m venv build/plain
+	build/plain/bin/python -m pip install -q . pytest
+	OMP_NUM_THREADS=1 build/plain/bin/pytest tests/test_readme.py
+
+presets: $(INSTALLED) ## write configs/ again, with the meanings of all settings as the code describes them
+	$(BIN)/python -m crow.run.describe
 
 notebooks: $(INSTALLED) ## run the notebooks again and keep their results (NOTEBOOKS="03_what_if.ipynb": some)
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/rerun.py $(NOTEBOOKS)

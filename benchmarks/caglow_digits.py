@@ -1,11 +1,11 @@
-"""CAGlow beside CGlow on digits: ``caglow_digits.py [--seeds 3] [--figure docs/caglow.png]``, about 12 minutes.
+"""CAGlow compared with CGlow on digits: ``caglow_digits.py [--seeds 3] [--figure docs/caglow.png]``, about 12 minutes.
 
-Given the class. The discrepancy (unbiased conditional MMD, `crow.objectives.discrepancy`) is that of latents that a
-model draws and those that its own flow infers from test images: CGlow's prior against its f(x), CAGlow's encoder
-against its Glow's; 8 draws. The judge says what 50 samples of each class are. Spread is the sd of pixels within a
-class, over that of the training images. The code's effect is the mean change of a pixel from one number of the code at
--1.5 to 1.5 with all else fixed, beside that of fresh noise; recovered is the correlation of the code with what the
-critic tells of it.
+All results are given the class. The discrepancy (unbiased conditional MMD, `crow.objectives.discrepancy`) compares
+latent values that a model draws with those that its flow infers from test images: CGlow's prior with its f(x), CAGlow's
+encoder with its Glow; 8 draws. An independent classifier labels 50 samples of each class. The sd ratio is the sd of
+pixels within a class, divided by that of the training images. The effect of the code is the mean change of a pixel when
+one number of the code goes from -1.5 to 1.5 with all else fixed, next to the effect of new noise. "recovered" is the
+correlation of the code with the critic's prediction of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from crow.run.config import Optimisation
 from crow.training.fit import train
 
 SIZES = {"levels": 2, "depth": 8, "hidden": 32, "image_levels": digits.LEVELS}
-HELD_OUT, DRAWS, SAMPLES = 200, 8, 50
+VALIDATION, DRAWS, SAMPLES = 200, 8, 50
 COMMON = {"steps_per_epoch": 20, "batch_size": 64, "ema_decay": 0.99, "threads": 1}
 FLOW = Optimisation(max_epochs=40, learning_rate=3e-3, weight_decay=0.1, patience=40, **COMMON)
 ENCODER = Optimisation(max_epochs=80, learning_rate=1e-3, weight_decay=1e-3, patience=80, **COMMON)
@@ -58,7 +58,8 @@ def main() -> None:
             with style(), writing(options.figure, overwrite=True) as path:
                 grid(caglow).savefig(path, format="png", dpi=80)
     rows = [
-        {"model": name, **{key: _shown([one[key] for one in each]) for key in each[0]}} for name, each in found.items()
+        {"model": name, **{key: _summary([one[key] for one in each]) for key in each[0]}}
+        for name, each in found.items()
     ]
     write("caglow_digits", f"CAGlow and CGlow on digits, {options.seeds} seeds", rows)
 
@@ -66,13 +67,13 @@ def main() -> None:
 def learn(data: digits.Digits, seed: int) -> tuple[CGlow, CAGlow]:
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
     x, c = data.train[order], one_hot(data.train_label[order].long(), 10).float()
-    held_out, kept = Examples(x[:HELD_OUT], c[:HELD_OUT]), Examples(x[HELD_OUT:], c[HELD_OUT:])
+    validation, training = Examples(x[:VALIDATION], c[:VALIDATION]), Examples(x[VALIDATION:], c[VALIDATION:])
     torch.manual_seed(seed)
     cglow, glow = CGlow((1, 8, 8), (10,), **SIZES), Glow((1, 8, 8), **SIZES)
-    train(cglow, kept, held_out, FLOW, seed)
-    train(glow, kept, held_out, FLOW, seed)
+    train(cglow, training, validation, FLOW, seed)
+    train(glow, training, validation, FLOW, seed)
     caglow = CAGlow(glow, (10,))
-    train(caglow, kept, held_out, ENCODER, seed)
+    train(caglow, training, validation, ENCODER, seed)
     return cglow, caglow
 
 
@@ -81,7 +82,7 @@ def drawn_by_prior(cglow: CGlow) -> Callable[[Tensor, torch.Generator], Tensor]:
 
 
 def drawn_by_encoder(caglow: CAGlow) -> Callable[[Tensor, torch.Generator], Tensor]:
-    return lambda c, generator: caglow.encode(c, *caglow.chance(c, generator))
+    return lambda c, generator: caglow.encode(c, *caglow.draw_code_and_noise(c, generator))
 
 
 @torch.no_grad()
@@ -95,23 +96,23 @@ def figures_of(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     c = one_hot(data.test_label.long(), 10).float()
-    apart = np.mean([float(discrepancy(draw(c, generator), flow.encode(data.test)[0], c)) for _ in range(DRAWS)])
+    distance = np.mean([float(discrepancy(draw(c, generator), flow.encode(data.test)[0], c)) for _ in range(DRAWS)])
     x = sample(torch.eye(10), SAMPLES, generator)
-    agree = (data.judged(x.flatten(0, 1)) == np.tile(np.arange(10), SAMPLES)).mean()
+    agree = (data.classify(x.flatten(0, 1)) == np.tile(np.arange(10), SAMPLES)).mean()
     real = np.mean([float(data.train[data.train_label == k].std(0).mean()) for k in range(10)])
-    spread = np.mean([float(x[:, k].std(0).mean()) for k in range(10)]) / real
-    return {"discrepancy": float(apart), "judge agrees": float(agree), "spread": float(spread)}
+    ratio = np.mean([float(x[:, k].std(0).mean()) for k in range(10)]) / real
+    return {"discrepancy": float(distance), "classifier agrees": float(agree), "sd ratio": float(ratio)}
 
 
 @torch.no_grad()
 def code_effects(model: CAGlow, seed: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     c = torch.eye(10).repeat(30, 1)
-    code, noise = model.chance(c, generator)
+    code, noise = model.draw_code_and_noise(c, generator)
     z = model.encode(c, code, noise)
-    told = model.critic(z, c).code
-    recovered = [float(np.corrcoef(told[:, k], code[:, k])[0, 1]) for k in range(model.code)]
-    other = model.glow.decode(model.encode(c, code, model.chance(c, generator)[1]))
+    prediction = model.critic(z, c).code
+    recovered = [float(np.corrcoef(prediction[:, k], code[:, k])[0, 1]) for k in range(model.code)]
+    other = model.glow.decode(model.encode(c, code, model.draw_code_and_noise(c, generator)[1]))
     changes = []
     for k in range(model.code):
         low, high = code.clone(), code.clone()
@@ -127,25 +128,25 @@ def code_effects(model: CAGlow, seed: int) -> dict[str, float]:
 
 @torch.no_grad()
 def grid(model: CAGlow, steps: int = 7) -> Figure:
-    """A row a class; in each half one number of the code goes from -2 to 2, all else fixed."""
+    """One row per class; in each half one number of the code goes from -2 to 2, with all else fixed."""
     figure = Figure(figsize=(8.6, 6.2), layout="constrained")
     halves = figure.subfigures(1, model.code)
     c, generator = torch.eye(10), torch.Generator().manual_seed(1)
-    code, noise = model.chance(c, generator)
+    code, noise = model.draw_code_and_noise(c, generator)
     for k in range(model.code):
         axes = halves[k].subplots(10, steps)
         halves[k].suptitle(f"number {k + 1} of the code, -2 to 2", fontsize=9)
         for column, value in enumerate(torch.linspace(-2, 2, steps)):
-            moved = code.clone()
-            moved[:, k] = value
-            images = model.glow.decode(model.encode(c, moved, noise))
+            changed = code.clone()
+            changed[:, k] = value
+            images = model.glow.decode(model.encode(c, changed, noise))
             for row in range(10):
                 axes[row, column].imshow(images[row, 0], cmap="gray_r", vmin=0, vmax=16)
                 axes[row, column].set_axis_off()
     return figure
 
 
-def _shown(values: list[float]) -> str:
+def _summary(values: list[float]) -> str:
     return f"{statistics.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})"
 
 

@@ -1,14 +1,14 @@
 """The cINN on handwritten digits: ``cinn_digits.py [--seeds 3] [--figure docs/cinn_digits.png]``.
 
-Classes: 50 samples of each digit, and how many of them a judge that is trained apart takes for it.
+Classes: 50 samples of each digit, and the share that an independent classifier assigns to it.
 
-Translation, of test images that nothing was trained on. *Ink*: the colour of a grey digit, two opponent channels, where
-each class is written in one of two inks of its own, more or less diluted, each training digit four times (what the
-colouring of photographs is in the paper: the class must be recognised, and one answer is not enough). *Lower half*: the
-lower half of a digit, given the upper one. For each source 8 samples; the error is the RMSE per image of the best.
-Compared with the cINN, whose h is first trained as the predictor and then held or tuned: that predictor (the same h, MSE), a
-conditional VAE, and for the variance of the samples that of the predictor's residuals, which faultless samples would
-have. About 12 minutes.
+Translation of test images. *Ink*: the colour of a grey digit, in two opponent channels. Each class has two inks, more
+or less diluted, and each training digit occurs four times. This stands for the colouring of photographs in the paper:
+the class must be recognised, and the answer is not unique. *Lower half*: the lower half of a digit, given the upper
+half. There are 8 samples per source; the error is the RMSE per image of the best one. The h of the cINN is first
+trained as a predictor, then frozen or trained on. Baselines are that predictor (the same h, MSE) and a conditional VAE.
+The variance of the samples is compared with that of the predictor's residuals, which perfect samples would have. About
+12 minutes.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from crow.training.fit import train
 
 Row = dict[str, str | int | float]
 SAMPLES, NOISE, TIMES = 8, 0.05, 4
-INKS, SPREAD, APART = 36, 12, 120
-"""Degrees between the inks of a class and the next, their spread, and between the two inks of one class."""
+INKS, SD, APART = 36, 12, 120
+"""Degrees of hue: between the inks of neighbouring classes, their sd, and between the two inks of one class."""
 
 
 def main() -> None:
@@ -64,22 +64,22 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Sources and targets to train on and to test on."""
+    """Sources and targets of the training and the test set."""
 
     train: Examples
     test: Examples
 
 
 def classes(data: digits.Digits, seed: int) -> tuple[float, Tensor]:
-    """The share of samples that the judge agrees with, and the samples ``[50, 10, 64]`` in levels."""
+    """The share of samples that the classifier assigns to their class, and the samples ``[50, 10, 64]`` in levels."""
     x, c = data.train.flatten(1) / 8 - 1, one_hot(data.train_label, 10).float()
     torch.manual_seed(seed)
     flow = CINN((64,), (10,), depth=8, noise=0.1)
     fit(flow, Examples(x, c), 40, seed)
     draws = flow.sample(torch.eye(10), 50, torch.Generator().manual_seed(seed))
     levels = (8 * (draws + 1)).round().clamp(0, digits.LEVELS - 1)
-    judged = data.judged(levels.view(-1, 1, 8, 8)).reshape(50, 10)
-    return float((judged == np.arange(10)).mean()), levels
+    predicted = data.classify(levels.view(-1, 1, 8, 8)).reshape(50, 10)
+    return float((predicted == np.arange(10)).mean()), levels
 
 
 def inks(data: digits.Digits, seed: int) -> Pairs:
@@ -89,7 +89,7 @@ def inks(data: digits.Digits, seed: int) -> Pairs:
     def pairs(images: Tensor, label: Tensor) -> Examples:
         n, grey = len(label), images / 16
         degrees = INKS * label + APART * torch.randint(2, (n,), generator=generator)
-        hue = (degrees + SPREAD * torch.randn(n, generator=generator)) * torch.pi / 180
+        hue = (degrees + SD * torch.randn(n, generator=generator)) * torch.pi / 180
         strength = 0.6 + 0.4 * torch.rand(n, generator=generator)
         colour = strength * torch.stack([hue.cos(), hue.sin()])
         x = colour.T[:, :, None, None] * grey
@@ -100,7 +100,7 @@ def inks(data: digits.Digits, seed: int) -> Pairs:
 
 
 def halves(data: digits.Digits, seed: int) -> Pairs:
-    """Upper and lower halves ``[n, 32]``, from -1 to 1, the lower with a little noise."""
+    """Upper and lower halves ``[n, 32]``, from -1 to 1; the lower ones have a little noise."""
     generator = torch.Generator().manual_seed(seed)
 
     def pairs(images: Tensor, label: Tensor) -> Examples:
@@ -123,7 +123,7 @@ def new_flow(pairs: Pairs, seed: int) -> CINN:
 
 
 def translation(pairs: Pairs, seed: int) -> tuple[dict[str, dict[str, float]], list[Tensor]]:
-    """Errors and variance of every method, and what the picture shows: sources, targets, predictions, samples."""
+    """Errors and variance of every method, and the images of the figure: sources, targets, predictions, samples."""
     source, truth = pairs.test.context, pairs.test.x
     assert source is not None
     width, shape = (128 if truth.dim() == 2 else 48), tuple(truth.shape[1:])
@@ -132,10 +132,10 @@ def translation(pairs: Pairs, seed: int) -> tuple[dict[str, dict[str, float]], l
     with torch.no_grad():
         predicted = predictor(source)
     drawn = {}
-    for name in ("cINN, h held", "cINN, h tuned"):
+    for name in ("cINN, h frozen", "cINN, h trained"):
         flow = new_flow(pairs, seed)
         flow.h.trunk.load_state_dict(predictor.trunk.state_dict())
-        if name.endswith("held"):
+        if name.endswith("frozen"):
             flow.h.freeze()
         fit(flow, pairs.train, 40, seed)
         drawn[name] = flow.sample(source, SAMPLES, torch.Generator().manual_seed(seed))
@@ -148,42 +148,43 @@ def translation(pairs: Pairs, seed: int) -> tuple[dict[str, dict[str, float]], l
         best = error(samples, truth)
         rows[name] = {"error": best, "ratio": best / alone, "variance": float(samples.var(0).mean())}
     rows["residuals of the predictor"] = {"variance": float((predicted - truth).square().mean())}
-    return rows, [source, truth, predicted, drawn["cINN, h tuned"], drawn["conditional VAE"]]
+    return rows, [source, truth, predicted, drawn["cINN, h trained"], drawn["conditional VAE"]]
 
 
 def error(samples: Tensor, truth: Tensor) -> float:
-    """Mean over the images of the RMSE, of the best of ``samples [n, *truth]`` where there are several."""
+    """Mean RMSE over the images; for several ``samples [n, *truth]``, that of the best per image."""
     each = (samples - truth).square().flatten(-truth.dim() + 1).mean(-1).sqrt()
     return float((each if each.dim() == 1 else each.amin(0)).mean())
 
 
 def fit(model: nn.Module, data: Examples, epochs: int, seed: int) -> None:
     settings = Optimisation(max_epochs=epochs, steps_per_epoch=20, learning_rate=2e-3, patience=15)
-    held_out = TIMES * (len(data) // (7 * TIMES))  # whole digits
-    train(model, data[:-held_out], data[-held_out:], settings, seed)
+    validation = TIMES * (len(data) // (7 * TIMES))  # all copies of a digit together
+    train(model, data[:-validation], data[-validation:], settings, seed)
 
 
 def table(by_class: list[float], translated: list[dict[str, dict[str, dict[str, float]]]]) -> list[Row]:
-    """One row a task and method, mean (and range) over the seeds."""
-    rows: list[Row] = [{"task": "classes", "method": "cINN", "judge agrees": spread(by_class, 3), "target": ">= 0.95"}]
+    """One row per task and method, with mean and range over the seeds."""
+    agreement = mean_and_range(by_class, 3)
+    rows: list[Row] = [{"task": "classes", "method": "cINN", "classifier agrees": agreement, "target": ">= 0.95"}]
     for task, methods in translated[0].items():
         for method, values in methods.items():
             row: Row = {"task": task, "method": method}
             for key in values:
                 name = "best-of-8 error" if key == "error" else key
-                row[name] = spread([seed[task][method][key] for seed in translated])
+                row[name] = mean_and_range([seed[task][method][key] for seed in translated])
             if task == "ink" and method.startswith("cINN"):
                 row["target"] = "ratio <= 0.6"
             rows.append(row)
     return rows
 
 
-def spread(values: list[float], digits: int = 4) -> str:
+def mean_and_range(values: list[float], digits: int = 4) -> str:
     return f"{statistics.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 def picture(path: Path, drawn: Tensor, shown: dict[str, list[Tensor]]) -> None:
-    """Samples of every class, and for some sources of each task the truth, the prediction and samples."""
+    """Samples of every class; for some sources of each task the truth, the prediction and samples."""
     columns = ["source", "truth", "MSE", *["cINN"] * 5, *["cVAE"] * 3]
     with style():
         figure = Figure(figsize=(9, 4.8), layout="constrained")
@@ -215,7 +216,7 @@ def answers(task: str, tensors: list[Tensor], row: int) -> list[Tensor]:
 
 
 def draw(axes: Axes, image: Tensor) -> None:
-    """Grey ``[1, 8, 8]`` or two opponent channels ``[2, 8, 8]``, as ink on white paper."""
+    """Draw grey ``[1, 8, 8]`` or two opponent channels ``[2, 8, 8]`` as ink on white paper."""
     axes.set_axis_off()
     if len(image) == 1:
         axes.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)

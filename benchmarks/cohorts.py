@@ -1,11 +1,12 @@
-"""Held-out likelihood of the defaults on small, wide, short and one-region cohorts, beside their baselines.
+"""Test likelihood of the defaults on small, wide, short and one-region cohorts, beside baselines.
 
     python benchmarks/cohorts.py [--only wide] [--seeds 0]
 
-Each cohort is simulated with known truth, trained on with the defaults, and judged on fresh subjects. Per visit, nats
-and original units: the mixed model that crow starts from (also fitted by crow, on the same subjects), and for the wide
-cohort a ridge regression of visit 3 on the two before it and the covariates. ``excess`` is (NLL - NLL of the mixed
-model) / |NLL of the mixed model in standardised units|, which does not depend on the units of the regions.
+Each cohort is simulated with known truth; crow is trained with the defaults and evaluated on new subjects. NLLs are in
+nats per visit and original units: of crow, of the mixed model that crow is initialised at (fitted to the same
+subjects), and for the wide cohort of a ridge regression of visit 3 on the two earlier visits and the covariates.
+``excess`` is (NLL - NLL of the mixed model) / |NLL of the mixed model in standardised units|, which does not depend on
+the units of the regions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ COHORTS = {
     "two visits": {"subjects": 150, "visits": 2, "regions": 6},
     "one region": {"subjects": 150, "visits": 4, "regions": 1},
 }
-FRESH = 400
+N_TEST = 400
 
 
 def main() -> None:
@@ -43,35 +44,35 @@ def main() -> None:
     rows: list[dict[str, str | int | float]] = []
     for name, size in COHORTS.items():
         if arguments.only in (None, name):
-            rows += [{"cohort": name, "seed": seed, **judge(seed=seed, **size)} for seed in arguments.seeds]
+            rows += [{"cohort": name, "seed": seed, **evaluate(seed=seed, **size)} for seed in arguments.seeds]
             print(pd.DataFrame(rows).to_string(index=False), flush=True)
-    write("cohorts", "Held-out likelihood of the defaults", rows)
+    write("cohorts", "Test likelihood of the defaults", rows)
 
 
-def judge(subjects: int, visits: int, regions: int, seed: int) -> dict[str, float]:
-    """NLL a visit of the defaults, the mixed model and ridge (last visit, only with 3 visits), and the MAE of it."""
-    table = simulate_wide(subjects + FRESH, visits, regions, seed).table
+def evaluate(subjects: int, visits: int, regions: int, seed: int) -> dict[str, float]:
+    """NLL per visit of crow, of the mixed model, and (with 3 visits) of ridge regression at the last visit."""
+    table = simulate_wide(subjects + N_TEST, visits, regions, seed).table
     names = [column for column in table if column.startswith("ROI")]
-    fitted = table["subject"].isin(table["subject"].unique()[:subjects])
+    in_training = table["subject"].isin(table["subject"].unique()[:subjects])
     roles = {"regions": names, "covariates": ["CDRSB"]}
-    training, fresh = _cohort(table[fitted], roles), _cohort(table[~fitted], roles)
+    training, test = _cohort(table[in_training], roles), _cohort(table[~in_training], roles)
     mixed = CRow(model={"members": 1, "initialise": "mixed_model"}, training={"max_epochs": 0}).fit(training)
     began = time.perf_counter()
     flow = CRow(seed=seed).fit(training)
     seconds = time.perf_counter() - began
-    nll, start = (-model.log_prob(fresh)["log_prob"] for model in (flow, mixed))
-    standardised = start.mean() - mixed.table.log_scale
-    last = fresh.visits.groupby("subject").cumcount() == visits - 1
+    nll, mixed_nll = (-model.log_prob(test)["log_prob"] for model in (flow, mixed))
+    standardised = mixed_nll.mean() - mixed.table.log_scale
+    last = test.visits.groupby("subject").cumcount() == visits - 1
     out = {
         "seconds": round(seconds),
         "nll": nll.mean(),
-        "mixed_model": start.mean(),
-        "excess %": 100 * (nll.mean() - start.mean()) / abs(standardised),
+        "mixed_model": mixed_nll.mean(),
+        "excess %": 100 * (nll.mean() - mixed_nll.mean()) / abs(standardised),
         "last visit": nll[last].mean(),
-        "mixed, last": start[last].mean(),
+        "mixed, last": mixed_nll[last].mean(),
     }
     if visits == 3:
-        out["ridge, last"] = _ridge(training, fresh, names)
+        out["ridge, last"] = _ridge(training, test, names)
     return {name: round(float(value), 3) for name, value in out.items()}
 
 
@@ -82,7 +83,7 @@ def _cohort(table: pd.DataFrame, roles: dict[str, list[str]]) -> Cohort:
         return read_cohort(path, **roles)
 
 
-def _ridge(training: Cohort, fresh: Cohort, names: list[str]) -> float:
+def _ridge(training: Cohort, test: Cohort, names: list[str]) -> float:
     """NLL of visit 3 under ridge on visits 1 and 2 and the covariates, with a Gaussian of its residuals, shrunk."""
 
     def parts(cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +91,7 @@ def _ridge(training: Cohort, fresh: Cohort, names: list[str]) -> float:
         context = cohort.visits[["age", "time", "CDRSB"]].to_numpy().reshape(-1, 9)
         return np.concatenate([values[:, 0], values[:, 1], context], 1), values[:, 2]
 
-    (a, b), (c, d) = parts(training), parts(fresh)
+    (a, b), (c, d) = parts(training), parts(test)
     centre, scale = a.mean(0), a.std(0) + 1e-9
     a, c = (a - centre) / scale, (c - centre) / scale
     ridge = RidgeCV(np.logspace(-1, 5, 25))

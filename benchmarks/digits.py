@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits for the benchmarks of the flows of one visit, and a judge that is trained apart."""
+"""Scikit-learn's handwritten digits for the benchmarks of cross-sectional flows, and an independent classifier."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ LEVELS = 17
 
 @dataclass(frozen=True)
 class Digits:
-    """Images ``[n, 1, 8, 8]`` of levels 0 to 16 and their classes, for training and for testing, and the judge."""
+    """Images ``[n, 1, 8, 8]`` of levels 0 to 16 and their classes, in a training and a test set, and a classifier."""
 
     train: Tensor
     train_label: Tensor
     test: Tensor
     test_label: Tensor
-    judge: SVC
+    classifier: SVC
 
-    def judged(self, images: Tensor) -> np.ndarray:
-        """What the judge takes ``[n, 1, 8, 8]`` for."""
-        return self.judge.predict(images.flatten(1).numpy())
+    def classify(self, images: Tensor) -> np.ndarray:
+        """The class of every image ``[n, 1, 8, 8]``, by the independent classifier."""
+        return self.classifier.predict(images.flatten(1).numpy())
 
 
 def load(seed: int, test: int = 300) -> Digits:
-    """A split of the 1,797 digits by ``seed``, and a judge that is trained on the training images by another method."""
+    """A split of the 1,797 digits by ``seed``, and a support vector machine trained on the training images."""
     x, y = load_digits(return_X_y=True)
-    train, held, train_y, held_y = train_test_split(x, y, test_size=test, stratify=y, random_state=seed)
-    judge = SVC(gamma=0.001, C=10).fit(train, train_y)
+    train, test_x, train_y, test_y = train_test_split(x, y, test_size=test, stratify=y, random_state=seed)
+    classifier = SVC(gamma=0.001, C=10).fit(train, train_y)
 
     def images(flat: np.ndarray) -> Tensor:
         return torch.from_numpy(flat.astype(np.float32)).view(-1, 1, 8, 8)
 
-    return Digits(images(train), torch.from_numpy(train_y), images(held), torch.from_numpy(held_y), judge)
+    return Digits(images(train), torch.from_numpy(train_y), images(test_x), torch.from_numpy(test_y), classifier)

@@ -1,13 +1,13 @@
-"""Brain slices of twice the resolution: bits a pixel of the conditional flow beside independent pixels.
+"""Brain slices of twice the resolution: bits per pixel of the conditional flow and of independent pixels.
 
     python benchmarks/enhance_slices.py [--seeds 3] [--subjects 80] [--epochs 25] [--figure docs/enhance.png]
 
-Given the 2 x 2 means of a slice, in whole grey levels, its own pixels are to be told, on subjects never seen. Both
-models are told the means and their bicubic interpolation, and tell how far a pixel is from the latter. The baseline is
-a discretised logistic for every pixel, of which the flow's own features network (`WideTrunk`, as wide) and a readout
-give mean and scale; published for ImageNet32 (Winkler et al. 2019, table 1; recalled): 3.01 bits against its 4.00.
-Scans are simulated, with noise of half a grey level. Bits of a flow are an upper bound; it is named by its
-dequantisation.
+The pixels of a slice are predicted from its 2 x 2 means (whole grey levels), on test subjects. Both models receive the
+means and their bicubic interpolation, and model the difference from the interpolation. The baseline is a discretised
+logistic distribution for each pixel, whose mean and scale come from the flow's features network (`WideTrunk`, of the
+same width) and a readout. Published for ImageNet32 (Winkler et al. 2019, table 1; from memory): 3.01 bits against 4.00
+for the baseline. Scans are simulated, with noise of half a grey level. The bits of a flow are an upper bound; flows are
+named by their dequantisation.
 """
 
 from __future__ import annotations
@@ -57,23 +57,23 @@ class IndependentPixels(nn.Module):
         return -self.log_prob(batch.x, batch.context).mean()
 
 
-def told(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Of slices ``[n, 1, s, s]``: the 2 x 2 means in whole grey levels and their interpolation, the same size."""
+def given(image: Tensor) -> tuple[Tensor, Tensor]:
+    """2 x 2 means in whole grey levels and their interpolation, both at full size, of slices ``[n, 1, s, s]``."""
     means = functional.avg_pool2d(image, 2).round()
     finer = functional.interpolate(means, scale_factor=2, mode="bicubic").round().clamp(0, slices.GREYS - 1)
     return means.repeat_interleave(2, 2).repeat_interleave(2, 3), finer
 
 
 def examples(image: Tensor) -> Examples:
-    """x is how far a pixel is above the interpolation, plus 256."""
-    means, finer = told(image)
+    """x is the difference of a pixel from the interpolation, plus 256."""
+    means, finer = given(image)
     return Examples(image - finer + slices.GREYS, torch.cat([means, finer], 1) / slices.GREYS - 0.5)
 
 
 def run(seed: int, data: slices.Slices, epochs: int, noises: tuple[str, ...]) -> tuple[Rows, nn.Module]:
-    """A row a model, and the last flow."""
-    people, test = data.split(seed)
-    held, fit = people[: 10 * slices.SLICES], people[10 * slices.SLICES :]
+    """One row per model, and the last flow."""
+    rows_left, test = data.split(seed)
+    validation, fit = rows_left[: 10 * slices.SLICES], rows_left[10 * slices.SLICES :]
     everything, shape = examples(data.image), tuple(data.image.shape[1:])
     settings = Optimisation(
         max_epochs=epochs, steps_per_epoch=20, batch_size=32, learning_rate=2e-3, patience=epochs, threads=1
@@ -86,15 +86,15 @@ def run(seed: int, data: slices.Slices, epochs: int, noises: tuple[str, ...]) ->
     rows: Rows = []
     for name, model in models.items():
         began = time.process_time()
-        fitted = train(model, everything[fit], everything[held], settings, seed, label=name)
+        fitted = train(model, everything[fit], everything[validation], settings, seed, label=name)
         minutes = (time.process_time() - began) / 60
         torch.manual_seed(seed)
         with torch.no_grad():
             log_prob = model.log_prob(everything[test].x, everything[test].context)  # type: ignore[operator]
         bits = float(bits_per_dim(log_prob, everything.x[0].numel()).mean())
         rows.append({
-            "seed": seed, "model": name, "bits a pixel": round(bits, 3),
-            "ratio": round(bits / float(rows[0]["bits a pixel"]), 3) if rows else 1.0, "epoch": fitted.epoch,
+            "seed": seed, "model": name, "bits per pixel": round(bits, 3),
+            "ratio": round(bits / float(rows[0]["bits per pixel"]), 3) if rows else 1.0, "epoch": fitted.epoch,
             "parameters": sum(p.numel() for p in model.parameters()), "minutes": round(minutes, 1),
         })  # fmt: skip
         print(rows[-1], flush=True)
@@ -102,9 +102,9 @@ def run(seed: int, data: slices.Slices, epochs: int, noises: tuple[str, ...]) ->
 
 
 def picture(flow: DiscreteFlow, data: slices.Slices, rows: Tensor) -> Figure:
-    """A row a slice: the means, their interpolation, draws, the sd of 16 draws, and the slice."""
+    """One row per slice: the means, their interpolation, draws, the sd of 16 draws, and the slice."""
     batch = examples(data.image[rows])
-    means, finer = told(data.image[rows])
+    means, finer = given(data.image[rows])
     draws = flow.sample(batch.context, 16, torch.Generator().manual_seed(0)) - slices.GREYS + finer
     columns = {
         "2 x 2 means": means, "bicubic": finer, "draw 1": draws[0], "draw 2": draws[1], "draw 3": draws[2],
@@ -141,9 +141,9 @@ def main() -> None:
             figures.save(picture(flow, data, test[[3, 17, 31, 45]]), options.figure, overwrite=True)
     for name in dict.fromkeys(row["model"] for row in table):
         mine = [row for row in table if row["model"] == name]
-        means = {key: round(float(np.mean([row[key] for row in mine])), 3) for key in ("bits a pixel", "ratio")}
+        means = {key: round(float(np.mean([row[key] for row in mine])), 3) for key in ("bits per pixel", "ratio")}
         table.append({"seed": "mean", "model": name, **means})
-    timing.write("enhance_slices", "Brain slices of twice the resolution, bits a pixel on new subjects", table)
+    timing.write("enhance_slices", "Brain slices of twice the resolution, bits per pixel on test subjects", table)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,23 @@
-"""What `crow evaluate --folds 4` finds of the defaults, beside all baselines, on an invented and on a public cohort.
+"""`crow evaluate --folds 4` of the defaults beside all baselines, on a simulated and on a public cohort.
 
     python benchmarks/evaluate_cohorts.py [--only adni_like_0] [--folds 4] [--seed 0] [--baselines all]
 
-The invented cohort is that of `protocol` (ADNI-like, 200 people, up to 8 visits, 10 regions), the public one leaspy's
-(200 people, 7 scores). In each fold every model learns from the other folds' people and forecasts the later half of the
-visits of its own; covariates to come are known. MAE and CRPS are in sds of the training visits, NLL in nats a visit of
-whole sequences. ``reached`` says of crow: the lowest NLL, the lowest CRPS, 90 % intervals that cover 87 to 93 %, and no
-MAE below its own. leaspy takes part where it is installed; ``leaspy_forecast.py`` judges it on one split of its own.
-Left out unless asked for is the published objective: it forecasts nobody from their past, and would train for more than
-half of an hour a fold of the public cohort; `group_effects.py` has it.
+The simulated cohort is ADNI-like (`tables`: 200 subjects, up to 8 visits, 10 regions), the public one is leaspy's (200
+subjects, 7 scores). In each fold every model is fitted to the subjects of the other folds and forecasts the later half
+of each test subject's visits with known covariates. MAE and CRPS are in sds of the training visits, NLL is in nats per
+visit of whole sequences. ``reached`` tells whether crow has the lowest NLL, CRPS and MAE, and 90 % intervals with a
+coverage of 87 to 93 %. leaspy is included if it is installed; ``leaspy_forecast.py`` runs it on a single split. The
+published objective is left out by default: it does not use the history, and trains for more than half an hour per fold
+of the public cohort; see `group_effects.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 import torch
-from protocol import PUBLIC, simulated
+from tables import PUBLIC, simulated
 from timing import write
 
 from crow.cohort import read_cohort
@@ -27,9 +26,9 @@ from crow.evaluation.comparison import compare_folds
 from crow.evaluation.forecast_evaluation import OURS
 from crow.run.config import Config
 
-COHORTS = {"adni_like_0": lambda: replace(simulated(0), path=None), "alzheimer": lambda: read_cohort(PUBLIC)}
-COLUMNS = ("MAE", "CRPS", "NLL", "covers 50 %", "covers 90 %")
-INSIDE = 0.87, 0.93
+COHORTS = {"adni_like_0": lambda: simulated(0), "alzheimer": lambda: read_cohort(PUBLIC)}
+COLUMNS = ("MAE", "CRPS", "NLL", "coverage 50 %", "coverage 90 %")
+COVERAGE = 0.87, 0.93
 Row = dict[str, str | int | float]
 
 
@@ -53,35 +52,35 @@ def main() -> None:
                 jobs=arguments.jobs,
             )
             targets = len(result.tables["visits"][["subject", "time"]].drop_duplicates())
-            title = f"crow evaluate: {name}, {arguments.folds} folds of {len(cohort.subjects)} people, {targets} visits"
+            size = f"{arguments.folds} folds of {len(cohort.subjects)} subjects, {targets} forecast visits"
+            title = f"crow evaluate: {name}, {size}"
             write(f"evaluate_{name}", title, table(result.metrics, result.left_out))
 
 
 def table(metrics: dict[str, Any], left_out: list[tuple[str, str]]) -> list[Row]:
-    """A row a model, crow first; those that could not take part say why."""
+    """One row per model, crow first; leaspy with the reason if it is left out."""
     forecast = metrics["forecast"]
     rows: list[Row] = []
     for model, found in forecast.items():
         known = {column: round(found[column], 4) for column in COLUMNS if found.get(column) is not None}
         rows.append({"model": model, **known, "seconds": round(found["seconds"])})
     rows[0]["reached"] = reached(forecast)
-    bounds = metrics["calibration"]
-    rows[0]["90 % covered, 95 % interval"] = f"{bounds['covers_low']['90 %']:.3f}-{bounds['covers_high']['90 %']:.3f}"
-    absent = [(name, why) for name, why in left_out if name == "leaspy"]
-    return rows + [{"model": name, "reached": why} for name, why in absent]
+    low, high = (metrics["calibration"][f"coverage_{end}"]["90 %"] for end in ("low", "high"))
+    rows[0]["coverage 90 %, 95 % interval"] = f"{low:.3f}-{high:.3f}"
+    return rows + [{"model": name, "reached": reason} for name, reason in left_out if name == "leaspy"]
 
 
 def reached(forecast: dict[str, dict[str, float | None]]) -> str:
-    """Which of the four aims crow reaches, and by how much it leads (or lacks) the best other model."""
-    ours, said = forecast[OURS], []
+    """The aims that crow reaches, and its lead over the best other model."""
+    ours, texts = forecast[OURS], []
     for column in ("NLL", "CRPS", "MAE"):
-        others = {name: of[column] for name, of in forecast.items() if name != OURS and of.get(column) is not None}
+        others = {name: one[column] for name, one in forecast.items() if name != OURS and one.get(column) is not None}
         best = min(others, key=lambda name: float(others[name] or 0.0))
         lead = float(others[best] or 0.0) - float(ours[column] or 0.0)
-        said.append(f"{column} {'yes' if lead >= 0 else 'NO'} ({lead:+.4f}, {best})")
-    cover = float(ours["covers 90 %"] or 0.0)
-    said.append(f"coverage {'yes' if INSIDE[0] <= cover <= INSIDE[1] else 'NO'}")
-    return "; ".join(said)
+        texts.append(f"{column} {'yes' if lead >= 0 else 'NO'} ({lead:+.4f}, {best})")
+    coverage = float(ours["coverage 90 %"] or 0.0)
+    texts.append(f"coverage {'yes' if COVERAGE[0] <= coverage <= COVERAGE[1] else 'NO'}")
+    return "; ".join(texts)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""How `crow evaluate` judges a run of scans with the defaults: the last scan of people kept out, given earlier ones.
+"""`crow evaluate` of a run of scans with the defaults: the last scan of test subjects, given the earlier ones.
 
     python benchmarks/evaluate_scans.py [--modality pet] [--subjects 80] [--visits 4] [--resolution 4] [--work DIR]
 
-Simulates scans, prepares them, trains with the defaults on 70 % of the people and evaluates on the others. Compared with crow:
-the last scan, and the last scan with the mean change of the training people, each with the sd of its own errors. NLL
-(nats) and CRPS are means over voxels, in units of white matter (T1w) or of the cerebellum (PET); "told" is the
-correlation over voxels of the expected change with the true one, which has no noise. Below, changes of the template's
-structures, against the true volumes (T1w, percent) or the means of the real scan (PET); "told" is there the correlation
-across people, mean over structures. ``reached`` says of crow: the lowest NLL, CRPS and MAE, and 90 % intervals that
-cover 87 to 93 %.
+Simulates and prepares scans, trains with the defaults on 70 % of the subjects and evaluates on the others. crow is
+compared with the last scan, and with the last scan plus the mean change of the training subjects, each with the sd of
+its own errors. NLL (nats) and CRPS are means over voxels, in units of white matter (T1w) or of the cerebellum (PET);
+"correlation" is that of the expected with the true noise-free change, over voxels. The rows of regions are about
+changes of the template's structures, compared with the true volumes (T1w, percent) or with the means of the real scan
+(PET); there "correlation" is over subjects (mean of structures). ``reached`` tells whether crow has the lowest NLL,
+CRPS and MAE, and 90 % intervals with a coverage of 87 to 93 %.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import torch
 from evaluate_cohorts import reached
 from timing import write
 
-from crow.evaluation.scan_evaluation import CLEAN
+from crow.evaluation.scan_evaluation import NOISE_FREE
 from crow.pipelines.evaluate import evaluate
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.pipelines.train import train
 
 MODALITIES = ("T1w", "pet")
-VOXELS = ("MAE", "CRPS", "NLL", "covers 90 %", "SSIM")
-REGIONS = {"MAE": "MAE", "CRPS": "CRPS", "NLL": "NLL", "covers 90 %": "covers 90 %", "correlation": "told"}
+VOXELS = ("MAE", "CRPS", "NLL", "coverage 90 %", "SSIM")
+REGIONS = {"MAE": "MAE", "CRPS": "CRPS", "NLL": "NLL", "coverage 90 %": "coverage 90 %", "correlation": "correlation"}
 Row = dict[str, str | int | float]
 
 
@@ -41,23 +41,23 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=4)
     parser.add_argument("--resolution", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, help="keeps cohort, store and run; what is there is used again")
+    parser.add_argument("--work", type=Path, help="keeps cohort, store and run, and uses those that exist")
     arguments = parser.parse_args()
     size = arguments.subjects, arguments.visits, arguments.resolution
     for modality in MODALITIES:
         if arguments.modality in (None, modality):
             with tempfile.TemporaryDirectory() as temporary:
                 work = (arguments.work or Path(temporary)) / modality
-                metrics = judged(work, modality, *size, arguments.seed)["scans"]
+                metrics = evaluated(work, modality, *size, arguments.seed)["scans"]
             title = (
-                f"crow evaluate: {modality}, {arguments.subjects} people with {arguments.visits} scans at "
-                f"{arguments.resolution:g} mm, {metrics['subjects']} test people, {metrics['voxels']:,} voxels"
+                f"crow evaluate: {modality}, {arguments.subjects} subjects with {arguments.visits} scans at "
+                f"{arguments.resolution:g} mm, {metrics['subjects']} test subjects, {metrics['voxels']:,} voxels"
             )
             write(f"evaluate_scans_{modality.lower()}", title, table(metrics))
 
 
-def judged(work: Path, modality: str, subjects: int, visits: int, resolution: float, seed: int) -> dict[str, Any]:
-    """metrics.json of a cohort that is simulated, prepared, learned and evaluated in the folder ``work``."""
+def evaluated(work: Path, modality: str, subjects: int, visits: int, resolution: float, seed: int) -> dict[str, Any]:
+    """metrics.json of a cohort that is simulated, prepared, modelled and evaluated in the folder ``work``."""
     if not (work / "cohort").exists():
         write_scans(work / "cohort", subjects, visits, resolution, modality, seed, jobs=1)
     if not (work / "store").exists():
@@ -68,17 +68,17 @@ def judged(work: Path, modality: str, subjects: int, visits: int, resolution: fl
 
 
 def table(scans: dict[str, Any]) -> list[Row]:
-    """A row a model for voxels, and one for regions; crow first."""
+    """One row per model for voxels, and one for regions; crow first."""
     rows: list[Row] = []
     for model, found in scans["forecast"].items():
-        row: Row = {"of": "voxels", "model": model} | {name: round(found[name], 4) for name in VOXELS}
-        rows.append(row | {"told": round(found[CLEAN], 3)})
+        row: Row = {"target": "voxels", "model": model} | {name: round(found[name], 4) for name in VOXELS}
+        rows.append(row | {"correlation": round(found[NOISE_FREE], 3)})
     for model, found in scans["regions"]["forecast"].items():
-        row = {"of": f"regions ({scans['regions']['unit']})", "model": model}
+        row = {"target": f"regions ({scans['regions']['unit']})", "model": model}
         rows.append(row | {REGIONS[name]: round(found[name], 4) for name in REGIONS})
     for row in rows:
         if row["model"] == "crow":
-            own = scans["forecast"] if row["of"] == "voxels" else scans["regions"]["forecast"]
+            own = scans["forecast"] if row["target"] == "voxels" else scans["regions"]["forecast"]
             row["reached"] = reached(own)
     return rows
 

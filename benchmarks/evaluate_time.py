@@ -1,11 +1,11 @@
-"""How long `crow evaluate --folds 5` takes on a cohort of 500 people: wall-clock and processor seconds of the command.
+"""Wall-clock and processor seconds of `crow evaluate --folds 5` on a cohort of 500 subjects.
 
     python benchmarks/evaluate_time.py [--subjects 500] [--folds 5] [--jobs 2] [--baselines simple]
 
-The cohort is ADNI-like and invented: up to 8 visits, 10 regions, six covariates. The run is trained with the defaults
-first and does not count. In each fold crow and every baseline learn anew; then come synthetic people, group effects,
-usefulness and privacy of the first fold's model. On a machine that does other work the wall clock says too much:
-"processor / jobs" is what a quiet one cannot go below.
+The cohort is a simulated ADNI-like one with up to 8 visits, 10 regions and six covariates. The run is trained with the
+defaults first, which does not count. In each fold crow and every baseline are trained anew; synthetic subjects, group
+effects, usefulness and privacy are those of the first fold's model. On a busy machine the wall clock is too long;
+"processor / jobs" is a lower bound for an idle one.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def main() -> None:
                 "baselines": baselines, "models": len(forecast), "wall-clock s": round(wall),
                 "processor s": round(processor), "processor / jobs": round(processor / arguments.jobs),
                 f"under {MINUTES} min": "yes" if wall < 60 * MINUTES else "NO",
-                **{f"{name} s": round(of["seconds"]) for name, of in forecast.items() if of["seconds"] > 1},
+                **{f"{name} s": round(one["seconds"]) for name, one in forecast.items() if one["seconds"] > 1},
             })  # fmt: skip
             print(rows[-1], flush=True)
-    title = f"crow evaluate --folds {arguments.folds} --jobs {arguments.jobs}, {arguments.subjects} people"
+    title = f"crow evaluate --folds {arguments.folds} --jobs {arguments.jobs}, {arguments.subjects} subjects"
     write("evaluate_time", f"{title}, {len(simulation.table)} visits, 10 regions", rows)
 
 

@@ -1,4 +1,4 @@
-"""The density of a fitted 2-region, 2-visit model integrates to one: through the estimator, in original units.
+"""The density of a fitted model of 2 regions and 2 visits integrates to one, in original units.
 
 python benchmarks/exactness.py
 """
@@ -20,15 +20,15 @@ def main() -> None:
     torch.set_num_threads(1)
     cohort = _cohort(60)
     table: list[dict[str, str | int | float]] = []
-    for start in ("mixed_model", "standard", "auto"):
+    for initialise in ("mixed_model", "standard", "auto"):
         training = {"max_epochs": 20, "learning_rate": 0.01}
-        model = CRow(training=training, model={"members": 2, "hidden": 16, "initialise": start}).fit(cohort)
+        model = CRow(training=training, model={"members": 2, "hidden": 16, "initialise": initialise}).fit(cohort)
         epochs = ", ".join(str(member["epoch"]) for member in model.metrics["members"])
         for grid, ticks in TICKS.items():
             mass = _mass(model, cohort, ticks)
             table.append({
-                "start": start, "best epochs": epochs, "grid": grid, "points": len(ticks) ** 4,
-                "integral": round(mass, 6), "off by": f"{abs(mass - 1):.1e}", "at most": "1e-3",
+                "initialise": initialise, "best epochs": epochs, "grid": grid, "points": len(ticks) ** 4,
+                "integral": round(mass, 6), "error": f"{abs(mass - 1):.1e}", "at most": "1e-3",
             })  # fmt: skip
     write("exactness", "The integral of the density of two visits of two regions, over all four dimensions", table)
 
@@ -36,7 +36,7 @@ def main() -> None:
 def _mass(model: CRow, cohort: Cohort, ticks: np.ndarray) -> float:
     """On a grid along the axes of the model's own draws: ``sum exp(log_prob) |det axes| step^4``."""
     path = cohort.visits[:2].reset_index(drop=True)
-    drawn = np.concatenate(model.sample(path, samples=10_000).values, 1)
+    drawn = np.concatenate(model.sample(path, draws=10_000).values, 1)
     axes = np.linalg.cholesky(np.cov(drawn.T))
     points = drawn.mean(0) + np.stack(np.meshgrid(*[ticks] * 4), -1).reshape(-1, 4) @ axes.T
     names = np.repeat(np.arange(len(points)).astype(str), 2)

@@ -1,14 +1,14 @@
-"""The published experiment on an invented cohort whose group effects are known: synthetic against true Cohen's d.
+"""The published experiment on a simulated cohort with known group effects: synthetic against true Cohen's d.
 
     python benchmarks/group_effects.py [--seeds 20 21 22] [--published 20]
 
-Each cohort is TADPOLE's AV45 table of people who do not exist: 279 subjects, 3 visits, 82 regions, CDR-SB the only
-covariate (and the age). CRow is trained with the defaults, and, for the seeds of ``--published``, with the published
-objective and settings (`configs/published.yaml`; about ten minutes of one core). People are generated on two paths of
-CDR-SB, 0-0-0 and 0-5-10, two years apart, at one age; d is that of 2,000 a group, and the truth is exact
-(`crow.simulate.av45.true_effects`). ``significant``: regions at .05 after Bonferroni's correction in groups of 40,
-about as many as one in six of the cohort, and, in brackets, in groups of 100 at .01, as published. The row ``real`` is
-d of as many real people on the paths: what a perfect model of groups of 40 would show.
+Each cohort is a simulated version of TADPOLE's AV45 table: 279 subjects, 3 visits, 82 regions, with CDR-SB and the age
+as covariates. CRow is trained with the defaults and, for the seeds of ``--published``, with the published objective and
+settings (`configs/published.yaml`; about ten minutes of one core). Synthetic subjects are generated on two paths of
+CDR-SB, 0-0-0 and 0-5-10, with visits two years apart, at the same age. d is that of groups of 2,000, and the true d is
+exact (`crow.simulate.av45.true_effects`). ``significant`` is the number of regions at .05 after Bonferroni correction
+in groups of 40 (a sixth of the cohort) and, in brackets, in groups of 100 at .01, as published. The row ``real`` is d
+of 40 real subjects on each path: what a perfect model would show for groups of that size.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from crow.simulate import simulate_av45
 from crow.simulate.av45 import Uptake, true_effects
 
 PATHS = [0.0, 0.0, 0.0], [0.0, 5.0, 10.0]
-YEARS, AGE, PEOPLE, STUDY, PRINTED = [0.0, 2.0, 4.0], 73.0, 2000, 40, 100
+YEARS, AGE = [0.0, 2.0, 4.0], 73.0
+N_SUBJECTS, N_STUDY, N_PUBLISHED = 2000, 40, 100  # per group
 PUBLISHED = Path(__file__).parents[1] / "configs" / "published.yaml"
 Values = NDArray[np.float64]
 
@@ -51,8 +52,8 @@ def main() -> None:
             cohort = read_cohort(path, covariates=["CDRSB"])
         truth = true_effects(simulation.parameters, *PATHS)
         regions, rng = cohort.regions, np.random.default_rng(seed)
-        real = [Uptake.of(simulation.parameters).draw(rng, path, STUDY, YEARS) for path in PATHS]
-        rows += _rows("real, 40 a group", seed, 0.0, real, truth, list(Uptake.of(simulation.parameters).names))
+        real = [Uptake.of(simulation.parameters).draw(rng, path, N_STUDY, YEARS) for path in PATHS]
+        rows += _rows("real, 40 per group", seed, 0.0, real, truth, list(Uptake.of(simulation.parameters).names))
         models = {"likelihood": lambda: CRow(seed=seed)}  # noqa: B023
         if seed in arguments.published:
             models["published objective"] = lambda: CRow(load_config(PUBLISHED))
@@ -68,13 +69,13 @@ def main() -> None:
 
 
 def generated(model: CRow, path: list[float], seed: int) -> Values:
-    """``[person, visit, region]`` of new people on a path."""
-    who = [f"s{k:05d}" for k in range(PEOPLE)]
+    """``[subject, visit, region]`` of synthetic subjects on a path."""
+    subjects = [f"s{k:05d}" for k in range(N_SUBJECTS)]
     visits = pd.DataFrame({
-        "subject": np.repeat(who, len(path)), "time": np.tile(YEARS, PEOPLE), "age": AGE + np.tile(YEARS, PEOPLE),
-        "CDRSB": np.tile(path, PEOPLE),
+        "subject": np.repeat(subjects, len(path)), "time": np.tile(YEARS, N_SUBJECTS),
+        "age": AGE + np.tile(YEARS, N_SUBJECTS), "CDRSB": np.tile(path, N_SUBJECTS),
     })  # fmt: skip
-    return model.sample(visits, seed=seed).values.reshape(PEOPLE, len(path), -1)
+    return model.sample(visits, seed=seed).values.reshape(N_SUBJECTS, len(path), -1)
 
 
 def _rows(
@@ -86,7 +87,7 @@ def _rows(
         first, second = (g[:, visits[0]] - (g[:, visits[1]] if len(visits) > 1 else 0) for g in groups)
         true = truth[truth["at"] == at].set_index("region")["d"].loc[regions].to_numpy()
         d = cohens_d(first, second)
-        counts = [_count(first, second, STUDY, 0.05), _count(first, second, PRINTED, 0.01)]
+        counts = [_count(first, second, N_STUDY, 0.05), _count(first, second, N_PUBLISHED, 0.01)]
         rows.append({
             "model": name, "seed": seed, "at": at, "concordance": round(concordance(true, d), 3),
             "correlation": round(float(np.corrcoef(true, d)[0, 1]), 3),
@@ -98,10 +99,10 @@ def _rows(
     return rows
 
 
-def _count(first: Values, second: Values, people: int, alpha: float) -> int | None:
-    if min(len(first), len(second)) < people:
+def _count(first: Values, second: Values, subjects: int, alpha: float) -> int | None:
+    if min(len(first), len(second)) < subjects:
         return None
-    return significant(p_values(first[:people], second[:people]), alpha)
+    return significant(p_values(first[:subjects], second[:subjects]), alpha)
 
 
 if __name__ == "__main__":

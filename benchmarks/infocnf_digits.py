@@ -1,11 +1,11 @@
 """InfoCNF on handwritten digits: ``infocnf_digits.py [--seeds 3] [--figure docs/infocnf_digits.png]``.
 
-Three flows of the same size: CCNF (all latent variables know the class) and InfoCNF (half of them do), both solved to a
-tolerance of 1e-5, and InfoCNF with learned tolerances. On test images: the error of the classifier; bits a value of
-``log p(x | y)``, a bound, exact trace, mean over four draws of the dequantisation; and the evaluations of the dynamics
-in one pass over all of them. The judge, trained apart, says how many of 500 samples are what they were asked to be.
-About 15 minutes of one processor. Over 1,800 test images an error is known to 0.4 %, and a second training of the same
-flow moves it by as much.
+Three flows of the same size: CCNF (all latent values depend on the class) and InfoCNF (half of them do), both solved to
+a tolerance of 1e-5, and InfoCNF with learned tolerances. On test images: the error of the classifier; bits per value of
+``log p(x | y)``, a bound with the exact trace and the mean of four draws of the dequantisation; and the evaluations of
+the dynamics in one pass over all images. An independent classifier gives the share of 500 samples that have the
+requested class. About 15 minutes of one processor. With 1,800 test images the standard error of an error rate is 0.4 %,
+and a second training of the same flow changes it by as much.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from crow.run.config import Optimisation
 from crow.training.fit import train
 
 FIXED = 1e-5
-TEST, HELD_OUT, DRAWS, SAMPLES = 600, 200, 4, 50
+TEST, VALIDATION, DRAWS, SAMPLES = 600, 200, 4, 50
 VARIANTS: dict[str, tuple[float, float | None]] = {
     "CCNF": (1.0, FIXED),
     "InfoCNF": (0.5, FIXED),
@@ -42,7 +42,7 @@ VARIANTS: dict[str, tuple[float, float | None]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """Of one variant and seed."""
+    """The results of one variant and seed."""
 
     error: float
     bits: float
@@ -66,7 +66,7 @@ def main() -> None:
             start = time.process_time()
             flow = fit(data, share, tolerance, options.epochs, seed)
             drawn = samples(flow, seed)
-            result = judge(flow, data, drawn, time.process_time() - start)
+            result = evaluate(flow, data, drawn, time.process_time() - start)
             results[name].append(result)
             print(f"seed {seed}, {name}: {result}", flush=True)
         if options.figure and not seed:
@@ -81,16 +81,16 @@ def fit(data: digits.Digits, share: float, tolerance: float | None, epochs: int,
         dequantizer=UniformDequantizer(digits.LEVELS),
     )  # fmt: skip
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
-    held_out, rest = order.split([HELD_OUT, len(order) - HELD_OUT])
+    validation, rest = order.split([VALIDATION, len(order) - VALIDATION])
     settings = Optimisation(
         max_epochs=epochs, steps_per_epoch=20, batch_size=64, learning_rate=5e-3, patience=epochs, threads=1
     )
-    train(flow, *(Examples(data.train[r], label=data.train_label[r]) for r in (rest, held_out)), settings, seed)
+    train(flow, *(Examples(data.train[r], label=data.train_label[r]) for r in (rest, validation)), settings, seed)
     return flow
 
 
 @torch.no_grad()
-def judge(flow: InfoCNF, data: digits.Digits, drawn: Tensor, seconds: float) -> Result:
+def evaluate(flow: InfoCNF, data: digits.Digits, drawn: Tensor, seconds: float) -> Result:
     torch.manual_seed(0)  # the same dequantisation for every variant
     bits, errors, evaluations = [], [], []
     for _ in range(DRAWS):
@@ -99,18 +99,18 @@ def judge(flow: InfoCNF, data: digits.Digits, drawn: Tensor, seconds: float) -> 
         evaluations.append(flow.evaluations)
         errors.append(float((flow.predict(data.test).argmax(1) != data.test_label).float().mean()))
     label = torch.arange(10).repeat(SAMPLES)
-    agreement = float((torch.from_numpy(data.judged(drawn)) == label).float().mean())
+    agreement = float((torch.from_numpy(data.classify(drawn)) == label).float().mean())
     spent, tolerances = round(statistics.mean(evaluations)), [block.tolerance for block in flow.blocks]
     return Result(statistics.mean(errors), statistics.mean(bits), spent, agreement, seconds, tolerances)
 
 
 def samples(flow: InfoCNF, seed: int) -> Tensor:
-    """``[SAMPLES * 10, 1, 8, 8]``, the classes in turn."""
+    """``[SAMPLES * 10, 1, 8, 8]``, with the classes in turn."""
     return flow.sample(torch.arange(10).repeat(SAMPLES), torch.Generator().manual_seed(seed))
 
 
 def table(results: dict[str, list[Result]]) -> list[dict[str, str | int | float]]:
-    """A row a variant: means over the seeds, each seed's error and evaluations beside them."""
+    """One row per variant: means over the seeds, with the error and the evaluations of each seed."""
     rows: list[dict[str, str | int | float]] = []
     for name, found in results.items():
 
@@ -119,17 +119,17 @@ def table(results: dict[str, list[Result]]) -> list[dict[str, str | int | float]
 
         rows.append({
             "flow": name, "test error, %": round(100 * mean("error"), 2),
-            "of each seed": ", ".join(f"{100 * result.error:.2f}" for result in found),
-            "bits a value": round(mean("bits"), 3), "evaluations": round(mean("evaluations")),
-            "of each": ", ".join(str(result.evaluations) for result in found),
+            "per seed": ", ".join(f"{100 * result.error:.2f}" for result in found),
+            "bits per value": round(mean("bits"), 3), "evaluations": round(mean("evaluations")),
+            "evaluations per seed": ", ".join(str(result.evaluations) for result in found),
             "tolerance": f"{statistics.mean(t for result in found for t in result.tolerances):.1e}",
-            "judge agrees, %": round(100 * mean("agreement"), 1), "seconds of training": round(mean("seconds")),
+            "classifier agrees, %": round(100 * mean("agreement"), 1), "seconds of training": round(mean("seconds")),
         })  # fmt: skip
     return rows
 
 
 def picture(path: Path, drawn: Tensor) -> None:
-    """A column a class, eight samples of each."""
+    """One column per class, with eight samples."""
     grid = drawn.view(SAMPLES, 10, 8, 8)[:8]
     with style():
         figure = Figure(figsize=(6, 5))

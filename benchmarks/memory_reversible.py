@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def saved_bytes(flow: nn.Module, x: Tensor, context: Tensor) -> int:
-    """Bytes of the distinct tensors that autograd keeps between forward and backward, without parameters and inputs."""
+    """Bytes of the tensors that autograd stores between forward and backward, without parameters and inputs."""
     known = {tensor.untyped_storage().data_ptr() for tensor in (x, context, *flow.parameters(), *flow.buffers())}
     sizes: dict[int, int] = {}
 
@@ -68,7 +68,7 @@ def saved_bytes(flow: nn.Module, x: Tensor, context: Tensor) -> int:
 
 
 def _peak_bytes(blocks: int, name: str, batch: int) -> int:
-    """By how much one step raises the peak memory of a fresh process that has stepped on a small batch before."""
+    """The increase of peak memory by one step, in a new process after a step on a small batch."""
     torch.set_num_threads(1)
     flow = _flow(blocks, name)
     training(flow, *_data(2))()

@@ -1,4 +1,4 @@
-"""The plain conditional coupling flow of other libraries, each as it comes, at the same arithmetic.
+"""The plain conditional coupling flow of other libraries, unmodified, at equal arithmetic.
 
 ``blocks`` times a fixed permutation and a two-sided affine coupling whose two subnets are ``inputs -> hidden -> hidden
 -> outputs`` with SiLU, over a standard normal. Every flow has ``log_prob`` and ``sample``.
@@ -48,7 +48,7 @@ class FreiaFlow(nn.Module):
 
 
 class NormflowsFlow(nn.Module):
-    """normflows' ConditionalNormalizingFlow of Permute and AffineCoupling, whose subnet is given the context too.
+    """normflows' ConditionalNormalizingFlow of Permute and AffineCoupling, whose subnet also receives the context.
 
     Its scale is unbounded by default ("exp"), which saves the clamp that all others compute; "sigmoid" bounds it.
     """

@@ -1,10 +1,10 @@
-"""Whether the audit of privacy passes a model trained normally, and catches one that was overfitted on purpose.
+"""The privacy audit of models that are trained as usual, and of one that is overfitted on purpose.
 
     python benchmarks/privacy.py [--seeds 0 1 2]
 
-Three invented cohorts a seed, each with as many fresh people as a test split would hold back: ADNI-like tables of 6
-regions (160 people learn), AV45 tables of 82 regions (220 people learn), and 10 of the ADNI-like people, whom one flow
-learns by heart: 1,500 steps on them without held-out people, early stopping, weight decay, dropout or averaging.
+Three simulated cohorts per seed, each with 40 test subjects: ADNI-like tables of 6 regions (160 training subjects),
+AV45 tables of 82 regions (220 training subjects), and 10 of the ADNI-like subjects, whom one flow memorises in 1,500
+steps without validation subjects, early stopping, weight decay, dropout or averaging of weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 from timing import write
 
@@ -27,7 +26,7 @@ from crow.simulate import Simulation, simulate_adni, simulate_av45
 from crow.training.build import build_flow
 
 REGIONS = ["Ventricles", "Hippocampus", "WholeBrain", "Entorhinal", "Fusiform", "MidTemp"]
-FRESH, FEW, STEPS = 40, 10, 1500
+N_TEST, N_FEW, STEPS = 40, 10, 1500
 
 
 def main() -> None:
@@ -35,14 +34,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     rows: list[dict[str, str | int | float]] = []
     for seed in parser.parse_args().seeds:
-        adni = _cohort(simulate_adni(160 + FRESH, seed=seed), regions=REGIONS)
-        av45 = _cohort(simulate_av45(220 + FRESH, seed=seed), covariates=["CDRSB"])
-        for name, cohort, people, fit in (
-            ("10 people, learned by heart", adni, FEW, by_heart), ("160 people, 6 regions", adni, 160, normally),
-            ("220 people, 82 regions", av45, 220, normally),
+        adni = _cohort(simulate_adni(160 + N_TEST, seed=seed), regions=REGIONS)
+        av45 = _cohort(simulate_av45(220 + N_TEST, seed=seed), covariates=["CDRSB"])
+        for name, cohort, subjects, fit in (
+            ("10 subjects, memorised", adni, N_FEW, memorise), ("160 subjects, 6 regions", adni, 160, train),
+            ("220 subjects, 82 regions", av45, 220, train),
         ):  # fmt: skip
-            training = _only(cohort, cohort.subjects[:people])
-            others = _only(cohort, cohort.subjects[-FRESH:])
+            training = cohort.of(cohort.subjects[:subjects])
+            others = cohort.of(cohort.subjects[-N_TEST:])
             began = time.process_time()
             model = fit(training, seed)
             seconds = time.process_time() - began
@@ -51,15 +50,15 @@ def main() -> None:
             row = {"trained on": name, "seed": seed, "verdict": numbers["verdict"], "seconds": round(seconds)}
             rows.append({**row, **{key: round(float(value), 4) for key, value in shown.items()}})
             print(rows[-1], *numbers["reasons"], sep="\n", flush=True)
-    write("privacy", "Audits of privacy: models trained normally, and one that learned by heart", rows)
+    write("privacy", "Privacy audits: models trained as usual, and one that memorised its subjects", rows)
 
 
-def normally(training: Cohort, seed: int) -> CRow:
+def train(training: Cohort, seed: int) -> CRow:
     return CRow(seed=seed).fit(training)
 
 
-def by_heart(training: Cohort, seed: int) -> CRow:
-    """A CRow whose one flow is trained on all it has until nothing is left to learn."""
+def memorise(training: Cohort, seed: int) -> CRow:
+    """A CRow with a single flow, trained on all subjects until it has memorised them."""
     model = CRow(seed=seed, model={"members": 1, "initialise": "standard"}, training={"max_epochs": 0}).fit(training)
     settings = model.config.model.model_copy(update={"dropout": 0.0, "hidden": 64})
     data = model.table.encode(training.visits)
@@ -82,11 +81,6 @@ def _cohort(simulation: Simulation, **roles: list[str]) -> Cohort:
         simulation.table.to_csv(path, index=False)
         cohort = read_cohort(path, **roles)
     return replace(cohort, path=None)
-
-
-def _only(cohort: Cohort, subjects: list[str]) -> Cohort:
-    visits = cohort.visits[cohort.visits["subject"].isin(subjects)].reset_index(drop=True)
-    return replace(cohort, visits=pd.DataFrame(visits))
 
 
 if __name__ == "__main__":

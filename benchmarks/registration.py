@@ -1,20 +1,20 @@
-"""Registration of two visits of a subject: crow's own beside ANTsPy and DIPY, on change that is known.
+"""Registration of two visits of a subject: crow, ANTsPy and DIPY on simulated change.
 
     python benchmarks/registration.py [--subjects 3] [--resolution 2] [--seed 0]
 
-Simulated T1w scans of the first and the last visit, with noise, bias field and gain of each visit, the head lying as at
-the first; each divided by its mean in the brain, all methods given the same brain mask. A method finds u (mm) with
-last(x) ~ first(x + u(x)), judged on the noise-free scans, at the voxels x of the brain:
+Simulated T1w scans of the first and the last visit, with noise, bias field and gain of each visit, in the head position
+of the first. Each is divided by its mean in the brain; all methods use the same brain mask. A method estimates u (mm)
+with last(x) ~ first(x + u(x)), evaluated on the noise-free scans at the voxels x of the brain:
 
 "change": correlation of first(x + u(x)) - first(x) with the true last(x) - first(x).
 "log Jacobian": correlation of log det D(x + u) with the true one.
-"folds": voxels where the determinant is not positive.
+"folds": number of voxels with a determinant that is not positive.
 Ventricles, hippocampus: error of the volume ratio last / first (mean over the labels of the last scan, against
-`ScanSimulation.volumes`), and share: the log ratio found over the true one, both summed over subjects.
-"seconds": of the processor, a pair.
+`ScanSimulation.volumes`), and share: estimated over true log ratio, both summed over subjects.
+"seconds": processor time per pair.
 
-Values are means over subjects. Settings beyond the defaults come from trying a few on the first pair, which is judged
-here too. ANTsPy is not a dependency: pip install antspyx.
+Values are means over subjects. Settings other than the defaults were chosen on the first pair, which is included in the
+evaluation. ANTsPy is not a dependency: pip install antspyx.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # both are read when the libraries load
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # both are read when the libraries are loaded
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -50,16 +50,16 @@ from crow.simulate.atrophy import change_fields
 try:
     import ants
 except ImportError:
-    raise SystemExit("This compares with ANTsPy: pip install antspyx, then run it again.") from None
+    raise SystemExit("This benchmark needs ANTsPy: pip install antspyx, then run it again.") from None
 
 Volume = NDArray[np.float32]
-TO_LPS = np.array([-1.0, -1.0, 1.0])  # world axes of ITK against RAS
-JUDGED = {"ventricles": ("ventricles",), "hippocampus": ("hippocampus_left", "hippocampus_right")}
+TO_LPS = np.array([-1.0, -1.0, 1.0])  # from RAS to the world axes of ITK
+STRUCTURES_EVALUATED = {"ventricles": ("ventricles",), "hippocampus": ("hippocampus_left", "hippocampus_right")}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """First and last scan as measured and ``clean``, ``brain`` of each, labels of the last, volume ratios and truth."""
+    """First and last scan, measured and ``clean``, their ``brain``, labels of the last, true volume ratios and u."""
 
     grid: Grid
     first: Volume
@@ -72,7 +72,7 @@ class Pair:
 
     @property
     def around(self) -> NDArray[np.bool_]:
-        """The brain of the first scan and a voxel around it, as `crow.scans.nonlinear` compares scans."""
+        """The brain of the first scan and one voxel around it, as in `crow.scans.nonlinear`."""
         return ndimage.binary_dilation(self.brain[0])
 
 
@@ -88,10 +88,10 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
     simulation = simulate_scans(options.subjects, 4, options.resolution, "T1w", options.seed)
-    pairs = [pair_of(simulation, subject) for subject in simulation.people.index]
+    pairs = [pair_of(simulation, subject) for subject in simulation.subjects.index]
     rows: list[dict[str, str | int | float]] = []
     for name, method in METHODS.items():
-        rows.append({"method": name, **judge(method, pairs)})
+        rows.append({"method": name, **evaluate(method, pairs)})
         print(rows[-1], flush=True)
     voxels = " x ".join(str(n) for n in simulation.grid.shape)
     write("registration", f"Registration of two visits: {len(pairs)} pairs of T1w scans, {voxels}", rows)
@@ -109,7 +109,7 @@ def pair_of(simulation: ScanSimulation, subject: str) -> Pair:
     volumes = [simulation.volumes(subject, session) for session in (before, after)]
     ratios = {
         name: sum(volumes[1][part] for part in parts) / sum(volumes[0][part] for part in parts)
-        for name, parts in JUDGED.items()
+        for name, parts in STRUCTURES_EVALUATED.items()
     }
     truth = true_displacement(simulation, subject, before, after)
     brain = (labels[0] > 0, labels[1] > 0)
@@ -117,35 +117,36 @@ def pair_of(simulation: ScanSimulation, subject: str) -> Pair:
 
 
 def true_displacement(simulation: ScanSimulation, subject: str, before: str, after: str) -> Volume:
-    """u ``[3, X, Y, Z]`` mm with last(x) = first(x + u(x)): both show the template, each through its own change."""
-    person, position, fields = simulation.person(subject), simulation.position(subject, before), change_fields().grid
+    """u ``[3, X, Y, Z]`` mm with last(x) = first(x + u(x)): both are warps of the template."""
+    simulated, position = simulation.subject(subject), simulation.position(subject, before)
+    fields = change_fields().grid
     x = simulation.grid.points()
-    at = person.anatomy.to_template(position.points(x))
+    at = simulated.anatomy.to_template(position.points(x))
     for velocity in (-simulation.velocity(subject, after), simulation.velocity(subject, before)):
         at = at + sample(exponential(velocity, fields), fields, at)
-    head = at + sample(person.anatomy.back, person.anatomy.grid, at)
+    head = at + sample(simulated.anatomy.back, simulated.anatomy.grid, at)
     centre = np.array(CENTRE, np.float32)[:, None, None, None]
-    head = (head - centre) * np.float32(person.anatomy.size) + centre
+    head = (head - centre) * np.float32(simulated.anatomy.size) + centre
     back = np.linalg.inv(position.to_head)
     return (np.tensordot(back[:3, :3], head, 1) + back[:3, 3, None, None, None] - x).astype(np.float32)
 
 
-def judge(method: Method, pairs: list[Pair]) -> dict[str, float]:
-    each, logs, seconds = [], {name: np.zeros(2) for name in JUDGED}, []
+def evaluate(method: Method, pairs: list[Pair]) -> dict[str, float]:
+    each, logs, seconds = [], {name: np.zeros(2) for name in STRUCTURES_EVALUATED}, []
     for pair in pairs:
         began = time.process_time()
         u = method(pair)
         seconds.append(time.process_time() - began)
         inside = pair.brain[1]
         first, last = pair.clean
-        change = _moved(first, pair.grid, u) - first
+        change = _warped(first, pair.grid, u) - first
         found, true = jacobian(u, pair.grid), jacobian(pair.truth, pair.grid)
         row = {
             "change": _correlation(change[inside], (last - first)[inside]),
             "log Jacobian": _correlation(_log(found[inside]), _log(true[inside])),
             "folds": float((found[inside] <= 0).sum()),
         }
-        for name, parts in JUDGED.items():
+        for name, parts in STRUCTURES_EVALUATED.items():
             where = np.isin(pair.labels, [label for label, known in STRUCTURES.items() if known in parts])
             ratio = 1 / float(found[where].mean())
             row[f"{name} error (%)"] = 100 * abs(ratio / pair.ratios[name] - 1)
@@ -165,7 +166,7 @@ def true_change(pair: Pair) -> Volume:
 
 
 def crow(typical: float) -> Method:
-    """As `register_subject` registers visits of a subject, on nodes as far apart as in a store."""
+    """Like `register_subject`, on the velocity grid of a store."""
     levels = tuple(replace(level, typical=typical) for level in CHANGE)
 
     def run(pair: Pair) -> Volume:
@@ -177,7 +178,7 @@ def crow(typical: float) -> Method:
 
 
 def syn(**settings: Any) -> Method:
-    """ANTsPy's symmetric normalisation without linear stages, compared in the mask."""
+    """ANTsPy's symmetric normalisation without linear stages, in the mask."""
 
     def run(pair: Pair) -> Volume:
         fixed, moving, mask = (_to_ants(image, pair.grid) for image in (pair.last, pair.first, pair.around))
@@ -204,13 +205,13 @@ def dipy(metric: Callable[[], SimilarityMetric]) -> Method:
 
 
 CC: dict[str, Any] = {"syn_metric": "CC", "syn_sampling": 2}
-FULL = {**CC, "reg_iterations": (10,)}  # at full resolution only, where ANTsPy makes no iterations by default
-USUAL = CHANGE[-1].typical
+FULL = {**CC, "reg_iterations": (10,)}  # at full resolution, at which ANTsPy has no iterations by default
+DEFAULT_PRIOR = CHANGE[-1].typical
 METHODS: dict[str, Method] = {
     "no change": no_change,
     "true change": true_change,
-    "crow": crow(USUAL),
-    "crow, prior twice as wide": crow(2 * USUAL),
+    "crow": crow(DEFAULT_PRIOR),
+    "crow, prior twice as wide": crow(2 * DEFAULT_PRIOR),
     "ANTsPy SyNOnly": syn(),
     "ANTsPy SyNOnly, CC": syn(**CC),
     "ANTsPy SyNOnly, CC, full resolution": syn(**FULL),
@@ -227,8 +228,8 @@ def _to_ants(image: NDArray[Any], grid: Grid) -> Any:
     return ants.from_numpy(image.astype(np.float32), matrix[:, 3].tolist(), grid.spacing.tolist(), direction)
 
 
-def _moved(image: Volume, grid: Grid, u: Volume) -> Volume:
-    """image(x + u(x)), cubic: linear interpolation would blur by as much as the brain changes."""
+def _warped(image: Volume, grid: Grid, u: Volume) -> Volume:
+    """image(x + u(x)), cubic: linear interpolation would blur as much as the brain changes."""
     inverse = np.linalg.inv(grid.matrix)
     voxels = np.tensordot(inverse[:3, :3], grid.points() + u, 1) + inverse[:3, 3, None, None, None]
     return ndimage.map_coordinates(image, voxels, order=3)

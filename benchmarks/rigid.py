@@ -1,10 +1,10 @@
-"""Rigid registration of two visits: crow's own beside DIPY's and ANTsPy's mutual information, head positions known.
+"""Rigid registration of two visits: crow, and mutual information of DIPY and ANTsPy, with known head positions.
 
     python benchmarks/rigid.py [--subjects 4] [--resolution 2] [--seed 0]
 
 Simulated T1w scans of the first and the last visit, with noise, bias field, gain and atrophy; one thread. ``error`` is
-the mean distance (mm) in the brain between where points of the first scan are sent and where they belong; seconds are
-of the processor. ANTsPy is not a dependency: it is compared where it is installed.
+the mean distance (mm) in the brain between mapped and true positions of points of the first scan; seconds are processor
+time. ANTsPy is not a dependency: it is compared if it is installed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
-os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # both are read when the libraries load
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # both are read when the libraries are loaded
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -31,7 +31,7 @@ from crow.simulate import simulate_scans
 
 Volume = NDArray[np.float32]
 Matrix = NDArray[np.float64]
-TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # world axes of ITK against RAS
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from RAS to the world axes of ITK
 
 
 def main() -> None:
@@ -42,13 +42,13 @@ def main() -> None:
     arguments = parser.parse_args()
     simulation = simulate_scans(arguments.subjects, 4, arguments.resolution, seed=arguments.seed)
     methods: dict[str, Callable[[Volume, Volume, NDArray[np.bool_], NDArray[np.bool_], Grid], Matrix]] = {
-        "crow": ours,
+        "crow": with_crow,
         "DIPY, mutual information": dipy,
         "DIPY, a tenth of the voxels": lambda *pair: dipy(*pair, share=0.1),
         **({"ANTsPy": antspy} if find_spec("ants") else {}),
     }
     rows = []
-    for subject in simulation.people.index:
+    for subject in simulation.subjects.index:
         sessions = list(simulation.visits.loc[simulation.visits["subject"] == subject, "session"])[::3]
         a, b = (simulation.render(subject, session, noise=True) for session in sessions)
         brain_a, brain_b = (simulation.labels(subject, session) > 0 for session in sessions)
@@ -66,7 +66,7 @@ def main() -> None:
     write("rigid", f"Rigid registration of {arguments.subjects} pairs", table.reset_index().to_dict("records"))
 
 
-def ours(a: Volume, b: Volume, brain_a: NDArray[np.bool_], brain_b: NDArray[np.bool_], grid: Grid) -> Matrix:
+def with_crow(a: Volume, b: Volume, brain_a: NDArray[np.bool_], brain_b: NDArray[np.bool_], grid: Grid) -> Matrix:
     return rigid(flattened(a, grid, brain_a), brain_a, grid, flattened(b, grid, brain_b), grid, np.eye(4))
 
 

@@ -1,13 +1,13 @@
-"""Follow-up scans of simulated subjects: the last visit from the first two, beside what else one could say.
+"""Follow-up scans of simulated subjects: the last visit forecast from the first two, compared with baselines.
 
     python benchmarks/scans.py [--subjects 80] [--visits 4] [--resolution 2] [--test 20] [--work DIR]
 
-Simulates T1w scans, then times ``crow prepare``, ``crow train`` (defaults, test subjects kept out) and the follow-ups.
+Simulates T1w scans, then times ``crow prepare``, ``crow train`` (defaults, without test subjects) and the follow-ups.
 On test subjects, in the space of the second scan: correlation of predicted and true change (noise-free) in the brain,
-errors of the volumes of ventricles and hippocampus against the last scan's, SSIM (MONAI) in the brain against the real
-last scan, and coverage of the 90 % voxel intervals. Compared with it, in template space (registered as crow's are) and brought
-back: the change of the subject's two scans carried on, the mean yearly change of training subjects, and a voxel-wise
-linear mixed model (random intercept and slope, expectation maximisation).
+volume errors of ventricles and hippocampus relative to the last scan, SSIM (MONAI) in the brain with the real last
+scan, and coverage of the 90 % voxel intervals. The baselines work in template space (with crow's registration) and are
+mapped back: the subject's own change extrapolated, the mean yearly change of training subjects, and a voxel-wise linear
+mixed model (random intercept and slope, expectation maximisation).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from crow.cohort.split import test_subjects
 from crow.models.follow_up import FollowUpModel
 from crow.models.scans import ScanModel
 from crow.pipelines.simulate_scans import write_scans
-from crow.representation.own_space import OwnSpace
+from crow.representation.scan_space import ScanSpace
 from crow.scans.deform import invert, sample, slabs, warp
 from crow.scans.store import ScanStore
 from crow.simulate import simulate_scans
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--work", type=Path, help="folder that keeps cohort, store and run; what is there is used again"
+        "--work", type=Path, help="folder for cohort, store and run; existing ones are used again"
     )
     arguments = parser.parse_args()
     work = arguments.work or Path(tempfile.mkdtemp(prefix="crow-scans-"))
@@ -65,14 +65,14 @@ def main() -> None:
     simulation = simulate_scans(**size, modality="T1w", seed=arguments.seed)
     model, store = FollowUpModel.load(work / "run"), ScanStore.open(work / "store")
     began = time.perf_counter()
-    rows = judge(model, store, simulation)
-    seconds["forecast and judge"] = time.perf_counter() - began
-    memory["forecast and judge"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rows = evaluate(model, store, simulation)
+    seconds["forecast and evaluate"] = time.perf_counter() - began
+    memory["forecast and evaluate"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     costs = [
         {
             "step": step,
             "seconds": round(s, 1),
-            "seconds a scan": round(s / len(store.rows), 2),
+            "seconds per scan": round(s / len(store.rows), 2),
             "GiB": round(memory[step], 2),
         }
         for step, s in seconds.items()
@@ -80,16 +80,16 @@ def main() -> None:
     name = f"scans_t1w_{arguments.subjects}x{arguments.visits}_{arguments.resolution:g}mm"
     print(pd.DataFrame(rows).to_string(index=False))
     print(pd.DataFrame(costs).to_string(index=False))
-    write(name, "Follow-up scans, last visit from the first two", rows)
-    write(f"{name}_cost", "Time and memory of preparing and training", costs)
+    write(name, "Follow-up scans: the last visit from the first two", rows)
+    write(f"{name}_cost", "Time and memory of preparation and training", costs)
 
 
-def judge(model: ScanModel, store: ScanStore, simulation: object) -> list[dict[str, str | float]]:
-    """A row a method: means over the test subjects."""
+def evaluate(model: ScanModel, store: ScanStore, simulation: object) -> list[dict[str, str | float]]:
+    """One row per method: means over the test subjects."""
     visits = model.cohort(store).visits
-    held_back = test_subjects(model.cohort(store), model.crow.config.split.test, model.crow.config.seed)
-    baselines = Baselines(store, visits, held_back)
-    found = [_judge_subject(model, store, simulation, visits, baselines, s) for s in track(held_back, "Test subjects")]
+    test = test_subjects(model.cohort(store), model.crow.config.split.test, model.crow.config.seed)
+    baselines = Baselines(store, visits, test)
+    found = [_evaluate_subject(model, store, simulation, visits, baselines, s) for s in track(test, "Test subjects")]
     table = pd.concat(found)
     out = []
     for method, each in table.groupby("method", sort=False):
@@ -102,38 +102,39 @@ def judge(model: ScanModel, store: ScanStore, simulation: object) -> list[dict[s
     return out
 
 
-def _judge_subject(
+def _evaluate_subject(
     model: ScanModel, store: ScanStore, simulation: object, visits: pd.DataFrame, baselines: Baselines, subject: str
 ) -> pd.DataFrame:
-    own = visits[visits["subject"] == subject]
-    first, last, target = own.index[0], own.index[1], own.index[-1]
-    seen = store.some(np.array([first, last]))
-    asked = own.loc[[target], ["subject", "time"]].reset_index(drop=True)
-    forecast = model.forecast(seen, asked)
-    made = model.follow_up(seen, forecast, 0)
-    sessions = own["session"]
+    subject_visits = visits[visits["subject"] == subject]
+    first, last, target = (subject_visits.index[k] for k in (0, 1, -1))
+    past = store.subset(np.array([first, last]))
+    future = subject_visits.loc[[target], ["subject", "time"]].reset_index(drop=True)
+    forecast = model.forecast(past, future)
+    follow_up = model.follow_up(past, forecast, 0)
+    sessions = subject_visits["session"]
     before = simulation.render(subject, sessions[last])
     after = simulation.render(subject, sessions[target], like=sessions[last])
     brain = simulation.labels(subject, sessions[last]) > 0
-    # What the scanner would have given, had the head lain as at the second visit, in the second scan's units.
+    # The target scan in the head position of the second visit, in the second scan's units.
     (gain, offset), (gain_t, offset_t) = (store.array("scale")[int(row)] for row in (last, target))
     real = (simulation.measured(subject, sessions[target], after) - offset_t) / gain_t * gain + offset
-    scan = np.asarray(made.like.dataobj, np.float32)
+    scan = np.asarray(follow_up.like.dataobj, np.float32)
     true = (after - before)[brain]
     volumes = [simulation.volumes(subject, sessions[row]) for row in (last, target)]
     rows = []
-    change = {"crow": made.change, "last scan": np.zeros_like(scan), **baselines.changes(first, last, target)}
+    change = {"crow": follow_up.change, "last scan": np.zeros_like(scan), **baselines.changes(first, last, target)}
     for method, predicted in change.items():
         row: dict[str, str | float] = {"method": method, "subject": subject}
         row["correlation of change"] = _correlation(predicted[brain], true)
-        row["SSIM"] = _ssim(made.median if method == "crow" else scan + predicted, real, brain)
+        row["SSIM"] = _ssim(follow_up.median if method == "crow" else scan + predicted, real, brain)
         for name, parts in STRUCTURES.items():
             was, became = (sum(each[part] for part in parts) for each in volumes)
-            guess = was * (1 + _relative(made.volumes, parts)) if method == "crow" else was
+            guess = was * (1 + _relative(follow_up.volumes, parts)) if method == "crow" else was
             only = method in ("crow", "last scan")
             row[f"{name} error (%)"] = 100 * abs(guess - became) / became if only else np.nan
         if method == "crow":
-            row["90 % intervals cover"] = float((np.abs(real - made.median) <= Z90 * made.sd)[brain].mean())
+            inside = np.abs(real - follow_up.median) <= Z90 * follow_up.sd
+            row["coverage of 90 % intervals"] = float(inside[brain].mean())
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -141,11 +142,11 @@ def _judge_subject(
 class Baselines:
     """Predicted change of the voxels of a scan, from intensities in template space."""
 
-    def __init__(self, store: ScanStore, visits: pd.DataFrame, held_back: list[str]) -> None:
+    def __init__(self, store: ScanStore, visits: pd.DataFrame, test: list[str]) -> None:
         self.store, self.visits = store, visits
-        training = visits[~visits["subject"].isin(held_back)]
-        people = list(training.groupby("subject", sort=False))
-        subjects = [self._subject(part.index.to_numpy()) for _, part in track(people, "Training scans")]
+        training = visits[~visits["subject"].isin(test)]
+        grouped = list(training.groupby("subject", sort=False))
+        subjects = [self._subject(part.index.to_numpy()) for _, part in track(grouped, "Training scans")]
         slopes = [np.polyfit(s.random[:, 1], s.scans, 1)[0] for s in subjects]
         self.mean_slope = np.mean(slopes, 0).astype(np.float32)
         self.model = VoxelMixed.fit(subjects)
@@ -154,18 +155,18 @@ class Baselines:
         time = self.visits["time"]
         ahead = time[target] - time[last]
         past = self._subject(np.array([first, last]))
-        own = (past.scans[1] - past.scans[0]) / (time[last] - time[first]) * ahead
+        extrapolated = (past.scans[1] - past.scans[0]) / (time[last] - time[first]) * ahead
         effects = self._effects(np.array([last, target]))
         now, then = (self.model.forecast(past, effects[k], effects[k, :2])[0] for k in (0, 1))
         each = {
-            "own change carried on": own,
+            "own change extrapolated": extrapolated,
             "mean change": self.mean_slope * ahead,
             "voxel-wise mixed model": then - now,
         }
         return {name: self._native(last, values.astype(np.float32)) for name, values in each.items()}
 
     def _effects(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """1, years since the first scan, age at the first scan (decades from 75)."""
+        """1, years since the first scan, age at the first scan (decades relative to 75)."""
         time, age = (self.visits.loc[rows, name].to_numpy(float) for name in ("time", "age"))
         return np.stack([np.ones_like(time), time, (age - time - 75) / 10], 1)
 
@@ -175,34 +176,34 @@ class Baselines:
 
     def _masked(self, row: int) -> NDArray[np.float32]:
         store = self.store
-        moved = warp(
+        warped = warp(
             np.asarray(store.array("intensity")[row]), store.info.grid, self._anatomy(row), store.info.velocity_grid
         )
-        return moved[store.mask]
+        return warped[store.mask]
 
     def _native(self, row: int, values: NDArray[np.float32]) -> Volume:
-        """Voxels of the mask -> the scan's own grid and units."""
+        """Map voxels of the mask to the scan's native grid and units."""
         store = self.store
         volume = np.zeros(store.info.grid.shape, np.float32)
         volume[store.mask] = values
-        own = OwnSpace(store, row)
+        target = ScanSpace(store, row)
         back = invert(self._anatomy(row), store.info.velocity_grid)
         matrix = np.linalg.inv(np.asarray(store.array("to_scan")[row])).astype(np.float32)
-        out = np.empty(own.grid.shape, np.float32)
-        for part, points in slabs(own.grid):
+        out = np.empty(target.grid.shape, np.float32)
+        for part, points in slabs(target.grid):
             points = (np.tensordot(matrix[:3, :3], points, 1) + matrix[:3, 3, None, None, None]).astype(np.float32)
             points = points + sample(back, store.info.velocity_grid, points)
-            out[part] = own.gain * sample(volume[None], store.info.grid, points, "zeros")[0]
+            out[part] = target.gain * sample(volume[None], store.info.grid, points, "zeros")[0]
         return out
 
     def _anatomy(self, row: int) -> Volume:
-        return np.asarray(self.store.array("anatomy")[self.store.subjects.index(self.visits.loc[row, "subject"])])
+        return np.asarray(self.store.array("anatomy")[self.store.subject_index(row)])
 
 
 def _relative(volumes: pd.DataFrame, parts: tuple[str, ...]) -> float:
-    """Forecast change of some structures together, as a share of their volume in the last scan."""
-    some = volumes[volumes["structure"].isin(parts)]
-    return float(some["median"].sum() / some["last"].sum() - 1)
+    """Forecast change of the total volume of some structures, relative to the last scan."""
+    chosen = volumes[volumes["structure"].isin(parts)]
+    return float(chosen["median"].sum() / chosen["last"].sum() - 1)
 
 
 def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -231,7 +232,7 @@ def _steps(work: Path, arguments: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def _run(command: list[str]) -> tuple[float, float]:
-    """Seconds, and the largest memory of a process (GiB)."""
+    """Duration in seconds, and peak memory of a process in GiB."""
     began = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

@@ -1,15 +1,16 @@
-"""Follow-up PET by `subspace`, beside the last scan and a linear mixed model of every voxel.
+"""Follow-up PET by `subspace`, compared with the last scan and a voxel-wise linear mixed model.
 
     python benchmarks/scans_pet.py [--subjects 80] [--resolution 2] [--seed 0] [--work DIR]
 
-A simulated amyloid cohort of four visits through `crow prepare`, judged in template space. Subjects sorted by name: the
-4th, 8th, ... are test subjects; their last scan is forecast from their first two, its covariates given.
+A simulated amyloid cohort of four visits, prepared by `crow prepare` and evaluated in template space. Every 4th subject
+(sorted by name) is a test subject; its last scan is forecast from the first two, given its covariates.
 
 NLL and CRPS are means over voxels of the Gaussian of each voxel (mean and sd of the forecast), in ratios to the
-cerebellum; "90 %" is what its interval covers. Correlations over voxels with the noise-free truth: "change" of forecast
-change since the second visit, mean of the test subjects; "group effect" of the difference at the last visit between
-progressing and stable test subjects (CDRSB rises by 1 or more, or not), "on change" of the difference of their changes;
-"generated" the same of subjects drawn from covariate paths alone (change since the first visit), against all subjects.
+cerebellum; "90 %" is the coverage of its interval. Correlations over voxels with the noise-free truth: "change", of the
+forecast change since the second visit, mean over test subjects; "group effect", of the difference at the last visit
+between progressing and stable test subjects (CDRSB increases by at least 1, or not); "on change", of the difference of
+their changes; "generated", the same for subjects drawn from covariate paths only (change since the first visit),
+against all subjects.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ Forecast = tuple[Values, Values, Values]  # mean, sd and change since the second
 
 
 class Task:
-    """Rows of training and of test subjects in the store ``scans``; ``last`` are the scans to forecast."""
+    """Rows of training and test subjects in the store ``scans``; ``last`` are the scans to forecast."""
 
     def __init__(self, scans: ScanStore, simulation: ScanSimulation) -> None:
         self.scans, self.simulation, self.cohort = scans, simulation, scans.cohort()
@@ -62,7 +63,7 @@ class Task:
         return self.scans.masked(rows[number - 1 :: VISITS])
 
     def past(self, k: int) -> Values:
-        """Rows that are given of test subject k."""
+        """The observed rows of test subject k."""
         return self.test[k * VISITS : k * VISITS + GIVEN]
 
     @cached_property
@@ -71,13 +72,13 @@ class Task:
         return self.clean(self.last - (VISITS - GIVEN)), self.clean(self.last)
 
     def clean(self, rows: Values) -> Values:
-        """Scans ``[n, V]`` without noise, taken from the places where the preparation found the brain."""
+        """Noise-free scans ``[n, V]``, resampled with the maps of the preparation."""
         out = np.empty((len(rows), int(self.scans.mask.sum())), np.float32)
         template, fields = load_template(self.simulation.resolution), self.scans.info.velocity_grid
         for k, row in enumerate(rows):
             subject, session = self.cohort.visits.loc[row, ["subject", "session"]]
             points = template.grid.points()
-            anatomy = np.asarray(self.scans.array("anatomy")[self.scans.subjects.index(subject)])
+            anatomy = np.asarray(self.scans.array("anatomy")[self.scans.subject_index(int(row))])
             points = points + sample(anatomy, fields, points)
             matrix = np.asarray(self.scans.array("to_scan")[int(row)])
             points = np.tensordot(matrix[:3, :3], points, 1) + matrix[:3, 3, None, None, None]
@@ -87,7 +88,7 @@ class Task:
         return out
 
     def progressing(self, rows: Values) -> Values:
-        """By subject of whole ``rows``."""
+        """Which subjects of whole ``rows`` progress."""
         score = self.visits(rows)["CDRSB"].to_numpy().reshape(-1, VISITS)
         return score[:, -1] - score[:, 0] >= 1
 
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=80)
     parser.add_argument("--resolution", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, help="folder that keeps cohort and store; what is there is used again")
+    parser.add_argument("--work", type=Path, help="folder for cohort and store; existing ones are used again")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
@@ -115,7 +116,8 @@ def main() -> None:
             ("voxel-wise mixed model", mixed_model),
         ):
             began = time.perf_counter()
-            rows.append({"model": name, **judge(task, *forecast(task)), "seconds": round(time.perf_counter() - began)})
+            scores = evaluate(task, *forecast(task))
+            rows.append({"model": name, **scores, "seconds": round(time.perf_counter() - began)})
             print(rows[-1], flush=True)
         rows.append(subspace(task))
     title = f"Follow-up PET: {options.subjects} subjects, {options.resolution:g} mm, {task.scans.mask.sum():,} voxels"
@@ -123,7 +125,7 @@ def main() -> None:
 
 
 def last_scan(task: Task) -> Forecast:
-    """The second scan; sd of the same error in training subjects, by voxel."""
+    """The second scan, with the sd of its error in training subjects at each voxel."""
     before, after = task.visit(task.training, GIVEN), task.visit(task.training, VISITS)
     mean = task.visit(task.test, GIVEN)
     return mean, np.broadcast_to(np.sqrt(((after - before) ** 2).mean(0)), mean.shape), np.zeros_like(mean)
@@ -148,29 +150,29 @@ def mixed_model(task: Task) -> Forecast:
     model = VoxelMixed.fit([subject(visits) for _, visits in _subjects(task.visits(task.training))])
     found = []
     for k, (_, visits) in enumerate(_subjects(task.visits(task.test))):
-        coming, past = subject(visits.iloc[-1:]), subject(task.visits(task.past(k)))
-        mean, sd = model.forecast(past, coming.fixed[0], coming.random[0])
+        future, past = subject(visits.iloc[-1:]), subject(task.visits(task.past(k)))
+        mean, sd = model.forecast(past, future.fixed[0], future.random[0])
         found.append((mean, sd, mean - model.forecast(past, past.fixed[-1], past.random[-1])[0]))
     mean, sd, change = (np.stack(part) for part in zip(*found, strict=True))
     return mean, sd, change
 
 
 def subspace(task: Task) -> Row:
-    """The row of crow: modes, the flow of their coefficients with the defaults, and the residual prior."""
+    """The row of crow: modes, the flow of their coefficients with default settings, and the residual prior."""
     began = time.perf_counter()
     basis = Subspace.fit(task.scans, task.training)
     training, test = (coefficients(task, basis, rows) for rows in (task.training, task.test))
     model = CRow(training={"threads": 1}).fit(training)
     fitted = time.perf_counter() - began
     count = test.visits.groupby("subject").cumcount()
-    coming = test.visits[count == VISITS - 1].reset_index(drop=True)[["subject", "time", *task.cohort.covariates]]
+    future = test.visits[count == VISITS - 1].reset_index(drop=True)[["subject", "time", *task.cohort.covariates]]
     history = Cohort(test.visits[count < GIVEN], test.schema, test.start)
-    draws = model.forecast(history, coming, samples=DRAWS).values
+    draws = model.forecast(history, future, samples=DRAWS).values
     found = [basis.forecast(task.scans, task.past(k), d.mean(0), np.cov(d.T)) for k, d in enumerate(draws)]
     change = basis.decode(draws.mean(1)) - basis.decode(basis.encode(task.scans, task.last - (VISITS - GIVEN)))
     row: Row = {
         "model": f"crow, {len(basis.names)} modes",
-        **judge(task, np.stack([f.mean for f in found]), np.stack([f.sd for f in found]), change),
+        **evaluate(task, np.stack([f.mean for f in found]), np.stack([f.sd for f in found]), change),
         "seconds": round(fitted),
     }
     whole = model.log_prob(test)["log_prob"].to_numpy() + basis.residual_log_prob(task.scans, task.test)
@@ -179,7 +181,7 @@ def subspace(task: Task) -> Row:
 
 
 def generated(task: Task, basis: Subspace, model: CRow) -> Row:
-    """Correlations of group effects of drawn subjects with the true ones of all subjects."""
+    """Correlations of group effects in drawn subjects with the true effects in all subjects."""
     rows = task.cohort.visits.index.to_numpy()
     paths = task.cohort.visits.reset_index(drop=True)[["subject", "time", "age", *task.cohort.covariates]]
     drawn = model.sample(paths, samples=20).values.mean(1).reshape(-1, VISITS, len(basis.names))
@@ -192,7 +194,7 @@ def generated(task: Task, basis: Subspace, model: CRow) -> Row:
 
 
 def coefficients(task: Task, basis: Subspace, rows: Values) -> Cohort:
-    """A cohort with coefficients for regions."""
+    """A cohort whose regions are the coefficients."""
     visits = task.visits(rows)
     visits[basis.names] = basis.encode(task.scans, rows).astype(float)
     schema = task.cohort.schema.model_copy(update={"regions": basis.names})
@@ -200,7 +202,7 @@ def coefficients(task: Task, basis: Subspace, rows: Values) -> Cohort:
     return Cohort(visits.reset_index(drop=True), schema, start)
 
 
-def judge(task: Task, mean: Values, sd: Values, change: Values) -> Row:
+def evaluate(task: Task, mean: Values, sd: Values, change: Values) -> Row:
     """Scores of forecasts of the last scans of test subjects."""
     scans = task.scans.masked(task.last)
     progressing = task.progressing(task.test)
@@ -219,12 +221,12 @@ def judge(task: Task, mean: Values, sd: Values, change: Values) -> Row:
 
 
 def _difference(maps: Values, progressing: Values) -> Values:
-    """Mean of progressing subjects less that of stable ones, ``[V]``."""
+    """Mean of progressing minus stable subjects, ``[V]``."""
     return maps[progressing].mean(0) - maps[~progressing].mean(0)
 
 
 def _correlation(a: Values, b: Values) -> float:
-    """0 where one of them is flat."""
+    """Correlation, 0 if ``a`` is constant."""
     return round(float(np.corrcoef(a, b)[0, 1]), 3) if np.ptp(a) > 1e-6 else 0.0
 
 

@@ -1,14 +1,14 @@
-"""Masks of a structure in brain slices: the conditional flow's mean of draws beside a plain network's probabilities.
+"""Segmentation of brain slices: the mean of a conditional flow's draws and the probabilities of a plain network.
 
     python benchmarks/segment_slices.py [--seeds 3] [--subjects 80] [--epochs 25] [--figure docs/segment.png]
 
-Deep gray matter in simulated slices with a scanner's noise (3 % of white matter), on subjects never seen. The plain
-network is of the same kind as the one that the flow starts at (`WideTrunk` and a readout), made so wide that it has as
-many parameters as the flow with its dequantiser; it is trained by the cross-entropy, for as many steps. F1 is that of
-all test pixels, a pixel being in the mask where its probability is above a half: of the flow the mean of 32 draws.
-"F1 inside" is that of the network inside the flow alone. ECE is the expected calibration error (15 bins) of all pixels,
-and of those within one pixel of the true border. What whole masks tell: how often the interval of 5 to 95 % of the
-drawn areas holds the true area (of independent pixels, drawn from the plain network, it is too narrow).
+Deep grey matter in simulated slices with scanner noise (3 % of white matter), on test subjects. The plain network has
+the architecture of the network at which the flow is initialised (`WideTrunk` and a readout), with as many parameters as
+the flow and its dequantiser; it is trained by cross-entropy for the same number of steps. F1 is over all test pixels,
+with a threshold of 0.5 on the probability, for the flow the mean of 32 draws; "F1 inside" is that of the network inside
+the flow. ECE is the expected calibration error (15 bins) of all pixels, and of those within one pixel of the true
+border. "area in 5-95 %" is the coverage of the interval of drawn areas (too narrow for independent pixels drawn from
+the plain network).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crow.data.examples import Examples
+from crow.data.forecast import quantiles_of
 from crow.data.mask_scores import calibration_error, dice
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks
@@ -58,7 +59,7 @@ class PlainNetwork(nn.Module):
 
     @classmethod
     def of_size(cls, parameters: int) -> PlainNetwork:
-        """The widest that has no more than so many ``parameters``."""
+        """The widest network with at most this number of ``parameters``."""
         width = 8
         while _count(cls(width + 4)) <= parameters:
             width += 4
@@ -69,25 +70,24 @@ def examples(data: slices.Slices) -> Examples:
     return Examples(data.mask(STRUCTURE), data.image / slices.GREYS - 0.5)
 
 
-def judged(probability: Tensor, masks: Tensor, truth: Tensor) -> dict[str, float]:
-    """Of probabilities and truth ``[batch, 1, s, s]`` and draws ``[n, batch, 1, s, s]``."""
+def scores(probability: Tensor, masks: Tensor, truth: Tensor) -> dict[str, float]:
+    """Scores of probabilities ``[batch, 1, s, s]`` and draws ``[n, batch, 1, s, s]`` against the truth."""
     near = functional.max_pool2d(truth, 3, 1, 1) != -functional.max_pool2d(-truth, 3, 1, 1)
     p, y = probability.numpy(), truth.numpy() > 0.5
-    areas = masks.flatten(2).sum(2)
-    low, high = torch.quantile(areas, torch.tensor([0.05, 0.95]), dim=0)
-    area = truth.flatten(1).sum(1)
+    low, high = quantiles_of(masks.flatten(2).sum(2).numpy(), [0.05, 0.95], axis=0)
+    area = truth.flatten(1).sum(1).numpy()
     return {
         "F1": dice(p > 0.5, y), "ECE": calibration_error(p, y),
         "ECE at the border": calibration_error(p[near], y[near]),
-        "area in 5-95 %": float(((low <= area) & (area <= high)).float().mean()),
+        "area in 5-95 %": float(((low <= area) & (area <= high)).mean()),
         "F1 of a draw": float(np.mean([dice(mask.numpy() > 0.5, y) for mask in masks[:8]])),
     }  # fmt: skip
 
 
 def run(seed: int, data: slices.Slices, epochs: int) -> tuple[Rows, DiscreteFlow]:
-    """A row a model, and the flow."""
-    people, test = data.split(seed)
-    held, fit = people[: 10 * slices.SLICES], people[10 * slices.SLICES :]
+    """One row per model, and the flow."""
+    rows_left, test = data.split(seed)
+    validation, fit = rows_left[: 10 * slices.SLICES], rows_left[10 * slices.SLICES :]
     everything = examples(data)
     settings = Optimisation(
         max_epochs=epochs, steps_per_epoch=20, batch_size=24, learning_rate=5e-3, patience=epochs, threads=1
@@ -98,7 +98,7 @@ def run(seed: int, data: slices.Slices, epochs: int) -> tuple[Rows, DiscreteFlow
     rows: Rows = []
     for name, model in models.items():
         began = time.process_time()
-        fitted = train(model, everything[fit], everything[held], settings, seed, label=name)
+        fitted = train(model, everything[fit], everything[validation], settings, seed, label=name)
         minutes = (time.process_time() - began) / 60
         torch.manual_seed(seed)
         x, context = everything[test].x, everything[test].context
@@ -109,7 +109,7 @@ def run(seed: int, data: slices.Slices, epochs: int) -> tuple[Rows, DiscreteFlow
             else:
                 masks = torch.cat([flow.sample(context, 4) for _ in range(DRAWS // 4)])
                 probability = masks.mean(0)
-        found = judged(probability, masks, x)
+        found = scores(probability, masks, x)
         if model is flow:
             with torch.no_grad():
                 a = flow.dequantizer.threshold(context)  # type: ignore[operator]
@@ -124,7 +124,7 @@ def run(seed: int, data: slices.Slices, epochs: int) -> tuple[Rows, DiscreteFlow
 
 
 def picture(flow: DiscreteFlow, data: slices.Slices, rows: Tensor) -> Figure:
-    """A row a slice: the slice, the true mask, the probability, and draws."""
+    """One row per slice: the slice, the true mask, the probability, and draws."""
     batch = examples(data)[rows]
     torch.manual_seed(0)
     draws = flow.sample(batch.context, DRAWS)
@@ -166,7 +166,7 @@ def main() -> None:
         keys = [key for key in mine[0] if key.startswith(("F1", "ECE", "area"))]
         means = {key: round(float(np.mean([row[key] for row in mine])), 4) for key in keys}
         table.append({"seed": "mean", "model": name, **means})
-    timing.write("segment_slices", "Masks of deep gray matter in brain slices, on new subjects", table)
+    timing.write("segment_slices", "Masks of deep grey matter in brain slices, on test subjects", table)
 
 
 def _count(model: nn.Module) -> int:

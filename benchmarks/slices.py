@@ -1,4 +1,4 @@
-"""Slices of simulated brains for the benchmarks of the conditional flow: images, their structures, subjects apart."""
+"""Slices of simulated brains, with their structures, for the benchmarks of conditional flows."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ GREYS, BRIGHTEST = 256, 900.0
 
 @dataclass(frozen=True)
 class Slices:
-    """Axial slices ``[n, 1, 32, 32]`` of grey levels 0 to 255 without noise, the labels of their structures, and whose
-    they are ``[n]``; 12 of every subject, 3 mm apart, around the ventricles."""
+    """Axial slices ``[n, 1, 32, 32]`` (grey levels 0 to 255), their structure labels, and their subjects ``[n]``.
+
+    12 slices per subject, 3 mm apart, around the ventricles.
+    """
 
     image: Tensor
     label: Tensor
     subject: Tensor
 
     def mask(self, name: str) -> Tensor:
-        """1 in the structures whose name begins with ``name``, else 0."""
+        """1 in the structures whose name starts with ``name``, else 0."""
         labels = [label for label, known in STRUCTURES.items() if known.startswith(name)]
         return torch.isin(self.label, torch.tensor(labels)).float()
 
     def split(self, seed: int, test: float = 0.2) -> tuple[Tensor, Tensor]:
         """Rows of training and of test subjects."""
-        people = torch.randperm(int(self.subject.max()) + 1, generator=torch.Generator().manual_seed(seed))
-        held = torch.isin(self.subject, people[: round(test * len(people))])
-        return torch.where(~held)[0], torch.where(held)[0]
+        order = torch.randperm(int(self.subject.max()) + 1, generator=torch.Generator().manual_seed(seed))
+        chosen = torch.isin(self.subject, order[: round(test * len(order))])
+        return torch.where(~chosen)[0], torch.where(chosen)[0]
 
 
 @cache
 def draw(subjects: int, noise: float, seed: int = 0) -> Slices:
-    """``noise``: sd in grey levels, added to the scan before it is rounded."""
+    """Simulate slices; ``noise`` (sd in grey levels) is added before rounding."""
     simulation = simulate_scans(subjects, 1, MM, seed=seed)
     rng = np.random.default_rng([seed, 9])
     x, y, z = (size // 2 for size in simulation.grid.shape)

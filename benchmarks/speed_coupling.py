@@ -63,13 +63,13 @@ def flows(compiled: bool, features: int, context: int, blocks: int, hidden: int,
 
 
 def _start_alike(module: nn.Module) -> None:
-    """The same weights' distribution for all: crow starts its last layers at zero, and an arctangent of 0 is slower."""
+    """The same distribution of weights for all: the last layers of crow are zero at first, and atan(0) is slower."""
     if isinstance(module, nn.Linear):
         module.reset_parameters()
 
 
 class SubnetsAlone(nn.Module):
-    """The subnets of all blocks on one input and nothing else: what no flow with these subnets can be faster than."""
+    """Only the subnets of all blocks on one input: a lower bound of the time of any flow with these subnets."""
 
     def __init__(self, features: int, context: int, blocks: int, hidden: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def sampling(flow: nn.Module, x: Tensor, context: Tensor) -> Callable[[], object
 
 
 def _compile(flow: nn.Module) -> None:
-    """Compiles the map in both directions; drawing noise and the base density stay as they are in both libraries."""
+    """Compile the map in both directions; noise and the base density are not compiled in either library."""
     if isinstance(flow, FreiaFlow):
         flow.inn.compile()
     else:

@@ -1,4 +1,4 @@
-"""Training step of an image coupling flow beside FrEIA and normflows at the same arithmetic: ``speed_images.py``.
+"""Training step of an image coupling flow compared with FrEIA and normflows at equal arithmetic: ``speed_images.py``.
 
 1 x 64 x 64, two halvings (Haar; normflows has a squeeze only), after each four two-sided affine couplings with a fixed
 permutation before them, subnets 3x3 - 1x1 - 3x3 of 64 channels with SiLU, batch 16: forward, backward, fused Adam.
@@ -85,7 +85,7 @@ class FreiaImages(nn.Module):
 
 
 class NormflowsImages(nn.Module):
-    """normflows' Squeeze, Permute and AffineCoupling; its scale has no clamp, which saves it an arctangent."""
+    """normflows' Squeeze, Permute and AffineCoupling; its scale has no clamp, so it needs no arctangent."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def convolutions(inputs: int, outputs: int, hidden: int) -> nn.Sequential:
 
 
 def start_alike(module: nn.Module) -> None:
-    """The same weights' distribution for all, small enough that a scale without a clamp does not run away."""
+    """The same distribution of weights for all, small enough that a scale without a clamp stays bounded."""
     if isinstance(module, nn.Conv2d):
         module.reset_parameters()
         with torch.no_grad():

@@ -1,11 +1,11 @@
 """Speed of the recurrent couplings: ``speed_recurrent.py [--compiled]``.
 
 A training step (forward, backward, fused Adam) over 5 visits of 82 features with 4 of context, 8 blocks of two
-couplings, GRU width 128, beside
+couplings, GRU width 128, compared with
 - the same couplings as a loop over time with separate networks for scale and shift,
-- the published network with its second pass for the log-determinant: 82 values a visit, and 150 with its pads,
+- the published network with its second pass for the log-determinant: 82 values per visit, and 150 with its pads,
 - the bare subnets: their forward, backward and optimiser on inputs of the same shapes.
-"CRow" is the whole flow with gates, mixed model and rotations, again beside its bare subnets.
+"CRow" is the whole flow with gates, mixed model and rotations, also compared with its bare subnets.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def crow_steps(x: Tensor, context: Tensor, compiled: bool) -> dict[str, Callable
 
 
 class Stack(nn.Module):
-    """Layers one after the other, with the sum of their log-determinants."""
+    """A composition of layers, with the sum of their log-determinants."""
 
     def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Stack(nn.Module):
 
 
 class BareSubnets(nn.Module):
-    """Copies of the networks in a flow, on inputs of the shapes that they get there, and nothing else."""
+    """Only the networks of a flow, on inputs of the same shapes."""
 
     def __init__(self, flow: nn.Module, run: Callable[[], object]) -> None:
         super().__init__()

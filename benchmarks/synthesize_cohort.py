@@ -1,16 +1,17 @@
-"""People with given attributes, invented by the defaults of ``crow synthesize``, beside the truth of a simulation.
+"""Synthetic subjects with given attributes, sampled by ``crow synthesize``, compared with the true distribution.
 
     python benchmarks/synthesize_cohort.py [--seeds 0 1 2] [--regions 6 20] [--set training.max_epochs=5 ...]
 
-Each cohort has 400 people, one visit each, in ADNIMERGE's columns (`crow.simulate.simulate_adni`); the models learn its
-regions given sex, age and diagnosis, and draw people with the attributes of 5,000 others, whom the simulation drew. The
-baseline is a linear regression of the regions on the attributes, with Gaussian residuals of one covariance. ``truth``
-draws from the simulation itself: what a perfect model would show.
+Each cohort has 400 subjects with one visit in ADNIMERGE's columns (`crow.simulate.simulate_adni`). The models learn its
+regions given sex, age and diagnosis, and sample subjects with the attributes of 5,000 others from the same simulation.
+The baseline is a linear regression of the regions on the attributes, with Gaussian residuals of one covariance.
+``truth`` samples from the simulation itself, as a perfect model would.
 
 Effects are the slope of age (ten years), women - men, MCI - CN and dementia - CN, by least squares over the draws, in
-the region's true sd given the attributes: concordance (Lin) with those of the true people over regions, and their mean
-distance. ``sd given all`` is the sd of draws with the same attributes over the true one: mean over regions (lowest to
-highest). NLL is exact, in nats a person beyond the regression's, and the energy score in the same sds.
+units of the region's true sd given the attributes: concordance (Lin) with the true effects over regions, and mean
+absolute error. ``sd given all`` is the sd of draws with the same attributes, relative to the true one: mean over
+regions (minimum to maximum). NLL is exact, in nats per subject relative to the regression; the energy score is in the
+same sds.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from crow.run.cross_sectional_config import ARCHITECTURES
 from crow.simulate import Simulation, simulate_adni
 from crow.simulate.progression import HEAD_SIZE, ICV
 from crow.simulate.regions import Regions
-from crow.simulate.subjects import diagnosis, draw_people
+from crow.simulate.subjects import diagnosis, draw_subjects
 
-PEOPLE, OTHERS, DRAWS = 400, 5000, 8
+SUBJECTS, OTHERS, DRAWS = 400, 5000, 8
 ATTRIBUTES = {"PTGENDER": "sex", "age": "age", "DX": "diagnosis"}
 EFFECTS = ("age", "sex", "MCI", "dementia")
 Values = NDArray[np.float64]
@@ -48,10 +49,10 @@ Draw = Callable[[int], Values]
 
 @dataclass(frozen=True)
 class Truth:
-    """The simulation as a conditional distribution: people of one group and sex swap what makes them differ."""
+    """The simulation as a conditional distribution, by permuting latent variables within group and sex."""
 
     regions: Regions
-    people: pd.DataFrame
+    subjects: pd.DataFrame
     rng: np.random.Generator
 
     @classmethod
@@ -62,25 +63,25 @@ class Truth:
             for key in Regions.__dataclass_fields__ if key != "names"
         }  # fmt: skip
         rng = np.random.default_rng([seed, 1])
-        return cls(Regions(names=tuple(parameters), **columns), draw_people(rng, OTHERS), rng)
+        return cls(Regions(names=tuple(parameters), **columns), draw_subjects(rng, OTHERS), rng)
 
     @property
     def attributes(self) -> pd.DataFrame:
-        """In the columns of ADNIMERGE."""
-        p = self.people
+        """Attributes in ADNIMERGE's columns."""
+        p = self.subjects
         return pd.DataFrame({"PTGENDER": p["sex"], "age": p["age"], "DX": diagnosis(p["disease_time"])})
 
     def draw(self, n: int) -> Values:
-        """``[n, person, region]`` with everyone's sex, age and diagnosis."""
+        """Draws ``[n, subject, region]`` given the sex, age and diagnosis of each subject."""
         return np.stack([self._draw() for _ in range(n)])
 
     def _draw(self) -> Values:
         def shuffled(column: str, by: str) -> pd.Series:
-            return self.people.groupby(by)[column].transform(self.rng.permutation)
+            return self.subjects.groupby(by)[column].transform(self.rng.permutation)
 
         s, icv = shuffled("disease_time", "group"), shuffled("icv", "sex")
         u = self.regions.deviations(self.rng, OTHERS) + HEAD_SIZE * np.log(icv.to_numpy() / ICV)[:, None]
-        values = self.regions.values(s.to_numpy(), self.people["age"].to_numpy(), u)
+        values = self.regions.values(s.to_numpy(), self.subjects["age"].to_numpy(), u)
         return self.regions.measured(self.rng, values)
 
 
@@ -88,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--regions", type=int, nargs="+", default=[6, 20])
-    parser.add_argument("--systems", nargs="+", default=["cglow", "caglow"])
+    parser.add_argument("--architectures", nargs="+", default=["cglow", "caglow"])
     parser.add_argument("--set", dest="sets", nargs="*", default=[])
     parser.add_argument("--name", default="synthesize_cohort")
     arguments = parser.parse_args()
@@ -97,17 +98,17 @@ def main() -> None:
     for regions in arguments.regions:
         found: dict[str, list[dict[str, float]]] = {}
         for seed in arguments.seeds:
-            for name, figures in of_seed(regions, seed, arguments.systems, arguments.sets).items():
+            for name, figures in of_seed(regions, seed, arguments.architectures, arguments.sets).items():
                 found.setdefault(name, []).append(figures)
                 print(regions, seed, name, {key: round(value, 3) for key, value in figures.items()}, flush=True)
         for name, each in found.items():
             shown = {key: _shown([one[key] for one in each]) for key in each[0]}
             rows.append({"regions": regions, "model": name, **shown})
-    write(arguments.name, f"People invented given sex, age, diagnosis; {PEOPLE} learned from", rows)
+    write(arguments.name, f"Synthetic subjects given sex, age, diagnosis; {SUBJECTS} training subjects", rows)
 
 
-def of_seed(regions: int, seed: int, systems: list[str], sets: list[str]) -> dict[str, dict[str, float]]:
-    simulation = simulate_adni(PEOPLE, 1, regions, seed)
+def of_seed(regions: int, seed: int, architectures: list[str], sets: list[str]) -> dict[str, dict[str, float]]:
+    simulation = simulate_adni(SUBJECTS, 1, regions, seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cohort.csv"
         simulation.table.to_csv(path, index=False)
@@ -115,31 +116,31 @@ def of_seed(regions: int, seed: int, systems: list[str], sets: list[str]) -> dic
     truth = Truth.of(simulation, seed)
     assert tuple(cohort.regions) == truth.regions.names
     real, true = truth.draw(1)[0], truth.draw(DRAWS)
-    judge = Judge(design(truth.attributes), real, true)
+    evaluate = Evaluator(design(truth.attributes), real, true)
     linear = Linear(design(cohort.visits), cohort.visits[cohort.regions].to_numpy(float))
-    least = linear.nll(judge.design, real)
-    found = {"truth": judge(truth.draw(DRAWS))}
-    found["regression"] = judge(linear.draw(judge.design, DRAWS, seed)) | {"NLL": 0.0, "seconds": 0.0}
-    for system in systems:
+    baseline = linear.nll(evaluate.design, real)
+    found = {"truth": evaluate(truth.draw(DRAWS))}
+    found["regression"] = evaluate(linear.draw(evaluate.design, DRAWS, seed)) | {"NLL": 0.0, "seconds": 0.0}
+    for architecture in architectures:
         began = time.process_time()
-        model = Synthesizer(load_settings(ARCHITECTURES[system], None, [f"seed={seed}", *sets]))
+        model = Synthesizer(load_settings(ARCHITECTURES[architecture], None, [f"seed={seed}", *sets]))
         model.fit(cohort, list(ATTRIBUTES.values()))
         seconds = time.process_time() - began
         c, table = model.attributes.encode(truth.attributes), model.inputs.table
         flow = model.fitted()
         drawn = table.decode(flow.sample(c, DRAWS, torch.Generator().manual_seed(seed)))
-        found[system] = judge(drawn)
-        if system == "cglow":
+        found[architecture] = evaluate(drawn)
+        if architecture == "cglow":
             x = torch.from_numpy((real - np.array(table.mean)) / np.array(table.sd)).float()
             with torch.no_grad():
                 nll = table.log_scale - float(flow.log_prob(x, c).double().mean())
-            found[system]["NLL"] = nll - least
-        found[system] |= {"seconds": seconds, "epoch": model.metrics["epoch"]}
+            found[architecture]["NLL"] = nll - baseline
+        found[architecture] |= {"seconds": seconds, "epoch": model.metrics["epoch"]}
     return found
 
 
-class Judge:
-    """Draws ``[draw, person, region]`` beside the true ones, in the sd of true draws with the same attributes."""
+class Evaluator:
+    """Compares draws ``[draw, subject, region]`` with true ones, in sds of true draws with the same attributes."""
 
     def __init__(self, design: Values, real: Values, true: Values) -> None:
         self.design, self.sd = design, _within(true)
@@ -152,17 +153,17 @@ class Judge:
             f"concordance, {name}": concordance(real, got)
             for name, real, got in zip(EFFECTS, self.effects, effects, strict=True)
         }
-        energy = np.linalg.norm(x - self.real, axis=2).mean() - _apart(x) / 2
+        energy = np.linalg.norm(x - self.real, axis=2).mean() - _mean_distance(x) / 2
         return {
             "concordance": concordance(self.effects.ravel(), effects.ravel()), **found,
             "effects' error": float(abs(effects - self.effects).mean()),
-            "sd given all": float(spread.mean()), "lowest": float(spread.min()), "highest": float(spread.max()),
+            "sd given all": float(spread.mean()), "minimum": float(spread.min()), "maximum": float(spread.max()),
             "energy": float(energy),
         }  # fmt: skip
 
 
 class Linear:
-    """Least squares with Gaussian residuals of one covariance."""
+    """Linear regression with Gaussian residuals of one covariance."""
 
     def __init__(self, design: Values, x: Values) -> None:
         self.beta = np.linalg.lstsq(design, x, rcond=None)[0]
@@ -179,25 +180,25 @@ class Linear:
         return float(0.5 * (z * z).sum(0).mean() + log_det)
 
 
-def design(people: pd.DataFrame) -> Values:
-    """1, age in decades, and indicators: ``[person, 1 + effect]``."""
-    dx = people["DX"]
-    indicators = [people["PTGENDER"] == "Female", dx == "MCI", dx == "Dementia"]
-    return np.column_stack([np.ones(len(people)), (people["age"] - 73) / 10, *indicators]).astype(float)
+def design(visits: pd.DataFrame) -> Values:
+    """Intercept, age in decades, and indicators: ``[visit, 1 + effect]``."""
+    dx = visits["DX"]
+    indicators = [visits["PTGENDER"] == "Female", dx == "MCI", dx == "Dementia"]
+    return np.column_stack([np.ones(len(visits)), (visits["age"] - 73) / 10, *indicators]).astype(float)
 
 
 def _effects(design: Values, x: Values) -> Values:
-    """``[effect, region]`` over all draws."""
+    """Least-squares effects ``[effect, region]`` over all draws."""
     return np.linalg.lstsq(design, x.mean(0), rcond=None)[0][1:]
 
 
 def _within(x: Values) -> Values:
-    """Sd over the draws of one person, ``[region]``."""
+    """Sd over the draws of one subject, ``[region]``."""
     return np.sqrt(x.var(0, ddof=1).mean(0))
 
 
-def _apart(x: Values) -> float:
-    """Mean distance of two draws of one person."""
+def _mean_distance(x: Values) -> float:
+    """Mean distance between two draws of one subject."""
     return float(np.mean([np.linalg.norm(x - np.roll(x, k, 0), axis=2).mean() for k in range(1, len(x))]))
 
 

@@ -1,17 +1,17 @@
-"""Slices of people who do not exist, by `crow synthesize`, beside slices of people whom it did not see.
+"""Synthetic slices of `crow synthesize`, compared with real slices of test subjects.
 
-    python benchmarks/synthesize_scans.py [--seeds 3] [--modality T1w pet] [--work DIR] [--figure docs/synthetic_slices.png]
+    python benchmarks/synthesize_scans.py [--seeds 3] [--modality T1w pet] [--work DIR] [--figure FILE]
 
-240 people are simulated, prepared (linear registration) and cut to one axial slice of 6 mm. Half of them, other ones
-for every seed, are learned from, given sex, age and diagnosis; everybody else is invented with these attributes. The
-baseline is a regression of every voxel on the attributes, with noise of the voxel's own.
+240 subjects are simulated, prepared (linear registration) and reduced to one axial slice of 6 mm. Half of them, drawn
+anew for each seed, are training subjects, with sex, age and diagnosis as attributes; slices with the attributes of the
+other half are sampled. The baseline is a voxel-wise regression on the attributes with independent noise.
 
-``bits`` are those a voxel of the slice, on the others, given their attributes. Of 8 inventions of every one of the
-others, over the voxels of the brain: the sd of the slice's mean and of voxels, over the real ones'; the concordance
-(Lin) of the maps of effects (ten years of age, women - men, dementia - CN, by least squares, in sds), and that of the
-people learned from, which is all that there is to know. ``told apart``: the area under the curve of a quadratic
-discriminant that learned to tell inventions from real slices by the first 20 components of the real ones, on others, by
-folds; .5 is chance.
+``bits`` are bits per voxel of the slice in test subjects, given their attributes. From 8 samples for every test
+subject, over the voxels of the brain: the sd of the slice's mean and of voxels, relative to the real ones; the
+concordance (Lin) of the maps of effects (ten years of age, women - men, dementia - CN, by least squares, in sds), and
+that of the training subjects, which is an upper limit. ``AUC real vs synthetic``: area under the curve of a quadratic
+discriminant trained to separate synthetic from real slices by the first 20 components of the real ones,
+cross-validated; 0.5 is chance.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from crow.bijections.voxel_regression import VoxelRegression
 from crow.data.examples import Examples
 from crow.evaluation.groups import concordance
 from crow.flows.base import bits_per_dim
-from crow.flows.image_start import fit_regression
+from crow.flows.image_initialisation import fit_regression
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.report import figures
 from crow.report.images import montage
 from crow.representation.cross_sectional import GREYS, ScanInputs
 
-PEOPLE, RESOLUTION, DRAWS = 240, 6.0, 8
-JUDGED = 20  # components
+SUBJECTS, RESOLUTION, DRAWS = 240, 6.0, 8
+COMPONENTS = 20
 POSITION = 5.0  # mm: through the ventricles
 ATTRIBUTES = ["sex", "age", "diagnosis"]
 EFFECTS = ("age", "sex", "dementia")
@@ -59,8 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--modality", nargs="+", default=["T1w", "pet"])
-    parser.add_argument("--systems", nargs="+", default=["cglow", "caglow"])
-    parser.add_argument("--work", type=Path, help="folder that keeps cohorts and stores; what is there is used again")
+    parser.add_argument("--architectures", nargs="+", default=["cglow", "caglow"])
+    parser.add_argument("--work", type=Path, help="folder for cohorts and stores; existing ones are used again")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -71,7 +71,7 @@ def main() -> None:
             found: dict[str, list[dict[str, float]]] = {}
             for seed in range(options.seeds):
                 task = Task(data, seed)
-                for name in ("people learned from", "voxels alone", *options.systems):
+                for name in ("training subjects", "voxel-wise regression", *options.architectures):
                     values = task(name)
                     found.setdefault(name, []).append(values)
                     print(modality, seed, name, {key: round(value, 3) for key, value in values.items()}, flush=True)
@@ -80,71 +80,71 @@ def main() -> None:
             for name, each in found.items():
                 shown = {key: _shown([one[key] for one in each]) for key in each[0]}
                 rows.append({"modality": modality, "model": name, **shown})
-    write("synthesize_scans", f"Slices invented given sex, age, diagnosis; {PEOPLE // 2} people learned from", rows)
+    write("synthesize_scans", f"Synthetic slices given sex, age, diagnosis; {SUBJECTS // 2} training subjects", rows)
 
 
 def store(work: Path, modality: str) -> ScanStore:
-    cohort, prepared = work / f"{modality}_people", work / f"{modality}_people_store"
+    cohort, prepared = work / f"{modality}_cohort", work / f"{modality}_store"
     if not cohort.exists():
-        write_scans(cohort, PEOPLE, 1, RESOLUTION, modality, seed=0)
-    return prepare(cohort, prepared, resolution=RESOLUTION, register="linear", jobs=1, suffix=modality).store
+        write_scans(cohort, SUBJECTS, 1, RESOLUTION, modality, seed=0)
+    return prepare(cohort, prepared, resolution=RESOLUTION, registration="linear", jobs=1, suffix=modality).store
 
 
 class Task:
-    """The people learned from, the others, and what is said of inventions of the others."""
+    """Training subjects, test subjects, and the evaluation of synthetic slices."""
 
     def __init__(self, data: ScanStore, seed: int) -> None:
         self.seed = seed
         order = np.random.default_rng(seed).permutation(len(data.rows))
         half = len(order) // 2
-        self.learned, self.others = (data.some(np.sort(part)) for part in (order[:half], order[half:]))
+        self.training, self.test = (data.subset(np.sort(part)) for part in (order[:half], order[half:]))
         self.models: list[Synthesizer] = []
-        visits = self.others.cohort().visits
+        visits = self.test.cohort().visits
         self.design = design(visits)
         settings = {"images": {"slice": "axial", "position": POSITION}, "seed": seed}
         self.settings: dict[str, Any] = settings
         first = Synthesizer(**settings, training={"max_epochs": 0})
-        first.fit(self.learned, ATTRIBUTES)
+        first.fit(self.training, ATTRIBUTES)
         assert isinstance(first.visits, ScanInputs)
         self.image, self.attributes = first.visits, first.attributes
         self.c = self.attributes.encode(visits)
-        self.x = self.levels(self.others)
+        self.x = self.levels(self.test)
         self.real = self.x.numpy()[:, 0, self.image.mask]
 
     def levels(self, data: ScanStore) -> torch.Tensor:
-        """Grey levels ``[person, 1, *space]``."""
+        """Grey levels ``[subject, 1, *space]``."""
         return torch.from_numpy(self.image.encode(data, data.cohort().visits.index.to_numpy())).float()
 
     def __call__(self, name: str) -> dict[str, float]:
-        visits = self.learned.cohort().visits
-        if name == "people learned from":
-            mine = self.levels(self.learned).numpy()[:, 0, self.image.mask]
-            return self.judged(mine[None], effects(design(visits), mine)) | {"bits": np.nan, "seconds": np.nan}
+        visits = self.training.cohort().visits
+        if name == "training subjects":
+            real = self.levels(self.training).numpy()[:, 0, self.image.mask]
+            return self.scores(real[None], effects(design(visits), real)) | {"bits": np.nan, "seconds": np.nan}
         began = time.process_time()
-        if name == "voxels alone":
-            x, c = self.levels(self.learned), self.attributes.encode(visits)
-            alone = VoxelRegression(self.image.shape, c.shape[1])
-            fit_regression(alone, Examples(x, c), GREYS)
+        if name == "voxel-wise regression":
+            x, c = self.levels(self.training), self.attributes.encode(visits)
+            regression = VoxelRegression(self.image.shape, c.shape[1])
+            fit_regression(regression, Examples(x, c), GREYS)
             torch.manual_seed(0)
             v, log_q = UniformDequantizer(GREYS)(self.x)
-            z, log_det = alone(v, self.c)
+            z, log_det = regression(v, self.c)
             log_prob = StandardPrior(self.image.shape).log_prob(z) + log_det - log_q
             e = torch.randn(DRAWS, *z.shape, generator=torch.Generator().manual_seed(self.seed))
-            drawn = torch.stack([UniformDequantizer(GREYS).inverse(alone.inverse(one, self.c)[0]) for one in e])
+            drawn = torch.stack([UniformDequantizer(GREYS).inverse(regression.inverse(one, self.c)[0]) for one in e])
         else:
-            model = Synthesizer(architecture=name, **self.settings).fit(self.learned, ATTRIBUTES)
+            model = Synthesizer(architecture=name, **self.settings).fit(self.training, ATTRIBUTES)
             self.models.append(model)
-            log_prob = torch.from_numpy(model.log_prob(self.others)["log_prob"].to_numpy(copy=True))
+            log_prob = torch.from_numpy(model.log_prob(self.test)["log_prob"].to_numpy(copy=True))
             flow: Any = model.fitted()
             drawn = flow.sample(self.c, DRAWS, torch.Generator().manual_seed(self.seed))
         seconds = time.process_time() - began
         values = drawn.numpy()[:, :, 0, self.image.mask]
-        found = self.judged(values, effects(self.design, values.mean(0)))
+        found = self.scores(values, effects(self.design, values.mean(0)))
         bits = float(bits_per_dim(log_prob, int(np.prod(self.image.shape))).mean())
         return found | {"bits": bits, "seconds": seconds}
 
-    def judged(self, drawn: Values, found: Values) -> dict[str, float]:
-        """Of ``[draw, person, voxel]`` and their effects."""
+    def scores(self, drawn: Values, found: Values) -> dict[str, float]:
+        """Scores of slices ``[draw, subject, voxel]`` and of their effects."""
         sd = self.real.std(0) + 1
         pairs = zip(effects(self.design, self.real) / sd, found / sd, strict=True)
         concordances = [concordance(real, got) for real, got in pairs]
@@ -152,47 +152,46 @@ class Task:
             "sd of the mean": float(drawn.mean(2).std(1).mean() / self.real.mean(1).std()),
             "sd of voxels": float((drawn.std(1).mean(0) / sd).mean()),
             **{f"concordance, {name}": value for name, value in zip(EFFECTS, concordances, strict=True)},
-            "told apart": told_apart(self.real, drawn[0], self.seed),
+            "AUC real vs synthetic": auc_real_vs_synthetic(self.real, drawn[0], self.seed),
         }
 
 
-def told_apart(real: Values, drawn: Values, seed: int) -> float:
-    components = PCA(JUDGED, whiten=True, random_state=0).fit(real)
+def auc_real_vs_synthetic(real: Values, drawn: Values, seed: int) -> float:
+    components = PCA(COMPONENTS, whiten=True, random_state=0).fit(real)
     x = components.transform(np.concatenate([real, drawn]))
     y = np.r_[np.zeros(len(real)), np.ones(len(drawn))]
     order = np.random.default_rng(seed).permutation(len(y))
-    judge = QuadraticDiscriminantAnalysis(reg_param=0.1)
-    score = cross_val_predict(judge, x[order], y[order], cv=5, method="decision_function")
+    discriminant = QuadraticDiscriminantAnalysis(reg_param=0.1)
+    score = cross_val_predict(discriminant, x[order], y[order], cv=5, method="decision_function")
     return float(roc_auc_score(y[order], score))
 
 
-def design(people: pd.DataFrame) -> Values:
-    """1, age in decades, and indicators: ``[person, 1 + effect + MCI]``."""
-    dx = people["diagnosis"]
-    indicators = [people["sex"] == "Female", dx == "Dementia", dx == "MCI"]
-    return np.column_stack([np.ones(len(people)), (people["age"] - 73) / 10, *indicators]).astype(float)
+def design(visits: pd.DataFrame) -> Values:
+    """Intercept, age in decades, and indicators: ``[visit, 1 + effect + MCI]``."""
+    dx = visits["diagnosis"]
+    indicators = [visits["sex"] == "Female", dx == "Dementia", dx == "MCI"]
+    return np.column_stack([np.ones(len(visits)), (visits["age"] - 73) / 10, *indicators]).astype(float)
 
 
-def effects(people: Values, x: Values) -> Values:
-    """``[effect, voxel]``."""
-    return np.linalg.lstsq(people, x, rcond=None)[0][1 : 1 + len(EFFECTS)]
+def effects(design: Values, x: Values) -> Values:
+    """Least-squares effects ``[effect, voxel]``."""
+    return np.linalg.lstsq(design, x, rcond=None)[0][1 : 1 + len(EFFECTS)]
 
 
 def picture(task: Task, path: Path) -> None:
-    """Three real slices of women without and with dementia, and three invented ones by the first model, which differ in
-    that alone."""
+    """Three real and three synthetic slices (first model) of women without and with dementia."""
     model = task.models[0]
-    visits = task.others.cohort().visits
+    visits = task.test.cohort().visits
     images, titles = [], []
     for dx in ("CN", "Dementia"):
         rows = visits[(visits["diagnosis"] == dx) & (visits["sex"] == "Female")].head(3)
-        real = task.image.decode(torch.from_numpy(task.image.encode(task.others, rows.index.to_numpy())).float())
+        real = task.image.decode(torch.from_numpy(task.image.encode(task.test, rows.index.to_numpy())).float())
         images += list(real)
         titles += [f"real, {dx}, {age:.0f}" for age in rows["age"]]
-        people, drawn = model.sample({"sex": "Female", "diagnosis": dx}, 3, seed=1)
+        attributes, drawn = model.sample({"sex": "Female", "diagnosis": dx}, 3, seed=1)
         assert isinstance(drawn, np.ndarray)
         images += list(drawn)
-        titles += [f"invented, {dx}, {age:.0f}" for age in people["age"]]
+        titles += [f"synthetic, {dx}, {age:.0f}" for age in attributes["age"]]
     figures.save(montage(np.stack(images), titles), path, overwrite=True)
 
 

@@ -1,4 +1,4 @@
-"""The recurrent couplings as papers write them: one visit at a time, one network for the scale and one for the shift.
+"""The recurrent couplings as in papers: one visit at a time, with separate networks for scale and shift.
 
 ``LoopCoupling`` computes what ``RecurrentCoupling`` computes with separate subnets of the same widths, by GRU cells in
 a Python loop. ``PublishedFlow`` is the network of Hwang et al. 2019 as their code has it, which takes a second pass
@@ -29,7 +29,7 @@ class LoopSubnet(nn.Module):
 
 
 class LoopCoupling(nn.Module):
-    """``z_a = x_a exp(s) + t`` with s and t from a network each."""
+    """``z_a = x_a exp(s) + t`` with separate networks for s and t."""
 
     def __init__(self, features: int, context: int, hidden: int, swap: bool) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class LoopCoupling(nn.Module):
 
 
 class PublishedBlock(nn.Module):
-    """Two couplings and their gates, over one visit."""
+    """Two couplings and their gates, for one visit."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class PublishedBlock(nn.Module):
         self.gates = nn.ModuleList(nn.Linear(n, n) for _ in range(2))
 
     def forward(self, u: Tensor, h1: Tensor, h2: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The visit moved, its log-determinant, and the states after it."""
+        """The transformed visit, its log-determinant, and the states after it."""
         u1, u2 = u[:, : self.half], u[:, self.half :]
         gate1, gate2 = (
             functional.logsigmoid(functional.relu(gate(h + 2))) for gate, h in zip(self.gates, (h1, h2), strict=True)
@@ -88,7 +88,7 @@ class PublishedBlock(nn.Module):
 
 
 class PublishedFlow(nn.Module):
-    """Blocks one after the other at every visit, then a second pass over all for the log-determinant.
+    """All blocks at every visit, then a second pass for the log-determinant.
 
     ``width`` is that of a visit with its pads; there is no context.
     """

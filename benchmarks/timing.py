@@ -1,4 +1,4 @@
-"""Interleaved timing: every round times every variant once, so that a ratio compares what ran side by side."""
+"""Interleaved timing: every round times every variant once, so a ratio compares measurements made together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a call of each variant, one value a round."""
+    """Seconds per call of each variant, one value per round."""
 
     seconds: dict[str, list[float]]
 
@@ -24,18 +24,18 @@ class Timing:
         return 1000 * statistics.median(self.seconds[name])
 
     def ratio(self, name: str, reference: str) -> float:
-        """Median over the rounds of one variant's time over the other's in the same round."""
+        """The median over rounds of the ratio of two variants' times in the same round."""
         return statistics.median(a / b for a, b in zip(self.seconds[name], self.seconds[reference], strict=True))
 
     def spread(self, name: str, reference: str) -> tuple[float, float]:
-        """Quartiles of the ratio over the rounds."""
+        """Quartiles over rounds of the ratio."""
         ratios = [a / b for a, b in zip(self.seconds[name], self.seconds[reference], strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)
         return low, high
 
 
 def interleave(variants: dict[str, Callable[[], object]], budget: float, rounds: int = 7) -> Timing:
-    """Times every variant in turn, forwards and backwards, for about ``budget`` seconds and at least ``rounds`` rounds.
+    """Time every variant in turn, forwards and backwards, for about ``budget`` seconds and at least ``rounds`` rounds.
 
     A variant runs twice untimed first (a compiled one compiles there), and as often within a round as makes 5 ms.
     """
@@ -53,7 +53,7 @@ def interleave(variants: dict[str, Callable[[], object]], budget: float, rounds:
 
 
 def shares(timing: Timing, ours: str, **where: str | int) -> list[dict[str, str | int | float]]:
-    """One row a variant: its median milliseconds, and our time over its, with quartiles."""
+    """One row per variant: median milliseconds, and the ratio of our time to its, with quartiles."""
     table: list[dict[str, str | int | float]] = []
     for name in timing.seconds:
         low, high = timing.spread(ours, name)
@@ -65,7 +65,7 @@ def shares(timing: Timing, ours: str, **where: str | int) -> list[dict[str, str 
 
 
 def write(name: str, title: str, table: list[dict[str, str | int | float]]) -> None:
-    """Prints the rows and keeps them as ``results/NAME.md`` and ``results/NAME.json``."""
+    """Print the rows and write them to ``results/NAME.md`` and ``results/NAME.json``."""
     columns = list(dict.fromkeys(column for row in table for column in row))
     lines = [f"# {title}", "", f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), CPU.", ""]
     lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
@@ -78,7 +78,7 @@ def write(name: str, title: str, table: list[dict[str, str | int | float]]) -> N
 
 
 def _time(run: Callable[[], object], repeats: int) -> float:
-    """Seconds a call: processor time where one thread works, which other work on the machine hardly lengthens."""
+    """Seconds per call; with one thread, processor time, which other processes hardly affect."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     start = clock()
     for _ in range(repeats):

@@ -1,7 +1,8 @@
-"""Time and peak memory of whole trainings: ``train_time.py [--only NAME]``.
+"""Time and peak memory of complete trainings: ``train_time.py [--only NAME]``.
 
-The public table ``alzheimer.csv`` with the defaults, and an invented cohort of 2,000 subjects, 6 visits and 82 regions
-with one member, each in a process of its own. Processor seconds beside wall seconds tell how busy the machine was.
+The public table ``alzheimer.csv`` with the defaults, and a simulated cohort of 2,000 subjects, 6 visits and 82 regions
+with a single ensemble member, each in its own process. The difference between processor and wall seconds shows how busy
+the machine was.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tables import PUBLIC
 from timing import write
 
 from crow import Cohort, CRow
 from crow.cohort import read_cohort
 from crow.simulate import simulate_wide
 
-PUBLIC = Path(__file__).parents[2] / "shared" / "data" / "leaspy" / "alzheimer.csv"
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, else in KiB
 
 
@@ -34,7 +35,7 @@ def main() -> None:
         if options.only in (None, name):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 table.append({"training": name, **pool.apply(_measure, (training,))})
-    write("train_time" if options.only is None else f"train_time_{options.only}", "Whole trainings", table)
+    write("train_time" if options.only is None else f"train_time_{options.only}", "Complete trainings", table)
 
 
 def public() -> tuple[Cohort, CRow]:

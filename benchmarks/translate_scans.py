@@ -1,13 +1,13 @@
-"""T1w to PET by `crow translate`, on people whose both scans are simulated: how good and how sure the answers are.
+"""T1w to PET by `crow translate` on simulated subjects with both scans: accuracy and calibration.
 
     python benchmarks/translate_scans.py [--subjects 60] [--seeds 3] [--work DIR] [--figure docs/translate.png]
 
-The same invented people (two visits each) are simulated twice, as T1w and as amyloid PET, prepared (linear
-registration), and cut to one axial slice. Every seed keeps other test subjects. CRPS, MAE of the median and what the
-90 % interval covers are means over the brain's voxels and the test visits, in ratios to the cerebellum; "of the mean"
-are the same of the mean uptake of the slice, for which the voxels of a sample must belong together. The baselines draw
-every voxel from a Gaussian of its own: of the training scans, of a linear regression on the same voxel of the T1w scan,
-and of the deterministic network (the same h, trained by MSE) with the errors that it has in held-out subjects.
+The same subjects (two visits each) are simulated as T1w and as amyloid PET, prepared (linear registration), and reduced
+to one axial slice. Each seed has its own test subjects. CRPS, MAE of the median and coverage of the 90 % interval are
+means over brain voxels and test visits, in ratios to the cerebellum; "of the mean" are those of the mean uptake of the
+slice, which depend on the correlation of voxels. The baselines draw each voxel from an independent Gaussian: that of
+the training scans, that of a linear regression on the same voxel of the T1w scan, and that of a deterministic network
+(the same h, trained by MSE) with its error in validation subjects.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ import torch
 from timing import write
 
 from crow import ScanStore, Translator
+from crow.cohort.split import test_subjects
+from crow.data.forecast import quantiles_of
 from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
-from crow.flows.image_start import fit_regression
+from crow.flows.image_initialisation import fit_regression
 from crow.flows.predictor import Predictor
 from crow.models.cross_sectional import some
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.report import figures
-from crow.report.translations import Shown, translations
+from crow.report.translations import TranslationRow, translations
 from crow.representation.cross_sectional import GREYS, ScanInputs
 from crow.representation.pairs import pair, standardised
-from crow.seeds import derived_seed
 from crow.training.fit import train
 
 VISITS, RESOLUTION, SAMPLES = 2, 6.0, 64
@@ -54,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subjects", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--work", type=Path, help="folder that keeps cohorts and stores; what is there is used again")
+    parser.add_argument("--work", type=Path, help="folder for cohorts and stores; existing ones are used again")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -75,7 +76,7 @@ def store(work: Path, modality: str, subjects: int) -> ScanStore:
     cohort, prepared = work / f"{modality}_cohort", work / f"{modality}_store"
     if not cohort.exists():
         write_scans(cohort, subjects, VISITS, RESOLUTION, modality, seed=0)
-    return prepare(cohort, prepared, resolution=RESOLUTION, register="linear", jobs=1, suffix=modality).store
+    return prepare(cohort, prepared, resolution=RESOLUTION, registration="linear", jobs=1, suffix=modality).store
 
 
 class Task:
@@ -88,27 +89,25 @@ class Task:
         self.seconds = time.process_time() - began
         self.pairs = pair(pet, t1w)
         visits = pet.cohort().visits.loc[self.pairs.index]
-        names = sorted(visits["subject"].unique())
-        order = np.random.default_rng(derived_seed(seed, 4)).permutation(len(names))  # as crow.models.crow.test_subjects
-        held = visits["subject"].isin([names[k] for k in order[: round(0.25 * len(names))]])
-        self.test, self.training = visits[held], visits[~held]
+        test = visits["subject"].isin(test_subjects(pet.cohort(), 0.25, seed))
+        self.test, self.training = visits[test], visits[~test]
 
     def rows(self) -> dict[str, dict[str, float]]:
         truth, rng = self.scans(self.test.index), np.random.default_rng(0)
         gaussian = {
-            "mean of training": self.mean_of_training(),
-            "linear regression by voxel": self.regression(),
+            "training mean": self.training_mean(),
+            "voxel-wise linear regression": self.regression(),
             "deterministic network": self.network(),
         }
         drawn = {name: rng.normal(*moments, (SAMPLES, *truth.shape)) for name, moments in gaussian.items()}
-        found = {name: judge(truth, samples) for name, samples in {**drawn, "cINN": self.samples()}.items()}
+        found = {name: scores(truth, samples) for name, samples in {**drawn, "cINN": self.samples()}.items()}
         found["cINN"]["seconds"] = self.seconds
         for name, values in found.items():
             print(name, {key: round(value, 4) for key, value in values.items()}, flush=True)
         return found
 
     def scans(self, rows: Values) -> Values:
-        """PET ``[visit, voxel]`` inside the brain, as the translator's target sees it (without grey levels)."""
+        """PET ``[visit, voxel]`` inside the brain, on the target grid (not in grey levels)."""
         visits = self.model.inputs
         assert isinstance(visits, ScanInputs) and visits.cut is not None
         axis = visits.cut[0]
@@ -122,10 +121,10 @@ class Task:
 
     def samples(self) -> Values:
         mask = self.model.inputs.mask
-        rows = self.t1w.some(self.pairs.loc[self.test.index].to_numpy())
+        rows = self.t1w.subset(self.pairs.loc[self.test.index].to_numpy())
         return self.model.sample(rows, SAMPLES)[:, :, mask[:, :, None] if mask.ndim == 2 else mask]
 
-    def mean_of_training(self) -> Forecast:
+    def training_mean(self) -> Forecast:
         past = self.scans(self.training.index)
         shape = (len(self.test), past.shape[1])
         return np.broadcast_to(past.mean(0), shape), np.broadcast_to(past.std(0), shape)
@@ -140,25 +139,25 @@ class Task:
         return mean, np.broadcast_to(sd, mean.shape)
 
     def network(self) -> Forecast:
-        """The h of the flow, trained by MSE until its own held-out error is least."""
+        """The h of the flow, trained by MSE to its lowest validation error."""
         model = self.model
         torch.manual_seed(model.config.seed)
-        fresh = Translator(model.config)
-        fresh.visits, fresh.given = model.inputs, model.given
-        flow = fresh.build()
+        untrained = Translator(model.config)
+        untrained.inputs, untrained.given = model.inputs, model.given
+        flow = untrained.build()
         assert isinstance(flow, DiscreteFlow) and isinstance(flow.flow, CINN)
         standard = flow.flow.bijection.bijections[0]  # type: ignore[union-attr,index]
         net = Predictor(
             flow.flow.h.trunk, model.config.flow.hidden, model.inputs.shape, before=[flow.dequantizer, standard]
         )
         examples = model.pairs_of(self.pet, self.t1w, self.training)
-        kept, judged = (
-            some(examples, torch.from_numpy(rows)) for rows in model.parts(examples, self.training["subject"])
+        fit, validation = (
+            some(examples, torch.from_numpy(part)) for part in model.parts(examples, self.training["subject"])
         )
-        fit_regression(standard, kept, GREYS)
-        train(net, kept, judged, model.config.training, model.config.seed)
-        held = self.training.index[model.validation(self.training["subject"])]
-        sd = np.sqrt(((self.scans(held) - self.predicted(net, standard, held)) ** 2).mean(0))
+        fit_regression(standard, fit, GREYS)
+        train(net, fit, validation, model.config.training, model.config.seed)
+        rows = self.training.index[model.validation(self.training["subject"])]
+        sd = np.sqrt(((self.scans(rows) - self.predicted(net, standard, rows)) ** 2).mean(0))
         mean = self.predicted(net, standard, self.test.index)
         return mean, np.broadcast_to(sd, mean.shape)
 
@@ -171,11 +170,11 @@ class Task:
         return (visits.low + (v.numpy() + 0.5) * (visits.high - visits.low))[:, 0, visits.mask]
 
 
-def judge(truth: Values, samples: Values) -> dict[str, float]:
-    """Of ``truth [visit, voxel]`` and ``samples [n, visit, voxel]``."""
+def scores(truth: Values, samples: Values) -> dict[str, float]:
+    """Scores of ``samples [n, visit, voxel]`` against ``truth [visit, voxel]``."""
     found = {}
     for of, values, drawn in (("", truth, samples), (" of the mean", truth.mean(1), samples.mean(2))):
-        low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+        low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         found[f"CRPS{of}"] = float(scoringrules.crps_ensemble(values, np.moveaxis(drawn, 0, -1)).mean())
         found[f"MAE{of}"] = float(np.abs(values - np.median(drawn, 0)).mean())
         found[f"90 %{of}"] = float(((values >= low) & (values <= high)).mean())
@@ -187,7 +186,7 @@ def spread(values: list[float]) -> str:
 
 
 def picture(task: Task, path: Path, count: int = 4) -> None:
-    """The test visits at even ranks of mean uptake, with what was given and what is true."""
+    """Test visits at even ranks of mean uptake, with source and true target."""
     model = task.model
     given, target = model.given, model.inputs
     assert isinstance(given, ScanInputs) and isinstance(target, ScanInputs)
@@ -196,13 +195,13 @@ def picture(task: Task, path: Path, count: int = 4) -> None:
     shown = []
     for row in rows:
         source = int(task.pairs.loc[row])
-        one = next(iter(model.translate(task.t1w.some(np.array([source])), SAMPLES, seed=1)))
+        one = next(iter(model.translate(task.t1w.subset(np.array([source])), SAMPLES, seed=1)))
         images = [
             visits.decode(torch.from_numpy(visits.encode(scans, np.array([k]))).float())[0]
             for visits, scans, k in ((given, task.t1w, source), (target, task.pet, int(row)))
         ]
         title = f"{one.visit['subject']} {one.visit['session']}"
-        shown.append(Shown(title, images[0], one.samples, one.median, one.sd, images[1]))
+        shown.append(TranslationRow(title, images[0], one.samples, one.median, one.sd, images[1]))
     figures.save(translations(shown, "T1w", "PET"), path, overwrite=True)
 
 

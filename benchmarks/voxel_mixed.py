@@ -28,14 +28,14 @@ class VoxelMixed(NamedTuple):
 
     @classmethod
     def fit(cls, subjects: list[Subject]) -> VoxelMixed:
-        """Maximum likelihood by EM (Laird and Ware 1982), in closed form a step, blocks of voxels after one another."""
+        """Maximum likelihood by EM (Laird and Ware 1982) with closed-form steps, one block of voxels at a time."""
         size = subjects[0].scans.shape[1]
         parts = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
         fits = [_fit([s._replace(scans=s.scans[:, part].astype(float)) for s in subjects]) for part in parts]
         return cls(*(np.concatenate(arrays, -1) for arrays in zip(*fits, strict=True)))
 
     def forecast(self, past: Subject, fixed: Values, random: Values) -> tuple[Values, Values]:
-        """Mean and sd ``[V]`` of a visit with effects ``fixed [effect]`` and ``random [2]`` after those of ``past``."""
+        """Mean and sd ``[V]`` of a visit with ``fixed [effect]`` and ``random [2]`` effects, given ``past`` visits."""
         b, covariance = _posterior(past, self)
         mean = fixed @ self.beta + random @ b
         return mean, np.sqrt(np.einsum("i,ijv,j->v", random, covariance, random) + self.variance)
@@ -70,6 +70,6 @@ def _posterior(s: Subject, model: VoxelMixed) -> tuple[Values, Values]:
 
 
 def _inverse(m: Values) -> Values:
-    """Of symmetric ``[2, 2, V]``."""
+    """Inverse of symmetric matrices ``[2, 2, V]``."""
     det = np.maximum(m[0, 0] * m[1, 1] - m[0, 1] ** 2, 1e-30)
     return np.stack([[m[1, 1], -m[0, 1]], [-m[0, 1], m[0, 0]]]) / det

@@ -1,8 +1,8 @@
-"""Memory and time of training the flow over volumes: ``voxels_memory.py``.
+"""Memory and time of training the voxel flow: ``voxels_memory.py``.
 
-A training step on 32^3 voxels (one level, hidden 16, two subjects with two visits) at 8, 16 and 32 couplings, with all
-activations kept, with checkpoints, and reversible: what autograd saves for backward, the growth of the process's peak
-memory over a step, and time.
+A training step on 32^3 voxels (one level, hidden 16, two subjects with two visits) with 8, 16 and 32 couplings, with
+plain, checkpointed and reversible activations: memory saved by autograd for backward, growth of the process's peak
+memory during a step, and time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MODES: tuple[Memory, ...] = ("plain", "checkpoint", "reversible")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=15, help="time spent on each depth, at least 3 rounds")
+    parser.add_argument("--seconds", type=float, default=15, help="time per depth, at least 3 rounds")
     parser.add_argument("--size", type=int, default=32)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -40,16 +40,16 @@ def main() -> None:
             table.append({
                 "couplings": depth, "memory": name,
                 "saved for backward, MB": round(saved_bytes(depth, name, options.size) / 1e6, 1),
-                "peak of a step, MB": round(_alone(_peak_bytes, depth, name, options.size) / 1e6, 1),
-                "ms": round(timing.milliseconds(name), 1), "of plain": round(timing.ratio(name, "plain"), 2),
+                "peak of a step, MB": round(_in_new_process(_peak_bytes, depth, name, options.size) / 1e6, 1),
+                "ms": round(timing.milliseconds(name), 1), "relative to plain": round(timing.ratio(name, "plain"), 2),
             })  # fmt: skip
-    write("voxels_memory", f"Training the flow over {options.size}^3 voxels, 4 visits a step", table)
+    write("voxels_memory", f"Training the flow on {options.size}^3 voxels, 4 visits per step", table)
 
 
 def saved_bytes(depth: int, name: Memory, size: int) -> int:
-    """Bytes of the distinct tensors kept between forward and backward, by autograd or by a checkpoint."""
+    """Bytes of the distinct tensors stored between forward and backward, by autograd or a checkpoint."""
     flow, data = _flow(depth, name, size), _data(size)
-    known = {tensor.untyped_storage().data_ptr() for tensor in _alive()}
+    known = {tensor.untyped_storage().data_ptr() for tensor in _live_tensors()}
     sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -61,17 +61,17 @@ def saved_bytes(depth: int, name: Memory, size: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = flow.loss(data)
     assert loss.requires_grad
-    for tensor in _alive():
+    for tensor in _live_tensors():
         pack(tensor)
     return sum(sizes.values())
 
 
-def _alive() -> list[Tensor]:
-    return [thing for thing in gc.get_objects() if type(thing) in (Tensor, torch.nn.Parameter)]
+def _live_tensors() -> list[Tensor]:
+    return [item for item in gc.get_objects() if type(item) in (Tensor, torch.nn.Parameter)]
 
 
 def _peak_bytes(depth: int, name: Memory, size: int) -> int:
-    """By how much one step raises the peak memory of a fresh process that has stepped on a small volume before."""
+    """Increase of the peak memory of a new process by one step, after a step on a small volume."""
     torch.set_num_threads(1)
     _step(depth, name, 4)()
     step = _step(depth, name, size)
@@ -81,12 +81,12 @@ def _peak_bytes(depth: int, name: Memory, size: int) -> int:
 
 
 def _peak() -> int:
-    """Bytes, on Linux; getrusage would count the parent's in a process that it began."""
+    """Peak memory in bytes (Linux); getrusage would include the memory of the parent process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def _alone(function: Callable[..., int], *arguments: object) -> int:
+def _in_new_process(function: Callable[..., int], *arguments: object) -> int:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 

@@ -1,31 +1,50 @@
 """`crow check`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.wrapping import print_wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from crow.cohort import Finding
     from crow.pipelines.check import Check
 
 COLOURS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
-MOST_COLUMNS = 40
+SEVERITIES = ("error", "warning", "info")
+MAX_FINDINGS = 6
+MIN_LETTERS, MAX_LETTERS = 150, 900
+"""Of one finding, and of all of them: with the summary they fill one screen of 24 lines."""
 
 
 @options.reads_cohort(cohort_options.OF_TABLES, cohort_options.OF_SCANS)
 def check(
-    cohort: Annotated[Path, typer.Argument(help="The table, as it was downloaded, or a BIDS folder.")],
+    cohort: Annotated[Path, typer.Argument(help="The table, as it was downloaded, or a BIDS folder; or several.")],
     reading: options.Reading,
     config: Annotated[
         Path | None, typer.Option(help="YAML settings, whose part cohort has the same keys.", show_default=False)
     ] = None,
+    columns: Annotated[bool, typer.Option("--columns", help="Also print the role of every column.")] = False,
+    full: Annotated[bool, typer.Option("--all", help="Print every finding in full.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the visits as a clean CSV, with a log beside it.")] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="YAML",
+            help="Write a mapping of all columns, to edit and to pass with --mapping.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the visits as a clean CSV, with a log beside it.", show_default=False),
+    ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Report what a cohort contains, how it is read, and what has to be corrected.
@@ -36,56 +55,102 @@ def check(
     """
     from crow.pipelines.check import check as run
 
-    result = run(cohort, config=config, out=out, overwrite=overwrite, **reading)
+    result = run(cohort, config=config, out=out, write=write, overwrite=overwrite, **reading)
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        typer.echo(json.dumps(result.as_dict(), indent=2, default=str))
     else:
-        _show(result)
+        _show(result, columns, full)
     if not result.usable:
         raise typer.Exit(2)
 
 
-def _show(result: "Check") -> None:
+def _show(result: "Check", columns: bool, full: bool) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
+    _show_findings(result.findings, full, console)
     if result.cohort is not None:
-        _show_cohort(result, console)
-    for finding in result.findings:
-        console.print(f"[{COLOURS[finding.severity]}]{finding.severity:>7}[/] ", end="")
-        console.print(str(finding), markup=False, soft_wrap=True)
+        _show_summary(result.as_dict(), console)
+        if columns:
+            _show_columns(result.as_dict()["columns"], console)
     if result.error:
-        Console(stderr=True).print(f"Error: {result.error}", markup=False, style="bold red", soft_wrap=True)
+        print_wrapped(Console(stderr=True), "Error: ", result.error, "bold red")
     elif result.usable:
         console.print("[bold green]usable[/]")
-        if result.written:
-            console.print(f"Wrote {' and '.join(str(path) for path in result.written)}", markup=False, soft_wrap=True)
     else:
         console.print("[bold red]not usable[/]")
+    if result.written:
+        print_wrapped(console, "", f"Wrote {' and '.join(str(path) for path in result.written)}")
 
 
-def _show_cohort(result: "Check", console: "Console") -> None:
+def _show_findings(findings: "list[Finding]", full: bool, console: "Console") -> None:
+    """Errors and warnings first, one line per kind unless ``full``; of notes, only their codes."""
+    kinds = list(_by_kind(findings))
+    important = [kind for kind in kinds if full or kind[0] != "info"]
+    shown = important if full else important[:MAX_FINDINGS]
+    letters = max(MIN_LETTERS, MAX_LETTERS // max(len(shown), 1))
+    for severity, _, alike in shown:
+        for finding in alike if full else alike[:1]:
+            text = str(finding) if full else _short(str(finding), letters)
+            print_wrapped(console, f"{severity:>7} ", text, COLOURS[severity])
+        if not full and len(alike) > 1:
+            others = [finding.column or finding.message for finding in alike[1:]]
+            more = f", and {len(others) - 5} more" if len(others) > 5 else ""
+            print_wrapped(console, " " * 8, f"The same for {_short(', '.join(others[:5]), MIN_LETTERS)}{more}.")
+    if rest := [code for severity, code, alike in kinds if (severity, code, alike) not in shown]:
+        print_wrapped(console, "   also ", f"{', '.join(rest)} (--all prints every finding, --json too)", "cyan")
+
+
+def _by_kind(findings: "list[Finding]") -> "Iterator[tuple[str, str, list[Finding]]]":
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for finding in sorted(findings, key=lambda one: SEVERITIES.index(one.severity)):
+        kinds.setdefault((finding.severity, finding.code), []).append(finding)
+    for (severity, code), alike in kinds.items():
+        yield severity, code, alike
+
+
+def _short(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[:letters].rsplit(" ", 1)[0] + " ..."
+
+
+def _show_summary(summary: dict[str, Any], console: "Console") -> None:
+    print_wrapped(
+        console,
+        "",
+        f"{summary['subjects']:,} subjects, {summary['visits']:,} visits"
+        f" ({_what(summary)}, time: {summary['time']['column']}, {summary['time']['kind']})",
+        "bold",
+    )
+    counts = {int(number): count for number, count in summary["visits_per_subject"].items()}
+    visits = ", ".join(f"{number}: {count:,}" for number, count in list(counts.items())[:8])
+    print_wrapped(console, "", f"Subjects by number of visits: {visits}{', ...' if len(counts) > 8 else ''}")
+    if gaps := summary["gaps"]:
+        gaps_text = ", ".join(f"{name} {_years(value)}" for name, value in gaps.items())
+        print_wrapped(console, "", f"Years between visits: {gaps_text}")
+    for role, noun in (("covariate", "covariates"), ("region", "regions"), ("left out", "columns left out")):
+        names = [column["name"] for column in summary["columns"] if column["role"] == role]
+        if names:
+            noun = (
+                noun
+                if len(names) > 1
+                else noun.replace("covariates", "covariate").replace("s left", " left").rstrip("s")
+            )
+            more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+            print_wrapped(console, "", f"{len(names)} {noun}: {_short(', '.join(names[:6]), MIN_LETTERS)}{more}")
+
+
+def _show_columns(columns: list[dict[str, Any]], console: "Console") -> None:
     from rich.table import Table
 
-    summary = result.as_dict()
-    console.print(
-        f"[bold]{summary['subjects']:,}[/] subjects, [bold]{summary['visits']:,}[/] visits"
-        f" ({_what(summary)}, time: {summary['time']['column']}, {summary['time']['kind']})"
-    )
-    counts = Table("visits", "subjects", "", title="Visits a subject", title_justify="left", box=None)
-    most = max(summary["visits_per_subject"].values())
-    for number, people in summary["visits_per_subject"].items():
-        counts.add_row(number, f"{people:,}", "▇" * max(1, round(30 * people / most)))
-    console.print(counts)
-    if gaps := summary["gaps"]:
-        console.print("Years between visits: " + ", ".join(f"{name} {value:.2f}" for name, value in gaps.items()))
-    roles = Table("column", "role", "kind", "missing", title="Columns", title_justify="left", box=None)
-    for column in summary["columns"][:MOST_COLUMNS]:
+    table = Table("column", "role", "kind", "missing", "reason", title="Columns", title_justify="left", box=None)
+    for column in columns:
         share = "" if column["missing"] is None else f"{column['missing']:.1%}"
-        roles.add_row(column["name"], column["role"], column["kind"] or "", share)
-    console.print(roles)
-    if (rest := len(summary["columns"]) - MOST_COLUMNS) > 0:
-        console.print(f"and {rest:,} more columns (--json lists all)")
+        table.add_row(column["name"], column["role"], column["kind"] or "", share, column["reason"] or "")
+    console.print(table)
+
+
+def _years(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.095 or value == 0 else f"{value:.2g}"
 
 
 def _what(summary: dict[str, Any]) -> str:

@@ -19,7 +19,13 @@ TimeKind = Annotated[
     _flag("--time-kind", "Kind of time in that column."),
 ]
 Age = Annotated[str | None, _flag("--age", "Column with the age, at the visit or at baseline.", "COLUMN")]
+AgeUnit = Annotated[
+    Literal["years", "months", "weeks", "days"] | None, _flag("--age-unit", "Unit of the age.", default=False)
+]
 Session = Annotated[str | None, _flag("--session", "Column with the name of the visit.", "COLUMN")]
+Group = Annotated[
+    str | None, _flag("--group", "Column of families, whose members stay together in every split.", "COLUMN")
+]
 Covariates = Annotated[
     list[str] | None,
     _flag("--covariates", "Covariates: columns or patterns, separated by commas; may be repeated.", "COLUMNS"),
@@ -38,8 +44,24 @@ Missing = Annotated[
     ),
 ]
 MissingCodes = Annotated[
-    list[float] | None,
-    _flag("--missing-code", "Number that means missing; may be repeated.", "NUMBER", "-1, -4, -99, -999, -9999"),
+    list[str] | None,
+    _flag("--missing-code", "Number or word that means missing, instead of those detected; may be repeated.", "CODE"),
+]
+Mapping = Annotated[
+    Path | None,
+    _flag("--mapping", "Role, kind, unit and codes of every column, as crow check --write makes it.", "YAML"),
+]
+Fix = Annotated[
+    bool | None, _flag("--fix", "Correct what is safe to correct; the log of crow check --out lists every cell.")
+]
+Within = Annotated[
+    str | None,
+    _flag(
+        "--within",
+        "With several tables: how far apart in time two rows of a subject may be to be one visit, such as 90d or 6m.",
+        "TIME",
+        "180d",
+    ),
 ]
 Scan = Annotated[str | None, _flag("--scan", "Column with the paths of NIfTI files.", "COLUMN")]
 ScanRoot = Annotated[
@@ -58,9 +80,15 @@ Ages = Annotated[
 ]
 
 OF_TABLES: dict[str, Any] = {
-    "subject": Subject, "time": Time, "time_kind": TimeKind, "age": Age, "session": Session, "covariates": Covariates,
-    "regions": Regions, "exclude": Exclude, "missing": Missing, "missing_codes": MissingCodes,
+    "subject": Subject, "time": Time, "time_kind": TimeKind, "age": Age, "age_unit": AgeUnit, "session": Session,
+    "group": Group, "covariates": Covariates, "regions": Regions, "exclude": Exclude, "missing": Missing,
+    "missing_codes": MissingCodes, "mapping": Mapping, "fix": Fix, "within": Within,
 }  # fmt: skip
 OF_SCANS: dict[str, Any] = {
-    "scan": Scan, "scan_root": ScanRoot, "suffix": Suffix, "space": Space, "desc": Desc, "ages": Ages
+    "scan": Scan,
+    "scan_root": ScanRoot,
+    "suffix": Suffix,
+    "space": Space,
+    "desc": Desc,
+    "ages": Ages,
 }

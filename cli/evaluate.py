@@ -9,12 +9,13 @@ import typer
 from crow.cli import cohort_options, options
 
 if TYPE_CHECKING:
-    from crow.pipelines.evaluate import Evaluated
+    from crow.pipelines.evaluate import EvaluationOutput
 
-SHOWN = ("MAE", "RMSE", "CRPS", "energy", "NLL", "covers 90 %", "seconds")
-OF_SCANS = ("MAE", "RMSE", "CRPS", "SSIM", "change RMSE", "change correlation", "covers 90 %")
+SHOWN = ("MAE", "RMSE", "CRPS", "energy", "NLL", "coverage 90 %", "seconds")
+OF_SCANS = ("MAE", "RMSE", "CRPS", "SSIM", "change RMSE", "change correlation", "coverage 90 %")
 
 
+@options.joins_tables
 def evaluate(
     run: options.Run,
     cohort: Annotated[
@@ -29,7 +30,7 @@ def evaluate(
         str,
         typer.Option(
             help="all, simple (last,mean,slope), none, or a list with commas of these and of mixed (statsmodels), "
-            "start (the mixed model that crow is initialised at), gru, cinn, published, leaspy."
+            "multivariate (the mixed model that crow is initialised at), gru, cinn, published, leaspy."
         ),
     ] = "simple",
     future_covariates: options.KnownCovariates = "known",
@@ -60,7 +61,7 @@ def evaluate(
 
     typer.echo(f"Baselines {baselines}, {draws} draws, future covariates {future_covariates}, seed {seed}.")
     made = run_evaluate(
-        run, out, cohort=cohort, folds=folds, baselines=baselines, samples=draws, seed=seed, future=future_covariates,
+        run, out, cohort=cohort, folds=folds, baselines=baselines, draws=draws, seed=seed, future=future_covariates,
         submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=typer.echo, progress=shown,
     )  # fmt: skip
     _show(made, trained_before=folds is None)
@@ -68,28 +69,28 @@ def evaluate(
     typer.echo(f"Wrote {made.folder} (metrics.json, tables, figures){also}")
 
 
-def _show(made: "Evaluated", trained_before: bool) -> None:
+def _show(made: "EvaluationOutput", trained_before: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
     metrics = made.metrics
     scans = metrics.get("scans", {})
     forecast = metrics.get("forecast") or scans.get("forecast", {})
-    names = [name for name in (OF_SCANS if scans else SHOWN) if any(name in of for of in forecast.values())]
+    names = [name for name in (OF_SCANS if scans else SHOWN) if any(name in one for one in forecast.values())]
     unit = metrics.get("unit") or scans.get("unit", "")
     table = Table("model", *names, box=None, title=f"Test subjects (errors in {unit}; NLL in nats per visit)",
                   title_justify="left")  # fmt: skip
-    for model, of in forecast.items():
-        table.add_row(model, *(_short(of.get(name)) for name in names))
+    for model, found in forecast.items():
+        table.add_row(model, *(_short(found.get(name)) for name in names))
     Console(highlight=False).print(table)
     if "seconds" in names and trained_before:
         typer.echo("Seconds are those of one processor, without the training of crow.")
-    for metric, of in (metrics.get("skill") or scans.get("skill") or {}).items():
-        between = f"{of['low']:.3f} to {of['high']:.3f}"
-        typer.echo(f"Skill in {metric} against {of['against']}: {of['value']:.3f} ({between})")
-    for contrast, of in metrics.get("group_effects", {}).items():
-        if of.get("concordance") is not None:
-            typer.echo(f"Group effects, {contrast}: concordance of synthetic with real {of['concordance']:.2f}")
+    for metric, skill in (metrics.get("skill") or scans.get("skill") or {}).items():
+        interval = f"{skill['low']:.3f} to {skill['high']:.3f}"
+        typer.echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.3f} ({interval})")
+    for contrast, found in metrics.get("group_effects", {}).items():
+        if found.get("concordance") is not None:
+            typer.echo(f"Group effects, {contrast}: concordance of synthetic with real {found['concordance']:.2f}")
     if "privacy" in metrics:
         typer.echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
     if "tadpole" in metrics:
@@ -99,7 +100,7 @@ def _show(made: "Evaluated", trained_before: bool) -> None:
     for warning in metrics["warnings"]:
         typer.echo(f"warning: {warning}")
     for one in metrics["left_out"]:
-        typer.echo(f"left out: {one['metric']}: {one['why']}")
+        typer.echo(f"left out: {one['metric']}: {one['reason']}")
 
 
 def _short(number: float | None) -> str:

@@ -30,7 +30,7 @@ def extract(
     from crow.pipelines.extract import extract as run
 
     done = run(scans, out, atlas=atlas, labels=labels, parcels=parcels, overwrite=overwrite)
-    for line in done.said:
+    for line in done.notes:
         typer.echo(f"note: {line}.")
     typer.echo(f"{len(done.table):,} visits, {len(done.regions)} regions ({done.what}).")
     typer.echo(f"Wrote {' and '.join(str(path) for path in done.written)}")

@@ -16,6 +16,7 @@ MAX_VISITS, MAX_REGIONS = 3, 9
 AHEAD, MANY, NEW = "Forecasts for some subjects", "Forecasts for a table of visits", "New subjects"
 
 
+@options.joins_tables
 def generate(
     run: options.Run,
     cohort: Annotated[

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
@@ -118,22 +118,52 @@ def with_test(sets: list[str] | None, test: float | None) -> list[str] | None:
 
 
 def reads_cohort(*groups: Mapping[str, Any]) -> Callable[[Command], Command]:
-    """Give a command the options in ``groups`` (`crow.cli.cohort_options`) in place of its parameter ``reading``."""
+    """Give a command the options in ``groups`` (`crow.cli.cohort_options`) in place of its parameter ``reading``.
+
+    ``--cohort`` may be repeated: the first table is the command's ``cohort``, the others are joined to it.
+    """
     options = {name: annotation for group in groups for name, annotation in group.items()}
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def with_reading(**values: Any) -> None:
             reading = {name: values.pop(name) or None for name in options}  # a list that is not given is empty
-            command(**values, reading=reading)
+            tables = values.pop("cohort") or [None]
+            command(cohort=tables[0], **values, reading=reading | {"join": tables[1:] or None})
 
-        signature = inspect.signature(command)
-        own = [parameter for parameter in signature.parameters.values() if parameter.name != "reading"]
         read = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             for name, annotation in options.items()
         ]
-        with_reading.__signature__ = signature.replace(parameters=[*own, *read])  # type: ignore[attr-defined]
+        own = [parameter for parameter in _parameters(command) if parameter.name != "reading"]
+        with_reading.__signature__ = inspect.Signature([*own, *read])  # type: ignore[attr-defined]
         return with_reading
 
     return decorate
+
+
+def joins_tables(command: Command) -> Command:
+    """Let ``--cohort`` of a command be repeated: several tables become a list, as `crow.read_cohort` takes it."""
+
+    @wraps(command)
+    def with_tables(**values: Any) -> None:
+        tables = values.pop("cohort") or [None]
+        command(cohort=tables if len(tables) > 1 else tables[0], **values)
+
+    with_tables.__signature__ = inspect.Signature(_parameters(command))  # type: ignore[attr-defined]
+    return with_tables
+
+
+def _parameters(command: Command) -> list[inspect.Parameter]:
+    """The parameters of a command, with a list of tables for ``cohort``; the last of their type hints resolved."""
+    hints = get_type_hints(command, include_extras=True)
+    found = []
+    for parameter in inspect.signature(command).parameters.values():
+        annotation = hints.get(parameter.name, parameter.annotation)
+        if parameter.name == "cohort":
+            kind, *about = get_args(annotation)
+            about[0].metavar = about[0].metavar or "PATH"
+            tables = list[Path] if kind is Path else list[Path] | None
+            annotation = Annotated[tables, *about]
+        found.append(parameter.replace(annotation=annotation, kind=inspect.Parameter.KEYWORD_ONLY))
+    return found

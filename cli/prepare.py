@@ -42,7 +42,7 @@ def prepare(
     from crow.pipelines.prepare import prepare as run
 
     done = run(
-        cohort, out, resolution=resolution, modality=modality, register=registration, mask=mask, reference=reference,
+        cohort, out, resolution=resolution, modality=modality, registration=registration, mask=mask, reference=reference,
         jobs=jobs, overwrite=overwrite, echo=typer.echo, **reading,
     )  # fmt: skip
     for finding in done.findings:

@@ -8,6 +8,7 @@ import typer
 from crow.cli import cohort_options, options
 
 
+@options.joins_tables
 def report(
     run: Annotated[Path, typer.Option(help="Run folder of any command that trains.")],
     cohort: Annotated[
@@ -48,20 +49,20 @@ def report(
     from rich.progress import track
 
     from crow.errors import ConfigError
-    from crow.pipelines.report import Asked
     from crow.pipelines.report import report as run_report
+    from crow.pipelines.report_longitudinal import ReportOptions
 
     if labels is not None and atlas is None:
         raise ConfigError(f"--labels {labels}: the names belong to an atlas. Give it with --atlas.")
-    asked = Asked(
+    content = ReportOptions(
         cohort=cohort, evaluation=evaluation, subjects=tuple(dict.fromkeys(subject or [])),
-        what_if=tuple(what_if or []), atlas=atlas, labels=labels, samples=draws, seed=seed, missing=missing,
-        without_subjects=hide_subjects,
+        what_if=tuple(what_if or []), atlas=atlas, labels=labels, draws=draws, seed=seed, missing=missing,
+        hide_subjects=hide_subjects,
     )  # fmt: skip
     made = run_report(
-        run, out, asked, overwrite, echo=lambda line: None,
+        run, out, content, overwrite, echo=lambda line: None,
         progress=lambda steps: track(steps, "Report", console=Console(stderr=True), transient=True),
     )  # fmt: skip
-    for what, why in made.left_out:
-        typer.echo(f"left out: {what}: {why}")
+    for part, reason in made.left_out:
+        typer.echo(f"left out: {part}: {reason}")
     typer.echo(f"Wrote {made.path} ({made.size / 1e6:.1f} MB)")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from crow.pipelines.score import Scores
 
 
+@options.joins_tables
 def score(
     run: options.Run,
     cohort: Annotated[
@@ -44,7 +45,7 @@ def score(
     from crow.pipelines.score import score as run_score
 
     scores = run_score(
-        run, cohort, out, figure=figure, maps=save_maps, samples=draws, seed=seed, missing=missing,
+        run, cohort, out, figure=figure, maps=save_maps, draws=draws, seed=seed, missing=missing,
         overwrite=overwrite, echo=typer.echo, progress=lambda rows: track(rows, "Maps", console=Console(stderr=True)),
     )  # fmt: skip
     _show(scores, max_rows)
@@ -62,11 +63,11 @@ def _show(scores: "Scores", max_rows: int) -> None:
         typer.echo(f"{given:,} first scans have no likelihood: later scans are compared with them.")
     typer.echo(
         f"{len(subjects):,} subjects, {len(visits):,} visits: {visits['log_prob'].mean():.3f} nats per visit, "
-        f"{int(visits['unusual'].sum())} outliers."
+        f"{int(visits['outlier'].sum())} outliers."
     )
     if max_rows:
         table = Table("subject", "session", "years", "nats", "outlier score", "largest z", box=None)
-        for _, visit in scores.most_unusual.head(max_rows).iterrows():
+        for _, visit in scores.by_outlier_score.head(max_rows).iterrows():
             largest = f"{visit['region']} {visit['z']:+.1f}"
             numbers = (f"{visit['time']:.2f}", f"{visit['log_prob']:.1f}", f"{visit['outlier_score']:.1f}")
             table.add_row(str(visit["subject"]), str(visit["session"]), *numbers, largest)

@@ -7,6 +7,8 @@ scans, ``ScanStore.open(store)`` opens what ``crow prepare`` made, and ``ScanMod
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from crow.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from crow.cohort.cohort import Cohort as Cohort
     from crow.cohort.reader import read_cohort as read_cohort
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from crow.models.voxels import VoxelModel as VoxelModel
     from crow.run.config import Config as Config
     from crow.scans.store import ScanStore as ScanStore
-
-__version__ = "0.1.0"
 
 HOMES = {
     "CRow": "crow.models.crow",

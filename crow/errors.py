@@ -1,32 +1,32 @@
-"""What a user did or brought that crow cannot work with."""
+"""Errors that the user can fix."""
 
 
 class CrowError(Exception):
-    """A problem the user can mend; commands print its text and leave with exit code 2.
+    """A problem that the user can fix. Commands print its message and exit with status 2.
 
-    The message says where (file, row, column), what was found, and what to do.
+    The message gives the place (file, row, column), what was found, and what to do.
     """
 
 
 class CohortError(CrowError):
-    """A cohort table that cannot be read as one row a visit."""
+    """A cohort table cannot be read as one row per visit."""
 
 
 class ConfigError(CrowError):
-    """A setting that is unknown or has an impossible value."""
+    """A setting is unknown or has an impossible value."""
 
 
 class RunError(CrowError):
-    """A run folder that is missing, damaged, or written by a newer version."""
+    """A run folder is missing, damaged, or written by a newer version."""
 
 
 class OutputError(CrowError):
-    """A result that cannot be written: it exists, or the disk refuses."""
+    """A result cannot be written: it exists, or the system refuses."""
 
 
 class ScanError(CrowError):
-    """A scan that cannot be read, or not be prepared with the other scans of its cohort."""
+    """A scan cannot be read, or cannot be prepared together with the other scans of its cohort."""
 
 
 class SolverError(CrowError):
-    """A differential equation of a continuous flow that cannot be solved to its tolerance."""
+    """The differential equation of a continuous flow cannot be solved to its tolerance."""

@@ -1,4 +1,4 @@
-"""Writing that leaves the whole result or nothing."""
+"""Writing of files and folders: the whole result, or nothing."""
 
 import os
 import shutil
@@ -10,23 +10,34 @@ from crow.errors import OutputError
 
 
 def write_text(path: str | Path, text: str, overwrite: bool = False) -> None:
-    """Write a UTF-8 text file at once; raises OutputError as `writing` does."""
+    """Write a UTF-8 text file; raises OutputError as `writing` does."""
     with writing(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raise OutputError where ``path`` exists and is not to be replaced."""
+    """Raise OutputError if ``path`` exists and ``overwrite`` is not set."""
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path}: exists already. Choose another name, or replace it with --overwrite.")
 
 
 @contextmanager
 def writing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a sibling of ``path`` to write a file or a folder at; it takes the name ``path`` when the block ends.
+    """Yield a temporary path beside ``path`` for a file or a folder, which is renamed to ``path`` when the block ends.
 
-    Whatever goes wrong, the sibling is removed and what stood at ``path`` stays. Raises OutputError where ``path``
-    exists and ``overwrite`` is not set, and where the system refuses to write (with its reason).
+    If anything fails, the temporary is removed and whatever was at ``path`` stays.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the result goes.
+    overwrite : bool
+        Replace an existing file or folder.
+
+    Raises
+    ------
+    OutputError
+        If ``path`` exists and ``overwrite`` is not set, or if the system refuses to write (with its reason).
     """
     path = Path(path)
     check_free(path, overwrite)
@@ -39,8 +50,8 @@ def writing(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         if not _concerns(error, path, temporary):
             raise
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}. Nothing was left there; "
-            "make room or choose another place, then run the command again."
+            f"{path}: cannot be written: {error.strerror or error}. Nothing was left behind. "
+            "Free some space or choose another place, then run the command again."
         ) from error
     finally:
         _remove(temporary)
@@ -71,7 +82,7 @@ def _remove(path: Path) -> None:
 
 
 def _concerns(error: OSError, path: Path, temporary: Path) -> bool:
-    """Whether the error is about the place written to, and not about a file that the block only reads."""
+    """Whether the error is about the output, and not about a file that the block only reads."""
     if error.filename is None:
         return True
     named = Path(os.fsdecode(error.filename))

@@ -1,20 +1,22 @@
-"""Read a cohort and say everything about it that matters before training."""
+"""Read a cohort and report everything about it that matters before training."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from crow.cohort import Cohort, Finding, read_cohort
+from crow.cohort.findings import Findings
 from crow.cohort.reader import read_options
 from crow.errors import CohortError
-from crow.files import writing
+from crow.files import write_text, writing
 from crow.run.config import load_config
 
-GAP_POINTS = {"least": 0.0, "lower quarter": 0.25, "median": 0.5, "upper quarter": 0.75, "most": 1.0}
+GAP_POINTS = {"least": 0.0, "lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75, "most": 1.0}
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,12 @@ class Check:
     cohort: Cohort | None = None
     error: str | None = None
     written: tuple[Path, ...] = ()
+    before_error: tuple[Finding, ...] = ()
 
     @property
     def findings(self) -> list[Finding]:
-        return self.cohort.findings if self.cohort else []
+        """What was found, also before the error."""
+        return self.cohort.findings if self.cohort else list(self.before_error)
 
     @property
     def usable(self) -> bool:
@@ -46,22 +50,36 @@ class Check:
 
 
 def check(
-    path: Path, *, config: Path | None = None, out: Path | None = None, overwrite: bool = False, **flags: Any
+    path: Path | Sequence[Path],
+    *,
+    config: Path | None = None,
+    out: Path | None = None,
+    write: Path | None = None,
+    overwrite: bool = False,
+    **flags: Any,
 ) -> Check:
-    """Read a table or a BIDS tree; with ``out``, also write its visits and, beside them, a log of what changed.
+    """Read a table or a BIDS tree, or several tables of one cohort.
 
-    Flags are those of `ReadOptions` and go before the ``cohort`` part of the YAML file ``config``. Raises ConfigError
-    for settings and OutputError for files that exist or cannot be written.
+    With ``write``, also write the mapping of its columns, with ``out`` its visits and a log of every finding and change
+    beside them. Flags are those of `read_options` and override the ``cohort`` part of the YAML file ``config``. Raises
+    ConfigError for settings and OutputError for files that exist or cannot be written.
     """
     options = read_options(load_config(config).cohort, **flags)
+    paths = [path] if isinstance(path, Path) else list(path)
+    label = ", ".join(map(str, (*paths, *options.join)))
+    findings = Findings()
     try:
-        cohort = read_cohort(path, options, strict=False)
+        cohort = read_cohort(paths, options, strict=False, findings=findings)
     except CohortError as error:
-        return Check(str(path), error=str(error))
-    result = Check(str(path), cohort)
-    if out is None or not result.usable:
-        return result
-    return Check(str(path), cohort, written=_write(cohort, out, overwrite))
+        return Check(label, error=str(error), before_error=tuple(findings))
+    result = Check(label, cohort)
+    written: list[Path] = []
+    if write is not None and cohort.mapping is not None:
+        write_text(write, cohort.mapping.text(label, examples=True), overwrite)
+        written.append(write)
+    if out is not None and result.usable:
+        written += _write(cohort, out, overwrite)
+    return replace(result, written=tuple(written))
 
 
 def _summary(cohort: Cohort) -> dict[str, Any]:
@@ -84,21 +102,21 @@ def _summary(cohort: Cohort) -> dict[str, Any]:
 
 
 def _columns(cohort: Cohort) -> list[dict[str, Any]]:
-    """Every column of the table: name, role, kind, and the share of visits that lack it."""
-    schema = cohort.schema
-    roles: list[tuple[str, str, str | None]] = [(schema.subject, "subject", None)]
-    roles.append((schema.time, "time", schema.time_kind))
-    if schema.session not in (None, schema.time):
-        roles.append((str(schema.session), "session", None))
-    if schema.age not in (None, schema.time):
-        roles.append((str(schema.age), "age", "at baseline" if schema.age_is_baseline else "at the visit"))
-    roles += [(name, "covariate", kind) for name, kind in schema.covariates.items()]
-    roles += [(name, "region", None) for name in schema.regions]
-    roles += [(schema.scan, "scan", cohort.modality)] if schema.scan else []
-    roles += [(name, "left out", reason) for name, reason in cohort.left_out.items()]
+    """Every column of the table: name, role, kind, share of visits that lack it, and the reason for the role."""
+    assert cohort.mapping is not None
+    kinds = {cohort.schema.age: "at baseline" if cohort.schema.age_is_baseline else "at the visit"}
+    kinds |= {cohort.schema.time: cohort.schema.time_kind}
+    if cohort.schema.scan is not None:
+        kinds[cohort.schema.scan] = cohort.modality
     return [
-        {"name": name, "role": role, "kind": kind, "missing": cohort.missing.get(name) if role != "left out" else None}
-        for name, role, kind in roles
+        {
+            "name": name,
+            "role": column.role,
+            "kind": kinds.get(name, column.kind),
+            "missing": cohort.missing.get(name),
+            "reason": column.reason,
+        }
+        for name, column in cohort.mapping.columns.items()
     ]
 
 
@@ -109,15 +127,18 @@ def _write(cohort: Cohort, out: Path, overwrite: bool) -> tuple[Path, Path]:
         visits = visits.drop(columns="age")
     with writing(out, overwrite) as table, writing(log, overwrite) as text:
         visits.to_csv(table, index=False, lineterminator="\n")
-        text.write_text(_log(cohort.findings), encoding="utf-8")
+        text.write_text(_log(cohort), encoding="utf-8")
     return out, log
 
 
-def _log(findings: list[Finding]) -> str:
+def _log(cohort: Cohort) -> str:
+    """Every finding, then every changed cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["severity", "finding", "column", "lines", "what"])
-    for finding in findings:
+    for finding in cohort.findings:
         lines = " ".join(map(str, finding.rows))
         writer.writerow([finding.severity, finding.code, finding.column or "", lines, finding.message])
+    for change in cohort.changes:
+        writer.writerow(["fixed", change.code, change.column, change.line, f"{change.before} -> {change.after}"])
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""Learn how thin slices follow from thick ones, and make thin slices of a scan of thick ones."""
+"""Train a model of thin slices given thick slices, and enhance scans of thick slices."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crow.cohort.bids_files import parse
-from crow.errors import OutputError
+from crow.files import check_free
 from crow.models.enhancer import Enhancer
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.images import montage
 from crow.representation.patches import store_of
-from crow.representation.thick import AXES, ThickScan
+from crow.representation.thick_slices import AXES, ThickScan
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path
 
 Volume = NDArray[np.float32]
@@ -24,7 +24,7 @@ Volume = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Enhanced:
-    """How many draws were made, their mean sd (in the scan's units) where the scan is not 0, and what was written."""
+    """Number of draws, their mean sd over nonzero voxels (in the scan's units), and the files written."""
 
     draws: int
     sd: float
@@ -43,9 +43,9 @@ def learn(
     overwrite: bool = False,
     echo: Echo = lambda line: None,
 ) -> Learned[Enhancer]:
-    """Learn from the thin scans of a store, and write the run folder ``out``.
+    """Train on the thin-slice scans of a store, and write the run folder ``out``.
 
-    Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
+    Raises ConfigError, CohortError, RunError if there is nothing to resume, OutputError if ``out`` exists.
     """
     settings = learning_settings(out, "enhance", config, sets, resume, overwrite, {})
     model = Enhancer(settings)
@@ -65,9 +65,9 @@ def enhance(
     overwrite: bool = False,
     echo: Echo = lambda line: None,
 ) -> Enhanced:
-    """Make thin slices of the file ``scan``: median and sd of the draws, and ``keep`` draws, in the folder ``out``.
+    """Write thin slices of the file ``scan`` into the folder ``out``: median and sd of the draws, and ``keep`` draws.
 
-    Raises RunError, ScanError for a scan that is not like those that the run knows, OutputError where a file exists.
+    Raises RunError, ScanError for a scan that does not fit the run, OutputError if a file exists.
     """
     model = Enhancer.load(run)
     suffix = model.inputs.facts["modality"]
@@ -76,22 +76,22 @@ def enhance(
     descs = ["median", "sd", *(f"sample{k + 1}" for k in range(min(keep, samples)))]
     paths = [scan_path(out, subject, session, desc, suffix) for desc in descs]
     picture = scan_path(out, subject, session, "enhanced", suffix, ending=".png")
-    if taken := [path for path in (*paths, picture) if path.exists() and not overwrite]:
-        raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
-    echo(f"drawing {samples} times the thin slices of {scan.name}")
+    for path in (*paths, picture):
+        check_free(path, overwrite)
+    echo(f"Sampling {samples} versions of the thin slices of {scan.name}.")
     thick, draws = model.enhance(scan, samples, seed)
     median = model.slices.consistent(np.median(draws, 0)[None].astype(np.float32), thick.values)[0]
     shown = np.stack([median, draws.std(0), *draws[: len(paths) - 2]])
     volumes, like = thick.thin(shown, model.slices)
     facts = {
         "synthetic": True, "Sources": [scan.name], "Draws": samples,
-        "Slices": {"from one": model.slices.factor, "axis": AXES[model.slices.axis]},
+        "Slices": {"factor": model.slices.factor, "axis": AXES[model.slices.axis]},
         "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
     }  # fmt: skip
-    describe_dataset(out, "Thin slices, drawn")
+    describe_dataset(out, "Sampled thin slices")
     for desc, path, values in zip(descs, paths, volumes, strict=True):
-        what = f"{desc} of the draws" if desc in ("median", "sd") else "one draw"
-        save_scan(path, values, like, {"What": what, **facts}, overwrite, integers=desc != "sd")
+        description = f"{desc} of the draws" if desc in ("median", "sd") else "one draw"
+        save_scan(path, values, like, {"Description": description, **facts}, overwrite, integers=desc != "sd")
     _draw(model, thick, shown, picture, overwrite)
     inside = volumes[0] != 0
     sd = float(volumes[1][inside].mean()) if inside.any() else 0.0
@@ -99,12 +99,12 @@ def enhance(
 
 
 def _draw(model: Enhancer, thick: ThickScan, shown: Volume, path: Path, overwrite: bool) -> None:
-    """A slice across the thick ones: as it was, the median, and draws."""
+    """A slice across the thick slices: the scan, the median, and draws."""
     across = 0 if model.slices.axis != 0 else 1
     images: list[Any] = [model.slices.repeated(thick.values), shown[0], *shown[2:4]]
     places = [slice(None)] * 3
     middle = images[0].shape[across] // 2
     places[across] = slice(middle, middle + 1)
-    titles = ["thick slices", "median", "a draw", "another"][: len(images)]
+    titles = ["thick slices", "median", "draw 1", "draw 2"][: len(images)]
     figure = montage(np.stack([image[tuple(places)] for image in images]), titles, columns=4)
     figures.save(figure, path, overwrite)

@@ -1,4 +1,4 @@
-"""How good a run is on people whom its training did not see, beside baselines: numbers, tables and figures."""
+"""Evaluate a run on subjects that it was not trained on, beside baselines: metrics, tables and figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crow.errors import CohortError, ConfigError, OutputError, RunError
 from crow.evaluation import tadpole
 from crow.evaluation.baselines import baseline_names
 from crow.evaluation.comparison import compare, compare_folds
-from crow.evaluation.evaluate_model import Ahead
+from crow.evaluation.evaluate_model import NO_TRAINING, FutureCovariates
 from crow.evaluation.forecast_evaluation import OURS
 from crow.evaluation.result import EvaluationResult
 from crow.evaluation.synthetic import evaluate_synthetic
@@ -34,25 +34,52 @@ from crow.report.group_effects import group_figure
 from crow.run.folder import load_run, sha256
 
 METRICS = "metrics.json"
-UNKNOWN = "the subjects that the run was trained on are not at hand."
+Echo = Callable[[str], None]
+Progress = Callable[[Iterable[Any], int | None], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """The folder that was written, and what is in its metrics.json."""
+class EvaluationOutput:
+    """The folder that was written, and the content of its metrics.json."""
 
     folder: Path
     metrics: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class People:
-    """Whom a run is judged on (``test``), whom it learned from where that is known, how that was decided, warnings."""
+class Split:
+    """The subjects of an evaluation.
+
+    Attributes
+    ----------
+    test : Cohort
+        The subjects to evaluate on.
+    training : Cohort or None
+        The subjects that the run was trained on; None if they are not available.
+    description : str
+        How the subjects were split.
+    warnings : tuple of str
+        Sentences that a reader has to see.
+    """
 
     test: Cohort
     training: Cohort | None
-    split: str
+    description: str
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How a run of regions is evaluated: see `evaluate`."""
+
+    baselines: str
+    draws: int
+    seed: int
+    future: FutureCovariates
+    jobs: int | None
+
+    def arguments(self) -> dict[str, Any]:
+        return {"draws": self.draws, "seed": self.seed, "future": self.future, "jobs": self.jobs}
 
 
 def evaluate(
@@ -62,23 +89,63 @@ def evaluate(
     cohort: Path | None = None,
     folds: int | None = None,
     baselines: str = "simple",
-    samples: int = 200,
+    draws: int = 200,
     seed: int = 0,
-    future: Ahead = "known",
+    future: FutureCovariates = "known",
     submission: Path | None = None,
     jobs: int | None = None,
     missing: Missing | None = None,
     overwrite: bool = False,
-    echo: Callable[[str], None] = lambda line: None,
-    progress: Callable[[Iterable[Any], int | None], Iterable[Any]] = lambda steps, total: steps,
-) -> Evaluated:
-    """Judge a run and write the folder ``out`` (``RUN/evaluation``): metrics.json, tidy CSVs and figures.
+    echo: Echo = lambda line: None,
+    progress: Progress = lambda steps, total: steps,
+) -> EvaluationOutput:
+    """Evaluate a run and write a folder with metrics.json, tidy CSVs and figures.
 
-    Judged are the run's test subjects (``split.test``); with ``folds`` everybody, by models that are trained again on
-    the others; with another ``cohort`` everybody in it. ``baselines`` are names of `BASELINES`, ``all``, ``simple`` or
-    ``none``. ``future`` says what is told of covariates to come. ``submission`` is a file for TADPOLE's submission.
-    Raises RunError where no one was held out, ConfigError for folds or baselines that cannot be, CohortError for a
-    cohort that is not like the run's, OutputError where ``out`` exists.
+    By default the run is evaluated on its test subjects (``split.test``). With ``folds`` it is evaluated on all
+    subjects by cross-validation, and with another ``cohort`` on the subjects of that cohort.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    out : Path, optional
+        The folder to write; ``RUN/evaluation`` by default.
+    cohort : Path, optional
+        Other subjects to evaluate on.
+    folds : int, optional
+        Number of folds of a cross-validation, in which the model is trained anew.
+    baselines : str
+        Names of `crow.evaluation.baselines.BASELINES`, ``all``, ``simple`` or ``none``.
+    draws, seed : int
+        Draws per visit; seed of draws, folds and baselines.
+    future : {"known", "carry", "linear"}
+        Covariates at the visits to forecast.
+    submission : Path, optional
+        Where to write a submission to the TADPOLE challenge.
+    jobs : int, optional
+        Processes; all cores by default.
+    missing : str, optional
+        How visits with missing regions are read, as in training by default.
+    overwrite : bool
+        Whether to replace an earlier evaluation.
+    echo, progress : callable
+        Receive lines to print, and iterables for a progress bar.
+
+    Returns
+    -------
+    EvaluationOutput
+        The folder and its metrics.
+
+    Raises
+    ------
+    RunError
+        If the run has no test subjects.
+    ConfigError
+        If the folds or the baselines are impossible.
+    CohortError
+        If the cohort does not match the run.
+    OutputError
+        If ``out`` exists and ``overwrite`` is not set.
     """
     baseline_names(baselines)
     out = out or run / "evaluation"
@@ -86,57 +153,66 @@ def evaluate(
     scans = class_of_run(run).uses_scans
     if submission is not None:
         if scans:
-            raise ConfigError(f"--tadpole {submission}: a run of scans forecasts none of TADPOLE's values.")
+            raise ConfigError(f"--tadpole {submission}: runs of scans do not forecast TADPOLE's values.")
         check_free(submission, overwrite)
     with writing(out, overwrite) as folder:
         folder.mkdir()
         if scans:
             result = evaluate_scans(
-                run, folder, cohort=cohort, folds=folds, samples=samples, seed=seed, future=future,
+                run, folder, cohort=cohort, folds=folds, draws=draws, seed=seed, future=future,
                 work=store_beside(out), missing=missing, overwrite=overwrite, echo=echo,
                 progress=lambda steps: progress(steps, None),
             )  # fmt: skip
         else:
             model = CRow.load(run)
             everyone = read_history(model, cohort, missing)
+            settings = _Settings(baselines, draws, seed, future, jobs)
             if folds is None:
-                people = _people(run, model, everyone, cohort, missing)
-                _check_submission(submission, model, people.training, people.test)
-                echo(f"judging {len(people.test.subjects)} subjects: {people.split}")
-                result = compare(
-                    model, people.training, people.test, baselines, samples=samples, seed=seed, future=future,
-                    jobs=jobs, progress=progress,
-                )  # fmt: skip
+                split = _split(run, model, everyone, cohort, missing)
+                _check_submission(submission, model, split.training, split.test)
+                result = _evaluate_split(model, split, settings, echo, progress)
             else:
                 _check_folds(folds, everyone)
                 _check_submission(submission, model, everyone, everyone)
-                echo(f"{folds} folds of {len(everyone.subjects)} subjects: in each everything learns from the others")
-                result, fold = compare_folds(
-                    model.config, everyone, folds, baselines, samples=samples, seed=seed, future=future, jobs=jobs,
-                    progress=progress,
-                )  # fmt: skip
-                model = fold.model
-                note = "Distribution, group effects, usefulness and privacy are those of the first fold's model."
-                people = People(fold.test, fold.training, f"{folds} folds by subject", (note,))
-            facts = _what(result, people, everyone if folds else people.test)
-            result = result.merge(facts, _synthetic(model, people, seed, echo))
-            if submission is not None and people.training is not None:
-                echo("60 months of every subject for TADPOLE")
-                table = tadpole_submission(model, people.training, people.test, samples=samples, seed=seed)
+                result, model, split = _evaluate_folds(model, everyone, folds, settings, echo, progress)
+            result = result.merge(_protocol(result, split, everyone if folds else split.test))
+            result = result.merge(_synthetic(model, split, seed, echo))
+            if submission is not None and split.training is not None:
+                echo("forecasting 60 months of every subject for TADPOLE")
+                table = tadpole_submission(model, split.training, split.test, draws=draws, seed=seed)
                 tadpole.write_submission(table, submission, overwrite)
             _draw(result, folder)
-        metrics = _metrics(run, result, samples, seed, future)
+        metrics = _metrics(run, result, draws, seed, future)
         for name, table in result.tables.items():
             table.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
         (folder / METRICS).write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return Evaluated(out, metrics)
+    return EvaluationOutput(out, metrics)
+
+
+def _evaluate_split(
+    model: CRow, split: Split, settings: _Settings, echo: Echo, progress: Progress
+) -> EvaluationResult:
+    echo(f"evaluating on {len(split.test.subjects)} subjects ({split.description})")
+    return compare(
+        model, split.training, split.test, settings.baselines, progress=progress, **settings.arguments()
+    )  # fmt: skip
+
+
+def _evaluate_folds(
+    model: CRow, everyone: Cohort, folds: int, settings: _Settings, echo: Echo, progress: Progress
+) -> tuple[EvaluationResult, CRow, Split]:
+    echo(f"cross-validating with {folds} folds of {len(everyone.subjects)} subjects")
+    result, fold = compare_folds(
+        model.config, everyone, folds, settings.baselines, progress=progress, **settings.arguments()
+    )
+    note = "Distribution, group effects, usefulness and privacy are those of the first fold's model."
+    return result, fold.model, Split(fold.test, fold.training, f"{folds} folds by subject", (note,))
 
 
 def _check_place(out: Path, overwrite: bool) -> None:
+    check_free(out, overwrite)
     if not out.exists():
         return
-    if not overwrite:
-        raise OutputError(f"{out}: exists already. Choose another --out, or replace it with --overwrite.")
     if not out.is_dir() or (any(out.iterdir()) and not (out / METRICS).is_file()) or (out / "model.json").exists():
         raise OutputError(f"{out}: not a folder of crow evaluate, so --overwrite does not replace it.")
 
@@ -148,82 +224,86 @@ def _check_folds(folds: int, cohort: Cohort) -> None:
 
 
 def _check_submission(path: Path | None, model: CRow, training: Cohort | None, cohort: Cohort) -> None:
-    """Before hours of work, not after them."""
+    """Refuse an impossible submission before hours of work, not after them."""
     if path is None:
         return
     if training is None:
-        raise CohortError(f"--tadpole {path}: {UNKNOWN} They teach the probabilities of diagnoses.")
+        raise CohortError(f"--tadpole {path}: {NO_TRAINING} The probabilities of diagnoses are learned from them.")
     require_submission(model, training, cohort)
 
 
-def _people(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missing: Missing | None) -> People:
-    """The test subjects of the table that the run was trained on, or those of another one that it has not learned."""
+def _split(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missing: Missing | None) -> Split:
+    """The test subjects of the table that the run was trained on, or the subjects of another table that are new."""
     if everyone.path is not None and sha256(everyone.path) == model.source.get("sha256"):
-        held = set(test_subjects(everyone, model.config.split.test, model.config.seed))
-        if not held:
+        test = set(test_subjects(everyone, model.config.split.test, model.config.seed))
+        if not test:
             raise RunError(
-                f"{run}: trained on everyone in {everyone.path}, so no one is left to judge it on. Train with --set "
-                "split.test=0.2, or give --folds 5, or --cohort with other people."
+                f"{run}: trained on all subjects of {everyone.path}, so there are no test subjects. Train with --test "
+                "0.2, or cross-validate with --folds 5, or give other subjects with --cohort."
             )
-        others = [name for name in everyone.subjects if name not in held]
-        return People(everyone.of(held), everyone.of(others), "the run's test subjects")
-    model.table.encode(everyone.visits, str(everyone.path))  # a value that the run does not know is told by its file
+        training = [name for name in everyone.subjects if name not in test]
+        return Split(everyone.of(test), everyone.of(training), "the run's test subjects")
+    model.table.encode(everyone.visits, str(everyone.path))  # raises for a value that the run does not know
     try:
         own = read_history(model, trained_on(model.source, "table", ""), missing)
-        held = set(test_subjects(own, model.config.split.test, model.config.seed))
-        training = own.of(name for name in own.subjects if name not in held)
+        reserved = set(test_subjects(own, model.config.split.test, model.config.seed))
+        trained = own.of(name for name in own.subjects if name not in reserved)
     except CohortError:
-        doubt = f"{cohort}: crow cannot know whether the run was trained on some of these people."
-        return People(everyone, None, "all subjects of another cohort", (doubt,))
-    known = set(training.subjects)
-    others = [name for name in everyone.subjects if name not in known]
-    if not others:
-        raise RunError(f"{run}: trained on every subject of {cohort}, by their names. Give --cohort with other people.")
-    split, left = "subjects of another cohort", len(everyone.subjects) - len(others)
-    said = (f"{left} subjects of {cohort} have the names of training subjects, and are not judged.",) if left else ()
-    return People(everyone.of(others), training, split, said)
+        warning = (
+            f"{cohort}: the run's training table is not available, so some of these subjects may be training subjects."
+        )
+        return Split(everyone, None, "all subjects of another cohort", (warning,))
+    known = set(trained.subjects)
+    new = [name for name in everyone.subjects if name not in known]
+    if not new:
+        raise RunError(f"{run}: trained on subjects with the names of all subjects of {cohort}. Give other subjects.")
+    overlap = len(everyone.subjects) - len(new)
+    warning = f"{overlap} subjects of {cohort} have the names of training subjects and are not evaluated."
+    return Split(everyone.of(new), trained, "subjects of another cohort", (warning,) if overlap else ())
 
 
-def _synthetic(model: CRow, people: People, seed: int, echo: Callable[[str], None]) -> EvaluationResult:
-    if people.training is None:
+def _synthetic(model: CRow, split: Split, seed: int, echo: Echo) -> EvaluationResult:
+    if split.training is None:
         parts = ("distribution", "group_effects", "usefulness", "privacy", "tadpole")
-        return EvaluationResult(left_out=[(part, UNKNOWN) for part in parts])
-    return evaluate_synthetic(model, people.training, people.test, seed, echo=echo)
+        return EvaluationResult(left_out=[(part, NO_TRAINING) for part in parts])
+    return evaluate_synthetic(model, split.training, split.test, seed, echo=echo)
 
 
-def _what(result: EvaluationResult, people: People, judged: Cohort) -> EvaluationResult:
+def _protocol(result: EvaluationResult, split: Split, evaluated: Cohort) -> EvaluationResult:
     targets = result.tables["visits"][["subject", "time"]].drop_duplicates()
-    facts = {
-        "cohort": judged.path, "split": people.split, "subjects": len(judged.subjects), "visits": len(judged),
-        "targets": len(targets), "training subjects": len(people.training.subjects) if people.training else None,
+    protocol = {
+        "cohort": evaluated.path, "split": split.description, "subjects": len(evaluated.subjects),
+        "visits": len(evaluated), "forecast visits": len(targets),
+        "training subjects": len(split.training.subjects) if split.training else None,
     }  # fmt: skip
-    return EvaluationResult({"what": facts}, warnings=list(people.warnings))
+    return EvaluationResult({"protocol": protocol}, warnings=list(split.warnings))
 
 
-def _metrics(run: Path, result: EvaluationResult, samples: int, seed: int, future: str) -> dict[str, Any]:
-    facts = {
-        "run": str(run), "samples": samples, "seed": seed, "covariates ahead": future,
+def _metrics(run: Path, result: EvaluationResult, draws: int, seed: int, future: str) -> dict[str, Any]:
+    protocol = {
+        "run": str(run), "draws": draws, "seed": seed, "future covariates": future,
         "versions": load_run(run).versions,
     }  # fmt: skip
-    return {"format": FORMAT, **result.merge(EvaluationResult({"what": facts})).json()}
+    return {"format": FORMAT, **result.merge(EvaluationResult({"protocol": protocol})).json()}
 
 
 def _draw(result: EvaluationResult, folder: Path) -> None:
-    """The figures of regions: who wins, by horizon, calibration, likelihoods, group effects."""
+    """Figures of an evaluation of regions: errors by model and horizon, calibration, likelihoods, group effects."""
     found, tables = result.metrics, result.tables
     forecast, bounds, unit = found["forecast"], found["calibration"], found["unit"]
     names = [metric for metric in ("MAE", "CRPS", "NLL") if forecast[OURS].get(metric) is not None]
-    of = {m: {k: v[m] for k, v in forecast.items() if v.get(m) is not None} for m in names}
-    figures.save(charts.models(of, unit), folder / "models.png")
+    by_model = {m: {k: v[m] for k, v in forecast.items() if v.get(m) is not None} for m in names}
+    figures.save(charts.models(by_model, unit), folder / "models.png")
     horizons = tables["forecast"].query("by == 'horizon' and metric == 'CRPS'")
     if len(horizons):
         figures.save(charts.horizons(horizons, "CRPS", unit), folder / "horizons.png")
-    levels = [name for name in forecast[OURS] if name.startswith("covers ")]
-    short = [name.removeprefix("covers ") for name in levels]
+    levels = [name for name in forecast[OURS] if name.startswith("coverage ")]
+    short = [name.removeprefix("coverage ") for name in levels]
     coverage = pd.DataFrame({
         "nominal": [float(name.removesuffix("%")) / 100 for name in short],
         "observed": [forecast[OURS][name] for name in levels],
-        "low": [bounds["covers_low"][name] for name in short], "high": [bounds["covers_high"][name] for name in short],
+        "low": [bounds["coverage_low"][name] for name in short],
+        "high": [bounds["coverage_high"][name] for name in short],
     })  # fmt: skip
     figures.save(figures.calibration(coverage), folder / "calibration.png")
     figures.save(charts.pit(bounds["pit"]), folder / "pit.png")
@@ -231,5 +311,5 @@ def _draw(result: EvaluationResult, folder: Path) -> None:
         figures.save(figures.likelihoods(tables["likelihood"]), folder / "likelihoods.png")
     if "group_effects" in tables:
         for k, contrast in enumerate(dict.fromkeys(tables["group_effects"]["contrast"])):
-            named = re.sub(r"\W+", "_", contrast)[:40]
-            figures.save(group_figure(tables["group_effects"], contrast), folder / f"group_effects_{k + 1}_{named}.png")
+            name = re.sub(r"\W+", "_", contrast)[:40]
+            figures.save(group_figure(tables["group_effects"], contrast), folder / f"group_effects_{k + 1}_{name}.png")

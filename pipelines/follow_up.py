@@ -16,7 +16,7 @@ from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.models.follow_up import FollowUpModel
 from crow.pipelines.covariate_paths import (
     CovariateChange,
@@ -38,8 +38,8 @@ Space = Literal["native", "template"]
 
 
 @dataclass(frozen=True)
-class Written:
-    """The forecast of the coefficients, the structures' volumes of every visit, and the files made."""
+class FollowUpFiles:
+    """The forecast of the coefficients, structure volumes of every visit, the files written, and folded voxels."""
 
     forecast: Forecast
     volumes: pd.DataFrame
@@ -66,15 +66,13 @@ def follow_up_scans(
     progress: Callable[[list[int]], Any] = iter,
     echo: Callable[[str], None] = lambda line: None,
     missing: Missing | None = None,
-) -> Written:
-    """Write the follow-up scans of some subjects ``at`` years after the last scan of each, given all their scans.
+) -> FollowUpFiles:
+    """Write the follow-up scans of ``subjects``, ``at`` years after each one's last scan, given all its scans.
 
-    With the table ``visits`` (`crow.cohort.future.read_future`), of the visits in it instead.
-
-    For each: the median, ``keep`` whole draws, voxel-wise uncertainty, the change from the last scan, JSON files of
-    what they came from, and a picture; the volumes of structures in ``volumes.tsv``. All in the space of the subject's
-    last scan, or on the template's grid. Raises RunError, CohortError, and OutputError before anything is written where
-    a file exists.
+    With a table ``visits`` (`crow.cohort.future.read_future`), the visits are those of the table. Each follow-up has a
+    median, ``keep`` draws of whole scans, voxel-wise uncertainty, the change from the last scan, JSON sidecars and a
+    picture; structure volumes are in ``volumes.tsv``. Images are in the space of the subject's last scan or on the
+    template's grid. Raises RunError, CohortError, and, before anything is computed, OutputError if a file exists.
     """
     model = FollowUpModel.load(run)
     store = open_scans(model, cohort, store_beside(out), echo, overwrite, missing)
@@ -99,18 +97,18 @@ def follow_up_scans(
     how = {"known": changes_text(changes or []), "table": (covariates or visits or Path()).name or None, "rest": future}
     written, volumes, folded = [], [], 0
     for k in progress(list(range(len(places)))):
-        made = model.follow_up(store, forecast, k, space, keep, seed)
+        scan = model.follow_up(store, forecast, k, space, keep, seed)
         facts = _facts(model, store, forecast, k, how, seed, run)
-        written += _write(places[k], made, facts, float(ahead.iloc[k]), overwrite)
-        folded += made.folded
-        if made.volumes is not None:
+        written += _write(places[k], scan, facts, float(ahead.iloc[k]), overwrite)
+        folded += scan.folded
+        if scan.volumes is not None:
             volumes.append(
-                made.volumes.assign(subject=places[k].subject, session=places[k].session, years=ahead.iloc[k])
+                scan.volumes.assign(subject=places[k].subject, session=places[k].session, years=ahead.iloc[k])
             )
-    every = pd.concat(volumes, ignore_index=True) if volumes else pd.DataFrame()
-    if len(every):
-        written.append(_add_volumes(out / "volumes.tsv", every))
-    return Written(forecast, every, tuple(written), folded)
+    table_of_volumes = pd.concat(volumes, ignore_index=True) if volumes else pd.DataFrame()
+    if len(table_of_volumes):
+        written.append(_add_volumes(out / "volumes.tsv", table_of_volumes))
+    return FollowUpFiles(forecast, table_of_volumes, tuple(written), folded)
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ class _Place:
 
 
 def _named(history: Cohort, subjects: list[str]) -> list[str]:
-    """BIDS subjects may be asked for with or without ``sub-``."""
+    """Subjects by name; BIDS subjects with or without ``sub-``."""
     known = set(history.subjects)
     return [f"sub-{name}" if name not in known and f"sub-{name}" in known else name for name in dict.fromkeys(subjects)]
 
@@ -136,26 +134,23 @@ def _draws(keep: int) -> list[str]:
 
 
 def _check_free(places: list[_Place], keep: int, overwrite: bool) -> None:
-    """Refuse before anything is computed: nothing is replaced unasked, and no two forecasts share a name."""
+    """Raise OutputError, before anything is computed, if a file exists or two forecasts would share a name."""
     named = [place.path("synthetic") for place in places]
     if twice := sorted({path for path in named if named.count(path) > 1}):
-        raise OutputError(f"{twice[0]}: two of the visits asked for would have this name. Ask for them one at a time.")
+        raise OutputError(f"{twice[0]}: two of the visits would have this file name. Forecast them one at a time.")
     for place in places:
         files = [place.path(desc, ending) for desc in ("synthetic", "change", "uncertainty", *_draws(keep))
                  for ending in (".nii.gz", ".json")]  # fmt: skip
         for path in [*files, place.path("followup", ".png")]:
-            if path.exists() and not overwrite:
-                raise OutputError(
-                    f"{path}: exists already. Choose another folder with --out, or replace it with --overwrite."
-                )
+            check_free(path, overwrite)
 
 
 def _facts(
     model: FollowUpModel, store: ScanStore, forecast: Forecast, k: int, how: dict[str, Any], seed: int, run: Path
 ) -> dict[str, Any]:
     visit = forecast.visits.iloc[k]
-    own = model.cohort(store).visits
-    scans = own[own["subject"] == visit["subject"]]
+    observed = model.cohort(store).visits
+    scans = observed[observed["subject"] == visit["subject"]]
     path = {name: _json(visit[name]) for name in model.schema.covariates}
     return {
         "synthetic": True,
@@ -169,28 +164,28 @@ def _facts(
     }
 
 
-def _write(place: _Place, made: FollowUp, facts: dict[str, Any], years: float, overwrite: bool) -> list[Path]:
-    facts = {**facts, "YearsSinceLastScan": round(years, 6), "VoxelsFolded": made.folded}
-    unit = {"Units": "those of the last scan"}
-    parts = [("synthetic", made.median, facts | {"What": "median follow-up"}, True)]
+def _write(place: _Place, scan: FollowUp, facts: dict[str, Any], years: float, overwrite: bool) -> list[Path]:
+    facts = {**facts, "YearsSinceLastScan": round(years, 6), "VoxelsFolded": scan.folded}
+    unit = {"Units": "units of the last scan"}
+    parts = [("synthetic", scan.median, facts | {"Description": "median follow-up"}, True)]
     parts += [
-        (desc, draw, facts | {"What": "one draw"}, True)
-        for desc, draw in zip(_draws(len(made.samples)), made.samples, strict=True)
+        (desc, draw, facts | {"Description": "one draw"}, True)
+        for desc, draw in zip(_draws(len(scan.samples)), scan.samples, strict=True)
     ]
     parts += [
-        ("change", made.change, facts | unit | {"What": "expected change from the last scan"}, False),
-        ("uncertainty", made.sd, facts | unit | {"What": "standard deviation of the follow-up"}, False),
+        ("change", scan.change, facts | unit | {"Description": "expected change from the last scan"}, False),
+        ("uncertainty", scan.sd, facts | unit | {"Description": "standard deviation of the follow-up"}, False),
     ]
-    for desc, values, what, integers in parts:
-        save_scan(place.path(desc), values, made.like, what, overwrite, integers)
+    for desc, values, sidecar, integers in parts:
+        save_scan(place.path(desc), values, scan.like, sidecar, overwrite, integers)
     picture = place.path("followup", ".png")
     title = f"{place.subject}, {years:.4g} year{'s' * (round(years, 6) != 1)} after the last scan"
-    figures.save(figure_of(made.like, made.median, made.change, made.sd, title), picture, overwrite)
+    figures.save(figure_of(scan.like, scan.median, scan.change, scan.sd, title), picture, overwrite)
     return [*(place.path(desc) for desc, *_ in parts), picture]
 
 
 def _add_volumes(path: Path, volumes: pd.DataFrame) -> Path:
-    """The table of volumes with these visits in place of what it said of them."""
+    """Write ``volumes`` into the table, replacing earlier rows of the same visits."""
     keys = ["subject", "session"]
     volumes = volumes[[*keys, "years", *volumes.columns.drop([*keys, "years"])]]
     if path.exists():

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from crow.cohort import Cohort, read_cohort
 from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
+from crow.cohort.times import date_text
 from crow.cohort.writing import table_text, to_table
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
@@ -185,7 +186,7 @@ def _in_own_time(history: Cohort, summary: pd.DataFrame) -> pd.DataFrame:
     if name in summary:
         return summary
     own = history.own_time(summary["subject"], summary["time"])
-    own = own.dt.strftime("%Y-%m-%d") if pd.api.types.is_datetime64_any_dtype(own) else own
+    own = date_text(own) if pd.api.types.is_datetime64_any_dtype(own) else own
     summary.insert(2, name, own)
     return summary
 

@@ -1,5 +1,6 @@
 """The visits that a run is applied to."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +12,14 @@ from crow.run.folder import sha256
 Missing = Literal["model", "drop-visit", "impute", "error"]
 
 
-def read_history(model: CRow, cohort: Path | None, missing: Missing | None = None) -> Cohort:
-    """A cohort read as the model's own was; without a path, the very table that the model was trained on.
+def read_history(model: CRow, cohort: Path | Sequence[Path] | None, missing: Missing | None = None) -> Cohort:
+    """A cohort read as the model's own was; without a path, the table (or tables) of its training.
 
     Raises CohortError if the columns differ, or if the training table is missing or has changed.
     """
     if cohort is None:
-        cohort = trained_on(model.source, "table", "Give the table with the subject's visits: --cohort TABLE.")
+        table = trained_on(model.source, "table", "Give the table with the subject's visits: --cohort TABLE.")
+        cohort = [table, *(Path(other) for other in model.config.cohort.get("join", []))]
     return read_cohort(cohort, schema=model.schema, missing=missing)
 
 

@@ -1,4 +1,4 @@
-"""Bring the scans of a cohort onto one grid, into a store that everything else reads."""
+"""Prepare the scans of a cohort on one grid, in a store that all other commands read."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from crow.cohort.schema import Schema
 from crow.errors import CohortError, ConfigError, OutputError, ScanError
 from crow.scans.intensity import PET, STRUCTURAL, check_modality, check_reference
 from crow.scans.nifti import open_scan, read_scan
-from crow.scans.prepare import VELOCITY_MM, Facts, Plan, prepare_subject, read_facts
+from crow.scans.prepare import VELOCITY_MM, Plan, QCRecord, prepare_subject, read_qc
 from crow.scans.qc import write_page
 from crow.scans.store import PENDING, ScanStore, StoreInfo
 from crow.scans.template import SPACE, Template, load_template
 
-Register = Literal["auto", "none", "linear", "nonlinear"]
-COMMON = ("MNI", "ICBM", "IXI549Space")  # spaces (as BIDS names them) that the template's is alike
-OVERLAP = 0.2
+Registration = Literal["auto", "none", "linear", "nonlinear"]
+COMMON_SPACES = ("MNI", "ICBM", "IXI549Space")  # BIDS names of spaces close to the template's
+MIN_OVERLAP = 0.2  # of a mask with the template's brain
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The store, what was found on the way, the page to look at, and the seconds that this took."""
+    """The store, findings of the cohort and of the preparation, the quality-control page, counts and duration."""
 
     store: ScanStore
     findings: list[Finding]
@@ -49,7 +49,7 @@ def prepare(
     *,
     resolution: float = 2.0,
     modality: str | None = None,
-    register: Register = "auto",
+    registration: Registration = "auto",
     mask: Path | None = None,
     reference: str | None = None,
     jobs: int | None = None,
@@ -58,55 +58,87 @@ def prepare(
     schema: Schema | None = None,
     **flags: Any,
 ) -> Prepared:
-    """Prepare every scan of a table or BIDS tree into the store ``out``; an interrupted preparation goes on.
+    """Prepare every scan of a table or BIDS tree in the store ``out``; an interrupted preparation continues.
 
-    A store that the same command made is brought up to date: with what the table now says of the same visits, and by
-    preparing subjects again of whom a scan's file has changed.
+    A store that the same command made is brought up to date: covariates, regions and ages are replaced by those of the
+    table, and subjects with a changed scan file are prepared again.
 
-    ``resolution``: voxels in mm. ``register``: ``linear`` aligns a subject's visits to each other and to the template,
-    ``nonlinear`` also finds its anatomy and, of structural scans, how it changed; ``auto`` is nonlinear, but for maps
-    that are in a common space already. ``mask``: a brain mask in template space in place of the template's.
-    ``reference``: of PET. ``jobs``: processes (all cores where None); the backend is joblib's. With ``schema`` (of a
-    trained run) the cohort is read just as that one was; flags are those of `ReadOptions`. Raises CohortError, also
-    where every scan failed, ConfigError, ScanError for the mask, OutputError.
+    Parameters
+    ----------
+    cohort, out : Path
+        Table or BIDS tree, and the store to write.
+    resolution : float
+        Voxel size of the grid in mm, 1 to 16.
+    modality : str, optional
+        BIDS suffix; by default as detected.
+    registration : {"auto", "none", "linear", "nonlinear"}
+        ``linear`` aligns a subject's visits with each other and with the template; ``nonlinear`` also estimates the
+        anatomy and, for structural scans, the change; ``auto`` is nonlinear, except for maps in a common space.
+    mask : Path, optional
+        Brain mask in template space, instead of the template's.
+    reference : str, optional
+        Reference region of PET.
+    jobs : int, optional
+        Number of processes, by default one per core; the backend is joblib's.
+    overwrite : bool
+        Replace an existing store.
+    echo : callable
+        Receives progress messages.
+    schema : Schema, optional
+        Read the cohort with the schema of a trained run.
+    **flags
+        Fields of `ReadOptions`.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    CohortError
+        If the cohort cannot be read, has no scans, or all scans fail.
+    ConfigError, ScanError, OutputError
+        For a setting out of range, an unusable mask, and an existing store of other settings.
     """
     if not 0.9 <= resolution <= 16:
-        raise ConfigError(f"--resolution {resolution:g}: out of range; the template has 1 mm. Choose 1 to 16.")
+        raise ConfigError(f"--resolution {resolution:g}: out of range. Choose 1 to 16 mm.")
     visits = read_cohort(cohort, read_options(**flags), schema=schema, strict=False)
     if not visits.has_scans:
-        raise CohortError(f"{cohort}: holds no scans. Name the column of their paths with --scan, or use crow train.")
+        raise CohortError(
+            f"{cohort}: no scans found. Name the column of their paths with --scan, or use crow train for regions."
+        )
     kind = check_modality(modality, visits.modality, visits.visits["scan"])
-    plan = _plan(visits, kind, resolution, register, check_reference(reference, kind))
+    plan = _plan(visits, kind, resolution, registration, check_reference(reference, kind))
     template = load_template(resolution)
     if mask is not None:
-        template = replace(template, mask=_own_mask(mask, template))
+        template = replace(template, mask=_read_mask(mask, template))
     settings = {
         "resolution": resolution,
         "modality": kind,
-        "register": "nonlinear" if plan.nonlinear else "linear" if plan.linear else "none",
+        "registration": "nonlinear" if plan.nonlinear else "linear" if plan.linear else "none",
         "mask": None if mask is None else f"{Path(mask).name} sha256:{_digest(mask)}",
         "reference": (plan.reference or "none") if kind in PET else None,
     }
     store = _store(out, visits, plan, template, settings, overwrite, echo)
-    _renew_changed(store, echo)
+    _invalidate_changed(store, echo)
     began = time.perf_counter()
     done = _work(store, plan, jobs, echo)
     seconds = time.perf_counter() - began
     if done:
-        echo(f"{done:,} scans in {seconds:.0f} s, {seconds / done:.2f} s a scan.")
+        echo(f"Prepared {done:,} scans in {seconds:.0f} s ({seconds / done:.2f} s per scan).")
     else:
-        echo(f"{out}: all {len(store.visits):,} scans are prepared already.")
+        echo(f"{out}: all {len(store.visits):,} scans are already prepared.")
     return _finish(store, visits, done, seconds)
 
 
-def _plan(cohort: Cohort, modality: str, resolution: float, register: Register, reference: str | None) -> Plan:
+def _plan(cohort: Cohort, modality: str, resolution: float, registration: Registration, reference: str | None) -> Plan:
     space = cohort.schema.bids.space if cohort.schema.bids else None
-    common = space is not None and space.startswith(COMMON)
+    common = space is not None and space.startswith(COMMON_SPACES)
     structural = modality in STRUCTURAL
-    if register == "auto":
-        register = "nonlinear" if structural or not common else "none"
-    nonlinear = register == "nonlinear"
-    linear = register == "linear" or (nonlinear and not common)
+    if registration == "auto":
+        registration = "nonlinear" if structural or not common else "none"
+    nonlinear = registration == "nonlinear"
+    linear = registration == "linear" or (nonlinear and not common)
     return Plan(modality, resolution, reference, linear, nonlinear, nonlinear and structural)
 
 
@@ -119,7 +151,7 @@ def _store(
     overwrite: bool,
     echo: Callable[[str], None],
 ) -> ScanStore:
-    """A new store, or the one that the same command made or was interrupted at; raises OutputError for another one."""
+    """A new store, or the existing one of the same command; raises OutputError for a store of other settings."""
     info = StoreInfo(
         modality=plan.modality,
         space=SPACE,
@@ -135,12 +167,12 @@ def _store(
     same = store.info.settings == settings and store.info.modality == info.modality
     if not same or not _same_visits(store, cohort):
         raise OutputError(
-            f"{out}: prepared with other settings or visits ({store.info.settings}). Run the very same command to go "
-            "on, choose another name, or replace it with --overwrite."
+            f"{out}: prepared with other settings or visits ({store.info.settings}). Repeat the same command to "
+            "continue, choose another name, or replace it with --overwrite."
         )
-    if not store.says(cohort):
-        echo(f"{out}: the cohort's covariates, regions or ages are read otherwise than before; they are replaced.")
-        return store.renew(cohort)
+    if not store.matches(cohort):
+        echo(f"{out}: covariates, regions or ages of the cohort have changed; they are replaced in the store.")
+        return store.update_cohort(cohort)
     return store
 
 
@@ -150,21 +182,21 @@ def _same_visits(store: ScanStore, cohort: Cohort) -> bool:
     return old == new and np.allclose(store.visits["time"], cohort.visits["time"], atol=1e-6)
 
 
-def _renew_changed(store: ScanStore, echo: Callable[[str], None]) -> None:
-    """Subjects of whom a scan's file is another than before are pending again."""
+def _invalidate_changed(store: ScanStore, echo: Callable[[str], None]) -> None:
+    """Set subjects with changed scan files to pending."""
     tried = np.flatnonzero(store.array("status")[:] != PENDING)
     scans, subjects = store.visits["scan"], store.visits["subject"]
-    changed = [int(row) for row in tried if read_facts(store.path, int(row)).outdated(scans.iloc[row])]
+    changed = [int(row) for row in tried if read_qc(store.path, int(row)).outdated(scans.iloc[row])]
     if not changed:
         return
-    echo(f"{len(changed):,} scans are other files than before; their subjects are prepared again.")
-    store.reopen()
+    echo(f"{len(changed):,} scan files have changed; their subjects are prepared again.")
+    store.invalidate()
     for row in np.flatnonzero(subjects.isin(subjects.iloc[changed])):
         store.array("status")[int(row)] = PENDING
 
 
 def _work(store: ScanStore, plan: Plan, jobs: int | None, echo: Callable[[str], None]) -> int:
-    """Prepare the subjects that have pending scans; returns how many scans that were."""
+    """Prepare the subjects with pending scans; returns their number of scans."""
     pending = np.flatnonzero(store.array("status")[:] == PENDING)
     subjects = store.visits["subject"]
     numbers = {name: k for k, name in enumerate(store.subjects)}
@@ -172,7 +204,7 @@ def _work(store: ScanStore, plan: Plan, jobs: int | None, echo: Callable[[str], 
     tasks = [(numbers[name], [int(row) for row in np.flatnonzero(subjects == name)]) for name in waiting]
     total = sum(len(rows) for _, rows in tasks)
     if 0 < total < len(subjects):
-        echo(f"Going on: {len(subjects) - total:,} of {len(subjects):,} scans are prepared already.")
+        echo(f"Continuing: {len(subjects) - total:,} of {len(subjects):,} scans are already prepared.")
     columns = (
         TextColumn("Preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("scans"), TimeRemainingColumn()
     )  # fmt: skip
@@ -180,29 +212,31 @@ def _work(store: ScanStore, plan: Plan, jobs: int | None, echo: Callable[[str], 
     run = Parallel(n_jobs=processes, return_as="generator_unordered")
     with Progress(*columns, transient=True) as progress:
         bar = progress.add_task("", total=total)
-        for facts in run(delayed(prepare_subject)(store.path, number, rows, plan) for number, rows in tasks):
-            progress.advance(bar, len(facts))
+        for records in run(delayed(prepare_subject)(store.path, number, rows, plan) for number, rows in tasks):
+            progress.advance(bar, len(records))
     return total
 
 
 def _finish(store: ScanStore, cohort: Cohort, done: int, seconds: float) -> Prepared:
-    facts = [read_facts(store.path, row) for row in range(len(store.visits))]
-    page = write_page(store, facts)
-    failed = [one for one in facts if one.failed]
-    if len(failed) == len(facts):
+    records = [read_qc(store.path, row) for row in range(len(store.visits))]
+    page = write_page(store, records)
+    failed = [one for one in records if one.failed]
+    if len(failed) == len(records):
         first = failed[0]
         scan = store.visits["scan"].iloc[first.row]
-        raise CohortError(f"None of the {len(facts):,} scans could be prepared. The first, {scan}: {first.failed}")
-    findings = [*cohort.findings, *(finding for one in facts for finding in _findings(store, one))]
+        raise CohortError(
+            f"None of the {len(records):,} scans could be prepared. The first one, {scan}: {first.failed}"
+        )
+    findings = [*cohort.findings, *(finding for one in records for finding in _findings(store, one))]
     store.finish(findings)
-    return Prepared(store, findings, page, len(facts), len(failed), seconds)
+    return Prepared(store, findings, page, len(records), len(failed), seconds)
 
 
-def _findings(store: ScanStore, facts: Facts) -> list[Finding]:
-    scan = store.visits["scan"].iloc[facts.row]
-    found = [Finding("scan-noted", "info", f"{scan}: {one}.") for one in facts.said]
-    if facts.failed:
-        found.append(Finding("scan-failed", "warning", f"{scan}: {facts.failed} The visit was left out."))
+def _findings(store: ScanStore, record: QCRecord) -> list[Finding]:
+    scan = store.visits["scan"].iloc[record.row]
+    found = [Finding("scan-noted", "info", f"{scan}: {one}.") for one in record.notes]
+    if record.failed:
+        found.append(Finding("scan-failed", "warning", f"{scan}: {record.failed} The visit is excluded."))
     return found
 
 
@@ -210,23 +244,23 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _own_mask(path: Path, template: Template) -> NDArray[np.bool_]:
-    """A user's mask on the grid, by the nearest voxel; raises ScanError where it is empty or lies elsewhere."""
+def _read_mask(path: Path, template: Template) -> NDArray[np.bool_]:
+    """A user's mask, resampled to the grid (nearest neighbour); raises ScanError if it misses the template's brain."""
     image = open_scan(path)
     values, _ = read_scan(image)
     matrix = np.linalg.inv(image.affine) @ template.grid.matrix
-    there = values > 0.5 if values.max() >= 1 else values > 0
+    brain = values > 0.5 if values.max() >= 1 else values > 0
     mask = ndimage.affine_transform(
-        there.astype(np.uint8), matrix[:3, :3], matrix[:3, 3], output_shape=template.grid.shape, order=0
+        brain.astype(np.uint8), matrix[:3, :3], matrix[:3, 3], output_shape=template.grid.shape, order=0
     )
     inside = mask > 0
     union = float((inside | template.mask).sum())
-    if not inside.any() or float((inside & template.mask).sum()) / union < OVERLAP:
+    if not inside.any() or float((inside & template.mask).sum()) / union < MIN_OVERLAP:
         raise ScanError(
-            f"{path}: empty, or not where the template's brain is ({SPACE}). Give a brain mask in that space, or leave "
-            "--mask out."
+            f"{path}: empty, or does not overlap the template's brain ({SPACE}). Use a brain mask in that space, or "
+            "leave out --mask."
         )
     return inside
 
 
-__all__ = ["Prepared", "Register", "prepare"]
+__all__ = ["Prepared", "Registration", "prepare"]

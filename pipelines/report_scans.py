@@ -1,4 +1,4 @@
-"""What the report asks a run of scans: its cohort, likelihoods, and follow-up scans."""
+"""Scans for the report: the cohort of a run, likelihoods, and follow-up scans."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from crow.cohort import Cohort
-from crow.evaluation.outlier_score import LIMIT, outlier_score
+from crow.evaluation.outlier_score import with_outlier_scores
 from crow.models.crow import CRow
 from crow.models.follow_up import FollowUpModel
 from crow.pipelines.covariate_paths import visits_after
@@ -23,9 +23,11 @@ AHEAD = 2.0  # years
 
 
 @dataclass(frozen=True)
-class ScanSide:
-    """A model of scans with its store; ``history`` are the coefficients of its visits (None where voxels are modelled),
-    ``cohort`` the visits themselves."""
+class ScanSource:
+    """A model of scans with its store.
+
+    ``history`` are the coefficients of the visits (None if voxels are modelled), ``cohort`` the visits themselves.
+    """
 
     model: FollowUpModel
     store: ScanStore
@@ -34,29 +36,27 @@ class ScanSide:
 
     @property
     def crow(self) -> CRow | None:
-        """The flow of the coefficients."""
+        """The model of the coefficients."""
         return self.model.crow
 
     def likelihoods(self) -> pd.DataFrame:
-        """subject, session, time, log_prob, outlier_score, unusual of every scan that has a likelihood."""
-        nats = self.model.log_prob(self.store)[["subject", "session", "time", "log_prob"]]
-        how = outlier_score(nats[nats["log_prob"].notna()]).reindex(nats.index).fillna(0.0)
-        return nats.assign(outlier_score=how, unusual=how > LIMIT)
+        """subject, session, time, log_prob, outlier_score and outlier of every scan."""
+        return with_outlier_scores(self.model.log_prob(self.store)[["subject", "session", "time", "log_prob"]])
 
-    def follow_ups(self, subjects: list[str], samples: int, seed: int) -> list[tuple[str, FollowUp]]:
-        """Follow-up scans two years after the last one, of some subjects or of the one with the most scans."""
+    def follow_ups(self, subjects: list[str], draws: int, seed: int) -> list[tuple[str, FollowUp]]:
+        """Follow-up scans two years after the last one, of the given subjects or of the one with the most scans."""
         counts = self.cohort.visits.groupby("subject", sort=False).size()
         chosen = subjects or [str(counts.idxmax())]
         visits = visits_after(self.cohort, chosen, [AHEAD])
-        forecast = self.model.forecast(self.store, visits, "carry", samples, seed)
+        forecast = self.model.forecast(self.store, visits, "carry", draws, seed)
         names = [f"{subject}, {short(AHEAD)} years after the last scan" for subject in forecast.visits["subject"]]
         return [(name, self.model.follow_up(self.store, forecast, k, seed=seed)) for k, name in enumerate(names)]
 
 
-def scan_side(run: Path, cohort: Path | None, missing: Missing | None, echo: Callable[[str], None]) -> ScanSide:
-    """The model of a run of scans with a cohort; raises CohortError where that is gone or of another kind."""
+def scan_source(run: Path, cohort: Path | None, missing: Missing | None, echo: Callable[[str], None]) -> ScanSource:
+    """The model of a run of scans with a cohort; raises CohortError if that is not available or of another kind."""
     model = FollowUpModel.load(run)
     work = store_beside(cohort.with_suffix("") if cohort is not None else run)
     store = open_scans(model, cohort, work, echo, False, missing)
     history = None if model.crow is None else model.coefficients(store)
-    return ScanSide(model, store, history, model.cohort(store))
+    return ScanSource(model, store, history, model.cohort(store))

@@ -1,4 +1,4 @@
-"""Learn the masks of a structure, and give scans their probabilities, likely masks and volumes."""
+"""Train a segmentation model, and segment scans: probabilities, masks and volumes of a structure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pandas as pd
 from nibabel.orientations import apply_orientation, io_orientation
 
 from crow.cohort.options import listed
-from crow.errors import CohortError, OutputError
-from crow.files import writing
+from crow.data.forecast import quantiles_of
+from crow.errors import CohortError
+from crow.files import check_free, writing
 from crow.models.segmenter import Segmentation, Segmenter
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
@@ -25,12 +26,12 @@ from crow.representation.patches import store_of
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 
-SHOWN = 8  # scans in the picture
+MAX_SHOWN = 8  # scans in the picture
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """``volumes`` (mm3): subject, session, volume (median of the draws), q05, q95; and what was written."""
+    """``volumes`` (mm3): subject, session, volume (median of the draws), q05, q95; and the files written."""
 
     volumes: pd.DataFrame
     written: tuple[Path, ...]
@@ -48,9 +49,9 @@ def learn(
     overwrite: bool = False,
     echo: Echo = lambda line: None,
 ) -> Learned[Segmenter]:
-    """Learn from the scans of a store and their masks in a folder, and write the run folder ``out``.
+    """Train on the scans of a store and their masks in a folder, and write the run folder ``out``.
 
-    Raises ConfigError, CohortError, ScanError for a mask, RunError where there is nothing to resume, OutputError where
+    Raises ConfigError, CohortError, ScanError for a mask, RunError if there is nothing to resume, OutputError if
     ``out`` exists.
     """
     settings = learning_settings(out, "segment", config, sets, resume, overwrite, {})
@@ -73,11 +74,11 @@ def segment(
     echo: Echo = lambda line: None,
     progress: Callable[[list[int]], Any] = iter,
 ) -> Segmented:
-    """Masks of scans, each in the space of its file: probability, the half of it, and ``keep`` draws; with
-    ``volumes.tsv``, where a visit has one row, and ``masks.png``.
+    """Segment scans, each in the space of its file.
 
-    ``cohort`` is a store, or a table, BIDS tree or NIfTI file, which is prepared into ``<out>_store``. Raises RunError,
-    CohortError for scans of another modality or grid, OutputError where a file exists.
+    Writes the probability, the mask of probabilities above 0.5 and ``keep`` drawn masks, ``volumes.tsv`` with one row
+    per visit, and ``masks.png``. ``cohort`` is a store, or a table, BIDS tree or NIfTI file, which is prepared in
+    ``<out>_store``. Raises RunError, CohortError for scans that do not fit the run, OutputError if a file exists.
     """
     model = Segmenter.load(run)
     store = open_source(model.inputs, cohort, store_beside(out), echo, overwrite)
@@ -89,11 +90,11 @@ def segment(
         for row, visit in visits.iterrows()
     }
     table, picture = out / "volumes.tsv", out / "masks.png"
-    made = [path for paths in places.values() for path in paths]
-    if taken := [path for path in (*made, table, picture) if path.exists() and not overwrite]:
-        raise OutputError(f"{taken[0]}: exists already. Choose another folder, or replace it with --overwrite.")
-    require_apart(out, made)
-    describe_dataset(out, "Segmentations, drawn")
+    files = [path for paths in places.values() for path in paths]
+    for path in (*files, table, picture):
+        check_free(path, overwrite)
+    require_apart(out, files)
+    describe_dataset(out, "Sampled segmentations")
     rows: list[dict[str, Any]] = []
     shown: list[tuple[Segmentation, str]] = []
     for row in progress([int(row) for row in visits.index]):
@@ -103,22 +104,22 @@ def segment(
             "Label": model.label, "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
         }  # fmt: skip
         _save(places[row], found, facts, overwrite)
-        low, middle, high = np.percentile(found.volumes, [5, 50, 95])
+        low, middle, high = quantiles_of(np.asarray(found.volumes), [0.05, 0.5, 0.95], axis=0)
         visit = {name: visits.loc[row, name] for name in ("subject", "session")}
         rows.append({**visit, "volume": middle, "q05": low, "q95": high})
-        if len(shown) < SHOWN:
-            what = f"{middle:,.0f} ({low:,.0f} to {high:,.0f}) mm3"
-            shown.append((found, f"{visit['subject']} {visit['session']}\n{what}"))
+        if len(shown) < MAX_SHOWN:
+            volume = f"{middle:,.0f} ({low:,.0f} to {high:,.0f}) mm3"
+            shown.append((found, f"{visit['subject']} {visit['session']}\n{volume}"))
     volumes = pd.DataFrame(rows)
-    kept = _others(table, volumes)
+    earlier = _earlier_rows(table, volumes)
     with writing(table, overwrite) as temporary:
-        pd.concat([kept, volumes]).to_csv(temporary, sep="\t", index=False, float_format="%.1f")
+        pd.concat([earlier, volumes]).to_csv(temporary, sep="\t", index=False, float_format="%.1f")
     _draw(shown, picture, overwrite)
     return Segmented(volumes, (out, table, picture))
 
 
-def _others(table: Path, volumes: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an earlier table that are of visits which are not measured anew."""
+def _earlier_rows(table: Path, volumes: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an existing table for visits that are not in ``volumes``."""
     if not table.exists():
         return volumes.iloc[:0]
     key = ["subject", "session"]
@@ -134,28 +135,29 @@ def _chosen(store: ScanStore, subjects: list[str] | None) -> pd.DataFrame:
     known = set(visits["subject"])
     names = [name if name in known else f"sub-{name}" for name in subjects]
     if unknown := [name for name, full in zip(subjects, names, strict=True) if full not in known]:
-        raise CohortError(f"{store.path}: no subject {unknown[0]}. There are {listed(sorted(known))}.")
+        raise CohortError(f"{store.path}: no subject {unknown[0]}. Available: {listed(sorted(known))}.")
     return visits[visits["subject"].isin(names)]
 
 
 def _save(paths: list[Path], found: Segmentation, facts: dict[str, Any], overwrite: bool) -> None:
-    own = found.scan
-    save_scan(paths[0], found.probability, own, {"What": "mean of the draws", **facts}, overwrite, integers=False)
-    like = nib.Nifti1Image(np.zeros(own.shape[:3], np.uint8), own.affine)
+    scan = found.scan
+    save_scan(paths[0], found.probability, scan, {"Description": "mean of the draws", **facts}, overwrite,
+              integers=False)  # fmt: skip
+    like = nib.Nifti1Image(np.zeros(scan.shape[:3], np.uint8), scan.affine)
     for code in ("qform", "sform"):
-        getattr(like, f"set_{code}")(*getattr(own, f"get_{code}")(coded=True))
-    like.header.set_xyzt_units(*own.header.get_xyzt_units())
+        getattr(like, f"set_{code}")(*getattr(scan, f"get_{code}")(coded=True))
+    like.header.set_xyzt_units(*scan.header.get_xyzt_units())
     save_scan(paths[1], (found.probability > 0.5).astype(np.float32), like,
-              {"What": "where the probability is above a half", **facts}, overwrite)  # fmt: skip
+              {"Description": "voxels with a probability above 0.5", **facts}, overwrite)  # fmt: skip
     for path, mask in zip(paths[2:], found.masks, strict=False):
-        save_scan(path, mask.astype(np.float32), like, {"What": "one draw", **facts}, overwrite)
+        save_scan(path, mask.astype(np.float32), like, {"Description": "one draw", **facts}, overwrite)
 
 
 def _draw(shown: list[tuple[Segmentation, str]], path: Path, overwrite: bool) -> None:
-    scans, chances = [], []
+    scans, probabilities = [], []
     for found, _ in shown:
-        turned = io_orientation(found.scan.affine)
+        orientation = io_orientation(found.scan.affine)
         values = np.asarray(found.scan.dataobj, np.float32).reshape(found.scan.shape[:3])
-        scans.append(apply_orientation(values, turned))
-        chances.append(apply_orientation(found.probability, turned))
-    figures.save(outlines(scans, chances, [title for _, title in shown]), path, overwrite)
+        scans.append(apply_orientation(values, orientation))
+        probabilities.append(apply_orientation(found.probability, orientation))
+    figures.save(outlines(scans, probabilities, [title for _, title in shown]), path, overwrite)

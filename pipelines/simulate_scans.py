@@ -1,4 +1,4 @@
-"""Write an invented cohort of scans as a BIDS tree, and its truth in ``derivatives/truth`` of that tree."""
+"""Write a simulated cohort of scans as a BIDS tree, with its truth in ``derivatives/truth``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIDECARS: dict[str, dict[str, Any]] = {
     "T1w": {"PulseSequenceType": "simulated", "SkullStripped": True},
     "pet": {"TracerName": TRACER, "Units": "ratio", "ModeOfAdministration": "simulated"},
 }
-PEOPLE = {
+PARTICIPANTS = {
     "age": "years at the first visit",
     "sex": "Male or Female",
     "education": "years",
@@ -46,7 +46,7 @@ SESSIONS = {
 
 @dataclass(frozen=True)
 class WrittenScans:
-    """What was written: people, scans, and each place with what it holds."""
+    """Numbers of subjects and scans, and each file or folder with its content."""
 
     subjects: int
     scans: int
@@ -64,39 +64,39 @@ def write_scans(
     overwrite: bool = False,
     jobs: int = -1,
 ) -> WrittenScans:
-    """Simulate scans into the folder ``out``, whole or not at all; ``jobs`` processes draw them (-1: one a core).
+    """Simulate scans into the folder ``out``, whole or not at all, with ``jobs`` processes (-1: one per core).
 
-    Raises ConfigError where a value is out of range, and OutputError where ``out`` exists and ``overwrite`` is not set,
-    or holds anything but such a simulation.
+    Raises ConfigError if a value is out of range, and OutputError if ``out`` exists and ``overwrite`` is not set, or
+    has other files than such a simulation.
     """
-    asked = (subjects, visits, resolution, modality, seed, scanner_change)
-    simulation = simulate_scans(*asked)
-    if stranger := _stranger(out):
-        raise OutputError(f"{out}: holds {stranger}, which is not part of a simulation. Choose another folder.")
+    arguments = (subjects, visits, resolution, modality, seed, scanner_change)
+    simulation = simulate_scans(*arguments)
+    if other := _other_file(out):
+        raise OutputError(f"{out}: has {other}, which is not part of a simulation. Choose another folder.")
     with writing(out, overwrite or (out.is_dir() and not any(out.iterdir()))) as folder:
         (folder / TRUTH).mkdir(parents=True)
         _write_tables(folder, simulation)
-        work = [delayed(_write_subject)(folder, subject, asked) for subject in simulation.people.index]
+        work = [delayed(_write_subject)(folder, subject, arguments) for subject in simulation.subjects.index]
         drawn = Parallel(n_jobs=jobs, return_as="generator")(work)
-        truth = list(track(drawn, "Drawing scans", total=len(work), transient=True))
+        truth = list(track(drawn, "Simulating scans", total=len(work), transient=True))
         pd.concat(truth).to_csv(folder / TRUTH / "truth.csv", index=False)
     files = {
         out: f"a BIDS tree of {modality} scans",
-        out / "participants.tsv": "who they are; sessions.tsv of each subject has the times",
-        out / TRUTH / "truth.csv": "the course and the true volumes, visit by visit",
-        out / TRUTH: "scans without noise, structures, deformations; see truth.json",
+        out / "participants.tsv": "the subjects; the times are in the sessions.tsv of each subject",
+        out / TRUTH / "truth.csv": "disease course and true volumes of every visit",
+        out / TRUTH: "noise-free scans, structures and deformations, described in truth.json",
     }
     return WrittenScans(subjects, len(simulation.visits), files)
 
 
 @lru_cache(maxsize=1)
-def _simulation(*asked: Any) -> ScanSimulation:
-    """Once in every process."""
-    return simulate_scans(*asked)
+def _simulation(*arguments: Any) -> ScanSimulation:
+    """The simulation, made once per process."""
+    return simulate_scans(*arguments)
 
 
-def _write_subject(folder: Path, subject: str, asked: tuple[Any, ...]) -> pd.DataFrame:
-    simulation = _simulation(*asked)
+def _write_subject(folder: Path, subject: str, arguments: tuple[Any, ...]) -> pd.DataFrame:
+    simulation = _simulation(*arguments)
     pet = simulation.modality == "pet"
     middle, ending = ("pet", f"trc-{TRACER}_pet") if pet else ("anat", simulation.modality)
     for session in simulation.visits.loc[simulation.visits["subject"] == subject, "session"]:
@@ -107,7 +107,7 @@ def _write_subject(folder: Path, subject: str, asked: tuple[Any, ...]) -> pd.Dat
         desc = ending.replace(simulation.modality, f"desc-noisefree_{simulation.modality}")
         _save(truth / f"{stem}_{desc}.nii.gz", clean, simulation.grid)
         _save(truth / f"{stem}_dseg.nii.gz", simulation.labels(subject, session), simulation.grid)
-    anatomy = simulation.person(subject).anatomy
+    anatomy = simulation.subject(subject).anatomy
     np.savez_compressed(
         folder / TRUTH / subject / f"{subject}_anatomy.npz",
         velocity=anatomy.velocity.astype(np.float16),
@@ -118,7 +118,7 @@ def _write_subject(folder: Path, subject: str, asked: tuple[Any, ...]) -> pd.Dat
 
 
 def _save(path: Path, image: np.ndarray, grid: Grid) -> None:
-    """T1w rounded to int16, ratios scaled to it, labels uint8; sform and qform say scanner coordinates."""
+    """Write T1w rounded to int16, ratios scaled to int16, labels as uint8; sform and qform in scanner space."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = np.uint8 if image.dtype == np.uint8 else np.int16
     written = nib.Nifti1Image(image if "_pet" in path.name else np.rint(image).astype(kind), grid.matrix)
@@ -130,20 +130,20 @@ def _save(path: Path, image: np.ndarray, grid: Grid) -> None:
 
 
 def _write_tables(folder: Path, simulation: ScanSimulation) -> None:
-    people, visits = simulation.people, simulation.visits
+    subjects, visits = simulation.subjects, simulation.visits
     first = visits.groupby("subject", sort=False).first()
-    people = people.assign(age=people["age"].round(2), diagnosis=first["diagnosis"]).rename_axis("participant_id")
-    _table(folder / "participants.tsv", people.reset_index()[["participant_id", *PEOPLE]])
+    subjects = subjects.assign(age=subjects["age"].round(2), diagnosis=first["diagnosis"]).rename_axis("participant_id")
+    _table(folder / "participants.tsv", subjects.reset_index()[["participant_id", *PARTICIPANTS]])
     for subject, rows in visits.groupby("subject", sort=False):
         rows = rows.rename(columns={"session": "session_id"})
         _table(folder / str(subject) / f"{subject}_sessions.tsv", rows[["session_id", *SESSIONS]])
-    for name, columns in (("participants", PEOPLE), ("sessions", SESSIONS)):
+    for name, columns in (("participants", PARTICIPANTS), ("sessions", SESSIONS)):
         _json(folder / f"{name}.json", {column: {"Description": what} for column, what in columns.items()})
     _json(folder / _sidecar(simulation.modality), SIDECARS[simulation.modality])
-    about = {"Name": "Invented cohort of scans", "BIDSVersion": BIDS_VERSION, "DatasetType": "raw"}
-    made = {"GeneratedBy": [{"Name": "crow", "Description": "crow simulate --scans"}]}
-    _json(folder / "dataset_description.json", about | made)
-    _json(folder / TRUTH / "dataset_description.json", about | made | {"DatasetType": "derivative"})
+    about = {"Name": "Simulated cohort of scans", "BIDSVersion": BIDS_VERSION, "DatasetType": "raw"}
+    generated = {"GeneratedBy": [{"Name": "crow", "Description": "crow simulate --scans"}]}
+    _json(folder / "dataset_description.json", about | generated)
+    _json(folder / TRUTH / "dataset_description.json", about | generated | {"DatasetType": "derivative"})
     _json(folder / TRUTH / "truth.json", simulation.parameters())
     labels = pd.DataFrame({"index": list(STRUCTURES), "name": list(STRUCTURES.values())})
     _table(folder / TRUTH / "dseg.tsv", labels)
@@ -169,8 +169,8 @@ def _json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _stranger(out: Path) -> str | None:
-    """Something in ``out`` that a simulation of scans does not write."""
+def _other_file(out: Path) -> str | None:
+    """A file in ``out`` that is not part of a simulation of scans."""
     if not out.exists():
         return None
     if not out.is_dir():

@@ -1,4 +1,4 @@
-"""Learn cross-sectional visits given attributes, and invent visits with attributes that a user names."""
+"""Train a model of single visits given attributes, and sample synthetic visits with attributes of choice."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from crow.report.images import montage
 from crow.report.synthetic_profiles import profile
 from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
 
-SHOWN = 12  # scans in the picture
-SCANS = "Invented scans"
+MAX_SHOWN = 12  # scans in the picture
+SCANS = "Synthetic scans"
 
 
 @dataclass(frozen=True)
 class Synthesized:
-    """The attributes of the invented visits, those that were drawn because nobody named them, and what was written."""
+    """Attributes of the synthetic visits, names of those that were drawn at random, and the files written."""
 
     attributes: pd.DataFrame
     drawn: list[str]
@@ -47,9 +47,9 @@ def learn(
     echo: Echo = lambda line: None,
     **flags: Any,
 ) -> Learned[Synthesizer]:
-    """Learn the visits of a table or of a store of scans given ``attributes``, and write the run folder ``out``.
+    """Train on the visits of a table or of a store of scans given ``attributes``, and write the run folder ``out``.
 
-    Raises ConfigError, CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
+    Raises ConfigError, CohortError, RunError if there is nothing to resume, OutputError if ``out`` exists.
     """
     settings = learning_settings(out, "synthesize", config, sets, resume, overwrite, flags, architecture)
     data = open_data(cohort, settings.cohort)
@@ -68,15 +68,15 @@ def synthesize(
     overwrite: bool = False,
     progress: Callable[[list[int]], Any] = iter,
 ) -> Synthesized:
-    """Invent ``count`` visits: a table of regions, or a folder of scans, their attributes, and a picture.
+    """Sample ``count`` synthetic visits: a table of regions or a folder of scans, with their attributes and a picture.
 
-    Raises RunError, ConfigError for attributes that the run does not know, and OutputError where ``out`` exists.
+    Raises RunError, ConfigError for attributes that are not in the run, and OutputError if ``out`` exists.
     """
     model = Synthesizer.load(run)
     given = model.attributes.parse(attributes)
     out = out or Path("synthetic.csv" if not model.uses_scans else "synthetic")
     if not model.uses_scans and out.suffix not in (".csv", ".tsv"):
-        raise ConfigError(f"--out {out}: regions go into a table; name a .csv or .tsv.")
+        raise ConfigError(f"--out {out}: regions are written as a table. Use a name that ends in .csv or .tsv.")
     picture = out.with_suffix(".png")
     if not model.uses_scans:
         for path in (out, picture):
@@ -91,18 +91,18 @@ def synthesize(
         with writing(out, overwrite) as temporary:
             table = pd.concat([rows, values], axis=1)
             table.to_csv(temporary, index=False, float_format="%.8g", sep="\t" if out.suffix == ".tsv" else ",")
-        scale, asked = model.inputs.table, ", ".join(_short(value) for value in given.values())  # type: ignore[union-attr]
-        figures.save(profile(values, scale.mean, scale.sd, _title(count, asked)), picture, overwrite)
+        scale, chosen = model.inputs.table, ", ".join(_short(value) for value in given.values())  # type: ignore[union-attr]
+        figures.save(profile(values, scale.mean, scale.sd, _title(count, chosen)), picture, overwrite)
         return Synthesized(rows, drawn, (out, picture))
     with writing(out, overwrite) as folder:
         folder.mkdir()
         describe_dataset(folder, SCANS)
-        people = rows.drop(columns="subject")
-        people.insert(0, "participant_id", [f"sub-{name}" for name in names])
-        people.to_csv(folder / "participants.tsv", sep="\t", index=False, float_format="%.6g")
+        subjects = rows.drop(columns="subject")
+        subjects.insert(0, "participant_id", [f"sub-{name}" for name in names])
+        subjects.to_csv(folder / "participants.tsv", sep="\t", index=False, float_format="%.6g")
         for k in progress(list(range(count))):
             _save(model, folder, rows.iloc[k], values[k], run, seed)
-        shown = min(count, SHOWN)
+        shown = min(count, MAX_SHOWN)
         titles = [", ".join(_short(value) for value in rows.drop(columns="subject").iloc[k]) for k in range(shown)]
         figures.save(montage(values[:shown], titles), folder / "samples.png")
     return Synthesized(rows, drawn, (out,))
@@ -115,14 +115,15 @@ def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, 
     image = nib.Nifti1Image(values, visits.affine)  # type: ignore[union-attr]
     attributes = {name: _plain(value) for name, value in row.drop("subject").items()}
     facts = {
-        "synthetic": True, "What": "a person who does not exist", "Attributes": attributes,
-        "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed}, "Units": "those of prepared scans",
+        "synthetic": True, "Description": "scan of a synthetic subject", "Attributes": attributes,
+        "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
+        "Units": "units of prepared scans",
     }  # fmt: skip
     save_scan(scan_path(folder, row["subject"], "", "synthetic", suffix, space), values, image, facts)
 
 
-def _title(count: int, asked: str) -> str:
-    return f"{count:,} invented visits" + (f": {asked}" if asked else "")
+def _title(count: int, chosen: str) -> str:
+    return f"{count:,} synthetic visits" + (f": {chosen}" if chosen else "")
 
 
 def _plain(value: Any) -> Any:
@@ -134,7 +135,7 @@ def _short(value: Any) -> str:
 
 
 def needed(model: Synthesizer) -> str:
-    """The attributes of a run, in words: what `--attributes` may name."""
+    """The attributes of a run and their values, for messages about ``--attributes``."""
     return listed(
         f"{a.name} ({', '.join(a.levels)})" if a.levels else f"{a.name} ({a.low:.4g} to {a.high:.4g})"
         for a in model.attributes.attributes

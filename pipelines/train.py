@@ -10,6 +10,7 @@ from typing import Any
 from crow.cohort import Cohort, read_cohort
 from crow.cohort.reader import read_options
 from crow.errors import ConfigError
+from crow.files import write_text
 from crow.models.base import FitOptions, Model
 from crow.models.crow import CRow
 from crow.models.scans import ScanModel
@@ -71,6 +72,8 @@ def train(
         model = VoxelModel(settings).fit(store, out, **options)
     else:
         model = ScanModel(settings).fit(store, out, **options)
+    if store is None and visits.mapping is not None:
+        write_text(out / "mapping.yaml", visits.mapping.text(cohort.name), overwrite=True)
     if len(model.log):
         figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
     return Trained(out, model, model.interrupted)
@@ -88,7 +91,7 @@ def _prepared(
     work = store_beside(out)
     echo(f"Preparing {len(visits)} scans into {work}; later trainings can use it with --cohort.")
     scans = settings.scans
-    prepare(cohort, work, resolution=scans.resolution, register=scans.registration, echo=echo, **settings.cohort)
+    prepare(cohort, work, resolution=scans.resolution, registration=scans.registration, echo=echo, **settings.cohort)
     return ScanStore.open(work)
 
 

@@ -1,4 +1,4 @@
-"""Learn what another modality, or other regions, of a visit look like, and draw them for visits that lack it."""
+"""Train a model of one modality (or some regions) given another, and translate visits that lack the target."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 
 from crow.cohort import Schema
 from crow.errors import CohortError, ConfigError, OutputError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.models.translator import Translation, Translator
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
 from crow.report import figures
-from crow.report.translations import Shown, translations
+from crow.report.translations import TranslationRow, translations
 from crow.representation.cross_sectional import RegionInputs, ScanInputs
 from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.derivatives import check_dataset_place, describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 
-SHOWN = 5  # visits in the picture
+MAX_SHOWN = 5  # visits in the picture
 SCANS = "Translated scans"
 TABLES = ("median.csv", "samples.csv", "sd.csv")
 
 
 @dataclass(frozen=True)
 class Translated:
-    """How many visits were translated, and the folder that holds them."""
+    """Number of translated visits, and their folder."""
 
     visits: int
     folder: Path
@@ -53,10 +53,10 @@ def learn(
     echo: Echo = lambda line: None,
     **flags: Any,
 ) -> Learned[Translator]:
-    """Learn ``cohort`` given ``source``, and write the run folder ``out``.
+    """Train on ``cohort`` given ``source``, and write the run folder ``out``.
 
-    Both are stores of scans; or ``cohort`` is a table, ``source`` and ``target`` name its columns. Raises ConfigError,
-    CohortError, RunError where there is nothing to resume, OutputError where ``out`` exists.
+    Both are stores of scans; or ``cohort`` is a table, and ``source`` and ``target`` name its columns. Raises
+    ConfigError, CohortError, RunError if there is nothing to resume, OutputError if ``out`` exists.
     """
     sides = [[name.strip() for name in names.split(",") if name.strip()] for names in (source, target)]
     scans = ScanStore.is_store(cohort)
@@ -66,7 +66,10 @@ def learn(
     assert isinstance(settings, CINNConfig)
     data = open_data(cohort, settings.cohort)
     if scans and target:
-        raise ConfigError(f"--target {target}: is for the columns of a table; {cohort} is a store, and is the target.")
+        raise ConfigError(
+            f"--target {target}: only for columns of a table; {cohort} is a store, which is itself the target. Leave "
+            "it out."
+        )
     model = Translator(settings)
     given = ScanStore.open(source) if scans else sides[0]
     model.fit(data, given, sides[1], out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
@@ -82,13 +85,13 @@ def translate(
     seed: int = 0,
     overwrite: bool = False,
     echo: Echo = lambda line: None,
-    progress: Callable[[Iterator[Translation], int], Iterator[Translation]] = lambda made, count: made,
+    progress: Callable[[Iterator[Translation], int], Iterator[Translation]] = lambda drawn, count: drawn,
 ) -> Translated:
-    """Draw ``samples`` targets for every visit of ``source``, into the folder ``out`` with their median and sd.
+    """Sample ``samples`` targets for every visit of ``source``, and write them with median and sd into ``out``.
 
-    ``source`` is a store, a table, a BIDS tree or one NIfTI file, which are prepared into ``<out>_store`` as the run's
-    were. Scans are written as BIDS derivatives with a picture, regions as tables. Raises RunError, CohortError for a
-    source that the run was not trained on, and OutputError where ``out`` exists.
+    ``source`` is a store, or a table, BIDS tree or NIfTI file, which is prepared in ``<out>_store`` like the training
+    scans. Scans are written as BIDS derivatives with a picture, regions as tables. Raises RunError, CohortError for a
+    source that does not fit the run, and OutputError if ``out`` exists.
     """
     model = Translator.load(run)
     if isinstance(model.given, RegionInputs):
@@ -101,25 +104,24 @@ def translate(
     names = zip(visits["subject"], visits["session"], strict=True)
     require_apart(out, [scan_path(out, subject, session, "median", suffix) for subject, session in names])
     count = len(store.rows)
-    made = progress(model.translate(store, samples, seed), count)
+    drawn = progress(model.translate(store, samples, seed), count)
     with writing(out, overwrite) as folder:
         folder.mkdir()
         describe_dataset(folder, SCANS)
         shown = []
-        for k, one in enumerate(made):
+        for k, one in enumerate(drawn):
             _save(model, folder, one, run, seed)
-            if k < SHOWN:
+            if k < MAX_SHOWN:
                 shown.append(_shown(model.given, store, one))
         figures.save(translations(shown, model.given.facts["modality"], suffix), folder / "translations.png")
     return Translated(count, out)
 
 
 def _check_tables(out: Path, overwrite: bool) -> None:
-    """Raise OutputError where something is at ``out`` that may not be replaced."""
+    """Raise OutputError if ``out`` exists and may not be replaced."""
     if not out.exists():
         return
-    if not overwrite:
-        raise OutputError(f"{out}: exists already. Choose another name, or replace it with --overwrite.")
+    check_free(out, overwrite)
     if not out.is_dir() or sorted(path.name for path in out.iterdir()) not in ([], sorted(TABLES)):
         raise OutputError(f"{out}: not a folder of translations, so --overwrite does not replace it.")
 
@@ -128,30 +130,30 @@ def _write_tables(
     model: Translator, source: Path, schema: Schema, out: Path, samples: int, seed: int, overwrite: bool,
     progress: Callable[[Iterator[Translation], int], Iterator[Translation]],
 ) -> Translated:  # fmt: skip
-    """``median.csv`` and ``sd.csv`` (a row a visit) and ``samples.csv`` (a row a visit and sample)."""
+    """Write ``median.csv`` and ``sd.csv`` (one row per visit) and ``samples.csv`` (one row per visit and sample)."""
     if ScanStore.is_store(source):
-        raise CohortError(f"{source}: scans; the run was trained on a table of regions. Give such a table.")
+        raise CohortError(f"{source}: a store of scans; the run was trained on a table of regions. Use such a table.")
     data = open_data(source, {}, schema)
     assert not isinstance(data, ScanStore)
-    made = list(progress(model.translate(data, samples, seed), len(data)))
+    drawn = list(progress(model.translate(data, samples, seed), len(data)))
     regions = model.inputs.table.regions  # type: ignore[union-attr]
-    visits = pd.DataFrame([one.visit[["subject", "session", "time"]] for one in made]).reset_index(drop=True)
+    visits = pd.DataFrame([one.visit[["subject", "session", "time"]] for one in drawn]).reset_index(drop=True)
 
     def table(values: NDArray[np.float32], rows: pd.DataFrame) -> pd.DataFrame:
         return pd.concat([rows, pd.DataFrame(values, columns=regions)], axis=1)
 
     repeated = visits.loc[visits.index.repeat(samples)].reset_index(drop=True)
-    repeated.insert(3, "sample", list(range(1, samples + 1)) * len(made))
+    repeated.insert(3, "sample", list(range(1, samples + 1)) * len(drawn))
     tables = (
-        table(np.stack([one.median for one in made]), visits),
-        table(np.concatenate([one.samples for one in made]), repeated),
-        table(np.stack([one.sd for one in made]), visits),
+        table(np.stack([one.median for one in drawn]), visits),
+        table(np.concatenate([one.samples for one in drawn]), repeated),
+        table(np.stack([one.sd for one in drawn]), visits),
     )
     with writing(out, overwrite) as folder:
         folder.mkdir()
         for name, rows in zip(TABLES, tables, strict=True):
             rows.to_csv(folder / name, index=False, float_format="%.8g")
-    return Translated(len(made), out)
+    return Translated(len(drawn), out)
 
 
 def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: int) -> None:
@@ -159,21 +161,21 @@ def _save(model: Translator, folder: Path, one: Translation, run: Path, seed: in
     assert isinstance(target, ScanInputs) and isinstance(given, ScanInputs)
     count = len(one.samples)
     facts = {
-        "synthetic": True, "Source": f"the {given.facts['modality']} scan of this visit",
+        "synthetic": True, "Source": f"{given.facts['modality']} scan of this visit",
         "Model": {"run": run.name, "architecture": model.config.architecture, "samples": count, "seed": seed},
-        "Units": "those of prepared scans",
+        "Units": "units of prepared scans",
     }  # fmt: skip
-    whats = {"median": (one.median, f"median of {count} samples"), "sd": (one.sd, f"sd of {count} samples")}
-    whats |= {f"sample{k + 1}": (image, f"sample {k + 1} of {count}") for k, image in enumerate(one.samples)}
-    for desc, (values, what) in whats.items():
+    images = {"median": (one.median, f"median of {count} samples"), "sd": (one.sd, f"sd of {count} samples")}
+    images |= {f"sample{k + 1}": (image, f"sample {k + 1} of {count}") for k, image in enumerate(one.samples)}
+    for desc, (values, description) in images.items():
         image = nib.Nifti1Image(values, target.affine)
         path = scan_path(
             folder, one.visit["subject"], one.visit["session"], desc, target.facts["modality"], target.facts["space"]
         )
-        save_scan(path, values, image, {**facts, "What": what})
+        save_scan(path, values, image, {**facts, "Description": description})
 
 
-def _shown(given: ScanInputs, store: ScanStore, one: Translation) -> Shown:
+def _shown(given: ScanInputs, store: ScanStore, one: Translation) -> TranslationRow:
     levels = torch.from_numpy(given.encode(store, np.array([one.visit.name])))
     title = f"{one.visit['subject']} {one.visit['session']}".strip()
-    return Shown(title, given.decode(levels.float())[0], one.samples, one.median, one.sd)
+    return TranslationRow(title, given.decode(levels.float())[0], one.samples, one.median, one.sd)

@@ -5,7 +5,10 @@ import os
 import pytest
 import torch
 
-LONGEST = ("test_readme.py", "test_cli_scans.py", "test_notebooks.py", "test_cli_evaluate.py", "test_classifier.py")
+LONGEST = (
+    "test_readme.py", "test_cli_scans.py", "test_notebooks.py", "test_packaging.py", "test_cli_evaluate.py",
+    "test_classifier.py",
+)  # fmt: skip
 
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # a pool imports everything again; tests of one say how many
 

@@ -1,4 +1,4 @@
-"""Two small stores of the same people: a source, and a target that half follows from it."""
+"""Two small stores of the same subjects: a source, and a target that partly depends on it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ SUBJECTS, VISITS = 14, 2
 
 
 def paired_stores(folder: Path, subjects: int = SUBJECTS) -> tuple[ScanStore, ScanStore]:
-    """A PET store, and one of T1w: an amount of the source tells a pattern in the target, another is nowhere else.
+    """A PET store (target) and a T1w store (source).
 
-    The last subject has no T1w scan at its second visit.
+    One pattern of the target depends on the source, another does not. The last subject has no T1w scan at its second
+    visit.
     """
     rng = np.random.default_rng(0)
     wave = np.sin(np.indices(SHAPE)[1] / 2)
-    own, other = rng.normal(size=(2, subjects * VISITS, 1, 1, 1))
-    source = 1 + 0.3 * own * wave + 0.02 * rng.normal(size=(subjects * VISITS, *SHAPE))
-    target = 1 + 0.3 * own * np.cos(np.indices(SHAPE)[0] / 2) + 0.2 * other + 0.02 * rng.normal(size=source.shape)
-    some = make_store(folder / "t1w", "T1w", source[:-1])
-    return make_store(folder / "pet", "pet", target), some
+    shared, other = rng.normal(size=(2, subjects * VISITS, 1, 1, 1))
+    source = 1 + 0.3 * shared * wave + 0.02 * rng.normal(size=(subjects * VISITS, *SHAPE))
+    target = 1 + 0.3 * shared * np.cos(np.indices(SHAPE)[0] / 2) + 0.2 * other + 0.02 * rng.normal(size=source.shape)
+    t1w = make_store(folder / "t1w", "T1w", source[:-1])
+    return make_store(folder / "pet", "pet", target), t1w
 
 
 def make_store(
@@ -43,7 +44,7 @@ def make_store(
     shape = images.shape[1:]
     info = StoreInfo(
         modality=modality, space="MNI152NLin2009cAsym", grid=Grid.of(shape, np.diag([mm, mm, mm, 1])),
-        settings={"resolution": mm, "modality": modality, "register": "none"}, cohort_schema=cohort.schema,
+        settings={"resolution": mm, "modality": modality, "registration": "none"}, cohort_schema=cohort.schema,
     )  # fmt: skip
     mask = np.zeros(shape, bool)
     mask[1:-1, 1:-1, 1:-1] = True

@@ -1,4 +1,4 @@
-"""Small scans made from the template, in cohorts of two subjects with two visits each."""
+"""Small scans simulated from the template, in cohorts of two subjects with two visits each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def turned(degrees: tuple[float, float, float], mm: tuple[float, float, float]) 
 
 
 def head(resolution: float = 8.0, to_template: Matrix | None = None, seed: int = 0, gain: float = 500.0) -> Volume:
-    """The template's brain on its grid, where ``to_template`` takes points of the scan, with 2 % noise."""
+    """The template's brain with 2 % noise; ``to_template`` maps points of the scan to the template."""
     template, matrix = load_template(resolution), np.eye(4) if to_template is None else to_template
     points = np.tensordot(matrix[:3, :3], template.grid.points(), 1) + matrix[:3, 3, None, None, None]
     image = sample(load_template(2.0).t1[None], load_template(2.0).grid, points.astype(np.float32), "zeros")[0]
@@ -35,7 +35,7 @@ def head(resolution: float = 8.0, to_template: Matrix | None = None, seed: int =
 
 
 def save(path: Path, values: NDArray, affine: Matrix | None = None, resolution: float = 8.0) -> Path:
-    """A NIfTI with sform and qform set, on the template's grid by default."""
+    """Write a NIfTI with sform and qform, by default on the template's grid."""
     path.parent.mkdir(parents=True, exist_ok=True)
     affine = load_template(resolution).grid.matrix if affine is None else affine
     image = nib.Nifti1Image(values, affine)
@@ -46,7 +46,7 @@ def save(path: Path, values: NDArray, affine: Matrix | None = None, resolution: 
 
 
 def cohort(folder: Path, subjects: int = 2, resolution: float = 8.0, suffix: str = "T1w") -> Path:
-    """A table of subject, age, sex and scan, two visits each, and the scans it names."""
+    """Write a table of subject, age, sex and scan with two visits each, and its scans."""
     rows = []
     for s in range(subjects):
         for v in range(2):

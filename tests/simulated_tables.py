@@ -1,4 +1,4 @@
-"""Tables in the schemas that portals hand out, with invented people."""
+"""Simulated tables in the formats of data portals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def save(table: pd.DataFrame, path: Path, **settings: object) -> Path:
 
 
 def plain(subjects: int = 12, visits: int = 3, seed: int = 0) -> pd.DataFrame:
-    """subject, age (fractional, at the visit), sex, education, two regions; all cells text."""
+    """Subject, age (fractional, at the visit), sex, education, two regions; all cells are text."""
     rng = np.random.default_rng(seed)
     rows = []
     for s in range(subjects):
@@ -30,7 +30,7 @@ def plain(subjects: int = 12, visits: int = 3, seed: int = 0) -> pd.DataFrame:
 
 
 def adnimerge(subjects: int = 12, seed: int = 0) -> pd.DataFrame:
-    """Four visits a subject, AGE at baseline on every row; all cells text."""
+    """Four visits per subject, AGE at baseline on every row; all cells are text."""
     rng = np.random.default_rng(seed)
     rows = []
     for s in range(subjects):
@@ -53,7 +53,7 @@ def adnimerge(subjects: int = 12, seed: int = 0) -> pd.DataFrame:
 
 
 def tadpole(subjects: int = 12, seed: int = 0) -> pd.DataFrame:
-    """ADNIMERGE's columns, D1 and D2, and AV45 uptake with the sizes beside it."""
+    """ADNIMERGE's columns, D1 and D2, AV45 uptake and region sizes."""
     rng = np.random.default_rng(seed)
     table = adnimerge(subjects, seed).assign(D1="1", D2="0")
     for region in ("CTX_LH_PRECUNEUS", "CTX_RH_PRECUNEUS", "LEFT_HIPPOCAMPUS", "CTX_LH_UNKNOWN"):
@@ -81,7 +81,7 @@ def oasis2(subjects: int = 12, seed: int = 0) -> pd.DataFrame:
 
 
 def wide(subjects: int = 12, seed: int = 0) -> pd.DataFrame:
-    """Three waves with whole ages at cognition and at MRI, and the exact years between MRI scans."""
+    """Three waves in wide format with whole ages at MRI, and the exact years between MRI scans."""
     rng = np.random.default_rng(seed)
     rows = []
     for s in range(subjects):

@@ -1,4 +1,4 @@
-"""A store of scans that are small enough to learn from in a second."""
+"""Stores of small scans, on which training takes a second."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def ball() -> np.ndarray:
 
 
 def make_store(path: Path, mask: np.ndarray, seed: int = 0, modality: str = "T1w") -> ScanStore:
-    """Subjects with a smooth pattern of their own that fades with time, noise, and something outside the brain."""
+    """Subjects with a random smooth pattern, a linear decline, noise, and signal outside the brain."""
     generator = np.random.default_rng(seed)
     table = pd.DataFrame({
         "subject": np.repeat([f"s{k:02d}" for k in range(SUBJECTS)], VISITS),
@@ -32,8 +32,8 @@ def make_store(path: Path, mask: np.ndarray, seed: int = 0, modality: str = "T1w
     store = ScanStore.create(path, info, cohort, np.ones(SHAPE, np.float32), mask)
     x = np.indices(SHAPE)[0] / 5
     for row in range(SUBJECTS * VISITS):
-        own = np.random.default_rng(row // VISITS).normal()
-        image = 1 + 0.3 * own * np.sin(x) - 0.1 * x * (row % VISITS) + 0.05 * generator.normal(size=SHAPE)
+        amplitude = np.random.default_rng(row // VISITS).normal()
+        image = 1 + 0.3 * amplitude * np.sin(x) - 0.1 * x * (row % VISITS) + 0.05 * generator.normal(size=SHAPE)
         store.array("intensity")[row] = np.where(mask, image, 7).astype(np.float32)
         store.array("status")[row] = DONE
     store.finish([])
@@ -41,12 +41,12 @@ def make_store(path: Path, mask: np.ndarray, seed: int = 0, modality: str = "T1w
 
 
 def with_files(store: ScanStore, gain: float = 100.0) -> ScanStore:
-    """The same store with names for its scans, whose own units are ``gain`` times the intensities."""
+    """The same store with scan paths and with a ``gain`` between intensities and scans."""
     schema = store.info.cohort_schema.model_copy(update={"scan": "scan"})
     visits = pd.read_csv(store.path / "visits.csv", dtype={"subject": str, "session": str})
     visits["scan"] = [f"scans/{subject}_{session}.nii.gz" for subject, session in visits[["subject", "session"]].values]
     visits.to_csv(store.path / "visits.csv", index=False)
-    store.reopen({"cohort_schema": schema})
+    store.invalidate({"cohort_schema": schema})
     for row in range(len(visits)):
         store.array("scale")[row] = np.array([gain, 0.0])
         store.array("to_scan")[row] = np.eye(4)

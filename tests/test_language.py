@@ -28,7 +28,7 @@ HABITS = {
     ),
     "to come, what came": r"\b(?:to come|coming visits|what came|as they came|(?:that|which) came)\b",
     "kept back, kept apart": r"\b(?:kept|held) (?:back|apart)\b",
-    "told": r"\btold\b",
+    "told": r"\btold\b(?! apart)",
     "leaves with": r"\bleaves with\b",
     "teller": r"\btellers?\b",
     "unusual": r"\bunusual\b",
@@ -128,7 +128,7 @@ def test_help_has_no_habits(command: list[str]) -> None:
 
 def test_each_habit_is_found_in_the_old_text() -> None:
     old = (
-        "Invented 200 people. A visit is unusual where not given. 47.889 nats a visit. Visits to come, kept back, told; "
+        "Invented people. A visit is unusual where not given. 47.889 nats a visit. Visits to come, kept back; told; "
         "reckoned with a committee and the like. Judged by their surprise. crow says so. Leaves with 0. The teller."
     )
     assert {name for name, _ in found(old)} == set(HABITS)

@@ -45,9 +45,9 @@ def test_committed_outputs_are_whole_and_clean(path: Path) -> None:
     assert PLACES.findall(text) == []
 
 
-def test_readme_names_every_notebook() -> None:
-    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"\(notebooks/([^)]+\.ipynb)\)", readme) == [path.name for path in NOTEBOOKS]
+def test_the_page_of_notebooks_links_each() -> None:
+    page = (FOLDER.parent / "docs/notebooks.md").read_text(encoding="utf-8")
+    assert re.findall(r"\(\.\./notebooks/([^)]+\.ipynb)\)", page) == [path.name for path in NOTEBOOKS]
 
 
 def codes(notebook: NotebookNode) -> list[NotebookNode]:

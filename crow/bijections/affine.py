@@ -1,4 +1,4 @@
-"""Normalisation: of channels, learned from where the data are at first; of every value, by the data's own moments."""
+"""Normalisation: per channel, initialised by a batch; or per value, by the moments of the data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,40 @@ from torch import Tensor, nn
 from crow.bijections.base import Bijection
 from crow.bijections.channels import ChannelBijection
 
+MIN_SD = 1e-6  # a channel with a smaller sd counts as constant
+
 
 class ActNorm(ChannelBijection):
-    """``z = (x - shift) exp(-log_scale)`` per channel of ``x: [*batch, channels, *space]``.
+    """Shift and scale per channel: ``z = (x - shift) exp(-log_scale)``.
 
-    The first forward pass in training mode sets the shift and scale to the mean and standard deviation of its batch;
-    ``initialised`` is saved, so a loaded model never does it again. Padded sequences: call ``initialise(x[mask])``
-    first. The identity until then. Source: Kingma & Dhariwal, Glow, 2018, section 3.1.
+    The first forward pass in training mode sets the shift and the scale to the mean and the standard deviation of its
+    batch. Until then the map is the identity. The flag ``initialised`` is part of the ``state_dict``, so a loaded model
+    is not initialised again. For padded sequences call ``initialise(x[mask])`` first.
+
+    Parameters
+    ----------
+    channels : int
+        Number of channels of ``x: [*batch, channels, *space]``.
+    space : int
+        Number of spatial axes: 0 for vectors and sequences, 1 to 3 for images.
+
+    Raises
+    ------
+    ValueError
+        If x has another number of channels.
+
+    References
+    ----------
+    Kingma & Dhariwal, Glow, 2018, section 3.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = 3 * torch.randn(64, 2) + 5
+    >>> norm = ActNorm(channels=2)
+    >>> z, log_det = norm(x)
+    >>> bool(z.mean().abs() < 1e-5), log_det.shape
+    (True, torch.Size([64]))
     """
 
     initialised: Tensor
@@ -39,33 +66,44 @@ class ActNorm(ChannelBijection):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Takes shift and scale from ``x: [*batch, channels, *space]``; constant channels keep scale 1."""
+        """Set shift and scale from ``x: [*batch, channels, *space]``. Constant channels keep scale 1."""
         values = x.movedim(self.axis, 0).flatten(1)
         sd = values.std(1, correction=0)
         self.shift.copy_(values.mean(1).view_as(self.shift))
-        self.log_scale.copy_(torch.where(sd > 1e-6, sd, 1.0).log().view_as(self.log_scale))
+        self.log_scale.copy_(torch.where(sd > MIN_SD, sd, 1.0).log().view_as(self.log_scale))
         self.initialised.fill_(True)
 
 
 def mark_initialised(flow: nn.Module) -> None:
-    """Let no ActNorm of a flow take its shift and scale from a first batch: they are right already."""
+    """Mark every ActNorm of a flow as initialised, so that no batch changes it: the data are normalised already."""
     for module in flow.modules():
         if isinstance(module, ActNorm):
             module.initialised.fill_(True)
 
 
 class Standardise(Bijection):
-    """``z = (x - mean - slope c) / sd``: each value of ``x: [batch, *event]`` by its own numbers, which do not learn.
+    """``z = (x - mean - slope c) / sd`` per value of ``x: [batch, *event]``, with fixed numbers.
 
-    The context ``c: [batch, *event]`` is an image on the grid of x, of which each value says something of the same one
-    of x; without one, or with the slope 0 that is there before `fit`, it says nothing. Raises ValueError for x of
-    another event.
+    The context ``c: [batch, *event]`` is an image on the grid of x, and each of its values predicts the value of x at
+    the same place. Without a context, and before `fit`, the slope plays no part. The numbers are fitted once and are
+    not trained.
+
+    Parameters
+    ----------
+    mean, sd : Tensor
+        ``[*event]``.
+    slope : Tensor, optional
+        ``[*event]``; 0 by default.
+
+    Raises
+    ------
+    ValueError
+        If x has another event shape.
     """
 
     mean: Tensor
     sd: Tensor
     slope: Tensor
-    later = ("slope",)
 
     def __init__(self, mean: Tensor, sd: Tensor, slope: Tensor | None = None) -> None:
         super().__init__()
@@ -73,11 +111,18 @@ class Standardise(Bijection):
         self.register_buffer("sd", sd)
         self.register_buffer("slope", torch.zeros_like(mean) if slope is None else slope)
 
-    def fit(self, pairs: Iterable[tuple[Tensor, Tensor]], least: float) -> None:
-        """Take mean, sd and slope from the linear regression of x on c, value by value, of batches that are read once.
+    def fit(self, pairs: Iterable[tuple[Tensor, Tensor]], min_sd: float) -> None:
+        """Set mean, sd and slope by a linear regression of x on c per value.
 
-        Each slope is drawn towards 0 by its own error (the positive-part estimate of James & Stein 1961). The sd is
-        that of a new x about the line, with ``least`` for what x does not show of itself.
+        Each slope is shrunk towards 0 by its own error (the positive-part estimate of James & Stein 1961). The sd is
+        that of a new x about the line.
+
+        Parameters
+        ----------
+        pairs : iterable of (Tensor, Tensor)
+            Batches of x and c, read once.
+        min_sd : float
+            Added to the sd in squares: the noise of x that the data do not show.
         """
         moments = torch.zeros(0)
         for x, c in pairs:
@@ -87,23 +132,22 @@ class Standardise(Bijection):
         n, (x, c, xx, xc, cc) = moments[0], moments[1:] / moments[0]
         xx, xc, cc = xx - x * x, xc - x * c, cc - c * c
         least_squares = xc / cc.clamp_min(1e-12)
-        left = (xx - least_squares * xc).clamp_min(0) / (n - 2).clamp_min(1)
-        kept = (1 - left / (least_squares * xc).clamp_min(1e-12)).clamp_min(0)
-        slope = kept * least_squares
+        residual = (xx - least_squares * xc).clamp_min(0) / (n - 2).clamp_min(1)
+        slope = (1 - residual / (least_squares * xc).clamp_min(1e-12)).clamp_min(0) * least_squares
         error = (xx - 2 * slope * xc + slope.square() * cc).clamp_min(0) * (n + 2) / (n - 2).clamp_min(1)
-        sd = (error + least**2).sqrt()
-        for buffer, found in ((self.mean, x - slope * c), (self.sd, sd), (self.slope, slope)):
-            buffer.copy_(found)
+        self.mean.copy_(x - slope * c)
+        self.sd.copy_((error + min_sd**2).sqrt())
+        self.slope.copy_(slope)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if x.shape[1:] != self.mean.shape:
             raise ValueError(
                 f"Standardise expects [batch, {', '.join(map(str, self.mean.shape))}], got {list(x.shape)}"
             )
-        return (x - self._middle(context)) / self.sd, -self.sd.log().sum().expand(len(x))
+        return (x - self._centre(context)) / self.sd, -self.sd.log().sum().expand(len(x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.addcmul(self._middle(context), z, self.sd), self.sd.log().sum().expand(len(z))
+        return torch.addcmul(self._centre(context), z, self.sd), self.sd.log().sum().expand(len(z))
 
-    def _middle(self, context: Tensor | None) -> Tensor:
+    def _centre(self, context: Tensor | None) -> Tensor:
         return self.mean if context is None else torch.addcmul(self.mean, self.slope, context)

@@ -1,45 +1,111 @@
-"""The two contracts every invertible map keeps."""
+"""The two contracts of invertible maps."""
 
-from typing import Any, ClassVar
+from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
 
 
 class Bijection(nn.Module):
-    """An exact invertible map of x given an optional context.
+    """An exact invertible map of x, which may depend on a context.
 
-    ``forward(x, context) -> (z, log_det)`` and ``inverse(z, context) -> (x, log_det)``, each with the
-    log-determinant of the map it computes (so the two are negatives of each other). ``x: [batch, *event]`` gives
-    ``log_det: [batch]``. No state that a ``state_dict`` does not carry; tensors that came ``later`` than the first
-    saved runs are 0 where one lacks them.
+    ``forward`` and ``inverse`` undo each other. Each returns the log-determinant of the map that it computes, so the
+    two log-determinants are negatives of each other. A bijection has no state beyond its ``state_dict``.
+    ``tests/bijections/contract.py`` checks all of this for every bijection.
+
+    Examples
+    --------
+    A subclass implements ``forward`` and ``inverse``:
+
+    >>> import math
+    >>> import torch
+    >>> class Double(Bijection):
+    ...     def forward(self, x, context=None):
+    ...         return 2 * x, torch.full((len(x),), x.shape[1] * math.log(2))
+    ...     def inverse(self, z, context=None):
+    ...         return z / 2, torch.full((len(z),), -z.shape[1] * math.log(2))
+    >>> z, log_det = Double()(torch.ones(3, 1))
+    >>> z.shape, log_det.shape
+    (torch.Size([3, 1]), torch.Size([3]))
     """
 
-    later: ClassVar[tuple[str, ...]] = ()
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map data to latent values.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``[batch, *event]``.
+        context : Tensor, optional
+            What the map depends on, with the same batch axes as x.
+
+        Returns
+        -------
+        z : Tensor
+            The latent values.
+        log_det : Tensor
+            ``log |det dz/dx|``, ``[batch]``, in nats.
+
+        Raises
+        ------
+        ValueError
+            If x or the context has another shape than the bijection was built for.
+        """
         raise NotImplementedError
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        """Map latent values to data.
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for name in self.later:
-            state_dict.setdefault(prefix + name, torch.zeros_like(getattr(self, name)))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        Parameters
+        ----------
+        z : Tensor
+            A value of ``forward``.
+        context : Tensor, optional
+            The context of ``forward``.
+
+        Returns
+        -------
+        x : Tensor
+            The data.
+        log_det : Tensor
+            ``log |det dx/dz|``, ``[batch]``, in nats.
+        """
+        raise NotImplementedError
 
 
 class RecurrentBijection(nn.Module):
-    """An invertible map of a sequence whose value at t depends on visits up to t only.
+    """An invertible map of a sequence, whose value at time t depends on the visits up to t only.
 
-    ``x: [batch, time, features]``, ``context: [batch, time, channels]``, ``log_det: [batch, time]``. ``state`` carries
-    everything the next visit needs, so any split gives the same answer: ``forward(x[:, :k])`` and then
-    ``forward(x[:, k:], state=state)`` equals ``forward(x)``. ``forward`` has no Python loop over time; ``inverse``
-    walks through time with the state cached. ``state=None`` is the start of a sequence.
+    ``state`` carries everything that the next visit needs, so every split of a sequence gives the same answer:
+    ``forward(x[:, :k])`` followed by ``forward(x[:, k:], state=state)`` equals ``forward(x)``. ``state=None`` is the
+    beginning of a sequence. ``forward`` has no Python loop over time; ``inverse`` steps through time and reuses the
+    state.
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Tensor, Any]:
+        """Map sequences to latent values.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``[batch, time, features]``.
+        context : Tensor, optional
+            ``[batch, time, channels]``.
+        state : optional
+            The state after the visits before x.
+
+        Returns
+        -------
+        z : Tensor
+            ``[batch, time, features]``.
+        log_det : Tensor
+            Log-determinant per visit, ``[batch, time]``, in nats.
+        state
+            The state after the last visit.
+        """
         raise NotImplementedError
 
     def inverse(self, z: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Tensor, Any]:
+        """Map latent values to sequences; parameters and returned values correspond to those of ``forward``."""
         raise NotImplementedError

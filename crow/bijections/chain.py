@@ -1,4 +1,4 @@
-"""Bijections one after the other."""
+"""A composition of bijections."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -10,11 +10,33 @@ from crow.bijections.base import Bijection, RecurrentBijection
 
 
 class Chain(Bijection):
-    """``z = f_n(... f_1(x, c_1) ..., c_n)``, with the sum of the log-determinants.
+    """The composition ``z = f_n(... f_1(x, c_1) ..., c_n)``; its log-determinant is the sum of theirs.
 
-    Every ``c_k`` is the context, or, with a ``conditioning`` network, the k-th of the contexts that it returns
-    (``conditioning(context) -> list`` of one tensor a bijection). Recurrent bijections may be among them, over whole
-    sequences from their start.
+    Recurrent bijections may be among them; they then map whole sequences from their beginning.
+
+    Parameters
+    ----------
+    bijections : iterable of Bijection or RecurrentBijection
+        ``f_1, ..., f_n``, at least one.
+    conditioning : nn.Module, optional
+        A network that maps the context to a list of n contexts, one per bijection. By default every bijection gets the
+        context itself.
+
+    Raises
+    ------
+    ValueError
+        If there are no bijections.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.bijections.affine import ActNorm
+    >>> from crow.bijections.mixing import Permutation
+    >>> chain = Chain([Permutation(4), ActNorm(4)])
+    >>> x = torch.randn(8, 4)
+    >>> z, log_det = chain(x)
+    >>> torch.allclose(chain.inverse(z)[0], x, atol=1e-5)
+    True
     """
 
     def __init__(

@@ -10,10 +10,10 @@ from crow.bijections.chain import Chain
 
 
 class CheckpointedChain(Chain):
-    """A Chain that keeps each bijection's input in training and nothing inside it: the same values and gradients.
+    """A Chain that stores only the input of each bijection during training; values and gradients stay the same.
 
-    Unlike `ReversibleChain` its memory grows with the depth, slowly, and what is computed again is bit for bit what it
-    was, so subnets may run in low precision or with dropout.
+    Its memory grows slowly with depth, unlike that of `ReversibleChain`. What is recomputed is identical bit for bit,
+    so the subnets may use low precision or dropout.
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

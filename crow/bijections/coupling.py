@@ -1,4 +1,4 @@
-"""Coupling: one half of the channels moves, given the other half and the context."""
+"""Couplings: one half of the channels is transformed, given the other half and the context."""
 
 from __future__ import annotations
 
@@ -7,24 +7,61 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.channels import ChannelBijection, with_context
+from crow.bijections.channels import ChannelBijection
+from crow.networks.context import with_context
 
 Subnet = Callable[[int, int], nn.Module]
-"""Makes a network from its numbers of input and output channels; zero outputs at initialisation are its business."""
+"""Makes a network from its numbers of input and output channels. It decides whether outputs are zero at first."""
 
 
 class Coupling(ChannelBijection):
-    """``z_a = f(x_a; theta(x_p, c))``, ``z_p = x_p`` with f elementwise and monotone in ``x_a``.
+    """The base class of couplings: ``z_a = f(x_a; theta(x_p, c))`` and ``z_p = x_p``.
 
-    Subclasses say f in ``transform``. ``x: [*batch, channels, *space]``; ``context: [*batch, context, *space]``, or
-    ``[*batch, context]`` spread over the space. The first ``channels // 2`` channels are passive, with ``swap`` the
-    others. With ``two_sided``, the passive half moves next, given the moved one, by a subnet of its own.
-    Source: Dinh et al. 2017; with a context, Winkler et al. 2019, equation 9; two-sided, Ardizzone et al. 2019, cINN.
+    f is elementwise and monotone in ``x_a``; subclasses define it in ``transform``. The first ``channels // 2``
+    channels are the passive half ``x_p``, the others the active half ``x_a``.
 
-    Args:
-        context: channels of the context; with 0 it is ignored.
-        subnet: makes the networks of theta.
-        per_value: parameters that f takes for each value that moves.
+    Parameters
+    ----------
+    channels : int
+        Number of channels of ``x: [*batch, channels, *space]``, at least 2.
+    context : int
+        Number of channels of the context, ``[*batch, context, *space]``, or ``[*batch, context]``, which is repeated
+        over the space. If it is 0, the context is ignored.
+    subnet : callable
+        Makes the network of theta from its numbers of input and output channels.
+    per_value : int
+        Number of parameters of f per transformed value.
+    space : int
+        Number of spatial axes.
+    swap : bool
+        Exchange the active and the passive half.
+    two_sided : bool
+        Transform the passive half as well, given the transformed active half, by a subnet of its own.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 channels, or if x or the context has another number of channels than declared.
+
+    References
+    ----------
+    Dinh et al., Real NVP, 2017. With a context: Winkler et al. 2019, equation 9. Two-sided: Ardizzone et al. 2019,
+    cINN.
+
+    Examples
+    --------
+    A coupling that adds theta to the active half:
+
+    >>> import torch
+    >>> from crow.networks.mlp import MLP
+    >>> class Additive(Coupling):
+    ...     def transform(self, active, theta, inverse):
+    ...         moved = active - theta if inverse else active + theta
+    ...         return moved, torch.zeros(active.shape[: self.axis])
+    >>> coupling = Additive(channels=4, context=2, subnet=MLP, per_value=1)
+    >>> z, log_det = coupling(torch.randn(8, 4), torch.randn(8, 2))
+    >>> z.shape, log_det.shape
+    (torch.Size([8, 4]), torch.Size([8]))
     """
 
     def __init__(
@@ -49,10 +86,26 @@ class Coupling(ChannelBijection):
         )
 
     def transform(self, active: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """f or its inverse of every value of ``active``, and its log-determinant ``[*batch]``."""
+        """Apply f, or its inverse, to every value of the active half.
+
+        Parameters
+        ----------
+        active : Tensor
+            The active half, ``[*batch, channels of the half, *space]``.
+        theta : Tensor
+            The output of the subnet, ``[*batch, per_value * channels of the half, *space]``.
+        inverse : bool
+            Apply the inverse of f.
+
+        Returns
+        -------
+        Tensor, Tensor
+            The transformed half and its log-determinant ``[*batch]``.
+        """
         raise NotImplementedError
 
     def theta(self, subnet: nn.Module, passive: Tensor, context: Tensor | None) -> Tensor:
+        """The parameters of f, from the passive half and the context."""
         return subnet(with_context(passive, context, self.context, self.space))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -74,9 +127,31 @@ class Coupling(ChannelBijection):
 
 
 class AffineCoupling(Coupling):
-    """``z_a = x_a exp(s) + t`` with ``s = soft_clamp(s(x_p, c))`` and ``t = t(x_p, c)`` from one subnet.
+    """The affine coupling ``z_a = x_a exp(s) + t``, with ``s = soft_clamp(s(x_p, c))`` and ``t = t(x_p, c)``.
 
-    The identity where the subnet is zero. ``clamp`` bounds ``|s|``.
+    One subnet gives both s and t. If it is zero, the map is the identity.
+
+    Parameters
+    ----------
+    channels, context, subnet, space, swap, two_sided
+        See `Coupling`.
+    clamp : float
+        Bound of ``|s|``.
+
+    Raises
+    ------
+    ValueError
+        See `Coupling`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.networks.mlp import MLP
+    >>> coupling = AffineCoupling(channels=4, context=2, subnet=MLP, two_sided=True)
+    >>> x, c = torch.randn(8, 4), torch.randn(8, 2)
+    >>> z, log_det = coupling(x, c)
+    >>> torch.allclose(coupling.inverse(z, c)[0], x, atol=1e-5)
+    True
     """
 
     def __init__(
@@ -99,9 +174,9 @@ class AffineCoupling(Coupling):
 def scale_and_shift(
     x: Tensor, theta: Tensor, clamp: float, event: tuple[int, ...], inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """``x exp(s) + t`` or its inverse ``(x - t) exp(-s)``, and its log-determinant, summed over the axes of an event.
+    """``x exp(s) + t``, or its inverse ``(x - t) exp(-s)``, and the log-determinant summed over the event's axes.
 
-    ``soft_clamp(s), t`` are the halves of ``theta`` along the first of these axes.
+    s (before the soft clamp) and t are the two halves of ``theta`` along the first of these axes.
     """
     s, t = theta.chunk(2, event[0])
     s = soft_clamp(s, clamp)
@@ -111,5 +186,5 @@ def scale_and_shift(
 
 
 def soft_clamp(s: Tensor, limit: float) -> Tensor:
-    """``limit * 2/pi * atan(s / limit)``: bounded by ``limit``, slope 2/pi at 0 (Ardizzone et al. 2019)."""
+    """``limit * 2/pi * atan(s / limit)``: bounded by ``limit``, with slope 2/pi at 0 (Ardizzone et al. 2019)."""
     return (s * (1 / limit)).atan() * (limit * 0.6366197723675814)

@@ -1,4 +1,6 @@
-"""From levels of an image to the continuous values that a flow has a density of, and back."""
+"""Dequantisation: from the grey levels of an image to continuous values that have a density, and back."""
+
+from __future__ import annotations
 
 import math
 
@@ -8,20 +10,38 @@ from torch.nn.functional import logsigmoid
 from torch.special import log_ndtr
 
 from crow.bijections.base import Bijection
-from crow.bijections.channels import with_context
 from crow.bijections.coupling import soft_clamp
+from crow.bijections.normal import standard_normal_log_prob
+from crow.networks.context import with_context
 
-NEWTON = 4  # steps to the precision of float64, before the last
-FARTHEST = 6.0  # bound of a threshold, in sds: a voxel is never surer than 1e-9
-EDGE = 1e-4  # of a level, left free at both of its ends, so that no rounding moves a value into the next
+NEWTON_STEPS = 4  # enough for the precision of float64, before the last
+MAX_THRESHOLD = 6.0  # bound of a threshold, in sds: no voxel is more certain than 1 - 1e-9
+MARGIN = 1e-4  # share of a level left free at both ends, so that rounding never moves a value into the next level
 
 
 class UniformDequantizer(nn.Module):
-    """``v = (x + u) / levels - 0.5`` with u uniform, for ``x: [batch, *event]`` of integers below ``levels``.
+    """Uniform dequantisation: ``v = (x + u) / levels - 0.5`` with u uniform on [0, 1).
 
-    Returns v and ``log q(v | x)`` in nats, ``[batch]``; ``log P(x) >= E_q[log p(v) - log q(v | x)]``. ``inverse(v)`` is
-    the level that v lies in (the nearest one outside [-0.5, 0.5]). Draws from torch's global generator.
-    Source: Theis et al., A note on the evaluation of generative models, 2016, section 3.1.
+    The expected difference of two log-densities bounds the log-probability of a level:
+    ``log P(x) >= E_q[log p(v) - log q(v | x)]``. The noise comes from torch's global generator.
+
+    Parameters
+    ----------
+    levels : int
+        Number of levels: x has integers from 0 to ``levels - 1``.
+
+    References
+    ----------
+    Theis et al., A note on the evaluation of generative models, 2016, section 3.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.randint(16, (2, 1, 8, 8)).float()
+    >>> dequantizer = UniformDequantizer(levels=16)
+    >>> v, log_q = dequantizer(x)
+    >>> torch.equal(dequantizer.inverse(v), x), log_q.shape
+    (True, torch.Size([2]))
     """
 
     def __init__(self, levels: int) -> None:
@@ -29,23 +49,50 @@ class UniformDequantizer(nn.Module):
         self.levels = levels
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        v = _within(x, torch.rand_like(x), self.levels)
-        return v, x.new_full((len(x),), x[0].numel() * math.log(self.levels / (1 - 2 * EDGE)))
+        """Draw continuous values.
+
+        Parameters
+        ----------
+        x : Tensor
+            Levels, ``[batch, *event]``.
+        context : Tensor, optional
+            Ignored.
+
+        Returns
+        -------
+        v : Tensor
+            ``[batch, *event]``, between -0.5 and 0.5.
+        log_q : Tensor
+            ``log q(v | x)``, ``[batch]``, in nats.
+        """
+        v = _place_in_level(x, torch.rand_like(x), self.levels)
+        return v, x.new_full((len(x),), x[0].numel() * math.log(self.levels / (1 - 2 * MARGIN)))
 
     def inverse(self, v: Tensor, context: Tensor | None = None) -> Tensor:
+        """The level of every value of v; values outside [-0.5, 0.5] get the nearest level."""
         return _level(v, self.levels)
 
 
 class LearnedDequantizer(nn.Module):
-    """A dequantiser whose noise is a flow: w = q(e; x, c) with e from N(0, I), then v = v(w, x), monotone in w.
+    """The base class of dequantisers whose noise is a flow: ``w = q(e; x, c)``, e ~ N(0, I), then ``v = v(w, x)``.
 
-    ``log q(v | x, c) = log N(e; 0, I) - log |dw/de| - log |dv/dw|``. ``q`` is a bijection of ``[batch, *event]`` to
-    ``[batch, values]`` whose context is [x, c] along the channels; its ``inverse`` makes w. Returns, bounds and draws
-    as `UniformDequantizer`. Source: Ho et al., Flow++, 2019, section 3.1.
+    v is monotone in w, and ``log q(v | x, c) = log N(e; 0, I) - log |dw/de| - log |dv/dw|``. Subclasses define v in
+    ``place``. Shapes, bounds and noise are those of `UniformDequantizer`.
 
-    Args:
-        context: channels of c, a vector or maps of x's size (0 for none).
-        space: spatial axes of x.
+    Parameters
+    ----------
+    q : Bijection
+        Maps ``[batch, *event]`` to ``[batch, values]``, given [x, c] along the channels. Its ``inverse`` makes w.
+    levels : int
+        Number of levels of x.
+    context : int
+        Number of channels of c, a vector or maps of the size of x (0 for none).
+    space : int
+        Number of spatial axes of x.
+
+    References
+    ----------
+    Ho et al., Flow++, 2019, section 3.1.
     """
 
     def __init__(self, q: Bijection, levels: int, context: int = 0, space: int = 0) -> None:
@@ -57,46 +104,102 @@ class LearnedDequantizer(nn.Module):
         a = self.threshold(context)
         w, log_det = self.q.inverse(e, self.condition(x, context, a))
         v, log_slope = self.place(w, x, a)
-        return v, _log_normal(e).sum(1) - log_det - log_slope.flatten(1).sum(1)
+        return v, standard_normal_log_prob(e, 1) - log_det - log_slope.flatten(1).sum(1)
 
     def inverse(self, v: Tensor, context: Tensor | None = None) -> Tensor:
         raise NotImplementedError
 
     def threshold(self, context: Tensor | None) -> Tensor | None:
-        """What c says of where levels lie, of x's shape; None where they lie the same whatever c."""
+        """Where c places the boundary between levels, in the shape of x; None if the boundaries do not depend on c."""
         return None
 
     def condition(self, x: Tensor, context: Tensor | None, a: Tensor | None) -> Tensor:
-        """[x between -0.5 and 0.5, c]: what q is told."""
+        """The context of q: x, scaled to [-0.5, 0.5], and c."""
         return with_context((x + 0.5) / self.levels - 0.5, context, self.context, self.space)
 
     def place(self, w: Tensor, x: Tensor, a: Tensor | None) -> tuple[Tensor, Tensor]:
-        """v of the noise w for every value of x, and ``log |dv/dw|``."""
+        """v for every value of x and its noise w, and ``log |dv/dw|``."""
         raise NotImplementedError
 
 
 class VariationalDequantizer(LearnedDequantizer):
-    """``v = (x + sigmoid(w)) / levels - 0.5``: `UniformDequantizer` with learned noise within a level."""
+    """Variational dequantisation: ``v = (x + sigmoid(w)) / levels - 0.5`` with learned noise w.
+
+    Parameters
+    ----------
+    q : Bijection
+        The flow of the noise, with the context [x, c].
+    levels : int
+        Number of levels of x.
+    context : int
+        Number of channels of c (0 for none).
+    space : int
+        Number of spatial axes of x.
+
+    References
+    ----------
+    Ho et al., Flow++, 2019, section 3.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.bijections.coupling import AffineCoupling
+    >>> from crow.networks.mlp import MLP
+    >>> q = AffineCoupling(channels=4, context=4, subnet=MLP)
+    >>> x = torch.randint(16, (2, 4)).float()
+    >>> dequantizer = VariationalDequantizer(q, levels=16)
+    >>> v, log_q = dequantizer(x)
+    >>> torch.equal(dequantizer.inverse(v), x), log_q.shape
+    (True, torch.Size([2]))
+    """
 
     def inverse(self, v: Tensor, context: Tensor | None = None) -> Tensor:
         return _level(v, self.levels)
 
     def place(self, w: Tensor, x: Tensor, a: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_slope = logsigmoid(w) + logsigmoid(-w) + math.log((1 - 2 * EDGE) / self.levels)
-        return _within(x, w.sigmoid(), self.levels), log_slope
+        log_slope = logsigmoid(w) + logsigmoid(-w) + math.log((1 - 2 * MARGIN) / self.levels)
+        return _place_in_level(x, w.sigmoid(), self.levels), log_slope
 
 
 class BinaryDequantizer(LearnedDequantizer):
-    """x of 0 and 1 as a threshold: x is 1 where ``v > -a(c)``, and v is normal noise w cut to its side of it.
+    """Dequantisation of masks by a threshold: x is 1 if ``v > -a(c)``, and v is a truncated normal variable.
 
-    ``log p(v | c) - log q(v | x, c)`` is ``sum log Phi((2x - 1) a(c))`` for a v of p = N(0, I) and an identity q,
-    whatever the noise: the cross-entropy of a plain network a(c). Both flows start there and learn what voxels share. q
-    is told a and the mean of its v too. Sources: Winkler et al. 2019, section 3.3, whose half lines begin at 0 and are
-    filled by a softplus; the threshold and the cut normal are this project's.
+    If p(v | c) is N(0, I) and q the identity, ``log p(v | c) - log q(v | x, c)`` is ``sum log Phi((2x - 1) a(c))``
+    whatever the noise is: the cross-entropy of the plain network a(c). Both flows start there, and learn what voxels
+    share. q also receives a and the mean of its truncated v.
 
-    Args:
-        q: its context is [x, c, a, mean of v].
-        network: c to a, of x's shape; its ends are softly clamped at `FARTHEST`.
+    Parameters
+    ----------
+    q : Bijection
+        The flow of the noise; its context is [x, c, a, mean of v].
+    network : nn.Module
+        Maps c to a, in the shape of x. Its output is softly clamped at 6 sds.
+    context : int
+        Number of channels of c.
+    space : int
+        Number of spatial axes of x.
+
+    Raises
+    ------
+    ValueError
+        If no context is given.
+
+    References
+    ----------
+    Winkler et al. 2019, section 3.3, with half lines that begin at 0 and a softplus. The threshold and the truncated
+    normal were added in this project.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.bijections.coupling import AffineCoupling
+    >>> from crow.networks.mlp import MLP
+    >>> q = AffineCoupling(channels=4, context=4 + 3 + 4 + 4, subnet=MLP)
+    >>> dequantizer = BinaryDequantizer(q, MLP(3, 4), context=3)
+    >>> x, c = torch.randint(2, (2, 4)).float(), torch.randn(2, 3)
+    >>> v, log_q = dequantizer(x, c)
+    >>> torch.equal(dequantizer.inverse(v, c), x), log_q.shape
+    (True, torch.Size([2]))
     """
 
     def __init__(self, q: Bijection, network: nn.Module, context: int = 0, space: int = 0) -> None:
@@ -109,44 +212,40 @@ class BinaryDequantizer(LearnedDequantizer):
     def threshold(self, context: Tensor | None) -> Tensor:
         if context is None:
             raise ValueError("BinaryDequantizer needs a context, got none")
-        return soft_clamp(self.network(context), FARTHEST)
+        return soft_clamp(self.network(context), MAX_THRESHOLD)
 
     def condition(self, x: Tensor, context: Tensor | None, a: Tensor | None) -> Tensor:
         assert a is not None
         side = 2 * x - 1
-        mean = side / _mills(side * a)
+        mean = side / _mills_ratio(side * a)
         return torch.cat([super().condition(x, context, a), a, mean], -1 - self.space)
 
     def place(self, w: Tensor, x: Tensor, a: Tensor | None) -> tuple[Tensor, Tensor]:
         assert a is not None
         side = 2 * x - 1
-        b = side * a  # side * v is beyond -b, with probability Phi(b)
-        larger = log_ndtr(b) + log_ndtr(-w)
-        smaller = torch.logaddexp(log_ndtr(-b), log_ndtr(b) + log_ndtr(w))
-        v = torch.where(larger < smaller, -1.0, 1.0) * _quantile(torch.minimum(larger, smaller))
-        v = torch.maximum(v, -b + 1e-6 * (1 + b.abs()))  # so that no rounding moves it over
-        return side * v, log_ndtr(b) + _log_normal(w) - _log_normal(v)
-
-
-def _log_normal(e: Tensor) -> Tensor:
-    return -0.5 * e.square() - 0.5 * math.log(2 * math.pi)
+        b = side * a  # side * v is above -b, with probability Phi(b)
+        upper = log_ndtr(b) + log_ndtr(-w)
+        lower = torch.logaddexp(log_ndtr(-b), log_ndtr(b) + log_ndtr(w))
+        v = torch.where(upper < lower, -1.0, 1.0) * _quantile(torch.minimum(upper, lower))
+        v = torch.maximum(v, -b + 1e-6 * (1 + b.abs()))  # rounding must not move v across the threshold
+        return side * v, log_ndtr(b) + standard_normal_log_prob(w) - standard_normal_log_prob(v)
 
 
 def _quantile(log_p: Tensor) -> Tensor:
-    """Where the standard normal distribution function is ``exp(log_p)``, for ``log_p`` up to -log 2."""
-    at = -(-2 * (log_p.detach() + math.log(2))).clamp_min(0).sqrt()  # not above it, so that Newton's steps only rise
-    for _ in range(NEWTON):
-        at = at + (log_p.detach() - log_ndtr(at)) * _mills(at)
-    return at + (log_p - log_ndtr(at)) * _mills(at)
+    """The point at which the standard normal distribution function is ``exp(log_p)``, for ``log_p`` up to -log 2."""
+    at = -(-2 * (log_p.detach() + math.log(2))).clamp_min(0).sqrt()  # from below, so that Newton's steps only rise
+    for _ in range(NEWTON_STEPS):
+        at = at + (log_p.detach() - log_ndtr(at)) * _mills_ratio(at)
+    return at + (log_p - log_ndtr(at)) * _mills_ratio(at)
 
 
-def _mills(at: Tensor) -> Tensor:
-    """The normal distribution function by its density."""
+def _mills_ratio(at: Tensor) -> Tensor:
+    """The normal distribution function divided by the density."""
     return math.sqrt(math.pi / 2) * torch.special.erfcx(-at / math.sqrt(2))
 
 
-def _within(x: Tensor, u: Tensor, levels: int) -> Tensor:
-    return (x + EDGE + (1 - 2 * EDGE) * u) / levels - 0.5
+def _place_in_level(x: Tensor, u: Tensor, levels: int) -> Tensor:
+    return (x + MARGIN + (1 - 2 * MARGIN) * u) / levels - 0.5
 
 
 def _level(v: Tensor, levels: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Multi-scale factor-out: some channels leave the flow, given those that stay."""
+"""Multi-scale factor-out: some channels leave the flow early, given those that stay."""
 
 from __future__ import annotations
 
@@ -12,16 +12,45 @@ from crow.bijections.priors import SplitPrior
 
 
 class FactorOut(ChannelBijection):
-    """``[*batch, *shape]`` to ``[*batch, values]``: ``z = [inner(x0, c), e1]``, ``e1 = (x1 - mu) / sd``.
+    """Factor out channels by a split prior: ``z = [inner(x0, c), e1]`` with ``e1 = (x1 - mu) / sd``.
 
-    ``x0`` are the first ``kept`` channels, ``mu`` and ``sd`` the split prior's given ``x0`` and the context. Under
-    N(0, I) on e1 the density is ``p(x1 | x0, c) = N(x1; mu(x0, c), sd(x0, c))``, whose ``-sum log sd`` is part of
-    ``log_det``. ``inner`` is the rest of the flow and returns ``[*batch, values]``; none flattens. Only a flattening at
-    initialisation. Source: Winkler et al. 2019, equation 8.
+    Maps ``[*batch, *shape]`` to ``[*batch, values]``. ``x0`` are the first ``kept`` channels; ``mu`` and ``sd`` are the
+    moments of a `SplitPrior` given ``x0`` and the context. N(0, I) of e1 is the density
+    ``p(x1 | x0, c) = N(x1; mu(x0, c), sd(x0, c))``, and its ``-sum log sd`` is part of ``log_det``. If the subnet is
+    zero, the map only flattens x.
 
-    Args:
-        shape: ``(channels, *space)`` of an event.
-        context: channels of the context (0 for none).
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(channels, *space)`` of an event.
+    kept : int
+        Number of channels that stay, at least 1 and fewer than ``channels``.
+    context : int
+        Number of channels of the context (0 for none).
+    subnet : callable
+        Makes the network of the split prior from its numbers of input and output channels.
+    inner : Bijection, optional
+        The rest of the flow, which maps x0 to ``[*batch, values of x0]``. By default x0 is flattened.
+
+    Raises
+    ------
+    ValueError
+        If ``kept`` is out of range, or if x has another shape.
+
+    References
+    ----------
+    Winkler et al. 2019, equation 8.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from functools import partial
+    >>> from crow.networks.convolutional import ConvNet
+    >>> layer = FactorOut((4, 8, 8), kept=2, context=0, subnet=partial(ConvNet, space=2))
+    >>> x = torch.randn(3, 4, 8, 8)
+    >>> z, log_det = layer(x)
+    >>> z.shape, torch.allclose(layer.inverse(z)[0], x, atol=1e-5)
+    (torch.Size([3, 256]), True)
     """
 
     def __init__(

@@ -8,10 +8,35 @@ from crow.bijections.squeeze import check_even, corners_back, corners_first
 
 
 class Haar(ChannelBijection):
-    """``[*batch, channels, *space]`` to ``[*batch, channels * 2^n, *space / 2]`` for n spatial axes; ``log_det`` is 0.
+    """The orthonormal Haar wavelet: ``z = H x / 2^(n/2)`` over the 2^n corners of a cube, H the Hadamard matrix.
 
-    The first ``channels`` outputs are the averages (times ``2^(n/2)``), the others the details. Over the 2^n corners of
-    a cube, ``z = H x / 2^(n/2)`` with H the Hadamard matrix. Source: Ardizzone et al. 2019, cINN, section 3.2.
+    Maps ``[*batch, channels, *space]`` to ``[*batch, channels * 2^n, *space / 2]`` for n spatial axes. The first
+    ``channels`` outputs are the averages (times ``2^(n/2)``), the others the details. ``log_det`` is 0.
+
+    Parameters
+    ----------
+    channels : int
+        Number of channels of x.
+    space : int
+        Number n of spatial axes, 1 to 3.
+
+    Raises
+    ------
+    ValueError
+        If a spatial size is odd, or if x has another number of channels.
+
+    References
+    ----------
+    Ardizzone et al. 2019, cINN, section 3.2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> haar = Haar(channels=1, space=2)
+    >>> x = torch.randn(3, 1, 8, 8)
+    >>> z, log_det = haar(x)
+    >>> z.shape, torch.allclose(z.norm(), x.norm())
+    (torch.Size([3, 4, 4, 4]), True)
     """
 
     signs: Tensor
@@ -35,6 +60,6 @@ class Haar(ChannelBijection):
         return corners_back(self._transform(corners), self.space), z.new_zeros(z.shape[: self.axis])
 
     def _transform(self, corners: Tensor) -> Tensor:
-        # Symmetric and orthonormal, so its own inverse; the signs are exact in every dtype, the factor is not stored.
+        # H is symmetric and orthonormal up to the factor, so it is its own inverse; its signs are exact in every dtype.
         flat = corners.flatten(self.axis)
         return ((self.signs @ flat) * 2 ** (-self.space / 2)).view_as(corners)

@@ -58,7 +58,7 @@ class MixedModelInnovation(RecurrentBijection):
     the first visit (with what they are now, a covariate that changes would move all the years before it, too), and
     what they were then: where a subject changes as two subjects differ, regions need not (Mundlak 1978).
     A channel c of ``design`` counts as ``c + sum_k bend_k max(c - knot_k, 0)``, the same for all regions: a clinical
-    score that says less and less of the brain the higher it gets (or more and more) is bent before it has its effects.
+    score whose effect per unit decreases (or increases) with its value is bent before it has its effects.
 
     Args:
         features: number of regions.

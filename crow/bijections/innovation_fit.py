@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects, posterior
+from crow.bijections.normal import LOG_2PI
 from crow.bijections.patterns import only
 from crow.bijections.shrinkage import shrunk_covariance
 
@@ -36,12 +37,12 @@ def fit_mixed_model(
     """Sets the parameters of ``model`` to the most likely ones, region by region, and then ``L``.
 
     Beta and sigma are profiled out; the three numbers of g's factor are found by a damped Newton iteration, all regions
-    at once. With ``pool_slopes`` a prior keeps the slopes' spread from 0 (`_likeliest_factor`). If fewer than five
-    subjects have three values of a region, slopes cannot be told from residuals and are left out of its random effects:
-    two visits alone would be fitted by lines without any error. With fewer than four values per effect only the
-    intercept and time have one. The effects of ``trends`` stay 0 unless they lower the
-    Bayesian information criterion of all regions (on the slope all or none, on the level one by one), and so do bends,
-    which need 30 subjects. With ``measured`` everything is the likelihood of the measured values.
+    at once. With ``pool_slopes`` a prior keeps the slopes' spread from 0 (`_likeliest_factor`). A region has no random
+    slopes if fewer than five subjects have three values of it, since slopes and residuals cannot be separated: lines
+    would fit two visits without any error. With fewer than four values per effect
+    only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the Bayesian information
+    criterion of all regions (on the slope all or none, on the level one by one), and so do bends, which need 30
+    subjects. With ``measured`` everything is the likelihood of the measured values.
 
     Returns each region's log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
@@ -254,7 +255,7 @@ class _Sums(NamedTuple):
         ridge = 1e-9 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(a.shape[-1], dtype=a.dtype)
         beta = torch.linalg.solve(a + ridge, b.T.unsqueeze(-1)).squeeze(-1).T
         variance = (y - (b * beta).sum(0)).clamp_min(1e-12 * self.xx) / self.visits
-        log_lik = -0.5 * (self.visits * (variance.log() + 1 + math.log(2 * math.pi)) + det.log().sum(0))
+        log_lik = -0.5 * (self.visits * (variance.log() + 1 + LOG_2PI) + det.log().sum(0))
         return beta, variance.sqrt(), log_lik
 
     def criterion(self, factor: Tensor) -> float:

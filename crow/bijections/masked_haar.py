@@ -1,4 +1,4 @@
-"""The orthonormal Haar wavelet of a region of any form: what is outside never mixes with what is inside."""
+"""The orthonormal Haar wavelet of a region of any shape: voxels inside and outside never mix."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from crow.bijections.squeeze import check_even, corners_back, corners_first
 
 
 class MaskedHaar(ChannelBijection):
-    """``[*batch, 1, *space]`` to ``[*batch, 2^n, *space / 2]`` for the voxels of a mask; ``log_det`` is 0.
+    """The `Haar` wavelet over the voxels of a mask, ``[*batch, 1, *space]`` to ``[*batch, 2^n, *space / 2]``.
 
-    A cube of 2^n corners with all of them inside the mask has the coefficients of `Haar`. Where only some are inside,
-    their values become as many orthonormal coefficients, the first their average (times the root of their number), and
-    the corners outside become the channels that are left. ``alive [2^n, *space / 2]`` says which coefficients belong to
-    the inside, so a density over them is one over the masked voxels. Source: Ardizzone et al. 2019, cINN, section 3.2,
-    for whole cubes; the basis of the others is theirs orthonormalised on the corners inside.
+    A cube of 2^n voxels that lies inside the mask has the coefficients of `Haar`. If only some of its voxels are
+    inside, their values become the same number of orthonormal coefficients, the first of which is their average (times
+    the root of their number); the voxels outside become the remaining channels. ``inside [2^n, *space / 2]`` marks the
+    coefficients of voxels inside, so a density over these is a density over the masked voxels. ``log_det`` is 0.
 
-    Args:
-        mask: ``[*space]``, True inside; even sizes.
+    Parameters
+    ----------
+    mask : Tensor
+        ``[*space]``, True inside; even sizes.
+
+    References
+    ----------
+    Ardizzone et al. 2019, cINN, section 3.2, for whole cubes. The basis of the others is theirs, orthonormalised on the
+    voxels inside.
     """
 
     signs: Tensor
-    alive: Tensor
-    places: Tensor
+    inside: Tensor
+    partial_cubes: Tensor
     bases: Tensor
 
     def __init__(self, mask: Tensor) -> None:
@@ -35,19 +41,19 @@ class MaskedHaar(ChannelBijection):
         self.sizes = tuple(mask.shape)
         check_even(self, mask[None])
         corners = corners_first(mask[None], space).flatten(2).squeeze(1).T
-        whole = _hadamard(space)
+        hadamard = _hadamard(space)
         patterns, index = torch.unique(corners, dim=0, return_inverse=True)
         partial = patterns.any(1) & ~patterns.all(1)
-        found = [_basis(whole, p) if some else (whole, p) for p, some in zip(patterns, partial, strict=True)]
-        alive = torch.stack([inside for _, inside in found])[index].T
-        places = partial[index].nonzero().squeeze(-1)
+        found = [_basis(hadamard, p) if cut else (hadamard, p) for p, cut in zip(patterns, partial, strict=True)]
+        inside = torch.stack([used for _, used in found])[index].T
+        partial_cubes = partial[index].nonzero().squeeze(-1)
         halves = [size // 2 for size in self.sizes]
         for name, buffer in (
-            ("signs", (whole * 2 ** (space / 2)).round().float()),
-            ("alive", alive.reshape(-1, *halves)),
-            ("places", places),
-            # Kept in float64 whatever the model is in, so that it is orthonormal to the digits of any input.
-            ("bases", torch.stack([basis for basis, _ in found])[index[places]]),
+            ("signs", (hadamard * 2 ** (space / 2)).round().float()),
+            ("inside", inside.reshape(-1, *halves)),
+            ("partial_cubes", partial_cubes),
+            # In float64 whatever dtype the model has, so that it is orthonormal to the precision of any input.
+            ("bases", torch.stack([basis for basis, _ in found])[index[partial_cubes]]),
         ):
             self.register_buffer(name, buffer, persistent=False)
 
@@ -56,21 +62,21 @@ class MaskedHaar(ChannelBijection):
         self._check_sizes(x.shape[-self.space :], self.sizes)
         corners = corners_first(x, self.space).flatten(-self.space).squeeze(-2)
         z = self._transform(corners, self.bases)
-        return z.unflatten(-1, self.alive.shape[1:]), x.new_zeros(x.shape[: self.axis])
+        return z.unflatten(-1, self.inside.shape[1:]), x.new_zeros(x.shape[: self.axis])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check(z, 2**self.space)
-        self._check_sizes(z.shape[-self.space :], tuple(self.alive.shape[1:]))
-        corners = self._transform(z.flatten(-self.space), self.bases.mT).unflatten(-1, self.alive.shape[1:])
+        self._check_sizes(z.shape[-self.space :], tuple(self.inside.shape[1:]))
+        corners = self._transform(z.flatten(-self.space), self.bases.mT).unflatten(-1, self.inside.shape[1:])
         return corners_back(corners.unsqueeze(self.axis), self.space), z.new_zeros(z.shape[: self.axis])
 
     def _transform(self, corners: Tensor, bases: Tensor) -> Tensor:
         """Coefficients of ``corners: [*batch, 2^n, cubes]``; Hadamard's matrix is its own inverse."""
         z = (self.signs.to(corners) @ corners) * 2 ** (-self.space / 2)
-        if not len(self.places):
+        if not len(self.partial_cubes):
             return z
-        some = torch.einsum("pij,...jp->...ip", bases.to(corners), corners.index_select(-1, self.places))
-        return z.index_copy(-1, self.places, some)
+        cut = torch.einsum("pij,...jp->...ip", bases.to(corners), corners.index_select(-1, self.partial_cubes))
+        return z.index_copy(-1, self.partial_cubes, cut)
 
     def _check_sizes(self, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         if tuple(found) != wanted:
@@ -78,19 +84,19 @@ class MaskedHaar(ChannelBijection):
 
 
 def _hadamard(space: int) -> Tensor:
-    """``[2^n, 2^n]`` orthonormal, rows ordered as the corners."""
+    """``[2^n, 2^n]``, orthonormal, with rows in the order of the corners."""
     corners = torch.tensor(list(product((0, 1), repeat=space)))
     return (-1.0) ** (corners @ corners.T).double() * 2 ** (-space / 2)
 
 
-def _basis(whole: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """An orthogonal matrix whose ``alive`` rows span the corners inside, and which rows those are."""
-    basis, alive = torch.zeros_like(whole), torch.zeros_like(inside)
-    for k, row in enumerate(whole):
-        rest = row * inside
+def _basis(hadamard: Tensor, corners: Tensor) -> tuple[Tensor, Tensor]:
+    """An orthogonal matrix some of whose rows span the ``corners`` inside the mask, and which rows those are."""
+    basis, used = torch.zeros_like(hadamard), torch.zeros_like(corners)
+    for k, row in enumerate(hadamard):
+        rest = row * corners
         for _ in range(2):
             rest = rest - (basis @ rest) @ basis
         if rest.norm() > 1e-6:
-            basis[k], alive[k] = rest / rest.norm(), True
-    basis[~alive] = torch.eye(len(whole), dtype=whole.dtype)[~inside]
-    return basis, alive
+            basis[k], used[k] = rest / rest.norm(), True
+    basis[~used] = torch.eye(len(hadamard), dtype=hadamard.dtype)[~corners]
+    return basis, used

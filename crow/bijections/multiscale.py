@@ -1,4 +1,4 @@
-"""The stack of every flow over one visit: levels of coupling steps, with a part that leaves at the end of each."""
+"""The multi-scale stack of cross-sectional flows: levels of coupling steps, after each of which channels leave."""
 
 from __future__ import annotations
 
@@ -16,31 +16,67 @@ from crow.bijections.haar import Haar
 from crow.bijections.mixing import LU
 from crow.bijections.priors import ConditionalPrior, SplitPrior
 from crow.bijections.squeeze import Squeeze
+from crow.networks.context import over_space
 
 Mixing = Callable[[int, int], Bijection]
 HALVINGS: dict[str, type[Haar | Squeeze]] = {"haar": Haar, "squeeze": Squeeze}
 
 
 class MultiScale(Bijection):
-    """``[batch, channels, *space]`` to ``[batch, values]``, ``z = [top, last part that left, ..., first part]``.
+    """A multi-scale stack, ``[batch, channels, *space]`` to ``[batch, values]``.
 
-    An image's level is a halving of its axes and ``depth`` steps of ActNorm, mixing and affine coupling; then, but for
-    the last level, half of the channels leave, by the split prior given those that stay. A vector ``[batch, features]``
-    has one level and no halving. The context is one for all (a vector, or maps of the level's size), or, with
-    ``conditioning``, ``conditioning(context)`` is a list in the order of `head_levels`: for every level one for each
-    coupling, then one for its split prior (of the last: for the top).
+    A level of an image halves its axes and applies ``depth`` steps of ActNorm, mixing and affine coupling. After every
+    level except the last, half of the channels leave, by a split prior given those that stay. A vector
+    ``[batch, features]`` has one level and no halving. ``z = [top, part that left last, ..., part that left first]``.
 
-    Sources: Kingma & Dhariwal, Glow, 2018; Ardizzone et al. 2019, cINN, section 3.2; Winkler et al. 2019, section 3.
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(channels, *space)`` of an image, with sizes divisible by ``2^levels``, or ``(features,)`` of a vector.
+    levels : int
+        Number of levels; 1 for a vector.
+    depth : int
+        Number of steps per level.
+    subnet : callable
+        Makes a network from its numbers of input and output channels, over the spatial axes of x.
+    context : int
+        Number of channels of each context (0 for none).
+    conditioning : nn.Module, optional
+        Maps the context to a list of contexts in the order of `head_levels`: for every level one per coupling, then one
+        for its split prior (in the last level, for the top). By default all share the context, a vector or maps of the
+        size of the level.
+    halving : str
+        ``haar`` or ``squeeze``.
+    split : bool
+        Channels leave by a split prior; otherwise they are N(0, I).
+    top : bool
+        The top has a conditional prior given its context.
+    two_sided : bool
+        Couplings transform both halves.
+    clamp : float
+        Bound of ``|log scale|`` of a coupling.
+    mixing : callable
+        Makes the mixing of channels from ``(channels, space)``.
 
-    Args:
-        shape: ``(channels, *space)``, sizes divisible by ``2^levels``.
-        subnet: makes a network from its numbers of inputs and outputs, over as many spatial axes as there are.
-        context: channels of (each of) the contexts, 0 for none.
-        halving: ``haar`` or ``squeeze``.
-        split: leave by a split prior; False for N(0, I).
-        top: give the top a conditional prior of its context.
-        two_sided: couplings move both halves.
-        mixing: makes the mixing of ``(channels, space)``.
+    Raises
+    ------
+    ValueError
+        If the sizes do not fit the levels, or if x has another shape.
+
+    References
+    ----------
+    Kingma & Dhariwal, Glow, 2018; Ardizzone et al. 2019, cINN, section 3.2; Winkler et al. 2019, section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from functools import partial
+    >>> from crow.networks.convolutional import ConvNet
+    >>> stack = MultiScale((1, 8, 8), levels=2, depth=2, subnet=partial(ConvNet, space=2, hidden=8))
+    >>> x = torch.randn(3, 1, 8, 8)
+    >>> z, log_det = stack(x)
+    >>> z.shape, stack.parts, torch.allclose(stack.inverse(z)[0], x, atol=1e-4)
+    (torch.Size([3, 64]), [32, 32], True)
     """
 
     def __init__(
@@ -82,12 +118,12 @@ class MultiScale(Bijection):
 
     @property
     def top(self) -> int:
-        """Values of the top: they come first in z."""
+        """Number of values of the top; they come first in z."""
         return torch.Size(self.top_shape).numel()
 
     @property
     def parts(self) -> list[int]:
-        """Values of z's parts, in its order: the top, and what left at each level."""
+        """Number of values of the parts of z in their order: the top, then the parts that left."""
         sizes, left = self.shape[1:], []
         for level in self._levels():
             sizes = tuple(size // 2 for size in sizes)
@@ -100,8 +136,8 @@ class MultiScale(Bijection):
         log_det = x.new_zeros(len(x))
         parts: list[Tensor] = []
         for level, contexts in zip(self._levels(), self._contexts(context), strict=True):
-            x, leaving, moved = level(x, contexts)
-            log_det = log_det + moved
+            x, leaving, part_log_det = level(x, contexts)
+            log_det = log_det + part_log_det
             if leaving is not None:
                 parts.append(leaving.flatten(1))
         return torch.cat([x.flatten(1), *reversed(parts)], 1), log_det
@@ -114,8 +150,8 @@ class MultiScale(Bijection):
             if level.leaves:
                 count = level.leaves * x.shape[2:].numel()
                 leaving, rest = rest[:, :count].unflatten(1, (level.leaves, *x.shape[2:])), rest[:, count:]
-            x, moved = level.inverse(x, leaving, contexts)
-            log_det = log_det + moved
+            x, part_log_det = level.inverse(x, leaving, contexts)
+            log_det = log_det + part_log_det
         return x, log_det
 
     def _levels(self) -> list[_Level]:
@@ -133,12 +169,12 @@ class MultiScale(Bijection):
 
 
 def head_levels(levels: int, depth: int, space: int) -> list[int]:
-    """How many times each context of `MultiScale` is halved, in the order in which it takes them."""
+    """How many times the axes are halved at each context of `MultiScale`, in the order in which it uses them."""
     return [(k + 1 if space else 0) for k in range(levels) for _ in range(depth + 1)]
 
 
 class _Level(nn.Module):
-    """Halving, steps, and what leaves: ``leaves`` of the channels, none in the last level."""
+    """Halving and steps; then ``leaves`` channels leave (none in the last level)."""
 
     def __init__(
         self, channels: int, space: int, depth: int, subnet: Subnet, context: int, halving: type[Haar | Squeeze] | None,
@@ -147,13 +183,13 @@ class _Level(nn.Module):
         super().__init__()
         self.space = space
         self.halving = None if halving is None else halving(channels, space)
-        inside = channels * 2**space
-        self.leaves = 0 if last else inside // 2
-        self.kept = inside - self.leaves
+        width = channels * 2**space
+        self.leaves = 0 if last else width // 2
+        self.kept = width - self.leaves
         self.steps = nn.ModuleList(
             Chain([
-                ActNorm(inside, space), mixing(inside, space),
-                AffineCoupling(inside, context, subnet, space, two_sided=two_sided, clamp=clamp),
+                ActNorm(width, space), mixing(width, space),
+                AffineCoupling(width, context, subnet, space, two_sided=two_sided, clamp=clamp),
             ])
             for _ in range(depth)
         )  # fmt: skip
@@ -165,41 +201,38 @@ class _Level(nn.Module):
             x, _ = self.halving(x)
         log_det = x.new_zeros(len(x))
         for step, context in zip(self.steps, contexts, strict=False):
-            x, moved = step(x, context)
-            log_det = log_det + moved
+            x, part_log_det = step(x, context)
+            log_det = log_det + part_log_det
         leaving = None
         if self.leaves:
             x, leaving = x.split([self.kept, self.leaves], 1)
         if self.split is not None:
             assert leaving is not None
-            leaving, moved = _whiten(leaving, *self.split.moments(x, contexts[-1]))
-            log_det = log_det + moved
+            leaving, part_log_det = _whiten(leaving, *self.split.moments(x, contexts[-1]))
+            log_det = log_det + part_log_det
         if self.prior is not None:
-            x, moved = _whiten(x, *self.prior.moments(self._spread(contexts[-1], x)))
-            log_det = log_det + moved
+            x, part_log_det = _whiten(x, *self.prior.moments(self._over_space(contexts[-1], x)))
+            log_det = log_det + part_log_det
         return x, leaving, log_det
 
     def inverse(self, x: Tensor, leaving: Tensor | None, contexts: list[Tensor | None]) -> tuple[Tensor, Tensor]:
         log_det = x.new_zeros(len(x))
         if self.prior is not None:
-            x, moved = _colour(x, *self.prior.moments(self._spread(contexts[-1], x)))
-            log_det = log_det + moved
+            x, part_log_det = _colour(x, *self.prior.moments(self._over_space(contexts[-1], x)))
+            log_det = log_det + part_log_det
         if self.split is not None:
             assert leaving is not None
-            leaving, moved = _colour(leaving, *self.split.moments(x, contexts[-1]))
-            log_det = log_det + moved
+            leaving, part_log_det = _colour(leaving, *self.split.moments(x, contexts[-1]))
+            log_det = log_det + part_log_det
         if leaving is not None:
             x = torch.cat([x, leaving], 1)
         for step, context in reversed(list(zip(self.steps, contexts, strict=False))):
-            x, moved = cast(Bijection, step).inverse(x, context)
-            log_det = log_det + moved
+            x, part_log_det = cast(Bijection, step).inverse(x, context)
+            log_det = log_det + part_log_det
         return (x if self.halving is None else self.halving.inverse(x)[0]), log_det
 
-    def _spread(self, context: Tensor | None, x: Tensor) -> Tensor | None:
-        """A context vector over the space of x."""
-        if context is None or context.dim() == x.dim():
-            return context
-        return context.reshape(*context.shape, *[1] * self.space).expand(*context.shape, *x.shape[2:])
+    def _over_space(self, context: Tensor | None, x: Tensor) -> Tensor | None:
+        return context if context is None or context.dim() == x.dim() else over_space(context, x, self.space)
 
 
 def _whiten(x: Tensor, mean: Tensor, log_sd: Tensor) -> tuple[Tensor, Tensor]:

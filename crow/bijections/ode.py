@@ -12,27 +12,69 @@ from crow.bijections.channels import ChannelBijection
 from crow.errors import SolverError
 
 Trace = Literal["exact", "jacobian", "hutchinson"]
-FIRST_STEP = 0.5
+FIRST_STEP = 0.5  # of the time interval
 
 
 class ODE(ChannelBijection):
-    """``z = y(1)`` of ``dy/dt = f(t, y, c)``, ``y(0) = x: [*batch, channels, *space]``; log_det integrates tr df/dy.
+    """A continuous flow: ``z = y(1)`` of ``dy/dt = f(t, y, c)`` with ``y(0) = x: [*batch, channels, *space]``.
 
-    By Dormand-Prince 5(4) to a ``tolerance`` (absolute and relative), or with ``steps`` by that many steps of
-    Runge-Kutta 4. The first takes the steps that the hardest item of a batch needs, so every item's error is below the
-    tolerance, but within it an item's answer depends on its batch mates. With ``steps`` it depends on nothing else.
-    ``evaluations`` counts those of f in the last solve, ``tolerance`` is the one of the last solve.
-    Raises SolverError where f is no longer finite or the solution takes more than ``max_evaluations``.
-    Sources: Chen et al., Neural ordinary differential equations, 2018; Grathwohl et al., FFJORD, 2019.
+    The log-determinant is the integral of ``tr df/dy``. The solver is Dormand-Prince 5(4) to a ``tolerance``, or
+    Runge-Kutta 4 with a fixed number of ``steps``. Dormand-Prince takes the steps that the hardest item of a batch
+    needs: every item's error is below the tolerance, but within it the answer for an item depends on the rest of its
+    batch. With ``steps`` it does not.
 
-    Args:
-        dynamics: ``f(t, y, c)`` over ``y: [batch, channels, *space]``; for ``trace="exact"`` also its
-            ``with_divergence``.
-        trace: ``exact`` as the dynamics have it, the autograd ``jacobian`` (exact, as many passes as values), or
-            ``hutchinson`` (one pass, unbiased; new signs a call in training, fixed ones from ``seed`` in evaluation).
-        adjoint: gradients by a second solve backwards, in memory that does not grow with the evaluations.
-        tolerance: a number, or a network that gives one for a batch.
-        name: what a SolverError calls it.
+    Parameters
+    ----------
+    channels : int
+        Number of channels of x.
+    dynamics : nn.Module
+        ``f(t, y, c)`` over ``y: [batch, channels, *space]``. For ``trace="exact"`` it also has ``with_divergence``.
+    space : int
+        Number of spatial axes.
+    trace : str
+        ``exact`` uses the divergence of the dynamics. ``jacobian`` uses autograd, exact in as many passes as values.
+        ``hutchinson`` is an unbiased estimate in one pass, with new random signs per call in training and fixed signs
+        from ``seed`` in evaluation.
+    adjoint : bool
+        Compute gradients by a second solve backwards in time, in memory that does not grow with the evaluations.
+    tolerance : float or nn.Module
+        Absolute and relative tolerance, or a network that gives one per batch.
+    steps : int, optional
+        Number of Runge-Kutta steps.
+    max_evaluations : int
+        Largest number of evaluations of f in one solve.
+    seed : int
+        Seed of the signs of ``hutchinson``.
+    name : str
+        The name in error messages.
+
+    Attributes
+    ----------
+    evaluations : int
+        Number of evaluations of f in the last solve.
+    tolerance : float
+        The tolerance of the last solve.
+
+    Raises
+    ------
+    SolverError
+        If values are no longer finite, or if the solution needs more than ``max_evaluations``.
+    ValueError
+        If x has another number of channels.
+
+    References
+    ----------
+    Chen et al., Neural ordinary differential equations, 2018; Grathwohl et al., FFJORD, 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.networks.dynamics import HiddenUnits
+    >>> ode = ODE(channels=3, dynamics=HiddenUnits(channels=3, context=0))
+    >>> x = torch.randn(5, 3)
+    >>> z, log_det = ode(x)
+    >>> torch.allclose(ode.inverse(z)[0], x, atol=1e-3), log_det.shape
+    (True, torch.Size([5]))
     """
 
     def __init__(
@@ -73,7 +115,7 @@ class ODE(ChannelBijection):
         state = torch.cat([y.flatten(1), y.new_zeros(len(y), 1)], 1)
         if not (math.isfinite(self.tolerance) and bool(state.isfinite().all())):
             raise SolverError(
-                f"{self.name}: what it is given is not finite, as the weights before it no longer are. Train with a "
+                f"{self.name}: its input is not finite, because the weights before it no longer are. Train with a "
                 "smaller learning rate or more weight decay."
             )
         end_state = self._integrate(field, state, context, start, end)
@@ -89,15 +131,15 @@ class ODE(ChannelBijection):
         first = {} if self.steps else {"first_step": FIRST_STEP}
         options = {} if self.steps else {**first, "norm": _largest_error, "step_t": times[1:]}
         method = "rk4" if self.steps else "dopri5"
-        given: dict[str, Any] = {"method": method, "rtol": self.tolerance, "atol": self.tolerance, "options": options}
+        solver: dict[str, Any] = {"method": method, "rtol": self.tolerance, "atol": self.tolerance, "options": options}
         if not self.adjoint:
-            return odeint(field, state, times, **given)[-1]
+            return odeint(field, state, times, **solver)[-1]
         inputs = [*self.dynamics.parameters(), *([] if context is None else [context])]
-        return odeint_adjoint(field, state, times, adjoint_options=first, adjoint_params=inputs, **given)[-1]
+        return odeint_adjoint(field, state, times, adjoint_options=first, adjoint_params=inputs, **solver)[-1]
 
 
 class _Field:
-    """``d/dt [y, log_det]`` of a state ``[batch, values + 1]`` in one solve, counted."""
+    """``d/dt [y, log_det]`` of a state ``[batch, values + 1]``; counts the evaluations of one solve."""
 
     def __init__(self, ode: ODE, event: tuple[int, ...], context: Tensor | None) -> None:
         self.ode, self.event, self.context = ode, event, context
@@ -121,11 +163,11 @@ class _Field:
             y = y if keep and y.requires_grad else y.detach().requires_grad_()
             derivative = self.ode.dynamics(t, y, self.context)
             trace = _jacobian_trace if self.ode.trace == "jacobian" else self._estimated_trace
-            found = trace(derivative, y, keep)
-        return (derivative, found) if keep else (derivative.detach(), found.detach())
+            divergence = trace(derivative, y, keep)
+        return (derivative, divergence) if keep else (derivative.detach(), divergence.detach())
 
     def _estimated_trace(self, derivative: Tensor, y: Tensor, keep: bool) -> Tensor:
-        """``e' J e`` with random signs e: Hutchinson's."""
+        """Hutchinson's estimate ``e' J e`` with random signs e."""
         if self.signs is None:
             self.signs = self._draw(y)
         (product,) = torch.autograd.grad(derivative, y, self.signs.expand_as(y), create_graph=keep, retain_graph=True)
@@ -134,27 +176,26 @@ class _Field:
     def _draw(self, y: Tensor) -> Tensor:
         if self.ode.training:
             return torch.randint_like(y, 2) * 2 - 1
-        # One draw for all items: an item's answer does not depend on its place in the batch.
+        # One draw for all items, so that the answer for an item does not depend on its place in the batch.
         generator = torch.Generator().manual_seed(self.ode.seed)
         return (torch.randint(2, (1, *y.shape[1:]), generator=generator) * 2 - 1).to(y)
 
     def callback_step(self, t: Tensor, state: Tensor | tuple[Tensor, ...], step: Tensor) -> None:
-        """Before each step, forwards and in the adjoint's solve: what torchdiffeq only asserts."""
+        """Check before each step, forwards and in the adjoint, what torchdiffeq only asserts."""
         self.t = t.detach()
         parts = state if isinstance(state, tuple) else (state,)
         if not all(bool(part.isfinite().all()) for part in parts):
             raise SolverError(self.problem("the solution is not finite"))
         if bool(t + step == t):
-            raise SolverError(self.problem("the step it would take is too small"))
+            raise SolverError(self.problem("the next step is too small"))
 
     callback_step_adjoint = callback_step
 
     def problem(self, what: str) -> str:
         return (
             f"{self.ode.name}: its differential equation was not solved to a tolerance of {self.ode.tolerance:g}: "
-            f"at t = {float(self.t):.3g} of 1, after {self.evaluations} evaluations: {what}. Look for values of the "
-            "data that are far from the rest, train with a smaller learning rate or more weight decay, or raise the "
-            "tolerance."
+            f"at t = {float(self.t):.3g} of 1, after {self.evaluations} evaluations: {what}. Look for outliers in the "
+            "data, train with a smaller learning rate or more weight decay, or raise the tolerance."
         )
 
 
@@ -169,5 +210,5 @@ def _jacobian_trace(derivative: Tensor, y: Tensor, keep: bool) -> Tensor:
 
 @torch.no_grad()
 def _largest_error(error: Tensor) -> Tensor:
-    """Of a batch ``[batch, values + 1]``: the root mean square of the hardest item's values, or its log_det."""
+    """The largest error of an item in ``[batch, values + 1]``: the root mean square of its values, or its log_det."""
     return torch.maximum(error[:, :-1].square().mean(1).sqrt(), error[:, -1].abs()).max()

@@ -1,4 +1,4 @@
-"""What all values of an image have in common, made as large as the rest: along the principal components of a start."""
+"""What all values of an image have in common, scaled to the size of the rest, along fitted principal components."""
 
 from __future__ import annotations
 
@@ -9,35 +9,47 @@ from torch import Tensor
 
 from crow.bijections.base import Bijection
 
-COMPONENTS = 16
-A_SUBJECT = 1 / 4  # components to a subject, at most
+MAX_COMPONENTS = 16
+COMPONENTS_PER_SUBJECT = 1 / 4  # at most
 FOLDS = 5
-CHUNK_BYTES = 2**27  # of images in memory at once
+CHUNK_BYTES = 2**27  # of images in memory at a time
 
 
 class PrincipalComponents(Bijection):
     """``z = x + sum_k (exp(-log_sd_k) - 1) (u_k . x) u_k`` of ``x: [batch, *event]``, ``u: [k, *event]`` orthonormal.
 
-    Under N(0, I) of z, x is normal with variance ``exp(2 log_sd_k)`` along u_k and 1 across all of them: probabilistic
-    principal components (Tipping & Bishop 1999), which a stack of local couplings would learn but slowly. The identity
-    until `fit`; what was fitted does not learn. Raises ValueError for x of another event.
+    Under N(0, I) of z, x is normal with variance ``exp(2 log_sd_k)`` along u_k and 1 orthogonal to all of them. This is
+    probabilistic principal component analysis (Tipping & Bishop 1999), which a stack of local couplings would learn
+    only slowly. The map is the identity until `fit`; what is fitted is not trained.
+
+    Parameters
+    ----------
+    event : tuple of int
+        Shape of an event.
+    components : int
+        Largest number of components.
+
+    Raises
+    ------
+    ValueError
+        If x has another event shape.
     """
 
     directions: Tensor
     log_sd: Tensor
 
-    def __init__(self, event: tuple[int, ...], components: int = COMPONENTS) -> None:
+    def __init__(self, event: tuple[int, ...], components: int = MAX_COMPONENTS) -> None:
         super().__init__()
         self.register_buffer("directions", torch.zeros(components, *event))
         self.register_buffer("log_sd", torch.zeros(components))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._scaled(x, -self.log_sd)
+        return self._scale(x, -self.log_sd)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._scaled(z, self.log_sd)
+        return self._scale(z, self.log_sd)
 
-    def _scaled(self, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    def _scale(self, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[1:] != self.directions.shape[1:]:
             event = ", ".join(map(str, self.directions.shape[1:]))
             raise ValueError(f"PrincipalComponents expects [batch, {event}], got {list(x.shape)}")
@@ -47,43 +59,54 @@ class PrincipalComponents(Bijection):
 
     @torch.no_grad()
     def fit(self, read: Callable[[Tensor], Tensor], subject: Tensor) -> Tensor:
-        """Take the components of ``read(rows): [row, *event]``, images of mean 0 of ``subject [row]``, the same at
-        every reading, and return what they leave: the sd of every value, ``[*event]``.
+        """Fit the components to images of mean 0.
 
-        The sd along a component is that of subjects whom it was not made from (5 folds), and so is the mean of what is
-        left: in few images the largest components of those same images are too large, and leave too little. Where it is
-        no larger than the rest, nothing is scaled. There is at most one to four subjects: what components take from the
-        images that they were made from, the rest of a flow would take for certain. From the Gram matrix, over pairs of
-        chunks of images.
+        The sd along a component, and the mean of the residual, are cross-validated: they come from subjects whose
+        images did not define the component (5 folds). With few images, the components of the same images would be too
+        large and leave too little. If an sd is not larger than the residual's, the component is not scaled. There is at
+        most one component per four subjects: components overfit the images that they were made from, and the rest of a
+        flow would take that for certain. Computed from the Gram matrix, over pairs of chunks of images.
+
+        Parameters
+        ----------
+        read : callable
+            Maps row numbers to images ``[row, *event]``, the same ones at every call.
+        subject : Tensor
+            Subject of every image, ``[row]``.
+
+        Returns
+        -------
+        Tensor
+            The sd of every value of the residual, ``[*event]``.
         """
         rows, values = torch.arange(len(subject)), self.directions[0].numel()
         step = max(1, CHUNK_BYTES // (4 * values))
         gram = _gram(read, rows.split(step), len(rows))
         fold = torch.unique(subject, return_inverse=True)[1] % FOLDS
-        most = min(len(self.log_sd), values // 2, max(1, int(A_SUBJECT * len(subject.unique()))))
-        along, total = gram.new_zeros(most), gram.diagonal().sum()
+        count = min(len(self.log_sd), values // 2, max(1, int(COMPONENTS_PER_SUBJECT * len(subject.unique()))))
+        along, total = gram.new_zeros(count), gram.diagonal().sum()
         for k in fold.unique():
-            kept, left = fold != k, fold == k
-            along += (gram[left][:, kept] @ _mix(gram[kept][:, kept], most)).square().sum(0)
-        across = (total - along.sum()) / (len(rows) * (values - most))
-        mix = _mix(gram, most).float()
-        found = torch.zeros_like(self.directions[:most]).flatten(1)
+            training, test = fold != k, fold == k
+            weights = _component_weights(gram[training][:, training], count)
+            along += (gram[test][:, training] @ weights).square().sum(0)
+        across = (total - along.sum()) / (len(rows) * (values - count))
+        weights = _component_weights(gram, count).float()
+        found = torch.zeros_like(self.directions[:count]).flatten(1)
         for part in rows.split(step):
-            found += mix[part].T @ read(part).flatten(1)
-        there = found.square().sum(1) > 0.5
+            found += weights[part].T @ read(part).flatten(1)
+        exists = found.square().sum(1) > 0.5
         u = self.directions.zero_().flatten(1)
-        u[:most][there] = torch.linalg.qr(found[there].double().T)[0].T.float()  # against rounding
+        u[:count][exists] = torch.linalg.qr(found[exists].double().T)[0].T.float()  # corrects rounding
         squares = torch.zeros_like(u[0])
         for part in rows.split(step):
             x = read(part).flatten(1)
             squares += (x - x @ u.T @ u).square().sum(0)
-        left_over = squares * (across / squares.mean())
-        self.log_sd.zero_()[:most] = (along / len(rows) / across).clamp_min(1).log().float() / 2
-        return left_over.sqrt().view_as(self.directions[0])
+        self.log_sd.zero_()[:count] = (along / len(rows) / across).clamp_min(1).log().float() / 2
+        return (squares * (across / squares.mean())).sqrt().view_as(self.directions[0])
 
 
 def _gram(read: Callable[[Tensor], Tensor], parts: tuple[Tensor, ...], count: int) -> Tensor:
-    """Inner products of all pairs of images, ``[n, n]`` in float64; two chunks are in memory."""
+    """Inner products of all pairs of images, ``[n, n]`` in float64; two chunks are in memory at a time."""
     gram = torch.empty(count, count, dtype=torch.float64)
     for k, first in enumerate(parts):
         a = read(first).flatten(1)
@@ -93,8 +116,10 @@ def _gram(read: Callable[[Tensor], Tensor], parts: tuple[Tensor, ...], count: in
     return gram
 
 
-def _mix(gram: Tensor, most: int) -> Tensor:
-    """``[n, most]``: the combinations of n images that are their first principal components, of length 1, or 0 where
-    they have not so many."""
-    values, vectors = (part[..., -most:].flip(-1) for part in torch.linalg.eigh(gram))
+def _component_weights(gram: Tensor, count: int) -> Tensor:
+    """``[n, count]``: the combinations of n images that are their first principal components, of length 1.
+
+    A column is 0 if the images have fewer components.
+    """
+    values, vectors = (part[..., -count:].flip(-1) for part in torch.linalg.eigh(gram))
     return torch.where(values > 1e-6 * values[0], vectors / values.abs().sqrt(), 0.0)

@@ -1,31 +1,64 @@
-"""Base distributions: standard normal, normal given the context, normal given the rest of an image."""
+"""Base distributions: standard normal, normal given the context, and normal given the other channels."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.channels import with_context
 from crow.bijections.coupling import Subnet, soft_clamp
+from crow.bijections.normal import standard_normal_log_prob
+from crow.networks.context import with_context
 
 
 class Prior(nn.Module):
-    """A distribution of z given an optional context: ``log_prob: [*batch]`` for ``z: [*batch, *event]``."""
+    """The base class of distributions of latent values given an optional context."""
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density in nats, ``[*batch]``, of ``z: [*batch, *event]``."""
         raise NotImplementedError
 
     def sample(
         self, batch: tuple[int, ...], context: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """One draw ``[*batch, *event]``, one for every context ``[*batch, ...]`` if there is one."""
+        """Draw values.
+
+        Parameters
+        ----------
+        batch : tuple of int
+            Batch shape.
+        context : Tensor, optional
+            One context per draw, ``[*batch, ...]``.
+        generator : torch.Generator, optional
+            Source of random numbers; torch's global generator by default.
+
+        Returns
+        -------
+        Tensor
+            ``[*batch, *event]``.
+        """
         raise NotImplementedError
 
 
 class StandardPrior(Prior):
-    """N(0, I) over events of the given shape; the context is ignored."""
+    """The standard normal distribution N(0, I); the context is ignored.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of an event.
+
+    Raises
+    ------
+    ValueError
+        If z has another event shape.
+
+    Examples
+    --------
+    >>> prior = StandardPrior((3,))
+    >>> z = prior.sample((5,))
+    >>> z.shape, prior.log_prob(z).shape
+    (torch.Size([5, 3]), torch.Size([5]))
+    """
 
     scale: Tensor
 
@@ -37,8 +70,7 @@ class StandardPrior(Prior):
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         if z.shape[-len(self.shape) :] != self.shape:
             raise ValueError(f"StandardPrior expects [*batch, {', '.join(map(str, self.shape))}], got {list(z.shape)}")
-        values = torch.Size(self.shape).numel()
-        return z.square().sum(tuple(range(-len(self.shape), 0))) * -0.5 - 0.5 * values * math.log(2 * math.pi)
+        return standard_normal_log_prob(z, len(self.shape))
 
     def sample(
         self, batch: tuple[int, ...], context: Tensor | None = None, generator: torch.Generator | None = None
@@ -47,10 +79,41 @@ class StandardPrior(Prior):
 
 
 class ConditionalPrior(Prior):
-    """``N(z; mu(c), sd(c))`` with mean and log-sd from one subnet; N(0, I) where the subnet is zero.
+    """The normal distribution ``N(z; mu(c), sd(c))`` with mean and log-sd from one subnet of the context.
 
-    ``z: [*batch, channels, *space]``, ``context: [*batch, context, *space]``. ``clamp`` softly bounds ``|log sd|``.
-    Source: Winkler et al. 2019, equation 6.
+    ``z: [*batch, channels, *space]``, ``context: [*batch, context, *space]``. If the subnet is zero, it is N(0, I).
+
+    Parameters
+    ----------
+    channels : int
+        Number of channels of z.
+    context : int
+        Number of channels of the context.
+    subnet : callable
+        Makes the network from its numbers of input and output channels.
+    space : int
+        Number of spatial axes.
+    clamp : float
+        Soft bound of ``|log sd|``.
+
+    Raises
+    ------
+    ValueError
+        If the context is missing, or if z or the batch does not match it.
+
+    References
+    ----------
+    Winkler et al. 2019, equation 6.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.networks.mlp import MLP
+    >>> prior = ConditionalPrior(channels=3, context=2, subnet=MLP)
+    >>> c = torch.randn(5, 2)
+    >>> z = prior.sample((5,), c)
+    >>> z.shape, prior.log_prob(z, c).shape
+    (torch.Size([5, 3]), torch.Size([5]))
     """
 
     def __init__(self, channels: int, context: int, subnet: Subnet, space: int = 0, clamp: float = 5.0) -> None:
@@ -65,7 +128,7 @@ class ConditionalPrior(Prior):
         return _moments(self.subnet(context), self.axis, self.clamp)
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return _log_normal(z, *self.moments(context), self.axis)
+        return _normal_log_prob(z, *self.moments(context), -self.axis)
 
     def sample(
         self, batch: tuple[int, ...], context: Tensor | None = None, generator: torch.Generator | None = None
@@ -77,28 +140,63 @@ class ConditionalPrior(Prior):
 
 
 class SplitPrior(nn.Module):
-    """``N(z1; mu(z0, c), sd(z0, c))`` for channels that leave a flow given those that stay; N(0, I) at the start.
+    """The normal distribution of channels that leave a flow, given those that stay: ``N(z1; mu(z0, c), sd(z0, c))``.
 
-    ``z1: [*batch, channels, *space]``, ``z0: [*batch, given, *space]``; ``context: [*batch, context, *space]`` or
-    ``[*batch, context]`` (0 channels for none). ``clamp`` softly bounds ``|log sd|``.
-    Source: Winkler et al. 2019, equation 8.
+    ``z1: [*batch, channels, *space]``, ``z0: [*batch, kept, *space]``; the context is ``[*batch, context, *space]`` or
+    ``[*batch, context]``. If the subnet is zero, it is N(0, I).
+
+    Parameters
+    ----------
+    channels : int
+        Number of channels that leave.
+    kept : int
+        Number of channels that stay.
+    context : int
+        Number of channels of the context (0 for none).
+    subnet : callable
+        Makes the network from its numbers of input and output channels.
+    space : int
+        Number of spatial axes.
+    clamp : float
+        Soft bound of ``|log sd|``.
+
+    Raises
+    ------
+    ValueError
+        If z1 or the context has another shape.
+
+    References
+    ----------
+    Winkler et al. 2019, equation 8.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.networks.mlp import MLP
+    >>> prior = SplitPrior(channels=2, kept=3, context=0, subnet=MLP)
+    >>> z0 = torch.randn(5, 3)
+    >>> z1 = prior.sample(z0)
+    >>> z1.shape, prior.log_prob(z1, z0).shape
+    (torch.Size([5, 2]), torch.Size([5]))
     """
 
     def __init__(
-        self, channels: int, given: int, context: int, subnet: Subnet, space: int = 0, clamp: float = 5.0
+        self, channels: int, kept: int, context: int, subnet: Subnet, space: int = 0, clamp: float = 5.0
     ) -> None:
         super().__init__()
         self.context, self.space, self.axis, self.clamp = context, space, -1 - space, clamp
-        self.subnet = subnet(given + context, 2 * channels)
+        self.subnet = subnet(kept + context, 2 * channels)
 
     def moments(self, z0: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-sd, each ``[*batch, channels, *space]``."""
         return _moments(self.subnet(with_context(z0, context, self.context, self.space)), self.axis, self.clamp)
 
     def log_prob(self, z1: Tensor, z0: Tensor, context: Tensor | None = None) -> Tensor:
-        return _log_normal(z1, *self.moments(z0, context), self.axis)
+        """Log-density in nats, ``[*batch]``."""
+        return _normal_log_prob(z1, *self.moments(z0, context), -self.axis)
 
     def sample(self, z0: Tensor, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """One draw per ``z0``, ``[*batch, channels, *space]``."""
         mean, log_sd = self.moments(z0, context)
         return torch.addcmul(mean, _noise(mean.shape, mean, generator), log_sd.exp())
 
@@ -108,13 +206,11 @@ def _moments(theta: Tensor, axis: int, clamp: float) -> tuple[Tensor, Tensor]:
     return mean, soft_clamp(log_sd, clamp)
 
 
-def _log_normal(z: Tensor, mean: Tensor, log_sd: Tensor, axis: int) -> Tensor:
+def _normal_log_prob(z: Tensor, mean: Tensor, log_sd: Tensor, event_dims: int) -> Tensor:
     if z.shape != mean.shape:
         raise ValueError(f"the prior is over {list(mean.shape)}, got z {list(z.shape)}")
     e = (z - mean) * torch.exp(-log_sd)
-    event = tuple(range(axis, 0))
-    values = z.shape[axis:].numel()
-    return (e.square() * -0.5 - log_sd).sum(event) - 0.5 * values * math.log(2 * math.pi)
+    return standard_normal_log_prob(e, event_dims) - log_sd.sum(tuple(range(-event_dims, 0)))
 
 
 def _noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

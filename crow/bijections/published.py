@@ -1,4 +1,4 @@
-"""CRow's block as it was published."""
+"""The recurrent block of CRow as published."""
 
 from __future__ import annotations
 
@@ -21,20 +21,31 @@ class Hidden(NamedTuple):
 
 
 class PublishedBlock(RecurrentBijection):
-    """Two couplings fed by recurrent networks, each half scaled by a gate on the past of the other coupling's state.
+    """Two couplings with recurrent subnets; a gate on the other coupling's previous state scales each half.
 
     With halves u1, u2 of a visit, states h1, h2 and ``e(s) = exp(c 2/pi atan(s / c))``, all elementwise,
 
         (s2, t2) = S2(u2 up to t),  a1 = e(s2) u1 + t2,            v1 = a1 e(g2(h2 before t)),
         (s1, t1) = S1(a1 up to t),  v2 = e(s1) e(g1(h1 before t)) u2 + t1,
 
-    and the log-determinant is the sum of the four exponents. Both states start at 0, in both directions (in the code
-    of the paper they do not, and it does not invert itself). Knows no context: in this flow covariates are outputs.
-    Source: Hwang, Tao, Kim & Singh, "Conditional recurrent flow", ICCV 2019, sections 3.2 and 3.3, and its code.
+    and the log-determinant is the sum of the four exponents. Both states start at 0 in both directions. (In the code
+    of the paper they do not, and its inverse is not exact.) There is no context: in this flow covariates are outputs.
 
-    Args:
-        features: values a visit, even.
-        clamp: c; bounds every exponent by itself.
+    Parameters
+    ----------
+    features : int
+        Number of values per visit, even.
+    clamp : float
+        c, the bound of every exponent.
+
+    Raises
+    ------
+    ValueError
+        If the number of features is odd.
+
+    References
+    ----------
+    Hwang, Tao, Kim & Singh, "Conditional recurrent flow", ICCV 2019, sections 3.2 and 3.3, and its code.
     """
 
     def __init__(self, features: int, clamp: float = 2.0) -> None:
@@ -48,7 +59,7 @@ class PublishedBlock(RecurrentBijection):
         self, x: Tensor, context: Tensor | None = None, state: Hidden | None = None
     ) -> tuple[Tensor, Tensor, Hidden]:
         u1, u2 = x.chunk(2, -1)
-        before = state or _start(x)
+        before = state or _initial(x)
         s2, t2, h2 = self.second(u2, before.second)
         a1 = torch.addcmul(t2, s2.exp(), u1)
         s1, t1, h1 = self.first(a1, before.first)
@@ -59,7 +70,7 @@ class PublishedBlock(RecurrentBijection):
     def inverse(
         self, z: Tensor, context: Tensor | None = None, state: Hidden | None = None
     ) -> tuple[Tensor, Tensor, Hidden]:
-        state = state or _start(z)
+        state = state or _initial(z)
         xs, log_dets = [], []
         for visit in z.split(1, 1):
             x, log_det, state = self._step_back(visit, state)
@@ -79,14 +90,14 @@ class PublishedBlock(RecurrentBijection):
 
 
 class _Subnet(nn.Module):
-    """S and its gate: log-scale, shift and hidden states of ``[batch, time, half]`` given the state before."""
+    """S and its gate: log-scale, shift and hidden states, ``[batch, time, half]``, given the state before."""
 
     def __init__(self, half: int, clamp: float) -> None:
         super().__init__()
         self.clamp = clamp
         self.memory = nn.GRU(half, half, batch_first=True)
         self.head = MLP(half, 2 * half, hidden=4 * half, depth=2, activation=functional.relu, zero=False)
-        self.of_past = nn.Linear(half, half)
+        self.gate_layer = nn.Linear(half, half)
 
     def forward(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h, _ = self.memory(x, before.unsqueeze(0))
@@ -95,7 +106,7 @@ class _Subnet(nn.Module):
 
     def gate(self, h: Tensor) -> Tensor:
         """The temporal context gate ``g = logsigmoid(relu(W (h + 2) + b))``, at most 0, soft-clamped."""
-        return soft_clamp(functional.logsigmoid(functional.relu(self.of_past(h + 2))), self.clamp)
+        return soft_clamp(functional.logsigmoid(functional.relu(self.gate_layer(h + 2))), self.clamp)
 
 
 def _shift(h: Tensor, before: Tensor) -> Tensor:
@@ -103,6 +114,6 @@ def _shift(h: Tensor, before: Tensor) -> Tensor:
     return torch.cat([before.unsqueeze(1), h[:, :-1]], 1)
 
 
-def _start(x: Tensor) -> Hidden:
+def _initial(x: Tensor) -> Hidden:
     zero = x.new_zeros(x.shape[0], x.shape[2] // 2)
     return Hidden(zero, zero)

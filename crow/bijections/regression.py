@@ -1,4 +1,4 @@
-"""A linear regression on the context as a bijection: where flows of single visits start."""
+"""A linear regression on the context as a bijection: the initial map of cross-sectional flows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from torch import Tensor, nn
 from crow.bijections.base import Bijection
 from crow.bijections.shrinkage import shrunk_covariance
 
-RIDGE = 1.0  # visits' worth of belief that there is no effect
+RIDGE = 1.0  # weight of the prior of no effect, in visits
 
 
 class Regression(Bijection):
     """``z = L^-1 (x - level - effect c)`` of ``x: [*batch, features]`` and ``c: [*batch, context]``.
 
-    L is lower triangular, with ``exp(log_sd)`` on its diagonal. The identity until `fit`; after it N(0, I) of z is the
-    linear model ``x | c ~ N(level + effect c, L L')``. Raises ValueError for shapes that are others.
-    """
+    L is lower triangular with diagonal ``exp(log_sd)``. The map is the identity until `fit`; after it, N(0, I) of z is
+    the linear model ``x | c ~ N(level + effect c, L L')``.
 
-    later = ("level", "effect", "log_sd", "below")
+    Parameters
+    ----------
+    features : int
+        Number of features of x.
+    context : int
+        Number of channels of the context.
+
+    Raises
+    ------
+    ValueError
+        If x or the context has another shape.
+    """
 
     def __init__(self, features: int, context: int) -> None:
         super().__init__()
@@ -28,7 +38,7 @@ class Regression(Bijection):
         self.level = nn.Parameter(torch.zeros(features))
         self.effect = nn.Parameter(torch.zeros(features, context))
         self.log_sd = nn.Parameter(torch.zeros(features))
-        self.below = nn.Parameter(torch.zeros(features, features))
+        self.lower = nn.Parameter(torch.zeros(features, features))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = torch.linalg.solve_triangular(self.factor.mT, x - self._mean(x, context), upper=True, left=False)
@@ -40,30 +50,39 @@ class Regression(Bijection):
     @property
     def factor(self) -> Tensor:
         """L."""
-        return self.below.tril(-1) + self.log_sd.exp().diag()
+        return self.lower.tril(-1) + self.log_sd.exp().diag()
 
     @torch.no_grad()
     def fit(self, x: Tensor, context: Tensor, subject: Tensor | None = None) -> None:
-        """Takes level, effect and L from ``x: [visit, features]`` and ``context: [visit, channels]``, in float64.
+        """Fit level, effect and L, in float64.
 
-        Ridge regression on the centred context; L is of the residuals' shrunk covariance (`shrunk_covariance`), which
-        leaves out whole subjects ``[visit]`` (by default every visit is one).
+        Ridge regression on the centred context. L is the factor of the residuals' shrunk covariance
+        (`shrunk_covariance`), which is cross-validated over subjects.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``[visit, features]``.
+        context : Tensor
+            ``[visit, context]``.
+        subject : Tensor, optional
+            Subject of every visit, ``[visit]``. By default every visit is a subject of its own.
         """
         x, c = x.double(), context.double()
         subject = torch.arange(len(x)) if subject is None else subject
-        middle, centre = x.mean(0), c.mean(0)
-        a = c - centre
-        effect = torch.linalg.solve(a.mT @ a + RIDGE * torch.eye(self.context).to(a), a.mT @ (x - middle)).mT
-        free = len(x) - 1 - int(torch.linalg.matrix_rank(a))
-        rest = (x - middle - a @ effect.mT) * math.sqrt(len(x) / max(free, 1))
-        self._take(middle - effect @ centre, effect, shrunk_covariance(rest, subject))
+        x_mean, c_mean = x.mean(0), c.mean(0)
+        a = c - c_mean
+        effect = torch.linalg.solve(a.mT @ a + RIDGE * torch.eye(self.context).to(a), a.mT @ (x - x_mean)).mT
+        degrees_of_freedom = len(x) - 1 - int(torch.linalg.matrix_rank(a))
+        residual = (x - x_mean - a @ effect.mT) * math.sqrt(len(x) / max(degrees_of_freedom, 1))
+        self._set(x_mean - effect @ c_mean, effect, shrunk_covariance(residual, subject))
 
-    def _take(self, level: Tensor, effect: Tensor, covariance: Tensor) -> None:
+    def _set(self, level: Tensor, effect: Tensor, covariance: Tensor) -> None:
         factor = torch.linalg.cholesky(covariance)
         self.level.copy_(level)
         self.effect.copy_(effect)
         self.log_sd.copy_(factor.diagonal().log())
-        self.below.copy_(factor.tril(-1))
+        self.lower.copy_(factor.tril(-1))
 
     def _mean(self, x: Tensor, context: Tensor | None) -> Tensor:
         if x.shape[-1] != self.features:

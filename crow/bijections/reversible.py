@@ -1,9 +1,9 @@
-"""Back-propagation that stores nothing a block: inputs are recomputed from outputs on the way back."""
+"""Back-propagation without stored activations: inputs are recomputed from outputs in the backward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,25 @@ from crow.bijections.recurrent import RecurrentCoupling
 
 
 class ReversibleChain(Chain):
-    """A Chain whose training memory does not grow with its length: the same values and gradients, more time.
+    """A Chain whose training memory does not grow with its length; values and gradients stay the same.
 
-    Only the output is kept. In backward each bijection inverts it and is differentiated at the input found; a coupling
-    evaluates its subnet once for both.
-    Can be differentiated once. Raises ValueError for dropout, which would not repeat itself on the way back.
-    Source: Gomez et al., The reversible residual network, 2017, algorithm 1.
+    Only the output is stored. In the backward pass each bijection recomputes its input by its inverse and is
+    differentiated there; a coupling evaluates its subnet once for both. This takes more time, and second derivatives
+    are not available.
+
+    Parameters
+    ----------
+    bijections, conditioning
+        See `Chain`.
+
+    Raises
+    ------
+    ValueError
+        If a subnet uses dropout, which would not repeat itself in the backward pass.
+
+    References
+    ----------
+    Gomez et al., The reversible residual network, 2017, algorithm 1.
     """
 
     def __init__(
@@ -35,15 +48,17 @@ class ReversibleChain(Chain):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         contexts = self._contexts(context)
-        given = list({id(c): c for c in contexts if c is not None}.values())
-        places = [next((k for k, other in enumerate(given) if other is c), None) for c in contexts]
-        return _Reversible.apply(self.bijections, places, len(given), x, *given, *self.bijections.parameters())
+        distinct = list({id(c): c for c in contexts if c is not None}.values())
+        places = [next((k for k, other in enumerate(distinct) if other is c), None) for c in contexts]
+        inputs = (*distinct, *self.bijections.parameters())
+        found = _Reversible.apply(self.bijections, places, len(distinct), x, *inputs)  # type: ignore[no-untyped-call]
+        return cast(tuple[Tensor, Tensor], found)
 
 
 class _Reversible(torch.autograd.Function):
-    """``(z, log_det)`` of bijections in turn; the contexts given and the parameters are inputs for autograd.
+    """``(z, log_det)`` of a sequence of bijections; contexts and parameters are inputs for autograd.
 
-    ``places`` says which of the ``count`` contexts is each bijection's.
+    ``places`` holds the index of each bijection's context among the ``count`` distinct contexts.
     """
 
     @staticmethod
@@ -63,16 +78,16 @@ class _Reversible(torch.autograd.Function):
     def backward(ctx: Any, dz: Tensor, d_log_det: Tensor) -> tuple[Tensor | None, ...]:
         z, *tensors = ctx.saved_tensors
         needed = ctx.needs_input_grad[4 : 4 + ctx.count]
-        given = [c.detach().requires_grad_(need) for c, need in zip(tensors, needed, strict=False)]
-        gradients = _Gradients([*given, *ctx.bijections.parameters()])
+        contexts = [c.detach().requires_grad_(need) for c, need in zip(tensors, needed, strict=False)]
+        gradients = _Gradients([*contexts, *ctx.bijections.parameters()])
         for bijection, place in zip(reversed(ctx.bijections), reversed(ctx.places), strict=True):
             undo = _undo_coupling if isinstance(bijection, Coupling | RecurrentCoupling) else _undo
-            z, dz = undo(bijection, z, None if place is None else given[place], dz, d_log_det, gradients)
+            z, dz = undo(bijection, z, None if place is None else contexts[place], dz, d_log_det, gradients)
         return None, None, None, dz, *gradients.sums
 
 
 class _Gradients:
-    """Sums of the gradients of tensors that several steps share."""
+    """Sums of the gradients of tensors that several bijections share."""
 
     def __init__(self, tensors: list[Tensor]) -> None:
         self.place = {id(tensor): k for k, tensor in enumerate(tensors)}
@@ -81,7 +96,7 @@ class _Gradients:
     def differentiate(
         self, outputs: list[Tensor], d_outputs: list[Tensor], inputs: list[Tensor], shared: Iterable[Tensor | None]
     ) -> list[Tensor]:
-        """Gradients of the inputs; those of the shared tensors are added to the sums."""
+        """Gradients of the inputs; gradients of the shared tensors are added to the sums."""
         leaves = [tensor for tensor in shared if tensor is not None and tensor.requires_grad]
         pairs = [(y, dy) for y, dy in zip(outputs, d_outputs, strict=True) if y.requires_grad]
         found = torch.autograd.grad(
@@ -103,7 +118,7 @@ def _undo(
     d_log_det: Tensor,
     gradients: _Gradients,
 ) -> tuple[Tensor, Tensor]:
-    """The input of any bijection and the gradient of it."""
+    """The input of a bijection, and its gradient."""
     x = bijection.inverse(z, context)[0].requires_grad_()
     with torch.enable_grad():
         outputs = bijection(x, context)[:2]
@@ -119,7 +134,7 @@ def _undo_coupling(
     d_log_det: Tensor,
     gradients: _Gradients,
 ) -> tuple[Tensor, Tensor]:
-    """The same with one evaluation of each subnet, whose theta both inverts and carries the gradient."""
+    """The same for a coupling, with one evaluation of each subnet for the inverse and the gradient."""
     halves, d_halves = list(z.split(coupling.sizes, coupling.axis)), list(dz.split(coupling.sizes, coupling.axis))
     for active, subnet in reversed(list(zip(coupling.actives, coupling.subnets, strict=True))):
         passive = halves[1 - active].detach().requires_grad_()

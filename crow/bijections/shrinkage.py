@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from crow.bijections.normal import LOG_2PI
 from crow.bijections.patterns import VALUES, apply_each
 
 FACTORS = (0, 1, 2, 3, 5, 8)
@@ -123,6 +123,6 @@ def _likelihood(parts: list[tuple[Tensor, Tensor]], s: Tensor, f: Tensor) -> Ten
         factor, failed = torch.linalg.cholesky_ex(block)
         z = torch.linalg.solve_triangular(factor, e.T.expand(len(w), -1, -1), upper=False)
         log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        nats = 0.5 * z.square().sum((-2, -1)) + len(e) * (log_det + 0.5 * e.shape[1] * math.log(2 * math.pi))
+        nats = 0.5 * z.square().sum((-2, -1)) + len(e) * (log_det + 0.5 * e.shape[1] * LOG_2PI)
         found = torch.where(failed > 0, -torch.inf, found - nats)
     return found

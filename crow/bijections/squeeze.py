@@ -1,4 +1,4 @@
-"""Rearrangements: no value changes, only where it stands."""
+"""Rearrangements of values."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ from crow.bijections.channels import ChannelBijection
 class Squeeze(ChannelBijection):
     """``[*batch, channels, *space]`` to ``[*batch, channels * 2^n, *space / 2]`` for n spatial axes.
 
-    Positions of even parity come first (in 2-D: 00, 11, 01, 10), so a coupling that follows is a checkerboard coupling.
+    Positions of even parity come first (in 2-D: 00, 11, 01, 10), so a coupling after it is a checkerboard coupling.
     Source: Dinh et al., Real NVP, 2017, section 3.6.
     """
 
@@ -55,7 +55,7 @@ class Flatten(Bijection):
 
 
 def check_even(owner: ChannelBijection, x: Tensor) -> None:
-    """Raises ValueError unless every spatial axis of ``x`` can be halved."""
+    """Raise ValueError unless every spatial axis of ``x`` can be halved."""
     sizes = x.shape[owner.axis + 1 :]
     if any(size % 2 for size in sizes):
         raise ValueError(f"{type(owner).__name__} halves every spatial axis and needs even sizes, got {list(sizes)}")

@@ -1,25 +1,33 @@
-"""How far latents spread in people who were held out: what training makes too narrow, made as wide as it is."""
+"""Calibration of a trained flow: the sd of its latent values in the validation set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from crow.bijections.base import Bijection
-from crow.bijections.principal import PrincipalComponents
-from crow.data.examples import Examples
 
-PRIOR_VALUES = 50.0  # values' worth of belief that the spread is 1
+PRIOR_VALUES = 50.0  # weight of the prior that the sd is 1, in values
 
 
 class LatentTemperature(Bijection):
-    """``z = x / sd_k`` for every part k of ``x: [batch, sum(sizes)]``: after a flow, whose N(0, I) it makes N(0, sd^2).
+    """``z = x / sd_k`` for every part k of ``x: [batch, sum(sizes)]``: after a flow, N(0, I) becomes N(0, sd_k^2).
 
-    One number a part is fitted, as a temperature is (Guo et al. 2017), but by likelihood and exact as a density: a flow
-    is sure of what it was trained on. The identity until `fit`; what was fitted does not learn. Raises ValueError for x
-    of another size.
+    A flow is overconfident about the data that it was trained on. One number per part corrects this. It is fitted after
+    training as a temperature is (Guo et al. 2017), but by likelihood, and the density stays exact. The map is the
+    identity until `fit`; what is fitted is not trained.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Number of values of every part.
+
+    Raises
+    ------
+    ValueError
+        If x has another number of values.
     """
 
     log_sd: Tensor
@@ -30,41 +38,20 @@ class LatentTemperature(Bijection):
         self.register_buffer("log_sd", torch.zeros(len(self.sizes)))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._scaled(x, -self.log_sd)
+        return self._scale(x, -self.log_sd)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._scaled(z, self.log_sd)
+        return self._scale(z, self.log_sd)
 
     def fit(self, x: Tensor) -> None:
-        """Take the parts' root mean squares from ``x: [n, sum(sizes)]`` of held-out people."""
+        """Set the sds to the root mean square of every part of ``x: [n, sum(sizes)]`` of validation examples."""
         for k, part in enumerate(x.split(self.sizes, 1)):
-            squares = (part.square().sum() + PRIOR_VALUES) / (part.numel() + PRIOR_VALUES)
-            self.log_sd[k] = squares.log() / 2
+            mean_square = (part.square().sum() + PRIOR_VALUES) / (part.numel() + PRIOR_VALUES)
+            self.log_sd[k] = mean_square.log() / 2
 
-    def _scaled(self, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    def _scale(self, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[1:] != (sum(self.sizes),):
             raise ValueError(f"LatentTemperature expects [batch, {sum(self.sizes)}], got {list(x.shape)}")
         sizes = torch.tensor(self.sizes, device=x.device)
         each = log_scale.repeat_interleave(sizes)
         return x * each.exp(), each.sum().expand(len(x))
-
-
-@torch.no_grad()
-def calibrate_temperature(flow: nn.Module, validation: Iterable[Examples]) -> None:
-    """Fit the `LatentTemperature` of a trained flow to what comes to it of held-out examples.
-
-    The sd of `PrincipalComponents` is that of people whom they were not made from already: they are coarse, and are
-    taken back what the first part, the coarsest, gains.
-    """
-    (spread,) = (module for module in flow.modules() if isinstance(module, LatentTemperature))
-    seen: list[Tensor] = []
-    hook = spread.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    flow.eval()
-    for batch in validation:
-        flow.loss(batch)  # type: ignore[operator]
-    hook.remove()
-    spread.fit(torch.cat(seen))
-    for module in flow.modules():
-        if isinstance(module, PrincipalComponents):
-            there = module.directions.flatten(1).any(1)
-            module.log_sd.sub_(spread.log_sd[0] * there)

@@ -1,4 +1,4 @@
-"""Each voxel from its own past: the linear forecast that a flow over volumes starts from."""
+"""A linear forecast of each voxel from its own past: the initial map of flows over volumes."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-PRIOR_VISITS = 20.0  # visits of the average voxel that are added to those of each
+PRIOR_VISITS = 20.0  # weight of the average voxel in the fit of each voxel, in visits
+FIRST, LATER = 0, 1  # kinds of visits
 
 
 class VoxelPast(NamedTuple):
-    """What a visit's voxels are predicted from: the visit before, the mean of all before, years since the last."""
+    """Predictors of a visit's voxels: the previous visit, the mean of all previous visits, and the time since."""
 
     last: Tensor  # [rows, voxels], 0 at a first visit
     mean: Tensor  # [rows, voxels], 0 at a first visit
-    gap: Tensor  # [rows, 1], 0 at a first visit
+    gap: Tensor  # [rows, 1], scaled years since the previous visit, 0 at a first visit
     first: Tensor  # [rows, 1], bool
 
     def rows(self) -> VoxelPast:
-        """Of visits ``[batch, time]`` in one row."""
+        """Visits ``[batch, time]`` flattened to rows."""
         return VoxelPast(*(part.flatten(0, 1) for part in self))
 
 
 class VoxelAutoregression(nn.Module):
-    """``z = (x - a last - b mean - d gap) / sd`` for each voxel, with an sd of first visits and one of later ones.
+    """``z = (x - a last - b mean - d gap) / sd`` per voxel, with one sd for first visits and one for later visits.
 
-    ``x, z: [rows, voxels]``, ``log_det: [rows]``. Affine given the past, so a bijection of the visit. The identity at
-    initialisation, and where ``mask [voxels]`` is 0.
+    ``x, z: [rows, voxels]``, ``log_det: [rows]``. The map is affine given the past, so it is a bijection of the visit.
+    It is the identity at initialisation, and wherever ``mask [voxels]`` is 0.
     """
 
     mask: Tensor
@@ -51,16 +52,16 @@ class VoxelAutoregression(nn.Module):
         """Mean and log-sd, each ``[rows, voxels]``."""
         a, b, d = self.coefficients
         mean = (past.last * a + past.mean * b + past.gap * d) * self.mask
-        of_first, of_later = self.log_sd * self.mask
-        return mean, torch.where(past.first, of_first, of_later)
+        log_sd = self.log_sd * self.mask
+        return mean, torch.where(past.first, log_sd[FIRST], log_sd[LATER])
 
 
 class AutoregressionSums:
-    """Sums over visits from which `VoxelAutoregression` is fitted, a batch at a time; memory is some volumes.
+    """Sums over visits from which `VoxelAutoregression` is fitted, one batch at a time; memory is a few volumes.
 
     ``R = sum r r'``, ``q = sum r x`` and ``s = sum x^2`` over later visits with ``r = (last, mean, gap)``. With R0, q0
-    the means over voxels for one visit and k imagined visits, ``w = (R + k R0)^-1 (q + k q0)``, a ridge regression
-    towards the average voxel's; variances are drawn towards the average in the same way.
+    the means over voxels per visit and k prior visits, ``w = (R + k R0)^-1 (q + k q0)``: a ridge regression towards the
+    average voxel. Variances are shrunk towards their average in the same way.
     """
 
     def __init__(self, voxels: int) -> None:
@@ -70,11 +71,11 @@ class AutoregressionSums:
         self.visits = torch.zeros(2, dtype=torch.float64)
 
     def add(self, x: Tensor, past: VoxelPast) -> None:
-        """Rows ``x: [rows, voxels]`` of real visits."""
+        """Add visits ``x: [rows, voxels]``; pads are left out by the caller."""
         first = past.first.squeeze(1)
-        for row, one in enumerate(first):
-            self.s[0 if one else 1] += x[row].double().square()
-            if not one:
+        for row, is_first in enumerate(first):
+            self.s[FIRST if is_first else LATER] += x[row].double().square()
+            if not is_first:
                 r = torch.stack([past.last[row], past.mean[row], past.gap[row].expand_as(x[row])], 1).double()
                 self.r += r.unsqueeze(2) * r.unsqueeze(1)
                 self.q += r * x[row].double().unsqueeze(1)
@@ -82,20 +83,20 @@ class AutoregressionSums:
 
     @torch.no_grad()
     def fit(self) -> VoxelAutoregression:
-        """With the start's parameters where there are no visits of a kind."""
+        """The fitted regression. If there are no visits of a kind, its parameters keep their initial values."""
         k, s = PRIOR_VISITS, self.s
-        persistence = VoxelAutoregression(torch.ones(len(self.q)))
+        fitted = VoxelAutoregression(torch.ones(len(self.q)))
         for kind, n in enumerate(self.visits.tolist()):
             if not n:
                 continue
             residual = s[kind]
-            if kind == 1:
+            if kind == LATER:
                 r0, q0 = self.r.mean(0) / n, self.q.mean(0) / n
                 r0 = r0 + 1e-6 * (r0.diagonal().mean() + 1e-12) * torch.eye(3, dtype=r0.dtype)
                 w = torch.linalg.solve(self.r + k * r0, self.q + k * q0)
-                persistence.coefficients.copy_(w.T)
+                fitted.coefficients.copy_(w.T)
                 explained = 2 * (w * self.q).sum(1) - torch.einsum("vi,vij,vj->v", w, self.r, w)
                 residual = (residual - explained).clamp_min(0)
             variance = (residual + k * residual.mean() / n) / (n + k)
-            persistence.log_sd[kind] = 0.5 * variance.clamp_min(1e-8).log().to(persistence.log_sd)
-        return persistence
+            fitted.log_sd[kind] = 0.5 * variance.clamp_min(1e-8).log().to(fitted.log_sd)
+        return fitted

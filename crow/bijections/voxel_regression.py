@@ -12,10 +12,21 @@ from crow.bijections.regression import RIDGE
 
 
 class VoxelRegression(Bijection):
-    """``z = (x - level - effect c) / sd`` of ``x: [batch, *event]`` and ``c: [batch, context]``, value by value.
+    """``z = (x - level - effect c) / sd`` of ``x: [batch, *event]`` and ``c: [batch, context]``, per value.
 
-    ``effect: [context, *event]``. The identity until `fit`; what was fitted does not learn. Raises ValueError for
-    shapes that are others.
+    ``effect: [context, *event]``. The map is the identity until `fit`; what is fitted is not trained.
+
+    Parameters
+    ----------
+    event : tuple of int
+        Shape of an event.
+    context : int
+        Number of channels of the context.
+
+    Raises
+    ------
+    ValueError
+        If x or the context has another shape.
     """
 
     level: Tensor
@@ -34,11 +45,18 @@ class VoxelRegression(Bijection):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return torch.addcmul(self._mean(z, context), z, self.sd), self.sd.log().sum().expand(len(z))
 
-    def fit(self, pairs: Iterable[tuple[Tensor, Tensor]], least: float) -> None:
-        """Take level, effect and sd from batches of x and c that are read once: a ridge regression.
+    def fit(self, pairs: Iterable[tuple[Tensor, Tensor]], min_sd: float) -> None:
+        """Set level, effect and sd by ridge regression.
 
-        The effects on a value are drawn towards 0 together by their error (the positive-part estimate of James & Stein
-        1961). The sd is that of a new x about the mean, with ``least`` for what x does not show of itself.
+        The effects on a value are shrunk together towards 0 by their error (the positive-part estimate of James & Stein
+        1961). The sd is that of a new x about the mean.
+
+        Parameters
+        ----------
+        pairs : iterable of (Tensor, Tensor)
+            Batches of x and c, read once.
+        min_sd : float
+            Added to the sd in squares: the noise of x that the data do not show.
         """
         n = 0
         sums = [torch.zeros((), dtype=torch.float64)] * 5
@@ -51,12 +69,12 @@ class VoxelRegression(Bijection):
         cc, cx, xx = cc - c[:, None] * c, cx - c[:, None] * x, (xx - x * x).clamp_min(0)
         rank = int(torch.linalg.matrix_rank(cc, hermitian=True, rtol=1e-6))
         effect = torch.linalg.solve(cc + RIDGE / n * torch.eye(len(cc)).to(cc), cx)
-        free = max(n - 1 - rank, 1)
+        degrees_of_freedom = max(n - 1 - rank, 1)
         explained = (effect * cx).sum(0)
-        kept = (1 - rank * (xx - explained) / free / explained.clamp_min(1e-12)).clamp(0, 1)
-        effect = kept * effect
+        shrinkage = (1 - rank * (xx - explained) / degrees_of_freedom / explained.clamp_min(1e-12)).clamp(0, 1)
+        effect = shrinkage * effect
         error = (xx - 2 * (effect * cx).sum(0) + (effect * (cc @ effect)).sum(0)).clamp_min(0)
-        sd = (error * (n + 1 + rank) / free + least**2).sqrt()
+        sd = (error * (n + 1 + rank) / degrees_of_freedom + min_sd**2).sqrt()
         for buffer, found in ((self.level, x - c @ effect), (self.effect, effect), (self.sd, sd)):
             buffer.copy_(found.view_as(buffer))
 

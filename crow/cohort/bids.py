@@ -1,8 +1,9 @@
-"""A BIDS tree -> a table of its visits: who, when, what the tree's tables say, and one scan each."""
+"""A BIDS tree as a table of its visits: subject, time, what the tree's tables tell, and one scan each."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,18 +13,21 @@ from crow.cohort.bids_files import NATIVE, BidsFile, choose, find_files
 from crow.cohort.bids_tables import (
     ACQUIRED,
     KEYS,
-    LONGEST,
+    MAX_YEARS_APART,
     SESSION,
     SUBJECT,
-    Told,
+    SubjectTable,
     read_acquired,
-    read_people,
     read_sessions,
+    read_subjects,
+    sessions_sidecars,
     shifted_apart,
 )
+from crow.cohort.catalogue import BIDS, SESSION_WITHOUT_SCAN
 from crow.cohort.columns import Columns
+from crow.cohort.descriptions import Descriptions, age_units, described
 from crow.cohort.findings import Findings
-from crow.cohort.layouts import Layout
+from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions, listed
 from crow.cohort.schema import SCAN, Schema
 from crow.cohort.table import Table
@@ -36,9 +40,9 @@ ONLY = "years"
 def read_tree(tree: Path, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
     """The visits of a tree as a table with the columns participant_id, session_id, those of its tables, and scan.
 
-    The time is that of the first that tells it: the table ``ages``, else sessions.tsv, scans.tsv, participants.tsv; a
-    derivative's raw tree is asked too. With ``schema`` the columns get its names. Raises CohortError where no scan or
-    several kinds are found, and where no table tells the time.
+    The time is that of the first table that has one: ``ages``, else sessions.tsv, scans.tsv, participants.tsv, also of
+    the raw tree of a derivative. The JSON files beside them give units. With ``schema`` the columns get its names.
+    Raises CohortError if no scan or several kinds are found, and if no table tells the time.
     """
     wanted = schema.bids if schema and schema.bids else None
     bids, chosen = choose(
@@ -50,85 +54,101 @@ def read_tree(tree: Path, options: ReadOptions, schema: Schema | None, findings:
         findings,
     )
     visits = pd.MultiIndex.from_tuples(list(chosen), names=KEYS)
-    frame, sources = _told(tree, options, visits, list(chosen.values()), findings)
-    source = _source(tree, frame, sources, options, schema)
+    frame, sources, descriptions = _read_tables(tree, options, visits, list(chosen.values()), findings)
+    layout = Layout("bids", subject=SUBJECT, session=SESSION, age_units=age_units(list(frame.columns), descriptions))
+    source = _source(tree, frame, sources, layout, options, schema)
     frame = frame.reset_index().assign(**{SCAN: [os.path.abspath(file.path) for file in chosen.values()]})
     if schema is not None:
         renamed = {SUBJECT: schema.subject, SESSION: schema.session or SESSION, SCAN: schema.scan or SCAN}
         frame = frame.rename(columns=renamed)
     found = f"{len(visits):,} {bids.suffix} scans of {len(visits.unique(SUBJECT)):,} subjects"
-    findings.info("bids", f"{found} were found in the tree; their time is from {source.name}.")
-    return Table(
+    findings.add(BIDS, found=found, source=source.name)
+    table = Table(
         str(tree),
         list(frame.columns),
         frame.to_numpy().tolist(),
         list(range(1, len(frame) + 1)),
-        layout=Layout("bids", subject=SUBJECT, session=SESSION, clocks=tuple(source.columns)),
+        layout=replace(layout, clocks=tuple(source.columns)),
         bids=bids,
         places={line: " ".join(visit).strip() for line, visit in enumerate(visits, 1)},
     )
+    return described(table, descriptions)
 
 
 class _Source(NamedTuple):
-    """Where a time could come from: columns that may differ between visits; ``but`` says what is wrong with them."""
+    """Where a time could come from: columns that may differ between visits; ``but`` tells what is wrong with them."""
 
     name: str
     columns: list[str]
     but: str = ""
 
 
-def _told(
+class _Tables(NamedTuple):
+    """What the tables of a tree tell: a frame of the visits, the sources of time in order, and the columns' units."""
+
+    frame: pd.DataFrame
+    sources: list[_Source]
+    descriptions: Descriptions
+
+
+def _read_tables(
     tree: Path, options: ReadOptions, visits: pd.MultiIndex, files: list[BidsFile], findings: Findings
-) -> tuple[pd.DataFrame, list[_Source]]:
-    """Everything the tables say of the visits, where several say it the first, and the sources of time in order."""
+) -> _Tables:
+    """Everything that the tables tell of the visits; if several do, the first."""
     folders = [tree, *([tree.absolute().parent.parent] if tree.absolute().parent.name == "derivatives" else [])]
-    nothing = Told(pd.DataFrame(), pd.DataFrame())
-    ages = read_people(options.ages, visits, findings) if options.ages else nothing
+    nothing = SubjectTable(pd.DataFrame(), pd.DataFrame())
+    ages = read_subjects(options.ages, visits, findings) if options.ages else nothing
     participants = next((path for folder in folders if (path := folder / "participants.tsv").is_file()), None)
-    people = read_people(participants, visits, findings) if participants else nothing
+    subjects = read_subjects(participants, visits, findings) if participants else nothing
     sessions = read_sessions(folders, visits, findings)
-    moving = {
-        "the table of ages": ages.moving,
+    by_visit = {
+        "the table of ages": ages.by_visit,
         "sessions.tsv": sessions,
         "scans.tsv": read_acquired(folders, files, findings),
-        "participants.tsv": people.moving,
+        "participants.tsv": subjects.by_visit,
     }
     if others := len(sessions.index.difference(visits)) if len(sessions) else 0:
-        findings.info("no-scan", f"{others:,} sessions in sessions.tsv have no such scan and are no visits.")
+        findings.add(SESSION_WITHOUT_SCAN, count=others)
     frame = pd.DataFrame(index=visits)
     sources = []
-    for name, told in moving.items():
-        columns = [column for column in told.columns if column not in frame and column != SCAN]
-        frame[columns] = told.reindex(visits)[columns]
+    for name, table in by_visit.items():
+        columns = [column for column in table.columns if column not in frame and column != SCAN]
+        frame[columns] = table.reindex(visits)[columns]
         sources.append(_sound(_Source(name, columns), frame))
     frame = frame.fillna("").drop(columns=[ACQUIRED] if any(source.but for source in sources) else [])
     alone = ~frame.index.get_level_values(SUBJECT).duplicated(keep=False)
-    for told in (ages.fixed, people.fixed):
-        same = told.reindex(visits.get_level_values(SUBJECT)).set_axis(visits).fillna("")
+    for table in (ages.by_subject, subjects.by_subject):
+        same = table.reindex(visits.get_level_values(SUBJECT)).set_axis(visits).fillna("")
         for column in same.columns.drop(SCAN, errors="ignore"):
             known = frame.get(column, pd.Series("", visits, dtype=object))
             frame[column] = known.where((known != "") | ((column in frame) & ~alone), same[column])
-    return frame, sources[:1] if options.ages else sources[1:]
+    descriptions = sessions_sidecars(folders, visits, findings) | subjects.descriptions | ages.descriptions
+    return _Tables(frame, sources[:1] if options.ages else sources[1:], descriptions)
 
 
 def _sound(source: _Source, frame: pd.DataFrame) -> _Source:
     if ACQUIRED not in source.columns or (subject := shifted_apart(frame[ACQUIRED].fillna(""))) is None:
         return source
-    but = f" (the acq_time of {subject} lies more than {LONGEST} years apart: shifted visit by visit)"
+    but = f" (the acq_time of {subject} lies more than {MAX_YEARS_APART} years apart: shifted visit by visit)"
     return _Source(source.name, [name for name in source.columns if name != ACQUIRED], but)
 
 
 def _source(
-    tree: Path, frame: pd.DataFrame, sources: list[_Source], options: ReadOptions, schema: Schema | None
+    tree: Path,
+    frame: pd.DataFrame,
+    sources: list[_Source],
+    layout: Layout,
+    options: ReadOptions,
+    schema: Schema | None,
 ) -> _Source:
-    """The first source that tells the time, or a column of one time where every subject has one session."""
+    """The first source that tells the time, or a column of one time if every subject has one session."""
     wanted = schema.time if schema else options.time
     if wanted == SESSION or (schema and wanted == schema.session):
         return _Source("the labels of the sessions, as asked", [SESSION])
     columns = Columns(frame.reset_index(), str(tree))
     first = frame.groupby(level=SUBJECT).transform("first")
     for source in sources:
-        if wanted is None and tells_time(columns, source.columns, SUBJECT, options):
+        if wanted is None and tells_time(columns, source.columns, SUBJECT, layout, options):
             return source
         if wanted in source.columns and (frame[wanted] != first[wanted]).any():
             return source

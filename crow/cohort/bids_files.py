@@ -1,4 +1,4 @@
-"""The scans of a BIDS tree, raw or derived: file names read as entities and a suffix, and one file chosen a visit."""
+"""The scans of a BIDS tree, raw or derived: file names as entities and a suffix, and one file per visit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from crow.cohort.catalogue import SEVERAL_FILES
 from crow.cohort.findings import Findings
 from crow.cohort.modality import MODALITIES
 from crow.cohort.options import listed
@@ -66,9 +67,9 @@ def parse(path: Path) -> BidsFile | None:
 def choose(
     tree: Path, files: list[BidsFile], suffix: str | None, space: str | None, desc: str | None, findings: Findings
 ) -> tuple[Bids, dict[Visit, BidsFile]]:
-    """One file a visit, all of one suffix, space and desc (``native``: names without it); what is None must be plain.
+    """One file per visit, all of one suffix, space and desc (``native``: names without it); what is None must be plain.
 
-    Raises CohortError where nothing matches, and where several suffixes, spaces, descs or tracers do. Of several files
+    Raises CohortError if nothing matches, and if several suffixes, spaces, descs or tracers do. Of several files
     that differ otherwise (run, acq, rec, ...) the first is taken, with a warning.
     """
     suffix = suffix or _only_suffix(tree, files)
@@ -120,11 +121,8 @@ def _one_a_visit(files: list[BidsFile], findings: Findings) -> dict[Visit, BidsF
     several = {visit: found for visit, found in visits.items() if len(found) > 1}
     if several:
         names = next(iter(several.values()))
-        findings.warning(
-            "several-files",
-            f"{len(several):,} visits have several files; the first by name was taken ({names[0].path.name}, "
-            f"not {listed(file.path.name for file in names[1:])}).",
-        )
+        taken, others = names[0].path.name, listed(file.path.name for file in names[1:])
+        findings.add(SEVERAL_FILES, count=len(several), taken=taken, others=others)
     return {visit: found[0] for visit, found in visits.items()}
 
 

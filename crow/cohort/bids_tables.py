@@ -1,7 +1,6 @@
-"""What the tables of a BIDS tree say: participants.tsv, sessions.tsv, scans.tsv, and a table of ages beside the tree.
+"""The tables of a BIDS tree: participants.tsv, sessions.tsv, scans.tsv, and a table of ages beside the tree.
 
-A frame of what is fixed is indexed by participant_id, one of what may change by participant_id and session_id; cells
-are text.
+A frame by subject is indexed by participant_id, one by visit by participant_id and session_id; cells are text.
 """
 
 from __future__ import annotations
@@ -15,10 +14,13 @@ import pandas as pd
 
 from crow.cohort import names
 from crow.cohort.bids_files import BidsFile, parse
+from crow.cohort.catalogue import REPEATED_ROW, WAVES
+from crow.cohort.dates import parse_dates
+from crow.cohort.descriptions import Descriptions, read_sidecar, sidecar_of
 from crow.cohort.findings import Finding, Findings
 from crow.cohort.options import listed
+from crow.cohort.subject import subject_columns
 from crow.cohort.table import COMMA_NUMBER, read_table
-from crow.cohort.times import parse_dates
 from crow.cohort.values import is_blank
 from crow.cohort.wide import SESSION as WAVE
 from crow.cohort.wide import Wide, find_waves, reshape
@@ -26,7 +28,7 @@ from crow.errors import CohortError
 
 SUBJECT, SESSION, ACQUIRED = "participant_id", "session_id", "acq_time"
 KEYS = [SUBJECT, SESSION]
-LONGEST = 40
+MAX_YEARS_APART = 40
 KINDS = {
     "w": "wave", "t": "time", "timepoint": "time", "tp": "time", "v": "visit", "s": "ses", "session": "ses",
     "y": "year", "m": "month", "bl": "month", "baseline": "month",
@@ -34,20 +36,21 @@ KINDS = {
 COUNTING = {"wave", "time", "visit", "ses"}
 
 
-class Told(NamedTuple):
-    """What a table says of subjects, and of their visits."""
+class SubjectTable(NamedTuple):
+    """What a table tells of subjects and of their visits, and what its JSON file tells of the columns."""
 
-    fixed: pd.DataFrame
-    moving: pd.DataFrame
+    by_subject: pd.DataFrame
+    by_visit: pd.DataFrame
+    descriptions: Descriptions = Descriptions()
 
 
-def read_people(path: Path, visits: pd.MultiIndex, findings: Findings) -> Told:
-    """A table with a row a subject and session, or a row a subject, where columns may be repeated by wave.
+def read_subjects(path: Path, visits: pd.MultiIndex, findings: Findings) -> SubjectTable:
+    """A table with a row per subject and session, or a row per subject, whose columns may be repeated by wave.
 
-    Raises CohortError where no subject of it has scans in the tree, and where rows of a subject name no sessions.
+    Raises CohortError if no subject of it has scans in the tree, and if rows of a subject name no sessions.
     """
     frame = _read(path, findings)
-    subject = next((name for known in names.SUBJECTS for name in frame.columns if names.normal(name) == known), None)
+    subject = next(iter(subject_columns(frame.columns)), None)
     if subject is None:
         raise CohortError(f"{path}: no column participant_id among {listed(frame.columns)}.")
     frame = frame.rename(columns={subject: SUBJECT}).assign(**{SUBJECT: _prefixed(frame[subject], "sub-")})
@@ -56,16 +59,17 @@ def read_people(path: Path, visits: pd.MultiIndex, findings: Findings) -> Told:
             f"{path}: none of its subjects ({listed(frame[SUBJECT], 3)}) is among those with scans "
             f"({listed(visits.unique(SUBJECT), 3)}). Write the labels of the tree."
         )
+    descriptions = sidecar_of(path, findings)
     session = next((name for name in frame.columns if names.matches(names.SESSION, name)), None)
     repeated = bool(frame[SUBJECT].duplicated().any())
     if session is not None:
         frame = frame.rename(columns={session: SESSION}).assign(**{SESSION: _prefixed(frame[session], "ses-")})
-        return Told(pd.DataFrame(), _indexed(frame, KEYS, path.name, findings))
+        return SubjectTable(pd.DataFrame(), _indexed(frame, KEYS, path.name, findings), descriptions)
     if repeated:
         raise CohortError(f"{path}: several rows for one subject, and no column session_id to tell them apart.")
     if wide := find_waves(list(frame.columns)):
-        return _by_wave(frame, wide, visits, path.name, findings)
-    return Told(_indexed(frame, [SUBJECT], path.name, findings), pd.DataFrame())
+        return _by_wave(frame, wide, visits, path.name, descriptions, findings)
+    return SubjectTable(_indexed(frame, [SUBJECT], path.name, findings), pd.DataFrame(), descriptions)
 
 
 def read_sessions(folders: Iterable[Path], visits: pd.MultiIndex, findings: Findings) -> pd.DataFrame:
@@ -87,11 +91,21 @@ def read_sessions(folders: Iterable[Path], visits: pd.MultiIndex, findings: Find
     return _indexed(frame, KEYS, "sessions.tsv", findings)
 
 
+def sessions_sidecars(folders: Iterable[Path], visits: pd.MultiIndex, findings: Findings) -> Descriptions:
+    """``sessions.json`` at the root and ``sub-X/sub-X_sessions.json``; the one nearest to the table decides."""
+    found = Descriptions()
+    for folder in reversed(list(folders)):
+        found |= read_sidecar(folder / "sessions.json", findings)
+        for subject in visits.unique(SUBJECT):
+            found |= read_sidecar(folder / subject / f"{subject}_sessions.json", findings)
+    return found
+
+
 def read_acquired(folders: Iterable[Path], files: Iterable[BidsFile], findings: Findings) -> pd.DataFrame:
-    """``acq_time`` from scans.tsv: of the scan itself, else of one with its suffix, else the visit's first."""
+    """``acq_time`` from scans.tsv: of the scan itself, else of one with its suffix, else the first of the visit."""
     folders = list(folders)
     cache: dict[Path, list[tuple[str, str]]] = {}
-    told: dict[tuple[str, str], str] = {}
+    times: dict[tuple[str, str], str] = {}
     for file in files:
         subject, session = file.visit
         stems = [f"{subject}/{session}/{subject}_{session}"] if session else []
@@ -99,54 +113,58 @@ def read_acquired(folders: Iterable[Path], files: Iterable[BidsFile], findings: 
         for path in paths:
             if path not in cache:
                 cache[path] = _times_of_files(path, findings)
-        told |= _best(file, [row for path in paths for row in cache[path]])
-    frame = pd.DataFrame({ACQUIRED: told}, dtype=object)
-    return frame.rename_axis(KEYS) if told else pd.DataFrame()
+        times |= _best(file, [row for path in paths for row in cache[path]])
+    frame = pd.DataFrame({ACQUIRED: times}, dtype=object)
+    return frame.rename_axis(KEYS) if times else pd.DataFrame()
 
 
 def shifted_apart(cells: pd.Series) -> str | None:
     """The subject whose dates lie further apart than any study: shifted visit by visit, they tell no time."""
-    dates = parse_dates(cells.mask(is_blank(cells), ""))[0].groupby(cells.index.get_level_values(SUBJECT))
+    dates = parse_dates(cells.mask(is_blank(cells), "")).values.groupby(cells.index.get_level_values(SUBJECT))
     years = (dates.max() - dates.min()).dt.days / 365.25
-    return str(years.idxmax()) if years.max() > LONGEST else None
+    return str(years.idxmax()) if years.max() > MAX_YEARS_APART else None
 
 
 def _read(path: Path, findings: Findings) -> pd.DataFrame:
     """A table as text with decimal points; findings name the file."""
     aside = Findings()
     table = read_table(path, aside)
-    _retell(aside, path.name, findings)
+    _name_file(aside, path.name, findings)
     frame = table.frame()
     if table.decimal == ",":
         frame = frame.map(lambda cell: cell.replace(",", ".") if COMMA_NUMBER.fullmatch(cell) else cell)
     return frame
 
 
-def _by_wave(frame: pd.DataFrame, wide: Wide, visits: pd.MultiIndex, name: str, findings: Findings) -> Told:
+def _by_wave(
+    frame: pd.DataFrame, wide: Wide, visits: pd.MultiIndex, name: str, given: Descriptions, findings: Findings
+) -> SubjectTable:
     aside = Findings()
     long, trials = reshape(frame, wide, ".", aside)
     for trial in trials.values():
         aside.extend(trial)
-    _retell(aside, name, findings)
+    _name_file(aside, name, findings)
     sessions = {wave: _session_of(wave, visits.unique(SESSION)) for wave in wide.waves}
     if not any(sessions.values()):
         waves, labels = listed(wide.waves), listed(visits.unique(SESSION))
-        findings.warning(
-            "waves", f"{name}: columns of the waves {waves}, but no session of the tree ({labels}) is one."
-        )
+        findings.add(WAVES, name=name, waves=waves, labels=labels)
     fixed = [column for column in frame.columns if column not in wide.used]
     long = long.assign(**{SESSION: long[WAVE].map(sessions)}).dropna(subset=SESSION)
-    return Told(
+    first = {measure: next(iter(columns.values())) for measure, columns in wide.columns.items()}
+    units = {measure: given.units[column] for measure, column in first.items() if column in given.units}
+    levels = {measure: given.levels[column] for measure, column in first.items() if column in given.levels}
+    return SubjectTable(
         _indexed(frame[fixed], [SUBJECT], name, findings),
         _indexed(long[[*KEYS, *wide.columns]], KEYS, name, findings),
+        given | Descriptions(units, levels),
     )
 
 
 def _session_of(wave: str, sessions: Iterable[str]) -> str | None:
     """The session with a wave's label: ``W1`` is ``ses-W1``, ``ses-wave01``, ``ses-1``; ``m12`` only ``ses-M012``."""
     kind, number = _label(wave)
-    told = {_label(session.removeprefix("ses-")): session for session in sessions}
-    return told.get((kind, number)) or (told.get(("", number)) if kind in COUNTING else None)
+    labels = {_label(session.removeprefix("ses-")): session for session in sessions}
+    return labels.get((kind, number)) or (labels.get(("", number)) if kind in COUNTING else None)
 
 
 def _label(text: str) -> tuple[str, int]:
@@ -176,7 +194,7 @@ def _indexed(frame: pd.DataFrame, keys: list[str], name: str, findings: Findings
     again = frame.index.duplicated()
     if again.any():
         what = ", ".join(" ".join(label) if isinstance(label, tuple) else label for label in frame.index[again][:3])
-        findings.warning("repeated-row", f"{name}: {int(again.sum())} rows stand a second time ({what}); not read.")
+        findings.add(REPEATED_ROW, name=name, count=int(again.sum()), which=what)
     return frame[~again]
 
 
@@ -184,5 +202,5 @@ def _prefixed(cells: pd.Series, prefix: str) -> pd.Series:
     return cells.map(lambda cell: cell if not cell or cell.startswith(prefix) else prefix + cell)
 
 
-def _retell(aside: Findings, name: str, findings: Findings) -> None:
-    findings.extend(Finding(said.code, said.severity, f"{name}: {said.message}", said.column) for said in aside)
+def _name_file(aside: Findings, name: str, findings: Findings) -> None:
+    findings.extend(Finding(one.code, one.severity, f"{name}: {one.message}", one.column) for one in aside)

@@ -1,4 +1,4 @@
-"""A cohort after reading: one row a visit, and what was found on the way."""
+"""A cohort after reading: one row per visit, and what was found on the way."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from crow.cohort.findings import SINGLE, Finding
+from crow.cohort.catalogue import SINGLE_VISIT
+from crow.cohort.checks import Change
+from crow.cohort.findings import Finding
+from crow.cohort.mapping import Mapping
 from crow.cohort.modality import modality_of
 from crow.cohort.options import listed
 from crow.cohort.schema import SCAN, Schema
-from crow.cohort.times import PER_YEAR, own_times, years_between
+from crow.cohort.times import AGES_PER_YEAR, own_times, whole_days, years_between, years_later
 from crow.errors import CohortError
 
 __all__ = ["Cohort", "Finding", "Schema"]
@@ -24,10 +27,11 @@ class Cohort:
 
     ``visits`` has the columns ``subject`` (str), ``session`` (str), ``time`` (years since the subject's first visit),
     ``age`` (years at the visit, NaN where unknown), then the covariates and the regions, under their names in the
-    table, and, where there are scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
+    table, and, for a cohort of scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
     subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
     without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
-    dropped) that lack it.
+    dropped) that lack it. ``groups`` maps a subject to its family, if there are families. ``mapping`` holds the role
+    of every column, if the table was read by detection; ``changes`` are the cells that ``fix`` corrected.
     """
 
     visits: pd.DataFrame
@@ -37,6 +41,9 @@ class Cohort:
     path: str | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
+    groups: pd.Series = field(default_factory=lambda: pd.Series(dtype=object))
+    mapping: Mapping | None = None
+    changes: list[Change] = field(default_factory=list)
 
     @property
     def subjects(self) -> list[str]:
@@ -63,11 +70,15 @@ class Cohort:
             return self.schema.bids.suffix
         return modality_of(str(self.schema.scan), self.visits[SCAN])
 
+    def split_names(self, subjects: Iterable[str]) -> list[str]:
+        """The family of each subject, else its own name: subjects with one name stay together in every split."""
+        return [str(self.groups.get(subject, subject)) for subject in subjects]
+
     def require_usable(self, one_visit: bool = False) -> None:
-        """Raise CohortError where a finding says that nothing can be learned from the cohort, or nothing longitudinal
+        """Raise CohortError if a finding shows that nothing can be learned from the cohort, or nothing longitudinal
         unless ``one_visit`` of everybody is enough."""
         errors = [finding for finding in self.findings if finding.severity == "error"]
-        errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE)]
+        errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE_VISIT.code)]
         if errors:
             raise CohortError(f"{self.path}: {' '.join(map(str, errors))}")
 
@@ -87,19 +98,24 @@ class Cohort:
         NaN where a time cannot be read or a subject is not in the cohort.
         """
         if pd.api.types.is_numeric_dtype(own) or pd.api.types.is_datetime64_any_dtype(own):
-            times = own
+            times = own / AGES_PER_YEAR[self.schema.age_unit] if self.schema.time_kind == "age" else own
         else:
             schema = self.schema
             text = own.astype(object).map(lambda cell: str(cell).strip())
-            times = own_times(text, schema.time_kind, schema.decimal, schema.adni, schema.date_order)
+            times = own_times(
+                text, schema.time_kind, schema.decimal, schema.visit_codes, schema.date_order, schema.age_unit
+            )
         return years_between(subject.map(self.start), times, self.schema.time_kind)
 
     def own_time(self, subject: pd.Series, years: pd.Series) -> pd.Series:
-        """The reverse of `years`: Timestamps (whole days) of dates, months of visit codes, else plain numbers."""
-        began = subject.map(self.start)
+        """The reverse of `years`: Timestamps of dates, months of visit codes, else plain numbers in the table's unit.
+
+        Timestamps are whole days if every subject's first visit is one and no two times of a subject share a day.
+        """
+        own = years_later(subject.map(self.start), years, self.schema.time_kind)
         if self.schema.time_kind == "date":
-            return began + pd.to_timedelta((years * 365.25).round(), unit="D")
-        return began + years * PER_YEAR[self.schema.time_kind]
+            return whole_days(own, subject, self.start)
+        return own * AGES_PER_YEAR[self.schema.age_unit] if self.schema.time_kind == "age" else own
 
     def __len__(self) -> int:
         return len(self.visits)

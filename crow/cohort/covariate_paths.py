@@ -1,4 +1,4 @@
-"""Covariate paths: what is known, and what is assumed, of the covariates at visits to come."""
+"""Covariate paths: what is known, and what is assumed, of the covariates at future visits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Future = Literal["carry", "linear"]
 
 
 def future_visits(cohort: Cohort, asked: pd.DataFrame, future: Future = "carry") -> pd.DataFrame:
-    """The visits of ``asked`` with age and every covariate, one row a visit, sorted by subject and time.
+    """The visits of ``asked`` with age and every covariate, one row per visit, sorted by subject and time.
 
     ``asked`` has ``subject``, ``time`` (years since the subject's first visit) and any covariates that are known there.
-    A covariate that is not known stays at its last known value (``carry``), or, where it is a number that changes
+    A covariate that is not known stays at its last known value (``carry``), or, if it is a number that changes
     within subjects, lies on the line between known values and beyond them on the subject's least-squares line
     (``linear``).
     """

@@ -1,23 +1,31 @@
-"""What the reader notices, collected as it goes."""
+"""What the reader notices, collected in order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 Severity = Literal["info", "warning", "error"]
-SINGLE = "single-visit"
-"""The code of what is said of subjects with one visit."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding: its code, its severity, what it means, and the message, whose braces name facts."""
+
+    code: str
+    severity: Severity
+    title: str
+    template: str
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing the reader noticed.
 
-    ``rows`` are line numbers of the file (the header is line 1); ``message`` says how many, which, and what was done or
-    must be done. An ``error`` makes the cohort unusable.
+    ``rows`` are line numbers of the file (the header is line 1). ``message`` tells how many rows, which ones, and what
+    was done or must be done. An ``error`` makes the cohort unusable.
     """
 
     code: str
@@ -31,27 +39,19 @@ class Finding:
 
 
 class Findings(list[Finding]):
-    """Findings in the order they were made; counts and rows are put into the message.
+    """Findings in the order in which they were made; `add` puts counts and rows into the message.
 
-    ``places`` names the rows of what is no file with lines: the visits of a BIDS tree.
+    ``places`` names the rows of a cohort that is no file with lines: the visits of a BIDS tree.
     """
 
     places: Mapping[int, str] = MappingProxyType({})
 
-    def info(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
-        self._add(code, "info", message, column, rows)
-
-    def warning(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
-        self._add(code, "warning", message, column, rows)
-
-    def error(self, code: str, message: str, column: str | None = None, rows: Iterable[int] = ()) -> None:
-        self._add(code, "error", message, column, rows)
-
-    def _add(self, code: str, severity: Severity, message: str, column: str | None, rows: Iterable[int]) -> None:
+    def add(self, kind: Kind, column: str | None = None, rows: Iterable[int] = (), **facts: Any) -> None:
+        """Record a finding; ``facts`` fill the braces of the kind's template."""
+        message = kind.template.format(**facts)
         lines = tuple(sorted({int(row) for row in rows}))
-        self.append(
-            Finding(code, severity, f"{at_lines(lines, self.places)}: {message}" if lines else message, column, lines)
-        )
+        where = f"{at_lines(lines, self.places)}: " if lines else ""
+        self.append(Finding(kind.code, kind.severity, where + message, column, lines))
 
 
 def at_lines(lines: Iterable[int], places: Mapping[int, str] | None = None, most: int = 8) -> str:

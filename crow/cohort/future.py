@@ -1,4 +1,4 @@
-"""Visits to come, as a user writes them down: who, when, and what is known of the covariates."""
+"""Future visits as a user writes them down: subject, time, and the covariates that are known."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_future(path: str | Path, cohort: Cohort) -> pd.DataFrame:
     time = schema.time if schema.time in frame else SINCE_FIRST
     _require(str(path), list(frame.columns), time, cohort)
     covariates = [name for name in schema.covariates if name in frame]
-    columns = Columns(frame, table.path, decimal=table.decimal, adni=schema.adni, codes=schema.codes)
+    columns = Columns(frame, table.path, decimal=table.decimal, adni=schema.adni, codes=schema.codes, only_codes=True)
     future = pd.DataFrame({"subject": columns.cells(schema.subject)})
     _refuse(columns, ~future["subject"].isin(cohort.start.index), schema.subject, "the cohort has no such subject")
     own = columns.cells(time)

@@ -1,4 +1,4 @@
-"""What kind of scan a name tells."""
+"""The kind of a scan, from names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MODALITIES: dict[str, re.Pattern[str]] = {
 
 
 def modality_of(column: str, paths: Iterable[str]) -> str | None:
-    """The BIDS suffix that all file names tell, else the one that the column's name tells, else None."""
-    told = {_told(Path(path).name) for path in paths}
-    return (told.pop() if len(told) == 1 else None) or _told(column)
+    """The BIDS suffix in all file names, else the one in the column's name, else None."""
+    found = {_in_name(Path(path).name) for path in paths}
+    return (found.pop() if len(found) == 1 else None) or _in_name(column)
 
 
-def _told(name: str) -> str | None:
-    """The modality whose word stands in a name, the last one where there are several (``T1w_space-X_pet``)."""
+def _in_name(name: str) -> str | None:
+    """The modality whose word is in a name, the last one if there are several (``T1w_space-X_pet``)."""
     words = re.split(r"[^a-z0-9]+", name.lower())
     for word in reversed(words):
         for modality, pattern in MODALITIES.items():

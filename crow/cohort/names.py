@@ -1,68 +1,167 @@
-"""What a column's name says about it, in the words that cohorts use."""
+"""What a column's name tells about it, in the words that cohorts use. A word counts only as a whole word."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 
 SUBJECTS = (
     "subject", "subject_id", "subjectid", "subj", "subj_id", "sub", "sub_id", "subject_label", "participant_id",
     "participant", "participantid", "participant_label", "ptid", "rid", "patient", "patient_id", "patientid", "patno",
     "individual", "individual_id", "oasisid", "oasis_id", "naccid", "eid", "person_id", "case_id", "mrn", "record_id",
-    "id",
+    "src_subject_id", "subjectkey", "subject_key", "subject_no", "subject_nr", "subject_number", "subj_no", "pat_id",
+    "patid", "proband", "probanden_id", "probanden_nr", "patienten_id", "patienten_nr", "patientennummer",
+    "patienten_nummer",
+    "versuchsperson", "vp", "vpn", "vp_code", "sujet", "sujet_id", "id_sujet", "id_patient", "sujeto", "paciente",
+    "id_paciente", "id",
 )  # fmt: skip
+
+
+def _whole(words: str) -> re.Pattern[str]:
+    """One of the words (regular expressions, separated by blanks) anywhere in a name, as a whole word."""
+    return re.compile(rf"(.*_)?({'|'.join(words.split())})(_.*)?")
+
+
 SESSION = re.compile(
-    r"(viscode2?|visit(_?(code|name|id|label|no|num|number))?|session(_?(id|label|name))?|wave|time_?point|tp|event(_(name|id))?"
-    r"|redcap_event_name|mri_id|mr_id)"
+    r"(viscode2?|visit(_?(code|name|id|label|no|num|number))?|session(_?(id|label|name))?|wave|time_?point|tp"
+    r"|event(_?(id|name))?|redcap_event_name|mri_id|mr_id|visite|besuch|visita|sitzung)"
 )
-AGE = re.compile(r"(.*_)?(age|ageat\w*)(_.*)?|age(mri|pet|scan|visit|bl)")
-NOT_AGE = re.compile(r"onset|death|diag|group|band|cat$|brain|predict|gap|delta|stage|percent|educ|retire")
-DATE = re.compile(r".*(date|acq_time|datetime).*|(dos|dov|day_of_scan)")
-NOT_DATE = re.compile(r"birth|dob|update|download|entry|entered|stamp|onset|death|creat|modif|(^|_)(bl|baseline)(_|$)")
+AGE = re.compile(
+    r"(.*_)?(age|ageat\w*|alter|lebensalter|edad)(_.*)?|age(mri|pet|scan|visit|bl|yrs?|years|mo|months?|days?)|\w+_?age_(yrs?|years)"
+)
+NOT_AGE = _whole(
+    r"onset death died dementia dem diag\w* dx group gruppe band category cat brain predicted gap delta educ\w*"
+    r" retire\w*"
+    r" gestation\w* mother\w* father\w* maternal paternal parent\w* event contact conver\w* menarche menopause stop\w*"
+    r" start\w* first last squared sq z bone skin beginn tod naissance muerte"
+)
+DATE = re.compile(
+    r"(.*_)?((exam|scan|visit|mri|mr|pet|ct|study|session|ses|acq|acquisition|test|testing|assess|assessment|interview"
+    r"|imaging|image|eval|sample|survey|clinic|update|download|birth|entry|death|onset)?dates?(time)?"
+    r"|acq_time|[a-z]*datum|fecha|dos|dov|day_of_scan)(_.*)?"
+)
+NOT_DATE = _whole(
+    r"birth\w* dob yob updated? update download\w* entry entered stamp userdate\w* onset death creat\w* modif\w* bl"
+    r" baseline"
+    r" geburt\w* sterbe\w* eingabe\w* naissance nacimiento"
+)
+BIRTH = _whole(r"birth\w* dob yob geburt\w* geb naissance nacimiento")
 YEARS = re.compile(
-    r"t|time|times|years?|yrs?|follow_?up|(time|years?|yrs?)_(bl|from|since|in|to|after|of_follow|years?|yrs?).*"
-    r"|(.*_)?(time|follow_?up|visit|since|delay)_(years?|yrs?)|years?_?bl"
+    r"t|time|times|years?|yrs?|jahre?|follow_?up|(time|years?|yrs?|jahre)_(bl|from|since|seit|in|to|after|of_follow|years?|yrs?).*"
+    r"|(.*_)?(time|follow_?up|visit|since|delay)_(years?|yrs?)|years?_?bl|(test|scan|visit|obs|observation)_?time|zeit|zeitpunkt"
 )
-MONTHS = re.compile(r"m|mo|months?(_(bl|from|since|to|after|of_follow).*)?|(.*_)?(time|follow_?up|visit|delay)_months?")
-DAYS = re.compile(r"days?(_(bl|from|since|to|after|of_follow).*)?|(.*_)?(time|follow_?up|visit|delay)_days?|mr_delay")
+MONTHS = re.compile(
+    r"m|mo|months?(_(bl|from|since|to|after|of_follow).*)?|(.*_)?(time|follow_?up|visit|delay)_months?|monate?(_.*)?|mois(_.*)?|meses(_.*)?"
+)
+DAYS = re.compile(
+    r"days?(_(bl|from|since|to|after|of_follow).*)?|(.*_)?(time|follow_?up|visit|delay|to_visit)_days?|mr_delay"
+    r"|tage?(_.*)?|jours(_.*)?|dias(_.*)?"
+)
+SITE = _whole(
+    r"site siteid site_id center centre hospital zentrum centro scanner\w* manufacturer\w* vendor magnet"
+    r" field_?strength"
+    r" fldstreng\w* feldstaerke station_name device_serial\w* deviceserialnumber mri_info_deviceserialnumber coil"
+    r" software_version manufacturers_model_name standort klinik"
+)
+SEX = _whole(r"sex gender ptgender m_f geschlecht sexe sexo genero")
+DIAGNOSIS = _whole(r"dx\w* diagnosis diag diagnose diagnost\w* group gruppe groupe grupo")
+CONSTANT = _whole(
+    r"sex gender ptgender geschlecht sexe sexo genero race ptraccat ethnic\w* ptethcat hand handed\w* apoe\w*"
+    r" birth\w* dob"
+    r" yob geburt\w*"
+)
+EDUCATION = r"educ\w* pteducat edu edyrs bildung\w* ausbildung\w* schuljahre"
 COVARIATE = re.compile(
-    r"(.*_)?(sex|gender|ptgender|m_f|educ\w*|pteducat|edu|edyrs|apoe\w*|dx\w*|diagnosis|diag|group|arm|treatment|site"
-    r"|siteid|scanner|manufacturer|field_?strength|race|ptraccat|ethnic\w*|ptethcat|ptmarry|marital\w*|hand|handed\w*|ses|icv|etiv"
-    r"|e_tiv|tiv|intra_?cranial\w*|smok\w*|amyloid_?status|carrier)(_.*)?"
+    rf"{SEX.pattern}|{DIAGNOSIS.pattern}|{SITE.pattern}|"
+    + _whole(
+        rf"{EDUCATION} apoe\w* arm treatment race ptraccat ethnic\w* ptethcat ptmarry marital\w* hand handed\w* ses"
+        rf" icv etiv"
+        r" e_tiv tiv intra_?cranial\w* smok\w* amyloid_?status carrier estimated_?total_?intra_?cranial\w*"
+    ).pattern
 )
 CATEGORY = re.compile(
-    r"(.*_)?(sex|gender|ptgender|m_f|race|ptraccat|ethnic\w*|ptethcat|ptmarry|marital\w*|site|siteid|scanner|manufacturer"
-    r"|group|dx\w*|diagnosis|diag|hand|handedness|arm|treatment|apoe_?genotype)(_(id|code|bl|label|status|name))?"
+    r"(.*_)?(sex|gender|ptgender|m_f|geschlecht|sexe|sexo|genero|race|ptraccat|ethnic\w*|ptethcat|ptmarry|marital\w*"
+    r"|group|gruppe|groupe|grupo|dx\w*|diagnosis|diag|diagnose|hand|handedness|arm|treatment|apoe_?genotype)"
+    rf"(_(id|code|bl|label|status|name))?|{SITE.pattern}"
 )
-SEX = re.compile(r"(.*_)?(sex|gender|ptgender|m_f)(_.*)?")
-SITE = re.compile(r"(.*_)?(site|siteid|scanner|manufacturer)(_.*)?")
-DIAGNOSIS = re.compile(r"(.*_)?(dx\w*|diagnosis|diag|group)(_.*)?")
-CLINICAL = re.compile(
-    r"(.*_)?(mmse|cdr\w*|adas\w*|ravlt\w*|faq\w*|moca|e_?cog\w*|gds\w*|npi\w*|updrs\w*|ldel\w*|trab\w*|trail\w*|digit\w*"
-    r"|mpacc\w*|tmt\w*|bnt\w*|avlt\w*|memory|fluency|stroop|wais\w*|wms\w*|height|weight|bmi|bp|systolic|diastolic|pulse"
-    r"|heart_?rate)(_.*)?"
+CLINICAL = _whole(
+    r"mmse cdr\w* adas\w* ravlt\w* faq\w* moca e_?cog\w* gds\w* npi\w* updrs\w* ldel\w* trab\w* trail\w* digit\w*"
+    r" mpacc\w*"
+    r" tmt\w* bnt\w* avlt\w* memory fluency stroop wais\w* wms\w* height weight bmi bp systolic diastolic pulse"
+    r" heart_?rate"
 )
-LEFT_OUT = re.compile(
-    r"(.*_)?(id|uid|guid|barcode|loniuid|imageuid|version|stamp|runno|path|file|filename|url|comments?|notes?|colprot"
-    r"|origprot|fldstreng|fsversion|downloaded|description)(_.*)?|index|row|number|nr|column_\d+|unnamed.*"
+QUALITY = _whole(
+    r"motion fd mean_fd framewise\w* dvars euler\w* holes surface_?holes qc qa rating defects"
+    r" (image_?|scan_?)quality\w*"
+    r" quality_?(score|rating|index)"
+    r" asf head_?scal\w* v_?scaling scaling scale_factor"
 )
+"""Motion, image quality and head scaling."""
+FAMILY = _whole(
+    r"family family_?id fam fam_?id famid family_?no familie\w* famille familia twin_?pair pair_?id pairid"
+    r" household\w* pedigree sibship"
+)
+NOT_FAMILY = _whole(r"history hx income size status type income members n num situation")
+IDENTITY = _whole(r"id ids uid guid barcode loniuid imageuid key code runno nummer number no nr")
+NOTES = _whole(
+    r"version stamp path file filename url comments? notes? colprot origprot fsversion downloaded description"
+    r" bemerkung\w*"
+    r" kommentar\w* remarque\w* comentario\w*"
+)
+ROW_NUMBER = re.compile(r"(row_?)?(index|number|nr|no|names?|num|id)?|rownames?|column_\d+|unnamed.*|lfd(_?nr)?|x|x_?1")
+COUNTER = _whole(r"instance repeat_?instance repeat repetition replicate attempt array run")
+OUTCOME = _whole(
+    r"outcome died dead death deceased conver\w* progress(ed|or|ors) endpoint final last censor\w* survival"
+    r" vital_?status"
+    r" final_?\w+ last_?\w+ dropout"
+)
+"""What is known when the study ends."""
+BARE_OUTCOME = re.compile(r"(event|status|dem|dementia|demented|ad|incident_?\w+|\w+_event|event_\w+)")
+"""The same, if another column of the table holds the age or the time of an event."""
+EVENT_TIME = _whole(
+    r"futime fu_?time fudays fu_?days follow_?up_?(time|years|months|days|duration) time_?to_?\w+"
+    r" (years|months|days)_?to_?\w+"
+    r" survival\w* tte os pfs duration total_?follow_?up"
+)
+BASELINE = _whole(r"bl baseline entry screening base enrol\w* inclusion")
+ANATOMY = _whole(
+    r"hippocamp\w* amygdala\w* caudate\w* putamen pallid\w* thalam\w* accumbens\w* ventric\w* cort\w* ctx thick\w*"
+    r" volumes? vol"
+    r" surfarea lh rh gm wm csf gr[ae]y white matter brain\w* whole_?brain nwbv entorhinal fusiform mid_?temp"
+    r" precuneus cingul\w*"
+    r" insula gyrus gyri sulc\w* lobe frontal temporal parietal occipital cerebell\w* brainstem suvr uptake"
+)
+HEAD_SIZE = _whole(r"icv etiv e_tiv tiv intra_?cranial\w* intracranial\w* estimated_?total_?intra_?cranial\w*")
 SIZE = re.compile(r".*_SIZE(_.*|$)", re.IGNORECASE)
 
 
 @cache
 def normal(name: str) -> str:
-    """``AgeMRI`` -> ``age_mri``, ``MRI ID`` -> ``mri_id``, ``M/F`` -> ``m_f``."""
-    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    """``AgeMRI`` -> ``age_mri``, ``MRI ID`` -> ``mri_id``, ``M/F`` -> ``m_f``, ``Âge (années)`` -> ``age_annees``."""
+    plain = unicodedata.normalize("NFKD", name.strip().replace("ß", "ss"))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)
     return re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_")
 
 
 def is_age(name: str) -> bool:
-    return bool(AGE.fullmatch(normal(name))) and not NOT_AGE.search(normal(name))
+    return matches(AGE, name) and not matches(NOT_AGE, name)
 
 
 def is_date(name: str) -> bool:
-    return bool(DATE.fullmatch(normal(name))) and not NOT_DATE.search(normal(name))
+    return matches(DATE, name) and not matches(NOT_DATE, name)
 
 
 def matches(pattern: re.Pattern[str], name: str) -> bool:
     return bool(pattern.fullmatch(normal(name)))
+
+
+def is_time(name: str) -> bool:
+    """Whether the name is of a time in years, months or days."""
+    return any(matches(pattern, name) for pattern in (YEARS, MONTHS, DAYS))
+
+
+def is_label(name: str) -> bool:
+    """Whether the numbers of a column only tell subjects, families, sites or visits apart."""
+    return any(matches(pattern, name) for pattern in (SITE, FAMILY, IDENTITY, COUNTER, SESSION))

@@ -10,25 +10,43 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from crow.cohort.dates import DateOrder
 from crow.cohort.names import SIZE
-from crow.cohort.times import TimeKind
+from crow.cohort.times import AgeUnit, TimeKind
 from crow.errors import CohortError
 
 Missing = Literal["model", "drop-visit", "impute", "error"]
 
 
+class ColumnOptions(BaseModel):
+    """How one column is read: its kind, the numbers and words that mean missing, and its marks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["numeric", "categorical"] | None = None
+    missing: list[float | str] | None = None
+    decimal: Literal[".", ","] | None = None
+    thousands: str | None = None
+
+
 class ReadOptions(BaseModel):
     """What to read as what; whatever is None is detected.
 
-    ``covariates``, ``regions`` and ``exclude`` hold column names or patterns such as ``CTX_*``. ``missing`` is what to
-    do with a visit that lacks a region (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers that mean missing,
-    everywhere (default: -1, -4, -99, -999 and -9999 where they cannot be values).
+    ``covariates``, ``regions`` and ``exclude`` are column names or patterns such as ``CTX_*``; ``group`` is a column of
+    families, whose members stay together in every split. ``missing`` is the use of a visit that lacks a region
+    (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers and words that mean missing,
+    everywhere (default: see `crow.cohort.missing_codes`); ``columns`` decides it, and kinds and marks, by column.
+    ``left_out`` are columns without a role. A mapping (`crow.cohort.mapping`) sets all of these. With ``fix``, safe
+    corrections are made and logged.
 
     ``scan`` is the column with the paths of NIfTI files, relative to the folder ``scan_root`` (default: the table's).
-    Of a BIDS tree, ``suffix``, ``space`` and ``desc`` choose the files, and ``ages`` is a table that says when its
-    sessions were.
+    Of a BIDS tree, ``suffix``, ``space`` and ``desc`` choose the files, and ``ages`` is a table with the times of its
+    sessions.
 
-    With ``one_visit`` a table of people seen once is as good as one of visits: for models of single visits.
+    ``join`` are more tables of the cohort, whose rows of the same subject and visit, or the nearest in time and at most
+    ``within`` (such as 90d, 6m; default 180d) away, give more columns.
+
+    With ``one_visit``, subjects with one visit are enough: for cross-sectional models.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,29 +54,49 @@ class ReadOptions(BaseModel):
     subject: str | None = None
     time: str | None = None
     time_kind: TimeKind | None = None
+    date_order: DateOrder | None = None
     age: str | None = None
+    age_unit: AgeUnit | None = None
     session: str | None = None
+    group: str | None = None
     covariates: list[str] | None = None
     regions: list[str] | None = None
     exclude: list[str] = []
+    left_out: list[str] = []
+    columns: dict[str, ColumnOptions] = {}
     missing: Missing | None = None
-    missing_codes: list[float] | None = None
+    missing_codes: list[float | str] | None = None
     scan: str | None = None
     scan_root: Path | None = None
     suffix: str | None = None
     space: str | None = None
     desc: str | None = None
     ages: Path | None = None
+    join: list[Path] = []
+    within: str | None = None
     one_visit: bool = False
+    fix: bool = False
 
-    @field_validator("covariates", "regions", "exclude", "missing_codes", mode="before")
+    @field_validator("missing_codes", mode="after")
+    @classmethod
+    def _numbers_are_numbers(cls, value: list[float | str] | None) -> list[float | str] | None:
+        return None if value is None else [_number(code) for code in value]
+
+    @field_validator("covariates", "regions", "exclude", "missing_codes", "join", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
-        return [value] if isinstance(value, str | int | float) else value
+        return [value] if isinstance(value, str | int | float | Path) else value
+
+
+def _number(code: float | str) -> float | str:
+    try:
+        return float(code)
+    except ValueError:
+        return code
 
 
 def one_column(flag: str, name: str, columns: Iterable[str], path: str) -> str:
-    """The column that a flag names; raises CohortError with the closest names where there is none."""
+    """The column that a flag names; raises CohortError with the closest names if there is none."""
     columns = list(columns)
     if name in columns:
         return name
@@ -91,6 +129,11 @@ def _closest(name: str, columns: list[str]) -> str:
     if near:
         return f"Did you mean {' or '.join(lower[match] for match in near)}?"
     return f"The columns are {listed(columns)}."
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 value``, ``2,000 values``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

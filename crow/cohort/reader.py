@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,64 +12,98 @@ from typing import Any, NamedTuple
 import pandas as pd
 from pydantic import ValidationError
 
-from crow.cohort.bids import read_tree
 from crow.cohort.cohort import Cohort
 from crow.cohort.columns import Columns
+from crow.cohort.families import find_group, groups_of
 from crow.cohort.findings import Findings
-from crow.cohort.frame import NAME, frame_table
-from crow.cohort.layouts import Layout, detect_layout
-from crow.cohort.names import normal
-from crow.cohort.options import ReadOptions, listed, some_columns
+from crow.cohort.layout import Layout
+from crow.cohort.load import Source, load, name_of_source
+from crow.cohort.mapping import make_mapping, read_mapping
+from crow.cohort.names import FAMILY, SITE, matches, normal
+from crow.cohort.number_marks import Marks
+from crow.cohort.options import ColumnOptions, ReadOptions, listed, some_columns
 from crow.cohort.roles import Roles, find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
-from crow.cohort.table import Table, read_table
-from crow.cohort.timeline import Timeline, find_subject, find_timeline
-from crow.cohort.visits import make_visits, say_usable
+from crow.cohort.subject import find_subject
+from crow.cohort.table import Table
+from crow.cohort.timeline import Timeline, find_timeline
+from crow.cohort.visits import make_visits, report_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
 from crow.errors import CohortError, ConfigError
 
 
 def read_cohort(
-    path: str | Path | pd.DataFrame,
+    path: Source | Sequence[Source],
     options: ReadOptions | None = None,
     *,
     schema: Schema | None = None,
     strict: bool = True,
+    findings: Findings | None = None,
     **flags: Any,
 ) -> Cohort:
-    """Read a cohort table, from a file or as a DataFrame; ``flags`` are those of `ReadOptions`, and what none names is detected.
+    """Read a cohort: a table (a file or a DataFrame), a BIDS tree, or several tables of one cohort.
 
-    With ``schema`` (of a trained run) the table is read just as that one was. Raises CohortError where the table cannot
-    be read as visits, where its columns are not those of ``schema``, and, unless ``strict`` is False, where nothing can
-    be learned from it (one visit per subject, but for ``one_visit``; fewer than 10 subjects); ConfigError for a flag
-    that does not exist.
+    ``flags`` are those of `ReadOptions`; all others are detected. Several tables are joined by subject and visit, or
+    by the nearest time (`crow.cohort.join`). ``findings`` receives the findings, also those of a refused cohort. With
+    ``schema`` (of a trained run) the table is read just as that one was.
+
+    Raises CohortError if the table cannot be read as visits, if its columns are not those of ``schema``, and, unless
+    ``strict`` is False, if nothing can be learned from it (one visit per subject, but for ``one_visit``; fewer than 10
+    subjects); ConfigError for a flag that does not exist.
     """
     options = read_options(options, **flags)
-    findings = Findings()
-    if isinstance(path, pd.DataFrame):
-        table, path = frame_table(path), NAME
-    else:
-        table = _table(Path(path), options, schema, findings)
+    findings = Findings() if findings is None else findings
+    sources = [path] if isinstance(path, str | Path | pd.DataFrame) else list(path)
+    path = name_of_source(sources[0])
+    table = load([*sources, *options.join], options, schema, findings)
     findings.places = table.places
     if schema is not None:
         columns = _columns_of(table, schema, findings)
         schema = schema.model_copy(update={"missing": options.missing or schema.missing})
-        made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
-        return Cohort(made.visits, schema, made.start, list(findings), str(path), missing=made.missing)
-    columns, schema, left_out = _detect(table, options, findings)
-    made = make_visits(columns, schema, schema.missing, findings, options.scan_root)
-    say_usable(made.visits, schema, findings, options.one_visit)
-    cohort = Cohort(made.visits, schema, made.start, list(findings), str(path), left_out, made.missing)
+        made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
+        groups = groups_of(columns, schema.subject, schema.group)
+        return Cohort(
+            made.visits,
+            schema,
+            made.start,
+            list(findings),
+            str(path),
+            missing=made.missing,
+            groups=groups,
+            changes=made.changes,
+        )
+    columns, schema, roles = _detect(table, options, findings)
+    made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
+    report_usable(made.visits, schema, findings, options.one_visit)
+    groups = groups_of(columns, schema.subject, schema.group)
+    mapping = make_mapping(schema, columns, roles.reasons, roles.left_out)
+    cohort = Cohort(
+        made.visits,
+        schema,
+        made.start,
+        list(findings),
+        str(path),
+        roles.left_out,
+        made.missing,
+        groups,
+        mapping,
+        made.changes,
+    )
     if strict:
         cohort.require_usable()
     return cohort
 
 
 def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: Any) -> ReadOptions:
-    """Options changed by flags that are not None; raises ConfigError for one that is unknown or impossible."""
+    """Options changed by flags that are not None; raises ConfigError for one that is unknown or impossible.
+
+    ``mapping``, the path of a mapping, sets what the others do not.
+    """
     given = options.model_dump(exclude_unset=True) if isinstance(options, ReadOptions) else dict(options or {})
     given |= {name: value for name, value in flags.items() if value is not None}
+    if (path := given.pop("mapping", None)) is not None:
+        given = read_mapping(path).options() | given
     try:
         return ReadOptions.model_validate(given)
     except ValidationError as error:
@@ -77,30 +113,25 @@ def read_options(options: ReadOptions | dict[str, Any] | None = None, **flags: A
         raise ConfigError(f"cohort.{name}: {problem['msg']}; found {problem['input']!r}.{known}") from None
 
 
-def _table(path: Path, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
-    """The table, or the visits of a BIDS tree as one; raises CohortError for flags that belong to the other."""
-    tree = path.is_dir()
-    foreign = ("scan", "scan_root") if tree else ("suffix", "space", "desc", "ages")
-    if given := [f"--{name.replace('_', '-')}" for name in foreign if getattr(options, name) is not None]:
-        kind = "a folder, and is for a table" if tree else "no folder, and is for a BIDS tree"
-        raise CohortError(f"{path}: {listed(given)} was given, but the path is {kind}. Leave it out.")
-    if tree and schema is not None and schema.scan is None:
-        raise CohortError(f"{path}: a folder, but the run was trained on regions without scans. Give a table of them.")
-    return read_tree(path, options, schema, findings) if tree else read_table(path, findings)
-
-
-def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, dict[str, str]]:
+def _detect(table: Table, options: ReadOptions, findings: Findings) -> tuple[Columns, Schema, Roles]:
     shaped = _shaped(table, options, findings)
+    described = {name: ColumnOptions(kind="categorical") for name in shaped.layout.categories}
+    options = options.model_copy(update={"columns": described | options.columns})
     timeline = find_timeline(shaped.columns, shaped.layout, shaped.subject, options, findings)
     findings.extend(shaped.said.get(timeline.time, ()))
     repeated = set(shaped.wide.columns) if shaped.wide else set()
-    roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings, shaped.scan)
-    reasons = {name: reason for reason, names in roles.left_out.items() for name in names}
-    left_out = dict.fromkeys(sorted(shaped.excluded), "excluded by flag") | reasons
-    return shaped.columns, _schema(table, shaped, timeline, roles, options), left_out
+    taken = {name for name in (shaped.subject, timeline.time, timeline.session, timeline.age, shaped.scan) if name}
+    group = find_group(shaped.columns, shaped.subject, taken, options, findings)
+    roles = find_roles(shaped.columns, shaped.layout, timeline, options, repeated, findings, shaped.scan, group)
+    mapped = set(options.left_out)
+    excluded = {n: f"excluded by a {'mapping' if n in mapped else 'flag'}" for n in sorted(shaped.excluded)}
+    roles.left_out = excluded | dict(shaped.layout.left_out) | roles.left_out
+    return shaped.columns, _schema(table, shaped, timeline, roles, options, group), roles
 
 
-def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, options: ReadOptions) -> Schema:
+def _schema(
+    table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, options: ReadOptions, group: str | None
+) -> Schema:
     columns, wide = shaped.columns, shaped.wide
     used = [name for name in (timeline.time, timeline.age, *roles.covariates, *roles.regions, shaped.scan) if name]
     since = next((name for name in columns.names if normal(name) == "years_bl"), None)
@@ -110,15 +141,19 @@ def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, opt
         time=timeline.time,
         time_kind=timeline.kind,
         session=timeline.session,
+        group=group,
+        sites=[name for name in roles.covariates if matches(SITE, name)],
         age=timeline.age,
         covariates=roles.covariates,
         regions=roles.regions,
         fixed=[name for name in roles.covariates if never_changes(columns, name, columns.cells(shaped.subject))],
         age_is_baseline=timeline.age_is_baseline,
+        age_unit=timeline.age_unit,
         since_baseline=since if timeline.age_is_baseline else None,
         date_order=timeline.date_order,
         adni=shaped.layout.adni,
-        codes={name: list(codes) for name in used if (codes := columns.numbers(name).codes)},
+        visit_codes=timeline.visit_codes,
+        codes={name: codes for name in used if (codes := columns.codes(name))},
         missing=options.missing or ("drop-visit" if options.one_visit else "model"),
         template=wide.template if wide else None,
         repeated=[name for name in dict.fromkeys(used) if wide and name in wide.columns],
@@ -127,11 +162,12 @@ def _schema(table: Table, shaped: _Shaped, timeline: Timeline, roles: Roles, opt
         decimal=table.decimal,
         scan=shaped.scan,
         bids=table.bids,
+        within=options.within,
     )
 
 
 class _Shaped(NamedTuple):
-    """A table as one row a visit; ``said`` is what to say of a column if it becomes the time."""
+    """A table as one row per visit; ``said`` are the findings about a column if it becomes the time."""
 
     columns: Columns
     layout: Layout
@@ -143,11 +179,11 @@ class _Shaped(NamedTuple):
 
 
 def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
-    layout = table.layout or detect_layout(table.header, findings)
+    layout = table.layout or Layout("plain")
     frame = table.frame(_wanted(table.header, layout, options))
     waves = find_waves(table.header)
     known = dict.fromkeys([*table.header, *(waves.columns if waves else ())])
-    excluded = set(some_columns("exclude", options.exclude, known, table.path)[0])
+    excluded = {*some_columns("exclude", options.exclude, known, table.path)[0], *(set(options.left_out) & set(known))}
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     subject = find_subject(columns, layout, options, findings)
@@ -164,7 +200,9 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     scan = find_scan(columns, options)
-    return _Shaped(columns, Layout("wide", session=SESSION), subject, excluded, wide, said, scan)
+    return _Shaped(
+        columns, replace(layout, name="wide", session=SESSION, subject=None), subject, excluded, wide, said, scan
+    )
 
 
 def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
@@ -181,27 +219,57 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
             f"{table.path}: its columns are not those of the run. Missing: {listed(missing)}. "
             f"Not known to the run: {listed(unexpected) or 'none'}. Rename them, or add them, empty where unknown."
         )
-    extra = {schema.session, schema.since_baseline} - {None}
+    extra = {schema.session, schema.since_baseline, schema.group} - {None}
     for name in extra - set(frame.columns):
         frame[name] = ""
     frame = frame[list(dict.fromkeys([*schema.columns, *extra]))]
-    return Columns(frame, table.path, decimal=table.decimal, adni=schema.adni, codes=schema.codes, places=table.places)
+    return Columns(
+        frame,
+        table.path,
+        decimal=table.decimal,
+        mixed=table.mixed,
+        adni=schema.adni,
+        codes=schema.codes,
+        only_codes=True,
+        places=table.places,
+    )
 
 
 def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions) -> Columns:
     return Columns(
-        frame, table.path, decimal=table.decimal, adni=adni, missing_codes=options.missing_codes, places=table.places
+        frame,
+        table.path,
+        decimal=table.decimal,
+        mixed=table.mixed,
+        adni=adni,
+        missing_codes=options.missing_codes,
+        codes={name: given.missing for name, given in options.columns.items() if given.missing is not None},
+        marks={
+            name: Marks(given.decimal, given.thousands or "")
+            for name, given in options.columns.items()
+            if given.decimal
+        },
+        places=table.places,
     )
 
 
 def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str]:
     """All columns, or, of a table whose roles are known, those with a role and those that a flag names."""
     if not layout.regions:
-        return header
-    named = [name for name in (options.subject, options.time, options.age, options.session, options.scan) if name]
+        asked = {name for flag in ("regions", "covariates") for name in _asked(header, flag, options)}
+        return [name for name in header if name not in layout.left_out or name in asked]
+    flags = (options.subject, options.time, options.age, options.session, options.scan, options.group)
+    named = {*(name for name in flags if name), *layout.times}
     chosen = set(header) - set(layout.others)
-    chosen |= {name for name in header if name in (*named, *layout.times) or normal(name) in ("years_bl", *USUAL)}
+    chosen |= {name for name in header if name in named or normal(name) in ("years_bl", *USUAL)}
+    chosen |= {name for name in header if matches(SITE, name) or matches(FAMILY, name)}
     for flag in ("regions", "covariates"):
-        if patterns := getattr(options, flag):
-            chosen |= set(some_columns(flag, patterns, header, "")[0])
+        chosen |= _asked(header, flag, options)
+    chosen |= set(options.columns)
     return [name for name in header if name in chosen]
+
+
+def _asked(header: list[str], flag: str, options: ReadOptions) -> set[str]:
+    """The columns of the table that a flag may mean; of a wide table it names measures, which are no columns yet."""
+    patterns = [part.strip() for given in getattr(options, flag) or () for part in (given, *given.split(","))]
+    return {name for name in header if any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from crow.cohort.catalogue import MISSING_SCAN, NO_SCAN, REPEATED_SCAN, TWO_SCANS
 from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings
 from crow.cohort.names import normal
@@ -20,9 +21,9 @@ USUAL = ("scan", "scan_path", "nifti", "nifti_path", "image_path", "image")
 
 
 def find_scan(columns: Columns, options: ReadOptions) -> str | None:
-    """The column with the paths of NIfTI files, None where there is none.
+    """The column with the paths of NIfTI files, None if there is none.
 
-    Raises CohortError where there are several and none has a usual name.
+    Raises CohortError if there are several and none has a usual name.
     """
     if options.scan is not None:
         return one_column("scan", options.scan, columns.names, columns.path)
@@ -51,15 +52,15 @@ def scan_paths(columns: Columns, name: str, scan_root: Path | None) -> pd.Series
         if not path.is_relative_to(root) and (scan_root is not None or not Path(cell).is_absolute()):
             raise CohortError(
                 f"{columns.at(line)}, column {name}: {cell} leaves the folder of the scans, {root}. "
-                "Mend the path, or give a folder that holds all scans with --scan-root."
+                "Correct the path, or give a folder that holds all scans with --scan-root."
             )
         paths.append(str(path))
     return pd.Series(paths, columns.frame.index, dtype=object)
 
 
 def with_scans(rows: pd.DataFrame, columns: Columns, name: str, findings: Findings) -> pd.DataFrame:
-    """The rows whose scan is there, once; raises CohortError, naming the first, where no row has one."""
-    rows = drop(rows, rows[SCAN].isna(), "no-scan", "warning", f"no scan in {name}; dropped.", findings)
+    """The rows whose scan is there, once; raises CohortError, naming the first, if no row has one."""
+    rows = drop(rows, rows[SCAN].isna(), NO_SCAN, findings, name=name)
     if rows.empty:
         raise CohortError(f"{columns.path}, column {name}: holds no path. Fill it, or name another with --scan.")
     there = rows[SCAN].map(lambda path: path.endswith(NIFTI) and os.path.isfile(path)).astype(bool)
@@ -70,11 +71,9 @@ def with_scans(rows: pd.DataFrame, columns: Columns, name: str, findings: Findin
             f"{len(rows):,} rows, and none has one. Give the folder of the paths with --scan-root, or read the table "
             f"without scans with --exclude {name}."
         )
-    what = f"{_first(rows, ~there)} is not there or no NIfTI file (.nii, .nii.gz); the visits were dropped."
-    rows = drop(rows, ~there, "missing-scan", "warning", what, findings)
+    rows = drop(rows, ~there, MISSING_SCAN, findings, first=_first(rows, ~there))
     again = rows.duplicated(SCAN) & ~rows.duplicated(["subject", OWN, SCAN])
-    what = f"{_first(rows, again)} is the scan of another visit too; the visits were dropped. Mend the paths."
-    return drop(rows, again, "repeated-scan", "warning", what, findings)
+    return drop(rows, again, REPEATED_SCAN, findings, first=_first(rows, again))
 
 
 def one_scan_a_visit(rows: pd.DataFrame, hint: str, findings: Findings) -> pd.DataFrame:
@@ -82,8 +81,7 @@ def one_scan_a_visit(rows: pd.DataFrame, hint: str, findings: Findings) -> pd.Da
     first = rows.groupby(["subject", OWN])[SCAN].transform("first")
     other = rows[SCAN] != first
     for (_, row), kept in zip(rows[other].iterrows(), first[other], strict=True):
-        message = f"a second scan of {row['subject']} at one time, {row[SCAN]}; {kept} was kept. Take one out.{hint}"
-        findings.warning("two-scans", message, rows=[row[LINE]])
+        findings.add(TWO_SCANS, rows=[row[LINE]], subject=row["subject"], other=row[SCAN], kept=kept, hint=hint)
     return rows[~other]
 
 
@@ -92,5 +90,7 @@ def _first(rows: pd.DataFrame, where: pd.Series) -> str:
 
 
 def _holds_paths(columns: Columns, name: str) -> bool:
+    if columns.is_number(name):
+        return False
     words = columns.words(name).dropna()
-    return len(words) > 0 and bool(words.str.lower().str.endswith(NIFTI).all())
+    return len(words) > 0 and all(word.lower().endswith(NIFTI) for word in words)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from crow.cohort.dates import DateOrder
 from crow.cohort.options import Missing
-from crow.cohort.times import DateOrder, TimeKind
+from crow.cohort.times import AgeUnit, TimeKind
+from crow.cohort.visit_codes import VisitCodes
 
 SCAN = "scan"
 
@@ -29,7 +31,8 @@ class Schema(BaseModel):
     visit code (months). For a wide table ``layout`` is ``"wide"``, the names are those after reshaping, and
     ``template`` makes the columns of the ``repeated`` ones from ``name`` and ``wave``. ``fixed`` are covariates that
     never change within a subject; ``since_baseline`` is a column with the years to add to an age at baseline;
-    ``codes`` are the numbers that mean missing, by column. ``scan`` is the column with the paths of scans, and ``bids``
+    ``codes`` are the numbers that mean missing, by column; ``age_unit`` is what ages are counted in, and
+    ``visit_codes`` whose visit codes the table has. ``scan`` is the column with the paths of scans, and ``bids``
     says which files of a tree they are where the cohort was read from one.
     """
 
@@ -40,15 +43,19 @@ class Schema(BaseModel):
     time: str
     time_kind: TimeKind
     session: str | None = None
+    group: str | None = None
+    sites: list[str] = []
     age: str | None = None
     covariates: dict[str, Literal["numeric", "categorical"]] = {}
     regions: list[str] = []
     fixed: list[str] = []
     age_is_baseline: bool = False
     since_baseline: str | None = None
+    age_unit: AgeUnit = "years"
     date_order: DateOrder | None = None
     adni: bool = False
-    codes: dict[str, list[float]] = {}
+    visit_codes: VisitCodes = "plain"
+    codes: dict[str, list[float | str]] = {}
     missing: Missing = "drop-visit"
     template: str | None = None
     repeated: list[str] = []
@@ -57,6 +64,14 @@ class Schema(BaseModel):
     decimal: str = "."
     scan: str | None = None
     bids: Bids | None = None
+    within: str | None = None
+
+    @model_validator(mode="after")
+    def _codes_of_adni(self) -> Schema:
+        """A schema from before ``visit_codes`` says it by ``adni``."""
+        if self.adni and self.visit_codes == "plain":
+            self.visit_codes = "adni"
+        return self
 
     @property
     def columns(self) -> list[str]:

@@ -1,7 +1,8 @@
 """Which subjects are held out: the one place that splits a cohort into training, validation and test subjects.
 
 A split depends on the seed and on the subjects' names only. It does not depend on the order of the rows, and a subject
-that joins or leaves the cohort changes the part of few others.
+that joins or leaves the cohort changes the part of few others. Relatives stay together: the functions take one name
+per subject, and subjects with the same name (`Cohort.split_names`) are never separated.
 """
 
 from __future__ import annotations
@@ -35,9 +36,21 @@ def ranked(names: Sequence[str], seed: int, purpose: Purpose) -> Rows:
 def folds(names: Sequence[str], count: int, seed: int, purpose: Purpose = Purpose.FOLDS) -> list[Rows]:
     """Positions of ``names`` in ``count`` disjoint parts of equal size (or one apart), each sorted.
 
-    There are never more parts than names.
+    Equal names stay in one part. There are never more parts than different names.
     """
-    return [np.sort(part) for part in np.array_split(ranked(names, seed, purpose), max(1, min(count, len(names))))]
+    order = ranked(names, seed, purpose)
+    parts = max(1, min(count, len(set(names))))
+    ends = np.cumsum([len(part) for part in np.array_split(order, parts)])
+    return [np.sort(part) for part in _cut(names, order, ends) if len(part)]
+
+
+def _cut(names: Sequence[str], order: Rows, ends: Rows) -> list[Rows]:
+    """``order`` cut near ``ends``; equal names, which follow each other, go where their middle lies."""
+    ranked_names = np.array([names[k] for k in order], dtype=object)
+    first = np.flatnonzero(np.r_[True, ranked_names[1:] != ranked_names[:-1]]) if len(order) else np.array([], int)
+    size = np.diff(np.r_[first, len(order)])
+    part = np.repeat(np.searchsorted(ends, first + size / 2, side="left"), size)
+    return [order[part == k] for k in range(len(ends))]
 
 
 def validation_folds(names: Sequence[str], fraction: float, seed: int) -> list[Rows]:
@@ -47,9 +60,10 @@ def validation_folds(names: Sequence[str], fraction: float, seed: int) -> list[R
 
 def test_subjects(cohort: Cohort, fraction: float, seed: int) -> list[str]:
     """The subjects that ``split.test`` reserves for a test and training never sees."""
-    names = cohort.subjects
-    order = ranked(names, seed, Purpose.TEST)
-    return [names[k] for k in order[: round(fraction * len(names))]]
+    subjects = cohort.subjects
+    names = cohort.split_names(subjects)
+    end = np.array([round(fraction * len(subjects))])
+    return [subjects[k] for k in _cut(names, ranked(names, seed, Purpose.TEST), end)[0]]
 
 
 def validation_of_each_class(subject: Sequence[str], label: Rows, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -73,4 +87,3 @@ def validation_of_each_class(subject: Sequence[str], label: Rows, fraction: floa
         if validation[members].all():
             validation[members[0]] = False
     return validation[numbers]
-

@@ -5,35 +5,46 @@ from __future__ import annotations
 import csv
 import io
 import re
+import stat
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
+from crow.cohort.catalogue import ENCODING, REPEATED_HEADER, SHORT_ROW
 from crow.cohort.findings import Findings
-from crow.cohort.layouts import Layout
+from crow.cohort.formats import is_sheet, read_sheet, unpacked
+from crow.cohort.layout import Layout
+from crow.cohort.parameters import MAX_CELL, MAX_TABLE_BYTES
 from crow.cohort.schema import Bids
 from crow.errors import CohortError
 
 SIGNATURES = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook: save the sheet as CSV",
-    b"\x1f\x8b": "compressed with gzip: unpack it first",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV",
+    b"PK\x03\x04": "a zip archive or a damaged Excel workbook: unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as .xlsx or CSV",
     b"%PDF": "a PDF",
-    b"PAR1": "a Parquet file: export it as CSV",
+    b"BZh": "compressed with bzip2: unpack it first",
+    b"\xfd7zXZ": "compressed with xz: unpack it first",
+    b"$FL2": "an SPSS file: export it as CSV",
 }
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19]")
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
 POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
+DECIMAL_ROWS = 200
+MAX_LINE = MAX_CELL
+GROUPED_NUMBER = re.compile(r"\s*[+-]?\d{1,3}([.,]\d{3})+\s*")
 
 
 @dataclass(frozen=True)
 class Table:
     """Cells as text; ``lines[i]`` is the line of the file where row ``i`` begins (the header is line 1).
 
-    Of a BIDS tree, ``layout`` and ``bids`` are known and ``places`` names the visit of each line.
+    ``decimal`` is the decimal mark; ``mixed`` means that some columns have a comma and others a point. Of a BIDS tree,
+    ``layout`` and ``bids`` are known and ``places`` names the visit of each line.
     """
 
     path: str
@@ -42,40 +53,85 @@ class Table:
     lines: list[int]
     separator: str = ","
     decimal: str = "."
+    mixed: bool = False
     layout: Layout | None = None
     bids: Bids | None = None
     places: Mapping[int, str] = field(default_factory=dict)
 
     def frame(self, names: list[str] | None = None) -> pd.DataFrame:
         """The named columns (default all) as text, stripped, indexed by line."""
-        names = self.header if names is None else names
-        places = [self.header.index(name) for name in names]
-        columns = {name: [row[k].strip() for row in self.rows] for name, k in zip(names, places, strict=True)}
-        return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=names, dtype=object)
+        return self._frame.copy() if names is None else self._frame[names].copy()
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        columns = dict(zip(self.header, map(list, zip(*self.rows, strict=True)), strict=True))
+        return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=self.header, dtype=object)
+
+    def with_frame(self, frame: pd.DataFrame) -> Table:
+        """The same table with other columns or rows, a frame of text indexed by line."""
+        return replace(self, header=list(frame.columns), rows=frame.to_numpy().tolist(), lines=frame.index.tolist())
+
+    def with_columns(self, columns: Mapping[str, list[str]]) -> Table:
+        """The same table with columns more."""
+        more = zip(*columns.values(), strict=True)
+        rows = [[*row, *cells] for row, cells in zip(self.rows, more, strict=True)]
+        return replace(self, header=[*self.header, *columns], rows=rows)
 
 
 def read_table(path: str | Path, findings: Findings) -> Table:
-    """Read a table separated by commas, semicolons, tabs or bars, in UTF-8, UTF-16 or Windows-1252.
+    """Read a table separated by commas, semicolons, tabs, bars or blanks, in UTF-8, UTF-16 or Windows-1252.
+
+    It may be compressed with gzip; an Excel workbook or a Parquet file is read if its library is installed.
 
     Raises CohortError for a file that is missing, empty, binary, has no rows, or has rows longer than its header.
     """
-    text = _text(Path(path), findings)
-    separator = _separator(text)
-    records, lines = _records(str(path), text, separator)
+    path = Path(path)
+    _require_file(path)
+    if is_sheet(path):
+        records, lines, separator = *read_sheet(path, findings), ","
+        blank = True
+    else:
+        text = _text(path, findings)
+        separator = _separator(text)
+        if separator == " ":
+            text, separator = "\n".join(" ".join(line.split()) for line in text.splitlines()), " "
+        records, lines = _records(str(path), text, separator)
+        blank = _has_outer_blanks(text, separator)
+    if blank:
+        records = [[cell.strip() for cell in record] for record in records]
     header = _header(records[0], findings)
     rows, lines = _rows(str(path), header, records[1:], lines[1:], findings)
-    return Table(str(path), header, rows, lines, separator, _decimal(rows, separator, findings))
+    decimal, mixed = _decimal(rows, separator)
+    return Table(str(path), header, rows, lines, separator, decimal, mixed)
+
+
+def _has_outer_blanks(text: str, separator: str) -> bool:
+    """Whether a blank stands beside a separator, a quote or a line's end, so that cells must be stripped."""
+    edge = rf'["{re.escape(separator)}]'
+    return re.search(rf"(^|{edge})[ \t\xa0]|[ \t\xa0]({edge}|\r|$)", text, re.MULTILINE) is not None
+
+
+def _require_file(path: Path) -> None:
+    try:
+        kind, size = path.stat().st_mode, path.stat().st_size
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
+    if stat.S_ISDIR(kind):
+        raise CohortError(f"{path}: is a folder; name the table inside it.")
+    if not stat.S_ISREG(kind):
+        raise CohortError(f"{path}: is no file but a pipe or a device. Save the table as a file.")
+    if size > MAX_TABLE_BYTES:
+        limit = MAX_TABLE_BYTES / 2**30
+        raise CohortError(f"{path}: {size / 2**30:.1f} GiB; at most {limit:.0f} GiB are read. Split the table.")
 
 
 def _text(path: Path, findings: Findings) -> str:
     try:
-        data = path.read_bytes()
-    except IsADirectoryError:
-        raise CohortError(f"{path}: is a folder; name the table inside it.") from None
+        data = unpacked(path, path.read_bytes())
     except OSError as error:
-        raise CohortError(f"{path}: cannot be read: {error.strerror}. Check the name.") from None
+        raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
     if not data.strip():
-        raise CohortError(f"{path}: the file is empty; a header and one row a visit are needed.")
+        raise CohortError(f"{path}: the file is empty; a header and one row per visit are needed.")
     for signature, what in SIGNATURES.items():
         if data.startswith(signature):
             raise CohortError(f"{path}: not a text table but {what}.")
@@ -89,26 +145,54 @@ def _text(path: Path, findings: Findings) -> str:
     except UnicodeDecodeError:
         if wide:
             raise CohortError(f"{path}: begins as UTF-16 but cannot be read so. Save the table as UTF-8.") from None
-        findings.info("encoding", "the file is not UTF-8; its text was read as Windows-1252.")
+        findings.add(ENCODING)
         return data.decode("cp1252", errors="replace")
 
 
 def _separator(text: str) -> str:
     """The separator that splits the header and the next lines into the same number of cells, at least two."""
-    sample = text.splitlines()[:20]
+    sample = [line[:MAX_LINE] for line in text.splitlines()[:20]]
 
     def agreement(separator: str) -> tuple[int, int]:
         counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row]
         return sum(count == counts[0] for count in counts) * (counts[0] > 1), counts[0]
 
-    return max(",;\t|", key=agreement)
+    best = max(",;\t|", key=agreement)
+    if agreement(best)[0] == 0 and len({len(line.split()) for line in sample if line.strip()} - {1}) == 1:
+        return " "
+    return best
 
 
 def _records(path: str, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
-    """Every record that is not blank, and the line where it starts."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    """Every record that is not blank, and its first line; raises CohortError for a quote that is not closed."""
+    csv.field_size_limit(MAX_CELL)
+    try:
+        return _split(text, separator, strict=True)
+    except _SplitError as error:
+        if error.reason.startswith("field larger"):
+            raise CohortError(
+                f"{path}, line {error.line}: a cell of more than {MAX_CELL:,} characters. Shorten it, or close the "
+                "quote that opens it."
+            ) from None
+        with suppress(_SplitError):
+            records, lines = _split(text, separator, strict=False)
+            if all("\n" not in cell for record in records for cell in record) and len({*map(len, records)}) == 1:
+                return records, lines
+        what = "is not closed" if "end of data" in error.reason else "is followed by text, or is not closed before"
+        raise CohortError(
+            f'{path}, line {error.line}: a quote (") that opens a cell {what}. Close it, or remove it.'
+        ) from None
+
+
+class _SplitError(Exception):
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line, self.reason = line, reason
+
+
+def _split(text: str, separator: str, strict: bool) -> tuple[list[list[str]], list[int]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
     records, lines, line = [], [], 1
-    csv.field_size_limit(2**24)
     try:
         for record in reader:
             if any(cell and not cell.isspace() for cell in record):
@@ -116,7 +200,7 @@ def _records(path: str, text: str, separator: str) -> tuple[list[list[str]], lis
                 lines.append(line)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise CohortError(f"{path}, line {line}: cannot be split into cells: {error}.") from None
+        raise _SplitError(line, str(error)) from None
     return records, lines
 
 
@@ -130,13 +214,7 @@ def _header(record: list[str], findings: Findings) -> list[str]:
             names[k] = f"{name}.{seen[name]}"
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
-        findings.warning(
-            "repeated-header",
-            f"{', '.join(repeated)}: the name stands over several columns; the later ones are "
-            f"called {repeated[0]}.2 and so on.",
-            column=repeated[0],
-            rows=[1],
-        )
+        findings.add(REPEATED_HEADER, repeated[0], [1], names=", ".join(repeated), first=repeated[0])
     return names
 
 
@@ -156,19 +234,25 @@ def _rows(
                 )
             del record[width:]
         elif len(record) < width:
+            if any("\n" in cell for cell in record):
+                raise CohortError(
+                    f'{path}, line {line}: a quote (") opens a cell that runs over several lines, and the row has '
+                    f"{len(record)} cells instead of {width}. Close the quote, or remove it."
+                )
             short.append(line)
             record.extend([""] * (width - len(record)))
     if short:
-        findings.warning("short-row", "fewer cells than columns; the rest was read as missing.", rows=short)
+        findings.add(SHORT_ROW, rows=short)
     return records, lines
 
 
-def _decimal(rows: list[list[str]], separator: str, findings: Findings) -> str:
-    if separator == ",":
-        return "."
-    cells = [cell for row in rows[:200] for cell in row]
-    commas = sum(bool(COMMA_NUMBER.fullmatch(cell)) for cell in cells)
-    if commas == 0 or any(POINT_NUMBER.fullmatch(cell) for cell in cells):
-        return "."
-    findings.info("decimal-comma", "numbers are written with a decimal comma and were read so.")
-    return ","
+def _decimal(rows: list[list[str]], separator: str) -> tuple[str, bool]:
+    """The decimal mark, and whether some columns have the other one; ``7,107`` may be thousands and decides nothing."""
+    cells = {cell for row in rows[:DECIMAL_ROWS] for cell in row if "," in cell or "." in cell}
+    sure = [cell for cell in cells if not GROUPED_NUMBER.fullmatch(cell)]
+    commas = any(COMMA_NUMBER.fullmatch(cell) for cell in sure)
+    points = any(POINT_NUMBER.fullmatch(cell) for cell in sure)
+    if commas == points and not commas and separator != ",":
+        commas = any(COMMA_NUMBER.fullmatch(cell) for cell in cells)
+        points = any(POINT_NUMBER.fullmatch(cell) for cell in cells)
+    return ("," if commas and not points else "."), commas and points

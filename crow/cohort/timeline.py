@@ -1,26 +1,27 @@
-"""Whose visit a row is, and when it was: the subject, time, session and age columns."""
+"""When a visit was: the time, session and age columns of a table."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from crow.cohort import names
+from crow.cohort import catalogue, names
+from crow.cohort.age_units import age_unit
+from crow.cohort.clocks import Clock, find_clocks, given_clock, varies
 from crow.cohort.columns import Columns
+from crow.cohort.dates import DateOrder, contradicting_orders, two_digit_years
+from crow.cohort.facts import Facts
 from crow.cohort.findings import Findings
-from crow.cohort.layouts import Layout
+from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions, listed, one_column
-from crow.cohort.times import PER_YEAR, DateOrder, TimeKind, is_visit_codes
+from crow.cohort.subject import ambiguous
+from crow.cohort.times import AGES_PER_YEAR, AgeUnit, TimeKind
+from crow.cohort.visit_codes import VisitCodes, whose_codes
 from crow.errors import CohortError
 
-UNITLESS = {"t", "time", "times", "follow_up", "followup"}
-UNITS: dict[TimeKind, re.Pattern[str]] = {"days": names.DAYS, "months": names.MONTHS, "years": names.YEARS}
-FINE: dict[TimeKind, int] = {"date": 0, "days": 1, "years": 2, "months": 2, "age": 3, "visit": 5}
-WHOLE: dict[TimeKind, int] = {"months": 4, "years": 6, "age": 7}
 COVERS = 0.9
+ORDERS: dict[DateOrder, str] = {"ymd": "year/month/day", "mdy": "month/day/year", "dmy": "day/month/year"}
 
 
 @dataclass(frozen=True)
@@ -34,68 +35,32 @@ class Timeline:
     age: str | None
     age_is_baseline: bool
     date_order: DateOrder | None
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A column that could be the time: its kind, its values in years, and its rank (the finest first)."""
-
-    name: str
-    kind: TimeKind
-    years: pd.Series
-    rank: int
-
-
-def find_subject(columns: Columns, layout: Layout, options: ReadOptions, findings: Findings) -> str:
-    """The column that says whose row it is; raises CohortError where there is none, or several that disagree."""
-    if options.subject is not None:
-        return one_column("subject", options.subject, columns.names, columns.path)
-    if layout.subject is not None:
-        return layout.subject
-    named = [name for known in names.SUBJECTS for name in columns.names if names.normal(name) == known]
-    named = [name for name in named if not columns.is_empty(name)]
-    if not named:
-        raise CohortError(
-            f"{columns.path}: no subject column was found among {listed(columns.names)}. Name it with --subject COLUMN."
-        )
-    repeated = [name for name in named if columns.cells(name).duplicated().any()]
-    named = repeated or named
-    if any(not _same_groups(columns.cells(named[0]), columns.cells(other)) for other in named[1:]):
-        raise _ambiguous(columns.path, "subject", named)
-    if len(named) > 1:
-        findings.info("subject", f"{listed(named)} name the same subjects; {named[0]} was taken.", named[0])
-    return named[0]
+    age_unit: AgeUnit = "years"
+    visit_codes: VisitCodes = "plain"
 
 
 def find_timeline(columns: Columns, layout: Layout, subject: str, options: ReadOptions, findings: Findings) -> Timeline:
-    """The time column and what goes with it; raises CohortError where there is none, or several equally good ones."""
+    """The time column and what goes with it; raises CohortError if there is none, or several equally good ones."""
     who = columns.cells(subject)
     clock = _clock(columns, layout, subject, who, options, findings)
-    order = None
-    if clock.kind == "date":
-        order, guessed = columns.date_order(clock.name)
-        if guessed:
-            findings.warning(
-                "date-order", "no day above 12 tells which comes first; dates were read as month/day/year.", clock.name
-            )
+    order = _date_order(columns, clock.name, options, findings) if clock.kind == "date" else None
     session = _session(columns, layout, who, clock, options)
     age = _age(columns, layout, who, clock, options, findings)
-    baseline = age is not None and age != clock.name and _is_baseline(columns.numbers(age).values, clock.years, who)
+    unit = clock.age_unit
+    if age is not None and age != clock.name:
+        unit = _unit(columns, age, who, clock, layout, options, findings)
+    ages = columns.numbers(age).values / AGES_PER_YEAR[unit] if age is not None else None
+    baseline = ages is not None and age != clock.name and _is_baseline(ages, clock.years, who)
     if baseline:
-        findings.warning(
-            "baseline-age",
-            "the age is the same at all visits of a subject, so it is the age at baseline; the "
-            "age at a visit was taken as this age plus the years since baseline.",
-            age,
-        )
-    return Timeline(subject, clock.name, clock.kind, session, age, baseline, order)
+        findings.add(catalogue.BASELINE_AGE, age)
+    codes = clock.codes if layout.visit_codes == "plain" else layout.visit_codes
+    return Timeline(subject, clock.name, clock.kind, session, age, baseline, order, unit, codes)
 
 
-def tells_time(columns: Columns, among: list[str], subject: str, options: ReadOptions) -> bool:
+def tells_time(columns: Columns, among: list[str], subject: str, layout: Layout, options: ReadOptions) -> bool:
     """Whether one of the columns is a time that moves within subjects."""
     who = columns.cells(subject)
-    clocks = (_as_clock(columns, name, who, options.time_kind, Findings()) for name in among)
-    return any(clock is not None and _varies(clock.years, who) for clock in clocks)
+    return any(varies(clock.years, who) for clock in find_clocks(columns, among, who, layout, options, Findings()))
 
 
 def _clock(
@@ -103,10 +68,10 @@ def _clock(
 ) -> Clock:
     if options.time is not None:
         name = one_column("time", options.time, columns.names, columns.path)
-        return _given_clock(columns, name, who, options, findings)
+        return given_clock(columns, name, who, layout, options, findings)
     among = [name for name in (layout.times or layout.clocks or columns.names) if name in columns and name != subject]
-    clocks = [clock for name in among if (clock := _as_clock(columns, name, who, options.time_kind, findings))]
-    moving = [clock for clock in clocks if _varies(clock.years, who) or not who.duplicated().any()]
+    clocks = find_clocks(columns, among, who, layout, options, findings)
+    moving = [clock for clock in clocks if varies(clock.years, who) or not who.duplicated().any()]
     if not moving:
         raise CohortError(f"{columns.path}: {_no_time(columns, clocks, subject)}")
     most = max(clock.years.notna().sum() for clock in moving)
@@ -115,95 +80,33 @@ def _clock(
     equal = [clock for clock in good if clock.rank == best.rank and not layout.times]
     if any(_disagreeing(best, other, who, 0.05) for other in equal[1:]):
         counts = {clock.name: int(clock.years.notna().sum()) for clock in equal}
-        raise _ambiguous(columns.path, "time", [clock.name for clock in equal], counts)
+        raise ambiguous(columns.path, "time", [clock.name for clock in equal], counts)
     for other in good:
         if other is not best:
             _compare(columns, best, other, who, findings)
     return best
 
 
-def _given_clock(columns: Columns, name: str, who: pd.Series, options: ReadOptions, findings: Findings) -> Clock:
-    kind = options.time_kind or _kind(columns, name, who, findings)
-    if kind is None:
-        raise CohortError(
-            f"{columns.path}, column {name}: holds neither numbers, dates nor visit codes, so it cannot be the time. "
-            "Name another with --time, or say what it holds with --time-kind."
+def _date_order(columns: Columns, name: str, options: ReadOptions, findings: Findings) -> DateOrder:
+    order, guessed = (options.date_order, False) if options.date_order else columns.date_order(name)
+    words = columns.words(name).fillna("")
+    if guessed:
+        findings.add(catalogue.DATE_ORDER, name, order=ORDERS[order])
+    if contradicting_orders(words):
+        read = columns.times(name, "date", order)
+        rows = columns.lines[(read.isna() & (words != "")).to_numpy()]
+        findings.add(catalogue.MIXED_DATE_ORDER, name, rows, order=ORDERS[order])
+    short = two_digit_years(words)
+    if short.any():
+        years = columns.times(name, "date", order)[short].dt.year
+        findings.add(
+            catalogue.TWO_DIGIT_YEAR,
+            name,
+            columns.lines[short.to_numpy()],
+            first=int(years.min()),
+            last=int(years.max()),
         )
-    return Clock(name, kind, _years(columns, name, kind), 0)
-
-
-def _as_clock(columns: Columns, name: str, who: pd.Series, given: TimeKind | None, findings: Findings) -> Clock | None:
-    normal = names.normal(name)
-    known = names.is_age(name) or names.is_date(name)
-    known |= any(names.matches(p, name) for p in (names.YEARS, names.MONTHS, names.DAYS, names.SESSION))
-    if not known or (names.matches(names.COVARIATE, name) and not names.is_age(name)) or columns.is_empty(name):
-        return None
-    trial = Findings()
-    kind = _kind(columns, name, who, trial)
-    if kind is None:
-        return None
-    findings.extend(trial)
-    kind = given if given and normal in UNITLESS else kind
-    years = _years(columns, name, kind)
-    whole = kind in ("years", "months", "age") and bool((columns.numbers(name).values.dropna() % 1 == 0).all())
-    return Clock(name, kind, years, (WHOLE if whole else FINE)[kind])
-
-
-def _kind(columns: Columns, name: str, who: pd.Series, findings: Findings) -> TimeKind | None:
-    if not columns.is_number(name):
-        if columns.is_dates(name):
-            return "date"
-        return "visit" if is_visit_codes(columns.words(name).dropna(), columns.adni) else None
-    if names.matches(names.SESSION, name):
-        return None
-    if names.is_date(name):
-        return "date" if columns.is_dates(name) else None
-    if names.is_age(name):
-        return "age"
-    if names.normal(name) not in UNITLESS:
-        for unit, pattern in UNITS.items():
-            if names.matches(pattern, name):
-                return unit
-    return _unit(columns, name, who, findings)
-
-
-def _unit(columns: Columns, name: str, who: pd.Series, findings: Findings) -> TimeKind:
-    """The unit of numbers whose name does not tell it, from an age that moves along or else from their size."""
-    values = columns.numbers(name).values
-    spent = values - values.groupby(who).transform("min")
-    for other in columns.names:
-        if other != name and names.is_age(other) and columns.is_number(other):
-            age = columns.numbers(other).values
-            aged = age - age.groupby(who).transform("min")
-            ratio = float(spent[aged >= 1].sum() / max(aged[aged >= 1].sum(), 1e-9))
-            for unit in UNITS:
-                if 0.7 < ratio / PER_YEAR[unit] < 1.4:
-                    return unit
-    kind: TimeKind = "years"
-    first = values.groupby(who).min().median()
-    if first > 15 and values.max() <= 120:
-        kind = "age"
-    elif spent.max() > 130:
-        kind = "days" if first < 1800 else "years"
-    elif (values.dropna() % 1 == 0).all() and spent[spent > 0].min() >= 3:
-        kind = "months"
-    what = "an age in years" if kind == "age" else f"{kind} of follow-up"
-    findings.info("time-unit", f"its size says that it holds {what}; if not, add --time-kind.", name)
-    return kind
-
-
-def _years(columns: Columns, name: str, kind: TimeKind) -> pd.Series:
-    values = columns.times(name, kind)
-    if kind == "date":
-        return (values - pd.Timestamp(2000, 1, 1)).dt.days / 365.25
-    return values / PER_YEAR[kind]
-
-
-def _varies(values: pd.Series, who: pd.Series) -> bool:
-    """Whether most subjects with several values have different ones."""
-    grouped = values.groupby(who)
-    several = grouped.count() > 1
-    return bool(several.any()) and (grouped.nunique()[several] > 1).mean() > 0.5
+    return order
 
 
 def _disagreeing(one: Clock, other: Clock, who: pd.Series, tolerance: float) -> list[int]:
@@ -217,14 +120,10 @@ def _compare(columns: Columns, best: Clock, other: Clock, who: pd.Series, findin
     rows = _disagreeing(best, other, who, 1.01 if "age" in (best.kind, other.kind) else 0.5)
     both = int((best.years.notna() & other.years.notna()).sum())
     if len(rows) > both / 2:
-        raise _ambiguous(columns.path, "time", [best.name, other.name])
+        raise ambiguous(columns.path, "time", [best.name, other.name])
     if rows:
-        findings.warning(
-            "time-disagrees",
-            f"{other.name} and {best.name} differ by more than half a year; {best.name} was used.",
-            other.name,
-            columns.lines[rows],
-        )
+        lines = columns.lines[rows]
+        findings.add(catalogue.TIME_DISAGREES, other.name, lines, other=other.name, best=best.name)
 
 
 def _session(columns: Columns, layout: Layout, who: pd.Series, clock: Clock, options: ReadOptions) -> str | None:
@@ -253,35 +152,49 @@ def _age(
         return layout.age
     ages = [name for name in columns.names if names.is_age(name) and columns.is_number(name)]
     if not ages:
-        findings.info("no-age", "no age column was found; name it with --age COLUMN if there is one.")
-        return None
-    ages.sort(key=lambda name: (not _varies(columns.numbers(name).values, who), -columns.numbers(name).filled))
+        return _age_by_growth(columns, who, clock, findings)
+    ages.sort(key=lambda name: (not varies(columns.numbers(name).values, who), -columns.numbers(name).filled))
     if len(ages) > 1:
-        findings.info("age", f"{listed(ages)} are ages; {ages[0]} was taken; another with --age COLUMN.", ages[0])
+        findings.add(catalogue.SEVERAL_AGES, ages[0], names=listed(ages), first=ages[0])
     return ages[0]
 
 
+def _age_by_growth(columns: Columns, who: pd.Series, clock: Clock, findings: Findings) -> str | None:
+    """The column of numbers that grows by one per year of the time, whatever its name."""
+    facts = Facts(columns, who, clock.years)
+    others = [name for name in columns.names if name != clock.name and columns.is_number(name)]
+    grown = [name for name in others if not names.is_time(name) and facts.grows_by_one(name)]
+    if len(grown) == 1:
+        findings.add(catalogue.AGE_BY_GROWTH, grown[0])
+        return grown[0]
+    findings.add(catalogue.NO_AGE)
+    return None
+
+
+def _unit(
+    columns: Columns, age: str, who: pd.Series, clock: Clock, layout: Layout, options: ReadOptions, findings: Findings
+) -> AgeUnit:
+    if options.age_unit is not None:
+        return options.age_unit
+    values, aside = columns.numbers(age).values, Findings()
+    unit = age_unit(columns.path, age, values, who, layout.age_units, {clock.name: clock.years}, {}, aside)
+    known = {(finding.code, finding.column) for finding in findings}
+    findings.extend(finding for finding in aside if (finding.code, finding.column) not in known)
+    return unit
+
+
 def _is_baseline(age: pd.Series, years: pd.Series, who: pd.Series) -> bool:
-    """Whether the age stands still where time moves by more than an age in such steps would hide."""
+    """Whether the age stands still though time moves by more than an age in such steps would hide.
+
+    An age that stands in one row per subject only, be it a row without a time, is one at that row.
+    """
+    if (age.groupby(who).count() <= 1).all():
+        return bool((age.notna() & years.isna()).any())
     hidden = 1.0 if (age.dropna() % 1 == 0).all() else 0.05
     both = age.notna() & years.notna()
     spans, ages = years[both].groupby(who[both]), age[both].groupby(who[both])
     long = (spans.max() - spans.min()) > hidden
     return bool(long.any()) and ((ages.max() - ages.min())[long] == 0).mean() > COVERS
-
-
-def _same_groups(one: pd.Series, other: pd.Series) -> bool:
-    pairs = len(pd.concat([one, other], axis=1).drop_duplicates())
-    return pairs == one.nunique() == other.nunique()
-
-
-def _ambiguous(path: str, role: str, candidates: Iterable[str], counts: dict[str, int] | None = None) -> CohortError:
-    flags = [f"--{role} {_quoted(n)}" + (f" ({counts[n]:,} visits)" if counts else "") for n in candidates]
-    return CohortError(f"{path}: several columns could be the {role}: add {' or '.join(flags)}.")
-
-
-def _quoted(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() else f"'{name}'"
 
 
 def _no_time(columns: Columns, clocks: list[Clock], subject: str) -> str:
@@ -291,5 +204,16 @@ def _no_time(columns: Columns, clocks: list[Clock], subject: str) -> str:
             "visit was (an age that repeats is the age at baseline). Name the time column with --time COLUMN."
         )
     rest = [name for name in columns.names if name != subject]
+    for name in rest:
+        words = columns.words(name).dropna()
+        if names.matches(names.SESSION, name) and len(words) and whose_codes(words) is None:
+            return (
+                f"the labels in {name} ({listed(words.unique(), 3)}) can be months, or years and half years as in "
+                "ABCD, so nothing tells when a visit was. Add --time-kind visit if they are months, or a table with "
+                "the age or date of each visit as another --cohort."
+            )
     kinds = "age, date, years, months, days or visit code"
-    return f"no time column ({kinds}) was found among {listed(rest)}. Name it with --time COLUMN."
+    return (
+        f"no time column ({kinds}) was found among {listed(rest)}. Name it with --time COLUMN, or give a table with "
+        "the age or date of each visit as another --cohort."
+    )

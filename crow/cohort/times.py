@@ -1,124 +1,79 @@
-"""Dates, visit codes and units: a table's own time as numbers or days."""
+"""A table's own time: its kinds, its units, and the years between two times."""
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from typing import Literal
 
 import pandas as pd
 
-from crow.cohort.values import is_blank, numbers
+from crow.cohort.dates import DateOrder, parse_dates
+from crow.cohort.values import numbers
+from crow.cohort.visit_codes import VisitCodes, code_months
 
 TimeKind = Literal["age", "years", "months", "days", "date", "visit"]
-DateOrder = Literal["ymd", "mdy", "dmy"]
+AgeUnit = Literal["years", "months", "weeks", "days"]
 
-PER_YEAR = {"age": 1.0, "years": 1.0, "months": 12.0, "days": 365.25, "visit": 12.0}
+DAYS_PER_YEAR = 365.25
+PER_YEAR = {"age": 1.0, "years": 1.0, "months": 12.0, "days": DAYS_PER_YEAR, "visit": 12.0}
+AGES_PER_YEAR: dict[AgeUnit, float] = {
+    "years": 1.0, "months": 12.0, "weeks": DAYS_PER_YEAR / 7, "days": DAYS_PER_YEAR,
+}  # fmt: skip
+MISSING_TIMES = {
+    "age": (-1.0, -4.0, -9.0, -99.0, -999.0, -9999.0),
+    "years": (-99.0, -999.0, -9999.0),
+    "months": (-999.0, -9999.0),
+    "days": (-9999.0, -99999.0),
+}
+"""Numbers that mean missing: only those that no time before baseline can be. An age is never negative."""
+DATE_FORMATS: dict[DateOrder, str] = {"ymd": "%Y-%m-%d", "mdy": "%m/%d/%Y", "dmy": "%d/%m/%Y"}
 SOME_DAY = pd.Timestamp(2000, 1, 1)
-YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ].*)?|(\d{4})(\d{2})(\d{2})")
-YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4}|\d{2})(?: .*)?")
-NAMED_MONTH = ("%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d-%b-%y", "%b %d, %Y", "%d %B %Y")
-
-NO_VISIT = frozenset({"nv", "no visit"})
-SCREENING = frozenset({"sc", "scmri", "screening"})
-BASELINE = frozenset({"bl", "baseline"})
-ADNI2_MONTHS = {"v01": 0, "v02": 0, "v03": 0, "v04": 3, "v05": 6, "v11": 12, "v21": 24, "v31": 36, "v41": 48, "v51": 60}
-PREFIX = r"(?:.*[_\-\s])?"
-COUNTED = (
-    (re.compile(PREFIX + r"m(?:onth)?s?[\s_-]?(\d+(?:\.\d+)?)"), 1.0),
-    (re.compile(r"(\d+(?:\.\d+)?)[\s_-]?m(?:onth)?s?"), 1.0),
-    (re.compile(PREFIX + r"y(?:ear)?s?[\s_-]?(\d+(?:\.\d+)?)"), 12.0),
-    (re.compile(PREFIX + r"d(\d{4,5})"), 12 / 365.25),
-)
-
-
-def parse_dates(cells: pd.Series, order: DateOrder | None = None) -> tuple[pd.Series, DateOrder, bool]:
-    """Days (NaT where not a date), the order of day, month and year, and whether that order was a guess.
-
-    ``2011-03-05`` (any time of day is cut off), ``20110305``, ``3/5/2011``, ``5.3.2011``, ``05-Mar-2011``. Without
-    ``order``, a first number above 12 anywhere means the day comes first; with nothing to tell, the month does.
-    """
-    unique = [cell for cell in cells.unique() if cell]
-    found, guessed = (order, False) if order else _order(unique)
-    days = {cell: _day(cell, found) for cell in unique}
-    return pd.Series([days.get(cell) for cell in cells], cells.index, dtype="datetime64[us]"), found, guessed
-
-
-def visit_months(code: str, adni: bool = False) -> float | None:
-    """Months since baseline that a visit code tells; None for a code that tells no time (``nv``, ``uns1``, ``init``).
-
-    ``bl``, ``sc``, ``scmri`` -> 0; ``m06``, ``M012``, ``6 months``; ``y1``, ``year 1``; OASIS-3's ``d0757`` (days). In
-    ADNI tables also ADNI-2's ``v03``. A label like ``wave2`` or ``pre`` tells no time.
-    """
-    code = code.strip().lower().removeprefix("ses-")
-    if code in SCREENING or code in BASELINE:
-        return 0.0
-    if adni and code in ADNI2_MONTHS:
-        return float(ADNI2_MONTHS[code])
-    for pattern, months in COUNTED:
-        if match := pattern.fullmatch(code):
-            return float(match[1]) * months
-    return None
 
 
 def own_times(
-    cells: pd.Series, kind: TimeKind, decimal: str = ".", adni: bool = False, order: DateOrder | None = None
+    cells: pd.Series,
+    kind: TimeKind,
+    decimal: str = ".",
+    codes: VisitCodes = "plain",
+    order: DateOrder | None = None,
+    age_unit: AgeUnit = "years",
 ) -> pd.Series:
-    """A time column in its own terms: Timestamps of dates, months of visit codes, else numbers; NaN where unread."""
+    """A time column in its own terms: Timestamps of dates, months of visit codes, ages in years, else plain numbers.
+
+    NaN where a cell cannot be read.
+    """
     if kind == "date":
-        return parse_dates(cells, order)[0]
+        return parse_dates(cells, order).values
     if kind == "visit":
-        months = {code: visit_months(code, adni) for code in cells.unique()}
-        return cells.map(months).astype(float)
-    return numbers(cells, decimal, adni).values
+        return code_months(cells, codes)
+    values = numbers(cells, decimal, codes=MISSING_TIMES[kind]).values
+    return values / AGES_PER_YEAR[age_unit] if kind == "age" else values
 
 
 def years_between(start: pd.Series, end: pd.Series, kind: TimeKind) -> pd.Series:
-    """(end - start) in years of 365.25 days."""
+    """(end - start) in years of 365.25 days; dates count with their time of day."""
     if kind == "date":
-        return (end - start).dt.days / 365.25
+        return (end - start).dt.total_seconds() / (DAYS_PER_YEAR * 86400)
     return (end - start) / PER_YEAR[kind]
 
 
-def is_dates(cells: pd.Series) -> bool:
-    """Whether nearly every filled cell (of the first thousand different ones) is a date."""
-    filled = cells[~is_blank(cells)].drop_duplicates()[:1000]
-    return len(filled) > 0 and parse_dates(filled)[0].notna().mean() >= 0.9
+def years_later(start: pd.Series, years: pd.Series, kind: TimeKind) -> pd.Series:
+    """The reverse of `years_between`: the time that lies ``years`` after ``start``, dates to the second."""
+    if kind == "date":
+        return start + pd.to_timedelta((years * DAYS_PER_YEAR * 86400).round(), unit="s")
+    return start + years * PER_YEAR[kind]
 
 
-def is_visit_codes(cells: pd.Series, adni: bool = False) -> bool:
-    """Whether most filled cells are visit codes that tell a time, at more than one time."""
-    filled = cells[~is_blank(cells)]
-    months = own_times(filled, "visit", adni=adni)
-    return len(filled) > 0 and months.notna().mean() >= 0.5 and len(months.dropna().unique()) > 1
+def whole_days(times: pd.Series, subject: pd.Series, start: pd.Series) -> pd.Series:
+    """Timestamps rounded to days, unless a ``start`` has a time of day or two times of a subject share a day."""
+    if (start.dropna() != start.dropna().dt.normalize()).any():
+        return times
+    rounded = times.dt.round("D")
+    known = pd.DataFrame({"subject": subject, "day": rounded, "time": times}).dropna().drop_duplicates()
+    return times if known.duplicated(["subject", "day"]).any() else rounded
 
 
-def _order(unique: list[str]) -> tuple[DateOrder, bool]:
-    parts = [match for cell in unique if (match := YEAR_LAST.fullmatch(cell))]
-    if len(parts) < len(unique) / 2:
-        return "ymd", False
-    if any(int(part[1]) > 12 for part in parts):
-        return "dmy", False
-    if any(int(part[3]) > 12 for part in parts):
-        return "mdy", False
-    dotted = all(part[2] == "." for part in parts)
-    return ("dmy" if dotted else "mdy"), not dotted
-
-
-def _day(cell: str, order: DateOrder) -> datetime | None:
-    try:
-        if match := YEAR_FIRST.fullmatch(cell):
-            year, month, day = (int(part) for part in match.groups() if part)
-            return datetime(year, month, day)
-        if match := YEAR_LAST.fullmatch(cell):
-            first, second, year = int(match[1]), int(match[3]), int(match[4])
-            year += (1900 if year >= 69 else 2000) if len(match[4]) == 2 else 0
-            return datetime(year, second, first) if order == "dmy" else datetime(year, first, second)
-    except ValueError:
-        return None
-    for form in NAMED_MONTH:
-        try:
-            return datetime.strptime(cell, form)
-        except ValueError:
-            continue
-    return None
+def date_text(times: pd.Series, order: DateOrder | None = None) -> pd.Series:
+    """Timestamps as text, in days if all are whole days, else to the second."""
+    known = times.dropna()
+    clock = "" if (known == known.dt.normalize()).all() else "T%H:%M:%S" if order in (None, "ymd") else " %H:%M:%S"
+    return times.dt.strftime(DATE_FORMATS[order or "ymd"] + clock)

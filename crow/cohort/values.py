@@ -1,88 +1,162 @@
-"""Cells as numbers: what means missing, what is censored, and what is neither."""
+"""Cells as numbers: what means missing, what is a bound, and what is neither."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from crow.cohort.missing_codes import find_codes
+from crow.cohort.number_marks import Marks, find_marks
+from crow.cohort.parameters import MAX_NUMBER, MAX_TEXT_CODES, MIN_CODED_NUMBER_SHARE, MIN_NUMBER_SHARE
 
 BLANKS = frozenset({"", "na", "n/a", "nan", ".", "xx", "null", "#n/a", "<na>", "?"})
 NUMBER_BLANKS = BLANKS | {"none", "missing", "unknown", "-", "--"}
-MISSING_CODES = (-1.0, -4.0, -99.0, -999.0, -9999.0)
-CENSORED = r"\s*[<>]=?\s*"
-MOSTLY = 0.8
+WORDS_FOR_MISSING = frozenset({
+    "n.v.", "n.a.", "n.b.", "n.d.", "nd", "n/d", "nv", "k.a.", "k. a.", "ka", "keine angabe", "nicht vorhanden",
+    "fehlt", "fehlend", "nicht durchgeführt", "not done", "notdone", "not available", "not applicable",
+    "not assessed", "not tested", "not collected", "not measured", "no data", "nodata", "no value", "not known",
+    "miss", "missing data", "refused", "declined", "unable", "failed", "fail", "error", "#value!", "#ref!",
+    "#div/0!", "#null!", "#num!", "#name?", "inconnu", "manquant", "non fait", "non disponible", "sin dato",
+    "sin datos", "no disponible", "no realizado", "desconocido", "pending", "tbd", "not analysed", "not analyzed",
+})  # fmt: skip
+"""Words that mean missing in a column of numbers; they are reported."""
+BOUND = re.compile(r"\s*(?:[<>≤≥]=?\s*([^<>≤≥+]+)|([^<>≤≥+]+?)\s*(?:\+|or (?:older|above|more)))\s*")
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A column as floats (NaN where missing), and the lines that were not plain numbers.
+    """A column as floats (NaN where missing), and the positions of the cells that were not plain numbers.
 
-    ``text`` could not be read, ``censored`` (``>1700``) were read as their bound, ``coded`` held one of ``codes``.
+    ``text`` could not be read; ``words`` mean missing; ``bounds`` (``>1700``, ``89+``) were read as the number;
+    ``coded`` had one of ``codes`` (the values), of which ``far`` were detected by their distance; ``impossible`` were
+    beyond any measurement and are missing, too.
     """
 
     values: pd.Series
     text: pd.Series
-    censored: list[int]
-    coded: list[int]
+    words: pd.Series
+    bounds: list[int]
+    coded: pd.Series
     codes: tuple[float, ...]
+    far: tuple[float, ...]
     doubtful: tuple[float, ...]
+    impossible: list[int]
+    marks: Marks = field(default_factory=Marks)
 
-    @property
+    @cached_property
     def filled(self) -> int:
         """Cells that hold something."""
         return int(self.values.notna().sum()) + len(self.text)
 
-    @property
+    @cached_property
     def is_number(self) -> bool:
-        """Whether the column is one of numbers, though some cells may be text by mistake."""
-        return self.filled > 0 and int(self.values.notna().sum()) >= MOSTLY * self.filled
+        """Whether the column holds numbers, though some cells may be text by mistake or by a few words."""
+        known = int(self.values.notna().sum())
+        if not known:
+            return False
+        repeated = len(self.text) and self.text.nunique() <= min(MAX_TEXT_CODES, len(self.text) - 1)
+        coded = bool(repeated) and not self.text.str.contains(r"\d", regex=True).any()
+        several = self.values.nunique() > MAX_TEXT_CODES
+        return known >= (MIN_CODED_NUMBER_SHARE if coded and several else MIN_NUMBER_SHARE) * self.filled
 
     @property
     def infinite(self) -> list[int]:
         return list(self.values.index[np.isinf(self.values)])
 
 
-def numbers(cells: pd.Series, decimal: str = ".", adni: bool = False, codes: Iterable[float] | None = None) -> Numbers:
-    """Read a column of stripped text as numbers; ``codes`` are the numbers that mean missing (default: see below).
+def numbers(
+    cells: pd.Series,
+    decimal: str = ".",
+    adni: bool = False,
+    codes: Iterable[float | str] | None = None,
+    *,
+    time: bool = False,
+    mixed: bool = False,
+    find_far: bool = True,
+    marks: Marks | None = None,
+) -> Numbers:
+    """Read a column of stripped text as numbers.
 
-    Without ``codes``, -1, -4, -99, -999 and -9999 mean missing where they cannot be values: no other number of the
-    column is negative, and the table is ADNI's, or the others are all positive, or are counts that reach 5. Where that
-    leaves a doubt they stay, and are listed as ``doubtful``.
+    ``codes`` are the numbers and words that mean missing; without them, `crow.cohort.missing_codes` finds the numbers
+    (``time``: a column of times; ``find_far``: also those far from all others). ``marks`` separate decimals and
+    thousands; without them, they are found from the cells and from ``decimal``, the mark of the table (``mixed``: both
+    marks).
     """
-    plain = cells.str.replace(",", ".", regex=False) if decimal == "," else cells
-    values = pd.to_numeric(plain, errors="coerce").astype(float)
-    unread = values.isna() & ~_among(cells, NUMBER_BLANKS)
-    censored: list[int] = []
+    array = parsed(cells)
+    unread = _others(cells, array, NUMBER_BLANKS)
+    if marks is None:
+        marks = _found_marks(cells, unread, decimal, mixed)
+    if "." in marks.thousands:
+        unread |= cells.str.contains(".", regex=False).to_numpy(bool)
+    text, words, bounds = cells[:0], cells[:0], list[int]()
     if unread.any():
-        bare = plain[unread].str.replace(CENSORED, "", n=1, regex=True)
-        bounds = pd.to_numeric(bare, errors="coerce").astype(float).dropna()
-        values = values.where(values.notna(), bounds)
-        censored = list(bounds.index)
-        unread &= values.isna()
-    means, doubtful = (tuple(codes), ()) if codes is not None else _codes(values, adni)
-    coded = values.isin(means)
-    return Numbers(values.mask(coded), cells[unread], censored, list(values.index[coded]), means, doubtful)
+        odd = cells[unread]
+        read = {cell: _read(cell, marks) for cell in odd.unique()}
+        array[unread] = odd.map({cell: value for cell, (value, _) in read.items()}).astype(float)
+        bounds = list(odd.index[odd.isin([cell for cell, (_, bound) in read.items() if bound])])
+        text = odd[np.isnan(array[unread])]
+        named = {code.lower() for code in codes or () if isinstance(code, str)} | WORDS_FOR_MISSING
+        is_word = text.isin([cell for cell in text.unique() if cell.lower() in named])
+        text, words = text[~is_word], text[is_word]
+    beyond = (np.abs(array) > MAX_NUMBER) & np.isfinite(array)
+    array[beyond] = np.nan
+    if codes is None:
+        usual, far, doubtful = find_codes(array, adni, time)
+        far = far if find_far else ()
+    else:
+        usual, far, doubtful = tuple(code for code in codes if not isinstance(code, str)), (), ()
+    means = (*usual, *far)
+    is_coded = np.isin(array, means) if means else np.zeros(len(array), bool)
+    coded = pd.Series(array[is_coded], cells.index[is_coded])
+    values = pd.Series(np.where(is_coded, np.nan, array), cells.index)
+    impossible = list(cells.index[beyond])
+    return Numbers(values, text, words, bounds, coded, means, far, doubtful, impossible, marks)
+
+
+def _found_marks(cells: pd.Series, unread: NDArray[np.bool_], decimal: str, mixed: bool) -> Marks:
+    """The marks of a column; cells that were read count too if they may hold thousands: beside commas."""
+    if decimal == "." and not unread.any():
+        return Marks()
+    return find_marks(cells.unique(), decimal, mixed)
+
+
+def parsed(cells: pd.Series) -> NDArray[np.float64]:
+    """Cells in the spelling of `float` as numbers, NaN for all others."""
+    texts = cells.tolist()
+    with suppress(TypeError, ValueError):
+        joined = "".join(texts)
+        if joined.isascii() and "_" not in joined:
+            return np.array([float(text) if text else np.nan for text in texts], dtype=float)
+    return pd.to_numeric(cells, errors="coerce").to_numpy(float, copy=True)
 
 
 def is_blank(cells: pd.Series) -> pd.Series:
     """Where a text cell is missing."""
-    return _among(cells, BLANKS)
+    array = parsed(cells)
+    return pd.Series(np.isnan(array) & ~_others(cells, array, BLANKS), cells.index)
 
 
-def _among(cells: pd.Series, words: frozenset[str]) -> pd.Series:
-    return cells.isin([cell for cell in cells.unique() if isinstance(cell, str) and cell.lower() in words])
+def _others(cells: pd.Series, array: NDArray[np.float64], blanks: frozenset[str]) -> NDArray[np.bool_]:
+    """Where a cell is neither a number nor one of ``blanks``."""
+    other = np.isnan(array)
+    words = cells[other]
+    missing = [cell for cell in words.unique() if not isinstance(cell, str) or cell.lower() in blanks]
+    other[other] = ~words.isin(missing).to_numpy(bool)
+    return other
 
 
-def _codes(values: pd.Series, adni: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    negative = values[values < 0]
-    if negative.empty or not negative.isin(MISSING_CODES).all():
-        return (), ()
-    found = tuple(sorted(set(negative), reverse=True))
-    others = values[values >= 0]
-    if others.empty:
-        return (), ()
-    positive = bool((others > 0).all())
-    counts = bool((others % 1 == 0).all()) and others.max() >= 5
-    return (found, ()) if adni or positive or counts else ((), found)
+def _read(cell: str, marks: Marks) -> tuple[float, bool]:
+    """The number in a cell (NaN for text), and whether it is a bound."""
+    match = BOUND.fullmatch(cell)
+    bare = (match[1] or match[2]).strip() if match else cell
+    try:
+        return float(marks.plain(bare).replace("_", "x")), match is not None
+    except ValueError:
+        return float("nan"), False

@@ -1,4 +1,4 @@
-"""Rows of a table -> the visits of a cohort: one row a subject and time, in order, complete or counted."""
+"""Rows of a table -> the visits of a cohort: one row per subject and time, in order, complete or counted."""
 
 from __future__ import annotations
 
@@ -8,27 +8,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from crow.cohort import catalogue
+from crow.cohort.checks import Change, check_values
 from crow.cohort.columns import Columns
-from crow.cohort.findings import SINGLE, Findings
-from crow.cohort.gaps import complete
+from crow.cohort.findings import Findings, Kind
+from crow.cohort.gaps import usable_visits
 from crow.cohort.options import Missing, listed
-from crow.cohort.rows import CODE, LINE, OWN, drop, read_rows
+from crow.cohort.parameters import MIN_SUBJECTS
+from crow.cohort.rows import BOUND, CODE, LINE, OWN, drop, read_rows
 from crow.cohort.scan_paths import one_scan_a_visit, scan_paths, with_scans
 from crow.cohort.schema import SCAN, Schema
-from crow.cohort.times import (
-    ADNI2_MONTHS,
-    BASELINE,
-    NO_VISIT,
-    PER_YEAR,
-    SCREENING,
-    SOME_DAY,
-    visit_months,
-    years_between,
-)
+from crow.cohort.times import PER_YEAR, SOME_DAY, years_between
+from crow.cohort.visit_codes import ADNI2_MONTHS, BASELINE, NO_VISIT, SCREENING, code_months
 from crow.errors import CohortError
 
 KEYS = ["subject", "session", "time", "age"]
-FEWEST_SUBJECTS = 10
 
 
 class Visits(NamedTuple):
@@ -37,10 +31,16 @@ class Visits(NamedTuple):
     visits: pd.DataFrame
     start: pd.Series
     missing: dict[str, float]
+    changes: list[Change]
 
 
 def make_visits(
-    columns: Columns, schema: Schema, missing: Missing, findings: Findings, scan_root: Path | None = None
+    columns: Columns,
+    schema: Schema,
+    missing: Missing,
+    findings: Findings,
+    scan_root: Path | None = None,
+    fix: bool = False,
 ) -> Visits:
     """The visits that a table read by ``schema`` holds, with a finding for every row that does not become one.
 
@@ -57,38 +57,31 @@ def make_visits(
     if schema.scan is not None:
         rows = with_scans(rows, columns, schema.scan, findings)
     rows = _one_a_time(rows, schema, findings)
+    rows, changes = check_values(rows, schema, findings, fix)
     share = {name: float(rows[name].isna().mean()) for name in (*schema.covariates, *schema.regions)}
-    rows = _in_order(rows, findings)
+    rows = _in_order(rows, schema, findings)
     # Time begins with a subject's first row, whether a region was measured there or not.
     start = rows.groupby("subject", sort=False)[OWN].first()
     rows["time"] = years_between(rows["subject"].map(start), rows[OWN], schema.time_kind)
     rows["age"] = _age(rows, schema, findings)
     if schema.session is None:
         rows["session"] = (rows.groupby("subject").cumcount() + 1).astype(str)
-    rows = complete(rows, schema, missing, columns.path, findings)
+    rows = usable_visits(rows, schema, missing, columns.path, findings)
     start = start[start.index.isin(rows["subject"])]
     visits = rows[[*KEYS, *schema.covariates, *schema.regions, *([SCAN] if schema.scan else [])]]
-    return Visits(visits.reset_index(drop=True), start, share)
+    return Visits(visits.reset_index(drop=True), start, share, changes)
 
 
-def say_usable(visits: pd.DataFrame, schema: Schema, findings: Findings, one_visit: bool = False) -> None:
+def report_usable(visits: pd.DataFrame, schema: Schema, findings: Findings, one_visit: bool = False) -> None:
     """Error findings for a cohort that nothing can be learned from, or nothing longitudinal unless ``one_visit``."""
     counts = _with_a_region(visits, schema).groupby("subject").size()
     single = int((counts == 1).sum())
     if single == len(counts) and not one_visit:
-        findings.error(
-            SINGLE,
-            "every subject has one usable visit; at least two visits of a subject are needed to "
-            "learn change. Look at what was dropped, or at the subject column (--subject).",
-        )
+        findings.add(catalogue.ONLY_SINGLE_VISITS)
     elif single < len(counts) and single:
-        findings.info(
-            SINGLE, f"{single} of {len(counts)} subjects have one visit: they tell about level, not change."
-        )
-    if len(counts) < FEWEST_SUBJECTS:
-        findings.error(
-            "few-subjects", f"{len(counts)} subjects are too few to learn from; {FEWEST_SUBJECTS} are needed."
-        )
+        findings.add(catalogue.SINGLE_VISIT, single=single, subjects=len(counts))
+    if len(counts) < MIN_SUBJECTS:
+        findings.add(catalogue.FEW_SUBJECTS, count=len(counts), least=MIN_SUBJECTS)
 
 
 def _with_a_region(visits: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -101,16 +94,16 @@ def _with_a_region(visits: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 def _placed(rows: pd.DataFrame, columns: Columns, schema: Schema, findings: Findings) -> pd.DataFrame:
     """Rows with a subject and a time; screening joined to baseline."""
     nobody = rows["subject"].isna()
-    rows = drop(rows, nobody, "no-subject", "warning", "no subject; dropped.", findings)
+    rows = drop(rows, nobody, catalogue.NO_SUBJECT, findings)
     if schema.session is not None:
         absent = rows[CODE].isin(NO_VISIT)
-        rows = drop(rows, absent, "no-visit", "info", "the code nv means that there was no visit; dropped.", findings)
+        rows = drop(rows, absent, catalogue.NO_VISIT, findings)
         rows = _join_screening(rows, columns.adni, findings)
     if schema.scan is not None and schema.time_kind != "age":
         alone = rows[OWN].isna() & ~rows["subject"].duplicated(keep=False)
         rows.loc[alone, OWN] = SOME_DAY if schema.time_kind == "date" else 0.0
     untimed = rows[OWN].isna()
-    rows = drop(rows, untimed, "no-time", "warning", f"no time in {schema.time}; dropped.", findings)
+    rows = drop(rows, untimed, catalogue.NO_TIME, findings, name=schema.time)
     if rows.empty:
         both = f"a subject ({schema.subject}) and a time ({schema.time})"
         raise CohortError(f"{columns.path}: no row has both {both} that can be read; see --subject and --time.")
@@ -133,11 +126,7 @@ def _join_screening(rows: pd.DataFrame, adni: bool, findings: Findings) -> pd.Da
         rows.loc[kept, name] = rows.loc[kept, name].where(
             rows.loc[kept, name].notna(), rows["subject"].map(filled[name])
         )
-    findings.info(
-        "screening",
-        "screening belongs to baseline: joined with that visit, where it filled what was missing.",
-        rows=rows.loc[dropped, LINE],
-    )
+    findings.add(catalogue.SCREENING, rows=rows.loc[dropped, LINE])
     return rows.drop(index=dropped)
 
 
@@ -147,50 +136,49 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
     hint = " Whole years put visits of one year together: name a finer time with --time." if coarse else ""
     if SCAN in rows:
         rows = one_scan_a_visit(rows, hint, findings)
-    rows = _first_complete(
-        rows, OWN, rows[OWN].notna(), f"time; the first complete one was kept.{hint}", schema, findings
-    )
+    if BOUND in rows and rows[BOUND].any():
+        rows = _first_complete(rows, OWN, rows[BOUND], "time", "", schema, findings, catalogue.BOUNDED_TIME)
+    rows = _first_complete(rows, OWN, rows[OWN].notna(), "time", hint, schema, findings)
     if schema.session is None:
         return rows
-    telling = rows[CODE].map({code: visit_months(code) is not None for code in rows[CODE].unique()}).astype(bool)
+    telling = code_months(rows["session"], schema.visit_codes).notna()
     if telling.mean() <= 0.5:
         return rows
-    return _first_complete(rows, CODE, telling, "visit code; the first complete one was kept.", schema, findings)
+    return _first_complete(rows, CODE, telling, "visit code", "", schema, findings)
 
 
 def _first_complete(
-    rows: pd.DataFrame, key: str, among: pd.Series, what: str, schema: Schema, findings: Findings
+    rows: pd.DataFrame,
+    key: str,
+    among: pd.Series,
+    name: str,
+    hint: str,
+    schema: Schema,
+    findings: Findings,
+    kind: Kind = catalogue.DUPLICATE,
 ) -> pd.DataFrame:
     order = rows[schema.regions].isna().sum(axis=1).sort_values(kind="stable").index
     extra = rows.loc[order].duplicated(["subject", key]).reindex(rows.index) & among
-    return drop(rows, extra, "duplicate", "warning", f"a second row for the same subject and {what}", findings)
+    return drop(rows, extra, kind, findings, key=name, hint=hint)
 
 
-def _in_order(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def _in_order(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.DataFrame:
     ahead = rows.groupby("subject", sort=False)[OWN].shift()
     late = rows.index[rows[OWN] < ahead]
     if len(late):
-        findings.info(
-            "order",
-            "earlier than the subject's row before; the visits were put in order of time.",
-            rows=rows.loc[late, LINE],
-        )
+        findings.add(catalogue.ORDER, rows=rows.loc[late, LINE])
     if CODE in rows:
-        _say_codes(rows, findings)
+        _report_codes(rows, schema, findings)
     return rows.sort_values(["subject", OWN], kind="stable")
 
 
-def _say_codes(rows: pd.DataFrame, findings: Findings) -> None:
+def _report_codes(rows: pd.DataFrame, schema: Schema, findings: Findings) -> None:
     """Dates that run against the visit codes."""
-    months = rows[CODE].map({code: visit_months(code) for code in rows[CODE].unique()}).astype(float)
+    months = code_months(rows["session"], schema.visit_codes)
     known = rows.assign(months=months)[months.notna()].sort_values(["subject", "months"], kind="stable")
     back = known[OWN] < known.groupby("subject")[OWN].shift()
     if back.any():
-        findings.warning(
-            "time-against-code",
-            "earlier than the visit whose code comes before; the time was generator_loss.",
-            rows=known[LINE][back],
-        )
+        findings.add(catalogue.TIME_AGAINST_CODE, rows=known[LINE][back])
 
 
 def _age(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Series:
@@ -201,24 +189,27 @@ def _age(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Series:
     first = rows.groupby("subject")["age"].transform("first")
     if schema.age_is_baseline:
         return first + _since_baseline(rows, schema)
-    whole = bool((rows["age"].dropna() % 1 == 0).all())
+    whole = bool((rows["age"].dropna() % 1 == 0).all()) and schema.age_unit == "years"
     if not whole or schema.time_kind == "visit":
-        return rows["age"].astype(float)
-    findings.info(
-        "whole-age",
-        "ages are in whole years; the age at a visit was taken as the age at the first visit plus the "
-        "exact time since.",
-        schema.age,
-    )
+        return _ages_between(rows)
+    findings.add(catalogue.WHOLE_AGE, schema.age)
     began = rows["time"].where(rows["age"].notna()).groupby(rows["subject"]).transform("first")
     return first + rows["time"] - began
+
+
+def _ages_between(rows: pd.DataFrame) -> pd.Series:
+    """The ages of the table; a missing one is the age at the subject's nearest visit before (else after) and the time
+    between."""
+    born = rows["age"].astype(float) - rows["time"]
+    by_subject = born.groupby(rows["subject"])
+    return by_subject.ffill().fillna(by_subject.bfill()) + rows["time"]
 
 
 def _since_baseline(rows: pd.DataFrame, schema: Schema) -> pd.Series:
     """Years since baseline: the table's own, else since the visit coded as baseline, else since the first."""
     base = rows["time"].where(rows[CODE].isin(BASELINE)) if CODE in rows else rows["time"] * np.nan
     if CODE in rows and not base.notna().any():
-        base = rows["time"] - rows[CODE].map(visit_months, na_action="ignore").astype(float) / PER_YEAR["visit"]
+        base = rows["time"] - code_months(rows["session"], schema.visit_codes) / PER_YEAR["visit"]
     begun = base.groupby(rows["subject"]).transform("first").fillna(0.0)
     years = rows["time"] - begun
     if schema.since_baseline is None:

@@ -1,4 +1,4 @@
-"""One row a subject, one column a measure and wave (``MMSE_W1``) -> one row a visit."""
+"""One row per subject and one column per measure and wave (``MMSE_W1``), as one row per visit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from crow.cohort import catalogue
 from crow.cohort.findings import Findings
 from crow.cohort.names import normal
 from crow.cohort.options import listed
-from crow.cohort.times import visit_months
 from crow.cohort.values import is_blank, numbers
+from crow.cohort.visit_codes import visit_months
 
 WORD = r"[Ww]ave|WAVE|[Tt][Pp]|[Tt]ime|TIME|[Vv]isit|VISIT|[Ss]es(?:sion)?|[Yy]ear|[Mm]onth"
 LABEL = rf"(?:[WwTtVvYyMm]|(?:{WORD})_?)\d+|[Bb][Ll]"
@@ -39,7 +40,7 @@ class Wide:
 
 
 def find_waves(names: list[str]) -> Wide | None:
-    """The measures that stand in the table once a wave; None where no measure stands at two waves."""
+    """The measures that have a column per wave; None if no measure has two waves."""
     found = (_family(names, SUFFIXED, False), _family(names, PREFIXED, True))
     return max((wide for wide in found if wide), key=lambda wide: len(wide.used), default=None)
 
@@ -47,28 +48,25 @@ def find_waves(names: list[str]) -> Wide | None:
 def reshape(
     frame: pd.DataFrame, wide: Wide, decimal: str, findings: Findings
 ) -> tuple[pd.DataFrame, dict[str, Findings]]:
-    """The long frame without the waves that a subject did not attend, and what to say of a column that is the time."""
+    """The long frame without the waves that a subject did not attend, and findings about a column if it is the time."""
     long = to_long(frame, wide, findings)
     trials: dict[str, Findings] = {}
     for name in wide.columns:
-        said = Findings()
-        ages = exact_ages(frame, wide, name, decimal, said)
+        trial = Findings()
+        ages = exact_ages(frame, wide, name, decimal, trial)
         if ages is not None:
             long[name] = [f"{age:.6g}".replace(".", decimal) if age == age else "" for age in ages]
-            trials[name] = said
-    came = attended(long, wide)
-    if not came.all():
-        counts = long[SESSION][~came].value_counts()
-        findings.info(
-            "not-attended",
-            f"{int((~came).sum()):,} waves hold nothing for their subject and are no visits "
-            f"({listed(f'{wave}: {count}' for wave, count in counts.items())}).",
-        )
-    return long[came], trials
+            trials[name] = trial
+    present = attended(long, wide)
+    if not present.all():
+        counts = long[SESSION][~present].value_counts()
+        waves = listed(f"{wave}: {count}" for wave, count in counts.items())
+        findings.add(catalogue.NOT_ATTENDED, count=int((~present).sum()), waves=waves)
+    return long[present], trials
 
 
 def to_long(frame: pd.DataFrame, wide: Wide, findings: Findings) -> pd.DataFrame:
-    """One row a subject and wave, with the wave in ``wave``; the index stays the line of the subject's row."""
+    """One row per subject and wave, with the wave in ``wave``; the index stays the line of the subject's row."""
     fixed = [name for name in frame.columns if name not in wide.used]
     parts = []
     for wave in wide.waves:
@@ -77,24 +75,21 @@ def to_long(frame: pd.DataFrame, wide: Wide, findings: Findings) -> pd.DataFrame
         for name, columns in wide.columns.items():
             part[name] = frame[columns[wave]] if wave in columns else ""
         parts.append(part)
-    findings.info(
-        "wide",
-        f"one row a subject: {len(wide.used)} columns were read as {len(wide.columns)} measures "
-        f"({listed(wide.columns)}) at {len(wide.waves)} waves ({listed(wide.waves)}).",
-    )
+    measures, waves = listed(wide.columns), listed(wide.waves)
+    findings.add(catalogue.WIDE, used=len(wide.used), count=len(wide.columns), names=measures, waves=waves)
     return pd.concat(parts)
 
 
 def attended(frame: pd.DataFrame, wide: Wide) -> pd.Series:
-    """Whether a row of `to_long` holds anything but what is fixed for the subject."""
+    """Whether a row of `to_long` holds more than what is constant for the subject."""
     return ~frame[list(wide.columns)].apply(is_blank).all(axis=1)
 
 
 def exact_ages(frame: pd.DataFrame, wide: Wide, name: str, decimal: str, findings: Findings) -> pd.Series | None:
-    """Ages at the first wave plus the exact years between waves, where ages are whole and the table has intervals.
+    """Ages at the first wave plus the exact years between waves, if ages are whole and the table has intervals.
 
     ``AgeMRI`` goes with ``MRIW1toW2``. An interval that differs from its rounded ages by more than a year is not used.
-    None where there is nothing to gain.
+    None if nothing can be gained.
     """
     between = wide.intervals.get(normal(name).replace("_", "").removeprefix("age"))
     ages = {wave: numbers(frame[column], decimal).values for wave, column in wide.columns.get(name, {}).items()}
@@ -109,19 +104,9 @@ def exact_ages(frame: pd.DataFrame, wide: Wide, name: str, decimal: str, finding
         agrees = (moved - ages[second]).abs() < 1.5
         doubtful |= set(frame.index[moved.notna() & ages[second].notna() & ~agrees])
         exact[second] = moved.where(agrees, exact[second])
-    findings.info(
-        "intervals",
-        f"{name} is in whole years; the years between waves ({listed(between.values())}) are exact "
-        "and were added to the age at the first.",
-        name,
-    )
+    findings.add(catalogue.INTERVALS, name, name=name, columns=listed(between.values()))
     if doubtful:
-        findings.warning(
-            "interval-disagrees",
-            "the years between waves differ from the ages by more than a year; the ages were kept.",
-            name,
-            doubtful,
-        )
+        findings.add(catalogue.INTERVAL_DISAGREES, name, doubtful)
     return pd.concat([exact.get(wave, pd.Series(np.nan, frame.index)) for wave in wide.waves])
 
 

@@ -8,15 +8,13 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.schema import SCAN, Schema
-from crow.cohort.times import PER_YEAR, SOME_DAY
-
-DATE_FORMATS = {"ymd": "%Y-%m-%d", "mdy": "%m/%d/%Y", "dmy": "%d/%m/%Y"}
+from crow.cohort.times import AGES_PER_YEAR, PER_YEAR, SOME_DAY, date_text, whole_days, years_later
 
 
 def to_table(visits: pd.DataFrame, schema: Schema, start: pd.Series | None = None) -> pd.DataFrame:
-    """Visits (as in `Cohort`) in the columns that ``schema`` read, one row a visit, or a subject for a wide table.
+    """Visits (as in `Cohort`) in the columns that ``schema`` read, one row per visit, or per subject for a wide table.
 
-    ``start`` is each subject's first visit in the table's own time; where it is not known, the age at the first visit,
+    ``start`` is each subject's first visit in the table's own time; if it is not known, the age at the first visit,
     1 January 2000, or 0. `table_text` turns the result into a file that reads back as the same visits.
     """
     visits = visits.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
@@ -25,7 +23,8 @@ def to_table(visits: pd.DataFrame, schema: Schema, start: pd.Series | None = Non
         columns[schema.session] = _sessions(visits, schema)
     columns[schema.time] = _times(visits, schema, start)
     if schema.age is not None and schema.age != schema.time:
-        columns[schema.age] = (_first_age(visits) if schema.age_is_baseline else visits["age"]).round(6)
+        ages = _first_age(visits) if schema.age_is_baseline else visits["age"]
+        columns[schema.age] = (ages * AGES_PER_YEAR[schema.age_unit]).round(6)
     if schema.since_baseline is not None:
         columns[schema.since_baseline] = visits["time"]
     columns |= {name: visits[name] for name in (*schema.covariates, *schema.regions)}
@@ -47,10 +46,12 @@ def _first_age(visits: pd.DataFrame) -> pd.Series:
 def _times(visits: pd.DataFrame, schema: Schema, start: pd.Series | None) -> pd.Series:
     began = visits["subject"].map(start) if start is not None else pd.Series(np.nan, visits.index)
     if schema.time_kind == "date":
-        day = pd.to_datetime(began).fillna(SOME_DAY) + pd.to_timedelta((visits["time"] * 365.25).round(), unit="D")
-        return day.dt.strftime(DATE_FORMATS[schema.date_order or "ymd"])
+        began = pd.to_datetime(began).fillna(SOME_DAY)
+        times = years_later(began, visits["time"], schema.time_kind)
+        return date_text(whole_days(times, visits["subject"], began), schema.date_order)
     first = _first_age(visits) if schema.time_kind == "age" else 0.0
     own = began.astype(float).fillna(first) + visits["time"] * PER_YEAR[schema.time_kind]
+    own = own * AGES_PER_YEAR[schema.age_unit] if schema.time_kind == "age" else own
     return _codes(own) if schema.time_kind == "visit" else own.round(6)
 
 

@@ -1,4 +1,4 @@
-"""Examples: single visits as tensors, the only thing that the flows of one visit see."""
+"""Examples: single visits as tensors, the input of cross-sectional flows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNKNOWN = -1
 
 
 class ExampleSource(Protocol):
-    """Examples of which some are taken at a time: `Examples` in memory, or scans that are read when asked for."""
+    """A collection of examples that is read by rows: `Examples` in memory, or scans on disk."""
 
     @property
     def count(self) -> int: ...
@@ -26,16 +26,22 @@ class ExampleSource(Protocol):
     def __getitem__(self, rows: Tensor | slice) -> Examples: ...
 
     def digest(self) -> str:
-        """Tells whether two sources of one size hold the same."""
+        """A hash of the values: equal for equal sources."""
         ...
 
 
 @dataclass(frozen=True)
 class Examples:
-    """A batch of visits, each by itself.
+    """A batch of single visits.
 
-    Shapes: ``x [batch, *event]`` (standardised values, or integer levels of an image), ``context [batch, channels]`` or
-    ``[batch, channels, *space]`` or None, ``label [batch]`` (a class from 0, `UNKNOWN` if unlabelled) or None.
+    Parameters
+    ----------
+    x : Tensor
+        ``[batch, *event]``: standardised values, or integer levels of an image.
+    context : Tensor, optional
+        ``[batch, channels]`` or ``[batch, channels, *space]``.
+    label : Tensor, optional
+        Class from 0, ``[batch]``; `UNKNOWN` for unlabelled visits.
     """
 
     x: Tensor
@@ -49,19 +55,20 @@ class Examples:
 
     @property
     def count(self) -> int:
-        """What a mean loss is a mean over."""
+        """Number of terms of a mean loss."""
         return len(self)
 
     def digest(self) -> str:
-        """Tells whether two sets of one size are the same."""
+        """A hash of the values: equal for equal examples."""
         return digest(*(tensor for tensor in (self.x, self.context, self.label) if tensor is not None))
 
     def __getitem__(self, rows: Tensor | slice) -> Examples:
-        def some(tensor: Tensor | None) -> Tensor | None:
+        def take(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[rows]
 
-        return Examples(self.x[rows], some(self.context), some(self.label))
+        return Examples(self.x[rows], take(self.context), take(self.label))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Examples:
+        """A copy on another device or with another dtype; labels keep their dtype."""
         context = None if self.context is None else self.context.to(device, dtype)
         return Examples(self.x.to(device, dtype), context, None if self.label is None else self.label.to(device))

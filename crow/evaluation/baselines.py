@@ -1,4 +1,8 @@
-"""The models that crow is compared with, by name."""
+"""The models that crow is compared with, by name.
+
+To add a baseline, write a class with the methods of `Baseline` in a new file of this folder and add one line to
+`BASELINES`.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +15,83 @@ import pandas as pd
 
 from crow.cohort.cohort import Cohort
 from crow.data.forecast import Forecast
-from crow.errors import ConfigError
+from crow.errors import ConfigError, CrowError
 from crow.evaluation.simple_baselines import RULES, SimpleBaseline
 
 
-class Baseline(Protocol):
-    """What can be compared: it learns from training subjects, and answers about others.
+class BaselineUnavailable(CrowError):
+    """A baseline whose library is not installed."""
 
-    ``fit`` raises CohortError where the cohort has not what the model needs; ``log_prob`` is None for a model without
-    one. ``targets`` have subject, time, age and covariates, sorted by subject and time; the forecast keeps their order.
+
+class Baseline(Protocol):
+    """A model that learns from training subjects and forecasts visits of other subjects.
+
+    Attributes
+    ----------
+    name : str
+        How tables and figures name the model.
     """
 
     name: str
 
-    def fit(self, training: Cohort, seed: int = 0) -> Any: ...
+    def fit(self, training: Cohort, seed: int = 0) -> Any:
+        """Learn from the training subjects; returns the model itself.
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast: ...
+        Raises
+        ------
+        CohortError
+            If the cohort lacks something that the model needs, for instance ages.
+        """
 
-    def log_prob(self, cohort: Cohort) -> pd.DataFrame | None: ...
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
+        """Draw the regions of future visits.
+
+        Parameters
+        ----------
+        history : Cohort
+            The observed visits of each subject.
+        targets : DataFrame
+            One row per visit to forecast, sorted by subject and time: ``subject``, ``time`` (years since the first
+            visit), ``age`` and the covariates.
+        draws : int
+            Draws per visit.
+        seed : int
+            Seed of the draws.
+
+        Returns
+        -------
+        Forecast
+            Draws in the order of ``targets``, in original units.
+        """
+
+    def log_prob(self, cohort: Cohort) -> pd.DataFrame | None:
+        """Log-density of each visit given the subject's earlier visits (nats, original units).
+
+        Returns
+        -------
+        DataFrame or None
+            One row per visit: ``subject``, ``session``, ``time``, ``log_prob``. None if the model has no density.
+        """
 
 
-def _later(path: str) -> Callable[[], Baseline]:
-    """What ``module.Class`` or ``module.Class.method`` makes, imported when it is wanted."""
+def imported(path: str) -> Callable[[], Baseline]:
+    """A factory that imports ``module.Class`` or ``module.Class.method`` of this folder when it is called.
+
+    The factory raises BaselineUnavailable if a library that the module needs is not installed.
+    """
 
     def make() -> Baseline:
         module, *names = path.split(".")
-        found = import_module(f"crow.evaluation.{module}")
-        for name in names:
-            found = getattr(found, name)
-        return found()  # type: ignore[operator]
+        try:
+            found = import_module(f"crow.evaluation.{module}")
+            for name in names:
+                found = getattr(found, name)
+            return found()  # type: ignore[operator]
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == "crow":
+                raise
+            library = error.name.partition(".")[0]
+            raise BaselineUnavailable(f"{library} is not installed. Install it with: pip install {library}.") from None
 
     return make
 
@@ -49,22 +101,40 @@ SIMPLE: dict[str, Callable[[], Baseline]] = {
 }
 BASELINES: dict[str, Callable[[], Baseline]] = {
     **SIMPLE,
-    "mixed": _later("mixed_baseline.MixedBaseline"),
-    "start": _later("crow_baseline.CRowBaseline.start"),
-    "gru": _later("gru_baseline.GRUBaseline"),
-    "cinn": _later("cinn_baseline.CINNBaseline"),
-    "published": _later("crow_baseline.CRowBaseline.published"),
-    "leaspy": _later("leaspy_baseline.LeaspyBaseline"),
+    "mixed": imported("mixed_baseline.MixedBaseline"),
+    "multivariate": imported("crow_baseline.CRowBaseline.mixed_model"),
+    "gru": imported("gru_baseline.GRUBaseline"),
+    "cinn": imported("cinn_baseline.CINNBaseline"),
+    "published": imported("crow_baseline.CRowBaseline.published"),
+    "leaspy": imported("leaspy_baseline.LeaspyBaseline"),
 }
 
 
-def baseline_names(asked: str | Sequence[str]) -> list[str]:
-    """Keys of `BASELINES` from ``all``, ``simple``, ``none``, or a list (of words, or one text with commas).
+def baseline_names(chosen: str | Sequence[str]) -> list[str]:
+    """Names of `BASELINES` from ``all``, ``simple``, ``none`` or a selection.
 
-    Raises ConfigError for an unknown one.
+    Parameters
+    ----------
+    chosen : str or sequence of str
+        Names, or one string of names separated by commas.
+
+    Returns
+    -------
+    list of str
+        The names in the order given, each once.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown.
+
+    Examples
+    --------
+    >>> baseline_names("simple,gru")
+    ['last', 'mean', 'slope', 'gru']
     """
-    words = asked.split(",") if isinstance(asked, str) else list(asked)
-    chosen: list[str] = []
+    words = chosen.split(",") if isinstance(chosen, str) else list(chosen)
+    names: list[str] = []
     for word in (word.strip() for word in words):
         group = {"all": list(BASELINES), "simple": list(SIMPLE), "none": []}.get(word, [word])
         if unknown := [name for name in group if name not in BASELINES]:
@@ -72,5 +142,5 @@ def baseline_names(asked: str | Sequence[str]) -> list[str]:
                 f"--baselines {unknown[0]}: there is no such baseline. Choose all, simple, none, or some of "
                 f"{', '.join(BASELINES)}, separated by commas."
             )
-        chosen += [name for name in group if name not in chosen]
-    return chosen
+        names += [name for name in group if name not in names]
+    return names

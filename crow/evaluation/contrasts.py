@@ -1,10 +1,9 @@
-"""What groups are compared: two paths of a covariate, and which people went along them."""
+"""Contrasts between groups: two paths of a covariate, and the subjects that follow each of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,22 +18,22 @@ STAGES = {
     "cn": 0, "nl": 0, "nc": 0, "hc": 0, "control": 0, "normal": 0, "smc": 0, "mci": 1, "emci": 1, "lmci": 1,
     "ad": 2, "dementia": 2, "alzheimersdisease": 2,
 }  # fmt: skip
-NEAREST = 0.5  # a person belongs to the nearer path where it is at most half as far as the other
-ENOUGH = 10  # people of each group for the published path; else the paths are those of the cohort's own people
-THIRD = 3
-POINTS = 3
-ALIKE = 10  # visits, nearest in the covariate, that the other covariates of a path are taken from
+MAX_DISTANCE_RATIO = 0.5  # a subject belongs to the nearer path if it is at most half as far away as the other
+MIN_GROUP = 10  # subjects near each published path; with fewer, the paths are those of the cohort's own subjects
+N_PARTS = 3  # the cohort's own paths are those of the best and the worst third of the subjects
+N_POINTS = 3  # of a path
+N_NEIGHBOURS = 10  # visits, nearest in the covariate, that provide the other covariates of a path
 
 
 class Measure(NamedTuple):
-    """A covariate that falls or rises with the disease: its column's name, and its published paths."""
+    """A covariate that falls or rises with the disease: a pattern of its name, and its published paths."""
 
     pattern: str
     rises: bool
     paths: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
-# Those of the published experiment; its numbers are known for CDR-SB only.
+# The measures of the published experiment, whose paths are known for CDR-SB only.
 MEASURES = (
     Measure(r"cdr(sb|sob|sumofboxes|sumboxes)", True, ((0.0, 0.0, 0.0), (0.0, 5.0, 10.0))),
     Measure(r"adas(cog)?(13|11|q4)?", True),
@@ -45,17 +44,30 @@ MEASURES = (
 
 
 def measure_of(column: str) -> Measure | None:
-    """Which measure of the disease a column is, by its name; None for any other."""
+    """The measure of disease that a column holds, by its name; None for any other column."""
     plain = re.sub("[^a-z0-9]", "", column.lower())
     return next((measure for measure in MEASURES if re.fullmatch(measure.pattern, plain)), None)
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two paths of a ``covariate``, at as many points evenly over the follow-up: ``second`` is the declining one.
+    """Two paths of a covariate, at the same number of points evenly spaced over the follow-up.
 
-    Of a diagnosis the numbers are stages (0 normal, 1 MCI, 2 dementia), and ``levels`` the column's word for each.
-    Raises ConfigError for paths of different lengths, or of fewer than 2 points.
+    Attributes
+    ----------
+    covariate : str
+        Name of the covariate. Values of a diagnosis are stages (0 normal, 1 MCI, 2 dementia).
+    first, second : tuple of float
+        The stable and the declining path.
+    published : bool
+        Whether the paths are those of the published experiment.
+    levels : tuple of str
+        For a diagnosis, the column's word for each stage.
+
+    Raises
+    ------
+    ConfigError
+        If the paths differ in length or have fewer than 2 points.
     """
 
     covariate: str
@@ -67,36 +79,50 @@ class Contrast:
     def __post_init__(self) -> None:
         if len(self.first) != len(self.second) or len(self.first) < 2:
             raise ConfigError(
-                f"covariate paths of {self.covariate}: found {len(self.first)} and {len(self.second)} values; give as "
-                "many of both, at least 2."
+                f"covariate paths of {self.covariate}: found {len(self.first)} and {len(self.second)} values; give the "
+                "same number of values for both, at least 2."
             )
 
     @property
     def paths(self) -> str:
         """``0-0-0 against 0-5-10``"""
-        said = ("-".join(self._word(value) for value in path) for path in (self.first, self.second))
-        return " against ".join(said)
+        return " against ".join("-".join(self.word(value) for value in path) for path in (self.first, self.second))
 
     @property
     def rule(self) -> str:
-        """Who belongs to the groups, in words."""
-        source = "the published paths" if self.published else "mean paths of the third of training people that ends"
-        ends = "" if self.published else " best, and of the third that ends worst"
+        """How subjects are assigned to the groups, as a clause."""
+        source = (
+            "the published paths" if self.published
+            else "mean paths of the thirds of the training subjects with the best and the worst last value"
+        )  # fmt: skip
         return (
-            f"{self.covariate} {self.paths} ({source}{ends}): a person with {self.covariate} at two visits or more "
-            f"belongs to the path that is nearer (root mean square over the follow-up), where it is at most "
-            f"{NEAREST:.0%} as far as the other"
+            f"{self.covariate} {self.paths} ({source}); a subject with {self.covariate} at two or more visits belongs "
+            f"to the nearer path (root mean square over the follow-up) if that is at most {MAX_DISTANCE_RATIO:.0%} as "
+            "far away as the other"
         )
 
-    def _word(self, value: float) -> str:
+    def word(self, value: float) -> str:
+        """A value of a path as the table writes it."""
         return self.levels[int(value)] if self.levels else f"{round(value, 1):g}"
 
 
 def contrasts_of(training: Cohort) -> tuple[list[Contrast], list[tuple[str, str]]]:
-    """The contrasts that a cohort's changing covariates make possible, and (contrast, why) for what cannot be had.
+    """The contrasts that the changing covariates of a cohort allow.
 
-    CDR-SB has its published paths where at least 10 training people are near each; else, as the other measures, the
-    mean paths of its people who end best and worst.
+    CDR-SB has its published paths if at least 10 training subjects are near each of them. The paths of other measures,
+    and of CDR-SB otherwise, are the mean paths of the subjects with the best and the worst last values.
+
+    Parameters
+    ----------
+    training : Cohort
+        The training subjects.
+
+    Returns
+    -------
+    contrasts : list of Contrast
+        One per measure of disease.
+    left_out : list of (str, str)
+        Contrasts that are not possible, and the reason.
     """
     found, left_out = [], []
     for name in training.covariates:
@@ -117,28 +143,22 @@ def contrasts_of(training: Cohort) -> tuple[list[Contrast], list[tuple[str, str]
     return found, left_out
 
 
-def members(cohort: Cohort, contrast: Contrast) -> tuple[list[str], list[str]]:
+def group_members(cohort: Cohort, contrast: Contrast) -> tuple[list[str], list[str]]:
     """The subjects that belong to the first and to the second path, by `Contrast.rule`."""
-    own = person_paths(cohort, contrast.covariate, len(contrast.first))
-    far = [np.sqrt(((own.to_numpy() - np.array(path)) ** 2).mean(1)) for path in (contrast.first, contrast.second)]
+    own = subject_paths(cohort, contrast.covariate, len(contrast.first))
+    distance = [np.sqrt(((own.to_numpy() - np.array(path)) ** 2).mean(1)) for path in (contrast.first, contrast.second)]
     return (
-        list(own.index[(far[0] <= NEAREST * far[1]) & (far[0] < far[1])]),
-        list(own.index[(far[1] <= NEAREST * far[0]) & (far[1] < far[0])]),
+        list(own.index[(distance[0] <= MAX_DISTANCE_RATIO * distance[1]) & (distance[0] < distance[1])]),
+        list(own.index[(distance[1] <= MAX_DISTANCE_RATIO * distance[0]) & (distance[1] < distance[0])]),
     )
 
 
-def people_of(cohort: Cohort, subjects: Iterable[str]) -> Cohort:
-    """The cohort of some of its subjects."""
-    visits = cohort.visits[cohort.visits["subject"].isin(list(subjects))].reset_index(drop=True)
-    return replace(cohort, visits=visits)
-
-
-def person_paths(cohort: Cohort, covariate: str, points: int = POINTS) -> pd.DataFrame:
-    """A row a subject that has ``covariate`` at two visits: its values at ``points`` evenly over these, on the lines
-    between visits. A diagnosis is its stage."""
-    seen = cohort.visits[["subject", "time"]].assign(value=as_numbers(cohort.visits[covariate])).dropna()
+def subject_paths(cohort: Cohort, covariate: str, points: int = N_POINTS) -> pd.DataFrame:
+    """One row per subject that has ``covariate`` at two visits or more: its values at ``points`` evenly spaced times,
+    interpolated linearly between visits. A diagnosis is its stage."""
+    known = cohort.visits[["subject", "time"]].assign(value=as_numbers(cohort.visits[covariate])).dropna()
     rows = {}
-    for subject, visits in seen.groupby("subject", sort=False):
+    for subject, visits in known.groupby("subject", sort=False):
         time = visits["time"].to_numpy(float)
         if len(time) > 1:
             rows[subject] = np.interp(np.linspace(time[0], time[-1], points), time, visits["value"].to_numpy(float))
@@ -146,7 +166,7 @@ def person_paths(cohort: Cohort, covariate: str, points: int = POINTS) -> pd.Dat
 
 
 def as_numbers(column: pd.Series) -> pd.Series:
-    """Numbers as they are, a diagnosis as its stage; NaN where missing. Raises ValueError for words of no order."""
+    """Numbers as they are, a diagnosis as its stage, NaN if missing. Raises ValueError for words without an order."""
     if pd.api.types.is_numeric_dtype(column):
         return column.astype(float)
     words = column.dropna().astype(str)
@@ -156,41 +176,41 @@ def as_numbers(column: pd.Series) -> pd.Series:
     return stages.astype(float).reindex(column.index)
 
 
-def path_visits(training: Cohort, contrast: Contrast, people: int, seed: int = 0) -> list[pd.DataFrame]:
-    """Visits of the same invented people on the first and on the second path: all else equal.
+def path_visits(training: Cohort, contrast: Contrast, subjects: int, seed: int = 0) -> list[pd.DataFrame]:
+    """Visits of the same synthetic subjects on the first and on the second path, all else equal.
 
-    Age at the first visit and what never changes are those of training people drawn at random; the visits lie evenly
-    over the median follow-up. Other covariates that change come from a training visit drawn among the 10 whose
-    ``covariate`` is nearest to the path's, so that they fit it.
+    Ages at the first visit and fixed covariates are those of training subjects drawn at random; the visits are evenly
+    spaced over the median follow-up. Other changing covariates come from a training visit drawn among the 10 whose
+    ``covariate`` is nearest to the path's, so that they are consistent with it.
     """
     rng = np.random.default_rng(seed)
     visits, name, points = training.visits, contrast.covariate, len(contrast.first)
     first = visits.groupby("subject", sort=False).head(1).reset_index(drop=True)
     years = visits.groupby("subject")["time"].max()
     times = np.linspace(0, float(years[years > 0].median()), points)
-    drawn = first.iloc[rng.integers(len(first), size=people)].reset_index(drop=True)
+    drawn = first.iloc[rng.integers(len(first), size=subjects)].reset_index(drop=True)
     fixed = [c for c in training.schema.fixed if c in training.covariates]
     changing = [c for c in training.covariates if c not in fixed]
     base = drawn.loc[drawn.index.repeat(points), ["age", *fixed]].reset_index(drop=True)
-    base.insert(0, "subject", np.repeat([f"path{k + 1:05d}" for k in range(people)], points))
-    base.insert(1, "time", np.tile(times, people))
+    base.insert(0, "subject", np.repeat([f"path{k + 1:05d}" for k in range(subjects)], points))
+    base.insert(1, "time", np.tile(times, subjects))
     base["age"] = base["age"] + base["time"]
     known = visits[visits[name].notna()]
-    value, chosen = as_numbers(known[name]).to_numpy(), rng.integers(ALIKE, size=(people, points))
+    value, chosen = as_numbers(known[name]).to_numpy(), rng.integers(N_NEIGHBOURS, size=(subjects, points))
     paths = []
     for path in (contrast.first, contrast.second):
         nearest = np.stack([_nearest(value, wanted, rng) for wanted in path])
         rows = nearest[np.arange(points), np.minimum(chosen, nearest.shape[1] - 1)].ravel()
         others = known.iloc[rows][changing].reset_index(drop=True)
-        others[name] = [contrast._word(v) if contrast.levels else v for v in np.tile(path, people)]
+        others[name] = [contrast.word(v) if contrast.levels else v for v in np.tile(path, subjects)]
         paths.append(pd.concat([base, others], axis=1))
     return paths
 
 
 def _nearest(value: Values, wanted: float, rng: np.random.Generator) -> NDArray[np.int_]:
-    """Rows of the 10 nearest values, any of those that are as near."""
-    mixed = rng.permutation(len(value))
-    return np.asarray(mixed[np.argsort(np.abs(value[mixed] - wanted), kind="stable")[:ALIKE]])
+    """Rows of the 10 nearest values; ties are broken at random."""
+    shuffled = rng.permutation(len(value))
+    return np.asarray(shuffled[np.argsort(np.abs(value[shuffled] - wanted), kind="stable")[:N_NEIGHBOURS]])
 
 
 def _contrast(training: Cohort, name: str, measure: Measure) -> Contrast:
@@ -198,21 +218,21 @@ def _contrast(training: Cohort, name: str, measure: Measure) -> Contrast:
     levels = () if pd.api.types.is_numeric_dtype(column) else _levels(column)
     if measure.paths and not levels:
         published = Contrast(name, *measure.paths, published=True)
-        if min(map(len, members(training, published))) >= ENOUGH:
+        if min(map(len, group_members(training, published))) >= MIN_GROUP:
             return published
-    own = person_paths(training, name)
-    third = len(own) // THIRD
+    own = subject_paths(training, name)
+    third = len(own) // N_PARTS
     if third < 2:
-        raise ValueError(f"{len(own)} training people have {name} at two visits or more: too few for two groups")
-    order = (own[POINTS - 1] if measure.rises else -own[POINTS - 1]).sort_values(kind="stable").index
-    first, second = (own.loc[who].mean().round(0 if levels else 2) for who in (order[:third], order[-third:]))
+        raise ValueError(f"{len(own)} training subjects have {name} at two or more visits: too few for two groups")
+    order = (own[N_POINTS - 1] if measure.rises else -own[N_POINTS - 1]).sort_values(kind="stable").index
+    first, second = (own.loc[group].mean().round(0 if levels else 2) for group in (order[:third], order[-third:]))
     if (first == second).all():
-        raise ValueError(f"{name} hardly differs between people")
+        raise ValueError(f"{name} hardly differs between subjects")
     return Contrast(name, tuple(first), tuple(second), levels=levels)
 
 
 def _levels(column: pd.Series) -> tuple[str, ...]:
-    """The commonest word for each stage, in their order, or for the stage nearest to it that there is."""
+    """The most frequent word for each stage in order; a stage that does not occur has the word of the nearest one."""
     stage, words = as_numbers(column).dropna(), column.dropna().astype(str)
     commonest = words.groupby(stage).agg(lambda group: group.value_counts().index[0])
     if len(commonest) < 2:

@@ -1,4 +1,4 @@
-"""CRow among the models that are compared: as it is, as it starts, and with the published objective."""
+"""CRow among the models that are compared: trained, as its initial mixed model, and with the published objective."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from crow.models.crow import CRow
 from crow.run.config import Config
 
 PUBLISHED = {
-    "model": {"objective": "inn", "members": 1, "start": "standard", "blocks": 2, "dropout": 0.0},
+    "model": {"objective": "inn", "members": 1, "initialise": "standard", "blocks": 2, "dropout": 0.0},
     "training": {"max_epochs": 300, "steps_per_epoch": 10, "batch_size": 4096, "learning_rate": 1e-3,
                  "schedule": "published", "weight_decay": 2e-5, "visit_dropout": 0.0, "ema_decay": 0.0,
-                 "patience": 50, "held_out": 0.2, "threads": 1},
+                 "patience": 50, "validation_fraction": 0.2, "threads": 1},
 }  # fmt: skip
-START = {"model": {"members": 1, "start": "mixed"}, "training": {"max_epochs": 0, "threads": 1}}
+MIXED_MODEL = {
+    "model": {"members": 1, "initialise": "mixed_model"}, "training": {"max_epochs": 0, "threads": 1}
+}  # fmt: skip
 
 
 class CRowBaseline:
-    """A `CRow`, fitted already or to be fitted with the settings of ``config``.
+    """A `CRow` that is already fitted, or one to fit with the settings of ``config``.
 
-    One with the published objective knows no history and no likelihood: it draws a subject's visits from their
-    covariates alone, and ``log_prob`` is None.
+    With the published objective the model uses no history and has no density: it draws all visits of a subject from
+    their covariates, and ``log_prob`` returns None.
     """
 
     def __init__(self, name: str, config: Config | None = None, model: CRow | None = None) -> None:
@@ -32,39 +34,39 @@ class CRowBaseline:
 
     @classmethod
     def published(cls) -> Self:
-        """The published objective in the settings of its code (``configs/published.yaml``)."""
+        """The published objective with the settings of its code (``configs/published.yaml``)."""
         return cls("crow, published objective", Config.model_validate(PUBLISHED))
 
     @classmethod
-    def start(cls) -> Self:
-        """The linear mixed model that crow starts from: innovations correlated across regions, before any training."""
-        return cls("mixed model, regions correlated", Config.model_validate(START))
+    def mixed_model(cls) -> Self:
+        """The linear mixed model that crow is initialised at, with innovations that are correlated across regions."""
+        return cls("multivariate mixed model", Config.model_validate(MIXED_MODEL))
 
     def fit(self, training: Cohort, seed: int = 0) -> Self:
-        """Train on all of ``training``; Ctrl-C leaves nothing (KeyboardInterrupt)."""
+        """Train on all subjects of ``training``; raises KeyboardInterrupt after Ctrl-C."""
         config = self.config or Config()
-        kept = config.split.model_copy(update={"test": 0.0})
-        model = CRow(config.model_copy(update={"seed": seed, "split": kept})).fit(training)
+        split = config.split.model_copy(update={"test": 0.0})
+        model = CRow(config.model_copy(update={"seed": seed, "split": split})).fit(training)
         if model.interrupted:
             raise KeyboardInterrupt
         self.model = model
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age, covariates), sorted by subject and time, given ``history``."""
         model = self._fitted()
         columns = ["subject", "time", *history.covariates]
         if model.config.model.objective == "likelihood":
-            drawn = model.forecast(history, targets[columns], draws=samples, seed=seed)
+            drawn = model.forecast(history, targets[columns], draws=draws, seed=seed)
             return Forecast(targets, drawn.regions, drawn.values)
         known = ["subject", "time", "age", *history.covariates]
-        rows = pd.concat([history.visits[known].assign(asked=False), targets[known].assign(asked=True)])
+        rows = pd.concat([history.visits[known].assign(target=False), targets[known].assign(target=True)])
         paths = rows.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
-        drawn = model.sample(paths.drop(columns="asked"), samples, seed)
-        return Forecast(targets, drawn.regions, drawn.values[paths["asked"].to_numpy(bool)])
+        drawn = model.sample(paths.drop(columns="target"), draws, seed)
+        return Forecast(targets, drawn.regions, drawn.values[paths["target"].to_numpy(bool)])
 
     def log_prob(self, cohort: Cohort) -> pd.DataFrame | None:
-        """Log-density of each visit given those before it, original units."""
+        """Log-density of each visit given the earlier ones (nats, original units)."""
         model = self._fitted()
         return None if model.config.model.objective == "inn" else model.log_prob(cohort)
 

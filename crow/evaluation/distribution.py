@@ -1,4 +1,4 @@
-"""Whether whole synthetic subjects are distributed as real ones that training did not see."""
+"""Distances between the distributions of synthetic subjects and of real test subjects."""
 
 from __future__ import annotations
 
@@ -18,16 +18,28 @@ from crow.objectives.mmd import mmd
 
 Values = NDArray[np.float64]
 BINS = 30
-MOST = 1000  # visits in the MMD, whose cost is their square
-FOLDS = 5  # of the discriminator, by subject: fewer subjects of a kind cannot be judged
+MAX_VISITS = 1000  # in the MMD, whose cost is quadratic
+FOLDS = 5  # of the discriminator, by subject; with fewer subjects of a kind there is no evaluation
 
 
 def by_region(real: pd.DataFrame, synthetic: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
-    """One row a region: the Wasserstein-1 distance (in sds of the real), the Jensen-Shannon divergence (bits, over 30
-    bins of equal width), of values; and the Wasserstein distance of the changes a year between visits.
+    """Distances between real and synthetic visits, region by region.
 
-    Both tables have subject, time and the regions, a row a visit, sorted by subject and time. Missing values do not
-    count: changes are between visits at which the region was measured. NaN where there is nothing to compare.
+    Parameters
+    ----------
+    real, synthetic : DataFrame
+        One row per visit, sorted by subject and time: ``subject``, ``time`` (years) and the regions. Missing values do
+        not count; changes are between visits at which the region was observed.
+    regions : sequence of str
+        Columns to compare.
+
+    Returns
+    -------
+    DataFrame
+        One row per region: ``wasserstein`` (Wasserstein-1 distance of values, in sds of the real ones),
+        ``jensen_shannon`` (bits, over 30 bins of equal width), ``wasserstein_change`` (of changes per year between
+        visits), ``autocorrelation_real`` and ``autocorrelation_synthetic`` (with the previous visit). NaN if there is
+        nothing to compare.
     """
     rows = []
     for region in regions:
@@ -42,17 +54,29 @@ def by_region(real: pd.DataFrame, synthetic: pd.DataFrame, regions: Sequence[str
 
 
 def overall(real: pd.DataFrame, synthetic: pd.DataFrame, regions: Sequence[str], seed: int = 0) -> dict[str, float]:
-    """The MMD of visits (as many of both, at most 1,000), the mean and largest difference of the regions' correlations,
-    and the `discriminator_auc`.
+    """Distances between real and synthetic visits over all regions together.
 
-    The squared MMD is that of `crow.objectives.mmd` of values in sds of the real, divided by the root of the number of
-    regions: its kernels are as wide as one region is, whose distances grow with their number. Visits that lack a region
-    have no part in it; correlations are those of the visits that have both regions.
+    Parameters
+    ----------
+    real, synthetic : DataFrame
+        As in `by_region`.
+    regions : sequence of str
+        Columns to compare.
+    seed : int
+        Seed of the subsamples and of the discriminator.
+
+    Returns
+    -------
+    dict of str to float
+        ``mmd``, the squared maximum mean discrepancy (`crow.objectives.mmd`) of equal numbers of complete visits, at
+        most 1,000, in sds of the real ones divided by the square root of the number of regions, because the kernels
+        have the width of one region; ``correlation_difference_mean`` and ``correlation_difference_largest`` of the
+        correlations between regions; and `discriminator_auc`.
     """
     names = list(regions)
     mean, sd = real[names].mean(), real[names].std(ddof=0)
     a, b = (((table[names] - mean) / sd).dropna().to_numpy(float) for table in (real, synthetic))
-    rng, size = np.random.default_rng(seed), min(len(a), len(b), MOST)
+    rng, size = np.random.default_rng(seed), min(len(a), len(b), MAX_VISITS)
     first, second = (
         torch.from_numpy(values[rng.permutation(len(values))[:size]] / len(names) ** 0.5).float()[:, None]
         for values in (a, b)
@@ -60,9 +84,9 @@ def overall(real: pd.DataFrame, synthetic: pd.DataFrame, regions: Sequence[str],
     correlations = [table[names].corr().to_numpy() for table in (real, synthetic)]
     gap = np.abs(correlations[0] - correlations[1])[np.triu_indices(len(names), 1)]
     gap = gap[~np.isnan(gap)]
-    together = torch.ones(size, 1, dtype=torch.bool)
+    mask = torch.ones(size, 1, dtype=torch.bool)
     return {
-        "mmd": float(mmd(first, second, together)) if size > 1 else float("nan"),
+        "mmd": float(mmd(first, second, mask)) if size > 1 else float("nan"),
         "correlation_difference_mean": float(gap.mean()) if len(gap) else 0.0,
         "correlation_difference_largest": float(gap.max()) if len(gap) else 0.0,
         "discriminator_auc": discriminator_auc(real, synthetic, names, seed),
@@ -70,10 +94,10 @@ def overall(real: pd.DataFrame, synthetic: pd.DataFrame, regions: Sequence[str],
 
 
 def discriminator_auc(real: pd.DataFrame, synthetic: pd.DataFrame, regions: Sequence[str], seed: int = 0) -> float:
-    """Area under the curve of gradient boosting that tells real from synthetic visits and changes since the last one,
-    cross-validated by subject: 0.5 where nothing tells them apart, NaN with fewer than 5 subjects of a kind.
+    """AUC of gradient boosting that separates real from synthetic visits, by values and changes since the last visit.
 
-    A value that is missing in one kind only tells them apart, too.
+    It is cross-validated by subject: 0.5 if they cannot be separated, NaN with fewer than 5 real or synthetic subjects.
+    Values that are missing in one kind only also separate them.
     """
     tables = []
     for k, table in enumerate((real, synthetic)):
@@ -92,15 +116,16 @@ def discriminator_auc(real: pd.DataFrame, synthetic: pd.DataFrame, regions: Sequ
 
 
 def _steps(table: pd.DataFrame, region: str) -> pd.DataFrame:
-    """A row a measured visit with one before it: ``now, before, change`` (a year)."""
-    seen = table[["subject", "time", region]].dropna()
-    before = seen.groupby("subject")[["time", region]].shift()
-    steps = pd.DataFrame({"now": seen[region], "before": before[region], "years": seen["time"] - before["time"]})
+    """One row per observed visit with a previous one: ``now, before, change`` (per year)."""
+    observed = table[["subject", "time", region]].dropna()
+    before = observed.groupby("subject")[["time", region]].shift()
+    years = observed["time"] - before["time"]
+    steps = pd.DataFrame({"now": observed[region], "before": before[region], "years": years})
     return steps.dropna().assign(change=lambda rows: (rows["now"] - rows["before"]) / rows["years"])
 
 
 def _distance(a: Values, b: Values) -> float:
-    """In sds of a; NaN where there is nothing to compare."""
+    """In sds of a; NaN if there is nothing to compare."""
     return float(stats.wasserstein_distance(a, b) / a.std()) if min(len(a), len(b)) > 1 and a.std() else float("nan")
 
 
@@ -113,6 +138,6 @@ def _divergence(a: Values, b: Values) -> float:
 
 
 def _autocorrelation(steps: pd.DataFrame) -> float:
-    """Correlation of a visit with the subject's visit before it."""
+    """Correlation of a visit with the subject's previous visit."""
     varies = len(steps) > 2 and steps["now"].std() > 0 and steps["before"].std() > 0
     return float(np.corrcoef(steps["now"], steps["before"])[0, 1]) if varies else float("nan")

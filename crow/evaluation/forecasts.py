@@ -1,8 +1,9 @@
-"""How good forecasts are: by value and by visit, then by region, horizon and group of people."""
+"""Scores of forecasts by value and by visit, and their summaries by region, horizon and group of subjects."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy.spatial.distance import pdist
 
 from crow.cohort.cohort import Cohort
 from crow.data.forecast import Forecast, quantiles_of
+from crow.evaluation.bootstrap import N_RESAMPLES, interval, resample_subjects
 
 COVERED = (0.5, 0.8, 0.9, 0.95)
 HORIZONS = (0.0, 1.0, 2.0, 4.0, np.inf)
@@ -20,28 +22,55 @@ AGE_NAMES = ("<65", "65-75", "75-85", ">85")
 
 
 def split_history(cohort: Cohort) -> tuple[Cohort, pd.DataFrame]:
-    """The first ceil(n / 2) visits of subjects with at least 2, which are given, and their later ones, to forecast.
+    """Split the n visits of each subject with at least two into the first ceil(n / 2) and the later ones.
 
-    Visits with a region count.
+    Only visits with a region count. A visit without one is given if it lies before the first forecast visit.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Visits sorted by subject and time.
+
+    Returns
+    -------
+    history : Cohort
+        The earlier visits, which are given to a model.
+    targets : DataFrame
+        The later visits, which are forecast.
     """
     visits = cohort.visits
-    there = visits[cohort.regions].notna().any(axis=1)
-    by_subject = there.groupby(visits["subject"])
-    n = by_subject.transform("sum")
-    # A visit without a region is given if it comes before the first that is forecast.
-    given = by_subject.cumsum() - there < (n + 1) // 2
-    given &= there | (by_subject.cumsum() < (n + 1) // 2)
-    history = Cohort(visits[given & (n >= 2)], cohort.schema, cohort.start, path=cohort.path)
-    return history, visits[~given & there & (n >= 2)].reset_index(drop=True)
+    observed = visits[cohort.regions].notna().any(axis=1)
+    by_subject = observed.astype(int).groupby(visits["subject"])
+    n, count = by_subject.transform("sum"), by_subject.cumsum()
+    given = count - observed.astype(int) < (n + 1) // 2
+    given &= observed | (count < (n + 1) // 2)
+    history = replace(cohort, visits=visits[given & (n >= 2)])
+    return history, visits[~given & observed & (n >= 2)].reset_index(drop=True)
 
 
 def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> pd.DataFrame:
-    """One row a value that was forecast: ``subject, time, ahead, region``, then its scores.
+    """Score every forecast value.
 
-    ``ahead`` are years since the subject's last given visit; ``error`` is |median - truth|, ``squared`` that of the
-    mean, ``crps`` that of the draws; ``nll`` -log density in nats under N(mean, sd^2) of the draws; ``pit`` the share
-    of draws below the truth (ties count half); ``inside_90`` whether the central 90 % of the draws hold it.
-    ``targets`` has the true regions, a row a row of the forecast; values that nobody measured are left out.
+    Parameters
+    ----------
+    forecast : Forecast
+        Draws ``[visit, draw, region]`` in original units.
+    targets : DataFrame
+        The true regions, one row per visit of the forecast; values that were not observed (NaN) are skipped.
+    history : Cohort
+        The visits that the model was given.
+
+    Returns
+    -------
+    DataFrame
+        One row per value: ``subject``, ``time``, ``ahead`` (years since the last given visit), ``region``, and
+
+        - ``error``: absolute error of the median;
+        - ``squared``: squared error of the mean;
+        - ``crps``: continuous ranked probability score of the draws;
+        - ``nll``: negative log-density of N(mean, sd^2) of the draws, in nats;
+        - ``pit``: share of draws below the truth, ties counted half;
+        - ``inside_50`` ... ``inside_95``: 1 if the truth lies in the central interval, else 0.
     """
     truth = targets[forecast.regions].to_numpy(float)
     draws = np.moveaxis(forecast.values, 1, -1)
@@ -69,79 +98,121 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
 def visit_scores(
     forecast: Forecast, targets: pd.DataFrame, scale: np.ndarray, log_prob: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """One row a visit: ``subject, time``, ``energy`` of its regions divided by ``scale [region]``, and its ``nll``.
+    """Score every forecast visit at which all regions were observed.
 
-    ``nll`` is ``-log_prob [row of targets]``, where there is one. The energy score is
-    ``mean_k |x_k - y| - sum_{k < l} |x_k - x_l| / n^2`` of n draws. Only visits of which every region was measured.
-    scoringrules' energy score holds all pairs of all visits in memory, and takes a hundred times as long.
+    The energy score is ``mean_k |x_k - y| - sum_{k < l} |x_k - x_l| / n^2`` over n draws. scoringrules' energy score
+    holds all pairs of all visits in memory and takes a hundred times as long.
+
+    Parameters
+    ----------
+    forecast : Forecast
+        Draws ``[visit, draw, region]``.
+    targets : DataFrame
+        The true regions, one row per visit of the forecast.
+    scale : ndarray of shape [region]
+        Divides draws and truth.
+    log_prob : ndarray of shape [visit], optional
+        The model's log-density of each visit (nats).
+
+    Returns
+    -------
+    DataFrame
+        One row per visit: ``subject``, ``time``, ``energy``, and ``nll`` if ``log_prob`` is given.
     """
     truth = targets[forecast.regions].to_numpy(float) / scale
-    whole = ~np.isnan(truth).any(1)
+    complete = ~np.isnan(truth).any(1)
     energy = [
         np.linalg.norm(draws - y, axis=1).mean() - pdist(draws).sum() / len(draws) ** 2
-        for draws, y in zip(forecast.values[whole] / scale, truth[whole], strict=True)
+        for draws, y in zip(forecast.values[complete] / scale, truth[complete], strict=True)
     ]
-    table = targets.loc[whole, ["subject", "time"]].assign(energy=np.array(energy, float))
+    table = targets.loc[complete, ["subject", "time"]].assign(energy=np.array(energy, float))
     if log_prob is not None:
-        table["nll"] = -log_prob[whole]
+        table["nll"] = -log_prob[complete]
     return table.reset_index(drop=True)
 
 
-def each_alone(history: Cohort, targets: pd.DataFrame, asked: pd.DataFrame) -> Cohort:
-    """A subject for every row of ``targets``, in that order: the history of whose it is, then this visit alone.
+def isolated_targets(history: Cohort, targets: pd.DataFrame, inputs: pd.DataFrame) -> Cohort:
+    """One subject per row of ``targets``, in that order: the history of its subject, then this visit alone.
 
-    The last visit's density is that of the row given the history. Its age and covariates are those of ``asked``.
+    The density of each last visit is therefore that of the row given the history, without the visits in between. Ages
+    and covariates of the last visits are those of ``inputs``.
     """
     names = [f"{k:09d}" for k in range(len(targets))]
-    told = targets.assign(**{name: asked[name].to_numpy() for name in ("age", *history.covariates)}, subject=names)
-    before = targets[["subject"]].assign(alone=names).merge(history.visits, on="subject")
-    visits = pd.concat([before.assign(subject=before["alone"]).drop(columns="alone"), told])
+    last = targets.assign(**{name: inputs[name].to_numpy() for name in ("age", *history.covariates)}, subject=names)
+    before = targets[["subject"]].assign(isolated=names).merge(history.visits, on="subject")
+    visits = pd.concat([before.assign(subject=before["isolated"]).drop(columns="isolated"), last])
     visits = visits.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
     return Cohort(visits, history.schema, history.start, path=history.path)
 
 
 def with_groups(scores: pd.DataFrame, targets: pd.DataFrame, groups: Sequence[str] = ()) -> pd.DataFrame:
-    """The same with ``horizon``, ``age band`` (where the age is known), and columns of ``targets`` (sex, site)."""
+    """Add ``horizon``, ``age band`` (if ages are known), and columns of ``targets`` (for instance sex and site)."""
     own = targets.set_index(["subject", "time"])
     rows = pd.MultiIndex.from_frame(scores[["subject", "time"]])
-    added = {"horizon": _named(scores["ahead"].to_numpy(), HORIZONS, HORIZON_NAMES, right=True)}
+    added = {"horizon": _binned(scores["ahead"].to_numpy(), HORIZONS, HORIZON_NAMES, right=True)}
     if own["age"].notna().any():
-        added["age band"] = _named(own["age"].loc[rows].to_numpy(float), AGE_BANDS, AGE_NAMES, right=False)
+        added["age band"] = _binned(own["age"].loc[rows].to_numpy(float), AGE_BANDS, AGE_NAMES, right=False)
     return scores.assign(**added, **{name: own[name].loc[rows].to_numpy() for name in groups})
 
 
-def _named(values: np.ndarray, edges: Sequence[float], names: Sequence[str], right: bool) -> np.ndarray:
+def _binned(values: np.ndarray, edges: Sequence[float], names: Sequence[str], right: bool) -> np.ndarray:
     return np.asarray(pd.Series(pd.cut(values, edges, labels=names, right=right)).astype(str))
 
 
 def in_units(scores: pd.DataFrame, unit: pd.Series) -> pd.DataFrame:
-    """Errors in a ``unit`` of each row; nats stay what they are."""
+    """Divide the errors of each row by ``unit``; log-densities stay as they are."""
     return scores.assign(
         error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2
     )
 
 
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """MAE, RMSE, CRPS, NLL and coverage, one row a group of ``by``."""
+    """Mean scores of all values, or by group.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As `value_scores` returns it.
+    by : sequence of str
+        Columns to group by, for instance ``["region"]``.
+
+    Returns
+    -------
+    DataFrame
+        One row per group: ``values``, ``subjects``, ``MAE``, ``RMSE``, ``CRPS``, ``NLL per value`` (nats) and
+        ``coverage 50 %`` ... ``coverage 95 %`` (shares).
+    """
     grouped = scores.groupby(list(by), sort=False, dropna=False) if by else scores.groupby(lambda _: "all")
     table = pd.DataFrame({
         "values": grouped.size(), "subjects": grouped["subject"].nunique(), "MAE": grouped["error"].mean(),
-        "RMSE": grouped["squared"].mean() ** 0.5, "CRPS": grouped["crps"].mean(), "NLL a value": grouped["nll"].mean(),
-        **{f"covers {share * 100:.0f} %": grouped[f"inside_{share * 100:.0f}"].mean() for share in COVERED},
+        "RMSE": grouped["squared"].mean() ** 0.5, "CRPS": grouped["crps"].mean(),
+        "NLL per value": grouped["nll"].mean(),
+        **{f"coverage {share * 100:.0f} %": grouped[f"inside_{share * 100:.0f}"].mean() for share in COVERED},
     })  # fmt: skip
     return table.reset_index(drop=not by)
 
 
 def skill(
-    ours: pd.DataFrame, theirs: pd.DataFrame, metric: str, draws: int = 1000, seed: int = 0
+    scores: pd.DataFrame, reference: pd.DataFrame, metric: str, resamples: int = N_RESAMPLES, seed: int = 0
 ) -> tuple[float, float, float]:
-    """1 - mean error of ours / theirs, and its 95 % interval over resampled subjects.
+    """Skill score 1 - mean error / mean error of the reference, with its 95 % bootstrap interval over subjects.
 
-    Both have a row a value (or visit) of the same ones, ``subject`` and ``metric``.
+    Parameters
+    ----------
+    scores, reference : DataFrame
+        One row per value (or visit), the same ones in both: ``subject`` and ``metric``.
+    metric : str
+        The column with the error.
+    resamples, seed : int
+        Number of bootstrap samples of subjects, and their seed.
+
+    Returns
+    -------
+    tuple of float
+        Skill (1 is perfect, 0 as good as the reference), lower and upper bound.
     """
-    a, b = (table.groupby("subject")[metric].sum() for table in (ours, theirs))
-    b = b.loc[a.index]
-    chosen = np.random.default_rng(seed).integers(len(a), size=(draws, len(a)))
-    resampled = 1 - a.to_numpy()[chosen].sum(1) / b.to_numpy()[chosen].sum(1)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return float(1 - a.sum() / b.sum()), float(low), float(high)
+    own, other = (table.groupby("subject")[metric].sum() for table in (scores, reference))
+    other = other.loc[own.index]
+    chosen = resample_subjects(len(own), resamples, seed)
+    low, high = interval(1 - own.to_numpy()[chosen].sum(1) / other.to_numpy()[chosen].sum(1))
+    return float(1 - own.sum() / other.sum()), float(low), float(high)

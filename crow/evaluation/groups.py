@@ -1,8 +1,7 @@
-"""Group effects: how two groups differ in every region, and whether synthetic ones differ as real ones do."""
+"""Group effects: Cohen's d by region, its significance, and the agreement of real and synthetic effects."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,16 +10,29 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from crow.errors import CohortError
+from crow.evaluation.bootstrap import N_RESAMPLES, interval, resample_subjects
 
 Values = NDArray[np.float64]
-FEWEST = 3  # regions whose effects can be in concordance
+MIN_REGIONS = 3  # for a concordance
 
 
 def cohens_d(first: Values, second: Values) -> Values:
-    """``[*batch, region]``: (mean of second - mean of first) / pooled sd, of ``[*batch, person, region]``, NaN where
-    missing. Source: Cohen 1988, 2.5.
+    """Cohen's d: (mean of second - mean of first) / pooled sd. Source: Cohen 1988, 2.5.
 
-    Raises CohortError for a group with fewer than 2 people; a region that fewer than 2 of a group have is NaN.
+    Parameters
+    ----------
+    first, second : ndarray of shape [*batch, subject, region]
+        Values of two groups, NaN if missing.
+
+    Returns
+    -------
+    ndarray of shape [*batch, region]
+        NaN for a region that fewer than 2 subjects of a group have.
+
+    Raises
+    ------
+    CohortError
+        If a group has fewer than 2 subjects.
     """
     _check_sizes(first, second)
     (n, a, v), (m, b, w) = (_moments(group) for group in (first, second))
@@ -30,42 +42,83 @@ def cohens_d(first: Values, second: Values) -> Values:
 
 
 def effects(
-    first: Values, second: Values, regions: Sequence[str], level: float = 0.95, draws: int = 1000, seed: int = 0
-) -> pd.DataFrame:
-    """One row a region: ``d``, its bootstrap interval ``d_low, d_high`` over people, and the t-test's ``p``."""
-    resampled = bootstrapped(first, second, draws, seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # regions that nobody has
-        low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    first: Values, second: Values, regions: Sequence[str], level: float = 0.95, resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Effect sizes by region, with bootstrap intervals over subjects and p-values.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape [subject, region]
+        Values of two groups, NaN if missing.
+    regions : sequence of str
+        Names of the regions.
+    level : float
+        Coverage of the interval.
+    resamples, seed : int
+        Number of bootstrap samples, and their seed.
+
+    Returns
+    -------
+    DataFrame
+        One row per region: ``region``, ``d``, ``d_low``, ``d_high``, and ``p`` of Student's t-test.
+
+    Raises
+    ------
+    CohortError
+        If a group has fewer than 2 subjects.
+    """
+    low, high = interval(bootstrapped(first, second, resamples, seed), level)
     d, p = cohens_d(first, second), p_values(first, second)
     return pd.DataFrame({"region": list(regions), "d": d, "d_low": low, "d_high": high, "p": p})
 
 
-def bootstrapped(first: Values, second: Values, draws: int = 1000, seed: int = 0) -> Values:
-    """``[draw, region]``: d of people of each group drawn with replacement."""
+def bootstrapped(first: Values, second: Values, resamples: int = N_RESAMPLES, seed: int = 0) -> Values:
+    """``[resample, region]``: Cohen's d of bootstrap samples of the subjects of each group."""
     _check_sizes(first, second)
-    rng, n, m = np.random.default_rng(seed), len(first), len(second)
-    return np.stack([
-        cohens_d(first[rng.integers(n, size=n)], second[rng.integers(m, size=m)]) for _ in range(draws)
-    ])  # fmt: skip
+    rng = np.random.default_rng(seed)
+    rows = (resample_subjects(len(group), resamples, rng) for group in (first, second))
+    return np.stack([cohens_d(first[a], second[b]) for a, b in zip(*rows, strict=True)])
 
 
 def p_values(first: Values, second: Values) -> Values:
-    """``[*batch, region]`` of Student's t-test of ``[*batch, person, region]``; NaN where d is."""
-    n, m = ((~np.isnan(group)).sum(-2) for group in (first, second))
+    """p-values of Student's t-test by region.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape [*batch, subject, region]
+        Values of two groups, NaN if missing.
+
+    Returns
+    -------
+    ndarray of shape [*batch, region]
+        Two-sided p-values; NaN for a region that fewer than 2 subjects of a group have.
+    """
+    (n, a, v), (m, b, w) = (_moments(group) for group in (first, second))
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = cohens_d(first, second) / np.sqrt(1 / n + 1 / m)
-        return np.asarray(2 * stats.t.sf(np.abs(t), n + m - 2))
+        p = np.asarray(stats.ttest_ind_from_stats(b, np.sqrt(w), m, a, np.sqrt(v), n).pvalue)
+    return np.where((n > 1) & (m > 1), p, np.nan)
 
 
 def concordance(real: Values, synthetic: Values) -> float:
-    """Lin's concordance correlation: 1 where both are the same, not only proportional. Source: Lin 1989, equation 3.
+    """Lin's concordance correlation coefficient. Source: Lin 1989, equation 3.
 
-    Over the regions that both have; NaN with fewer than 3.
+    Unlike a correlation it is 1 only if both are equal, not if they are proportional. torchmetrics' coefficient
+    divides variances by n - 1, Lin's by n, and differs noticeably for few regions.
+
+    Parameters
+    ----------
+    real, synthetic : ndarray of shape [region]
+        Effects, NaN if missing.
+
+    Returns
+    -------
+    float
+        Between -1 and 1, over the regions that both have; NaN if there are fewer than 3.
     """
     both = np.stack([np.asarray(real, float), np.asarray(synthetic, float)])
     a, b = both[:, ~np.isnan(both).any(0)]
-    if len(a) < FEWEST:
+    if len(a) < MIN_REGIONS:
         return float("nan")
     apart = a.var() + b.var() + (a.mean() - b.mean()) ** 2
     return float(2 * ((a - a.mean()) * (b - b.mean())).mean() / apart) if apart else 1.0
@@ -74,27 +127,40 @@ def concordance(real: Values, synthetic: Values) -> float:
 def concordance_interval(
     real: Values, resampled: Values, synthetic: Values, level: float = 0.95
 ) -> tuple[float, float]:
-    """The interval of `concordance` by the effects of resampled real people ``[draw, region]``; it holds the estimate.
+    """Bootstrap interval of `concordance` over real subjects; it contains the estimate.
 
-    Resampled effects are noisier than ``real`` and agree less with anything, so its lower end is rather too low.
+    Resampled effects are noisier than ``real`` and agree less with anything, so the lower bound is conservative.
+
+    Parameters
+    ----------
+    real, synthetic : ndarray of shape [region]
+        Effects.
+    resampled : ndarray of shape [resample, region]
+        Effects of bootstrap samples of the real subjects.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound; NaN if there are fewer than 3 regions.
     """
     estimate = concordance(real, synthetic)
-    drawn = np.array([concordance(each, synthetic) for each in resampled])
-    if np.isnan(estimate) or np.isnan(drawn).all():
+    low, high = map(float, interval(np.array([concordance(each, synthetic) for each in resampled]), level))
+    if np.isnan(estimate) or np.isnan(low):
         return float("nan"), float("nan")
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(min(low, estimate)), float(max(high, estimate))
+    return min(low, estimate), max(high, estimate)
 
 
 def significant(p: Values, alpha: float = 0.05) -> int:
-    """How many regions are significant after Bonferroni's correction for the number of those that were tested."""
+    """Number of regions that are significant after Bonferroni correction for the number of regions tested."""
     tested = np.asarray(p, float)
     tested = tested[~np.isnan(tested)]
     return int((tested < alpha / max(1, len(tested))).sum())
 
 
 def _moments(group: Values) -> tuple[Values, Values, Values]:
-    """Number, mean and variance of the people who have each region."""
+    """Number, mean and variance of the subjects who have each region."""
     known = ~np.isnan(group)
     n = known.sum(-2)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -106,4 +172,4 @@ def _moments(group: Values) -> tuple[Values, Values, Values]:
 def _check_sizes(first: Values, second: Values) -> None:
     n, m = first.shape[-2], second.shape[-2]
     if min(n, m) < 2:
-        raise CohortError(f"groups of {n} and {m} people: an effect needs at least 2 in each. Choose other groups.")
+        raise CohortError(f"groups of {n} and {m} subjects: an effect needs at least 2 in each. Choose other groups.")

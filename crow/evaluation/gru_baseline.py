@@ -1,4 +1,4 @@
-"""A recurrent regressor: a network that reads a subject's visits and predicts any later one."""
+"""A recurrent regressor: a network that reads a subject's visits and predicts any later visit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from crow.cohort.cohort import Cohort
 from crow.cohort.split import validation_folds
 from crow.data.sequences import Sequences
+from crow.evaluation.evaluate_model import drop_empty_visits
 from crow.evaluation.point_baseline import PointBaseline, Values
 from crow.representation.regions import RegionTable
 from crow.run.config import Optimisation
@@ -18,18 +19,23 @@ from crow.training.ensemble import seeded
 from crow.training.fit import train
 
 TRAINING = Optimisation(max_epochs=60, steps_per_epoch=10, batch_size=64, patience=15, threads=1)
-PARTS = 5  # networks, each with a fifth of the training subjects held out
+N_NETWORKS = 5  # each is validated on a fifth of the training subjects
 
 
 class GRURegressor(nn.Module):
     """``x_j ~ x_i + f(h_i, x_i, c_j, t_j - t_i)`` for every visit i and every later j; h is a GRU's state after i.
 
-    f is a network of one hidden layer, so at the start the last visit is carried forward. Trained on squared errors.
+    f is a network with one hidden layer, initialised at zero, so that training starts from the last visit carried
+    forward. The loss is the squared error.
 
-    Args:
-        features: regions.
-        context: covariate channels c.
-        hidden: width of the GRU and of f.
+    Parameters
+    ----------
+    features : int
+        Number of regions.
+    context : int
+        Number of covariate channels c.
+    hidden : int
+        Width of the GRU and of f.
     """
 
     def __init__(self, features: int, context: int, hidden: int = 32) -> None:
@@ -41,10 +47,10 @@ class GRURegressor(nn.Module):
         nn.init.zeros_(self.outer.bias)
 
     def forward(self, data: Sequences) -> Tensor:
-        """Predictions ``[batch, i, j, region]`` of visit j from the visits up to i; meant for j after i."""
+        """Predictions ``[batch, i, j, region]`` of visit j from the visits up to i, for j after i."""
         gap = torch.diff(data.time, dim=1, prepend=data.time[:, :1])
-        seen = torch.cat([data.x, data.context, data.time[..., None], gap[..., None]], -1)
-        h, _ = self.memory(seen)
+        inputs = torch.cat([data.x, data.context, data.time[..., None], gap[..., None]], -1)
+        h, _ = self.memory(inputs)
         visits = data.x.shape[1]
         from_i = torch.cat([h, data.x], -1)[:, :, None].expand(-1, -1, visits, -1)
         to_j = data.context[:, None].expand(-1, visits, -1, -1)
@@ -53,44 +59,43 @@ class GRURegressor(nn.Module):
         return data.x[:, :, None] + change
 
     def loss(self, batch: Sequences) -> Tensor:
-        """Mean squared error over pairs of visits, standardised units; 0 where no subject has two."""
-        pairs = later(batch)
+        """Mean squared error over pairs of visits in standardised units; 0 if no subject has two visits."""
+        pairs = visit_pairs(batch)
         square = (self(batch) - batch.x[:, None]).square().mean(-1)
         return torch.where(pairs, square, 0.0).sum() / pairs.sum().clamp_min(1)
 
 
-def later(data: Sequences) -> Tensor:
-    """Which ``[batch, i, j]`` are visits with j after i."""
+def visit_pairs(data: Sequences) -> Tensor:
+    """Mask ``[batch, i, j]`` of pairs of visits with j after i."""
     visits = data.mask.shape[1]
     after = torch.ones(visits, visits, dtype=torch.bool).triu(1)
     return data.mask[:, :, None] & data.mask[:, None, :] & after
 
 
 class GRUBaseline(PointBaseline):
-    """The mean of five regressors, each trained on four fifths of the subjects and stopped by the others.
+    """The mean of five regressors, each trained on four fifths of the subjects and validated on the others.
 
-    The errors are those of each on the subjects that it did not see. Missing regions are carried forward in what it
-    reads (`RegionTable`) and do not count as errors.
+    The variance of the errors is learned from each regressor's validation subjects. Missing regions are carried forward
+    in the input (`RegionTable`) and do not count as errors.
     """
 
     name = "GRU"
 
     def learn(self, training: Cohort, seed: int) -> tuple[Values, Values]:
-        observed = training.visits[training.visits[self.regions].notna().any(axis=1)].reset_index(drop=True)
-        self.table = RegionTable.fit(Cohort(observed, training.schema, training.start, path=training.path))
-        data = self.table.encode(observed)
-        truth = _padded(observed[self.regions].to_numpy(float), data.mask)
+        observed = drop_empty_visits(training)
+        self.table = RegionTable.fit(observed)
+        data = self.table.encode(observed.visits)
+        truth = _padded(observed.visits[self.regions].to_numpy(float), data.mask)
         self.networks, years, errors = [], [], []
-        names = list(observed["subject"].unique())
-        for k, part in enumerate(validation_folds(names, 1 / PARTS, seed)):
-            held_out = torch.from_numpy(part)
+        for k, part in enumerate(validation_folds(observed.subjects, 1 / N_NETWORKS, seed)):
+            validation = torch.from_numpy(part)
             with seeded(seed, k):
                 network = GRURegressor(data.x.shape[2], data.context.shape[2])
-            kept = ~torch.isin(torch.arange(len(data)), held_out)
-            if train(network, data[kept], data[held_out], TRAINING, derived_seed(seed, k)).interrupted:
+            kept = ~torch.isin(torch.arange(len(data)), validation)
+            if train(network, data[kept], data[validation], TRAINING, derived_seed(seed, k)).interrupted:
                 raise KeyboardInterrupt
             self.networks.append(network)
-            ahead, error = _errors(network, self.table, data.rows(held_out), truth[held_out.numpy()])
+            ahead, error = _errors(network, self.table, data.rows(validation), truth[part])
             years.append(ahead)
             errors.append(error)
         return np.concatenate(years), np.concatenate(errors)
@@ -128,8 +133,8 @@ class GRUBaseline(PointBaseline):
 
 @torch.no_grad()
 def _errors(network: nn.Module, table: RegionTable, data: Sequences, truth: Values) -> tuple[Values, Values]:
-    """Years ahead and errors (original units, NaN where nobody measured) of every pair of visits."""
-    subject, i, j = np.nonzero(later(data).numpy())
+    """Years ahead and errors (original units, NaN if not observed) of every pair of visits."""
+    subject, i, j = np.nonzero(visit_pairs(data).numpy())
     years = (data.time[subject, j] - data.time[subject, i]).double().numpy()
     return years, truth[subject, j] - table.decode(network(data)[subject, i, j])
 

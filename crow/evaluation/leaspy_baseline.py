@@ -1,7 +1,8 @@
-"""leaspy's logistic disease progression model, where leaspy is installed (it wants an older numpy than crow does)."""
+"""leaspy's logistic disease progression model. leaspy needs an older numpy than crow's tested versions."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
@@ -14,48 +15,53 @@ from crow.data.forecast import Forecast
 from crow.errors import CohortError
 
 Values = NDArray[np.float64]
-ITERATIONS, PERSONALISE = 10_000, 3000  # of MCMC-SAEM (leaspy's default); sweeps, the second half of which is kept
+ITERATIONS = 10_000  # of MCMC-SAEM, leaspy's default
+SWEEPS = 3000  # of the Gibbs sampler, whose second half is kept
 
 
 class LeaspyBaseline:
-    """Schiratti et al. (JMLR 2017), fitted by MCMC-SAEM to training subjects.
+    """The model of Schiratti et al. (JMLR 2017), fitted by MCMC-SAEM.
 
-    The individual parameters of a subject are drawn from their posterior given its history (leaspy's Gibbs sampler, the
-    one behind ``mean_posterior``), and every draw is the curve at the target's age plus the model's noise. Covariates
-    are not used: the model has none. Its curves rise from 0 to 1, so a table that does not lie in [0, 1] is mapped
-    there by each region's range over training visits, turned where the region falls with time.
+    The individual parameters of a subject are drawn from their posterior given its history (leaspy's Gibbs sampler,
+    which ``mean_posterior`` uses), and every draw is the curve at the target's age plus the model's noise. The model
+    has no covariates. Its curves rise from 0 to 1, so regions outside [0, 1] are rescaled by their range over the
+    training visits, and reversed if they fall with time.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If leaspy is not installed.
     """
 
     name = "leaspy"
 
     def __init__(self, iterations: int = ITERATIONS, sources: int = 2) -> None:
+        import_module("leaspy")
         self.iterations, self.sources = iterations, sources
 
     def fit(self, training: Cohort, seed: int = 0) -> Self:
-        """Raises CohortError where leaspy is not installed, or an age or region is missing."""
-        try:
-            from leaspy.models import LogisticModel
-        except ImportError:
-            raise CohortError("leaspy is not installed (make leaspy says in which environment it runs).") from None
+        """Fit the model; raises CohortError if an age or a region is missing."""
+        from leaspy.models import LogisticModel
+
         self.regions = training.regions
         if training.visits[["age", *self.regions]].isna().any(axis=None):
-            raise CohortError("leaspy needs the age and every region of every visit.")
+            raise CohortError("leaspy needs the age and every region at every visit.")
         self.start, self.stop = ends(training)
         self.model = LogisticModel("logistic", source_dimension=min(self.sources, len(self.regions) - 1))
         table = self._table(training.visits)
         self.model.fit(table, "mcmc_saem", n_iter=self.iterations, seed=seed, progress_bar=False)
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age) given all of each subject's visits in ``history``."""
         from leaspy.io.data import Data, Dataset
 
         past = history.visits[history.visits["subject"].isin(targets["subject"])]
         dataset = Dataset(Data.from_dataframe(self._table(past)))
         posterior = _posterior(self.model, dataset, seed)
-        kept = np.linspace(0, len(posterior["tau"]) - 1, samples).round().astype(int)
+        kept = np.linspace(0, len(posterior["tau"]) - 1, draws).round().astype(int)
         noise = self.model.parameters["noise_std"].numpy()
-        out = np.empty((len(targets), samples, len(self.regions)))
+        out = np.empty((len(targets), draws, len(self.regions)))
         for i, subject in enumerate(dataset.indices):
             rows = np.flatnonzero(targets["subject"].to_numpy() == subject)
             ages = targets["age"].to_numpy(float)[rows]
@@ -66,16 +72,16 @@ class LeaspyBaseline:
         return Forecast(targets, self.regions, self.start + (self.stop - self.start) * out)
 
     def log_prob(self, cohort: Cohort) -> None:
-        """None: leaspy gives no density of whole sequences."""
+        """None: leaspy has no density of whole sequences."""
 
     def _table(self, visits: pd.DataFrame) -> pd.DataFrame:
-        """leaspy's: ID, TIME (age in years), regions from 0 to 1."""
+        """leaspy's table: ID, TIME (age in years), regions from 0 to 1."""
         values = visits[self.regions].sub(self.start).div(self.stop - self.start)
         return values.assign(ID=visits["subject"], TIME=visits["age"])[["ID", "TIME", *self.regions]]
 
 
 def ends(training: Cohort) -> tuple[Values, Values]:
-    """The values of each region that become 0 and 1."""
+    """The values of each region that are mapped to 0 and 1."""
     table, regions = training.visits, training.regions
     values = table[regions].astype(float)
     if values.min().min() >= 0 and values.max().max() <= 1:
@@ -91,14 +97,14 @@ def _posterior(model: Any, dataset: Any, seed: int) -> dict[str, torch.Tensor]:
     from leaspy.algo import AlgorithmSettings
     from leaspy.algo.personalize import MeanPosteriorAlgorithm
 
-    class Keeping(MeanPosteriorAlgorithm):
-        """leaspy's sampler, which keeps the draws that it takes the mean of."""
+    class Sampler(MeanPosteriorAlgorithm):  # type: ignore[misc]
+        """leaspy's sampler, keeping the draws that it averages."""
 
         def _compute_individual_parameters_from_samples_torch(self, values: Any, *others: Any) -> Any:
             self.draws = values
             return super()._compute_individual_parameters_from_samples_torch(values, *others)
 
-    algorithm = Keeping(AlgorithmSettings("mean_posterior", n_iter=PERSONALISE, seed=seed, progress_bar=False))
+    algorithm = Sampler(AlgorithmSettings("mean_posterior", n_iter=SWEEPS, seed=seed, progress_bar=False))
     algorithm.run(model, dataset)
     draws: dict[str, torch.Tensor] = algorithm.draws
     return draws

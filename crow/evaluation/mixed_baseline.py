@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy.linalg import qr
 from statsmodels.regression.mixed_linear_model import MixedLM
 
+from crow.bijections.normal import LOG_2PI
 from crow.cohort.cohort import Cohort
 from crow.data.forecast import Forecast
+from crow.evaluation.evaluate_model import drop_empty_visits
 from crow.evaluation.point_baseline import gaussian
 from crow.representation.regions import RegionTable
 
@@ -30,9 +32,9 @@ class MixedRegion(NamedTuple):
 
     @classmethod
     def fit(cls, y: Values, fixed: Values, z: Values, subject: Values) -> MixedRegion:
-        """Maximum likelihood, on standardised values. Powell's method: the gradient methods stop far below it.
+        """Maximum likelihood on standardised values by Powell's method; gradient methods stop far below the maximum.
 
-        Raises numpy's LinAlgError where the likelihood has no maximum that can be found.
+        Raises numpy's LinAlgError if no maximum is found.
         """
         mean, sd = y.mean(), y.std()
         with warnings.catch_warnings():
@@ -47,10 +49,10 @@ class MixedRegion(NamedTuple):
         return fixed @ self.beta, z @ self.g @ z.T + self.variance * np.eye(len(z))
 
     def given(self, y: Values, fixed: Values, z: Values) -> tuple[Values, Values]:
-        """Mean and covariance of a subject's visits after the first ones, whose values ``y`` are known (or NaN).
+        """Mean and covariance of a subject's visits after the first ones, whose values ``y`` are observed (or NaN).
 
-        With m, V the moments of all visits, h those known and f those to come: ``m_f + V_fh V_hh^-1 (y - m_h)`` and
-        ``V_ff - V_fh V_hh^-1 V_hf``.
+        With m, V the moments of all visits, h the observed and f the future visits: ``m_f + V_fh V_hh^-1 (y - m_h)``
+        and ``V_ff - V_fh V_hh^-1 V_hf``.
         """
         m, v = self.moments(fixed, z)
         known = np.flatnonzero(~np.isnan(y))
@@ -59,30 +61,29 @@ class MixedRegion(NamedTuple):
         return m[len(y) :] + gain @ (y[known] - m[known]), v[len(y) :, len(y) :] - gain @ v_hf
 
     def log_prob(self, y: Values, fixed: Values, z: Values) -> Values:
-        """Log-density of each of a subject's visits given those before it; 0 where ``y`` is missing.
+        """Log-density of each of a subject's visits given the earlier ones; 0 if ``y`` is missing.
 
-        ``L L' = V``, ``u = L^-1 (y - m)``: visit t has ``log N(u_t; 0, 1) - log L_tt``.
+        ``L L' = V``, ``u = L^-1 (y - m)``: the log-density of visit t is ``log N(u_t; 0, 1) - log L_tt``.
         """
         known = np.flatnonzero(~np.isnan(y))
         m, v = self.moments(fixed[known], z[known])
         factor = np.linalg.cholesky(v)
         u = np.linalg.solve(factor, y[known] - m)
-        nats = np.zeros(len(y))
-        nats[known] = -0.5 * (u * u + np.log(2 * np.pi)) - np.log(factor.diagonal())
-        return nats
+        log_prob = np.zeros(len(y))
+        log_prob[known] = -0.5 * (u * u + LOG_2PI) - np.log(factor.diagonal())
+        return log_prob
 
 
 class MixedBaseline:
-    """Each region by itself; fixed effects of time, age and covariates (missing ones by an indicator)."""
+    """One model per region, with fixed effects of time, age and covariates (an indicator for missing ones)."""
 
     name = "linear mixed model"
 
     def fit(self, training: Cohort, seed: int = 0) -> Self:
-        """Fit every region to the values that were measured; nothing is random."""
+        """Fit every region to its observed values; the fit is deterministic."""
         self.regions = training.regions
-        observed = training.visits[training.visits[self.regions].notna().any(axis=1)]
-        observed = observed.reset_index(drop=True)
-        self.table = RegionTable.fit(Cohort(observed, training.schema, training.start, path=training.path))
+        kept = drop_empty_visits(training)
+        self.table, observed = RegionTable.fit(kept), kept.visits
         self.years = max(float(observed["time"].std()), 1e-3)
         self.columns = np.arange(2 + self.table.channels)
         fixed, z = self._designs(observed)
@@ -90,12 +91,12 @@ class MixedBaseline:
         self.models = []
         for region in self.regions:
             y = observed[region].to_numpy(float)
-            seen = ~np.isnan(y)
-            who = observed["subject"].to_numpy()[seen]
-            self.models.append(MixedRegion.fit(y[seen], fixed[seen][:, self.columns], z[seen], who))
+            known = ~np.isnan(y)
+            subject = observed["subject"].to_numpy()[known]
+            self.models.append(MixedRegion.fit(y[known], fixed[known][:, self.columns], z[known], subject))
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age, covariates) given all of each subject's visits in ``history``."""
         past = history.visits[history.visits["subject"].isin(targets["subject"])]
         rows = pd.concat([past.assign(row=-1), targets.assign(row=np.arange(len(targets)))])
@@ -108,10 +109,10 @@ class MixedBaseline:
             for d, model in enumerate(self.models):
                 m, v = model.given(values[:, d], fixed, z)
                 mean[to, d], variance[to, d] = m, v.diagonal()
-        return gaussian(targets, self.regions, mean, np.sqrt(variance), samples, seed)
+        return gaussian(targets, self.regions, mean, np.sqrt(variance), draws, seed)
 
     def log_prob(self, cohort: Cohort) -> pd.DataFrame:
-        """Log-density of each visit given those before it, ``subject, session, time, log_prob``, original units."""
+        """Log-density of each visit given the earlier ones in original units: ``subject, session, time, log_prob``."""
         parts = []
         for visits, fixed, z in self._subjects(cohort.visits):
             values = visits[self.regions].to_numpy(float)
@@ -125,7 +126,7 @@ class MixedBaseline:
             yield visits.iloc[rows], fixed[rows][:, self.columns], z[rows]
 
     def _designs(self, visits: pd.DataFrame) -> tuple[Values, Values]:
-        """All fixed effects, an intercept, time, then the channels of age and covariates; and Z."""
+        """Fixed effects (intercept, time, then the channels of age and covariates) and Z."""
         data = self.table.encode(visits.drop(columns=self.regions, errors="ignore"))
         context = data.context[data.mask].to(torch.float64).numpy()
         z = np.stack([np.ones(len(visits)), visits["time"].to_numpy(float) / self.years], 1)
@@ -133,7 +134,7 @@ class MixedBaseline:
 
 
 def _independent(columns: Values) -> NDArray[np.int_]:
-    """Which columns to keep for full rank: the intercept, and of the others those that add to the ones before."""
+    """Columns to keep for full rank: the intercept, and those that are independent of the columns before them."""
     kept = [0]
     for k in range(1, columns.shape[1]):
         diagonal = np.abs(qr(columns[:, [*kept, k]], mode="r")[0].diagonal())

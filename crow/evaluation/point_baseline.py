@@ -1,4 +1,4 @@
-"""Forecasts of one value, made a density by an error that grows with the years ahead."""
+"""Point forecasts with a normal error whose variance grows with the years ahead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = NDArray[np.float64]
 
 
 class PointBaseline:
-    """A value to come is what the subclass predicts, and an error N(0, a + b * years ahead), by region.
+    """A future value is the prediction of the subclass plus an error N(0, a + b * years ahead), by region.
 
     A subclass learns in ``learn`` and predicts in ``ahead`` and ``next``; missing values do not count.
     """
@@ -25,7 +25,7 @@ class PointBaseline:
     name: str
 
     def fit(self, training: Cohort, seed: int = 0) -> Self:
-        """Learn to predict, and how wrong the predictions are, from training subjects."""
+        """Learn to predict, and the variance of the errors, from training subjects."""
         self.regions = training.regions
         values = training.visits[self.regions].astype(float)
         self.mean, self.sd = values.mean().to_numpy(), values.std().to_numpy()
@@ -33,24 +33,24 @@ class PointBaseline:
         self.error = GrowingError(years, error, 1e-3 * self.sd)
         return self
 
-    def forecast(self, history: Cohort, targets: pd.DataFrame, samples: int = 200, seed: int = 0) -> Forecast:
+    def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age, covariates) given all of each subject's visits in ``history``."""
         mean, years = self.ahead(history, targets)
-        return gaussian(targets, self.regions, mean, self.error.sd(years), samples, seed)
+        return gaussian(targets, self.regions, mean, self.error.sd(years), draws, seed)
 
     def log_prob(self, cohort: Cohort) -> pd.DataFrame:
-        """Log-density of each visit given those before it, ``subject, session, time, log_prob``, original units.
+        """Log-density of each visit given the earlier ones in original units: ``subject, session, time, log_prob``.
 
-        Of a first visit under the mean and sd of training visits. Missing values do not count.
+        First visits have the mean and sd of the training visits. Missing values do not count.
         """
         mean, years = self.next(cohort)
         first = np.isnan(years)[:, None]
         mean, sd = np.where(first, self.mean, mean), np.where(first, self.sd, self.error.sd(np.nan_to_num(years)))
-        nats = np.nansum(stats.norm.logpdf(cohort.visits[self.regions].to_numpy(float), mean, sd), 1)
-        return cohort.visits[["subject", "session", "time"]].assign(log_prob=nats)
+        log_prob = np.nansum(stats.norm.logpdf(cohort.visits[self.regions].to_numpy(float), mean, sd), 1)
+        return cohort.visits[["subject", "session", "time"]].assign(log_prob=log_prob)
 
     def learn(self, training: Cohort, seed: int) -> tuple[Values, Values]:
-        """Years ahead ``[n]`` and errors ``[n, region]`` of n predictions of which the width is learned."""
+        """Years ahead ``[n]`` and errors ``[n, region]`` of n predictions, from which the variance is learned."""
         raise NotImplementedError
 
     def ahead(self, history: Cohort, targets: pd.DataFrame) -> tuple[Values, Values]:
@@ -58,17 +58,21 @@ class PointBaseline:
         raise NotImplementedError
 
     def next(self, cohort: Cohort) -> tuple[Values, Values]:
-        """Of every visit, from those before it; the years since the last one are NaN for first visits."""
+        """Predictions of every visit from the earlier ones, and years since the last one (NaN for first visits)."""
         raise NotImplementedError
 
 
 class GrowingError:
-    """Variance ``max(a + b * ahead, least^2)`` by region, a and b not below 0, by least squares of squared errors.
+    """Variance ``max(a + b * ahead, least^2)`` by region, with a, b >= 0 fitted to squared errors by least squares.
 
-    Args:
-        ahead: years ``[n]``.
-        error: ``[n, region]``; missing ones do not count.
-        least: ``[region]``.
+    Parameters
+    ----------
+    ahead : ndarray of shape [n]
+        Years ahead.
+    error : ndarray of shape [n, region]
+        Errors; missing ones do not count.
+    least : ndarray of shape [region]
+        Smallest standard deviation.
     """
 
     def __init__(self, ahead: Values, error: Values, least: Values) -> None:
@@ -82,15 +86,15 @@ class GrowingError:
         return sd
 
 
-def gaussian(visits: pd.DataFrame, regions: list[str], mean: Values, sd: Values, samples: int, seed: int) -> Forecast:
-    """Draws of N(mean, sd^2), both ``[visit, region]``, each with its opposite."""
-    half = np.random.default_rng(seed).normal(size=(len(visits), -(-samples // 2), len(regions)))
-    noise = np.concatenate([half, -half], 1)[:, :samples]
+def gaussian(visits: pd.DataFrame, regions: list[str], mean: Values, sd: Values, draws: int, seed: int) -> Forecast:
+    """Antithetic draws of N(mean, sd^2), both ``[visit, region]``."""
+    half = np.random.default_rng(seed).normal(size=(len(visits), -(-draws // 2), len(regions)))
+    noise = np.concatenate([half, -half], 1)[:, :draws]
     return Forecast(visits, regions, mean[:, None] + noise * sd[:, None])
 
 
 def _line(time: Values, square: Values) -> Values:
-    seen = ~np.isnan(square)
-    if seen.sum() < 2:
-        return np.array([np.nanmean(square) if seen.any() else 0.0, 0.0])
-    return nnls(np.stack([np.ones(int(seen.sum())), time[seen]], 1), square[seen])[0]
+    known = ~np.isnan(square)
+    if known.sum() < 2:
+        return np.array([np.nanmean(square) if known.any() else 0.0, 0.0])
+    return nnls(np.stack([np.ones(int(known.sum())), time[known]], 1), square[known])[0]

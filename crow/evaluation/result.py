@@ -1,4 +1,4 @@
-"""What one part of an evaluation found: numbers, tables, what could not be measured and why, and warnings."""
+"""The result of one part of an evaluation: metrics, tables, what was left out and why, and warnings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,25 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """``metrics`` go into metrics.json under their names, ``tables`` (tidy) into CSVs, whose names lack the ending;
-    ``left_out`` are (metric, why); ``warnings`` are sentences."""
+    """The result of an evaluation, or of a part of it.
+
+    Attributes
+    ----------
+    metrics : dict
+        Nested numbers and texts, written to metrics.json under their names.
+    tables : dict of str to DataFrame
+        Tidy tables, written as ``<name>.csv``.
+    left_out : list of (str, str)
+        Each metric or model that could not be evaluated, and the reason in one sentence.
+    warnings : list of str
+        Sentences that a reader has to see.
+
+    Examples
+    --------
+    >>> first = EvaluationResult({"forecast": {"crow": {"MAE": 0.3}}})
+    >>> first.merge(EvaluationResult(warnings=["Few subjects."])).json()
+    {'forecast': {'crow': {'MAE': 0.3}}, 'left_out': [], 'warnings': ['Few subjects.']}
+    """
 
     metrics: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -22,14 +39,27 @@ class EvaluationResult:
     warnings: list[str] = field(default_factory=list)
 
     def merge(self, *others: EvaluationResult) -> EvaluationResult:
-        """All of them in one: groups of metrics are joined key by key, tables of one name one below the other.
+        """Combine results: metrics are merged key by key, tables of the same name are concatenated.
 
-        Raises ValueError where two say one number differently.
+        Parameters
+        ----------
+        *others : EvaluationResult
+            The results to add; none of the inputs changes.
+
+        Returns
+        -------
+        EvaluationResult
+            All metrics, tables, reasons and warnings, without repeated reasons and warnings.
+
+        Raises
+        ------
+        ValueError
+            If two results have different values of the same metric.
         """
         metrics, tables = dict(self.metrics), dict(self.tables)
         left_out, warnings = list(self.left_out), list(self.warnings)
         for other in others:
-            metrics = _joined(metrics, other.metrics)
+            metrics = _merged(metrics, other.metrics)
             for name, table in other.tables.items():
                 tables[name] = pd.concat([tables[name], table], ignore_index=True) if name in tables else table
             left_out += [pair for pair in other.left_out if pair not in left_out]
@@ -37,18 +67,24 @@ class EvaluationResult:
         return EvaluationResult(metrics, tables, left_out, warnings)
 
     def json(self) -> dict[str, Any]:
-        """What metrics.json holds: ``metrics``, ``left_out`` and ``warnings`` in plain values, null for no number."""
-        left_out = [{"metric": metric, "why": why} for metric, why in self.left_out]
+        """The content of metrics.json: ``metrics``, ``left_out`` and ``warnings`` as plain values.
+
+        Returns
+        -------
+        dict
+            Only dicts, lists, strings, numbers and None, which replaces NaN and infinity.
+        """
+        left_out = [{"metric": metric, "reason": reason} for metric, reason in self.left_out]
         return {**_plain(self.metrics), "left_out": left_out, "warnings": list(self.warnings)}
 
 
-def _joined(ours: Mapping[str, Any], theirs: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    both = dict(ours)
-    for name, value in theirs.items():
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    both = dict(first)
+    for name, value in second.items():
         if name in both and isinstance(both[name], Mapping) and isinstance(value, Mapping):
-            both[name] = _joined(both[name], value, f"{where}{name}.")
+            both[name] = _merged(both[name], value, f"{path}{name}.")
         elif name in both and both[name] != value:
-            raise ValueError(f"EvaluationResult.merge: two values of {where}{name}: {both[name]} and {value}")
+            raise ValueError(f"EvaluationResult.merge: two values of {path}{name}: {both[name]} and {value}")
         else:
             both[name] = value
     return both

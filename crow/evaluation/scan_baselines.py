@@ -1,4 +1,4 @@
-"""Follow-up scans that need no model: the last scan, and the last scan with the change that is usual."""
+"""Baselines of follow-up scans: the last scan, and the last scan plus the mean change of training subjects."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crow.errors import ScanError
-from crow.evaluation.image_scores import Expected
+from crow.evaluation.image_scores import VoxelForecast
 from crow.scans.store import ScanStore
 
 Volume = NDArray[np.float32]
-LAST, USUAL = "last scan", "mean change"
+LAST_SCAN, MEAN_CHANGE = "last scan", "mean change"
 
 
 class ScanBaselines:
-    """The last scan carried forward, and the last scan with the mean yearly change of training subjects, by voxel.
+    """The last scan carried forward, and the last scan plus the mean yearly change of training subjects, by voxel.
 
-    Both say N(m, s^2) of each voxel, with s from the errors they make in training subjects, from each scan to the next.
-    ``slope``, ``still`` and ``moving`` ``[X, Y, Z]``: intensities a year, and the sds of the two.
+    Each forecasts N(m, s^2) per voxel, with s from its errors from one scan to the next in training subjects.
+
+    Parameters
+    ----------
+    slope : ndarray of shape [X, Y, Z]
+        Change of intensity per year.
+    sd_last, sd_change : ndarray of shape [X, Y, Z]
+        Standard deviation of the errors of the two baselines.
+    subjects : int
+        Number of training subjects with two or more scans.
     """
 
-    def __init__(self, slope: Volume, still: Volume, moving: Volume, subjects: int) -> None:
-        self.slope, self.still, self.moving, self.subjects = slope, still, moving, subjects
+    def __init__(self, slope: Volume, sd_last: Volume, sd_change: Volume, subjects: int) -> None:
+        self.slope, self.sd_last, self.sd_change, self.subjects = slope, sd_last, sd_change, subjects
 
     @classmethod
     def fit(cls, store: ScanStore, visits: pd.DataFrame) -> ScanBaselines | None:
-        """From ``visits`` of training subjects (index: the store's row), a subject at a time; None without pairs.
+        """Fit to ``visits`` of training subjects (index: the store's row), one subject at a time; None without pairs.
 
-        slope = sum (t - t_i) (x - x_i) / sum (t - t_i)^2, t_i and x_i the subject's means: the common slope of lines of
-        the subjects' own levels.
+        slope = sum (t - t_i) (x - x_i) / sum (t - t_i)^2, with the subject's means t_i and x_i: the common slope of
+        lines with a level for each subject.
         """
         shape = store.info.grid.shape
         within, square, product = (np.zeros(shape) for _ in range(3))
@@ -49,21 +57,21 @@ class ScanBaselines:
         if not pairs or spread <= 0:
             return None
         slope = within / spread
-        moving = np.maximum(square - 2 * slope * product + slope**2 * years, 0) / pairs
-        still = np.sqrt(square / pairs)
-        return cls(slope.astype(np.float32), still.astype(np.float32), np.sqrt(moving).astype(np.float32), subjects)
+        residual = np.maximum(square - 2 * slope * product + slope**2 * years, 0) / pairs
+        sd_last = np.sqrt(square / pairs)
+        return cls(slope.astype(np.float32), sd_last.astype(np.float32), np.sqrt(residual).astype(np.float32), subjects)
 
-    def expected(self, last: Volume, years: float) -> dict[str, Expected]:
-        """What each says of the scan ``years`` after ``last``, in the store's intensities."""
+    def expected(self, last: Volume, years: float) -> dict[str, VoxelForecast]:
+        """The forecasts of both baselines ``years`` after ``last``, in the store's intensities."""
         change = np.float32(years) * self.slope
         return {
-            LAST: Expected(last, self.still, np.zeros_like(last)),
-            USUAL: Expected(last + change, self.moving, change),
+            LAST_SCAN: VoxelForecast(last, self.sd_last, np.zeros_like(last)),
+            MEAN_CHANGE: VoxelForecast(last + change, self.sd_change, change),
         }
 
 
 def read_intensity(store: ScanStore, row: int) -> Volume:
-    """The prepared scan of a row, ``[X, Y, Z]``; raises ScanError where the store's array of it is damaged or empty."""
+    """The prepared scan of a row, ``[X, Y, Z]``; raises ScanError if its array in the store is damaged or empty."""
     name = str(store.visits.loc[row, "scan"])
     try:
         image = np.asarray(store.array("intensity")[int(row)], np.float32)
@@ -75,7 +83,7 @@ def read_intensity(store: ScanStore, row: int) -> Volume:
 
 
 def _by_subject(store: ScanStore, visits: pd.DataFrame) -> Iterator[tuple[NDArray[np.float64], Volume]]:
-    """Times ``[visit]`` and scans ``[visit, X, Y, Z]`` of those with two or more that can be read."""
+    """Times ``[visit]`` and scans ``[visit, X, Y, Z]`` of each subject with two or more readable scans."""
     for _, own in visits.groupby("subject", sort=False):
         times: list[float] = []
         scans: Sequence[Volume] = []

@@ -1,8 +1,8 @@
-"""How good follow-up scans are: the last scan of people that training did not see, given all their earlier ones.
+"""Evaluation of follow-up scans: the last scan of test subjects, given all their earlier scans.
 
-Everything lies on the store's grid, where all scans of a subject are aligned, in its intensities: white matter of
-structural scans is 1, the reference region of PET is 1, other maps keep their units. Subject by subject: memory does
-not grow with the cohort.
+Everything lies on the store's grid, on which all scans of a subject are aligned, in the store's intensities: white
+matter of structural scans is 1, the reference region of PET is 1, other maps keep their units. Subjects are evaluated
+one by one, so memory does not grow with the cohort.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
 from crow.errors import CrowError
+from crow.evaluation.evaluate_model import FutureCovariates
 from crow.evaluation.forecasts import skill
-from crow.evaluation.image_scores import PIT_BINS, Expected, Volume, correlation, image_scores
+from crow.evaluation.image_scores import PIT_BINS, Volume, VoxelForecast, correlation, image_scores
 from crow.evaluation.result import EvaluationResult
-from crow.evaluation.scan_baselines import LAST, USUAL, ScanBaselines, read_intensity
+from crow.evaluation.scan_baselines import LAST_SCAN, MEAN_CHANGE, ScanBaselines, read_intensity
 from crow.evaluation.scan_regions import ScanRegions, region_summary, yearly_rates
 from crow.evaluation.scan_truth import SimulatedTruth
 from crow.representation.follow_up import FollowUp
@@ -30,14 +31,14 @@ from crow.scans.store import ScanStore
 if TYPE_CHECKING:
     from crow.models.follow_up import FollowUpModel
 
-Future = Literal["known", "carry", "linear"]
-KEPT, ROOM = 32, 60_000_000  # draws that are kept as scans: at most, and voxels of all of them together
-ERRORS = ("MAE", "RMSE", "CRPS", "change RMSE")  # of which skill is reckoned
-CLEAN = "change correlation, noise-free"
+MAX_SCAN_DRAWS, MIN_SCAN_DRAWS = 32, 8  # draws that are kept as scans
+MAX_DRAW_VOXELS = 60_000_000  # of all kept draws together
+SKILLS = ("MAE", "RMSE", "CRPS", "change RMSE")
+NOISE_FREE = "change correlation, noise-free"
 
 
-class Asked(NamedTuple):
-    """A scan to forecast (``target``: its row in the store) and the rows of the subject's ``past``."""
+class ScanTask(NamedTuple):
+    """A scan to forecast: the store's row of the ``target`` and the rows of the subject's ``past``."""
 
     subject: str
     session: str
@@ -46,8 +47,8 @@ class Asked(NamedTuple):
     ahead: float
 
 
-class Shown(NamedTuple):
-    """Last, real and forecast scan, and the expected change, ``[X, Y, Z]`` in intensities."""
+class ScanComparison(NamedTuple):
+    """Last, real and forecast scan, and the expected change, ``[X, Y, Z]`` in the store's intensities."""
 
     last: Volume
     real: Volume
@@ -57,7 +58,25 @@ class Shown(NamedTuple):
 
 @dataclass
 class ScanEvaluation:
-    """What was found: rows of the tables, by model the voxels in each bin of the PIT, draws of the regions' rates."""
+    """The evaluation of several scans, before it is summarised.
+
+    Attributes
+    ----------
+    scans, regions : list of dict
+        Rows of the tables of scans and of regions.
+    real_rates, drawn_rates : list of DataFrame
+        Changes of regions per year in real scans and in draws.
+    pit : dict of str to ndarray of shape [bin]
+        By model, the voxels in each bin of the PIT.
+    failures : list of str
+        Why scans could not be evaluated.
+    single_scan : int
+        Subjects with a single scan.
+    folded : int
+        Voxels at which a forecast deformation folds.
+    seconds : float
+        Wall-clock time.
+    """
 
     scans: list[dict[str, Any]] = field(default_factory=list)
     regions: list[dict[str, Any]] = field(default_factory=list)
@@ -65,29 +84,42 @@ class ScanEvaluation:
     drawn_rates: list[pd.DataFrame] = field(default_factory=list)
     pit: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
-    alone: int = 0  # subjects with a single scan
+    single_scan: int = 0
     folded: int = 0
     seconds: float = 0.0
 
 
-def last_visits(cohort: Cohort) -> tuple[list[Asked], int]:
-    """The last scan of every subject with two or more, and how many have one. ``cohort``: of a store, by its rows."""
-    asked, alone = [], 0
+def last_visits(cohort: Cohort) -> tuple[list[ScanTask], int]:
+    """The last scan of every subject with two or more, and the number of subjects with a single scan.
+
+    ``cohort`` is that of a store, indexed by the store's rows.
+    """
+    tasks, single_scan = [], 0
     for subject, own in cohort.visits.groupby("subject", sort=False):
         rows, times = own.index.to_numpy(np.int64), own["time"].to_numpy(float)
         if len(rows) < 2:
-            alone += 1
+            single_scan += 1
             continue
         session = str(own["session"].iloc[-1])
-        asked.append(Asked(str(subject), session, rows[:-1], int(rows[-1]), float(times[-1] - times[-2])))
-    return asked, alone
+        tasks.append(ScanTask(str(subject), session, rows[:-1], int(rows[-1]), float(times[-1] - times[-2])))
+    return tasks, single_scan
 
 
 class ScanEvaluator:
-    """Asks a fitted model for scans of ``store``; compares them with the real ones, and with what training scans say.
+    """Compares the follow-up scans of a fitted model with the real scans and with baselines.
 
-    ``training``: a store and its visits of training subjects (index: row in that store), or None where they are not
-    known. ``future``: whether covariates at the forecast visit are known, else how they go on from the last visit.
+    Parameters
+    ----------
+    model : FollowUpModel
+        A fitted model.
+    store : ScanStore
+        The scans to evaluate on.
+    training : tuple of (ScanStore, DataFrame) or None
+        A store and its visits of training subjects (index: row in that store); None if they are not available.
+    draws, seed : int
+        Draws per scan and their seed.
+    future : {"known", "carry", "linear"}
+        Covariates at the forecast visit: those of the store, carried forward, or on a line.
     """
 
     def __init__(
@@ -95,125 +127,143 @@ class ScanEvaluator:
         model: FollowUpModel,
         store: ScanStore,
         training: tuple[ScanStore, pd.DataFrame] | None,
-        samples: int = 200,
+        draws: int = 200,
         seed: int = 0,
-        future: Future = "known",
+        future: FutureCovariates = "known",
     ) -> None:
-        self.model, self.store, self.samples, self.seed, self.future = model, store, samples, seed, future
+        self.model, self.store, self.draws, self.seed, self.future = model, store, draws, seed, future
         self.mask = store.mask
         self.cohort = model.cohort(store)
-        self.truth = SimulatedTruth.beside(store)
+        self.truth = SimulatedTruth.find(store)
         self.regions = ScanRegions.of(store, model.representation == "deformation", self.truth)
         self.baselines: ScanBaselines | None = None
         if training is not None:
             self.baselines = ScanBaselines.fit(*training)
             if self.regions is not None:
-                self.regions = _learned(self.regions, *training)
-        self.kept = int(np.clip(ROOM // np.prod(store.info.grid.shape), 8, KEPT))
+                self.regions = _fit_regions(self.regions, *training)
+        room = int(MAX_DRAW_VOXELS // np.prod(store.info.grid.shape))
+        self.scan_draws = int(np.clip(room, MIN_SCAN_DRAWS, MAX_SCAN_DRAWS))
 
-    def made(self, asked: Asked) -> FollowUp:
-        """The follow-up on the store's grid, just as `crow generate` makes it, with draws where regions need them."""
-        seen = self.store.some(asked.past)
+    def follow_up(self, task: ScanTask) -> FollowUp:
+        """The follow-up on the store's grid, exactly as `crow generate` makes it, with draws if regions need them."""
+        past = self.store.subset(task.past)
         columns = ["subject", "time", *(self.cohort.covariates if self.future == "known" else [])]
-        visit = self.cohort.visits.loc[[asked.target], columns].reset_index(drop=True)
-        goes_on: Any = "carry" if self.future == "known" else self.future
-        samples = min(self.samples, KEPT) if self.model.representation == "voxels" else self.samples
-        forecast = self.model.forecast(seen, visit, goes_on, samples, self.seed)
-        draws = 0 if self.regions is None or self.regions.moving else min(self.kept, samples)
-        return self.model.follow_up(seen, forecast, 0, "template", draws, self.seed)
+        visit = self.cohort.visits.loc[[task.target], columns].reset_index(drop=True)
+        rule: Any = "carry" if self.future == "known" else self.future
+        draws = min(self.draws, MAX_SCAN_DRAWS) if self.model.representation == "voxels" else self.draws
+        forecast = self.model.forecast(past, visit, rule, draws, self.seed)
+        keep = 0 if self.regions is None or self.regions.moving else min(self.scan_draws, draws)
+        return self.model.follow_up(past, forecast, 0, "template", keep, self.seed)
 
-    def shown(self, asked: Asked, made: FollowUp | None = None) -> Shown:
-        """The scans of one subject, for a picture."""
-        made = self.made(asked) if made is None else made
-        last, real = (read_intensity(self.store, int(row)) for row in (asked.past[-1], asked.target))
-        gain, offset = self._units(asked)
-        return Shown(last, real, (made.median - offset) / gain, made.change / gain)
+    def compare(self, task: ScanTask, follow_up: FollowUp | None = None) -> ScanComparison:
+        """The last, real and forecast scan of one subject."""
+        follow_up = self.follow_up(task) if follow_up is None else follow_up
+        last, real = (read_intensity(self.store, int(row)) for row in (task.past[-1], task.target))
+        gain, offset = self._units(task)
+        return ScanComparison(last, real, (follow_up.median - offset) / gain, follow_up.change / gain)
 
-    def evaluate(self, asked: Asked, into: ScanEvaluation) -> None:
-        """Add what is found of one scan; raises CrowError where it cannot be read or forecast."""
+    def evaluate(self, task: ScanTask, into: ScanEvaluation) -> None:
+        """Add the scores of one scan; raises CrowError if it cannot be read or forecast."""
         began = time.perf_counter()
-        made = self.made(asked)
-        shown = self.shown(asked, made)
-        gain = self._units(asked)[0]
-        expected = {"crow": Expected(shown.synthetic, made.sd / abs(gain), shown.change)}
+        follow_up = self.follow_up(task)
+        comparison = self.compare(task, follow_up)
+        gain = self._units(task)[0]
+        expected = {"crow": VoxelForecast(comparison.synthetic, follow_up.sd / abs(gain), comparison.change)}
         if self.baselines is not None:
-            expected |= self.baselines.expected(shown.last, asked.ahead)
+            expected |= self.baselines.expected(comparison.last, task.ahead)
         else:
-            still = np.zeros_like(shown.last)
-            expected[LAST] = Expected(shown.last, np.full_like(still, np.nan), still)
-        keys = {"subject": asked.subject, "session": asked.session, "ahead": asked.ahead, "gain": gain}
-        clean = self._clean_change(asked)
+            zero = np.zeros_like(comparison.last)
+            expected[LAST_SCAN] = VoxelForecast(comparison.last, np.full_like(zero, np.nan), zero)
+        keys = {"subject": task.subject, "session": task.session, "ahead": task.ahead, "gain": gain}
+        noise_free = self._noise_free_change(task)
         rows, counts = [], {}
-        for name, said in expected.items():
-            scores, counts[name] = image_scores(said, shown.last, shown.real, self.mask)
-            if clean is not None:
-                scores[CLEAN] = correlation(said.change[self.mask], clean)
+        for name, one in expected.items():
+            scores, counts[name] = image_scores(one, comparison.last, comparison.real, self.mask)
+            if noise_free is not None:
+                scores[NOISE_FREE] = correlation(one.change[self.mask], noise_free)
             rows.append({"model": name, **keys, **scores})
-        of_regions = self._judge_regions(asked, made)
+        regions = self._score_regions(task, follow_up)
         into.scans += rows
         for name, found in counts.items():
             into.pit[name] = into.pit.get(name, np.zeros(PIT_BINS, np.int64)) + found
-        if of_regions is not None:
-            into.regions += of_regions[0]
-            into.real_rates.append(of_regions[1])
-            into.drawn_rates.append(of_regions[2])
-        into.folded += made.folded
+        if regions is not None:
+            into.regions += regions[0]
+            into.real_rates.append(regions[1])
+            into.drawn_rates.append(regions[2])
+        into.folded += follow_up.folded
         into.seconds += time.perf_counter() - began
 
-    def _judge_regions(
-        self, asked: Asked, made: FollowUp
+    def _score_regions(
+        self, task: ScanTask, follow_up: FollowUp
     ) -> tuple[list[dict[str, Any]], pd.DataFrame, pd.DataFrame] | None:
-        """Scores of the regions, and their changes a year in the real scans and in the draws."""
+        """Scores of the regions, and their changes per year in the real scans and in the draws."""
         if self.regions is None:
             return None
-        last = int(asked.past[-1])
-        forecast = self.regions.forecast(made, last, *self._units(asked), asked.ahead)
-        change, names = self.regions.change(last, asked.target), self.regions.names
-        keys = {"subject": asked.subject, "session": asked.session, "ahead": asked.ahead}
+        last = int(task.past[-1])
+        forecast = self.regions.forecast(follow_up, last, *self._units(task), task.ahead)
+        change, names = self.regions.change(last, task.target), self.regions.names
+        keys = {"subject": task.subject, "session": task.session, "ahead": task.ahead}
         scores = [{**keys, **row} for row in self.regions.scores(forecast, change)]
-        real = pd.DataFrame({"subject": asked.subject, "region": names, "rate": change / asked.ahead})
+        real = pd.DataFrame({"subject": task.subject, "region": names, "rate": change / task.ahead})
         draws = len(forecast.draws)
-        rates = (forecast.draws / asked.ahead).ravel()
-        drawn = pd.DataFrame({"subject": asked.subject, "region": np.tile(np.array(names), draws), "rate": rates})
+        rates = (forecast.draws / task.ahead).ravel()
+        drawn = pd.DataFrame({"subject": task.subject, "region": np.tile(np.array(names), draws), "rate": rates})
         return scores, real, drawn
 
-    def _clean_change(self, asked: Asked) -> NDArray[np.float64] | None:
+    def _noise_free_change(self, task: ScanTask) -> NDArray[np.float64] | None:
         """The true change of a simulated subject's voxels in the mask."""
         if self.truth is None:
             return None
-        before, after = (self.truth.clean(int(row)) for row in (asked.past[-1], asked.target))
+        before, after = (self.truth.clean(int(row)) for row in (task.past[-1], task.target))
         if before is None or after is None:
             return None
         return (after - before)[self.mask].astype(np.float64)
 
-    def _units(self, asked: Asked) -> tuple[float, float]:
-        gain, offset = np.asarray(self.store.array("scale")[int(asked.past[-1])])
+    def _units(self, task: ScanTask) -> tuple[float, float]:
+        gain, offset = np.asarray(self.store.array("scale")[int(task.past[-1])])
         return float(gain), float(offset)
 
 
-def evaluate_scans_of(evaluator: ScanEvaluator, asked: Sequence[Asked], progress: Callable[[Any], Iterable[Asked]] = iter) -> ScanEvaluation:
-    """All of them, one after the other; those whose scans cannot be read are counted with the reason."""
+def evaluate_all(
+    evaluator: ScanEvaluator, tasks: Sequence[ScanTask], progress: Callable[[Any], Iterable[ScanTask]] = iter
+) -> ScanEvaluation:
+    """Evaluate scans one after the other; those that cannot be read are recorded with the reason.
+
+    Parameters
+    ----------
+    evaluator : ScanEvaluator
+        The model and the scans.
+    tasks : sequence of ScanTask
+        The scans to forecast.
+    progress : callable
+        Wraps the list of tasks, for a progress bar.
+
+    Returns
+    -------
+    ScanEvaluation
+        Scores of all scans.
+    """
     found = ScanEvaluation()
-    for each in progress(list(asked)):
+    for task in progress(list(tasks)):
         try:
-            evaluator.evaluate(each, found)
+            evaluator.evaluate(task, found)
         except CrowError as error:
             found.failures.append(str(error))
     return found
 
 
-def joined(parts: Sequence[ScanEvaluation]) -> ScanEvaluation:
-    """What was found of several folds."""
-    whole = ScanEvaluation()
+def merge_folds(parts: Sequence[ScanEvaluation]) -> ScanEvaluation:
+    """The evaluations of several folds as one."""
+    merged = ScanEvaluation()
     for part in parts:
         for name in ("scans", "regions", "real_rates", "drawn_rates", "failures"):
-            getattr(whole, name).extend(getattr(part, name))
+            getattr(merged, name).extend(getattr(part, name))
         for name, counts in part.pit.items():
-            whole.pit[name] = whole.pit.get(name, np.zeros(PIT_BINS, np.int64)) + counts
-        whole.alone += part.alone
-        whole.folded += part.folded
-        whole.seconds += part.seconds
-    return whole
+            merged.pit[name] = merged.pit.get(name, np.zeros(PIT_BINS, np.int64)) + counts
+        merged.single_scan += part.single_scan
+        merged.folded += part.folded
+        merged.seconds += part.seconds
+    return merged
 
 
 def summarise_scans(found: ScanEvaluation, regions: ScanRegions | None, seed: int = 0) -> EvaluationResult:
@@ -223,12 +273,12 @@ def summarise_scans(found: ScanEvaluation, regions: ScanRegions | None, seed: in
     means = scans.groupby("model", sort=False)[measures].mean()
     metrics: dict[str, Any] = {
         "subjects": int(scans["subject"].nunique()),
-        "single scan": found.alone,
+        "subjects with a single scan": found.single_scan,
         "forecast": {str(name): {str(k): float(v) for k, v in row.items()} for name, row in means.iterrows()},
-        "skill": _skills(scans, ERRORS, seed),
+        "skill": _skills(scans, SKILLS, seed),
         "pit": found.pit["crow"] / max(int(found.pit["crow"].sum()), 1),
-        "folded": found.folded,
-        "seconds a scan": found.seconds / max(scans["subject"].nunique(), 1),
+        "folded voxels": found.folded,
+        "seconds per scan": found.seconds / max(scans["subject"].nunique(), 1),
     }
     shares = {name: counts / max(int(counts.sum()), 1) for name, counts in found.pit.items()}
     tables = {"scans": scans, "scan_pit": pd.DataFrame({"bin": np.arange(PIT_BINS) / PIT_BINS, **shares})}
@@ -245,28 +295,29 @@ def summarise_scans(found: ScanEvaluation, regions: ScanRegions | None, seed: in
                       "sd ratio": float((rates["sd_synthetic"] / rates["sd_real"]).median())},
         }  # fmt: skip
     else:
-        left_out.append(("scans.regions", "the store's grid is not the template's, whose structures would be measured"))
+        reason = "the scans are not on the template's grid, on which structures are measured."
+        left_out.append(("scans.regions", reason))
     return EvaluationResult({"scans": metrics}, tables, left_out)
 
 
-def _learned(regions: ScanRegions, store: ScanStore, visits: pd.DataFrame) -> ScanRegions:
-    """What is usual in training subjects, measured in their own store."""
+def _fit_regions(regions: ScanRegions, store: ScanStore, visits: pd.DataFrame) -> ScanRegions:
+    """Fit the baselines of regions to training subjects, measured in their own store."""
     if store.path == regions.store.path:
         return regions.fit(visits)
-    own = ScanRegions(store, regions.atlas, regions.moving, SimulatedTruth.beside(store)).fit(visits)
-    regions.slope, regions.still, regions.usual = own.slope, own.still, own.usual
+    own = ScanRegions(store, regions.atlas, regions.moving, SimulatedTruth.find(store)).fit(visits)
+    regions.slope, regions.sd_last, regions.sd_change = own.slope, own.sd_last, own.sd_change
     return regions
 
 
 def _skills(scores: pd.DataFrame, measures: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
-    """1 - error / that of the best simple baseline, and its 95 % interval over resampled subjects, by measure."""
+    """By measure: 1 - error / error of the best baseline, and its 95 % bootstrap interval over subjects."""
     models = dict(list(scores.groupby("model", sort=False)))
     out = {}
     for measure in measures:
-        errors = {name: models[name][measure].mean() for name in (LAST, USUAL) if name in models}
+        errors = {name: models[name][measure].mean() for name in (LAST_SCAN, MEAN_CHANGE) if name in models}
         errors = {name: error for name, error in errors.items() if np.isfinite(error)}
         if errors:
             best = min(errors, key=lambda name: errors[name])
             value, low, high = skill(models["crow"], models[best], measure, seed=seed)
-            out[measure] = {"against": best, "value": value, "low": low, "high": high}
+            out[measure] = {"reference": best, "value": value, "low": low, "high": high}
     return out

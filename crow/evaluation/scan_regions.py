@@ -1,4 +1,4 @@
-"""How regions change from one scan to a later one: in real scans, as forecast, and as is usual."""
+"""Changes of regions from one scan to a later one: in real scans, in forecasts, and in baselines."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import scoringrules
 from numpy.typing import NDArray
 from scipy import stats
 
+from crow.data.forecast import quantiles_of
 from crow.errors import ScanError
+from crow.evaluation.forecasts import COVERED
 from crow.evaluation.image_scores import correlation
-from crow.evaluation.scan_baselines import LAST, USUAL, read_intensity
+from crow.evaluation.scan_baselines import LAST_SCAN, MEAN_CHANGE, read_intensity
 from crow.evaluation.scan_truth import SimulatedTruth
 from crow.representation.follow_up import FollowUp
 from crow.scans.atlas import Atlas, built_in
@@ -25,20 +27,21 @@ from crow.scans.template import load_template
 
 Values = NDArray[np.float64]
 SMALLEST_SD = 1e-9
+QUANTILES = ("q05", "q25", "q75", "q95")
 
 
 class RegionForecast(NamedTuple):
-    """Draws of the change since the last scan ``[draw, region]``, and what is said of it by each model: mean and sd."""
+    """Draws of the change since the last scan ``[draw, region]``, and mean and sd ``[region]`` of it by model."""
 
     draws: Values
-    said: dict[str, tuple[Values, Values]]
+    moments: dict[str, tuple[Values, Values]]
 
 
 class ScanRegions:
-    """Changes of the template's structures: of volumes in percent (where tissue moves), else of mean values.
+    """Changes of the template's structures: of their volumes in percent if tissue moves, else of their mean values.
 
-    ``source`` says where the change of real scans comes from: ``registration``, ``truth`` (of simulated scans, volumes
-    without error) or ``mean values``.
+    ``source`` is where the change of real scans comes from: ``registration``, ``truth`` (true volumes of simulated
+    scans) or ``mean values``.
     """
 
     def __init__(self, store: ScanStore, atlas: Atlas, moving: bool, truth: SimulatedTruth | None) -> None:
@@ -46,75 +49,79 @@ class ScanRegions:
         self.names = list(atlas.names.values())
         self.unit = "percent of the last scan's volume" if moving else "intensity"
         self.source = "mean values" if not moving else "registration" if self.truth is None else "truth"
-        self.slope = self.still = self.usual = np.full(len(self.names), np.nan)
+        self.slope = self.sd_last = self.sd_change = np.full(len(self.names), np.nan)
 
     @classmethod
     def of(cls, store: ScanStore, moving: bool, truth: SimulatedTruth | None) -> ScanRegions | None:
-        """None where the store's grid is not that of the template, whose structures these are."""
+        """None if the store's grid is not the template's, whose structures these are."""
         resolution = store.info.settings.get("resolution")
         if resolution is None or load_template(float(resolution)).grid != store.info.grid:
             return None
         atlas = built_in(store.info.grid, float(resolution))
-        there = np.unique(atlas.labels)
-        return cls(store, replace(atlas, names={k: v for k, v in atlas.names.items() if k in there}), moving, truth)
+        present = np.unique(atlas.labels)
+        names = {label: name for label, name in atlas.names.items() if label in present}
+        return cls(store, replace(atlas, names=names), moving, truth)
 
     def fit(self, visits: pd.DataFrame) -> ScanRegions:
-        """Learn the usual change a year, and the errors, from ``visits`` of training subjects (index: store's row).
+        """Learn the mean change per year, and the errors, from ``visits`` of training subjects (index: store's row).
 
-        From what is measured in scans, as the model's own training: no one knows the truth of those.
+        They are learned from measured changes, as the model itself is, even if the true ones are known.
         """
         years, changes = [], []
         for _, own in visits.groupby("subject", sort=False):
-            seen = []
+            measured = []
             for row, time in zip(own.index, own["time"], strict=True):
                 with suppress(ScanError):
-                    seen.append((float(time), self._seen(int(row))))
-            for (t, before), (u, after) in pairwise(seen):
-                changes.append(self._apart(before, after))
+                    measured.append((float(time), self._measure(int(row))))
+            for (t, before), (u, after) in pairwise(measured):
+                changes.append(self._difference(before, after))
                 years.append(u - t)
         if changes:
             gaps, y = np.array(years)[:, None], np.stack(changes)
             self.slope = (gaps * y).sum(0) / (gaps**2).sum()
-            self.still, self.usual = (np.sqrt((error**2).mean(0)) for error in (y, y - gaps * self.slope))
+            self.sd_last, self.sd_change = (np.sqrt((error**2).mean(0)) for error in (y, y - gaps * self.slope))
         return self
 
     def measured(self, row: int) -> Values:
         """Volumes (mm3) or mean values ``[region]`` of a real scan."""
         if self.truth is not None:
             return self.truth.volumes(row, self.names)
-        return self._seen(row)
+        return self._measure(row)
 
     def change(self, last: int, row: int) -> Values:
         """From the scan of ``last`` to that of ``row``, ``[region]``."""
-        return self._apart(self.measured(last), self.measured(row))
+        return self._difference(self.measured(last), self.measured(row))
 
-    def _seen(self, row: int) -> Values:
+    def _measure(self, row: int) -> Values:
         if self.moving:
             return volumes(self.store, row, self.atlas)
         return image_means(read_intensity(self.store, row), self.atlas)
 
-    def _apart(self, before: Values, after: Values) -> Values:
+    def _difference(self, before: Values, after: Values) -> Values:
         return 100 * (after / before - 1) if self.moving else after - before
 
-    def forecast(self, made: FollowUp, last: int, gain: float, offset: float, years: float) -> RegionForecast:
-        """What a follow-up says, and the baselines, ``years`` after the scan of ``last``, whose units are given."""
+    def forecast(self, follow_up: FollowUp, last: int, gain: float, offset: float, years: float) -> RegionForecast:
+        """Forecasts of the model and of the baselines ``years`` after the scan of ``last``, whose units are given."""
         if self.moving:
-            assert made.volumes is not None and made.volume_draws is not None
-            here = [list(made.volumes["structure"]).index(name) for name in self.names]
-            share = made.volume_draws[:, here] / made.volumes["last"].to_numpy()[here]
+            assert follow_up.volumes is not None and follow_up.volume_draws is not None
+            columns = [list(follow_up.volumes["structure"]).index(name) for name in self.names]
+            share = follow_up.volume_draws[:, columns] / follow_up.volumes["last"].to_numpy()[columns]
             draws = 100 * (share - 1)
         else:
             now = self.measured(last)
-            draws = np.stack([image_means((image - offset) / gain, self.atlas) for image in made.samples]) - now
-        still = np.zeros(len(self.names))
-        said = {"crow": (np.asarray(draws.mean(0)), np.asarray(draws.std(0, ddof=1)))}
-        said |= {LAST: (still, self.still), USUAL: (years * self.slope, self.usual)}
-        return RegionForecast(np.asarray(draws, float), {k: v for k, v in said.items() if np.isfinite(v[1]).all()})
+            scans = [(image - offset) / gain for image in follow_up.samples]
+            draws = np.stack([image_means(image, self.atlas) for image in scans]) - now
+        moments = {
+            "crow": (np.asarray(draws.mean(0)), np.asarray(draws.std(0, ddof=1))),
+            LAST_SCAN: (np.zeros(len(self.names)), self.sd_last),
+            MEAN_CHANGE: (years * self.slope, self.sd_change),
+        }
+        return RegionForecast(np.asarray(draws, float), {k: v for k, v in moments.items() if np.isfinite(v[1]).all()})
 
     def scores(self, forecast: RegionForecast, change: Values) -> list[dict[str, Any]]:
-        """One row a region and model: change, what was said of it, and its scores."""
+        """One row per region and model: the real change, mean and sd of its forecast, and scores."""
         rows = []
-        for model, (mean, sd) in forecast.said.items():
+        for model, (mean, sd) in forecast.moments.items():
             sd = np.maximum(sd, SMALLEST_SD)
             crps = np.asarray(scoringrules.crps_normal(change, mean, sd))
             nll, pit = -stats.norm.logpdf(change, mean, sd), stats.norm.cdf(change, mean, sd)
@@ -127,24 +134,35 @@ class ScanRegions:
 
 
 def region_summary(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """By model: MAE, CRPS, NLL, coverage, and the mean over regions of the correlation across subjects."""
+    """By model: MAE, CRPS, NLL (nats per region), coverage, correlation over subjects (mean of regions)."""
     out = {}
     for model, rows in scores.groupby("model", sort=False):
         away = np.abs(rows["pit"] - 0.5)
-        told = [correlation(part["mean"].to_numpy(), part["change"].to_numpy()) for _, part in rows.groupby("region")]
+        regions = [part for _, part in rows.groupby("region")]
+        correlations = [correlation(part["mean"].to_numpy(), part["change"].to_numpy()) for part in regions]
         out[str(model)] = {
             "MAE": float(rows["error"].mean()), "CRPS": float(rows["crps"].mean()), "NLL": float(rows["nll"].mean()),
-            **{f"covers {100 * share:.0f} %": float((away <= share / 2).mean()) for share in (0.5, 0.8, 0.9, 0.95)},
-            "correlation": float(np.mean(told)),
+            **{f"coverage {100 * share:.0f} %": float((away <= share / 2).mean()) for share in COVERED},
+            "correlation": float(np.mean(correlations)),
         }  # fmt: skip
     return out
 
 
 def yearly_rates(real: pd.DataFrame, synthetic: pd.DataFrame) -> pd.DataFrame:
-    """One row a region: mean, sd and quantiles of the change a year in real and in drawn scans, and how far apart.
+    """Distributions of the change per year in real scans and in draws, by region.
 
-    Both have ``subject, region, rate``; ``synthetic`` a row a draw. ``wasserstein`` is in sds of the real rates;
-    ``correlation`` that of the mean draw with the real rate across subjects.
+    Parameters
+    ----------
+    real, synthetic : DataFrame
+        ``subject``, ``region`` and ``rate`` (change per year); one row per subject and region, for ``synthetic`` one
+        row per draw.
+
+    Returns
+    -------
+    DataFrame
+        One row per region: ``subjects``; mean, sd and the 5, 25, 75 and 95 % quantiles of both (``_real``,
+        ``_synthetic``); ``wasserstein``, their distance in sds of the real rates; ``correlation`` of the mean draw with
+        the real rate over subjects.
     """
     rows = []
     for region, own in real.groupby("region", sort=False):
@@ -155,7 +173,8 @@ def yearly_rates(real: pd.DataFrame, synthetic: pd.DataFrame) -> pd.DataFrame:
         found: dict[str, Any] = {"region": region, "subjects": len(a)}
         for name, values in (("real", a), ("synthetic", b)):
             found |= {f"mean_{name}": values.mean(), f"sd_{name}": values.std(ddof=1) if len(values) > 1 else np.nan}
-            found |= {f"q{q:02.0f}_{name}": np.quantile(values, q / 100) for q in (5, 25, 75, 95)}
+            quantiles = quantiles_of(values, [0.05, 0.25, 0.75, 0.95], axis=0)
+            found |= {f"{q}_{name}": value for q, value in zip(QUANTILES, quantiles, strict=True)}
         found |= {"wasserstein": stats.wasserstein_distance(a, b) / sd, "correlation": correlation(each, a)}
         rows.append(found)
     return pd.DataFrame(rows)

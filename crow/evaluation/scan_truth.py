@@ -1,4 +1,4 @@
-"""What is known of simulated scans beside them: volumes without error, and scans without noise."""
+"""The truth of simulated scans: true volumes, and scans without noise."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class SimulatedTruth:
         self.table = self.table.set_index(["subject", "session"])
 
     @classmethod
-    def beside(cls, store: ScanStore) -> SimulatedTruth | None:
-        """None where the scans are not simulated, or their truth is gone."""
+    def find(cls, store: ScanStore) -> SimulatedTruth | None:
+        """The truth beside the scans of a store; None if they are not simulated, or their truth was removed."""
         scans = store.visits["scan"].astype(str)
         if scans.empty:
             return None
@@ -44,11 +44,11 @@ class SimulatedTruth:
         return self.table.loc[tuple(visit), columns].to_numpy(float)  # type: ignore[index]
 
     def clean(self, row: int) -> NDArray[np.float32] | None:
-        """The scan without noise on the store's grid ``[X, Y, Z]``, prepared as the scan itself; None without a file.
+        """The noise-free scan on the store's grid ``[X, Y, Z]``, prepared like the scan itself; None without a file.
 
-        In the units of the simulation: as the first scanner sees it.
+        Its intensities are those of the first simulated scanner.
         """
-        from crow.scans.linear import resample  # what it needs for other things takes seconds to import
+        from crow.scans.linear import resample  # its imports take seconds
 
         scan, modality = Path(str(self.store.visits.loc[row, "scan"])), self.store.info.modality
         name = scan.name.replace(f"_{modality}.nii", f"_desc-noisefree_{modality}.nii")

@@ -1,4 +1,4 @@
-"""Forecasts that need no learning but of their errors: last visit, mean of the past, the subject's own line."""
+"""Forecasts by a rule, with learned errors: last visit, mean of the past, the subject's own line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RULES: tuple[Rule, ...] = ("last visit", "mean of the past", "subject slope")
 
 
 class SimpleBaseline(PointBaseline):
-    """A value to come is the rule's. Of a region that a subject never had measured it is the training mean."""
+    """The rule's value; for a region that was never observed in a subject, the training mean."""
 
     def __init__(self, rule: Rule) -> None:
         self.name, self.rule = rule, rule
 
     def learn(self, training: Cohort, seed: int) -> tuple[Values, Values]:
-        """From every later visit of training subjects, given each beginning of the visits before it."""
+        """Errors at every later visit of the training subjects, given the first 1, 2, ... visits."""
         years, errors = [], []
         for times, values in _subjects(training.visits, self.regions):
             for k in range(1, len(times)):
@@ -35,8 +35,8 @@ class SimpleBaseline(PointBaseline):
         names = history.visits["subject"].drop_duplicates()
         past = dict(zip(names, _subjects(history.visits, self.regions), strict=True))
         mean, years = np.empty((len(targets), len(self.regions))), np.empty(len(targets))
-        for who, rows in targets.groupby("subject").indices.items():
-            times, values = past[str(who)]
+        for subject, rows in targets.groupby("subject").indices.items():
+            times, values = past[str(subject)]
             years[rows] = targets["time"].to_numpy(float)[rows] - times[-1]
             mean[rows] = self._predict(times, values, years[rows])
         return mean, years
@@ -60,7 +60,7 @@ class SimpleBaseline(PointBaseline):
         if self.rule == "last visit":
             last = len(times) - 1 - known[::-1].argmax(0)
             return np.tile(np.where(count > 0, values[last, np.arange(values.shape[1])], mean), (len(ahead), 1))
-        # The least-squares line; of one visit, or of visits at one moment, its level.
+        # The least-squares line; its level for one visit, or for visits at the same time.
         center = np.where(known, times[:, None], 0).sum(0) / np.maximum(count, 1)
         apart = np.where(known, times[:, None] - center, 0.0)
         spread = (apart**2).sum(0)
@@ -70,6 +70,6 @@ class SimpleBaseline(PointBaseline):
 
 
 def _subjects(visits: pd.DataFrame, regions: list[str]) -> Iterator[tuple[Values, Values]]:
-    """Times ``[visit]`` and values ``[visit, region]`` of each subject, in their order."""
+    """Times ``[visit]`` and values ``[visit, region]`` of each subject, in order."""
     for _, rows in visits.groupby("subject", sort=False):
         yield rows["time"].to_numpy(float), rows[regions].to_numpy(float)

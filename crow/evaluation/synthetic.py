@@ -1,4 +1,4 @@
-"""Whole synthetic subjects, and all that is asked of them: distribution, group effects, usefulness, privacy."""
+"""Synthetic subjects beside real ones: distribution, usefulness, privacy, group effects and TADPOLE's scores."""
 
 from __future__ import annotations
 
@@ -9,116 +9,175 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.cohort import Cohort
-from crow.evaluation.contrasts import Contrast, people_of
+from crow.evaluation.contrasts import Contrast
 from crow.evaluation.distribution import FOLDS, by_region, overall
 from crow.evaluation.group_evaluation import evaluate_groups
-from crow.evaluation.privacy import FEWEST, Records, audit
+from crow.evaluation.privacy import MIN_SUBJECTS, Records, audit
 from crow.evaluation.result import EvaluationResult
 from crow.evaluation.tadpole_forecast import evaluate_tadpole
 from crow.evaluation.usefulness import usefulness
 from crow.models.crow import CRow
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 
-AUDITED = 100  # people whose covariates the audited ones have, of each kind
+MAX_AUDITED = 100  # training subjects, and as many test subjects, whose covariates the audited subjects have
 
 
 def evaluate_synthetic(
     model: CRow,
     training: Cohort,
-    held_out: Cohort,
+    test: Cohort,
     seed: int = 0,
     contrasts: Sequence[Contrast] | None = None,
     echo: Callable[[str], None] = lambda line: None,
 ) -> EvaluationResult:
-    """How whole synthetic subjects of ``model`` compare with real ones it was not trained on, and TADPOLE's scores.
+    """Compare synthetic subjects of a model with real test subjects, and compute TADPOLE's scores.
 
-    ``contrasts`` are by default those of `contrasts_of` the training cohort. Nothing is fitted but small models of
-    scikit-learn. What cannot be had is in ``left_out`` with the reason; nothing is raised for a small cohort.
+    Only small models of scikit-learn are fitted. A small cohort is no error: whatever cannot be evaluated is left out
+    with the reason.
+
+    Parameters
+    ----------
+    model : CRow
+        A fitted model.
+    training, test : Cohort
+        Training and test subjects.
+    seed : int
+        Seed of the synthetic subjects.
+    contrasts : sequence of Contrast, optional
+        Groups to compare; by default those of `contrasts_of` the training subjects.
+    echo : callable
+        Receives a line before each part.
+
+    Returns
+    -------
+    EvaluationResult
+        Metrics and tables ``distribution``, ``usefulness``, ``privacy``, ``group_effects`` and ``tadpole``.
+
+    Raises
+    ------
+    CohortError
+        If a cohort lacks regions of the model.
     """
-    training, held_out = _measured(training, model), _measured(held_out, model)
+    training, test = _observed(training, model), _observed(test, model)
     result = EvaluationResult()
     for part, evaluate in (
         ("distribution", evaluate_distribution), ("usefulness", evaluate_usefulness), ("privacy", evaluate_privacy)
     ):  # fmt: skip
-        echo(f"{part} of synthetic subjects")
-        result = result.merge(evaluate(model, training, held_out, seed))
-    echo("group effects of synthetic subjects")
-    result = result.merge(evaluate_groups(model, training, held_out, seed, contrasts))
-    echo("TADPOLE's scores, where there are its columns")
-    return result.merge(evaluate_tadpole(model, training, held_out, seed))
+        echo(f"evaluating synthetic subjects: {part}")
+        result = result.merge(evaluate(model, training, test, seed))
+    echo("evaluating synthetic subjects: group effects")
+    result = result.merge(evaluate_groups(model, training, test, seed, contrasts))
+    echo("TADPOLE's scores, if the cohort has its columns")
+    return result.merge(evaluate_tadpole(model, training, test, seed))
 
 
-def evaluate_distribution(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> EvaluationResult:
-    """Synthetic against held-out subjects, and real training against held-out subjects beside it (``..._real``).
+def evaluate_distribution(model: CRow, training: Cohort, test: Cohort, seed: int = 0) -> EvaluationResult:
+    """Distances from synthetic to test subjects, beside those from training to test subjects (``..._real``).
 
-    There is one synthetic subject for every training subject, with its covariates, visit times and missing regions: a
-    perfect model is as far from the held-out subjects as the training subjects are.
+    There is one synthetic subject per training subject, with its covariates, visit times and missing regions, so that a
+    perfect model is as far from the test subjects as the training subjects are.
+
+    Parameters
+    ----------
+    model, training, test, seed
+        As in `evaluate_synthetic`.
+
+    Returns
+    -------
+    EvaluationResult
+        Metrics ``distribution`` (means over regions of `by_region`, and `overall`) and the table by region.
     """
-    if (fewest := min(len(training.subjects), len(held_out.subjects))) < FOLDS:
-        return EvaluationResult(left_out=[("distribution", f"{fewest} subjects: at least {FOLDS} of training and as many held "
-                                                   "out are needed.")])  # fmt: skip
-    regions, real = model.table.regions, held_out.visits
-    drawn = synthetic_visits(model, training, derived_seed(seed, 1))
-    table, beside = (by_region(real, other, regions) for other in (drawn, training.visits))
+    if (smallest := min(len(training.subjects), len(test.subjects))) < FOLDS:
+        reason = f"{smallest} subjects: at least {FOLDS} training and {FOLDS} test subjects are needed."
+        return EvaluationResult(left_out=[("distribution", reason)])
+    regions, real = model.table.regions, test.visits
+    drawn = synthetic_visits(model, training, derived_seed(seed, SeedStream.SYNTHETIC_DISTRIBUTION))
+    table, chance = (by_region(real, other, regions) for other in (drawn, training.visits))
     for name in ("wasserstein", "jensen_shannon", "wasserstein_change"):
-        table[f"{name}_real"] = beside[name]
-    table["autocorrelation_training"] = beside["autocorrelation_synthetic"]
+        table[f"{name}_real"] = chance[name]
+    table["autocorrelation_training"] = chance["autocorrelation_synthetic"]
+    table = table.rename(columns={"autocorrelation_real": "autocorrelation_test"})
     numbers = {name: float(table[name].mean()) for name in table.columns[1:] if not name.startswith("autocorr")}
-    held, of = table["autocorrelation_real"], "autocorrelation_difference"
-    numbers[of] = float((table["autocorrelation_synthetic"] - held).abs().mean())
-    numbers[f"{of}_real"] = float((table["autocorrelation_training"] - held).abs().mean())
-    whole, whole_real = (overall(real, other, regions, seed) for other in (drawn, training.visits))
-    for name in whole:
-        numbers[name], numbers[f"{name}_real"] = whole[name], whole_real[name]
-    why = "there is nothing to compare: too few visits, or too few without missing regions."
-    left_out = [(f"distribution.{name}", why) for name, value in numbers.items() if np.isnan(value)]
-    table = table.rename(columns={"autocorrelation_real": "autocorrelation_held_out"})
+    for source, suffix in (("synthetic", ""), ("training", "_real")):
+        difference = table[f"autocorrelation_{source}"] - table["autocorrelation_test"]
+        numbers[f"autocorrelation_difference{suffix}"] = float(difference.abs().mean())
+    synthetic, chance_overall = (overall(real, other, regions, seed) for other in (drawn, training.visits))
+    for name in synthetic:
+        numbers[name], numbers[f"{name}_real"] = synthetic[name], chance_overall[name]
+    reason = "there is nothing to compare: too few visits, or too few complete ones."
+    left_out = [(f"distribution.{name}", reason) for name, value in numbers.items() if np.isnan(value)]
     return EvaluationResult({"distribution": numbers}, {"distribution": table}, left_out)
 
 
-def evaluate_usefulness(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> EvaluationResult:
-    """`usefulness` of synthetic subjects with the covariates and visit times of the training subjects."""
-    drawn = synthetic_visits(model, training, derived_seed(seed, 2))
-    known = [name for name in training.covariates if name in held_out.visits]
-    table, left_out = usefulness(training.visits, drawn, held_out.visits, model.table.regions, known, seed=seed)
+def evaluate_usefulness(model: CRow, training: Cohort, test: Cohort, seed: int = 0) -> EvaluationResult:
+    """`usefulness` of synthetic subjects with the covariates and visit times of the training subjects.
+
+    Parameters
+    ----------
+    model, training, test, seed
+        As in `evaluate_synthetic`.
+
+    Returns
+    -------
+    EvaluationResult
+        Metrics by task, and the table ``usefulness``.
+    """
+    drawn = synthetic_visits(model, training, derived_seed(seed, SeedStream.SYNTHETIC_USEFULNESS))
+    known = [name for name in training.covariates if name in test.visits]
+    table, left_out = usefulness(training.visits, drawn, test.visits, model.table.regions, known, seed=seed)
     if table.empty:
         return EvaluationResult(left_out=left_out)
     rows = {str(row.pop("task")): row for row in table.to_dict("records")}
     return EvaluationResult({"usefulness": rows}, {"usefulness": table}, left_out)
 
 
-def evaluate_privacy(model: CRow, training: Cohort, held_out: Cohort, seed: int = 0) -> EvaluationResult:
-    """`audit` of people generated for the covariates of as many training as held-out subjects (at most 100 of each)."""
+def evaluate_privacy(model: CRow, training: Cohort, test: Cohort, seed: int = 0) -> EvaluationResult:
+    """`audit` of subjects generated for the covariates of equally many training and test subjects, at most 100 each.
+
+    Parameters
+    ----------
+    model, training, test, seed
+        As in `evaluate_synthetic`.
+
+    Returns
+    -------
+    EvaluationResult
+        Metrics ``privacy`` (verdict, reasons and figures) and the table of figures.
+    """
     mean, sd = (pd.Series(each, model.table.regions) for each in (model.table.mean, model.table.sd))
     rng = np.random.default_rng([seed, 3])
-    size = min(len(training.subjects), len(held_out.subjects), AUDITED)
+    size = min(len(training.subjects), len(test.subjects), MAX_AUDITED)
     drawn = []
-    for k, cohort in enumerate((training, held_out)):
+    for k, cohort in enumerate((training, test)):
         chosen = rng.permutation(cohort.subjects)[:size]
-        visits = synthetic_visits(model, people_of(cohort, chosen), derived_seed(seed, 3, k))
+        visits = synthetic_visits(model, cohort.of(chosen), derived_seed(seed, SeedStream.SYNTHETIC_PRIVACY, k))
         drawn.append(visits.assign(subject=f"{k} " + visits["subject"]))
     synthetic, train, others = (
-        Records.of(visits, mean, sd) for visits in (pd.concat(drawn), training.visits, held_out.visits)
+        Records.of(visits, mean, sd) for visits in (pd.concat(drawn), training.visits, test.visits)
     )
-    if (fewest := min(len(set(each.subject)) for each in (synthetic, train, others))) < FEWEST:
-        return EvaluationResult(left_out=[("privacy", f"{fewest} subjects have a visit without a missing region: at least "
-                                              f"{FEWEST} of each kind are needed.")])  # fmt: skip
-    left_out, nats = [], None
+    if (smallest := min(len(set(each.subject)) for each in (synthetic, train, others))) < MIN_SUBJECTS:
+        reason = (
+            f"{smallest} subjects have a complete visit: at least {MIN_SUBJECTS} synthetic, training and test subjects "
+            "are needed."
+        )
+        return EvaluationResult(left_out=[("privacy", reason)])
+    left_out, log_prob = [], None
     if model.config.model.objective == "inn":
         left_out.append(("privacy.membership_auc", "the published objective (inn) has no likelihood."))
     else:
-        known, unknown = (
-            model.log_prob(cohort).groupby("subject")["log_prob"].mean() for cohort in (training, held_out)
-        )
-        nats = known.to_numpy(float), unknown.to_numpy(float)
-    found = audit(synthetic, train, others, nats, seed)
+        own, other = (model.log_prob(cohort).groupby("subject")["log_prob"].mean() for cohort in (training, test))
+        log_prob = own.to_numpy(float), other.to_numpy(float)
+    found = audit(synthetic, train, others, log_prob, seed)
     table = pd.DataFrame({"measure": list(found.figures), "value": list(found.figures.values())})
     numbers = {"verdict": found.verdict, "reasons": found.reasons, **found.figures}
     return EvaluationResult({"privacy": numbers}, {"privacy": table}, left_out)
 
 
 def synthetic_visits(model: CRow, cohort: Cohort, seed: int = 0) -> pd.DataFrame:
-    """The visits of ``cohort`` with synthetic regions, drawn for its covariates, ages and times; gaps stay gaps."""
+    """The visits of ``cohort`` with synthetic regions, drawn for its covariates, ages and times.
+
+    Missing values stay missing.
+    """
     regions = model.table.regions
     values = model.sample(cohort.visits.drop(columns=regions), seed=seed).values[:, 0]
     drawn = cohort.visits.copy()
@@ -126,8 +185,8 @@ def synthetic_visits(model: CRow, cohort: Cohort, seed: int = 0) -> pd.DataFrame
     return drawn
 
 
-def _measured(cohort: Cohort, model: CRow) -> Cohort:
-    """The visits at which a region of the model was measured."""
+def _observed(cohort: Cohort, model: CRow) -> Cohort:
+    """The visits with a value of at least one region of the model."""
     model.table.require(cohort.visits, cohort.path or "the cohort")
     visits = cohort.visits[cohort.visits[model.table.regions].notna().any(axis=1)].reset_index(drop=True)
     return replace(cohort, visits=visits)

@@ -1,4 +1,4 @@
-"""The TADPOLE challenge: its submission format, and its five scores.
+"""The TADPOLE challenge: its submission format and its five scores.
 
 Source: Marinescu et al., TADPOLE Challenge: Prediction of Longitudinal Evolution in Alzheimer's Disease, 2018,
 section 5.
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
+from sklearn.metrics import balanced_accuracy_score
 
 from crow.errors import CohortError
 from crow.files import write_text
@@ -32,48 +33,66 @@ def months(start: str, count: int = MONTHS) -> list[str]:
 
 
 def write_submission(forecasts: pd.DataFrame, path: str | Path, overwrite: bool = False) -> None:
-    """Write a table of `COLUMNS`, 60 monthly rows a subject; raises CohortError where that is not what it holds."""
+    """Write a table of `COLUMNS`, 60 monthly rows per subject; raises CohortError if it is not a valid submission."""
     check_submission(forecasts, "the forecasts")
     write_text(path, forecasts[COLUMNS].to_csv(index=False, lineterminator="\n", float_format="%.6g"), overwrite)
 
 
 def read_submission(path: str | Path) -> pd.DataFrame:
-    """Read what `write_submission` wrote, or any other submission."""
+    """Read a submission; raises CohortError if it is not valid."""
     table = pd.read_csv(path, dtype={"RID": str, "Forecast Date": str})
     check_submission(table, str(path))
     return table
 
 
-def check_submission(table: pd.DataFrame, where: str) -> None:
-    """Raise CohortError with the column, subject or row that a submission may not have."""
+def check_submission(table: pd.DataFrame, source: str) -> None:
+    """Raise CohortError, naming the column, subject or row that makes a submission invalid."""
     if missing := [name for name in COLUMNS if name not in table]:
-        raise CohortError(f"{where}: a submission needs the columns {', '.join(missing)}.")
+        raise CohortError(f"{source}: a submission also needs the columns {', '.join(missing)}.")
     numbers = table[COLUMNS[3:]]
     if numbers.isna().any().any():
         column = numbers.columns[numbers.isna().any()][0]
         row = int(numbers[column].isna().to_numpy().argmax())
-        raise CohortError(f"{where}, RID {table['RID'].iloc[row]}, {table['Forecast Date'].iloc[row]}: no {column}.")
+        raise CohortError(f"{source}, RID {table['RID'].iloc[row]}, {table['Forecast Date'].iloc[row]}: no {column}.")
     if (table[PROBABILITIES] < 0).any().any() or (table[PROBABILITIES].sum(axis=1) <= 0).any():
-        raise CohortError(f"{where}: relative probabilities are not below 0, and not all 0 in one row.")
+        raise CohortError(f"{source}: relative probabilities must not be negative, nor all 0 in one row.")
     for target in TARGETS:
         ends = table[[f"{target} 50% CI lower", f"{target} 50% CI upper"]].to_numpy()
         if (wrong := ends[:, 0] > ends[:, 1]).any():
             row = int(wrong.argmax())
-            raise CohortError(f"{where}, RID {table['RID'].iloc[row]}: the interval of {target} ends below its start.")
+            rid = table["RID"].iloc[row]
+            raise CohortError(f"{source}, RID {rid}: the interval of {target} ends below its lower bound.")
     counts = table.groupby("RID").size()
     if (counts != MONTHS).any():
-        who = counts.index[counts != MONTHS][0]
-        raise CohortError(f"{where}: RID {who} has {counts[who]} rows; a submission has {MONTHS} months a subject.")
+        rid = counts.index[counts != MONTHS][0]
+        raise CohortError(f"{source}: RID {rid} has {counts[rid]} rows; a submission has {MONTHS} months per subject.")
 
 
 def score(submission: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
-    """The scores of a submission: mAUC, BCA, and MAE, WES and CPA of ADAS13 and Ventricles_ICV.
+    """Score a submission.
 
-    ``truth`` has a row a later visit: ``RID, date`` (a day or Timestamp), ``diagnosis`` (CN, MCI, AD, or missing),
-    ``ADAS13, Ventricles_ICV`` (NaN where missing). As in the challenge's own script, a forecast counts for the first
-    day of its month, and a visit is compared with the nearest one. BCA is as the challenge's page defines it, each
-    class against the others (its first script took them in pairs), over the classes that occur. A score is NaN where
-    the truth has nothing to compare with.
+    As in the challenge's own script, a forecast counts for the first day of its month, and a visit is compared with the
+    nearest forecast. BCA follows the definition on the challenge's page, each class against the others (its first
+    script compared pairs of classes), over the classes that occur.
+
+    Parameters
+    ----------
+    submission : DataFrame
+        A table of `COLUMNS`.
+    truth : DataFrame
+        One row per later visit: ``RID``, ``date`` (a day or Timestamp), ``diagnosis`` (CN, MCI, AD, or missing),
+        ``ADAS13`` and ``Ventricles_ICV`` (NaN if missing).
+
+    Returns
+    -------
+    dict of str to float
+        ``mAUC``, ``BCA``, and ``MAE``, ``WES`` and ``CPA`` of ADAS13 and Ventricles_ICV; NaN if the truth has nothing
+        to compare with.
+
+    Raises
+    ------
+    CohortError
+        If the submission lacks a subject of ``truth``.
     """
     rows = _matched(submission, truth)
     known = truth["diagnosis"].isin(CLASSES).to_numpy()
@@ -85,10 +104,10 @@ def score(submission: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
         "BCA": balanced_accuracy(classes, probabilities.argmax(1), len(CLASSES)),
     }
     for target in TARGETS:
-        seen = truth[target].notna().to_numpy()
-        value = truth.loc[seen, target].to_numpy(float)
+        known_target = truth[target].notna().to_numpy()
+        value = truth.loc[known_target, target].to_numpy(float)
         names = [target, f"{target} 50% CI lower", f"{target} 50% CI upper"]
-        estimate, low, high = rows.loc[seen, names].to_numpy(float).T
+        estimate, low, high = rows.loc[known_target, names].to_numpy(float).T
         error = np.abs(estimate - value)
         scores[f"MAE {target}"] = _mean(error)
         scores[f"WES {target}"] = weighted_error(error, low, high)
@@ -97,7 +116,7 @@ def score(submission: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
 
 
 def multiclass_auc(classes: Sequence[int] | np.ndarray, probabilities: np.ndarray) -> float:
-    """mAUC of Hand & Till 2001: the mean over pairs of classes of the two AUCs of a pair. NaN without two classes."""
+    """mAUC of Hand & Till 2001: the mean over pairs of classes of the two AUCs of a pair; NaN without two classes."""
     present = np.unique(classes)
     if len(present) < 2:
         return float("nan")
@@ -113,23 +132,21 @@ def multiclass_auc(classes: Sequence[int] | np.ndarray, probabilities: np.ndarra
 
 
 def _auc(positive: np.ndarray, score: np.ndarray) -> float:
-    """Mann and Whitney's U over the number of pairs: scikit-learn's checks of its arguments take ten times as long."""
+    """Mann and Whitney's U over the number of pairs; scikit-learn's checks of its arguments take ten times as long."""
     ranks, count = rankdata(score), int(positive.sum())
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(score) - count)))
 
 
-def balanced_accuracy(classes: Sequence[int] | np.ndarray, decided: np.ndarray, count: int) -> float:
+def balanced_accuracy(classes: Sequence[int] | np.ndarray, predicted: np.ndarray, count: int) -> float:
     """BCA: the mean over the classes that occur of (sensitivity + specificity) / 2."""
-    classes, parts = np.asarray(classes), []
-    for k in range(count):
-        own, told = classes == k, np.asarray(decided) == k
-        if own.any() and (~own).any():
-            parts.append(0.5 * (told[own].mean() + (~told)[~own].mean()))
+    classes, predicted = np.asarray(classes), np.asarray(predicted)
+    occurring = [k for k in range(count) if 0 < (classes == k).sum() < len(classes)]
+    parts = [balanced_accuracy_score(classes == k, predicted == k) for k in occurring]
     return float(np.mean(parts)) if parts else float("nan")
 
 
 def weighted_error(error: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
-    """WES: absolute errors weighted by 1 / the length of the 50 % interval."""
+    """WES: absolute errors weighted by 1 / length of the 50 % interval."""
     weight = 1 / np.maximum(high - low, 1e-12)
     return float((weight * error).sum() / weight.sum()) if len(error) else float("nan")
 
@@ -138,12 +155,12 @@ def _matched(submission: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """The forecast of each visit of ``truth``, in its order."""
     first = pd.to_datetime(submission["Forecast Date"].astype(str).str[:7], format="%Y-%m")
     table = submission.assign(RID=submission["RID"].astype(str), day=first)
-    by_subject = {who: rows for who, rows in table.groupby("RID")}
+    by_subject = {rid: rows for rid, rows in table.groupby("RID")}
     found = []
-    for who, date in zip(truth["RID"].astype(str), pd.to_datetime(truth["date"]), strict=True):
-        if who not in by_subject:
-            raise CohortError(f"RID {who}: the submission has no forecast of this subject.")
-        rows = by_subject[who]
+    for rid, date in zip(truth["RID"].astype(str), pd.to_datetime(truth["date"]), strict=True):
+        if rid not in by_subject:
+            raise CohortError(f"RID {rid}: the submission has no forecast of this subject.")
+        rows = by_subject[rid]
         found.append(rows.iloc[int((rows["day"] - date).abs().to_numpy().argmin())])
     return pd.DataFrame(found).reset_index(drop=True) if found else table.iloc[:0]
 

@@ -1,4 +1,4 @@
-"""A fitted CRow's entry to the TADPOLE challenge: diagnosis, ADAS13 and ventricles for 60 months ahead."""
+"""TADPOLE submissions of a fitted CRow: diagnosis, ADAS13 and ventricles for the next 60 months."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from crow.models.crow import CRow
 
 Values = NDArray[np.float64]
 ADAS, VENTRICLES, ICV = "ADAS13", "Ventricles", "ICV"
-INVENTED = pd.Timestamp("2000-01-01")  # where first visits stand when a cohort has no dates, to be scored all the same
+NOMINAL_START = pd.Timestamp("2000-01-01")  # date of first visits for scoring a cohort without dates
 Steps = Callable[[range], Iterable[int]]
 
 
@@ -34,32 +34,53 @@ def tadpole_submission(
     training: Cohort,
     cohort: Cohort,
     start: str | None = None,
-    samples: int = 100,
+    draws: int = 100,
     seed: int = 0,
     steps: Steps = iter,
 ) -> pd.DataFrame:
-    """A table of `crow.evaluation.tadpole.COLUMNS`: 60 monthly rows for each subject of ``cohort``, given its visits.
+    """Forecast 60 months of each subject in TADPOLE's format.
 
-    ``start`` is the first month (``2018-01``); without it a subject's first is the month after its last visit. Each
-    month is forecast from the visits alone, not by way of the months before it: the values are the median and the
-    quartiles of ``samples`` draws, of Ventricles over the subject's ICV. The probabilities are those of a logistic
-    regression, averaged over the draws: of the diagnosis at a later visit by its regions, the age, the years since an
-    earlier visit, and the diagnosis at that one, fitted to all pairs of visits of ``training``.
+    Each month is forecast from the observed visits directly, not from the previous months. Values are the median and
+    the quartiles of the draws, for ventricles divided by the subject's ICV. Probabilities are averages over the draws
+    of a logistic regression, fitted to all pairs of visits of the training subjects: the diagnosis at the later visit
+    given its regions, the age, the years between the visits and the diagnosis at the earlier one.
 
-    Raises CohortError where the model has not the regions ADAS13 and Ventricles_ICV (or Ventricles, with ICV a column
-    of the cohort), where there is no column of diagnoses that change, or no dates.
+    Parameters
+    ----------
+    model : CRow
+        A fitted model with the regions ADAS13 and Ventricles_ICV (or Ventricles, with a covariate ICV).
+    training : Cohort
+        Subjects that the logistic regression is fitted to.
+    cohort : Cohort
+        Subjects to forecast, with dates.
+    start : str, optional
+        First month, for instance ``2018-01``; by default the month after each subject's last visit.
+    draws, seed : int
+        Draws per month and their seed.
+    steps : callable
+        Wraps the range of months, for a progress bar.
+
+    Returns
+    -------
+    DataFrame
+        The columns `crow.evaluation.tadpole.COLUMNS`, 60 rows per subject.
+
+    Raises
+    ------
+    CohortError
+        If a region, a column of changing diagnoses or dates are missing.
     """
     require_submission(model, training, cohort)
     diagnosis, last = _diagnosis(training), cohort.visits.groupby("subject", sort=False)["time"].max()
     classifier = _classifier(model, training, diagnosis)
     began = cohort.start.loc[last.index]
-    seen = began + pd.to_timedelta(last * 365.25, unit="D")
-    first = [pd.Period(start or day, "M") + int(start is None) for day in seen]
+    last_day = began + pd.to_timedelta(last * 365.25, unit="D")
+    first = [pd.Period(start or day, "M") + int(start is None) for day in last_day]
     parts = []
     for month in steps(range(MONTHS)):
         day = pd.Series([(each + month).to_timestamp() for each in first], last.index)
-        asked = pd.DataFrame({"subject": last.index, "time": ((day - began).dt.days / 365.25).to_numpy()})
-        rows = _month(model, cohort, classifier, diagnosis, asked, samples, seed)
+        targets = pd.DataFrame({"subject": last.index, "time": ((day - began).dt.days / 365.25).to_numpy()})
+        rows = _month(model, cohort, classifier, diagnosis, targets, draws, seed)
         rows["Forecast Month"], rows["Forecast Date"] = month + 1, day.dt.strftime("%Y-%m").to_numpy()
         parts.append(rows)
     table = pd.concat(parts).sort_values("order", kind="stable")
@@ -67,55 +88,73 @@ def tadpole_submission(
 
 
 def evaluate_tadpole(
-    model: CRow, training: Cohort, held_out: Cohort, seed: int = 0, samples: int = 100, steps: Steps = iter
+    model: CRow, training: Cohort, test: Cohort, seed: int = 0, draws: int = 100, steps: Steps = iter
 ) -> EvaluationResult:
-    """TADPOLE's scores of the later half of each held-out subject's visits, given the first; ``last visit ...`` are
-    those of the values and the diagnosis at the last given visit. Left out where there are not the columns."""
+    """TADPOLE's scores of the later half of each test subject's visits, given the first half.
+
+    Scores with the prefix ``last visit`` are those of the values and the diagnosis at the last given visit.
+
+    Parameters
+    ----------
+    model : CRow
+        A fitted model.
+    training, test : Cohort
+        Training and test subjects.
+    seed, draws, steps
+        As in `tadpole_submission`.
+
+    Returns
+    -------
+    EvaluationResult
+        Metrics ``tadpole``; left out with the reason if a column is missing.
+    """
     try:
         require_tadpole(model, training)
     except CohortError as reason:
         return EvaluationResult(left_out=[("tadpole", str(reason))])
-    dated = held_out
-    if held_out.schema.time_kind != "date":
-        schema = held_out.schema.model_copy(update={"time_kind": "date"})
-        dated = replace(held_out, schema=schema, start=pd.Series(INVENTED, held_out.subjects))
+    dated = test
+    if test.schema.time_kind != "date":
+        schema = test.schema.model_copy(update={"time_kind": "date"})
+        dated = replace(test, schema=schema, start=pd.Series(NOMINAL_START, test.subjects))
     history, later = split_history(dated)
     if len(later) < 2:
-        return EvaluationResult(left_out=[("tadpole", "held-out subjects have no later visit to score.")])
+        return EvaluationResult(left_out=[("tadpole", "test subjects have no later visit to score.")])
     truth = _truth(later, dated, _diagnosis(training))
-    found = score(tadpole_submission(model, training, history, None, samples, seed, steps), truth)
+    found = score(tadpole_submission(model, training, history, None, draws, seed, steps), truth)
     carried = score(_carried(history, _diagnosis(training)), truth)
-    kept = {name: value for name, value in carried.items() if name[:3] not in ("WES", "CPA")}
-    numbers = found | {f"last visit {name}": value for name, value in kept.items()}
+    without_intervals = {name: value for name, value in carried.items() if name[:3] not in ("WES", "CPA")}
+    numbers = found | {f"last visit {name}": value for name, value in without_intervals.items()}
     return EvaluationResult({"tadpole": {**numbers, "subjects": int(truth["RID"].nunique()), "visits": len(truth)}})
 
 
 def require_submission(model: CRow, training: Cohort, cohort: Cohort) -> None:
-    """Raise CohortError where `require_tadpole` does, and where ``cohort`` has no dates."""
+    """Raise CohortError if `require_tadpole` does, or if ``cohort`` has no dates."""
     require_tadpole(model, training)
     if cohort.schema.time_kind != "date":
         raise CohortError(
-            f"{cohort.path or 'the cohort'}: a TADPOLE submission has dates, but {cohort.schema.time} holds a "
-            f"{cohort.schema.time_kind}. Train with the dates: --time EXAMDATE."
+            f"{cohort.path or 'the cohort'}: a TADPOLE submission needs dates, but {cohort.schema.time} is of the kind "
+            f"{cohort.schema.time_kind}. Train with dates: --time EXAMDATE."
         )
 
 
 def require_tadpole(model: CRow, training: Cohort) -> None:
-    """Raise CohortError, with what to do, where a submission cannot be made."""
+    """Raise CohortError, with advice, if the run cannot forecast TADPOLE's values."""
     regions = model.table.regions
     if model.config.model.objective == "inn":
-        raise CohortError("the published objective (inn) forecasts nobody. Train with model.objective=likelihood.")
+        raise CohortError(
+            "the published objective (inn) has no forecasts. Train with --set model.objective=likelihood."
+        )
     has_ratio = "Ventricles_ICV" in regions or (VENTRICLES in regions and ICV in training.visits)
-    if missing := [name for name, there in ((ADAS, ADAS in regions), ("Ventricles_ICV", has_ratio)) if not there]:
+    if missing := [name for name, found in ((ADAS, ADAS in regions), ("Ventricles_ICV", has_ratio)) if not found]:
         raise CohortError(
             f"TADPOLE needs {' and '.join(missing)} among the regions of the run (for Ventricles_ICV also Ventricles, "
-            "with ICV a covariate). Train with --regions ADAS13,Ventricles and --covariates DX,ICV."
+            "with a covariate ICV). Train with --regions ADAS13,Ventricles and --covariates DX,ICV."
         )
     _diagnosis(training)
 
 
 def _diagnosis(training: Cohort) -> str:
-    """The column of diagnoses, which has at least two of the three."""
+    """The column of diagnoses with at least two of the three stages."""
     for name in training.covariates:
         measure = measure_of(name)
         if measure is None or not re.fullmatch(measure.pattern, "dx") or name in training.schema.fixed:
@@ -127,8 +166,8 @@ def _diagnosis(training: Cohort) -> str:
         if stages.isin(range(len(CLASSES))).all() and len(stages.unique()) > 1:
             return name
     raise CohortError(
-        "TADPOLE needs a column of diagnoses (DX: CN, MCI, Dementia) that are not all the same. Name it with "
-        "--covariates."
+        "TADPOLE needs a column of diagnoses (DX: CN, MCI, Dementia) with at least two different values. Name it "
+        "with --covariates."
     )
 
 
@@ -137,42 +176,42 @@ def _classifier(model: CRow, training: Cohort, diagnosis: str) -> Pipeline:
     pairs = visits.reset_index().merge(visits[["subject", "time", "stage"]], on="subject", suffixes=("", "_before"))
     pairs = pairs[(pairs["time_before"] < pairs["time"]) & pairs["stage"].notna()]
     if pairs["stage"].nunique() < 2:
-        raise CohortError("TADPOLE needs training subjects with later visits of at least two diagnoses.")
+        raise CohortError("TADPOLE needs later visits of training subjects with at least two different diagnoses.")
     x = _features(pairs, pairs[model.table.regions].to_numpy(float), pairs["stage_before"], pairs["time_before"])
     steps = (SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(max_iter=2000))
     return make_pipeline(*steps).fit(x, pairs["stage"].to_numpy(int))
 
 
-def _features(visits: pd.DataFrame, regions: Values, before: pd.Series, when: pd.Series) -> Values:
-    years = visits["time"].to_numpy(float) - when.to_numpy(float)
-    was = [(before == stage).to_numpy(float) for stage in range(len(CLASSES))]
-    return np.column_stack([regions, visits["age"].to_numpy(float), years, *was])
+def _features(visits: pd.DataFrame, regions: Values, before: pd.Series, since: pd.Series) -> Values:
+    years = visits["time"].to_numpy(float) - since.to_numpy(float)
+    previous = [(before == stage).to_numpy(float) for stage in range(len(CLASSES))]
+    return np.column_stack([regions, visits["age"].to_numpy(float), years, *previous])
 
 
 def _month(
-    model: CRow, cohort: Cohort, classifier: Pipeline, diagnosis: str, asked: pd.DataFrame, samples: int, seed: int
+    model: CRow, cohort: Cohort, classifier: Pipeline, diagnosis: str, targets: pd.DataFrame, draws: int, seed: int
 ) -> pd.DataFrame:
-    """A row a subject of ``asked``: RID (the subject), order, and the columns of a submission that are forecast."""
-    forecast = model.forecast(cohort, asked, "carry", samples, seed)
-    visits, draws = forecast.visits, forecast.values  # [subject, sample, region]
+    """One row per row of ``targets``: RID (the subject), order, and the forecast columns of a submission."""
+    forecast = model.forecast(cohort, targets, "carry", draws, seed)
+    visits, values = forecast.visits, forecast.values  # [subject, draw, region]
     stages = cohort.visits.assign(stage=as_numbers(cohort.visits[diagnosis])).dropna(subset="stage")
     last = stages.groupby("subject")[["stage", "time"]].last().reindex(visits["subject"])
     known = last["time"].fillna(0.0)
-    flat = visits.loc[visits.index.repeat(samples)]
-    before, when = (each.repeat(samples).reset_index(drop=True) for each in (last["stage"], known))
-    p = classifier.predict_proba(_features(flat, draws.reshape(len(flat), -1), before, when))
+    flat = visits.loc[visits.index.repeat(draws)]
+    before, since = (each.repeat(draws).reset_index(drop=True) for each in (last["stage"], known))
+    p = classifier.predict_proba(_features(flat, values.reshape(len(flat), -1), before, since))
     shares = np.zeros((len(visits), len(CLASSES)))
-    shares[:, classifier.classes_] = p.reshape(len(visits), samples, -1).mean(1)
+    shares[:, classifier.classes_] = p.reshape(len(visits), draws, -1).mean(1)
     columns = {"RID": visits["subject"].to_numpy(), "order": _order(cohort, visits["subject"])}
     columns |= {name: shares[:, k] for k, name in enumerate(PROBABILITIES)}
-    for target, values in zip(TARGETS, _targets(forecast.regions, draws, visits), strict=True):
-        low, middle, high = quantiles_of(values, [0.25, 0.5, 0.75], axis=1)
+    for target, drawn in zip(TARGETS, _targets(forecast.regions, values, visits), strict=True):
+        low, middle, high = quantiles_of(drawn, [0.25, 0.5, 0.75], axis=1)
         columns |= {target: middle, f"{target} 50% CI lower": low, f"{target} 50% CI upper": high}
     return pd.DataFrame(columns)
 
 
 def _targets(regions: list[str], draws: Values, visits: pd.DataFrame) -> tuple[Values, Values]:
-    """Draws of ADAS13 and of Ventricles_ICV ``[subject, sample]``; without an ICV the mean of the others' is taken."""
+    """Draws of ADAS13 and Ventricles_ICV ``[subject, draw]``; a missing ICV is replaced by the mean of the others."""
     adas = draws[..., regions.index(ADAS)]
     if "Ventricles_ICV" in regions:
         return adas, draws[..., regions.index("Ventricles_ICV")]
@@ -191,7 +230,7 @@ def _truth(visits: pd.DataFrame, cohort: Cohort, diagnosis: str) -> pd.DataFrame
 
 
 def _carried(history: Cohort, diagnosis: str) -> pd.DataFrame:
-    """The last given visit as a submission of one row a subject."""
+    """The last given visit as a submission with one row per subject."""
     table = _truth(history.visits.groupby("subject").last().reset_index(), history, diagnosis)
     table["Forecast Date"] = table["date"].dt.strftime("%Y-%m")
     for name, word in zip(PROBABILITIES, CLASSES, strict=True):
@@ -203,11 +242,11 @@ def _carried(history: Cohort, diagnosis: str) -> pd.DataFrame:
 
 
 def _order(cohort: Cohort, subjects: pd.Series) -> NDArray[np.int_]:
-    place = {name: k for k, name in enumerate(cohort.subjects)}
-    return np.array([place[name] for name in subjects])
+    position = {name: k for k, name in enumerate(cohort.subjects)}
+    return np.array([position[name] for name in subjects])
 
 
 def _rid(subject: str) -> str:
-    """The roster number of an ADNI name (900_S_9001), any other name as it is."""
+    """The roster number of an ADNI name (9001 of 900_S_9001); any other name as it is."""
     number = re.fullmatch(r"\d{3}_S_(\d+)", str(subject))
     return str(int(number[1])) if number else str(subject)

@@ -1,4 +1,4 @@
-"""Usefulness: what is learned from synthetic people, judged on real ones ("train on synthetic, test on real")."""
+"""Usefulness: predictors trained on synthetic subjects and tested on real ones ("train on synthetic, test on real")."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from crow.evaluation.bootstrap import interval, resample_subjects
 from crow.evaluation.contrasts import as_numbers, measure_of
 from crow.evaluation.tadpole import multiclass_auc
 
 Values = NDArray[np.float64]
-FEWEST = 10  # rows to learn from, and to judge
-NEXT = "next visit"
+MIN_ROWS = 10  # to train on, and to test on
+NEXT_VISIT = "next visit"
 
 
 class Task(NamedTuple):
-    """Rows of ``subject``, what is known ``x [row, feature]`` and what is to be predicted ``y [row, target]``."""
+    """A prediction task: ``subject [row]``, features ``x [row, feature]`` and targets ``y [row, target]``."""
 
     subject: NDArray[np.object_]
     x: Values
@@ -32,36 +33,55 @@ class Task(NamedTuple):
 def usefulness(
     real: pd.DataFrame,
     synthetic: pd.DataFrame,
-    held_out: pd.DataFrame,
+    test: pd.DataFrame,
     regions: Sequence[str],
     covariates: Sequence[str],
-    draws: int = 500,
+    resamples: int = 500,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """One row a task: ``metric, synthetic, real, ratio, ratio_low, ratio_high, subjects``; and what was left out.
+    """Fit the same predictors to synthetic and to real subjects, and test both on real test subjects.
 
-    The same model is fitted to ``synthetic`` and to ``real`` visits and judged on ``held_out`` ones. A diagnosis is
-    told from the regions and the age by logistic regression (area under the curve, mean over pairs of classes); a
-    clinical score by ridge regression, and so are all regions of the next visit from this one, the years between and
-    the age (mean absolute error; of regions in sds of the real ones). ``ratio`` is 1 where synthetic people teach as
-    much as real ones, below it where less; its 95 % interval is over resampled held-out subjects. Tables have subject,
-    time, age, covariates and regions, a row a visit.
+    A diagnosis is predicted from the regions and the age by logistic regression (AUC, mean over pairs of classes). A
+    clinical score is predicted by ridge regression, and so are all regions of the next visit from this visit, the years
+    in between and the age (mean absolute error; of regions in sds of the real ones).
+
+    Parameters
+    ----------
+    real, synthetic, test : DataFrame
+        Training visits, synthetic visits and test visits: ``subject``, ``time`` (years), ``age``, covariates and
+        regions, one row per visit.
+    regions, covariates : sequence of str
+        Columns. Covariates that are no measure of disease are skipped.
+    resamples, seed : int
+        Number of bootstrap samples of test subjects, and their seed.
+
+    Returns
+    -------
+    table : DataFrame
+        One row per task: ``task``, ``metric``, ``synthetic``, ``real``, ``ratio``, ``ratio_low``, ``ratio_high`` and
+        ``subjects``. ``ratio`` is 1 if synthetic subjects are as useful as real ones, and lower if they are less
+        useful; its 95 % interval is over test subjects.
+    left_out : list of (str, str)
+        Tasks that are not possible, and the reason.
     """
     rows, left_out = [], []
-    measured = [name for name in covariates if measure_of(name) is not None]
+    scores = [name for name in covariates if measure_of(name) is not None]
     scale = real[list(regions)].std().to_numpy()
-    for name in [*measured, NEXT]:
-        tables = (synthetic, real, held_out)
+    for name in [*scores, NEXT_VISIT]:
+        tables = (synthetic, real, test)
         try:
-            tasks = [next_visit(t, regions, scale) if name == NEXT else same_visit(t, regions, name) for t in tables]
+            tasks = [
+                next_visit(table, regions, scale) if name == NEXT_VISIT else same_visit(table, regions, name)
+                for table in tables
+            ]
         except ValueError as reason:
             left_out.append((f"usefulness.{name}", f"{reason}."))
             continue
-        is_class = name != NEXT and not pd.api.types.is_numeric_dtype(real[name])
-        if why := _unusable(name, tasks, is_class):
-            left_out.append((f"usefulness.{name}", why))
+        is_class = name != NEXT_VISIT and not pd.api.types.is_numeric_dtype(real[name])
+        if why_not := _impossible(name, tasks, is_class):
+            left_out.append((f"usefulness.{name}", why_not))
             continue
-        rows.append({"task": name, **_judge(tasks, is_class, draws, seed)})
+        rows.append({"task": name, **_evaluate(tasks, is_class, resamples, seed)})
     return pd.DataFrame(rows), left_out
 
 
@@ -74,46 +94,47 @@ def same_visit(visits: pd.DataFrame, regions: Sequence[str], target: str) -> Tas
 
 
 def next_visit(visits: pd.DataFrame, regions: Sequence[str], scale: Values) -> Task:
-    """All regions of a visit, in units of ``scale``, from those of the visit before it, the years between and the age;
-    only where all were measured."""
+    """All regions of a visit in units of ``scale``, from those of the previous visit, the years in between and the age.
+
+    Only pairs of complete visits count.
+    """
     names = list(regions)
     before = visits.groupby("subject")[["time", *names]].shift()
     years = (visits["time"] - before["time"]).rename("years")
     x = pd.concat([visits[_age(visits)], years, before[names]], axis=1)
     y = visits[names].to_numpy(float) / scale
-    whole = before.notna().all(axis=1).to_numpy() & ~np.isnan(y).any(1)
-    return Task(visits["subject"].to_numpy(object)[whole], x.to_numpy(float)[whole], y[whole])
+    complete = before.notna().all(axis=1).to_numpy() & ~np.isnan(y).any(1)
+    return Task(visits["subject"].to_numpy(object)[complete], x.to_numpy(float)[complete], y[complete])
 
 
-def _judge(tasks: list[Task], is_class: bool, draws: int, seed: int) -> dict[str, str | float | int]:
-    test, models = tasks[-1], [_model(is_class, task) for task in tasks[:2]]
+def _evaluate(tasks: list[Task], is_class: bool, resamples: int, seed: int) -> dict[str, str | float | int]:
+    """``tasks`` are those of synthetic, real and test subjects."""
+    test, models = tasks[-1], [_fitted(is_class, task) for task in tasks[:2]]
     predicted = [np.asarray(m.predict_proba(test.x) if is_class else m.predict(test.x)) for m in models]
     classes = np.unique(tasks[0].y)
     subjects, rows = np.unique(test.subject, return_inverse=True)
     by_subject = [np.flatnonzero(rows == k) for k in range(len(subjects))]
-    rng = np.random.default_rng(seed)
 
     def both(chosen: NDArray[np.int_]) -> tuple[float, float]:
         a, b = (_score(is_class, test.y[chosen], each[chosen], classes) for each in predicted)
         return a, b
 
-    def ratio(a: float, b: float) -> float:
-        top, bottom = (a, b) if is_class else (b, a)
+    def ratio(synthetic: float, real: float) -> float:
+        top, bottom = (synthetic, real) if is_class else (real, synthetic)
         return top / bottom if bottom else float("nan")
 
-    a, b = both(np.arange(len(test.y)))
-    resampled = [
-        ratio(*both(np.concatenate([by_subject[k] for k in rng.integers(len(subjects), size=len(subjects))])))
-        for _ in range(draws)
-    ]
-    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    synthetic, real = both(np.arange(len(test.y)))
+    low, high = interval(np.array([
+        ratio(*both(np.concatenate([by_subject[k] for k in chosen])))
+        for chosen in resample_subjects(len(subjects), resamples, seed)
+    ]))  # fmt: skip
     return {
-        "metric": "AUC" if is_class else "MAE", "synthetic": a, "real": b, "ratio": ratio(a, b),
+        "metric": "AUC" if is_class else "MAE", "synthetic": synthetic, "real": real, "ratio": ratio(synthetic, real),
         "ratio_low": float(low), "ratio_high": float(high), "subjects": len(subjects),
     }  # fmt: skip
 
 
-def _model(is_class: bool, task: Task) -> Pipeline:
+def _fitted(is_class: bool, task: Task) -> Pipeline:
     last = LogisticRegression(max_iter=2000) if is_class else RidgeCV(np.logspace(-1, 4, 11))
     model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), last)
     return model.fit(task.x, task.y.ravel() if task.y.shape[1] == 1 else task.y)
@@ -125,16 +146,16 @@ def _score(is_class: bool, y: Values, predicted: Values, classes: Values) -> flo
     return multiclass_auc(np.searchsorted(classes, y.ravel()), predicted)
 
 
-def _unusable(name: str, tasks: list[Task], is_class: bool) -> str:
-    """Why a task cannot be judged; nothing where it can."""
-    if (fewest := min(len(task.y) for task in tasks)) < FEWEST:
-        return f"{fewest} visits tell of it: at least {FEWEST} are needed to learn from, and to judge."
+def _impossible(name: str, tasks: list[Task], is_class: bool) -> str:
+    """Why a task is not possible; empty if it is."""
+    if (fewest := min(len(task.y) for task in tasks)) < MIN_ROWS:
+        return f"{fewest} visits are available: at least {MIN_ROWS} are needed to train on, and to test on."
     if is_class:
         classes = [set(np.unique(task.y)) for task in tasks]
         if min(map(len, classes)) < 2:
-            return f"{name} is the same at all visits of training, synthetic or held-out people."
+            return f"{name} is the same at all visits of the training, synthetic or test subjects."
         if classes[0] != classes[1] or not classes[2] <= classes[1]:
-            return f"training people do not have every {name} that held-out people have."
+            return f"some values of {name} do not occur among the training or synthetic subjects."
     elif not all(task.y.std() for task in tasks):
         return f"{name} is the same at all visits."
     return ""

@@ -1,4 +1,4 @@
-"""What every flow is: a bijection and a prior; and one over the levels of images."""
+"""The base of every flow: a bijection and a prior; and a flow over the grey levels of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,25 @@ class Flow(nn.Module):
     """A conditional distribution of x: ``log p(x | c) = log prior(f(x, c) | c) + log |det f'(x, c)|``.
 
     Shapes follow ``torch.distributions``: ``log_prob`` of ``x: [*batch, *event]`` is ``[*batch]``, and n samples are
-    ``[n, *batch, *event]``. ``context_dims`` counts the axes of the context that are not batch (1 for vectors).
+    ``[n, *batch, *event]``.
+
+    Parameters
+    ----------
+    bijection : Bijection
+        f, from data to latent values.
+    prior : Prior
+        The distribution of the latent values.
+    context_dims : int
+        Number of axes of the context that are not batch axes (1 for vectors).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.bijections.affine import ActNorm
+    >>> from crow.bijections.priors import StandardPrior
+    >>> flow = Flow(ActNorm(3), StandardPrior((3,)))
+    >>> flow.log_prob(torch.randn(8, 3)).shape, flow.sample(n=5).shape
+    (torch.Size([8]), torch.Size([5, 3]))
     """
 
     def __init__(self, bijection: Bijection, prior: Prior, context_dims: int = 1) -> None:
@@ -27,12 +45,41 @@ class Flow(nn.Module):
         return self.log_prob(x, context)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density in nats.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``[*batch, *event]``.
+        context : Tensor, optional
+            ``[*batch, *context]``.
+
+        Returns
+        -------
+        Tensor
+            ``[*batch]``.
+        """
         z, log_det = self.bijection(x, context)
         return self.prior.log_prob(z, context) + log_det
 
     @torch.no_grad()
     def sample(self, context: Tensor | None = None, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """``[n, *batch, *event]``: n draws for every context, or ``[n, *event]`` where there is none."""
+        """Draw samples.
+
+        Parameters
+        ----------
+        context : Tensor, optional
+            ``[*batch, *context]``.
+        n : int
+            Number of draws per context.
+        generator : torch.Generator, optional
+            Source of random numbers; torch's global generator by default.
+
+        Returns
+        -------
+        Tensor
+            ``[n, *batch, *event]``, or ``[n, *event]`` without a context.
+        """
         if context is None:
             return self.bijection.inverse(self.prior.sample((n,), generator=generator))[0]
         batch = context.shape[: context.dim() - self.context_dims]
@@ -46,10 +93,18 @@ class Flow(nn.Module):
 
 
 class DiscreteFlow(nn.Module):
-    """The probability of an image's levels ``x: [batch, *event]``, by a flow of their dequantised values.
+    """The probability of an image's grey levels ``x: [batch, *event]``, by a flow over dequantised values.
 
-    ``log_prob`` is a lower bound in nats: the mean over ``draws`` of ``log p(v | c) - log q(v | x, c)``. The
-    dequantiser draws from torch's global generator. Source: Theis et al. 2016; Ho et al., Flow++, 2019, equation 12.
+    Parameters
+    ----------
+    flow : Flow
+        The density of the dequantised values v.
+    dequantizer : nn.Module
+        Draws v given x and the context, from torch's global generator.
+
+    References
+    ----------
+    Theis et al. 2016; Ho et al., Flow++, 2019, equation 12.
     """
 
     def __init__(self, flow: Flow, dequantizer: nn.Module) -> None:
@@ -60,6 +115,10 @@ class DiscreteFlow(nn.Module):
         return self.log_prob(x, context)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None, draws: int = 1) -> Tensor:
+        """A lower bound of the log-probability in nats, ``[batch]``.
+
+        It is the mean of ``log p(v | c) - log q(v | x, c)`` over ``draws`` draws of v.
+        """
         bounds = []
         for _ in range(draws):
             v, log_q = self.dequantizer(x, context)
@@ -67,7 +126,7 @@ class DiscreteFlow(nn.Module):
         return torch.stack(bounds).mean(0)
 
     def sample(self, context: Tensor | None = None, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """``[n, *batch, *event]`` of levels."""
+        """Levels, ``[n, *batch, *event]``."""
         return self.dequantizer.inverse(self.flow.sample(context, n, generator), context)  # type: ignore[operator]
 
     def loss(self, batch: Examples) -> Tensor:
@@ -76,5 +135,5 @@ class DiscreteFlow(nn.Module):
 
 
 def bits_per_dim(log_prob: Tensor, values: int) -> Tensor:
-    """Of a log-probability in nats over ``values`` pixels."""
+    """Bits per value of a log-probability in nats over ``values`` values."""
     return -log_prob / (values * math.log(2))

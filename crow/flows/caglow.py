@@ -1,4 +1,4 @@
-"""CAGlow: an encoder that learns, against a critic, which latents of a Glow people with given attributes have."""
+"""CAGlow: an encoder learns, against a critic, the latent values of a Glow for subjects with given attributes."""
 
 from __future__ import annotations
 
@@ -12,35 +12,53 @@ from crow.data.examples import Examples
 from crow.flows.glow import Glow
 from crow.networks.critic import Critic, CriticOutput
 from crow.networks.mlp import MLP
-from crow.objectives.adversarial import discriminator_loss, frozen, generator_loss, slope
+from crow.objectives.adversarial import discriminator_loss, frozen, generator_loss, gradient_penalty
 from crow.objectives.attributes import attribute_loss
 from crow.objectives.discrepancy import discrepancy
 
-DRAWS = 4  # of the encoder, for every held-out visit
+VALIDATION_DRAWS = 4  # of the encoder, per visit of the validation set
 
 
 class CAGlow(nn.Module):
-    """``x = F^-1(E(c, u, e))``: F a Glow trained before and fixed, c the attributes, u a code nobody names, e noise.
+    """Conditional adversarial Glow: ``x = F^-1(E(c, u, e))`` with attributes c, a code u and noise e.
 
-    ``E(c, u, e) = e + MLP(c, u, e)``, with u and e from N(0, I): at the start E is the prior of F. A critic of one
-    trunk and three heads sees latents ``F(x)`` of data and those of E: D_i tells them apart, given c; C learns c from
-    F(x); D_e learns u from E. E makes D_i take its latents for data's, and C and D_e find c and u in them: it carries
-    both. One `loss` holds both players, whose gradients are kept apart. The critic's slope at the data is penalised
-    (R1) and the training code averages the weights, so that the game does not circle.
+    F is a trained Glow, whose weights are frozen. ``E(c, u, e) = e + MLP(c, u, e)``, with u and e from N(0, I), so at
+    the start E draws from the prior of F. A critic with one trunk and three heads sees latent values ``F(x)`` of data
+    and those of E. D_i tells the two apart, given c; C learns c from F(x); D_e learns u from E. E is trained to deceive
+    D_i, and to make c and u recognisable to C and D_e. One `loss` has both players, with separate gradients.
+    The critic's gradient at the data is penalised (R1), and training averages the weights, so that it converges.
 
-    The paper's D_i knows no c: it is content with the right mixture over all c, and C with what it is surest of. Given
-    c (Miyato & Koyama 2018), D_i is content with the distribution of z given c alone.
+    In the paper D_i does not see c. It then accepts the right mixture over all c, and C accepts the most typical
+    example. Given c (Miyato & Koyama 2018), D_i accepts only the distribution of z given c. F begins with a regression
+    on c (`Glow`), so E has to learn only what that leaves.
 
-    F begins with a regression on c (`Glow`): what z then has of c is what that leaves, and E learns it.
+    Parameters
+    ----------
+    glow : Glow
+        F.
+    attributes : sequence of int
+        Number of channels of each attribute in the context: 1 for a (standardised) number, K for one of K classes.
+    code : int
+        Number of values of u.
+    hidden, depth : int
+        Width and depth of the networks of the encoder and the critic.
+    attribute_weight, code_weight : float
+        Weights of C and D_e in the loss of E.
+    penalty_weight : float
+        Weight of the gradient penalty.
 
-    Source: Liu et al., Conditional adversarial generative flow for controllable image synthesis, CVPR 2019, section 3.
+    References
+    ----------
+    Liu et al., Conditional adversarial generative flow for controllable image synthesis, CVPR 2019, section 3.
 
-    Args:
-        glow: F; it learns nothing more.
-        attributes: channels of each attribute in the context: 1 for a (standardised) number, K for one of K classes.
-        code: values of u.
-        hidden, depth: of the encoder's and the critic's networks.
-        attribute_weight, code_weight, slope_weight: of E's part of C, of D_e, and of the penalty.
+    Examples
+    --------
+    >>> import torch
+    >>> from crow.flows.glow import Glow
+    >>> flow = CAGlow(Glow((4,), depth=2, hidden=8, context=3), attributes=(1, 2), hidden=16)
+    >>> c = torch.tensor([[0.5, 1.0, 0.0]])
+    >>> flow.sample(c, n=5).shape
+    torch.Size([5, 1, 4])
     """
 
     def __init__(
@@ -52,12 +70,12 @@ class CAGlow(nn.Module):
         depth: int = 3,
         attribute_weight: float = 1.0,
         code_weight: float = 5.0,
-        slope_weight: float = 1.0,
+        penalty_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.glow = glow.requires_grad_(False)
         self.attributes, self.code = tuple(attributes), code
-        self.attribute_weight, self.code_weight, self.slope_weight = attribute_weight, code_weight, slope_weight
+        self.attribute_weight, self.code_weight, self.penalty_weight = attribute_weight, code_weight, penalty_weight
         channels, values = sum(attributes), glow.values
         self.encoder = MLP(channels + code + values, values, hidden, depth)
         self.critic = Critic(values, channels, code, hidden, depth)
@@ -68,62 +86,65 @@ class CAGlow(nn.Module):
         return self
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """That of F: E draws, but has no density."""
+        """The log-density of F, ``[batch]``: E draws samples, but has no density."""
         return self.glow.log_prob(x, context)
 
     @torch.no_grad()
     def sample(self, context: Tensor, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """``[n, batch, *event]``: n draws for every context ``[batch, channels]``."""
+        """Draw n samples per context ``[batch, channels]``: ``[n, batch, *event]``."""
         repeated = context.repeat(n, 1)
-        return self.generate(repeated, *self.chance(repeated, generator)).unflatten(0, (n, len(context)))
+        code, noise = self.draw_code_and_noise(repeated, generator)
+        return self.generate(repeated, code, noise).unflatten(0, (n, len(context)))
 
     @torch.no_grad()
     def generate(self, context: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-        """x of ``context [batch, channels]``, ``code [batch, code]`` and ``noise [batch, values]``."""
+        """x for ``context [batch, channels]``, ``code [batch, code]`` and ``noise [batch, values]``."""
         return self.glow.decode(self.encode(context, code, noise), context)
 
     def encode(self, context: Tensor, code: Tensor, noise: Tensor) -> Tensor:
         """E: ``z [batch, values]``."""
         return noise + self.encoder(torch.cat([context, code, noise], 1))
 
-    def chance(self, context: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """A code and noise for every context, from N(0, I)."""
+    def draw_code_and_noise(
+        self, context: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """A code and noise per context, from N(0, I)."""
         shape = len(context), self.code + self.glow.values
         drawn = torch.randn(shape, generator=generator, dtype=context.dtype, device=context.device)
         return drawn[:, : self.code], drawn[:, self.code :]
 
     def loss(self, batch: Examples) -> Tensor:
-        """Both players' objective; in evaluation mode the `discrepancy` of E's latents from F(x), given c."""
+        """The objective of both players; in evaluation mode, the `discrepancy` of E's latent values from F(x)."""
         assert batch.context is not None
         c = batch.context
         with torch.no_grad():
             real, _ = self.glow.encode(batch.x, c)
         if not self.training:
-            fakes = (self.encode(c, *self.chance(c)) for _ in range(DRAWS))
+            fakes = (self.encode(c, *self.draw_code_and_noise(c)) for _ in range(VALIDATION_DRAWS))
             return torch.stack([discrepancy(fake, real, c) for fake in fakes]).mean()
-        code, noise = self.chance(c)
+        code, noise = self.draw_code_and_noise(c)
         fake = self.encode(c, code, noise)
         return self._critic_loss(real.requires_grad_(), fake.detach(), c, code) + self._encoder_loss(fake, c, code)
 
     def _critic_loss(self, real: Tensor, fake: Tensor, c: Tensor, code: Tensor) -> Tensor:
-        of_real: CriticOutput = self.critic(real, c)
-        of_fake: CriticOutput = self.critic(fake, c)
+        for_real: CriticOutput = self.critic(real, c)
+        for_fake: CriticOutput = self.critic(fake, c)
         return (
-            discriminator_loss(of_real.real, of_fake.real)
-            + self.slope_weight * slope(of_real.real, real)
-            + attribute_loss(of_real.attributes, c, self.attributes)
-            + _code_loss(of_fake.code, code)
+            discriminator_loss(for_real.real, for_fake.real)
+            + self.penalty_weight * gradient_penalty(for_real.real, real)
+            + attribute_loss(for_real.attributes, c, self.attributes)
+            + _code_loss(for_fake.code, code)
         )
 
     def _encoder_loss(self, fake: Tensor, c: Tensor, code: Tensor) -> Tensor:
-        seen: CriticOutput = frozen(self.critic, fake, c)
+        output: CriticOutput = frozen(self.critic, fake, c)
         return (
-            generator_loss(seen.real)
-            + self.attribute_weight * attribute_loss(seen.attributes, c, self.attributes)
-            + self.code_weight * _code_loss(seen.code, code)
+            generator_loss(output.real)
+            + self.attribute_weight * attribute_loss(output.attributes, c, self.attributes)
+            + self.code_weight * _code_loss(output.code, code)
         )
 
 
-def _code_loss(told: Tensor, code: Tensor) -> Tensor:
-    """``-log N(code; told, I)`` a value, without its constant."""
-    return (told - code).square().mean() / 2
+def _code_loss(prediction: Tensor, code: Tensor) -> Tensor:
+    """``-log N(code; prediction, I)`` per value, without constants."""
+    return (prediction - code).square().mean() / 2

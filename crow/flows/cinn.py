@@ -1,4 +1,4 @@
-"""The conditional invertible network: every coupling is told of the condition by a head of its own."""
+"""The conditional invertible network: every coupling receives the condition through a head of its own."""
 
 from __future__ import annotations
 
@@ -21,23 +21,49 @@ from crow.networks.mlp import MLP
 
 
 class CINN(Flow):
-    """``log p(x | c) = log N(f(x; h(c)); 0, I) + log |det f'|`` with two-sided affine couplings and Haar levels.
+    """The conditional INN: ``log p(x | c) = log N(f(x; h(c)); 0, I) + log |det f'|``.
 
-    A vector given a vector begins with the `Regression` on c, so that f has to learn only what that leaves; f ends with
-    a `LatentTemperature`, which changes nothing until it is fitted.
-    x is a vector or an image in one to three dimensions, the condition c a vector, or an image of x's size beside an
-    image. ``h`` is trained along, or on a task of its own first (`crow.flows.predictor`), and then held if
-    ``h.freeze()`` says so. Source: Ardizzone et al. 2019, cINN, sections 3.1 to 3.3.
+    f is a `MultiScale` stack with two-sided affine couplings and Haar levels. It ends with a `LatentTemperature`, which
+    is the identity until it is fitted. x is a vector, or an image in one to three dimensions. The condition c is a
+    vector, or an image of the same size as x. If both are vectors, the flow begins with a `Regression` on c, so that f
+    has to learn only what that leaves. The conditioning network ``h`` is trained with the flow, or first on a task of
+    its own (`crow.flows.predictor`); ``h.freeze()`` then keeps its trunk fixed.
 
-    Args:
-        shape: of x, ``(channels, *space)`` or ``(features,)``.
-        context: of the condition, ``(channels, *space)`` or ``(features,)``.
-        levels: halvings of an image; a vector has 1. Half the channels leave after each but the last.
-        depth: couplings a level.
-        hidden: width of the subnets and of h.
-        features: that each head gives to its coupling.
-        clamp: bounds ``|log scale|`` of a coupling.
-        noise: sd of the noise on x in the loss; ``log_prob`` is of x as it is.
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of x, ``(channels, *space)`` or ``(features,)``.
+    context : tuple of int
+        Shape of the condition, ``(channels, *space)`` or ``(features,)``.
+    levels : int
+        Number of halvings of an image; 1 for a vector. Half of the channels leave after each level except the last.
+    depth : int
+        Number of couplings per level.
+    hidden : int
+        Width of the subnets and of h.
+    features : int
+        Number of features that each head gives to its coupling.
+    clamp : float
+        Bound of ``|log scale|`` of a coupling.
+    noise : float
+        Sd of the noise that `loss` adds to x; ``log_prob`` uses x as it is.
+
+    Raises
+    ------
+    ValueError
+        If the condition is an image of another size than x.
+
+    References
+    ----------
+    Ardizzone et al. 2019, cINN, sections 3.1 to 3.3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> flow = CINN(shape=(4,), context=(2,), depth=2, hidden=8)
+    >>> x, c = torch.randn(8, 4), torch.randn(8, 2)
+    >>> flow.log_prob(x, c).shape, flow.sample(c, n=5).shape
+    (torch.Size([8]), torch.Size([5, 8, 4]))
     """
 
     def __init__(
@@ -53,21 +79,20 @@ class CINN(Flow):
     ) -> None:
         space, maps = len(shape) - 1, len(context) - 1
         if maps and context[1:] != shape[1:]:
-            raise ValueError(f"CINN: a condition in space has the size of x, {shape[1:]}, got {context[1:]}")
+            raise ValueError(f"CINN: a condition that is an image needs the size of x, {shape[1:]}, got {context[1:]}")
         subnet: Subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
         h = _network(context[0], hidden, features, levels, depth, maps)
         stack = MultiScale(shape, levels, depth, subnet, features, h, split=False, two_sided=True, clamp=clamp)
-        super().__init__(
-            Chain([stack, LatentTemperature(stack.parts)]), StandardPrior((torch.Size(shape).numel(),)), context_dims=1 + maps
-        )
+        chain = Chain([stack, LatentTemperature(stack.parts)])
+        super().__init__(chain, StandardPrior((torch.Size(shape).numel(),)), context_dims=1 + maps)
         self.h, self.noise = h, noise
         self.regression = None if space or maps else Regression(shape[0], context[0])
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if self.regression is None:
             return super().log_prob(x, context)
-        rest, log_det = self.regression(x, context)
-        return super().log_prob(rest, context) + log_det
+        residual, log_det = self.regression(x, context)
+        return super().log_prob(residual, context) + log_det
 
     @torch.no_grad()
     def sample(self, context: Tensor | None = None, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
@@ -78,13 +103,13 @@ class CINN(Flow):
         return self.regression.inverse(drawn, context.expand(n, *context.shape))[0]
 
     def loss(self, batch: Examples) -> Tensor:
-        """Mean negative log-likelihood of x with its noise, in nats."""
+        """Mean negative log-likelihood of x with noise, in nats."""
         x = batch.x + self.noise * torch.randn_like(batch.x) if self.noise else batch.x
         return -self.log_prob(x, batch.context).mean()
 
 
 def _network(inputs: int, hidden: int, features: int, levels: int, depth: int, space: int) -> ConditioningNetwork:
-    """A head for every coupling; where `MultiScale` asks for that of a prior, h's features pass as they are."""
+    """h with one head per coupling. For a prior, `MultiScale` gets the features of the trunk unchanged."""
     trunk: nn.Module
     if space:
         trunk = WideTrunk(inputs, hidden, space)

@@ -19,13 +19,36 @@ from crow.networks.mlp import MLP
 class CouplingFlow(Flow):
     """``blocks`` two-sided conditional affine couplings over ``x: [*batch, features]``, each after a fixed permutation.
 
-    N(0, I) at initialisation. Source: Winkler et al. 2019; Ardizzone et al. 2019.
+    At initialisation it is N(0, I).
 
-    Args:
-        context: channels of the context ``[*batch, context]`` (0 for none).
-        subnet: makes each coupling's network; by default an MLP of two hidden layers of 128.
-        generator: of the permutations.
-        reversible: train in memory that does not grow with the blocks, for a third more time.
+    Parameters
+    ----------
+    features : int
+        Number of features of x.
+    context : int
+        Number of channels of the context ``[*batch, context]`` (0 for none).
+    blocks : int
+        Number of couplings.
+    subnet : callable, optional
+        Makes the network of a coupling; by default an MLP with two hidden layers of 128.
+    clamp : float
+        Bound of ``|log scale|`` of a coupling.
+    generator : torch.Generator, optional
+        Source of the permutations.
+    reversible : bool
+        Train in memory that does not grow with the blocks, in about a third more time.
+
+    References
+    ----------
+    Winkler et al. 2019; Ardizzone et al. 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> flow = CouplingFlow(features=4, context=2, blocks=2)
+    >>> x, c = torch.randn(8, 4), torch.randn(8, 2)
+    >>> flow.log_prob(x, c).shape, flow.sample(c, n=5).shape
+    (torch.Size([8]), torch.Size([5, 8, 4]))
     """
 
     def __init__(

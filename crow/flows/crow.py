@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from crow.bijections.base import RecurrentBijection
 from crow.bijections.innovation import MixedModelInnovation, Moments, Prediction
 from crow.bijections.innovation_fit import fit_mixed_model
 from crow.bijections.mixing import Rotation
+from crow.bijections.normal import standard_normal_log_prob
 from crow.bijections.ode import ODE
 from crow.bijections.patterns import only
 from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
@@ -296,10 +296,10 @@ def _log_base(z: Tensor, moments: tuple[Tensor, Tensor] | None, measured: Tensor
     """``log N(z; mean, sd)`` of the measured values, ``[batch, time]``; N(0, I) without ``moments`` (mean, log-sd)."""
     if moments is not None:
         mean, log_sd = moments
-        values = -0.5 * ((z - mean) * torch.exp(-log_sd)).square() - log_sd
+        values = standard_normal_log_prob((z - mean) * torch.exp(-log_sd)) - log_sd
     else:
-        values = -0.5 * z.square()
-    return only(measured, values - 0.5 * math.log(2 * math.pi)).sum(-1)
+        values = standard_normal_log_prob(z)
+    return only(measured, values).sum(-1)
 
 
 def _where(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:

@@ -72,9 +72,9 @@ class FlowEnsemble(nn.Module):
     def draw(self, visit: Sequences, states: list[Any], subjects: int, n: int, generator: torch.Generator) -> Tensor:
         """``[subjects * n, 1, region]``, each draw from a member drawn for it.
 
-        ``visit`` and ``states`` have a row a draw, or a row a subject that its draws share: a state is several times
-        the size of a visit, and a copy for every draw would fill the memory. Each draw is exact; a subject's draws come
-        in pairs of opposite noise from the same member, which steadies their mean and median.
+        ``visit`` and ``states`` have one row per draw, or one row per subject that its draws share: a state is several
+        times the size of a visit, and a copy for every draw would fill the memory. Each draw is exact; a subject's
+        draws come in pairs of opposite noise from the same member, which steadies their mean and median.
         """
         source = torch.arange(len(visit)).repeat_interleave(subjects * n // len(visit))
         pairs = (subjects, -(-n // 2))

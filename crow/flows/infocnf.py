@@ -1,4 +1,4 @@
-"""InfoCNF: a continuous flow of which a part of the latent variables knows the class; CCNF, of which all do."""
+"""InfoCNF: a continuous flow in which part of the latent values depends on the class; CCNF, in which all do."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
 from crow.bijections.factor_out import FactorOut
 from crow.bijections.mixing import LU
+from crow.bijections.normal import standard_normal_log_prob
 from crow.bijections.ode import ODE
 from crow.bijections.squeeze import Flatten, Squeeze
-from crow.data.examples import Examples
+from crow.data.examples import UNKNOWN, Examples
 from crow.networks.convolutional import ConvNet
 from crow.networks.dynamics import HiddenUnits
 from crow.networks.mlp import MLP
@@ -24,21 +25,54 @@ from crow.networks.tolerance import ToleranceGate, policy_loss
 
 
 class InfoCNF(nn.Module):
-    """``log p(x | y) = log N(z_sup; mu(y), sd(y)) + log N(z_unsup; 0, I) + log|df|``, ``z = [z_sup | z_unsup] = f(x)``.
+    """``log p(x | y) = log N(z_sup; mu(y), sd(y)) + log N(z_unsup; 0, I) + log|df|`` with ``[z_sup | z_unsup] = f(x)``.
 
-    f is `continuous_stack`; z_sup the first ``share`` of z, of which a linear classifier predicts y. The loss is
-    ``-log p(x | y)`` in bits a value plus ``beta`` times its cross-entropy; of a visit whose class is unknown it is
-    ``-log p(x)``, ``log p(x) = logsumexp_y log p(x, y)``. With ``share=1`` this is CCNF.
-    ``evaluations`` counts those of the dynamics in the last solve of every block.
-    Source: Nguyen et al. 2019, InfoCNF, sections 2 and 3.
+    f is `continuous_stack`. A linear classifier predicts y from z_sup. The loss is ``-log p(x | y)`` in bits per value
+    plus ``beta`` times the classifier's cross-entropy. A visit without a class contributes ``-log p(x)``, with
+    ``log p(x) = logsumexp_y log p(x, y)``.
 
-    Args:
-        shape: ``(features,)`` of a vector or ``(channels, *space)`` of an image, sizes divisible by ``2^levels``.
-        classes: K.
-        levels, depth, hidden: of an image's stack, continuous blocks a level, units of a block.
-        tolerance: of the solver; None learns one for every block by `policy_loss`, weighted by ``gate_weight``.
-        dequantizer: f is over its values, and x are levels of an image.
-        prior: ``p(y) [K]``, uniform where it is None.
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(features,)`` of a vector, or ``(channels, *space)`` of an image with sizes divisible by ``2^levels``.
+    classes : int
+        Number of classes K, at least 2.
+    levels : int
+        Number of levels of an image's stack.
+    depth : int
+        Number of continuous blocks per level.
+    hidden : int
+        Number of units of a block.
+    share : float
+        Share of the latent values that depend on the class; with 1 this is CCNF.
+    tolerance : float, optional
+        Tolerance of the solver. By default one is learned per block by `policy_loss`.
+    dequantizer : nn.Module, optional
+        If given, x are levels of an image and f is over dequantised values.
+    beta : float
+        Weight of the cross-entropy.
+    dropout : float
+        Dropout rate at the input of the classifier.
+    gate_weight : float
+        Weight of `policy_loss`.
+    prior : Tensor, optional
+        ``p(y)``, ``[K]``; uniform by default.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes, or if the sizes do not fit the levels.
+
+    References
+    ----------
+    Nguyen et al. 2019, InfoCNF, sections 2 and 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> flow = InfoCNF((4,), classes=2, depth=1, hidden=8, tolerance=1e-4)
+    >>> flow.predict(torch.randn(8, 4)).shape, flow.sample(torch.tensor([0, 1])).shape
+    (torch.Size([8, 2]), torch.Size([2, 4]))
     """
 
     class_prior: Tensor
@@ -60,7 +94,7 @@ class InfoCNF(nn.Module):
     ) -> None:
         super().__init__()
         if classes < 2:
-            raise ValueError(f"a class needs another beside it, got {classes}")
+            raise ValueError(f"InfoCNF needs at least 2 classes, got {classes}")
         self.values, self.classes, self.dequantizer = math.prod(shape), classes, dequantizer
         self.beta, self.gate_weight = beta, gate_weight
         self.bijection = continuous_stack(shape, levels if len(shape) > 1 else 1, depth, hidden, tolerance)
@@ -76,6 +110,7 @@ class InfoCNF(nn.Module):
 
     @property
     def evaluations(self) -> int:
+        """Number of evaluations of the dynamics in the last solve of all blocks."""
         return sum(block.evaluations for block in self.blocks)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -96,23 +131,23 @@ class InfoCNF(nn.Module):
 
     @torch.no_grad()
     def sample(self, label: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One x of every class in ``label [n]``: ``[n, *event]``."""
+        """One draw per class in ``label [n]``: ``[n, *event]``."""
         z = torch.randn(len(label), self.values, dtype=self.mean.dtype, device=label.device, generator=generator)
         supervised = torch.addcmul(self.mean[label], z[:, : self.supervised], self.log_sd[label].exp())
         v, _ = self.bijection.inverse(torch.cat([supervised, z[:, self.supervised :]], 1))
         return v if self.dequantizer is None else self.dequantizer.inverse(v)  # type: ignore[operator]
 
     def loss(self, batch: Examples) -> Tensor:
-        """Mean bits a value plus ``beta`` times the mean cross-entropy in nats; an unknown class is -1."""
+        """Mean bits per value plus ``beta`` times the mean cross-entropy in nats; an unknown class is -1."""
         z, log_det = self._transform(batch.x)
         joint = self._joint(z, log_det)
         log_prob, cross_entropy = joint.logsumexp(1), joint.new_zeros(())
         if batch.label is not None and bool((batch.label >= 0).any()):
-            known = batch.label >= 0
+            labelled = batch.label >= 0
             given_class = (joint - self.class_prior.log()).gather(1, batch.label.clamp_min(0)[:, None])[:, 0]
-            log_prob = torch.where(known, given_class, log_prob)
+            log_prob = torch.where(labelled, given_class, log_prob)
             logits = self.classifier(self.dropout(z[:, : self.supervised]))
-            cross_entropy = functional.cross_entropy(logits, batch.label, ignore_index=-1)
+            cross_entropy = functional.cross_entropy(logits, batch.label, ignore_index=UNKNOWN)
         loss = -log_prob.mean() / (self.values * math.log(2)) + self.beta * cross_entropy
         gates = [block.gate for block in self.blocks if isinstance(block.gate, ToleranceGate)]
         if self.training and gates:
@@ -121,7 +156,7 @@ class InfoCNF(nn.Module):
         return loss
 
     def _transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z, and ``log|df|`` less what the dequantiser added."""
+        """z, and ``log|df|`` minus the log-density of the dequantiser's noise."""
         if self.dequantizer is None:
             return self.bijection(x)
         v, log_q = self.dequantizer(x)
@@ -129,20 +164,19 @@ class InfoCNF(nn.Module):
         return z, log_det - log_q
 
     def _joint(self, z: Tensor, log_det: Tensor) -> Tensor:
-        inside, aside = z.split([self.supervised, self.values - self.supervised], 1)
-        e = (inside[:, None] - self.mean) * torch.exp(-self.log_sd)
-        squares = e.square().sum(2) + aside.square().sum(1, keepdim=True)
-        log_normal = -0.5 * (squares + self.values * math.log(2 * math.pi)) - self.log_sd.sum(1)
-        return log_normal + log_det[:, None] + self.class_prior.log()
+        z_sup, z_unsup = z.split([self.supervised, self.values - self.supervised], 1)
+        e = (z_sup[:, None] - self.mean) * torch.exp(-self.log_sd)
+        given_class = standard_normal_log_prob(e, 1) - self.log_sd.sum(1)
+        return given_class + (standard_normal_log_prob(z_unsup, 1) + log_det)[:, None] + self.class_prior.log()
 
 
 def continuous_stack(
     shape: tuple[int, ...], levels: int, depth: int, hidden: int, tolerance: float | None
 ) -> Bijection:
-    """``[batch, *shape]`` to ``[batch, values]``: for an image ``levels`` of squeezing and ``depth`` continuous blocks.
+    """``[batch, *shape]`` to ``[batch, values]``: ``levels`` of squeezing (images) and ``depth`` continuous blocks.
 
-    Before each block stand an ActNorm and a mixing of channels, which spare the solver what is linear. At the end of a
-    level but the last, half of the channels leave given those that stay.
+    An ActNorm and a mixing of channels before each block spare the solver the linear part. At the end of every level
+    except the last, half of the channels leave, given those that stay.
     """
     channels, *sizes = shape
     space = len(sizes)

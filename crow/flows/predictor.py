@@ -1,4 +1,4 @@
-"""A deterministic network on the trunk of a conditioning network: its first task, and what a flow is compared with."""
+"""A deterministic network on the trunk of a conditioning network, to pretrain it and as a baseline for a flow."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from crow.networks.convolutional import ConvNet
 
 
 class Predictor(nn.Module):
-    """``readout(trunk(c))``: of x by the mean squared error, or of the class by the cross-entropy (with ``classes``).
+    """``readout(trunk(c))`` predicts x (mean squared error) or, with ``classes``, the class (cross-entropy).
 
-    Training it through `crow.training.fit.train` trains the trunk, in place. Source: Ardizzone et al. 2019, cINN,
-    section 3.2.
+    `crow.training.fit.train` trains the trunk in place. Source: Ardizzone et al. 2019, cINN, section 3.2.
 
-    Args:
-        trunk: gives ``[batch, hidden]`` or ``[batch, hidden, *space]``.
-        shape: of x, ``(channels, *space)`` or ``(features,)``.
-        before: what x goes through before it is predicted, which does not learn: bijections, or a dequantiser.
+    Parameters
+    ----------
+    trunk : nn.Module
+        Gives ``[batch, hidden]`` or ``[batch, hidden, *space]``.
+    hidden : int
+        Number of features of the trunk.
+    shape : tuple of int
+        Shape of x, ``(channels, *space)`` or ``(features,)``.
+    classes : int
+        Number of classes, or 0 to predict x.
+    before : iterable of nn.Module
+        Fixed transforms of x before it is predicted: bijections, or a dequantiser.
     """
 
     def __init__(
@@ -36,11 +43,12 @@ class Predictor(nn.Module):
             self.readout = ConvNet(hidden, shape[0], space, hidden, zero=False)
 
     def forward(self, context: Tensor) -> Tensor:
-        """x ``[batch, *shape]``, or the logits ``[batch, classes]``."""
+        """Predictions of x, ``[batch, *shape]``, or logits, ``[batch, classes]``."""
         features = self.trunk(context)
         return self.readout(features.flatten(2).mean(2) if self.classes and features.dim() > 2 else features)
 
     def loss(self, batch: Examples) -> Tensor:
+        """Mean loss per example."""
         assert batch.context is not None
         if not self.classes:
             x = batch.x

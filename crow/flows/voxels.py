@@ -1,8 +1,7 @@
-"""The conditional recurrent flow over volumes: the exact density of a sequence of scans, and the scans to come."""
+"""The conditional recurrent flow over volumes: the exact density of a sequence of scans, and forecasts of scans."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Literal, NamedTuple, cast
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from crow.bijections.chain import Chain
 from crow.bijections.checkpointed import CheckpointedChain
+from crow.bijections.normal import standard_normal_log_prob
 from crow.bijections.recurrent import running_past
 from crow.bijections.reversible import ReversibleChain
 from crow.bijections.voxel_autoregression import AutoregressionSums, VoxelAutoregression, VoxelPast
@@ -18,39 +18,57 @@ from crow.data.sequences import Sequences, SequenceSource
 from crow.flows.voxel_level import VoxelLevel
 from crow.networks.masked import Precision
 
-TIMES = 4  # channels before the context: time since first and last visit, is it the first, 1 / (1 + visits before)
+TIME_CHANNELS = 4  # time since the first and the last visit, whether it is the first, 1 / (1 + previous visits)
 CHAINS: dict[str, type[Chain]] = {"plain": Chain, "checkpoint": CheckpointedChain, "reversible": ReversibleChain}
 Memory = Literal["plain", "checkpoint", "reversible"]
 
 
 class VoxelState(NamedTuple):
-    """What the next visit needs of a subject's past."""
+    """What the next visit needs from a subject's past."""
 
-    time: Tensor  # [batch, 1], of the last visit
+    time: Tensor  # [batch, 1], time of the last visit
     last: Tensor  # [batch, voxels]
-    total: Tensor  # [batch, voxels], sum of the visits
-    visits: Tensor  # [batch, 1]
+    total: Tensor  # [batch, voxels], sum over the visits
+    visits: Tensor  # [batch, 1], number of visits
 
 
 class VoxelFlow(nn.Module):
     """``p(x_1..x_T | c_1..c_T)`` of volumes ``x: [batch, time, 1, *space]`` over the voxels of a mask, visit by visit.
 
-    First each voxel's linear forecast from its own past, which is fitted and then held. Then ``levels`` times: Haar's
-    wavelet, a gate that shifts and scales by the past, ``depth`` convolutional couplings, and a split prior of the
-    details given the average. The past is the last visit and the running mean, in the coefficients of the level, so all
-    visits of a batch are computed at once. Values outside the mask are neither seen nor counted. N(0, I) at the start;
-    the linear forecast after `initialise`. Latent variables have the shape of x, in the order in which they leave.
+    The first map is a linear forecast of each voxel from its own past, which is fitted once and then fixed. Then
+    ``levels`` times: a Haar wavelet, a gate that shifts and scales by the past, ``depth`` convolutional couplings, and
+    a split prior of the details given the averages. The past is the last visit and the running mean, as coefficients of
+    the level, so all visits of a batch are computed at once. Voxels outside the mask are ignored. At initialisation the
+    flow is N(0, I); after `initialise` it is the linear forecast. Latent values have the shape of x, in the order in
+    which they leave.
 
-    Args:
-        mask: ``[*space]``, True for voxels of the density; sizes divisible by ``2^levels``.
-        context: channels of the context (covariates, age).
-        memory: of training: all activations, each coupling's input (``checkpoint``), or none (``reversible``).
-        precision: of the subnets in training; bfloat16 is for a GPU, and never used for a likelihood.
+    Parameters
+    ----------
+    mask : Tensor
+        ``[*space]``, True for voxels of the density; sizes divisible by ``2^levels``.
+    context : int
+        Number of channels of the context (covariates, age).
+    levels : int
+        Number of levels.
+    depth : int
+        Number of couplings per level.
+    hidden : int
+        Width of the subnets.
+    memory : str
+        What training stores: all activations (``plain``), the input of each coupling (``checkpoint``), or neither
+        (``reversible``).
+    precision : str
+        Precision of the subnets in training. bfloat16 is for a GPU and is never used for a likelihood.
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not fit the levels, or if reversible training is combined with bfloat16.
     """
 
     time_scale: Tensor
     mask: Tensor
-    alive: Tensor
+    inside: Tensor
 
     def __init__(
         self,
@@ -66,7 +84,7 @@ class VoxelFlow(nn.Module):
         if any(size % 2**levels for size in mask.shape):
             raise ValueError(f"VoxelFlow of {levels} levels needs sizes divisible by {2**levels}, got {[*mask.shape]}")
         if memory == "reversible" and precision == "bfloat16":
-            raise ValueError("VoxelFlow: bfloat16 cannot be undone exactly; use memory 'checkpoint' with it")
+            raise ValueError("VoxelFlow: bfloat16 cannot be inverted exactly; use memory 'checkpoint' with it")
         self.event = (1, *mask.shape)
         self.register_buffer("time_scale", torch.ones(()))
         self.register_buffer("mask", mask.flatten().float(), persistent=False)
@@ -74,24 +92,24 @@ class VoxelFlow(nn.Module):
         self.autoregression.requires_grad_(False)
         self.levels = nn.ModuleList()
         for _ in range(levels):
-            level = VoxelLevel(mask, TIMES + context, depth, hidden, CHAINS[memory], precision)
+            level = VoxelLevel(mask, TIME_CHANNELS + context, depth, hidden, CHAINS[memory], precision)
             self.levels.append(level)
-            mask = level.haar.alive[0]
-        kept = self._latent([level.haar.alive[None] for level in self._levels()])
-        self.register_buffer("alive", kept[0].float(), persistent=False)
+            mask = level.haar.inside[0]
+        inside = self._latent([level.haar.inside[None] for level in self._levels()])
+        self.register_buffer("inside", inside[0].float(), persistent=False)
 
     @torch.no_grad()
     def initialise(self, data: SequenceSource, batch: int = 8) -> None:
-        """Fits the linear forecast to training subjects, read ``batch`` at a time."""
-        later = data.time[data.mask & (data.time > 0)]
-        if len(later):
-            self.time_scale.copy_(later.square().mean().sqrt().clamp_min(0.1))
+        """Fit the linear forecast to training subjects, read ``batch`` at a time."""
+        times = data.time[data.mask & (data.time > 0)]
+        if len(times):
+            self.time_scale.copy_(times.square().mean().sqrt().clamp_min(0.1))
         inside = self.mask.cpu() > 0
         sums = AutoregressionSums(int(inside.sum()))
         for rows in torch.arange(len(data)).split(batch):
-            some = data[rows].to(self.mask.device, self.mask.dtype)
-            x, past, _, _ = self._see(some, None)
-            parts = [part.flatten(0, 1)[some.mask.flatten()].cpu() for part in (x, *past)]
+            part = data[rows].to(self.mask.device, self.mask.dtype)
+            x, past, _, _ = self._prepare(part, None)
+            parts = [values.flatten(0, 1)[part.mask.flatten()].cpu() for values in (x, *past)]
             x, last, mean, gap, first = parts
             sums.add(x[:, inside], VoxelPast(last[:, inside], mean[:, inside], gap, first))
         fitted = sums.fit()
@@ -99,8 +117,8 @@ class VoxelFlow(nn.Module):
         self.autoregression.log_sd[:, inside] = fitted.log_sd.to(self.mask)
 
     def log_prob(self, data: Sequences) -> Tensor:
-        """Log-density of every visit given those before it, ``[batch, time]`` in nats; 0 at pads."""
-        x, past, context, _ = self._see(data, None)
+        """Log-density of every visit given the visits before it, ``[batch, time]``, in nats; 0 at pads."""
+        x, past, context, _ = self._prepare(data, None)
         real = data.mask.flatten()
         x, context, *rest = (part.flatten(0, 1)[real] for part in (x, context, *past))
         z, log_det = self._forward(x, VoxelPast(*rest), context)
@@ -108,28 +126,28 @@ class VoxelFlow(nn.Module):
         return data.time.new_zeros(real.shape).masked_scatter(real, log_prob).view_as(data.time)
 
     def initial_log_prob(self, data: Sequences) -> Tensor:
-        """The same under the linear forecast alone."""
-        x, past, _, _ = self._see(data, None)
+        """`log_prob` under the linear forecast alone."""
+        x, past, _, _ = self._prepare(data, None)
         z, log_det = self.autoregression(x.flatten(0, 1), past.rows())
         return torch.where(data.mask, (self._log_normal(z) + log_det).view_as(data.time), 0.0)
 
     def loss(self, data: Sequences) -> Tensor:
-        """Mean negative log-likelihood a visit."""
+        """Mean negative log-likelihood per visit."""
         return -self.log_prob(data).sum() / data.mask.sum()
 
     def transform(self, data: Sequences, state: VoxelState | None = None) -> tuple[Tensor, Tensor, VoxelState]:
-        """Latent ``[batch, time, *event]``, log-determinant ``[batch, time]``, and the state after the last column."""
-        x, past, context, after = self._see(data, state)
+        """Latent values ``[batch, time, *event]``, log-determinant ``[batch, time]``, and the state at the end."""
+        x, past, context, after = self._prepare(data, state)
         z, log_det = self._forward(x.flatten(0, 1), past.rows(), context.flatten(0, 1))
         return z.view_as(data.x), log_det.view_as(data.time), after
 
     def inverse(self, z: Tensor, data: Sequences, state: VoxelState | None = None) -> tuple[Tensor, Tensor, VoxelState]:
-        """The visits whose latent is z, at the times and contexts of ``data`` (its x is not used)."""
+        """The visits whose latent values are z, at the times and contexts of ``data`` (its x is not used)."""
         xs, log_dets = [], []
         for t in range(z.shape[1]):
             visit = replace(data.visit(t), x=z[:, t : t + 1])
             x, log_det = self._invert(visit, state)
-            state = self._see(replace(visit, x=x), state)[3]
+            state = self._prepare(replace(visit, x=x), state)[3]
             xs.append(x)
             log_dets.append(log_det)
         assert state is not None
@@ -144,11 +162,11 @@ class VoxelFlow(nn.Module):
         return VoxelState(history.time[rows, at][:, None], x[rows, at], total, visits.to(x.dtype))
 
     def sample(self, data: Sequences, state: VoxelState | None, noise: Tensor) -> Tensor:
-        """The visit at the time and context of ``data`` that ``noise [batch, 1, *event]`` ~ N(0, I) stands for."""
+        """One visit at the time and context of ``data``, from ``noise [batch, 1, *event]`` ~ N(0, I)."""
         return self._invert(replace(data, x=noise), state)[0]
 
-    def _see(self, data: Sequences, state: VoxelState | None) -> tuple[Tensor, VoxelPast, Tensor, VoxelState]:
-        """Voxels ``[batch, time, voxels]``, their past, the context with the times, and the state after them."""
+    def _prepare(self, data: Sequences, state: VoxelState | None) -> tuple[Tensor, VoxelPast, Tensor, VoxelState]:
+        """Voxels ``[batch, time, voxels]``, their past, the context with time channels, and the state after them."""
         if tuple(data.x.shape[2:]) != self.event:
             wanted = ", ".join(map(str, self.event))
             raise ValueError(f"VoxelFlow expects [batch, time, {wanted}], got {list(data.x.shape)}")
@@ -156,43 +174,43 @@ class VoxelFlow(nn.Module):
         if state is None:
             zero = x.new_zeros(len(x), x.shape[2])
             state = VoxelState(data.time[:, :1], zero, zero, zero[:, :1])
-        last, mean, seen = running_past(x, *state[1:])
+        last, mean, sums = running_past(x, *state[1:])
         gap = (data.time - torch.cat([state.time, data.time[:, :-1]], 1)).unsqueeze(-1) / self.time_scale
         before = state.visits.unsqueeze(1) + torch.arange(x.shape[1], device=x.device, dtype=x.dtype).view(1, -1, 1)
         since = data.time.unsqueeze(-1) / self.time_scale
         first = before == 0
         context = torch.cat([since, gap, first.to(x), 1 / (1 + before), data.context], -1)
-        return x, VoxelPast(last, mean, gap, first), context, VoxelState(data.time[:, -1:], *seen)
+        return x, VoxelPast(last, mean, gap, first), context, VoxelState(data.time[:, -1:], *sums)
 
     def _forward(self, x: Tensor, past: VoxelPast, context: Tensor) -> tuple[Tensor, Tensor]:
         x, log_det = self.autoregression(x, past)
         x, parts = x.unflatten(1, self.event), []
-        for level, seen in zip(self._levels(), self._pyramid(past), strict=True):
-            x, details, part_log_det = level(x, seen, context)
+        for level, level_past in zip(self._levels(), self._pyramid(past), strict=True):
+            x, details, part_log_det = level(x, level_past, context)
             parts.append(torch.cat([x, details], 1))
             log_det = log_det + part_log_det
         return self._latent(parts), log_det
 
     def _invert(self, visit: Sequences, state: VoxelState | None) -> tuple[Tensor, Tensor]:
-        """Of one visit a subject: ``[batch, 1, *event]`` and the log-determinant ``[batch, 1]``."""
-        _, past, context, _ = self._see(replace(visit, x=torch.zeros_like(visit.x)), state)
+        """Invert one visit per subject: ``[batch, 1, *event]`` and the log-determinant ``[batch, 1]``."""
+        _, past, context, _ = self._prepare(replace(visit, x=torch.zeros_like(visit.x)), state)
         past, context = past.rows(), context.flatten(0, 1)
-        x, parts = self._parts(visit.x.flatten(0, 1).flatten(1) * self.alive)
+        x, parts = self._parts(visit.x.flatten(0, 1).flatten(1) * self.inside)
         log_det = x.new_zeros(len(x))
-        for level, seen, details in reversed([*zip(self._levels(), self._pyramid(past), parts, strict=True)]):
-            x, part_log_det = level.inverse(x, details, seen, context)
+        for level, level_past, details in reversed([*zip(self._levels(), self._pyramid(past), parts, strict=True)]):
+            x, part_log_det = level.inverse(x, details, level_past, context)
             log_det = log_det + part_log_det
         x, autoregression_log_det = self.autoregression.inverse(x.flatten(1), past)
         return x.view_as(visit.x), (log_det + autoregression_log_det).view_as(visit.time)
 
     def _log_normal(self, z: Tensor) -> Tensor:
-        return -0.5 * (z.square().sum(-1) + self.mask.sum() * math.log(2 * math.pi))
+        return standard_normal_log_prob(z, 1, values=self.mask.sum())
 
     def _levels(self) -> list[VoxelLevel]:
         return cast(list[VoxelLevel], list(self.levels))
 
     def _pyramid(self, past: VoxelPast) -> list[Tensor]:
-        """Coefficients of the last visit and the mean of the past at every level, ``[rows, 2 * 2^n, *space]``."""
+        """Coefficients of the last visit and of the mean of the past per level, ``[rows, 2 * 2^n, *space]``."""
         x = torch.stack([past.last, past.mean], 1).unflatten(2, self.event)
         levels = []
         for level in self._levels():
@@ -202,12 +220,12 @@ class VoxelFlow(nn.Module):
         return levels
 
     def _latent(self, parts: list[Tensor]) -> Tensor:
-        """``[rows, values]`` of each level's details and the last level's averages."""
+        """The details of each level and the averages of the last level, ``[rows, values]``."""
         return torch.cat([part[:, 1:].flatten(1) for part in parts] + [parts[-1][:, :1].flatten(1)], 1)
 
     def _parts(self, z: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The last level's averages and each level's details; the inverse of `_latent`."""
-        shapes = [level.haar.alive.shape for level in self._levels()]
+        """The averages of the last level and the details of each level; the inverse of `_latent`."""
+        shapes = [level.haar.inside.shape for level in self._levels()]
         sizes = [(shape[0] - 1) * shape[1:].numel() for shape in shapes]
         *details, average = z.split([*sizes, shapes[-1][1:].numel()], 1)
         parts = [part.unflatten(1, (-1, *shape[1:])) for part, shape in zip(details, shapes, strict=True)]

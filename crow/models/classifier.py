@@ -33,7 +33,7 @@ class Classifier(CrossSectionalModel):
 
     ``Classifier().fit(cohort, "DX")`` with a Cohort of regions or a ScanStore; then ``predict`` answers. A visit is
     refused if ``log p(x)`` lies below ``threshold``: the 1 % quantile over validation visits or over training visits,
-    whichever is lower, because a small validation set may hold no unusual subject.
+    whichever is lower, because a small validation set may contain no outlier.
     """
 
     kind = command = "classify"

@@ -19,7 +19,7 @@ from crow.models.base import Model, Training, name_of
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, ScanInputs, Visits, inputs_from_saved
 from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig, architectures_of
 from crow.scans.store import ScanStore
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 from crow.training.ensemble import seeded
 from crow.training.fit import Fitted, train
 
@@ -99,7 +99,7 @@ class CrossSectionalModel(Model):
         with seeded(self.config.seed, 0):
             flow = self.build()
         training.begin(self.config)
-        fit = self._train(flow, examples, subject, training, self.config.training, 0, label)
+        fit = self._train(flow, examples, subject, training, self.config.training, SeedStream.TRAINING, label)
         _, validation = self._parts(examples, subject)
         self.calibrate(flow, self.in_order(validation))
         self.flow, self.log, self.interrupted = flow, fit.history.assign(member=1), fit.interrupted
@@ -114,7 +114,7 @@ class CrossSectionalModel(Model):
         """
         training.begin(self.config)
         settings = self.config.training.model_copy(update={"max_epochs": self.config.pretrain_epochs})
-        if self._train(part, examples, subject, training, settings, 1, label).interrupted:
+        if self._train(part, examples, subject, training, settings, SeedStream.PRETRAINING, label).interrupted:
             raise KeyboardInterrupt
 
     def in_order(self, examples: Examples | ScanExamples) -> Iterator[Examples]:
@@ -146,7 +146,7 @@ class CrossSectionalModel(Model):
 
     def _train(
         self, part: nn.Module, examples: Examples | ScanExamples, subject: pd.Series, training: Training,
-        settings: Any, stream: int, label: str,
+        settings: Any, stream: SeedStream, label: str,
     ) -> Fitted:  # fmt: skip
         once = np.unique(self.split_rows(examples, subject)[0])
         numbers = torch.from_numpy(pd.factorize(subject)[0][once])

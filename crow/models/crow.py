@@ -107,7 +107,7 @@ class CRow(Model):
         self.table = RegionTable.fit(learned)
         if test:
             self.table.encode(_observed(cohort), f"{name_of(cohort)} (with the test subjects)")
-        sequences, names = self._encode(learned, learned.visits), learned.subjects
+        sequences, names = self._encode(learned, learned.visits), learned.split_names(learned.subjects)
         if self._requested.model.objective == "inn" and sequences.measured is not None:
             raise ConfigError(
                 f"{name_of(cohort)}: model.objective inn needs every region at every visit. "

@@ -19,10 +19,10 @@ from crow.models.base import FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, Visits, cohort_of
 from crow.representation.patches import corners, cut, side, store_of
-from crow.representation.thick import AXES, Slices, ThickScan
+from crow.representation.thick_slices import AXES, Slices, ThickScan
 from crow.run.cross_sectional_config import EnhanceConfig, ImageSettings
 from crow.scans.store import ScanStore
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 
 Volume = NDArray[np.float32]
 MIN_SLICES = 2  # thick slices that a scan is cut into at least
@@ -163,7 +163,7 @@ class Enhancer(CrossSectionalModel):
         subjects: list[str] = []
         for row, subject in visits["subject"].items():
             x, context = self._seen(store, int(row))  # type: ignore[call-overload]
-            rng = np.random.default_rng(derived_seed(self.config.seed, 1, int(row)))  # type: ignore[call-overload]
+            rng = np.random.default_rng(derived_seed(self.config.seed, SeedStream.PATCHES, int(row)))  # type: ignore[call-overload]
             where = store.mask[: x.shape[1], : x.shape[2], : x.shape[3]]
             for corner in corners(where, size, len(visits), rng, tuple(step)):  # type: ignore[arg-type]
                 parts.append(_patch(x, context, corner, (size, size, size)))

@@ -20,7 +20,7 @@ from crow.flows.glow import Glow
 from crow.flows.infocnf import InfoCNF
 from crow.flows.semi_conditional import SemiConditionalFlow
 from crow.flows.semi_conditional_ensemble import SemiConditionalEnsemble
-from crow.representation.views import augment_images, fixed_augmentations, noisy_values
+from crow.representation.augmentation import augment_images, fixed_augmentations, noisy_values
 from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig, SemiConditionalConfig
 
 Shape = tuple[int, ...]

@@ -16,7 +16,7 @@ from crow.models.base import FitOptions, Model
 from crow.models.crow import CRow
 from crow.representation.follow_up import FollowUp, Volume
 from crow.run.config import Config
-from crow.scans.cohort import known_cohort
+from crow.scans.cohort import store_cohort
 from crow.scans.store import ScanStore
 
 
@@ -41,7 +41,7 @@ class FollowUpModel(Model):
 
     def cohort(self, store: ScanStore) -> Cohort:
         """The visits of a store with the covariates of the training; one that the store lacks is NaN."""
-        return known_cohort(store, getattr(self, "schema", None))
+        return store_cohort(store, getattr(self, "schema", None))
 
     @abstractmethod
     def fit(self, store: ScanStore, out: str | Path | None = None, **options: Unpack[FitOptions]) -> Self:

@@ -13,18 +13,15 @@ from torch import Tensor, nn
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future
 from crow.data.forecast import Forecast
-from crow.errors import CohortError, RunError
+from crow.errors import RunError
 from crow.models.base import FitOptions, Training
 from crow.models.crow import CRow
 from crow.models.follow_up import FollowUpModel
-from crow.representation.deformation import Deformation
+from crow.representation.base import ScanRepresentation
 from crow.representation.follow_up import FollowUp, Volume
-from crow.representation.subspace import Subspace
+from crow.representation.registry import REPRESENTATIONS, representation_for
 from crow.run.config import Config
 from crow.scans.store import ScanStore
-
-STRUCTURAL = ("T1w", "T2w", "FLAIR", "PDw")
-KINDS: dict[str, type[Deformation] | type[Subspace]] = {"deformation": Deformation, "subspace": Subspace}
 
 
 class ScanModel(FollowUpModel):
@@ -48,7 +45,7 @@ class ScanModel(FollowUpModel):
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         super().__init__(config, **settings)
         self.crow = CRow(self.config)
-        self.basis: Deformation | Subspace | None = None
+        self.basis: ScanRepresentation | None = None
         self._encoded: tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None  # of the last question
 
     def fit(self, store: ScanStore, out: str | Path | None = None, **options: Unpack[FitOptions]) -> Self:
@@ -74,11 +71,12 @@ class ScanModel(FollowUpModel):
         self.crow = CRow(self._requested)
         cohort, settings = store.cohort(), self.config.scans
         cohort.require_usable()
-        self.representation = representation(settings.representation, store)
+        kind = representation_for(settings.representation, store)
+        self.representation = kind.kind
         learned, _ = self.split(cohort)
         rows = learned.visits.index.to_numpy()
         self._encoded = None
-        self.basis = KINDS[self.representation].fit(store, rows, settings.components, seed=self.config.seed)
+        self.basis = kind.fit(store, rows, settings.components, seed=self.config.seed)
         training.echo(f"{self.representation} of {len(rows)} {store.info.modality} scans: {self.basis}")
         self.store_info = store.info.model_dump(mode="json", exclude={"cohort_path"})
         self.crow.train(self.coefficients(store), training)
@@ -105,7 +103,7 @@ class ScanModel(FollowUpModel):
     def restore(self, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         scans = description["scans"]
         self.representation, self.store_info = scans["representation"], scans["store"]
-        self.basis = KINDS[self.representation].from_saved(tensors, scans["basis"])
+        self.basis = REPRESENTATIONS[self.representation].from_saved(tensors, scans["basis"])
         self.crow = CRow(self.config)
         for name in ("metrics", "log", "interrupted", "schema", "source", "findings"):
             setattr(self.crow, name, getattr(self, name))
@@ -134,7 +132,7 @@ class ScanModel(FollowUpModel):
     @property
     def relative(self) -> bool:
         """Whether coefficients are changes since a subject's first scan."""
-        return isinstance(self._basis(), Deformation)
+        return self._basis().relative
 
     def log_prob(self, store: ScanStore) -> pd.DataFrame:
         """Exact log-density in nats of each scan given the subject's earlier ones: one row per visit.
@@ -156,7 +154,7 @@ class ScanModel(FollowUpModel):
         every = self.cohort(store)
         check_future(every, visits)
         # Scans of the others are not read.
-        theirs = store.some(every.visits.index[every.visits["subject"].isin(visits["subject"])].to_numpy())
+        theirs = store.subset(every.visits.index[every.visits["subject"].isin(visits["subject"])].to_numpy())
         forecast = self.crow.forecast(self.coefficients(theirs), visits, future, draws, seed)
         regions = [name for name in store.info.cohort_schema.regions if name in forecast.regions]
         if self.relative and regions:
@@ -199,17 +197,14 @@ class ScanModel(FollowUpModel):
             return keys.assign(log_prob=np.nan)
         scores = ask(cohort)
         scores = pd.concat([keys, scores.drop(columns=list(keys.columns)).reindex(keys.index)], axis=1)
-        if isinstance(self.basis, Subspace):
-            rows = keys.index.to_numpy()
-            gain = np.asarray(store.array("scale"))[rows, 0]
-            residual = self.basis.residual_log_prob(store, rows) + self.basis.log_scale
-            residual -= self.basis.voxels * np.log(gain)
+        residual = self._basis().remainder_log_prob(store, keys.index.to_numpy())
+        if residual is not None:
             scores.insert(4, "coefficients", scores["log_prob"])
             scores.insert(5, "residual", residual)
             scores["log_prob"] += residual
         return scores
 
-    def _basis(self) -> Deformation | Subspace:
+    def _basis(self) -> ScanRepresentation:
         if self.basis is None:
             raise RunError("This ScanModel is not fitted yet: call fit(store), or crow.load(run).")
         return self.basis
@@ -224,16 +219,3 @@ class ScanModel(FollowUpModel):
 def _nothing_observed(cohort: Cohort) -> bool:
     """Whether there are first scans only, which deformations are relative to."""
     return bool(cohort.visits[cohort.regions].isna().all(axis=None))
-
-
-def representation(asked: str, store: ScanStore) -> str:
-    """``auto`` by modality and by what was prepared; raises CohortError if the store lacks what is needed."""
-    deformed = store.info.velocity_grid is not None and "velocity" in store.arrays
-    if asked == "auto":
-        return "deformation" if store.info.modality in STRUCTURAL and deformed else "subspace"
-    if asked == "deformation" and not deformed:
-        raise CohortError(
-            f"{store.path}: prepared without deformations. Run crow prepare with --registration nonlinear, or choose "
-            "scans.representation=subspace."
-        )
-    return asked

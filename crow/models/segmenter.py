@@ -23,11 +23,11 @@ from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
 from crow.representation.masks import Mask, find_masks, read_mask
-from crow.representation.own_space import OwnSpace
 from crow.representation.patches import corners, cut, paste, side, store_of
+from crow.representation.scan_space import ScanSpace
 from crow.run.cross_sectional_config import ImageSettings
 from crow.scans.store import ScanStore
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 
 Volume = NDArray[np.float32]
 MARGIN = 2  # voxels around what any training mask holds
@@ -128,7 +128,7 @@ class Segmenter(CrossSectionalModel):
     def _draw(self, store: ScanStore, row: int, prior: Volume, n: int, seed: int) -> Mask:
         context = self._context(store, row, prior)[None]
         flow = resized(self.fitted(), *self.shape)
-        generator = torch.Generator().manual_seed(derived_seed(seed, row))
+        generator = torch.Generator().manual_seed(derived_seed(seed, SeedStream.SEGMENTATION_DRAWS, row))
         step = max(1, AT_ONCE // int(np.prod(self.shape)))
         parts = [flow.sample(context, min(step, n - k), generator)[:, 0, 0] for k in range(0, n, step)]
         drawn: Mask = torch.cat(parts).numpy() > 0.5
@@ -138,7 +138,7 @@ class Segmenter(CrossSectionalModel):
         """`sample`, in the own space of the scan in a row of the store."""
         store = store_of(data)
         drawn = self.sample(store, row, n, seed).astype(np.float32)
-        own = OwnSpace(store, row)
+        own = ScanSpace(store, row)
         outside = np.zeros((n + 1, *own.grid.shape), np.float32)
         placed = own.place(np.concatenate([drawn, drawn.mean(0, keepdims=True)]), outside)
         masks: Mask = placed[:n] > 0.5
@@ -205,7 +205,7 @@ class Segmenter(CrossSectionalModel):
             for row, mask in masks.items():
                 context = self._context(store, row, others).numpy()
                 inside = cut(mask, self.corner, self.shape)
-                rng = np.random.default_rng(derived_seed(self.config.seed, 1, row))
+                rng = np.random.default_rng(derived_seed(self.config.seed, SeedStream.PATCHES, row))
                 for corner in corners(where, size, len(truth), rng):
                     y, given = (cut(each, corner, (size, size, size)) for each in (inside, context))
                     parts.append((torch.from_numpy(y[None].astype(np.float32)), torch.from_numpy(given)))

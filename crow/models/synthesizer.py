@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crow.bijections.temperature import calibrate_temperature
 from crow.data.examples import Examples
 from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
@@ -23,6 +22,7 @@ from crow.models.flow_builders import built
 from crow.representation.attributes import AttributeTable
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
 from crow.run.cross_sectional_config import CrossSectionalConfig
+from crow.training.calibrate import calibrate_temperature
 from crow.training.ensemble import seeded
 
 SCANS_AT_ONCE = 8

@@ -18,14 +18,13 @@ from crow.bijections.chain import Chain
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.principal import PrincipalComponents
 from crow.bijections.regression import Regression
-from crow.bijections.temperature import calibrate_temperature
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import some_columns
 from crow.data.examples import Examples
 from crow.errors import CohortError
 from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
-from crow.flows.image_start import initialise_images
+from crow.flows.image_initialisation import initialise_images
 from crow.flows.predictor import Predictor
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
@@ -41,6 +40,7 @@ from crow.representation.cross_sectional import (
 from crow.representation.pairs import ScanPairs, pair, standardised
 from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.store import ScanStore
+from crow.training.calibrate import calibrate_temperature
 from crow.training.ensemble import seeded
 
 SOURCE = "source."  # of the tensors of the source's representation

@@ -23,10 +23,10 @@ from crow.flows.voxels import VoxelFlow, VoxelState
 from crow.models.base import FitOptions, Training
 from crow.models.follow_up import FollowUpModel
 from crow.representation.follow_up import FollowUp, Volume
-from crow.representation.own_space import OwnSpace
 from crow.representation.regions import RegionTable
+from crow.representation.scan_space import ScanSpace
 from crow.representation.voxels import Voxels
-from crow.scans.cohort import known_cohort
+from crow.scans.cohort import store_cohort
 from crow.scans.store import ScanStore
 from crow.training.build import resolve
 from crow.training.ensemble import seeded
@@ -72,7 +72,7 @@ class VoxelModel(FollowUpModel):
             If ``out`` exists already.
         """
         training = Training.at(out, **options)
-        cohort = _without_regions(known_cohort(store, None))
+        cohort = _without_regions(store_cohort(store, None))
         cohort.require_usable()
         learned, _ = self.split(cohort)
         visits = learned.visits
@@ -86,7 +86,8 @@ class VoxelModel(FollowUpModel):
         training.echo(f"voxels of {len(rows)} {store.info.modality} scans: {self.voxels}")
         fraction = self.config.training.validation_fraction
         assert fraction is not None
-        validation = torch.from_numpy(validation_folds(learned.subjects, fraction, self.config.seed)[0])
+        names = learned.split_names(learned.subjects)
+        validation = torch.from_numpy(validation_folds(names, fraction, self.config.seed)[0])
         kept = data.rows(torch.arange(len(data))[~torch.isin(torch.arange(len(data)), validation)])
         with seeded(self.config.seed, 0):
             self.flow = self.build()
@@ -153,7 +154,7 @@ class VoxelModel(FollowUpModel):
         draws = self._draw(store, past, ahead, forecast.values.shape[1], seed)
         again = past.iloc[[-1]].drop(columns="scan").assign(time=past["time"].iloc[-1] + MOMENT)
         now = self._draw(store, past, again, len(draws), seed).median(0).values
-        native = OwnSpace(store, int(past.index[-1]), space)
+        native = ScanSpace(store, int(past.index[-1]), space)
         before = native.values()
         median, sd = draws.median(0).values, draws.std(0)
         changes = [x - now for x in (median, *draws[:keep])]

@@ -1,4 +1,4 @@
-"""The conditioning network h: features of the context, one head per bijection of a chain."""
+"""The conditioning network h: features of the context, with one head per bijection of a chain."""
 
 from __future__ import annotations
 
@@ -16,11 +16,34 @@ POOLING: dict[int, type[nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d]] = {
 
 
 class ConditioningNetwork(nn.Module):
-    """``context -> [head_k(trunk(context)) for every head]``, for ``Chain(bijections, conditioning)``.
+    """A trunk with several heads: ``context -> [head_k(trunk(context)) for every head]``.
 
-    The trunk can be trained on a task of its own first, and then be held by `freeze`. The heads of the published code
-    end in BatchNorm; here they do not, so that a likelihood is that of one example whatever else is in its batch, in
-    training too. Source: Ardizzone et al. 2019, cINN, section 3.2.
+    For ``Chain(bijections, conditioning)`` and `MultiScale`. The trunk can be trained on a task of its own first and
+    then be frozen by `freeze`. The heads of the published code end in BatchNorm. These do not, so that the likelihood
+    of an example does not depend on the rest of its batch, in training as in evaluation.
+
+    Parameters
+    ----------
+    trunk : nn.Module
+        Maps the context to features.
+    heads : iterable of nn.Module
+        Each maps the features to the context of one bijection.
+
+    Raises
+    ------
+    ValueError
+        If no context is given.
+
+    References
+    ----------
+    Ardizzone et al. 2019, cINN, section 3.2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> h = ConditioningNetwork.of_vectors(inputs=3, outputs=8, heads=2)
+    >>> [tuple(c.shape) for c in h(torch.randn(5, 3))]
+    [(5, 8), (5, 8)]
     """
 
     def __init__(self, trunk: nn.Module, heads: Iterable[nn.Module]) -> None:
@@ -35,7 +58,7 @@ class ConditioningNetwork(nn.Module):
         return [head(features) for head in self.heads]
 
     def freeze(self) -> None:
-        """The trunk learns no more, neither weights nor statistics of batches; the heads do."""
+        """Freeze the trunk: its weights and its batch statistics no longer change. The heads are still trained."""
         self.frozen = True
         self.trunk.requires_grad_(False).eval()
 
@@ -47,7 +70,7 @@ class ConditioningNetwork(nn.Module):
 
     @classmethod
     def of_vectors(cls, inputs: int, outputs: int, heads: int, hidden: int = 128) -> ConditioningNetwork:
-        """``[*batch, inputs]`` to ``heads`` vectors ``[*batch, outputs]``."""
+        """A network from ``[*batch, inputs]`` to ``heads`` vectors ``[*batch, outputs]``."""
         trunk = nn.Sequential(MLP(inputs, hidden, hidden, depth=1, zero=False), nn.SiLU())
         return cls(trunk, (nn.Linear(hidden, outputs) for _ in range(heads)))
 
@@ -55,16 +78,16 @@ class ConditioningNetwork(nn.Module):
     def of_images(
         cls, inputs: int, outputs: int, levels: Iterable[int], space: int, hidden: int = 64
     ) -> ConditioningNetwork:
-        """``[batch, inputs, *size]`` to one map ``[batch, outputs, *size / 2^level]`` for every level in ``levels``."""
+        """A network from ``[batch, inputs, *size]`` to a map ``[batch, outputs, *size / 2^level]`` per level."""
         trunk = nn.Sequential(ConvNet(inputs, hidden, space, hidden, zero=False), nn.SiLU())
         return cls(trunk, (image_head(hidden, outputs, level, space) for level in levels))
 
 
 class WideTrunk(nn.Module):
-    """``[batch, inputs, *space] -> [batch, hidden, *space]`` of features that see far and know where they are.
+    """Features with a wide receptive field, ``[batch, inputs, *space] -> [batch, hidden, *space]``.
 
-    The positions (-1 to 1 along every axis) are inputs too, unless the image may be of any size; three residual 3x3
-    convolutions, dilated by 1, 2 and 4, see 8 voxels to every side.
+    Three residual 3x3 convolutions, dilated by 1, 2 and 4, reach 8 voxels in every direction. With ``positions``, the
+    coordinates (-1 to 1 along every axis) are inputs too; leave them out if images may have any size.
     """
 
     def __init__(self, inputs: int, hidden: int, space: int, positions: bool = True) -> None:
@@ -78,8 +101,8 @@ class WideTrunk(nn.Module):
         if self.positions:
             sizes = context.shape[2:]
             axes = [torch.linspace(-1, 1, size, dtype=context.dtype, device=context.device) for size in sizes]
-            where = torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(len(context), -1, *sizes)
-            context = torch.cat([context, where], 1)
+            coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(len(context), -1, *sizes)
+            context = torch.cat([context, coordinates], 1)
         features = self.first(context)
         for other in self.others:
             features = features + other(nn.functional.silu(features))

@@ -1,4 +1,4 @@
-"""The subnet of images in one, two and three dimensions."""
+"""The subnet for images in one, two and three dimensions."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,11 @@ CONVOLUTION: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d,
 
 
 class ConvNet(nn.Module):
-    """``[batch, inputs, *space] -> [batch, outputs, *space]`` by 3x3 - 1x1 - 3x3; zero at initialisation with ``zero``.
+    """``[batch, inputs, *space] -> [batch, outputs, *space]`` by convolutions of width 3, 1 and 3.
 
-    2-D and 3-D weights lie channels last, which carries over to the activations. As a subnet factory:
-    ``functools.partial(ConvNet, space=2, hidden=64)``. Source: Kingma & Dhariwal, Glow, 2018, section 5.1.
+    With ``zero`` its output is zero at initialisation. 2-D and 3-D weights are stored channels last, which carries over
+    to the activations. As a subnet factory: ``functools.partial(ConvNet, space=2, hidden=64)``.
+    Source: Kingma & Dhariwal, Glow, 2018, section 5.1.
     """
 
     def __init__(

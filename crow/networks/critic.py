@@ -1,4 +1,4 @@
-"""The critic of latents: one trunk, three heads."""
+"""The critic of latent values: one trunk and three heads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from crow.networks.mlp import MLP
 
 
 class CriticOutput(NamedTuple):
-    """What the critic thinks of latents: a logit of being inferred from data ``[batch]``, the attributes that they have
-    and the code that they were drawn with, ``[batch, channels]`` each."""
+    """The critic's output for latent values: the logit that they were inferred from data, ``[batch]``, and predictions
+    of their attributes and of the code that they were drawn with, ``[batch, channels]`` each."""
 
     real: Tensor
     attributes: Tensor
@@ -20,24 +20,25 @@ class CriticOutput(NamedTuple):
 
 
 class Critic(nn.Module):
-    """``(z: [batch, values], attributes: [batch, channels]) -> CriticOutput`` of z, as one of people with these attributes.
+    """``(z: [batch, values], attributes: [batch, channels]) -> CriticOutput`` of z, given the subjects' attributes.
 
-    With f the trunk, the logit is ``w'f(z) + a'V f(z) / sqrt(hidden)``. Sources: trunk and heads, Liu et al., CAGlow,
-    CVPR 2019; a logit given the attributes a, Miyato & Koyama, cGANs with projection discriminator, 2018, equation 3.
+    With f the trunk, the logit is ``w'f(z) + a'V f(z) / sqrt(hidden)``. Sources: for trunk and heads, Liu et al.,
+    CAGlow, CVPR 2019; for the logit given the attributes a, Miyato & Koyama, cGANs with projection discriminator, 2018,
+    equation 3.
     """
 
     def __init__(self, values: int, attributes: int, code: int, hidden: int = 256, depth: int = 3) -> None:
         super().__init__()
         self.trunk = MLP(values, hidden, hidden, depth - 1, _leaky, zero=False)
         self.real = nn.Linear(hidden, 1)
-        self.given = nn.Linear(attributes, hidden, bias=False)
+        self.projection = nn.Linear(attributes, hidden, bias=False)
         self.attributes = nn.Linear(hidden, attributes)
         self.code = nn.Linear(hidden, code)
 
     def forward(self, z: Tensor, attributes: Tensor) -> CriticOutput:
         features = _leaky(self.trunk(z))
-        fit = (self.given(attributes) * features).sum(1) * features.shape[1] ** -0.5
-        return CriticOutput(self.real(features)[:, 0] + fit, self.attributes(features), self.code(features))
+        match = (self.projection(attributes) * features).sum(1) * features.shape[1] ** -0.5
+        return CriticOutput(self.real(features)[:, 0] + match, self.attributes(features), self.code(features))
 
 
 def _leaky(x: Tensor) -> Tensor:

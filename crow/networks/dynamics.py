@@ -1,4 +1,4 @@
-"""The right-hand side of a continuous flow: one layer of hidden units, whose divergence costs next to nothing."""
+"""The right-hand side of a continuous flow: one layer of hidden units, whose divergence is cheap and exact."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crow.bijections.channels import with_context
+from crow.networks.context import with_context
 
 CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -17,8 +17,8 @@ class HiddenUnits(nn.Module):
     """``dy/dt = W2(t) h + b2``, ``h = tanh(W1 [y, c] + b1 + t v)``, ``W2(t) = W2 (1 + t g)``; zero at initialisation.
 
     ``y: [batch, channels, *space]``, ``t`` a scalar, ``context: [batch, context, *space]`` or ``[batch, context]``.
-    W1 and W2 are linear for vectors and convolutions of width 3 for images; g and v are one number a unit. Every unit
-    adds ``W2(t) W1`` along the diagonal of the Jacobian, so the divergence is exact:
+    W1 and W2 are linear for vectors and convolutions of width 3 for images; g and v are one number per unit. Every unit
+    adds ``W2(t) W1`` to the diagonal of the Jacobian, so the divergence is exact:
     ``sum_h (1 - h^2) m_h``, m_h being the sum over channels (and offsets that stay inside the image) of W1 times W2(t).
     Source: Chen et al., Neural ordinary differential equations, 2018, section 4 (many units, gated by time).
     """
@@ -41,7 +41,7 @@ class HiddenUnits(nn.Module):
         return self._derivative(y, *self._units(t, y, context))
 
     def with_divergence(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """dy/dt as y, and its divergence ``[batch]``."""
+        """dy/dt in the shape of y, and its divergence ``[batch]``."""
         h, weight_out = self._units(t, y, context)
         m = self._diagonal(weight_out, y)
         return self._derivative(y, h, weight_out), m.sum() - h.square().flatten(1) @ m.flatten()
@@ -61,8 +61,8 @@ class HiddenUnits(nn.Module):
         m = (weight_out.transpose(0, 1) * self.weight_in[:, : self.channels].flip(axes)).sum(1)
         if not self.space:
             return m
-        inside = y.new_ones(1, 1, *y.shape[2:])
-        return CONVOLVE[self.space](inside, m.flip(tuple(range(1, 1 + self.space))).unsqueeze(1), padding=1)[0]
+        ones = y.new_ones(1, 1, *y.shape[2:])
+        return CONVOLVE[self.space](ones, m.flip(tuple(range(1, 1 + self.space))).unsqueeze(1), padding=1)[0]
 
     def _apply_weights(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if not self.space:
@@ -71,9 +71,10 @@ class HiddenUnits(nn.Module):
 
 
 class MeasuredUnits(HiddenUnits):
-    """`HiddenUnits` of vectors of which some values stay: the end of the context is 1 for each that moves, else 0.
+    """`HiddenUnits` for vectors with missing values, which stay as they are.
 
-    ``context: [batch, context + channels]``. The divergence is that of the values that move.
+    ``context: [batch, context + channels]``; its last ``channels`` are 1 for measured values and 0 for missing ones.
+    The divergence is that of the measured values.
     """
 
     def forward(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> Tensor:
@@ -81,7 +82,7 @@ class MeasuredUnits(HiddenUnits):
 
     def with_divergence(self, t: Tensor, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         assert context is not None
-        context, moves = context.split([self.context, self.channels], -1)
+        context, measured = context.split([self.context, self.channels], -1)
         h, weight_out = self._units(t, y, context)
-        m = moves @ (weight_out * self.weight_in[:, : self.channels].T)
-        return self._derivative(y, h, weight_out) * moves, m.sum(-1) - (h.square() * m).sum(-1)
+        m = measured @ (weight_out * self.weight_in[:, : self.channels].T)
+        return self._derivative(y, h, weight_out) * measured, m.sum(-1) - (h.square() * m).sum(-1)

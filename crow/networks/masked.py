@@ -1,4 +1,4 @@
-"""A convolutional subnet of volumes whose values outside a mask are no values."""
+"""A convolutional subnet for volumes whose voxels outside a mask are ignored."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class MaskedConvNet(nn.Module):
-    """`ConvNet` with outputs ``(s, t)``, both 0 where ``alive`` is: ``[batch, inputs, *space]`` to twice its channels.
+    """A `ConvNet` with outputs ``(s, t)``, both 0 wherever ``inside`` is 0.
 
-    ``bfloat16`` is for training; a network in evaluation mode computes in its input's precision, as likelihoods need.
+    Maps ``[batch, inputs, *space]`` to twice the channels of ``inside [channels, *space]``. ``bfloat16`` is for
+    training only: in evaluation mode the network computes in the precision of its input, as likelihoods need.
     """
 
-    alive: Tensor
+    inside: Tensor
 
-    def __init__(self, inputs: int, outputs: int, alive: Tensor, hidden: int, precision: Precision = "float32") -> None:
+    def __init__(
+        self, inputs: int, outputs: int, inside: Tensor, hidden: int, precision: Precision = "float32"
+    ) -> None:
         super().__init__()
-        if outputs != 2 * len(alive):
-            raise ValueError(f"MaskedConvNet has a mask for {2 * len(alive)} outputs, asked for {outputs}")
+        if outputs != 2 * len(inside):
+            raise ValueError(f"MaskedConvNet has a mask for {2 * len(inside)} outputs, asked for {outputs}")
         self.precision = precision
-        self.register_buffer("alive", torch.cat([alive, alive]).float(), persistent=False)
-        self.net = ConvNet(inputs, outputs, alive.dim() - 1, hidden)
+        self.register_buffer("inside", torch.cat([inside, inside]).float(), persistent=False)
+        self.net = ConvNet(inputs, outputs, inside.dim() - 1, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        return in_precision(self.precision if self.training else "float32", self.net, x) * self.alive
+        return in_precision(self.precision if self.training else "float32", self.net, x) * self.inside
 
 
 def in_precision(precision: Precision, net: nn.Module, x: Tensor) -> Tensor:
-    """``net(x)``, computed in bfloat16 where that is asked for; the result has the precision of ``x``."""
+    """``net(x)``, computed in the given precision; the result has the dtype of ``x``."""
     if precision == "float32":
         return net(x)
     with torch.autocast(x.device.type, torch.bfloat16):

@@ -1,4 +1,4 @@
-"""The subnet of vectors and sequences."""
+"""The subnet for vectors and sequences."""
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -9,9 +9,9 @@ from torch.nn import functional
 
 
 class MLP(nn.Module):
-    """``[*batch, inputs] -> [*batch, outputs]`` with ``depth`` hidden layers; zero at initialisation with ``zero``.
+    """``[*batch, inputs] -> [*batch, outputs]`` with ``depth`` hidden layers of width ``hidden``.
 
-    As a subnet factory: ``functools.partial(MLP, hidden=256)``.
+    With ``zero`` its output is zero at initialisation. As a subnet factory: ``functools.partial(MLP, hidden=256)``.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class MLP(nn.Module):
             nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Functions and not modules: a small flow on a CPU pays for calls, not for arithmetic.
+        # Functions, not modules: in small flows on a CPU the calls take longer than the arithmetic.
         for layer in cast(Iterable[nn.Linear], self.hidden):
             x = self.activation(functional.linear(x, layer.weight, layer.bias))
             if self.dropout:

@@ -1,4 +1,4 @@
-"""The recurrent subnet of CRow's couplings."""
+"""The recurrent subnet of the couplings of CRow."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class RecurrentSubnet(nn.Module):
     """A GRU over ``[batch, time, inputs]`` and a two-layer head on its state and input; zero at initialisation.
 
-    Returns outputs ``[batch, time, outputs]`` and the GRU's last state ``[batch, hidden]``, to carry on from.
+    Returns outputs ``[batch, time, outputs]`` and the last state of the GRU, ``[batch, hidden]``.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:

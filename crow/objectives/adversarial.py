@@ -1,4 +1,4 @@
-"""The adversarial objective: two players whose gradients come out of one loss, by keeping each other's apart."""
+"""The adversarial objective: one loss for both players, with separate gradients."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from torch.nn import functional
 
 
 def frozen(network: nn.Module, *inputs: Tensor) -> Any:
-    """``network(*inputs)`` whose gradient goes to the inputs alone, as if its parameters were numbers."""
+    """``network(*inputs)`` with gradients for the inputs only; the parameters are constants."""
     return functional_call(network, {name: p.detach() for name, p in network.named_parameters()}, inputs)
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """What the critic minimises, of its logits: the mean of ``-log D(real) - log(1 - D(fake))``.
+    """The critic's loss from its logits: the mean of ``-log D(real) - log(1 - D(fake))``.
 
-    Source: Goodfellow et al. 2014, equation 1, where ``-log D = softplus(-logit)``.
+    Source: Goodfellow et al. 2014, equation 1, with ``-log D = softplus(-logit)``.
     """
     return functional.softplus(-real).mean() + functional.softplus(fake).mean()
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """What the other player minimises: the mean of ``-log D(fake)``, whose gradient stays while the critic is sure.
+    """The generator's loss: the mean of ``-log D(fake)``, whose gradient does not vanish for a confident critic.
 
     Source: Goodfellow et al. 2014, section 3.
     """
     return functional.softplus(-fake).mean()
 
 
-def slope(real: Tensor, x: Tensor) -> Tensor:
-    """``|d real / d x|^2 / 2`` of logits ``real: [batch]`` of data x, on the mean: makes the game converge.
+def gradient_penalty(real: Tensor, x: Tensor) -> Tensor:
+    """The mean of ``|d real / d x|^2 / 2`` for logits ``real: [batch]`` of data x, which makes training converge.
 
     Source: Mescheder et al., Which training methods for GANs do actually converge, 2018, equation 9 (R1).
     """

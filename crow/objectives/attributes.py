@@ -1,4 +1,4 @@
-"""How well attributes are told: classes by cross-entropy, numbers by squared error."""
+"""The loss of predicted attributes: cross-entropy for classes, squared error for numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def attribute_loss(told: Tensor, attributes: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Mean over the batch of the sum over attributes of ``-log p(a | told)``, without its constants.
+def attribute_loss(prediction: Tensor, attributes: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The mean over the batch of ``-log p(attribute | prediction)``, summed over attributes, without constants.
 
-    ``told, attributes: [batch, sum(sizes)]``. An attribute of size 1 is a number, told by the mean of a Gaussian of sd
-    1: ``(told - a)^2 / 2``. One of K channels is a class, one-hot, told by its K logits.
+    ``prediction, attributes: [batch, sum(sizes)]``. An attribute of size 1 is a number; its prediction is the mean of a
+    normal distribution of sd 1, so its loss is ``(prediction - a)^2 / 2``. An attribute of K channels is a one-hot
+    class, predicted by K logits.
     """
+    sizes = list(sizes)
     losses = [
         (guess - truth).square().mean() / 2 if size == 1 else functional.cross_entropy(guess, truth)
-        for size, guess, truth in zip(sizes, told.split(list(sizes), 1), attributes.split(list(sizes), 1), strict=True)
+        for size, guess, truth in zip(sizes, prediction.split(sizes, 1), attributes.split(sizes, 1), strict=True)
     ]
     return torch.stack(losses).sum()

@@ -1,4 +1,4 @@
-"""What a report is made of: sections of blocks. They hold plain text; the page escapes it."""
+"""The parts of a report: sections of blocks. They hold plain text; the page escapes it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from crow.report.numbers import percent, short
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a metrics.json, shown rounded: ``place`` is the way to it (``forecast.crow.CRPS``) in ``file``."""
+    """A number of a metrics.json, shown rounded; ``path`` is its address (``forecast.crow.CRPS``) in ``file``."""
 
     value: float | None
-    place: str
+    path: str
     file: str
     share: bool = False
 
@@ -25,14 +25,14 @@ class Metric:
 
 
 Cell = str | int | float | Metric | tuple[str | Metric | None, ...] | None
-"""What stands at one place; several in a row make one text (``0.92 (0.86 to 0.97)``)."""
+"""The content of a table cell; a tuple is joined to one text (``0.92 (0.86 to 0.97)``)."""
 
 
 @dataclass(frozen=True)
-class Words:
-    """A paragraph; parts are text and numbers."""
+class Paragraph:
+    """A paragraph of text and numbers."""
 
-    kind: ClassVar[str] = "words"
+    kind: ClassVar[str] = "paragraph"
     parts: tuple[Cell, ...]
 
 
@@ -44,7 +44,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Note:
-    """Something to be seen at once; ``tone`` also says in words what it is."""
+    """A highlighted remark; ``tone`` also decides the word before it."""
 
     kind: ClassVar[str] = "note"
     text: str
@@ -55,7 +55,7 @@ class Note:
 class Tile:
     label: str
     value: Cell
-    beside: tuple[Cell, ...] = ()
+    detail: tuple[Cell, ...] = ()
     tone: str = ""
 
 
@@ -66,16 +66,16 @@ class Tiles:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Names and what they are."""
+class Properties:
+    """Names and values."""
 
-    kind: ClassVar[str] = "facts"
+    kind: ClassVar[str] = "properties"
     rows: tuple[tuple[str, Cell], ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """The first cell of a row is its name; ``strong`` are the (row, column) of cells to be seen first."""
+    """The first cell of a row is its name; ``strong`` are the (row, column) of bold cells, ``ours`` is crow's row."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -93,7 +93,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image inside the page (``uri`` begins with ``data:``); ``alt`` says what it shows to who cannot see it."""
+    """An image inside the page (``uri`` begins with ``data:``); ``alt`` describes it for readers who cannot see it."""
 
     kind: ClassVar[str] = "picture"
     uri: str
@@ -104,8 +104,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Pictures side by side where there is room."""
+class PictureRow:
+    """Pictures side by side if there is room."""
 
     kind: ClassVar[str] = "row"
     pictures: tuple[Picture, ...]
@@ -113,9 +113,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Compare:
-    """Named pictures of one size, two at a time laid over each other behind a slider; the first two to begin with.
+    """Named pictures of one size, two at a time overlaid behind a slider, at first the first two.
 
-    ``label`` says of what they are."""
+    ``label`` names their subject.
+    """
 
     kind: ClassVar[str] = "compare"
     label: str
@@ -124,13 +125,13 @@ class Compare:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Which can be compared, by their place: every two."""
+        """All pairs of pictures, by position."""
         return list(combinations(range(len(self.pictures)), 2))
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """A whole HTML page of its own inside the page, shut off from it."""
+    """An HTML page inside the page, isolated from it."""
 
     kind: ClassVar[str] = "viewer"
     title: str
@@ -145,20 +146,23 @@ class Code:
 
 
 @dataclass(frozen=True)
-class More:
-    """What is folded away until asked for, and printed."""
+class Details:
+    """Blocks that are folded until a reader opens them; they are always printed."""
 
-    kind: ClassVar[str] = "more"
+    kind: ClassVar[str] = "details"
     summary: str
     blocks: tuple[Block, ...]
 
 
-Block = Words | Heading | Note | Tiles | Facts | Table | Items | Picture | Row | Compare | Viewer | Code | More
+Block = (
+    Paragraph | Heading | Note | Tiles | Properties | Table | Items | Picture | PictureRow | Compare | Viewer | Code
+    | Details
+)
 
 
 @dataclass(frozen=True)
 class Section:
-    """``name`` is its place in the page's address (#name)."""
+    """A section; ``name`` is its anchor (#name)."""
 
     name: str
     title: str
@@ -166,17 +170,17 @@ class Section:
 
 
 def interval(value: Metric | None, low: Metric | None, high: Metric | None) -> Cell:
-    """``0.92 (0.86 to 0.97)``; a dash where there is no number."""
+    """``0.92 (0.86 to 0.97)``; the value alone if a bound is missing."""
     return value if value is None or low is None or high is None else (value, " (", low, " to ", high, ")")
 
 
-def said(*parts: Cell) -> Words:
+def paragraph(*parts: Cell) -> Paragraph:
     """A paragraph of text and numbers."""
-    return Words(parts)
+    return Paragraph(parts)
 
 
-def measured(metrics: Mapping[str, Any], file: str, *names: str, share: bool = False) -> Metric | None:
-    """The number at ``names`` of a metrics.json; None where it is not there."""
+def metric_at(metrics: Mapping[str, Any], file: str, *names: str, share: bool = False) -> Metric | None:
+    """The number at the path ``names`` of a metrics.json; None if there is none."""
     value: Any = metrics
     for name in names:
         if not isinstance(value, Mapping) or name not in value:
@@ -188,19 +192,19 @@ def measured(metrics: Mapping[str, Any], file: str, *names: str, share: bool = F
 
 
 def numbers_of(metrics: Mapping[str, Any], file: str, *names: str) -> Iterator[tuple[str, Metric]]:
-    """Every number below ``names``, with its name there in words."""
+    """Every number below the path ``names``, with its remaining path in words."""
     value: Any = metrics
     for name in names:
         value = value.get(name, {}) if isinstance(value, Mapping) else {}
     yield from _below(value, file, names, ())
 
 
-def _below(value: Any, file: str, place: Sequence[str], said: Sequence[str]) -> Iterator[tuple[str, Metric]]:
+def _below(value: Any, file: str, path: Sequence[str], words: Sequence[str]) -> Iterator[tuple[str, Metric]]:
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _below(item, file, (*place, str(name)), (*said, str(name).replace("_", " ")))
+            yield from _below(item, file, (*path, str(name)), (*words, str(name).replace("_", " ")))
     elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         for k, item in enumerate(value):
-            yield from _below(item, file, (*place, str(k)), (*said, str(k + 1)))
+            yield from _below(item, file, (*path, str(k)), (*words, str(k + 1)))
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield ", ".join(said), Metric(value, ".".join(place), file)
+        yield ", ".join(words), Metric(value, ".".join(path), file)

@@ -1,4 +1,4 @@
-"""Figures and images as text that stands in a page."""
+"""Figures and images as text inside a page."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL import Image
 from crow.report.blocks import Picture
 from crow.report.figures import style
 
-MOST = 150_000  # characters of a figure in lines and letters; one of many dots is smaller in pixels
+MAX_SVG = 150_000  # characters; a figure with many dots is smaller as PNG
 
 
 def drawn(figure: Figure, alt: str, caption: str = "") -> Picture:
-    """A figure in the page: as SVG, which prints sharply, or as PNG where that is much smaller."""
+    """A figure for the page: as SVG, which prints sharply, or as PNG if the SVG would be large."""
     width = round(figure.get_size_inches()[0] * 100)
     with style():
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-        if file.tell() < MOST:
+        if file.tell() < MAX_SVG:
             return Picture(uri("svg+xml", file.getvalue()), alt, caption, width)
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=160)
@@ -29,14 +29,14 @@ def drawn(figure: Figure, alt: str, caption: str = "") -> Picture:
 
 
 def image(picture: Image.Image, alt: str, caption: str = "", dark: bool = False) -> Picture:
-    """Pixels in the page."""
+    """An image for the page."""
     file = io.BytesIO()
     picture.save(file, format="PNG", optimize=True)
     return Picture(uri("png", file.getvalue()), alt, caption, picture.width, dark)
 
 
 def png(path: Path, alt: str, caption: str = "", dark: bool = False) -> Picture | None:
-    """A PNG file in the page; None where it is no image that can be read."""
+    """A PNG file for the page; None if it is not a readable image."""
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data), formats=["PNG"]) as opened:

@@ -1,4 +1,4 @@
-"""An evaluation folder as crow evaluate wrote it, for the report to show."""
+"""An evaluation folder that crow evaluate wrote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from crow.errors import RunError
-from crow.report.blocks import Metric, Picture, measured, numbers_of
+from crow.report.blocks import Metric, Picture, metric_at, numbers_of
 from crow.report.embed import png
 
 FORMAT = 1
@@ -20,7 +20,7 @@ NAMES = ("subject", "session", "region", "model", "by", "group", "contrast", "st
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``metrics`` is metrics.json; tables are read when they are asked for."""
+    """An evaluation: ``metrics`` is the content of metrics.json; tables are read when they are needed."""
 
     folder: Path
     metrics: dict[str, Any]
@@ -30,20 +30,20 @@ class Evaluation:
         return f"{self.folder.name}/metrics.json"
 
     def number(self, *names: str, share: bool = False) -> Metric | None:
-        """The number at ``names`` of metrics.json; None where it is not there."""
-        return measured(self.metrics, self.file, *names, share=share)
+        """The number at the path ``names`` of metrics.json; None if there is none."""
+        return metric_at(self.metrics, self.file, *names, share=share)
 
     def numbers(self, *names: str) -> Iterator[tuple[str, Metric]]:
-        """Every number below ``names``, with its name there."""
+        """Every number below the path ``names``, with its remaining path in words."""
         return numbers_of(self.metrics, self.file, *names)
 
     def part(self, name: str) -> dict[str, Any]:
-        """A group of metrics.json; empty where it was left out."""
+        """A group of metrics.json; empty if it was left out."""
         value = self.metrics.get(name)
         return value if isinstance(value, dict) else {}
 
     def table(self, name: str, *columns: str) -> pd.DataFrame | None:
-        """``<name>.csv``; None where it is not there. Raises RunError where it cannot be read or lacks a column."""
+        """``<name>.csv``; None if there is none. Raises RunError if it cannot be read or lacks a column."""
         path = self.folder / f"{name}.csv"
         if not path.is_file():
             return None
@@ -55,12 +55,12 @@ class Evaluation:
             raise RunError(f"{path}: has no column {', '.join(absent)}. Run crow evaluate again with --overwrite.")
         for column in table.columns.intersection(list(NAMES)):
             table[column] = table[column].fillna("")
-        if "unusual" in table:
-            table["unusual"] = table["unusual"].astype(str) == "True"
+        if "outlier" in table:
+            table["outlier"] = table["outlier"].astype(str) == "True"
         return table
 
     def picture(self, name: str, alt: str, caption: str = "", dark: bool = False) -> Picture | None:
-        """A PNG of the folder; None where it is not there, or lies elsewhere."""
+        """A PNG of the folder; None if there is none, or if it lies outside the folder."""
         path = self.folder / name
         if not path.resolve().is_relative_to(self.folder.resolve()):
             return None
@@ -68,9 +68,9 @@ class Evaluation:
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
-        """What was not measured, and why."""
+        """What was not evaluated, and the reason."""
         found = self.metrics.get("left_out") or []
-        return [(str(one.get("metric", "")), str(one.get("why", ""))) for one in found if isinstance(one, dict)]
+        return [(str(one.get("metric", "")), str(one.get("reason", ""))) for one in found if isinstance(one, dict)]
 
     @property
     def warnings(self) -> list[str]:
@@ -78,7 +78,7 @@ class Evaluation:
 
 
 def read_evaluation(folder: Path) -> Evaluation | None:
-    """The evaluation in a folder, None where there is none; raises RunError where it is damaged or too new."""
+    """The evaluation in a folder, None if there is none; raises RunError if it is damaged or too new."""
     path = folder / "metrics.json"
     if not path.is_file():
         return None
@@ -88,7 +88,9 @@ def read_evaluation(folder: Path) -> Evaluation | None:
         raise RunError(f"{path}: cannot be read: {error}. Run crow evaluate again with --overwrite.") from None
     found = metrics.get("format") if isinstance(metrics, dict) else None
     if not isinstance(found, int):
-        raise RunError(f"{path}: not the metrics.json of crow evaluate. Give the folder that it wrote.")
+        raise RunError(f"{path}: not a metrics.json of crow evaluate. Give the folder that crow evaluate wrote.")
     if found > FORMAT:
-        raise RunError(f"{path}: format {found}, newer than {FORMAT}, which this crow reads. Install a newer crow.")
+        raise RunError(
+            f"{path}: format {found} is newer than {FORMAT}, the format that this version reads. Install a newer crow."
+        )
     return Evaluation(folder, metrics)

@@ -1,4 +1,4 @@
-"""The pictures: trajectories, what-if fans, unusual visits, training and calibration curves."""
+"""Figures: trajectories, what-if fans, likelihoods and outliers, training curves and calibration."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 from crow.errors import OutputError
 from crow.files import writing
 
-# Okabe and Ito (2008): told apart with any colour vision.
+# Okabe and Ito (2008): distinguishable with any colour vision.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 PATHS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, GREY = "#222222", "#8A8A8A"
 LINES: Any = ("-", "--", "-.", ":")
 PANELS, COLUMNS = 9, 3
-LABELLED = 8
-TITLE_WIDTH = 235.0  # points of letters in one panel's title
+LABELLED = 8  # outliers with their names
+TITLE_WIDTH = 235.0  # points, of a panel's title
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -57,16 +57,30 @@ def trajectories(
     title: str = "",
     later: pd.DataFrame | None = None,
 ) -> Figure:
-    """One subject: observed visits, and per named covariate path the median with its 50 and 90 % bands.
+    """Observed visits of one subject, and its forecasts with 50 and 90 % prediction intervals.
 
-    ``observed`` has a row a visit: time, age, one column a region. A forecast has a row a visit and region: time, age,
-    region, median, q05, q25, q75, q95. The x axis is the age (years) where known, else the years since the first visit.
-    Without ``regions``, the nine of clearest forecast change are drawn. ``later`` are visits as observed ones that the
-    forecast was not told of.
+    Parameters
+    ----------
+    observed : DataFrame
+        One row per given visit: ``time`` (years since the first visit), ``age`` and one column per region.
+    forecasts : mapping of str to DataFrame
+        By name of a covariate path, one row per visit and region: ``time``, ``age``, ``region``, ``median``, ``q05``,
+        ``q25``, ``q75`` and ``q95``.
+    regions : list of str, optional
+        Regions to draw; by default the nine with the clearest forecast change.
+    unit, title : str
+        Label of the y axes, and title of the figure.
+    later : DataFrame, optional
+        Visits that were observed later and not given to the model, with the columns of ``observed``.
+
+    Returns
+    -------
+    Figure
+        One panel per region over the age, or over the years since the first visit if ages are unknown.
     """
-    everything = pd.concat(list(forecasts.values()))
-    shown = regions or _clearest(observed, everything)
-    x = "age" if observed["age"].notna().all() and everything["age"].notna().all() else "time"
+    merged = pd.concat(list(forecasts.values()))
+    shown = regions or _clearest(observed, merged)
+    x = "age" if observed["age"].notna().all() and merged["age"].notna().all() else "time"
     with style():
         figure, panels = _grid(len(shown))
         for axes, region in zip(panels, shown, strict=True):
@@ -83,7 +97,7 @@ def trajectories(
             axes.set_xlabel("age (years)" if x == "age" else "years since the first visit")
         for axes in panels[::COLUMNS]:
             axes.set_ylabel(unit)
-        left_out = everything["region"].nunique() - len(shown)
+        left_out = merged["region"].nunique() - len(shown)
         more = f"{len(shown)} of {len(shown) + left_out} regions" if left_out and not regions else ""
         figure.suptitle(" · ".join(part for part in (title, more) if part), x=0.01, ha="left", fontweight="bold")
         _legend(figure, list(forecasts), later is not None)
@@ -91,32 +105,51 @@ def trajectories(
 
 
 def likelihoods(
-    scores: pd.DataFrame, title: str = "Log-likelihood of each visit given those before (diamonds: unusual)"
+    scores: pd.DataFrame, title: str = "Log-likelihood of each visit given the earlier visits (diamonds: outliers)"
 ) -> Figure:
-    """Visits by log-likelihood: time (years since the first visit) against log_prob (nats), and their distribution.
+    """Log-likelihood of visits over time, and its histogram. Outliers are marked, the largest ones with their names.
 
-    ``scores`` has subject, session, time, log_prob, outlier_score and unusual (bool). Unusual visits are marked, the most
-    surprising named where there is room.
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per visit: ``subject``, ``session``, ``time`` (years since the first visit), ``log_prob`` (nats),
+        ``outlier_score`` and ``outlier`` (bool).
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    Figure
+        Two panels with a common y axis.
     """
-    usual, unusual = scores[~scores["unusual"]], scores[scores["unusual"]].sort_values("outlier_score", ascending=False)
+    others, outliers = scores[~scores["outlier"]], scores[scores["outlier"]]
+    outliers = outliers.sort_values("outlier_score", ascending=False)
     with style():
         figure = Figure(figsize=(9, 3.6), layout="constrained")
-        axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
-        axes.plot(usual["time"], usual["log_prob"], "o", color=BLUE, markersize=3, alpha=0.45, markeredgewidth=0)
-        axes.plot(unusual["time"], unusual["log_prob"], "D", color=VERMILION, markersize=5)
-        _name(axes, unusual.head(LABELLED), scores)
+        axes, histogram = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
+        axes.plot(others["time"], others["log_prob"], "o", color=BLUE, markersize=3, alpha=0.45, markeredgewidth=0)
+        axes.plot(outliers["time"], outliers["log_prob"], "D", color=VERMILION, markersize=5)
+        _name(axes, outliers.head(LABELLED), scores)
         axes.set(xlabel="years since the first visit", ylabel="log-likelihood (nats)")
         axes.margins(x=0.08)
         axes.set_title(title)
-        beside.hist(scores["log_prob"], bins=30, orientation="horizontal", color=BLUE, alpha=0.6)
-        beside.set_xlabel("visits")
+        histogram.hist(scores["log_prob"], bins=30, orientation="horizontal", color=BLUE, alpha=0.6)
+        histogram.set_xlabel("visits")
     return figure
 
 
 def training_curves(log: pd.DataFrame) -> Figure:
-    """Loss of every member by epoch: training (thin) and held-out subjects (thick), the epoch kept marked.
+    """Loss of every ensemble member by epoch, with the best epoch marked.
 
-    ``log`` has member, epoch, train and validation; epoch 0 is the start, before training.
+    Parameters
+    ----------
+    log : DataFrame
+        ``member``, ``epoch`` (0 is the initialisation), and the losses ``train`` and ``validation``.
+
+    Returns
+    -------
+    Figure
+        Training losses as thin lines, validation losses as thick lines.
     """
     with style():
         figure = Figure(figsize=(6.5, 3.4), layout="constrained")
@@ -128,37 +161,45 @@ def training_curves(log: pd.DataFrame) -> Figure:
             if rows["validation"].notna().any():
                 best = rows.sort_values("validation").iloc[0]
                 axes.plot(best["epoch"], best["validation"], "o", color=colour, markersize=6, markeredgecolor="white")
-        axes.set(xlabel="epoch", ylabel="loss a visit (standardised units)")
+        axes.set(xlabel="epoch", ylabel="loss per visit (standardised units)")
         axes.set_ylim(*_without_outliers(log[["train", "validation"]].to_numpy()))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title("Training (thin), held-out subjects (thick), kept (dot)")
+        axes.set_title("Training loss (thin), validation loss (thick), best epoch (dot)")
         axes.legend(fontsize=8)
     return figure
 
 
 def calibration(coverage: pd.DataFrame) -> Figure:
-    """Observed against nominal coverage of the intervals, on the diagonal where they are honest.
+    """Observed against nominal coverage of prediction intervals; calibrated ones lie on the diagonal.
 
-    ``coverage`` has nominal and observed (shares), and may have low and high, the bounds of observed.
+    Parameters
+    ----------
+    coverage : DataFrame
+        ``nominal`` and ``observed`` (shares), and optionally ``low`` and ``high``, the bounds of ``observed``.
+
+    Returns
+    -------
+    Figure
+        A square panel.
     """
     with style():
         figure = Figure(figsize=(3.8, 3.8), layout="constrained")
         axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="calibrated")
         if {"low", "high"} <= set(coverage.columns):
             low, high = coverage["low"], coverage["high"]
-            axes.fill_between(coverage["nominal"], low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 %")
+            axes.fill_between(coverage["nominal"], low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 % interval")
         axes.plot(coverage["nominal"], coverage["observed"], "o-", color=BLUE, markersize=4, label="observed")
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="nominal coverage", ylabel="observed coverage")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
-        axes.set_title("Calibration of the intervals")
+        axes.set_title("Calibration of prediction intervals")
         axes.legend(loc="lower right")
     return figure
 
 
 def save(figure: Figure, path: str | Path, overwrite: bool = False) -> Path:
-    """Write a figure as its name says (.png, .pdf, .svg), whole or not at all; raises OutputError where it cannot."""
+    """Write a figure as .png, .pdf or .svg, completely or not at all; raises OutputError if it cannot be written."""
     path = Path(path)
     kind = path.suffix.lstrip(".").lower()
     if kind not in ("png", "pdf", "svg"):
@@ -175,7 +216,7 @@ def style() -> Iterator[None]:
 
 
 def _name(axes: Axes, visits: pd.DataFrame, scores: pd.DataFrame) -> None:
-    """Write subject and session beside each visit that is not too near to one already named."""
+    """Write subject and session beside each visit that is not too close to one already named."""
     width, height = np.ptp(scores["time"]) or 1.0, np.ptp(scores["log_prob"]) or 1.0
     named: list[tuple[float, float]] = []
     for subject, session, time, log_p in visits[["subject", "session", "time", "log_prob"]].itertuples(index=False):
@@ -199,7 +240,7 @@ def _grid(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _fan(axes: Axes, observed: pd.DataFrame, forecast: pd.DataFrame, x: str, region: str, k: int, faint: bool) -> None:
-    """Bands that open from the last visit, where the value is known; ``faint`` where several overlap."""
+    """Intervals that open from the last observed visit; ``faint`` if several overlap."""
     fan = forecast.sort_values(x)
     if len(observed) and (last := observed.iloc[-1])[x] < fan[x].min():
         known = {x: last[x], **dict.fromkeys(["median", "q05", "q25", "q75", "q95"], last[region])}
@@ -212,7 +253,7 @@ def _fan(axes: Axes, observed: pd.DataFrame, forecast: pd.DataFrame, x: str, reg
 
 
 def _clearest(observed: pd.DataFrame, forecast: pd.DataFrame) -> list[str]:
-    """The regions whose median moves furthest from the last visit, in widths of the 90 % band; in their own order."""
+    """The regions whose median moves furthest from the last visit, in widths of the 90 % interval, in table order."""
     ends = forecast.sort_values("time").groupby("region", sort=False).last()
     last = observed.iloc[-1][ends.index].astype(float)
     moved = ((ends["median"] - last).abs() / (ends["q95"] - ends["q05"])).sort_values(ascending=False)
@@ -225,12 +266,12 @@ def _legend(figure: Figure, names: list[str], later: bool) -> None:
         Line2D([], [], color=INK, marker="o", markersize=4, linewidth=0.8, label="given" if later else "observed")
     ]
     if later:
-        handles.append(Line2D([], [], color=VERMILION, marker="D", markersize=4.5, linewidth=0, label="what came"))
+        handles.append(Line2D([], [], color=VERMILION, marker="D", markersize=4.5, linewidth=0, label="observed later"))
     if len(names) == 1:
         handles += [
             Line2D([], [], color=BLUE, marker="o", markerfacecolor="white", markersize=4, label="median"),
-            Patch(color=BLUE, alpha=0.45, linewidth=0, label="50 %"),
-            Patch(color=BLUE, alpha=0.16, linewidth=0, label="90 %"),
+            Patch(color=BLUE, alpha=0.45, linewidth=0, label="50 % interval"),
+            Patch(color=BLUE, alpha=0.16, linewidth=0, label="90 % interval"),
         ]
     else:
         handles += [
@@ -241,8 +282,8 @@ def _legend(figure: Figure, names: list[str], later: bool) -> None:
 
 
 def _without_outliers(losses: np.ndarray) -> tuple[float, float]:
-    """Limits that a bad first epoch does not stretch."""
+    """Axis limits that ignore a bad first epoch."""
     finite = losses[np.isfinite(losses)]
-    low, high = finite.min(), np.quantile(finite, 0.97)
+    low, high = finite.min(), np.quantile(finite, 0.97, method="linear")
     room = 0.05 * max(high - low, 1e-6)
     return low - room, high + room

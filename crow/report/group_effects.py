@@ -1,4 +1,4 @@
-"""Group effects as a picture: real against synthetic, and where in the brain they are."""
+"""Figures of group effects: real against synthetic, and by lobe and hemisphere."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from matplotlib.transforms import Bbox
 from crow.report.figures import BLUE, GREY, INK, style
 from crow.report.names import without_ending
 
-MOST = 60  # rows of the map of regions that no lobe is known of
-NAMED = 14  # regions that are named beside their dots
-BESIDE = [  # where a name may lie: points from its dot, and which end of it is there
+MAX_ROWS = 60  # of the map of regions without a known lobe
+MAX_NAMED = 14  # regions with their names beside their dots
+LABEL_OFFSETS = [  # positions of a name: points from its dot, and alignment
     (x, y, across, along)
     for x, across in ((4.0, "left"), (-4.0, "right"), (0.0, "center")) for y, along in ((-4.0, "top"), (4.0, "bottom"))
 ]  # fmt: skip
-PART = 0.8  # of the regions that have to be known for a map by lobe
+MIN_SHARE = 0.8  # of the regions that have to be known for a map by lobe
 LOBES = {
     "frontal": "caudalmiddlefrontal frontalpole lateralorbitofrontal medialorbitofrontal paracentral parsopercularis "
                "parsorbitalis parstriangularis precentral rostralmiddlefrontal superiorfrontal",
@@ -38,45 +38,57 @@ OF_REGION = {name: lobe for lobe, names in LOBES.items() for name in names.split
 SIDES = {"lh": "left", "left": "left", "l": "left", "rh": "right", "right": "right", "r": "right"}
 
 
-class Place(NamedTuple):
-    """Where FreeSurfer's atlases (Desikan's cortex, aseg) have a region."""
+class Location(NamedTuple):
+    """The location of a region in FreeSurfer's atlases (Desikan-Killiany cortex, aseg)."""
 
     lobe: str
     name: str
     side: str
 
 
-def place(region: str) -> Place | None:
-    """Of ``CTX_LH_PRECUNEUS_UCBERKELEYAV45_10_17_16``, ``lh_precuneus_thickness``, ``Left-Hippocampus``, ...; None for
-    other names."""
+def locate(region: str) -> Location | None:
+    """The location of ``CTX_LH_PRECUNEUS_UCBERKELEYAV45_10_17_16``, ``lh_precuneus_thickness``, ``Left-Hippocampus``
+    and similar ones; None for other names."""
     words = [word for word in re.split(r"[^a-z]+", region.lower()) if word]
     side = next((SIDES[word] for word in words if word in SIDES), None)
     for start in range(len(words)):
         for end in range(len(words), start, -1):
             name = "".join(words[start:end])
             if side and name in OF_REGION:
-                return Place(OF_REGION[name], name, side)
+                return Location(OF_REGION[name], name, side)
     return None
 
 
-def group_figure(table: pd.DataFrame, contrast: str | None = None, said: str = "") -> Figure:
-    """One contrast of group_effects.csv (the first by default): synthetic d against real d with their intervals, and a
-    map of both: by hemisphere and lobe where the regions are FreeSurfer's, else one row a region.
+def group_figure(table: pd.DataFrame, contrast: str | None = None, note: str = "") -> Figure:
+    """Synthetic against real Cohen's d of one contrast, and a map of both.
 
-    ``said`` is written above it, for instance who the groups are.
+    Parameters
+    ----------
+    table : DataFrame
+        group_effects.csv of an evaluation.
+    contrast : str, optional
+        The contrast to draw; the first by default.
+    note : str
+        A line below the figure.
+
+    Returns
+    -------
+    Figure
+        A scatter plot with 95 % intervals, and a map by hemisphere and lobe for FreeSurfer's regions, else with one row
+        per region.
     """
     contrast = str(table["contrast"].iloc[0]) if contrast is None else contrast
     rows = table[table["contrast"] == contrast].reset_index(drop=True)
-    wide, lobes = _map(rows)
+    values, lobes = _map(rows)
     with style():
-        figure = Figure(figsize=(10.5, max(4.8, 1.5 + 0.165 * len(wide))), layout="constrained")
+        figure = Figure(figsize=(10.5, max(4.8, 1.5 + 0.165 * len(values))), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
         _scatter(left, rows)
-        _matrix(figure, right, wide, lobes)
+        _matrix(figure, right, values, lobes)
         figure.suptitle(f"{contrast}: Cohen's d of real and synthetic groups", x=0.01, ha="left", fontweight="bold")
-        if said:
-            figure.supxlabel(said, x=0.01, ha="left", fontsize=8, color=INK)
-        if len(rows) <= NAMED:
+        if note:
+            figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=INK)
+        if len(rows) <= MAX_NAMED:
             _name_dots(figure, left, rows)
     return figure
 
@@ -88,19 +100,18 @@ def _scatter(axes: Axes, rows: pd.DataFrame) -> None:
     low, high = float(np.nanmin([x, y])), float(np.nanmax([x, y]))
     ends = [low - 0.12 * max(high - low, 0.2), high + 0.12 * max(high - low, 0.2)]
     axes.margins(x=0.12)  # room for names
-    axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="the same")
+    axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="equal effects")
     axes.errorbar(x, y, errors[1], errors[0], fmt="none", ecolor=BLUE, alpha=0.22, elinewidth=0.8)
-    axes.plot(x, y, "o", color=BLUE, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5, label="a region")
+    axes.plot(x, y, "o", color=BLUE, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5, label="region")
     axes.axhline(0, color="#CCCCCC", linewidth=0.8)
     axes.axvline(0, color="#CCCCCC", linewidth=0.8)
-    axes.set(xlabel="d of real people (95 % interval)", ylabel="d of synthetic people (95 % of studies as large)")
+    axes.set(xlabel="d of real subjects (95 % interval)", ylabel="d of synthetic subjects (95 % of replicates)")
     axes.set_title("Agreement")
     axes.legend(loc="upper left")
 
 
 def _name_dots(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
-    """Names beside the dots of a laid out figure, the largest effects first; those that find no free place are left out
-    (the map names every region)."""
+    """Names beside the dots, the largest effects first; names without free space are left out (the map has all)."""
     figure.draw_without_rendering()
     rows = rows.loc[rows["d_real"].abs().sort_values(ascending=False).index].dropna(subset=["d_real", "d_synthetic"])
     dots = rows[["d_real", "d_synthetic"]].to_numpy(float)
@@ -109,9 +120,9 @@ def _name_dots(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
     taken += [legend.get_window_extent()] if legend is not None else []
     names = without_ending(rows["region"])
     for region, (at_x, at_y) in zip(rows["region"], dots, strict=True):
-        for x, y, across, along in BESIDE:
-            how: dict[str, Any] = {"ha": across, "va": along, "fontsize": 7.5, "color": INK, "in_layout": False}
-            name = axes.annotate(names[region], (at_x, at_y), xytext=(x, y), textcoords="offset points", **how)
+        for x, y, across, along in LABEL_OFFSETS:
+            style_: dict[str, Any] = {"ha": across, "va": along, "fontsize": 7.5, "color": INK, "in_layout": False}
+            name = axes.annotate(names[region], (at_x, at_y), xytext=(x, y), textcoords="offset points", **style_)
             box = name.get_window_extent()
             if axes.bbox.contains(*box.min) and axes.bbox.contains(*box.max) and not box.count_overlaps(taken):
                 taken.append(box)
@@ -121,9 +132,9 @@ def _name_dots(figure: Figure, axes: Axes, rows: pd.DataFrame) -> None:
 
 def _matrix(figure: Figure, axes: Axes, wide: pd.DataFrame, lobes: list[str]) -> None:
     values = wide.to_numpy(float)
-    most = float(np.nanmax(np.abs(values))) or 1.0
+    largest = float(np.nanmax(np.abs(values))) or 1.0
     colours = mpl.colormaps["RdBu_r"].with_extremes(bad="#DDDDDD")
-    shown = axes.imshow(np.ma.masked_invalid(values), aspect="auto", cmap=colours, vmin=-most, vmax=most)
+    shown = axes.imshow(np.ma.masked_invalid(values), aspect="auto", cmap=colours, vmin=-largest, vmax=largest)
     axes.set_xticks(range(wide.shape[1]), list(wide.columns))
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(wide)), [str(name) for name in wide.index], fontsize=7)
@@ -144,15 +155,15 @@ def _matrix(figure: Figure, axes: Axes, wide: pd.DataFrame, lobes: list[str]) ->
 
 
 def _map(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Values to colour, and the lobe of each row; no lobes where the regions' are not known."""
-    found = [place(region) for region in rows["region"]]
-    if sum(each is not None for each in found) < PART * len(found):
+    """The values of the map, and the lobe of each row; no lobes if too few regions are known."""
+    found = [locate(region) for region in rows["region"]]
+    if sum(each is not None for each in found) < MIN_SHARE * len(found):
         names = without_ending(rows["region"])
-        chosen = rows.loc[rows["d_real"].abs().sort_values(ascending=False).index[:MOST]].sort_values("d_real")
+        chosen = rows.loc[rows["d_real"].abs().sort_values(ascending=False).index[:MAX_ROWS]].sort_values("d_real")
         wide = chosen.set_index("region")[["d_real", "d_synthetic"]].rename(index=names)
         return wide.set_axis(["real", "synthetic"], axis=1), []
     known = [k for k, each in enumerate(found) if each is not None]
-    parts = pd.DataFrame([each for each in found if each is not None], columns=Place._fields, index=known)
+    parts = pd.DataFrame([each for each in found if each is not None], columns=Location._fields, index=known)
     long = pd.concat([parts, rows.loc[known, ["d_real", "d_synthetic"]]], axis=1)
     wide = long.pivot_table(["d_real", "d_synthetic"], ["lobe", "name"], "side")
     order = [(side, value) for side in ("left", "right") for value in ("d_real", "d_synthetic")]

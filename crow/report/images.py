@@ -1,4 +1,4 @@
-"""Pictures of many scans or slices side by side."""
+"""Montages of scans or slices."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crow.report.figures import style
 
 
 def montage(images: NDArray[np.floating], titles: Sequence[str] = (), columns: int = 6) -> Figure:
-    """A panel for each of ``images [n, X, Y, Z]`` (RAS): its one slice, or the middle axial one of a volume.
+    """One panel for each of ``images [n, X, Y, Z]`` (RAS): its single slice, or the middle axial slice of a volume.
 
-    One grey scale for all, from 0 to the 99.8 percent point; the subject's left is on the picture's left.
+    The grey scale is common, from 0 to the 99.8 % quantile; the subject's left is on the left.
     """
     rows = -(-len(images) // columns)
     columns = min(columns, len(images))
-    top = float(np.percentile(images, 99.8)) or 1.0
+    top = float(np.percentile(images, 99.8, method="linear")) or 1.0
     with style():
         figure = Figure(figsize=(1.7 * columns, 1.95 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -32,7 +32,7 @@ def montage(images: NDArray[np.floating], titles: Sequence[str] = (), columns: i
 
 
 def middle(image: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The one slice of ``[X, Y, Z]``, or the middle axial one of a volume."""
+    """The single slice of ``[X, Y, Z]``, or the middle axial slice of a volume."""
     flat = [axis for axis in range(3) if image.shape[axis] == 1]
     axis = flat[0] if flat else 2
     return np.take(image, image.shape[axis] // 2, axis)

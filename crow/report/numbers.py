@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: short, and never more exact than they are."""
+"""Numbers as text: short, and never with more digits than they have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def short(value: float | None, digits: int = 3) -> str:
-    """So many significant digits, whole numbers whole, thousands apart; a dash for no number."""
+    """A number with ``digits`` significant digits; integers in full, thousands separated; a dash for None and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float) and math.isinf(value):
@@ -22,7 +22,7 @@ def short(value: float | None, digits: int = 3) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage, a digit after the point where it is not whole."""
+    """A share in percent, with one decimal unless it is an integer."""
     if value is None or math.isnan(value):
         return "–"
     text = f"{100 * value:.1f}"

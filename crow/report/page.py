@@ -1,7 +1,7 @@
-"""One HTML file that needs nothing beside it: text is escaped, pictures are inside, and nothing is asked of a network.
+"""A self-contained HTML file: text is escaped, pictures are embedded, and nothing is loaded from a network.
 
-A content security policy says the same to the browser: no address is loaded, and no script runs but the page's own and
-those of the viewers in it, known by their digest.
+A content security policy enforces this in the browser: no address is loaded, and the only scripts that run are the
+page's own and those of its viewers, identified by their digests.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from functools import lru_cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from crow.report.blocks import Block, Metric, More, Section, Viewer
+from crow.report.blocks import Block, Details, Metric, Section, Viewer
 from crow.report.numbers import short
 
 SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section], footer: str) -> str:
-    """The page of some sections, in their order, with a table of contents."""
+    """The page of the sections, in order, with a table of contents."""
     environment = _environment()
     script = _source("report.js")
     scripts = [script, *(text for viewer in _viewers(sections) for text in SCRIPT.findall(viewer.html))]
@@ -46,7 +46,7 @@ def _environment() -> Environment:
 
 
 def _source(name: str) -> str:
-    """A template as it stands in the page: it is included as it is."""
+    """A template that the page includes unchanged."""
     return _environment().get_template(name).render()
 
 
@@ -59,7 +59,7 @@ def _viewers_in(blocks: Sequence[Block]) -> Iterator[Viewer]:
     for block in blocks:
         if isinstance(block, Viewer):
             yield block
-        elif isinstance(block, More):
+        elif isinstance(block, Details):
             yield from _viewers_in(block.blocks)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of forecast scans beside the real ones: planes to lay over each other, panels, regions' rates of change."""
+"""Figures of forecast scans beside real ones: planes to overlay, panels, rates of change, and calibration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Limits = tuple[float, float]
 SCANS = ("last", "real", "synthetic")
 CHANGES = ("change_real", "change_synthetic", "difference")
 TITLES = {
-    "last": "last scan given", "real": "real scan", "synthetic": "forecast",
+    "last": "last given scan", "real": "real scan", "synthetic": "forecast",
     "change_real": "real change", "change_synthetic": "expected change", "difference": "forecast - real",
 }  # fmt: skip
 GREYS, COLOURS = "gray", "RdBu_r"
@@ -28,18 +28,19 @@ GREYS, COLOURS = "gray", "RdBu_r"
 def planes(
     last: Volume, real: Volume, synthetic: Volume, change: Volume, affine: NDArray[np.float64], mask: NDArray[np.bool_]
 ) -> tuple[dict[str, Image.Image], Limits, Limits]:
-    """One picture each of `SCANS` and `CHANGES`, all of one size, and the two pairs of limits they share.
+    """One picture each of `SCANS` and `CHANGES`, all of one size, and their common limits of greys and of colours.
 
-    All ``[X, Y, Z]`` on the grid of ``affine``. The planes cross where most change is expected; scans share the greys,
-    changes and the difference the colours, white where nothing changes.
+    All volumes are ``[X, Y, Z]`` on the grid of ``affine``. The planes cross where the expected change is largest; no
+    change is white.
     """
     volumes = dict(zip(SCANS, (last, real, synthetic), strict=True))
     volumes |= {"change_real": real - last, "change_synthetic": change, "difference": synthetic - real}
     through = crossing(canonical(np.where(mask, change, 0).astype(np.float32), affine))
-    greys = (0.0, float(np.quantile(real[mask], 0.999)) or 1.0)
-    # By what the real change spans, its noise left out; else a forecast's own changes would be invisible.
-    most = max(float(np.quantile(np.abs(volumes["change_real"][mask]), 0.98)), float(np.abs(change[mask]).max()), 1e-6)
-    colours = (-most, most)
+    greys = (0.0, float(np.quantile(real[mask], 0.999, method="linear")) or 1.0)
+    # The limits cover the real change without its extreme noise, which would hide the forecast change.
+    real_change = float(np.quantile(np.abs(volumes["change_real"][mask]), 0.98, method="linear"))
+    largest = max(real_change, float(np.abs(change[mask]).max()), 1e-6)
+    colours = (-largest, largest)
     pictures = {name: three_planes(volumes[name], affine, through, greys, GREYS) for name in SCANS}
     pictures |= {
         name: three_planes(np.where(mask, volumes[name], 0), affine, through, colours, COLOURS) for name in CHANGES
@@ -48,7 +49,7 @@ def planes(
 
 
 def panel(pictures: dict[str, Image.Image], greys: Limits, colours: Limits, title: str) -> Figure:
-    """The pictures of `planes`, two a row, with titles and the scales that they share."""
+    """The pictures of `planes` in two columns, with titles and common colour bars."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -68,8 +69,8 @@ def panel(pictures: dict[str, Image.Image], greys: Limits, colours: Limits, titl
     return figure
 
 
-def region_rates(rates: pd.DataFrame, unit: str, title: str = "Change a year, by region") -> Figure:
-    """Real and synthetic change a year of every region: mean (dot), middle half (thick), central 90 % (thin).
+def region_rates(rates: pd.DataFrame, unit: str, title: str = "Change per year, by region") -> Figure:
+    """Real and synthetic change per year of every region: mean (dot), central 50 % (thick) and 90 % (thin).
 
     ``rates``: see `crow.evaluation.scan_regions.yearly_rates`.
     """
@@ -84,16 +85,16 @@ def region_rates(rates: pd.DataFrame, unit: str, title: str = "Change a year, by
             axes.plot(values["mean"], y + shift, "o", color=colour, markersize=4, label=kind)
         axes.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
         axes.set_yticks(y, rates["region"].str.replace("_", " "))
-        axes.set_xlabel(f"{unit} a year")
+        axes.set_xlabel(f"{unit} per year")
         axes.set_title(title)
         axes.legend(loc="best")
     return figure
 
 
 def voxel_calibration(pit: pd.DataFrame) -> Figure:
-    """Where real voxels lie in what was forecast: shares of 20 bins by model, flat where intervals are honest.
+    """PIT histogram of real voxels under each model's forecast: flat for calibrated forecasts.
 
-    ``pit`` has bin (its lower edge) and a column a model.
+    ``pit`` has ``bin`` (lower edge) and one column per model.
     """
     with style():
         figure = Figure(figsize=(5.5, 3.2), layout="constrained")
@@ -102,8 +103,8 @@ def voxel_calibration(pit: pd.DataFrame) -> Figure:
         for colour, model in zip(_cycle(), pit.columns.drop("bin"), strict=False):
             axes.stairs(pit[model], edges, color=colour, linewidth=1.8 if model == "crow" else 1.0, label=model)
         axes.axhline(1 / len(pit), color=GREY, linewidth=0.8, linestyle="--")
-        axes.set(xlabel="real voxel's quantile in the forecast", ylabel="share of voxels", ylim=(0, None))
-        axes.set_title("Calibration of the voxels")
+        axes.set(xlabel="quantile of the real voxel in the forecast", ylabel="share of voxels", ylim=(0, None))
+        axes.set_title("Calibration by voxel")
         axes.legend(fontsize=8)
     return figure
 

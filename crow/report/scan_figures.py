@@ -1,4 +1,4 @@
-"""Figures of scans: the last real one, what is forecast, the change, and how sure that is."""
+"""Figures of follow-up scans: last scan, forecast, change and uncertainty."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ def follow_up(
     title: str = "",
     names: tuple[str, str] = ("last scan", "follow-up (median)"),
 ) -> Figure:
-    """Last scan, follow-up, change and sd in three planes through where the change is largest; L and R are marked.
+    """Last scan, follow-up, change and standard deviation in three planes through the largest change.
 
-    ``scan``, ``change`` and ``sd`` lie on the grid of ``last``. The two scans share their colour limits.
+    ``scan``, ``change`` and ``sd`` lie on the grid of ``last``. Both scans have the same colour limits; L and R mark
+    the hemispheres.
     """
     real = np.asarray(last.dataobj, dtype=np.float32).reshape(last.shape[:3])
     images = [canonical(array, last.affine) for array in (real, scan, change, sd)]
     spacing = canonical_spacing(last.affine)
     cut = crossing(images[2])
-    # The brain, where there is something to forecast: a bright scalp would leave it dark.
+    # Limits of the brain, where there is uncertainty: a bright scalp would make the brain dark.
     brain = images[0][images[3] > (images[3].min() + images[3].max()) / 2]
-    top = float(np.quantile(brain, 0.999)) if brain.size and brain.max() > 0 else float(images[0].max()) or 1.0
-    most = float(np.quantile(np.abs(images[2]), 0.9995)) or 1.0
-    doubt = float(np.quantile(images[3], 0.999)) or 1.0
-    looks = [("gray", 0.0, top), ("gray", 0.0, top), ("RdBu_r", -most, most), ("magma", 0.0, doubt)]
+    top = brain_top(brain, images[0])
+    largest = float(np.quantile(np.abs(images[2]), 0.9995, method="linear")) or 1.0
+    uncertainty = float(np.quantile(images[3], 0.999, method="linear")) or 1.0
+    looks = [("gray", 0.0, top), ("gray", 0.0, top), ("RdBu_r", -largest, largest), ("magma", 0.0, uncertainty)]
     with style():
         depth, height = (images[0].shape[axis] * spacing[axis] for axis in (1, 2))
         width = images[0].shape[0] * spacing[0]
@@ -72,8 +73,15 @@ def _slice(
     return shown
 
 
+def brain_top(brain: NDArray[np.float32], whole: NDArray[np.float32]) -> float:
+    """Upper limit of the grey scale: the 99.9 % quantile in the brain, else the maximum of the whole image."""
+    if brain.size and brain.max() > 0:
+        return float(np.quantile(brain, 0.999, method="linear"))
+    return float(whole.max()) or 1.0
+
+
 def canonical(array: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Turned so that the axes run to the right, the front and the top."""
+    """The array reoriented so that its axes point right, anterior and superior."""
     turned = nib.orientations.apply_orientation(array, nib.orientations.io_orientation(affine))
     return np.asarray(turned, np.float32)
 
@@ -81,15 +89,15 @@ def canonical(array: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArra
 def canonical_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     order = ["".join(sorted(code)) for code in aff2axcodes(affine, (("L", "R"), ("P", "A"), ("I", "S")))]
-    where = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}
+    axis_of = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}
     out = np.empty(3)
     for axis, code in enumerate(order):
-        out[where[code]] = spacing[axis]
+        out[axis_of[code]] = spacing[axis]
     return out
 
 
 def crossing(change: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The voxel around which most of the change lies, so that the planes show it."""
+    """The voxel at the centre of the largest change, through which the planes are drawn."""
     weight = np.abs(change) ** 2
     centre = []
     for axis in range(3):

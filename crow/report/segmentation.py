@@ -1,4 +1,4 @@
-"""Pictures of masks: a slice of each scan with the lines of equal probability."""
+"""Figures of masks: a slice of each scan with contours of probability."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LINES = {0.05: BLUE, 0.5: ORANGE, 0.95: VERMILION}
 def outlines(
     scans: Sequence[NDArray[np.floating]], probabilities: Sequence[NDArray[np.floating]], titles: Sequence[str]
 ) -> Figure:
-    """A panel a scan ``[X, Y, Z]``: the axial slice that holds most of ``probability [X, Y, Z]``, around it, and where
-    the probability is 5, 50 and 95 %."""
+    """One panel per scan ``[X, Y, Z]``: the axial slice with the largest total probability, cropped, with contours of
+    the probability at 5, 50 and 95 %."""
     columns = min(4, len(scans))
     rows = -(-len(scans) // columns)
     with style():
@@ -38,10 +38,10 @@ def outlines(
     return figure
 
 
-def _around(where: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """A square of the plane that holds ``where`` and as much around it."""
-    places = np.argwhere(where) if where.any() else np.argwhere(np.ones_like(where))
+def _around(region: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """A square around ``region``, twice as wide as it."""
+    places = np.argwhere(region) if region.any() else np.argwhere(np.ones_like(region))
     middle, half = (places.min(0) + places.max(0)) // 2, int(np.ptp(places, axis=0).max()) + 2
     return tuple(  # type: ignore[return-value]
-        slice(max(0, int(m) - half), min(size, int(m) + half + 1)) for m, size in zip(middle, where.shape, strict=True)
+        slice(max(0, int(m) - half), min(size, int(m) + half + 1)) for m, size in zip(middle, region.shape, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Three planes of a volume as one picture of a fixed look, so that two of them can be laid over each other."""
+"""Three planes of a volume as one picture of fixed layout, so that two of them can be overlaid."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def three_planes(
 ) -> Image.Image:
     """Sagittal, coronal and axial plane side by side, about ``width`` pixels together, one scale in mm; sides marked.
 
-    ``volume [X, Y, Z]`` lies on the grid of ``affine``. ``through`` is the voxel where the planes cross, counted along
-    axes that run to the right, the front and the top (`crow.report.scan_figures.crossing`). ``limits`` are the values of the
-    first and the last colour; 0 is the ground where it lies between them. Volumes of one shape and affine give pictures
-    of one size, with the subject's left on the left.
+    ``volume [X, Y, Z]`` lies on the grid of ``affine``. ``through`` is the voxel at which the planes cross, along axes
+    that point right, anterior and superior (`crow.report.scan_figures.crossing`). ``limits`` are the values of the
+    first and the last colour; the background has the colour of 0. Volumes of the same shape and affine give pictures of
+    the same size, with the subject's left on the left.
     """
     data, spacing = canonical(np.asarray(volume, np.float32), affine), canonical_spacing(affine)
     look = mpl.colormaps[colours]
     low, high = limits
     scale = max(high - low, 1e-12)
-    ground = _bytes(look(np.clip(-low / scale, 0, 1)))
-    ink = (255, 255, 255) if sum(ground) < 384 else (34, 34, 34)
+    background = _bytes(look(np.clip(-low / scale, 0, 1)))
+    ink = (255, 255, 255) if sum(background) < 384 else (34, 34, 34)
     size = np.array(data.shape) * spacing
     per_mm = width / (size[1] + 2 * size[0])
     panels = []
@@ -45,7 +45,7 @@ def three_planes(
         for text, x, anchor in ((left, 6, "ls"), (right, wide - 6, "rs")):
             pen.text((x, tall - 6), text, fill=ink, font_size=18, anchor=anchor)
         panels.append(panel)
-    whole = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), ground)
+    whole = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), background)
     x = 0
     for panel in panels:
         whole.paste(panel, (x, (whole.height - panel.height) // 2))

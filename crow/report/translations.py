@@ -1,4 +1,4 @@
-"""The picture of translated scans: what was given, and the many answers."""
+"""Figures of translated scans: the given scan, and median, uncertainty and draws of the translation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from crow.report.figures import style
 from crow.report.images import middle
 
 Image = NDArray[np.floating]
-DRAWN = 3  # samples beside the median
+N_DRAWS = 3  # beside the median
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A row of the picture, images ``[X, Y, Z]``; ``truth`` where it is known."""
+class TranslationRow:
+    """A row of the figure, images ``[X, Y, Z]``; ``truth`` if it is known."""
 
     title: str
     source: Image
@@ -28,22 +28,22 @@ class Shown:
     truth: Image | None = None
 
 
-def translations(rows: Sequence[Shown], source: str, target: str) -> Figure:
-    """A row a visit: source, (truth,) median, sd, and some samples; slices as in `crow.report.images.montage`.
+def translations(rows: Sequence[TranslationRow], source: str, target: str) -> Figure:
+    """One row per visit: source, truth (if known), median, sd, and draws; slices as in `crow.report.images.montage`.
 
-    One grey scale for the source, one for all of the target, one for the sd, each from 0 to its 99.8 percent point.
+    Source, target and sd have one scale each, from 0 to the 99.8 % quantile.
     """
     columns = [f"{source}, given", *([f"{target}, true"] if rows[0].truth is not None else [])]
-    columns += [f"{target}, median", "sd", *(f"sample {k + 1}" for k in range(min(DRAWN, len(rows[0].samples))))]
+    columns += [f"{target}, median", "sd", *(f"draw {k + 1}" for k in range(min(N_DRAWS, len(rows[0].samples))))]
     pictures = [_pictures(row) for row in rows]
     with style():
         figure = Figure(figsize=(1.6 * len(columns), 1.85 * len(rows) + 0.2), layout="constrained")
         axes = figure.subplots(len(rows), len(columns), squeeze=False)
         kinds = ["source" if "given" in name else "sd" if name == "sd" else "target" for name in columns]
-        tops = {
-            kind: np.percentile([row[k] for row in pictures for k, one in enumerate(kinds) if one == kind], 99.8) or 1.0
-            for kind in set(kinds)
-        }
+        tops = {}
+        for kind in set(kinds):
+            images = [row[k] for row in pictures for k, one in enumerate(kinds) if one == kind]
+            tops[kind] = np.percentile(images, 99.8, method="linear") or 1.0
         for line, images in enumerate(pictures):
             for column, image in enumerate(images):
                 ax, kind = axes[line, column], kinds[column]
@@ -56,6 +56,6 @@ def translations(rows: Sequence[Shown], source: str, target: str) -> Figure:
     return figure
 
 
-def _pictures(row: Shown) -> list[Image]:
+def _pictures(row: TranslationRow) -> list[Image]:
     truth = [] if row.truth is None else [row.truth]
-    return [middle(image) for image in (row.source, *truth, row.median, row.sd, *row.samples[:DRAWN])]
+    return [middle(image) for image in (row.source, *truth, row.median, row.sd, *row.samples[:N_DRAWS])]

@@ -1,4 +1,4 @@
-"""nilearn's interactive viewer of a volume over a scan, as a page that asks nothing of a network."""
+"""nilearn's interactive viewer of a volume over a scan, as a page that loads nothing from a network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import warnings
 import nibabel as nib
 import numpy as np
 
-MOST = 1_200_000  # characters of a viewer
+MAX_LENGTH = 1_200_000  # characters of a viewer
 FAVICON = re.compile(r"<link[^>]*rel=[\"'](?:shortcut )?icon[\"'][^>]*>", re.IGNORECASE)
-COARSEST = 6.0  # mm
+MAX_SPACING = 6.0  # mm
 
 
 def viewer(
@@ -18,8 +18,8 @@ def viewer(
 ) -> str | None:
     """The HTML of `nilearn.plotting.view_img`: ``volume`` from -limit to limit over ``background``.
 
-    Thinned until it is small enough for a page; None where it never is. nilearn's page names one address, that of its
-    icon, which is taken out; a viewer that would still name another is not shown (None).
+    The volumes are downsampled until the viewer is small enough for a page; None if they would be too coarse. nilearn's
+    page loads its icon from an address, which is removed; None if another address remains.
     """
     from nilearn import image, plotting
 
@@ -32,16 +32,16 @@ def viewer(
                 black_bg=True, title=None, width_view=700, colorbar=True,
             )  # fmt: skip
             page = FAVICON.sub("", shown.html)
-            if len(page) <= MOST:
-                return None if _asks(page) else page
+            if len(page) <= MAX_LENGTH:
+                return None if _loads(page) else page
             spacing = max(spacing * 1.3, 2.0)
-            if spacing > COARSEST:
+            if spacing > MAX_SPACING:
                 return None
             background = image.resample_img(background, np.diag([spacing] * 3), force_resample=True, copy_header=True)
             volume = image.resample_to_img(volume, background, force_resample=True, copy_header=True)
 
 
-def _asks(page: str) -> bool:
+def _loads(page: str) -> bool:
     """Whether a page loads anything from an address."""
     loads = re.findall(r"(?:\b(?:src|href)\s*=\s*[\"']?|url\(\s*[\"']?|@import\s+[\"'])\s*(?:https?:)?//", page)
     return bool(loads)

@@ -1,4 +1,4 @@
-"""What one visit is to a flow: its regions, or the grey levels of its scan."""
+"""Inputs of cross-sectional flows: the regions of a visit, or the grey levels of its scan."""
 
 from __future__ import annotations
 
@@ -18,30 +18,47 @@ from crow.errors import CohortError, RunError
 from crow.representation.regions import RegionTable
 from crow.representation.voxels import Voxels
 from crow.run.cross_sectional_config import ImageSettings
+from crow.scans.compatibility import require_same_mask, require_same_preparation
 from crow.scans.store import ScanStore
 
 GREYS = 256
-IN_MEMORY = 2**28  # bytes of grey levels that are kept; more are read again when a batch asks
+CACHE_BYTES = 2**28  # of grey levels in memory; further scans are read again for each batch
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 Visits = pd.DataFrame
-"""Rows of ``Cohort.visits``; those of a store have the row of its arrays as index."""
+"""Rows of ``Cohort.visits``; for a store, the index is the row in its arrays."""
 
 
 def cohort_of(data: Cohort | ScanStore) -> Cohort:
-    """The visits behind a table or a store."""
+    """The cohort of a table or a store."""
     return data.cohort() if isinstance(data, ScanStore) else data
 
 
-def alone(visits: Visits) -> Visits:
-    """Every visit as a subject of its own, for what encodes sequences."""
+def as_separate_subjects(visits: Visits) -> Visits:
+    """Every visit as a subject of its own, for encoders of sequences."""
     when = visits["time"].map("{:g}".format)
     return visits.assign(subject=visits["subject"] + " at " + when + " years", time=0.0)
 
 
 class RegionInputs:
-    """The regions of single visits, standardised: ``x [batch, region]``.
+    """The standardised regions of single visits, ``x [batch, region]``, as the input of a cross-sectional flow.
 
-    Densities in original units are those of x less ``log_scale``. ``greys`` is None: values are continuous.
+    Parameters
+    ----------
+    table : RegionTable
+        Means and standard deviations of the regions.
+
+    Attributes
+    ----------
+    greys : None
+        Values are continuous, not grey levels.
+    log_scale : float
+        Subtract it from a log-density of x to have that in original units.
+
+    Examples
+    --------
+    >>> inputs = RegionInputs.fit(cohort, cohort.visits)  # doctest: +SKIP
+    >>> x = inputs.examples(cohort, cohort.visits).x  # [visit, region]  # doctest: +SKIP
+    >>> inputs.decode(x)  # a DataFrame in original units  # doctest: +SKIP
     """
 
     kind = "regions"
@@ -52,35 +69,41 @@ class RegionInputs:
 
     @classmethod
     def fit(cls, cohort: Cohort, visits: Visits) -> RegionInputs:
-        """Means and sds of training visits."""
+        """Means and standard deviations of the training visits."""
         return cls(RegionTable.fit(without_covariates(replace(cohort, visits=visits), [])))
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of one visit."""
         return (len(self.table.regions),)
 
     @property
     def log_scale(self) -> float:
+        """Sum of the log standard deviations."""
         return self.table.log_scale
 
     def examples(
         self, data: Cohort | ScanStore, visits: Visits, context: Tensor | None = None, label: Tensor | None = None
     ) -> Examples:
-        """Visits of a cohort; raises CohortError where a region is no column."""
+        """Encode the visits of a cohort; raises CohortError for a store and for a missing region."""
         if isinstance(data, ScanStore):
-            raise CohortError(f"{data.path}: scans; the run was trained on a table of regions. Give such a table.")
+            raise CohortError(
+                f"{data.path}: a store of scans; the run was trained on a table of regions. Use such a table."
+            )
         where = data.path or "the cohort"
         self.table.require(visits, where)
-        return Examples(self.table.encode(alone(visits), where).x[:, 0], context, label)
+        return Examples(self.table.encode(as_separate_subjects(visits), where).x[:, 0], context, label)
 
     def decode(self, x: Tensor) -> pd.DataFrame:
-        """A row a visit of ``x: [visit, region]`` and a column a region, in original units."""
+        """Original units of ``x [visit, region]``: one row per visit, one column per region."""
         return pd.DataFrame(self.table.decode(x), columns=self.table.regions)
 
     def tensors(self) -> dict[str, Tensor]:
+        """Tensors for model.safetensors."""
         return {}
 
     def describe(self) -> dict[str, Any]:
+        """JSON values for model.json."""
         return {"kind": self.kind, "table": self.table.model_dump()}
 
     def __repr__(self) -> str:
@@ -88,11 +111,28 @@ class RegionInputs:
 
 
 class ScanInputs:
-    """Scans of a store as images of 256 grey levels: ``x [batch, 1, *space]``, integers from 0 to 255.
+    """Scans of a store as images of 256 grey levels, ``x [batch, 1, *space]`` (integers from 0 to 255).
 
-    The image is the box of `Voxels`, or one slice of it (its place in the box along an axis). Grey level k stands for
-    intensities from ``low + k width`` on; what lies outside the range gets the first or last level, what lies outside
-    the brain level 0. Probabilities are those of grey levels.
+    The image is the box of `Voxels`, or one slice of it. Grey level k covers the intensities from ``low + k width`` to
+    ``low + (k + 1) width``; values out of range get the first or last level, voxels outside the brain level 0.
+    Probabilities refer to grey levels.
+
+    Parameters
+    ----------
+    box : Voxels
+        The voxels of the brain, at their own or a lower resolution.
+    low, high : float
+        Range of the grey levels, in the store's intensities.
+    facts : dict
+        `StoreInfo` of the training store as JSON values.
+    cut : tuple of int, optional
+        Axis and index of the slice in the box; None for volumes.
+
+    Examples
+    --------
+    >>> inputs = ScanInputs.fit(store, store.cohort().visits, ImageSettings(size=32), levels=2)  # doctest: +SKIP
+    >>> levels = inputs.encode(store, store.rows[:4])  # [4, 1, x, y, z]  # doctest: +SKIP
+    >>> volumes = inputs.decode(torch.from_numpy(levels).float())  # intensities  # doctest: +SKIP
     """
 
     kind = "scans"
@@ -106,7 +146,10 @@ class ScanInputs:
 
     @classmethod
     def fit(cls, store: ScanStore, visits: Visits, settings: ImageSettings, levels: int) -> ScanInputs:
-        """The box and the range of training scans (between the .1 and 99.9 percent points of each), read one by one."""
+        """The box and the intensity range (0.1 to 99.9 % of each scan) of the training scans, read one at a time.
+
+        Raises CohortError if the chosen slice has no brain, or the scans do not differ.
+        """
         rows = visits.index.to_numpy()
         box = Voxels.fit(store, rows, settings.size, levels)
         ends = np.array([np.percentile(box.read(store, int(row))[box.mask], [0.1, 99.9]) for row in rows])
@@ -117,27 +160,31 @@ class ScanInputs:
             spacing, origin = store.info.grid.matrix[axis, axis], store.info.grid.matrix[axis, 3]
             place = int(np.floor(((settings.position - origin) / spacing - box.corner[axis] + 0.5) / box.factor))
             if not 0 <= place < box.mask.shape[axis] or not np.take(box.mask, place, axis).any():
-                raise CohortError(f"images.position {settings.position:g}: no brain in that {settings.slice} slice.")
+                raise CohortError(
+                    f"images.position {settings.position:g}: no brain in that {settings.slice} slice. Choose another "
+                    "position."
+                )
             cut = (axis, place)
         return cls(box, float(ends[:, 0].min()), float(ends[:, 1].max()), facts, cut)
 
     @property
     def width(self) -> float:
-        """Of a grey level, in the store's intensities."""
+        """Width of a grey level, in the store's intensities."""
         return (self.high - self.low) / GREYS
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Which of the image's voxels are brain, ``[*space]``."""
+        """Brain mask of the image, ``[*space]``."""
         return self._cut(self.box.mask)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of one visit."""
         return (1, *self.mask.shape)
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """Of the image as three axes (that of a slice has one voxel across), voxels to mm of the store's space."""
+        """Affine ``[4, 4]`` of the image (a slice has one voxel along its axis) to mm in the store's space."""
         start = np.array(self.box.corner, float) + (self.box.factor - 1) / 2
         if self.cut is not None:
             start[self.cut[0]] += self.box.factor * self.cut[1]
@@ -150,37 +197,21 @@ class ScanInputs:
     def examples(
         self, data: Cohort | ScanStore, visits: Visits, context: Tensor | None = None, label: Tensor | None = None
     ) -> ScanExamples:
-        """Scans of a store; raises CohortError where its modality, grid or mask is another."""
+        """The scans of a store, read on demand; raises CohortError if the store does not fit the training scans."""
         self.check(data)
         assert isinstance(data, ScanStore)
         rows = visits.index.to_numpy(np.int64, copy=True)
         return ScanExamples(self, data, torch.from_numpy(rows), context, label)
 
     def check(self, data: Cohort | ScanStore) -> None:
-        """Raise CohortError unless ``data`` is a store like the one trained on."""
+        """Raise CohortError unless ``data`` is a store that was prepared like the training scans."""
         if not isinstance(data, ScanStore):
             raise CohortError(
-                f"{data.path or 'the cohort'}: the run was trained on {self.facts['modality']} scans. Give a store of "
+                f"{data.path or 'the cohort'}: the run was trained on {self.facts['modality']} scans. Use a store of "
                 "such scans (crow prepare)."
             )
-        if data.info.modality != self.facts["modality"]:
-            raise CohortError(
-                f"{data.path}: scans of modality {data.info.modality}; the run was trained on "
-                f"{self.facts['modality']}. Give scans of that modality."
-            )
-        if data.info.grid.model_dump(mode="json") != self.facts["grid"]:
-            raise CohortError(
-                f"{data.path}: its grid {tuple(data.info.grid.shape)} is not the one trained on, "
-                f"{tuple(self.facts['grid']['shape'])}, or lies elsewhere. Prepare the scans with the same resolution."
-            )
-        if not np.array_equal(data.mask, self.box.brain):
-            raise CohortError(f"{data.path}: its brain mask is not the one trained on. Prepare the scans with that.")
-        wanted, found = (settings.get("reference") for settings in (self.facts["settings"], data.info.settings))
-        if wanted != found:
-            raise CohortError(
-                f"{data.path}: intensities are relative to {found or 'no region'}; those trained on to "
-                f"{wanted or 'no region'}. Prepare the scans with the same --reference."
-            )
+        require_same_preparation(data, self.facts)
+        require_same_mask(data, self.box.brain)
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Grey levels ``[n, 1, *space]``."""
@@ -191,15 +222,17 @@ class ScanInputs:
         return out
 
     def decode(self, x: Tensor) -> NDArray[np.float32]:
-        """Intensities of the store ``[*batch, X, Y, Z]`` on the grid of ``affine``, 0 outside the brain."""
+        """Intensities ``[*batch, X, Y, Z]`` of grey levels, on the grid of ``affine``; 0 outside the brain."""
         values = ((self.low + (x.numpy() + 0.5) * self.width) * self.mask).astype(np.float32)
         values = values.squeeze(-1 - len(self.mask.shape))
         return values if self.cut is None else np.expand_dims(values, values.ndim - 2 + self.cut[0])
 
     def tensors(self) -> dict[str, Tensor]:
+        """Tensors for model.safetensors."""
         return self.box.tensors()
 
     def describe(self) -> dict[str, Any]:
+        """JSON values for model.json."""
         own = {"low": self.low, "high": self.high, "cut": self.cut, "facts": self.facts}
         return {"kind": self.kind, "box": self.box.describe(), **own}
 
@@ -213,25 +246,25 @@ class ScanInputs:
 
 
 def inputs_from_saved(tensors: dict[str, Tensor], facts: dict[str, Any]) -> RegionInputs | ScanInputs:
-    """The inverse of ``tensors`` and ``describe``; raises RunError where they do not belong together."""
+    """The inverse of ``tensors`` and ``describe``; raises RunError if they do not fit each other."""
     if facts["kind"] == RegionInputs.kind:
         return RegionInputs(RegionTable.model_validate(facts["table"]))
     if facts["kind"] != ScanInputs.kind:
-        raise RunError(f"The run models {facts['kind']!r}, which this crow does not know. Update.")
+        raise RunError(f"The run models {facts['kind']!r}, which this version of crow does not support. Update crow.")
     cut = facts["cut"] and tuple(facts["cut"])
     return ScanInputs(Voxels.from_saved(tensors, facts["box"]), facts["low"], facts["high"], facts["facts"], cut)
 
 
 @dataclass(frozen=True)
 class ScanExamples:
-    """Scans of a store, read into `Examples` when asked for; where all fit in little memory, once."""
+    """Scans of a store, read into `Examples` on demand and cached up to `CACHE_BYTES`."""
 
     visits: ScanInputs
     store: ScanStore
     rows: Tensor
     context: Tensor | None = None
     label: Tensor | None = None
-    kept: dict[int, NDArray[np.uint8]] = field(default_factory=dict, compare=False)
+    cache: dict[int, NDArray[np.uint8]] = field(default_factory=dict, compare=False)
 
     in_memory = False
 
@@ -240,40 +273,41 @@ class ScanExamples:
 
     @property
     def count(self) -> int:
+        """Number of visits."""
         return len(self.rows)
 
     def __getitem__(self, rows: Tensor | slice) -> Examples:
-        def some(tensor: Tensor | None) -> Tensor | None:
+        def select(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[rows]
 
         x = torch.from_numpy(self._read(self.rows[rows].tolist())).float()
-        return Examples(x, some(self.context), some(self.label))
+        return Examples(x, select(self.context), select(self.label))
 
     def subset(self, rows: Tensor) -> ScanExamples:
-        """A part of them; nothing is read."""
+        """The examples at positions ``rows``; no scan is read."""
         context, label = (None if t is None else t[rows] for t in (self.context, self.label))
         return replace(self, rows=self.rows[rows], context=context, label=label)
 
     def digest(self) -> str:
-        """By which scans they are, and the box's means and sds, which hold something of every training scan."""
+        """A digest of the rows and of the box's means and sds, which depend on every training scan."""
         box = self.visits.box.tensors()
         given = [torch.tensor([self.visits.low, self.visits.high, *(self.visits.cut or ())])]
         given += [t for t in (self.context, self.label) if t is not None]
         return digest(self.rows, box["mean"], box["sd"], *given)
 
     def _read(self, rows: list[int]) -> NDArray[np.uint8]:
-        images = [self.kept[row] if row in self.kept else self._one(row) for row in rows]
+        images = [self.cache[row] if row in self.cache else self._read_row(row) for row in rows]
         return np.stack(images)
 
-    def _one(self, row: int) -> NDArray[np.uint8]:
+    def _read_row(self, row: int) -> NDArray[np.uint8]:
         image = self.visits.encode(self.store, np.array([row]))[0]
-        if len(self.kept) * image.nbytes < IN_MEMORY:
-            self.kept[row] = image
+        if len(self.cache) * image.nbytes < CACHE_BYTES:
+            self.cache[row] = image
         return image
 
 
 def without_covariates(cohort: Cohort, keep: list[str], regions: bool = True) -> Cohort:
-    """A cohort with some of its covariates (and the age, if ``keep`` has it), with or without its regions."""
+    """A cohort with the covariates in ``keep`` only (``age`` counts as one), with or without its regions."""
     covariates = {name: kind for name, kind in cohort.schema.covariates.items() if name in keep}
     left = cohort.schema.regions if regions else []
     visits = cohort.visits if "age" in keep else cohort.visits.assign(age=np.nan)

@@ -1,7 +1,7 @@
-"""Scans as K coefficients of learned ways to change, relative to the subject's first scan: where tissue moves.
+"""Structural scans as K coefficients of deformation modes, relative to the subject's first scan.
 
-In template space visit t is the first scan moved, J_t(psi(x)) ~ J_0(psi(exp(sum_k c_k B_k)(x))), with psi the subject's
-anatomy and B the modes (`VelocityModes`). The coefficients c [K] are found from the two scans themselves; they are 0
+In template space, visit t is the first scan warped, J_t(psi(x)) ~ J_0(psi(exp(sum_k c_k B_k)(x))), with psi the
+subject's anatomy and B the modes (`VelocityModes`). The coefficients c [K] are estimated from the two scans; they are 0
 for the first scan, which is given, not modelled.
 """
 
@@ -17,26 +17,30 @@ from scipy import ndimage
 from torch import Tensor
 
 from crow.errors import CohortError, RunError
+from crow.representation.base import ScanRepresentation
 from crow.representation.follow_up import FollowUp
-from crow.representation.moved_follow_up import moved_follow_up, unexplained, z_map
-from crow.representation.moving_tissue import Movement, SubjectScans
+from crow.representation.mode_coefficients import SampledModes, SubjectScans
 from crow.representation.velocity_modes import VelocityModes
+from crow.representation.warped_follow_up import unexplained, warped_follow_up, z_map
+from crow.scans.compatibility import require_same_grid
 from crow.scans.grid import Grid
+from crow.scans.intensity import STRUCTURAL
 from crow.scans.store import DONE, ScanStore
 
-DEFAULT_COMPONENTS = 4  # more is mostly the noise of first scans, which all velocities of a subject share
+DEFAULT_COMPONENTS = 4  # further modes mostly fit the noise of first scans, shared by all velocities of a subject
 Z90 = 1.6449
 
 
-class Deformation:
-    """A two-way map between the scans of a store and K coefficients a visit.
+class Deformation(ScanRepresentation):
+    """A two-way map between the scans of a store and K deformation coefficients per visit.
 
-    ``modes [K, 3, x, y, z]`` mm on ``nodes``; ``share [K]`` of the visible change of training visits that each
-    explains; ``noise [X, Y, Z]``: sd of the intensities around a moved scan, on the store's ``grid``; ``folded`` counts
-    nodes of training visits where the fitted deformation folds.
+    ``modes [K, 3, x, y, z]`` mm on ``nodes``; ``share [K]``: share of the visible change in training that each mode
+    explains; ``noise [X, Y, Z]``: sd of the intensities around a warped scan, on the store's ``grid``; ``folded``:
+    number of nodes of training visits at which the fitted deformation folds.
     """
 
     kind = "deformation"
+    relative = True
 
     def __init__(
         self, grid: Grid, nodes: Grid, modes: NDArray[np.float32], share: NDArray[np.float64],
@@ -46,32 +50,53 @@ class Deformation:
         self.noise, self.folded = noise, folded
 
     @classmethod
+    def suits(cls, store: ScanStore) -> bool:
+        """For structural scans that were registered nonlinearly."""
+        return store.info.modality in STRUCTURAL and cls._has_velocities(store)
+
+    @classmethod
+    def check(cls, store: ScanStore) -> None:
+        """Raise CohortError if the store has no velocities."""
+        if not cls._has_velocities(store):
+            raise CohortError(
+                f"{store.path}: prepared without deformations. Run crow prepare with --registration nonlinear, or "
+                "choose scans.representation=subspace."
+            )
+
+    @staticmethod
+    def _has_velocities(store: ScanStore) -> bool:
+        return store.info.velocity_grid is not None and "velocity" in store.arrays
+
+    @classmethod
     def fit(
         cls, store: ScanStore, rows: NDArray[np.int64], components: int | None = None, seed: int = 0
     ) -> Deformation:
-        """Modes and noise of training scans; the strongest 4 modes where ``components`` is not given.
+        """Modes and noise of the training scans; by default the 4 strongest modes.
 
-        Raises CohortError where no subject has two scans, or the store has no velocities.
+        Raises CohortError if the store has no velocities or fewer than two follow-up scans.
         """
-        if store.info.velocity_grid is None or "velocity" not in store.arrays:
-            raise CohortError(f"{store.path}: prepared without velocities. Run crow prepare with --registration nonlinear.")
+        cls.check(store)
         first = _first_rows(store)
         later = np.array([row for row in rows if row != first[store.visits["subject"].iloc[row]]], np.int64)
         if len(later) < 2:
-            raise CohortError(f"{store.path}: found {len(later)} follow-up scans to learn change from; give more.")
+            raise CohortError(
+                f"{store.path}: found {len(later)} follow-up scans; at least 2 are needed to learn change. Add "
+                "follow-up scans."
+            )
         nodes = store.info.velocity_grid
+        assert nodes is not None
         found = VelocityModes.fit(store, later, nodes, components or DEFAULT_COMPONENTS)
         basis = cls(store.info.grid, nodes, found.fields, found.share, np.ones(store.info.grid.shape, np.float32), 0)
-        basis._measure(store, rows)
+        basis._measure_noise(store, rows)
         return basis
 
     @property
     def names(self) -> list[str]:
-        """Of the coefficients, for the columns of a cohort."""
+        """Column names of the coefficients."""
         return [f"mode_{k + 1:02d}" for k in range(len(self.modes))]
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Coefficients ``[n, K]``; each from the subject's first scan and the visit's own alone."""
+        """Coefficients ``[n, K]``, each estimated from the subject's first scan and the scan of the visit only."""
         self._check(store)
         out = np.zeros((len(rows), len(self.modes)), np.float32)
         for where, scans in self._by_subject(store, rows):
@@ -80,7 +105,7 @@ class Deformation:
         return out
 
     def velocity(self, coefficients: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Velocity ``[3, x, y, z]`` mm on ``nodes``, in template space, of coefficients ``[K]``."""
+        """Velocity ``[3, x, y, z]`` of coefficients ``[K]``: mm on ``nodes``, in template space."""
         return np.tensordot(coefficients.astype(np.float32), self.modes, 1)
 
     def follow_up(
@@ -89,28 +114,28 @@ class Deformation:
     ) -> FollowUp:  # fmt: skip
         """The visit after a subject's ``past`` rows as volumes, from ``draws [S, K]`` of its coefficients.
 
-        The subject's last scan, moved; sharp, with its own noise. ``space`` template: on the store's grid, where scans
-        are aligned linearly.
+        It is the subject's last scan, warped, with its own noise and sharpness. With ``space`` template it is on the
+        store's grid, where scans are aligned linearly.
         """
         last = int(past[-1])
-        return moved_follow_up(self, store, last, self.encode(store, past[-1:])[0], draws, space, samples)
+        return warped_follow_up(self, store, last, self.encode(store, past[-1:])[0], draws, space, samples)
 
     def z_map(
         self, store: ScanStore, row: int, past: NDArray[np.int64], mean: NDArray[np.floating], sd: NDArray[np.floating]
     ) -> NDArray[np.float32]:
-        """How far each voxel of a visit lies from what its past predicts, in sd, ``[X, Y, Z]``; 0 outside the mask.
+        """Deviation of each voxel of a visit from its prediction, in sd, ``[X, Y, Z]``; 0 outside the mask.
 
-        ``mean`` and ``sd [K]`` of the visit's coefficients given the subject's ``past`` rows, which must not be empty.
+        ``mean`` and ``sd [K]`` are those of the visit's coefficients given the subject's ``past`` rows (not empty).
         """
         return z_map(self, store, row, int(past[-1]), self.encode(store, past[-1:])[0], mean, sd)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a run keeps in model.safetensors."""
+        """Tensors for model.safetensors."""
         arrays = {"modes": self.modes, "share": self.share, "noise": self.noise}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
     def describe(self) -> dict[str, Any]:
-        """What a run keeps in model.json."""
+        """JSON values for model.json."""
         return {
             "kind": self.kind,
             "components": len(self.modes),
@@ -122,7 +147,7 @@ class Deformation:
 
     @classmethod
     def from_saved(cls, tensors: dict[str, Tensor], description: dict[str, Any]) -> Deformation:
-        """The inverse of `tensors` and `describe`; raises RunError where they do not belong together."""
+        """The inverse of `tensors` and `describe`; raises RunError if they do not fit each other."""
         try:
             grid = Grid.model_validate(description["grid"])
             nodes = Grid.model_validate(description["velocity_grid"])
@@ -132,47 +157,43 @@ class Deformation:
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's deformations are damaged. Restore the folder.") from None
         if found.modes.shape != shape or found.noise.shape != grid.shape or len(found.share) != shape[0]:
-            raise RunError("The run's tensors of deformations do not fit model.json. Restore the folder.")
+            raise RunError("The run's deformation tensors do not fit model.json. Restore the folder.")
         return found
 
     def __repr__(self) -> str:
-        return f"{len(self.modes)} modes of change, {self.share.sum():.0%} of what is seen of it"
+        return f"{len(self.modes)} deformation modes, which explain {self.share.sum():.0%} of the visible change"
 
-    def _measure(self, store: ScanStore, rows: NDArray[np.int64]) -> None:
-        """The noise of training visits around the scan before each, moved; so wide that 90 % lie within 1.64 sd."""
-        total, thin = np.zeros(self.grid.shape), []
+    def _measure_noise(self, store: ScanStore, rows: NDArray[np.int64]) -> None:
+        """Estimate the noise of training visits around the previous scan, warped, such that 90 % lie within 1.64 sd."""
+        total, thinned = np.zeros(self.grid.shape), []
         rows = np.sort(rows)
-        movement = Movement(self.grid, self.nodes, self.modes, store.mask)
-        some = slice(None, None, max(1, movement.x.shape[1] // 2000))
+        sampled = SampledModes(self.grid, self.nodes, self.modes, store.mask)
+        every = slice(None, None, max(1, sampled.x.shape[1] // 2000))
         for where, scans in self._by_subject(store, rows):
-            own = rows[where]
-            c = [scans.coefficients(int(row)) for row in own]
-            self.folded += sum(movement.folded(each) for each in c)
-            for before, row, c_before, c_row in zip(own[:-1], own[1:], c[:-1], c[1:], strict=True):
+            visits = rows[where]
+            c = [scans.coefficients(int(row)) for row in visits]
+            self.folded += sum(sampled.folded(each) for each in c)
+            for before, row, c_before, c_row in zip(visits[:-1], visits[1:], c[:-1], c[1:], strict=True):
                 square = scans.in_template(unexplained(self, store, int(before), int(row), c_before, c_row) ** 2)
-                total[movement.inside] += square
-                thin.append(square[some])
-        variance = ndimage.gaussian_filter(total / max(len(thin), 1), 1.0)
+                total[sampled.inside] += square
+                thinned.append(square[every])
+        variance = ndimage.gaussian_filter(total / max(len(thinned), 1), 1.0)
         variance = np.maximum(variance, 0.04 * float(np.median(variance[store.mask])))
-        ratio = np.stack(thin) / variance[movement.inside][some]
+        ratio = np.stack(thinned) / variance[sampled.inside][every]
         self.noise = np.sqrt(variance * np.quantile(ratio, 0.9) / Z90**2).astype(np.float32)
 
     def _by_subject(
         self, store: ScanStore, rows: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], SubjectScans]]:
-        """A subject at a time: positions in ``rows`` and its scans."""
-        movement = Movement(self.grid, self.nodes, self.modes, store.mask)
+        """For each subject, its positions in ``rows`` and its scans."""
+        sampled = SampledModes(self.grid, self.nodes, self.modes, store.mask)
         subjects = store.visits["subject"].to_numpy()
         first = _first_rows(store)
         for subject in dict.fromkeys(subjects[rows]):
-            yield np.flatnonzero(subjects[rows] == subject), SubjectScans(store, movement, subject, first[subject])
+            yield np.flatnonzero(subjects[rows] == subject), SubjectScans(store, sampled, subject, first[subject])
 
     def _check(self, store: ScanStore) -> None:
-        if store.info.grid != self.grid or store.info.velocity_grid != self.nodes:
-            raise CohortError(
-                f"{store.path}: prepared on another grid than the scans that the model was trained on. Prepare the "
-                "scans with the same resolution."
-            )
+        require_same_grid(store, self.grid, self.nodes)
 
 
 def _first_rows(store: ScanStore) -> dict[str, int]:

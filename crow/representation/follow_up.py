@@ -1,4 +1,4 @@
-"""What a forecast of a scan is, whatever it was represented by."""
+"""The forecast of a scan, the same for every representation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,33 @@ Volume = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A visit to come as volumes on the grid of ``like`` (the last real scan, in its own units).
+    """A future scan of a subject as volumes ``[X, Y, Z]`` on the grid of ``like``, in the units of that scan.
 
-    ``median`` is the follow-up, ``change`` its expected difference from the last scan without noise, ``sd`` how far the
-    real scan may lie from ``median`` (change, noise and interpolation together), ``samples`` whole draws.
-    ``volumes`` has a row a structure where tissue moves: structure, last and median (mm3), change, q05 and q95 (shares
-    of the last volume); ``volume_draws [S, structure]`` are those of every draw (mm3). ``folded`` counts voxels whose
-    tissue would turn inside out (0 is right).
+    Attributes
+    ----------
+    like : Nifti1Image
+        The subject's last real scan.
+    median : array [X, Y, Z]
+        The median follow-up.
+    change : array [X, Y, Z]
+        Expected change from the last scan, without noise.
+    sd : array [X, Y, Z]
+        Standard deviation of the real scan around ``median``: uncertainty of the change, noise and interpolation.
+    samples : list of array [X, Y, Z]
+        Draws of whole scans.
+    volumes : DataFrame, optional
+        For deformations, one row per structure: ``structure``, ``last`` and ``median`` (mm3), ``change``, ``q05`` and
+        ``q95`` (relative to the last volume).
+    folded : int
+        Number of voxels at which the deformation folds; 0 for a valid deformation.
+    volume_draws : array [S, structure], optional
+        Volumes (mm3) of every draw.
+
+    Examples
+    --------
+    >>> forecast = model.forecast(store, visits)  # doctest: +SKIP
+    >>> scan = model.follow_up(store, forecast, visit=0)  # doctest: +SKIP
+    >>> nib.save(nib.Nifti1Image(scan.median, scan.like.affine), "follow_up.nii.gz")  # doctest: +SKIP
     """
 
     like: nib.Nifti1Image

@@ -1,4 +1,4 @@
-"""Masks beside the scans of a store: which belongs to which, and where it lies on the store's grid."""
+"""Masks of the scans of a store: matching files to scans, and resampling to the store's grid."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Mask = NDArray[np.bool_]
 
 
 def find_masks(store: ScanStore, visits: Visits, folder: Path) -> pd.Series:
-    """The file of a mask for those visits that have one, by their row.
+    """The mask file of each visit that has one, indexed by row.
 
-    In a BIDS tree that is a ``dseg`` or ``mask`` of the same subject and session; otherwise the file has the name of
-    the scan. Raises CohortError where no visit has one, or one has several.
+    In a BIDS tree, a ``dseg`` or ``mask`` of the same subject and session; otherwise a file with the name of the scan.
+    Raises CohortError if no visit has a mask, or a visit has several.
     """
     found: dict[Any, list[Path]] = {}
     for path in sorted(folder.rglob("*.nii*")) if folder.is_dir() else []:
@@ -43,36 +43,40 @@ def find_masks(store: ScanStore, visits: Visits, folder: Path) -> pd.Series:
         files = [mask for mask in files if mask.resolve() != Path(scan).resolve()]
         if len(files) > 1:
             raise CohortError(
-                f"{folder}: several masks of {Path(scan).name}: {listed(mask.name for mask in files)}. Keep one of "
-                "them in a folder of its own."
+                f"{folder}: several masks for {Path(scan).name}: {listed(mask.name for mask in files)}. Keep only "
+                "one of them in this folder."
             )
         if files:
             paths[row] = files[0]
     if not paths:
         name = Path(visits["scan"].iloc[0]).name
         raise CohortError(
-            f"{folder}: no mask of any scan in {store.path}. For {name} name it by the same subject and session and "
-            "the suffix dseg or mask, as in sub-01_ses-1_dseg.nii.gz, or just as the scan."
+            f"{folder}: no mask for any scan in {store.path}. A mask for {name} needs the same subject and session and "
+            "the suffix dseg or mask (sub-01_ses-1_dseg.nii.gz), or the name of the scan."
         )
     return pd.Series(paths)
 
 
 def read_mask(store: ScanStore, row: int, path: Path, label: int | None = None) -> Mask:
-    """A mask on the store's grid, ``[X, Y, Z]``: the voxels of ``label``, or all that are not 0 of a file of one label.
+    """Read a mask and resample it to the store's grid, ``[X, Y, Z]``.
 
-    Raises ScanError for a file that cannot be read, is not on the grid of its scan, has no such voxel, or has several
-    labels (or no labels but probabilities) while none is chosen.
+    The mask is the voxels of ``label``, or all nonzero voxels if the file has a single label. Raises ScanError if the
+    file cannot be read, is not on the grid of its scan, has no such voxel, or has several labels or probabilities and
+    no ``label`` is given.
     """
-    from crow.scans.linear import resample  # registration takes a second to import
+    from crow.scans.linear import resample  # takes a second to import
 
     image = open_scan(path)
     _check_grid(image, path, str(store.visits["scan"].iloc[row]))
     chosen = _chosen(_voxels(image, path), path, label)
-    to_scan = np.asarray(store.array("to_scan")[row])
-    on_grid = resample(chosen.astype(np.float32), image.affine, store.info.grid, to_scan, _moved(store, row))
+    to_scan, psi, nodes = np.asarray(store.array("to_scan")[row]), store.applied_anatomy(row), store.info.velocity_grid
+    displacement = None if psi is None or nodes is None else sample(psi, nodes, store.info.grid.points())
+    on_grid = resample(chosen.astype(np.float32), image.affine, store.info.grid, to_scan, displacement)
     mask: Mask = on_grid > 0.5
     if not mask.any():
-        raise ScanError(f"{path}: nothing of the mask lies on the grid of {store.path}. Is it in the scan's space?")
+        raise ScanError(
+            f"{path}: the mask does not overlap the grid of {store.path}. Check that it is in the scan's space."
+        )
     return mask
 
 
@@ -81,10 +85,10 @@ def _check_grid(image: nib.Nifti1Image, path: Path, scan: str) -> None:
     same = image.shape[:3] == like.shape[:3]
     if not same or not np.allclose(image.affine, like.affine, atol=1e-2):
         sizes = [" x ".join(map(str, each.shape[:3])) for each in (image, like)]
-        what = "lies elsewhere" if same else f"has {sizes[0]} voxels"
+        what = "has another affine than" if same else f"has {sizes[0]} voxels, unlike"
         raise ScanError(
-            f"{path}: {what}; its scan, {Path(scan).name}, has {sizes[1]}. Give the mask on the grid of the scan, with "
-            "the scan's affine."
+            f"{path}: {what} its scan, {Path(scan).name} ({sizes[1]} voxels). Resample the mask to the grid of the "
+            "scan."
         )
 
 
@@ -92,27 +96,21 @@ def _voxels(image: nib.Nifti1Image, path: Path) -> NDArray[Any]:
     try:
         return np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
     except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
-        raise ScanError(f"{path}: ends too early or is damaged ({error}). Make it again.") from None
+        raise ScanError(f"{path}: truncated or damaged ({error}). Create it again.") from None
 
 
 def _chosen(values: NDArray[Any], path: Path, label: int | None) -> Mask:
     labels = np.unique(values[values != 0])
     if label is None and len(labels) > 1:
         if (labels != np.rint(labels)).any():
-            raise ScanError(f"{path}: holds values such as {labels[len(labels) // 2]:g}, no mask. Threshold it.")
-        raise ScanError(f"{path}: holds the labels {listed(f'{one:g}' for one in labels)}. Choose one with --label.")
+            raise ScanError(
+                f"{path}: has values such as {labels[len(labels) // 2]:g}, so it is not a mask. Threshold it."
+            )
+        raise ScanError(f"{path}: has the labels {listed(f'{one:g}' for one in labels)}. Choose one with --label.")
     chosen: Mask = values != 0 if label is None else values == label
     if not chosen.any():
-        there = listed(f"{one:g}" for one in labels) if len(labels) else "nothing but 0"
-        what = "an empty mask" if label is None else f"no voxel has the label {label}, it holds {there}"
-        raise ScanError(f"{path}: {what}. Mend it, or take it out of the folder.")
+        found = listed(f"{one:g}" for one in labels) if len(labels) else "only 0"
+        what = "the mask is empty" if label is None else f"no voxel has the label {label}; the labels are {found}"
+        raise ScanError(f"{path}: {what}. Correct it, or remove it from the folder.")
     return chosen
 
-
-def _moved(store: ScanStore, row: int) -> NDArray[np.floating] | None:
-    """The displacement of the grid's points with which a scan of no velocities was prepared."""
-    fields, arrays = store.info.velocity_grid, store.arrays
-    if fields is None or "anatomy" not in arrays or "velocity" in arrays:
-        return None
-    subject = store.subjects.index(store.visits["subject"].iloc[row])
-    return sample(np.asarray(store.array("anatomy")[subject]), fields, store.info.grid.points())

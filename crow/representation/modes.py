@@ -1,4 +1,4 @@
-"""Modes of scans: an orthonormal basis of how subjects differ and how they change, exact and in bounded memory."""
+"""Modes of scans: an exact orthonormal basis of differences between and within subjects, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from crow.errors import CohortError
 from crow.representation.residual import MeanSquares, Values, blocks, shrunk, weighted_gram
 from crow.scans.store import ScanStore
 
-CHUNK_BYTES = 2**28  # of scans in memory at once, where pairs of scans are compared
-FEWEST = 3  # subjects with two scans, below which change and noise cannot be told apart
+CHUNK_BYTES = 2**28  # of scans per chunk in the Gram matrix
+MIN_SUBJECTS = 3  # with two scans: fewer cannot separate change from noise
 
 
 class ScaledScans:
-    """Scans of a store inside its mask, y = (x - mean) / scale by voxel; rows sorted by subject and time.
+    """Scans of a store inside its mask, y = (x - mean) / scale per voxel; rows sorted by subject and time.
 
-    ``scale [V]`` is the sd within subjects, so that noise is 1 everywhere and modes are those of factor analysis with
-    known noise; a voxel counts by what it tells beyond its noise.
+    ``scale [V]`` is the sd within subjects, so that noise has variance 1 everywhere and modes are those of factor
+    analysis with known noise: each voxel is weighted by its signal relative to noise.
     """
 
     def __init__(self, store: ScanStore, rows: NDArray[np.int64], mean: Values, scale: Values) -> None:
@@ -31,13 +31,13 @@ class ScaledScans:
 
     @classmethod
     def measure(cls, store: ScanStore, rows: NDArray[np.int64]) -> ScaledScans:
-        """Mean and scale of some rows; raises CohortError where fewer than three subjects have two scans."""
+        """Estimate mean and scale from ``rows``; raises CohortError if fewer than three subjects have two scans."""
         size = int(store.mask.sum())
         scans = cls(store, rows, np.zeros(size), np.ones(size))
-        if (twice := int((np.bincount(scans.subject, minlength=1) > 1).sum())) < FEWEST:
+        if (twice := int((np.bincount(scans.subject, minlength=1) > 1).sum())) < MIN_SUBJECTS:
             raise CohortError(
-                f"{store.path}: {twice} training subjects have two scans or more, and at least {FEWEST} are needed to "
-                "learn how scans change. Add scans, or hold fewer subjects back."
+                f"{store.path}: {twice} training subjects have two or more scans; at least {MIN_SUBJECTS} are needed "
+                "to learn change. Add scans, or lower split.test."
             )
         squares, total = MeanSquares(size), np.zeros(size)
         for _, y in scans.by_subject():
@@ -45,11 +45,14 @@ class ScaledScans:
             total += y.sum(0, dtype=np.float64)
         dof = squares.visits - squares.subjects
         if not (squares.within > 0).any():
-            raise CohortError(f"{store.path}: no scan differs from the subject's first. Are they copies of one file?")
+            raise CohortError(
+                f"{store.path}: no scan differs from the subject's first scan. Check that they are not copies of one "
+                "file."
+            )
         return cls(store, rows, total / squares.visits, np.sqrt(shrunk(squares.within / dof, dof)))
 
     def by_subject(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """A subject at a time: positions in ``rows``, and scaled scans ``[visit, V]``."""
+        """For each subject, its positions in ``rows`` and its scaled scans ``[visit, V]``."""
         for k in range(self.subject.max() + 1 if len(self.subject) else 0):
             where = np.flatnonzero(self.subject == k)
             yield where, self.read(self.rows[where])
@@ -62,7 +65,7 @@ class ScaledScans:
         return y
 
     def gram(self) -> NDArray[np.float64]:
-        """Inner products of all pairs of scans ``[n, n]``, over pairs of chunks: only two chunks are in memory."""
+        """Inner products of all pairs of scans ``[n, n]``, with two chunks in memory at a time."""
         n = len(self.rows)
         out = np.empty((n, n))
         parts = list(self.store.chunks(np.arange(n), max(1, CHUNK_BYTES // (4 * len(self.mean)))))
@@ -74,13 +77,13 @@ class ScaledScans:
                 out[np.ix_(first, second)], out[np.ix_(second, first)] = sums, sums.T
         return out
 
-    def modes(self, gram: NDArray[np.float64], chosen: NDArray[np.int64], most: int) -> NDArray[np.float32]:
-        """The first ``most`` modes ``[V, most]`` of the scans at positions ``chosen``, strongest first.
+    def modes(self, gram: NDArray[np.float64], chosen: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+        """The first ``count`` modes ``[V, count]`` of the scans at positions ``chosen``, strongest first.
 
-        The scatter S = Y^T (C_b / t_b + C_w / t_w) Y weighs two parts alike, C_b Y the subjects' means and C_w Y the
-        change around them, t their traces: differences between subjects are larger, but a subject's own residual
-        carries what stays (`ResidualPrior`), and only modes can forecast change. With W the bracket and U L U^T =
-        W^1/2 Y Y^T W^1/2, from the Gram matrix alone, B = Y^T W^1/2 U L^-1/2: a principal component analysis, exact.
+        The scatter S = Y^T (C_b / t_b + C_w / t_w) Y gives equal weight to the subjects' means C_b Y and the change
+        around them C_w Y, with t their traces: differences between subjects are larger, but the persistent residual
+        (`ResidualPrior`) carries them, whereas only modes can forecast change. With W the bracket and U L U^T =
+        W^1/2 Y Y^T W^1/2, computed from the Gram matrix, B = Y^T W^1/2 U L^-1/2: an exact principal component analysis.
         """
         g = gram[np.ix_(chosen, chosen)]
         same = self.subject[chosen][:, None] == self.subject[chosen]
@@ -89,7 +92,7 @@ class ScaledScans:
         traces = [np.einsum("ij,ij->", part, g) for part in (between, within)]
         root = between / np.sqrt(traces[0]) + within / np.sqrt(traces[1])
         values, vectors = np.linalg.eigh(root @ g @ root)
-        strongest = np.argsort(-values)[:most]
+        strongest = np.argsort(-values)[:count]
         mix = root @ vectors[:, strongest] / np.sqrt(values[strongest])
         basis = np.zeros((len(self.mean), len(strongest)), np.float32)
         for part in self.store.chunks(np.arange(len(chosen)), 8):
@@ -100,7 +103,7 @@ class ScaledScans:
 
 
 def _orthonormal(basis: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Gram-Schmidt against rounding, keeping the order of the columns."""
+    """Gram-Schmidt orthonormalisation against rounding errors, in the order of the columns."""
     upper = cholesky(weighted_gram(basis, np.ones(len(basis))))
     inverse = solve_triangular(upper, np.eye(len(upper))).astype(np.float32)
     for part in blocks(len(basis)):

@@ -1,8 +1,9 @@
-"""Regions learned from scans: neighbouring voxels that vary together from scan to scan."""
+"""Data-driven parcellation: connected regions whose voxels covary across scans."""
 
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,20 +16,21 @@ from crow.scans.deform import sample
 from crow.scans.store import ScanStore
 
 COARSE = 4.0  # mm
-MOST_SCANS = 100
+MAX_SCANS = 100
 
 
 def learn_parcels(store: ScanStore, rows: NDArray[np.int64], parcels: int) -> Atlas:
-    """``parcels`` connected regions of the mask by Ward's clustering (nilearn) of up to `MOST_SCANS` of the rows."""
+    """Divide the mask into ``parcels`` connected regions by Ward clustering (nilearn) of up to `MAX_SCANS` scans."""
     coarse = store.info.grid.coarser(COARSE)
-    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_SCANS)).astype(int)]
+    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_SCANS)).astype(int)]
     points = coarse.points()
 
-    def thinned(volume: NDArray) -> NDArray[np.float32]:
+    def downsampled(volume: NDArray[Any]) -> NDArray[np.float32]:
         return sample(volume.astype(np.float32)[None], store.info.grid, points)[0].astype(np.float32)
 
-    mask = nib.Nifti1Image((thinned(store.mask) > 0.5).astype(np.uint8), coarse.matrix)
-    scans = [nib.Nifti1Image(thinned(np.asarray(store.array("intensity")[int(row)])), coarse.matrix) for row in chosen]
+    mask = nib.Nifti1Image((downsampled(store.mask) > 0.5).astype(np.uint8), coarse.matrix)
+    intensity = store.array("intensity")
+    scans = [nib.Nifti1Image(downsampled(np.asarray(intensity[int(row)])), coarse.matrix) for row in chosen]
     search = Parcellations(method="ward", n_parcels=parcels, mask=mask, standardize=False, smoothing_fwhm=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Patches of volumes: what a flow over voxels is trained on, so that it serves whole volumes of any size."""
+"""Patches of volumes: training data of convolutional flows, which then apply to whole volumes of any size."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from crow.errors import CohortError, ConfigError
 from crow.run.cross_sectional_config import CrossSectionalConfig
 from crow.scans.store import ScanStore
 
-Places = tuple[Any, ...]  # an index of the last three axes
-EACH, MOST = 32, 8192
-"""Patches of a scan, and of all scans together."""
+Index = tuple[Any, ...]  # of the last three axes
+PATCHES_PER_SCAN, MAX_PATCHES = 32, 8192
 
 
 def side(config: CrossSectionalConfig) -> int:
-    """Voxels along an axis of a patch: ``images.size``; raises ConfigError where that is none for patches."""
+    """Side of a patch in voxels, ``images.size``; raises ConfigError if patches cannot have that size."""
     size, multiple = config.images.size, 2**config.flow.levels
     if size is None or size % multiple:
         raise ConfigError(
-            f"images.size: {size}; the side of a patch is divisible by {multiple} (2^flow.levels). Choose "
+            f"images.size: {size}; the side of a patch must be divisible by {multiple} (2^flow.levels). Choose "
             f"{multiple * max(1, round((size or 12) / multiple))}."
         )
     return size
 
 
 def store_of(data: Cohort | ScanStore) -> ScanStore:
-    """Raises CohortError for a table."""
+    """``data`` as a store; raises CohortError for a table."""
     if isinstance(data, Cohort):
-        raise CohortError(f"{data.path or 'the cohort'}: a table; scans are needed. Prepare them: crow prepare.")
+        raise CohortError(
+            f"{data.path or 'the cohort'}: a table; a store of scans is needed. Prepare one with crow prepare."
+        )
     return data
 
 
 def corners(
     where: NDArray[np.bool_], size: int, scans: int, rng: np.random.Generator, step: tuple[int, int, int] = (1, 1, 1)
 ) -> NDArray[np.int64]:
-    """Corners ``[n, 3]`` of cubes that lie around a voxel of ``where [X, Y, Z]``, at whole multiples of ``step``.
+    """Random corners ``[n, 3]`` of cubes around voxels of ``where [X, Y, Z]``, at multiples of ``step``.
 
-    ``scans`` says of how many scans patches will be taken: n is `EACH`, less where all would be more than `MOST`.
+    n is `PATCHES_PER_SCAN`, or less if ``scans`` scans would give more than `MAX_PATCHES`.
     """
     places = np.argwhere(where)
-    chosen = places[rng.integers(len(places), size=max(1, min(EACH, MOST // scans)))]
+    chosen = places[rng.integers(len(places), size=max(1, min(PATCHES_PER_SCAN, MAX_PATCHES // scans)))]
     corner = np.clip(chosen - size // 2, 0, np.maximum(np.array(where.shape) - size, 0))
     return corner // step * step
 
 
 def cut(volume: NDArray[Any], corner: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[Any]:
-    """A box of ``volume [*, X, Y, Z]`` from ``corner`` on, of ``shape``; 0 where it reaches beyond the volume."""
+    """Cut a box of ``shape`` at ``corner`` out of ``volume [*, X, Y, Z]``; 0 beyond the volume."""
     out = np.zeros((*volume.shape[:-3], *shape), volume.dtype)
     inner, outer = _overlap(volume.shape[-3:], corner, shape)
     out[outer] = volume[inner]
@@ -57,15 +58,15 @@ def cut(volume: NDArray[Any], corner: NDArray[np.int64], shape: tuple[int, ...])
 
 
 def paste(box: NDArray[Any], corner: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The inverse of `cut`: ``box [*, x, y, z]`` in a volume of ``shape``, 0 around it."""
+    """The inverse of `cut`: ``box [*, x, y, z]`` in a volume of ``shape``, 0 outside the box."""
     out = np.zeros((*box.shape[:-3], *shape), box.dtype)
     inner, outer = _overlap(shape, corner, box.shape[-3:])
     out[inner] = box[outer]
     return out
 
 
-def _overlap(whole: tuple[int, ...], corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[Places, Places]:
-    """Where volume and box overlap: in the voxels of the volume, and in those of the box."""
+def _overlap(whole: tuple[int, ...], corner: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[Index, Index]:
+    """The overlap of volume and box, as an index of the volume and an index of the box."""
     inner: list[Any] = [...]
     outer: list[Any] = [...]
     for start, size, full in zip(corner.tolist(), shape, whole, strict=True):

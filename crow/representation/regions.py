@@ -20,9 +20,9 @@ LONGEST = 200  # years
 
 
 class Covariate(BaseModel):
-    """How a covariate becomes channels: a standardised number, or one indicator a level but the first.
+    """How a covariate becomes channels: a standardised number, or one indicator per level except the first.
 
-    Where training visits lacked it, one more channel says so; a missing value is 0 in the others. Where none lacked it,
+    If training visits lacked it, one more channel marks that; a missing value is 0 in the others. If none lacked it,
     a missing value is the mean of training: 0, or ``shares``, how often training visits had each level.
     """
 
@@ -166,7 +166,7 @@ def _check_size(values: pd.DataFrame, where: str) -> None:
         column = values[name].to_numpy()
         found = column[np.nanargmax(np.abs(column))]
         raise CohortError(
-            f"{where}, column {name}: found {found:g}, too large to compute with. Mend the value or empty its cell."
+            f"{where}, column {name}: found {found:g}, too large to compute with. Correct the value or empty its cell."
         )
 
 
@@ -176,7 +176,7 @@ def _check_near(values: pd.Series, mean: float, sd: float, visits: pd.DataFrame,
         subject, time = visits[["subject", "time"]].iloc[int(far.argmax())]
         raise CohortError(
             f"{where}: subject {subject}, time {time:g}, column {values.name}: found {values[far].iloc[0]:g}, but the "
-            f"training visits lie around {mean:g} with an sd of {sd:g}. Mend the value or empty its cell."
+            f"training visits lie around {mean:g} with an sd of {sd:g}. Correct the value or empty its cell."
         )
 
 
@@ -199,7 +199,7 @@ def _check_order(visits: pd.DataFrame, subject: np.ndarray[Any, Any], names: pd.
 
 
 def _fit_covariate(column: pd.Series, name: str, kind: Literal["numeric", "categorical"]) -> Covariate | None:
-    """None for a covariate that is the same everywhere: it says nothing."""
+    """None for a covariate that is the same everywhere: it carries no information."""
     missing = bool(column.isna().any())
     if column.nunique() < 2:
         return None

@@ -1,11 +1,11 @@
-"""What a subspace leaves of a scan: an exact density on its complement, given the subject's earlier residuals.
+"""The residual of a scan after projection on a subspace: its exact density given the subject's earlier residuals.
 
-Each voxel v of a subject's residuals is a level of the subject's own (variance ``persistent``, tau_v^2) and noise
-(variance ``noise``, sigma_v^2). After n visits whose residuals sum up to ``total``, the next one is
+At each voxel v, a subject's residuals are a random intercept (variance ``persistent``, tau_v^2) plus noise (variance
+``noise``, sigma_v^2). After n visits whose residuals sum to ``total``, the next residual is
 
     r ~ N(P w total / n, P D P),  w = n tau^2 / (n tau^2 + sigma^2),  D = sigma^2 + tau^2 sigma^2 / (n tau^2 + sigma^2)
 
-with P = I - B B^T and B [V, K] the basis of the subspace: how strongly a pattern persists is learned voxel by voxel.
+with P = I - B B^T and B [V, K] the basis of the subspace. The persistence is learned for each voxel.
 """
 
 from __future__ import annotations
@@ -19,37 +19,39 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
+from crow.bijections.normal import LOG_2PI
+
 Values = NDArray[np.floating]
-BLOCK = 65536  # voxels of a float32 product; blocks add up in float64
-LEAST_DOF, MOST_DOF = 1.0, 1e6
+BLOCK = 65536  # voxels per float32 product; blocks are summed in float64
+MIN_DOF, MAX_DOF = 1.0, 1e6
 
 
 class ResidualPrior:
-    """The density above; ``basis [V, K]`` orthonormal, ``noise [V]`` > 0 and ``persistent [V]`` >= 0, scaled."""
+    """The density above, of scaled values; ``basis [V, K]`` orthonormal, ``noise [V]`` > 0, ``persistent [V]`` >= 0."""
 
     def __init__(self, basis: NDArray[np.float32], noise: Values, persistent: Values) -> None:
         self.basis, self.noise, self.persistent = basis, noise, persistent
         self._factors: dict[int, tuple[tuple[Values, bool], float]] = {}
 
     def mean(self, total: Values, n: int) -> Values:
-        """P w total / n, ``[V]``; 0 before the first visit."""
+        """Expected next residual P w total / n, ``[V]``; 0 before the first visit."""
         if n == 0:
             return np.zeros_like(total)
         return self.complement(weight(self.noise, self.persistent, n) / n * total)
 
     def log_prob(self, r: Values, total: Values, n: int) -> float:
-        """Log-density of a residual ``r [V]`` of the complement, a space of V - K dimensions.
+        """Log-density of a residual ``r [V]`` on the complement, which has V - K dimensions.
 
-        With Q an orthonormal basis of the complement and e = r - w total / n, it is N(Q^T e; 0, Q^T D Q) without Q:
-        log|Q^T D Q| = log|D| + log|M| and e^T Q (Q^T D Q)^-1 Q^T e = e^T D^-1 e - g^T M^-1 g, where M = B^T D^-1 B and
-        g = B^T D^-1 e (inverse and determinant of a block of an orthogonal transform).
+        With Q an orthonormal basis of the complement and e = r - w total / n, it is that of N(Q^T e; 0, Q^T D Q). Q is
+        not needed: log|Q^T D Q| = log|D| + log|M| and e^T Q (Q^T D Q)^-1 Q^T e = e^T D^-1 e - g^T M^-1 g, where M =
+        B^T D^-1 B and g = B^T D^-1 e (inverse and determinant of a block of an orthogonal transform).
         """
         e = r - weight(self.noise, self.persistent, n) * (total / n) if n else r
         precision = 1 / variance(self.noise, self.persistent, n)
         factor, log_det = self._factor(n)
         g = project(self.basis, e * precision)
         square = np.sum(e * e * precision, dtype=np.float64) - g @ cho_solve(factor, g)
-        return float(-0.5 * (square + log_det + (len(r) - len(g)) * np.log(2 * np.pi)))
+        return float(-0.5 * (square + log_det + (len(r) - len(g)) * LOG_2PI))
 
     def sample(self, total: Values, n: int, generator: np.random.Generator) -> Values:
         """A draw of the next residual ``[V]``."""
@@ -57,7 +59,7 @@ class ResidualPrior:
         return self.mean(total, n) + self.complement(np.sqrt(variance(self.noise, self.persistent, n)) * noise)
 
     def marginal_variance(self, n: int) -> Values:
-        """Variance of each voxel of the next residual, the diagonal of P D P, ``[V]``."""
+        """Variance of the next residual at each voxel, the diagonal of P D P, ``[V]``."""
         d = variance(self.noise, self.persistent, n)
         inner = weighted_gram(self.basis, d)
         out = np.empty_like(d)
@@ -67,7 +69,7 @@ class ResidualPrior:
         return out
 
     def complement(self, values: Values) -> Values:
-        """P values, ``[V]``."""
+        """The projection P values on the complement, ``[V]``."""
         return values - (self.basis @ project(self.basis, values).astype(np.float32)).astype(values.dtype)
 
     def _factor(self, n: int) -> tuple[tuple[Values, bool], float]:
@@ -81,17 +83,17 @@ class ResidualPrior:
 
 
 class Components(NamedTuple):
-    """Variances of a level of the subject's own and of the noise around it, ``[V]`` each."""
+    """Variances of the noise and of the random intercept of subjects, ``[V]`` each."""
 
     noise: Values
     persistent: Values
 
 
 class MeanSquares:
-    """Squares within and between subjects, added up subject by subject: the analysis of variance of a random intercept.
+    """Sums of squares within and between subjects, added one subject at a time: the ANOVA of a random intercept.
 
     With N visits of m subjects: E[within / (N - m)] = sigma^2 and E[between / m] = sigma^2 + tau^2 N / m, where between
-    = sum_i n_i rbar_i^2 of values whose mean over the cohort is 0.
+    = sum_i n_i rbar_i^2 for values with cohort mean 0.
     """
 
     def __init__(self, size: int) -> None:
@@ -99,7 +101,7 @@ class MeanSquares:
         self.visits = self.subjects = 0
 
     def add(self, values: Values) -> None:
-        """The visits of one subject, ``[visit, V]``."""
+        """Add the visits of one subject, ``[visit, V]``."""
         mean = values.mean(0)
         self.within += ((values - mean) ** 2).sum(0)
         self.between += len(values) * mean.astype(np.float64) ** 2
@@ -107,8 +109,11 @@ class MeanSquares:
         self.subjects += 1
 
     def components(self, shrink: bool = True) -> Components:
-        """Estimates by voxel; ``shrink`` moves mean squares of few visits towards those of all voxels (`shrunk`) and
-        holds ``persistent`` at 0 or above."""
+        """Estimated variances per voxel.
+
+        ``shrink``: shrink mean squares of few visits towards those of all voxels (`shrunk`), and truncate
+        ``persistent`` at 0.
+        """
         dof = self.visits - self.subjects
         noise, between = self.within / dof, self.between / self.subjects
         if not shrink:
@@ -119,34 +124,34 @@ class MeanSquares:
 
 
 def weight(noise: Values, persistent: Values, n: int) -> Values:
-    """How much of the mean of n past values returns: w = n tau^2 / (n tau^2 + sigma^2)."""
+    """Shrinkage weight of the mean of n past values: w = n tau^2 / (n tau^2 + sigma^2)."""
     return n * persistent / (n * persistent + noise)
 
 
 def variance(noise: Values, persistent: Values, n: int) -> Values:
-    """Variance of the next value after n: D = sigma^2 + tau^2 sigma^2 / (n tau^2 + sigma^2)."""
+    """Variance of the next value after n values: D = sigma^2 + tau^2 sigma^2 / (n tau^2 + sigma^2)."""
     return noise + persistent * noise / (n * persistent + noise)
 
 
 def shrunk(mean_square: Values, dof: float) -> Values:
-    """Mean squares of ``dof`` degrees of freedom, moved towards their common value over voxels.
+    """Shrink mean squares with ``dof`` degrees of freedom towards their common value over voxels.
 
     Empirical Bayes: sigma_v^2 ~ s0^2 d0 / chi2(d0) over voxels, d0 and s0^2 by the moments of log s^2 (Smyth 2004,
-    Stat Appl Genet Mol Biol 3, eq. 6-10). Voxels that never change get a variance above 0 this way.
+    Stat Appl Genet Mol Biol 3, eq. 6-10). Voxels that never change thereby get a positive variance.
     """
     logs = np.log(mean_square[mean_square > 0])
     spread = float(logs.var() - polygamma(1, dof / 2))
-    prior = MOST_DOF
-    if spread > polygamma(1, MOST_DOF / 2):
-        low = polygamma(1, LEAST_DOF / 2)
-        root = brentq(lambda d: polygamma(1, d / 2) - spread, LEAST_DOF, MOST_DOF) if spread < low else LEAST_DOF
+    prior = MAX_DOF
+    if spread > polygamma(1, MAX_DOF / 2):
+        low = polygamma(1, MIN_DOF / 2)
+        root = brentq(lambda d: polygamma(1, d / 2) - spread, MIN_DOF, MAX_DOF) if spread < low else MIN_DOF
         prior = float(root)
     common = logs.mean() - digamma(dof / 2) + np.log(dof / 2) + digamma(prior / 2) - np.log(prior / 2)
     return (prior * np.exp(common) + dof * mean_square) / (prior + dof)
 
 
 def blocks(size: int) -> Iterator[slice]:
-    """Parts of a mask that are worked on at once."""
+    """Slices of `BLOCK` voxels."""
     for start in range(0, size, BLOCK):
         yield slice(start, min(start + BLOCK, size))
 

@@ -1,12 +1,11 @@
-"""Scans as K coefficients of learned modes, with an exact density over all masked voxels: for PET and other maps.
+"""Scans as K coefficients of learned modes, with an exact density over all masked voxels; for PET and other maps.
 
-With y = (x - mean) / scale by voxel and B [V, K] orthonormal, a visit is c = B^T y, which a flow models, and
-r = y - B c, whose density given the subject's earlier residuals is `ResidualPrior`. Per visit, in
-the units of the scan,
+With y = (x - mean) / scale per voxel and B [V, K] orthonormal, a visit is c = B^T y, modelled by a flow, and
+r = y - B c, whose density given the subject's earlier residuals is `ResidualPrior`. Per visit, in the scan's units,
 
     log p(x) = log p(c) + log p(r | past) + log_scale - V log gain,   log_scale = - sum log scale
 
-where scan = gain * intensity + offset, known for each visit, made the store's intensities from the scan's own.
+where scan = gain * intensity + offset, with gain and offset stored for each visit.
 """
 
 from __future__ import annotations
@@ -19,27 +18,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crow.errors import CohortError, RunError
+from crow.errors import RunError
+from crow.representation.base import ScanRepresentation
 from crow.representation.component_choice import choose
 from crow.representation.follow_up import FollowUp
 from crow.representation.modes import ScaledScans
-from crow.representation.own_space import OwnSpace
 from crow.representation.residual import MeanSquares, ResidualPrior, Values, blocks, project
+from crow.representation.scan_space import ScanSpace
+from crow.scans.compatibility import require_same_mask
 from crow.scans.store import ScanStore
 
 
 class VoxelForecast(NamedTuple):
-    """Mean and sd of every masked voxel ``[V]``, in the store's intensities."""
+    """Predictive mean and sd of every masked voxel ``[V]``, in the store's intensities."""
 
     mean: Values
     sd: Values
 
 
-class Subspace:
-    """A two-way map between scans of a store and K coefficients a visit.
+class Subspace(ScanRepresentation):
+    """A two-way map between the scans of a store and K coefficients per visit.
 
-    Rows are those of the store's arrays, sorted by subject and time; ``mask [X, Y, Z]`` has V voxels. ``held_out`` has,
-    by number of components tried, the log-density a visit of held-out subjects.
+    Rows are those of the store's arrays, sorted by subject and time; ``mask [X, Y, Z]`` has V voxels. ``validation``:
+    for each number of components tried, the log-density per visit of validation subjects.
     """
 
     kind = "subspace"
@@ -50,15 +51,20 @@ class Subspace:
         mean: NDArray[np.float32],
         scale: NDArray[np.float32],
         prior: ResidualPrior,
-        held_out: dict[int, float],
+        validation: dict[int, float],
     ) -> None:
-        self.mask, self.mean, self.scale, self.prior, self.held_out = mask, mean, scale, prior, held_out
+        self.mask, self.mean, self.scale, self.prior, self.validation = mask, mean, scale, prior, validation
+
+    @classmethod
+    def suits(cls, store: ScanStore) -> bool:
+        """For every store."""
+        return True
 
     @classmethod
     def fit(cls, store: ScanStore, rows: NDArray[np.int64], components: int | None = None, seed: int = 0) -> Subspace:
-        """Modes and residual prior of training scans; ``components`` by held-out likelihood where it is not given.
+        """Modes and residual prior of the training scans; by default ``components`` is chosen on validation subjects.
 
-        Raises CohortError where the scans are too few, ConfigError where they do not have that many components.
+        Raises CohortError if there are too few scans, ConfigError if they do not determine that many components.
         """
         scans = ScaledScans.measure(store, rows)
         gram = scans.gram()
@@ -69,7 +75,7 @@ class Subspace:
             squares.add(y - project(basis, y).astype(np.float32) @ basis.T)
         found = squares.components()
         prior = ResidualPrior(basis, choice.noise * found.noise, choice.persistent * found.persistent)
-        return cls(store.mask, scans.mean, scans.scale, prior, choice.held_out)
+        return cls(store.mask, scans.mean, scans.scale, prior, choice.validation)
 
     @property
     def basis(self) -> NDArray[np.float32]:
@@ -78,17 +84,17 @@ class Subspace:
 
     @property
     def voxels(self) -> int:
-        """V."""
+        """Number of voxels in the mask, V."""
         return len(self.mean)
 
     @property
     def log_scale(self) -> float:
-        """Add it to log-densities of coefficients and residuals to have those of the store's intensities."""
+        """Add it to a log-density of scaled values to have that of the store's intensities."""
         return -float(np.log(self.scale).sum(dtype=np.float64))
 
     @property
     def names(self) -> list[str]:
-        """Of the coefficients, for the columns of a cohort."""
+        """Column names of the coefficients."""
         return [f"mode_{k + 1:02d}" for k in range(self.basis.shape[1])]
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -100,17 +106,17 @@ class Subspace:
         return out
 
     def decode(self, coefficients: Values) -> NDArray[np.float32]:
-        """Intensities ``[*batch, V]`` of coefficients ``[*batch, K]`` whose residual is 0."""
+        """Intensities ``[*batch, V]`` of coefficients ``[*batch, K]`` with residual 0."""
         return (coefficients.astype(np.float32) @ self.basis.T).astype(np.float32) * self.scale + self.mean
 
     def volume(self, voxels: Values) -> NDArray[np.float32]:
-        """``[V]`` in its place, ``[X, Y, Z]``; 0 outside the mask."""
+        """Masked voxels ``[V]`` as a volume ``[X, Y, Z]``; 0 outside the mask."""
         out = np.zeros(self.mask.shape, np.float32)
         out[self.mask] = voxels
         return out
 
     def residual_log_prob(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Log-density of each visit's residual given those of the subject's earlier visits in ``rows``, ``[n]``."""
+        """Log-density of the scaled residual of each visit given the subject's earlier visits in ``rows``, ``[n]``."""
         out = np.empty(len(rows))
         for where, r in self._residuals(store, rows):
             total = np.zeros_like(r[0])
@@ -119,8 +125,14 @@ class Subspace:
                 total += r[n]
         return out
 
+    def remainder_log_prob(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Log-density of each scan beyond its coefficients, log p(r | past) + log_scale - V log gain, ``[n]``."""
+        gain = np.asarray(store.array("scale"))[rows, 0]
+        return self.residual_log_prob(store, rows) + self.log_scale - self.voxels * np.log(gain)
+
     def forecast(self, store: ScanStore, past: NDArray[np.int64], mean: Values, covariance: Values) -> VoxelForecast:
-        """The visit after a subject's ``past`` rows, whose coefficients have ``mean [K]`` and ``covariance [K, K]``."""
+        """Predict the visit after a subject's ``past`` rows from the ``mean [K]`` and ``covariance [K, K]`` of its
+        coefficients."""
         total, n = self._past(store, past)
         square = self.prior.marginal_variance(n)
         for part in blocks(self.voxels):
@@ -131,7 +143,7 @@ class Subspace:
     def samples(
         self, store: ScanStore, past: NDArray[np.int64], draws: Values, seed: int = 0
     ) -> Iterator[NDArray[np.float32]]:
-        """Voxel maps ``[T, V]`` of the next T visits, one for each of ``draws [S, T, K]`` of their coefficients."""
+        """Intensities ``[T, V]`` of the next T visits for each of the ``draws [S, T, K]`` of their coefficients."""
         start, count = self._past(store, past)
         generator = np.random.default_rng(seed)
         for draw in draws:
@@ -148,34 +160,34 @@ class Subspace:
     ) -> FollowUp:  # fmt: skip
         """The visit after a subject's ``past`` rows as volumes, from ``draws [S, K]`` of its coefficients.
 
-        The expected change is that of the coefficients: residuals persist or are noise. Outside the mask the last scan
-        stays as it is, with change and sd 0.
+        The expected change is that of the coefficients, because residuals persist or are noise. Outside the mask the
+        last scan is unchanged, with change and sd 0.
         """
-        own = OwnSpace(store, int(past[-1]), space)
+        target = ScanSpace(store, int(past[-1]), space)
         expected = self.forecast(store, past, draws.mean(0), np.cov(draws.T, ddof=0).reshape(2 * draws.shape[1:]))
         change = self.decode(draws.mean(0)) - self.decode(self.encode(store, past[-1:])[0])
-        last = own.values()
-        parts = [own.gain * expected.mean + own.offset, own.gain * change, own.gain * expected.sd]
+        last = target.values()
+        parts = [target.gain * expected.mean + target.offset, target.gain * change, target.gain * expected.sd]
         outside = np.stack([last, np.zeros_like(last), np.zeros_like(last)])
-        median, change, sd = own.place(np.stack([self.volume(part) for part in parts]), outside)
-        kept = [
-            own.place(self.volume(own.gain * maps[0] + own.offset)[None], last[None])[0]
+        median, change, sd = target.place(np.stack([self.volume(part) for part in parts]), outside)
+        drawn = [
+            target.place(self.volume(target.gain * maps[0] + target.offset)[None], last[None])[0]
             for maps in self.samples(store, past, draws[:samples, None], seed)
         ]
-        return FollowUp(own.like, median, change, sd, kept)
+        return FollowUp(target.like, median, change, sd, drawn)
 
     def z_map(
         self, store: ScanStore, row: int, past: NDArray[np.int64], mean: Values, sd: Values
     ) -> NDArray[np.float32]:
-        """How far each voxel of a visit lies from what its past predicts, in sd, ``[X, Y, Z]``; 0 outside the mask.
+        """Deviation of each voxel of a visit from its prediction, in sd, ``[X, Y, Z]``; 0 outside the mask.
 
-        ``mean`` and ``sd [K]`` of the visit's coefficients given the subject's ``past`` rows.
+        ``mean`` and ``sd [K]`` are those of the visit's coefficients given the subject's ``past`` rows.
         """
         expected = self.forecast(store, past, mean, np.diag(np.square(sd)))
         return self.volume((store.masked(np.array([row]))[0] - expected.mean) / expected.sd)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a run keeps in model.safetensors."""
+        """Tensors for model.safetensors."""
         arrays = {
             "mean": self.mean,
             "scale": self.scale,
@@ -187,24 +199,24 @@ class Subspace:
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
     def describe(self) -> dict[str, Any]:
-        """What a run keeps in model.json; ``persistence``: the mean share of a residual that stays with the subject."""
+        """JSON values for model.json; ``persistence``: mean share of the residual variance between subjects."""
         share = self.prior.persistent / (self.prior.persistent + self.prior.noise)
         return {
             "kind": self.kind,
             "components": self.basis.shape[1],
             "voxels": len(self.mean),
             "persistence": float(share.mean()),
-            "held_out": {str(k): value for k, value in self.held_out.items()},
+            "validation": {str(k): value for k, value in self.validation.items()},
         }
 
     @classmethod
     def from_saved(cls, tensors: dict[str, Tensor], description: dict[str, Any]) -> Subspace:
-        """The inverse of `tensors` and `describe`; raises RunError where they do not belong together."""
+        """The inverse of `tensors` and `describe`; raises RunError if they do not fit each other."""
         try:
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             prior = ResidualPrior(arrays["basis"], arrays["noise"], arrays["persistent"])
-            held_out = {int(k): float(value) for k, value in description["held_out"].items()}
-            found = cls(arrays["mask"], arrays["mean"], arrays["scale"], prior, held_out)
+            validation = {int(k): float(value) for k, value in description["validation"].items()}
+            found = cls(arrays["mask"], arrays["mean"], arrays["scale"], prior, validation)
             shape = (int(description["voxels"]), int(description["components"]))
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's subspace is damaged. Restore the folder.") from None
@@ -215,26 +227,22 @@ class Subspace:
 
     def __repr__(self) -> str:
         share = self.describe()["persistence"]
-        return f"{self.basis.shape[1]} modes of {self.voxels:,} voxels, {share:.0%} of the residual persists"
+        return f"{self.basis.shape[1]} modes of {self.voxels:,} voxels, {share:.0%} of the residual variance persists"
 
     def _scans(self, store: ScanStore, rows: NDArray[np.int64]) -> ScaledScans:
-        if store.mask.shape != self.mask.shape or (store.mask != self.mask).any():
-            raise CohortError(
-                f"{store.path}: its mask is not the one of the scans that the model was trained on. Prepare the scans "
-                "with the same resolution and template."
-            )
+        require_same_mask(store, self.mask)
         return ScaledScans(store, rows, self.mean, self.scale)
 
     def _residuals(
         self, store: ScanStore, rows: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """A subject at a time: positions in ``rows`` and residuals ``[visit, V]``."""
+        """For each subject, its positions in ``rows`` and its residuals ``[visit, V]``."""
         for where, y in self._scans(store, rows).by_subject():
             y -= project(self.basis, y).astype(np.float32) @ self.basis.T
             yield where, y
 
     def _past(self, store: ScanStore, past: NDArray[np.int64]) -> tuple[NDArray[np.float32], int]:
-        """The sum of a subject's residuals and their number."""
+        """The sum and the number of a subject's residuals."""
         for _, r in self._residuals(store, past):
             return r.sum(0), len(r)
         return np.zeros_like(self.mean), 0

@@ -1,9 +1,9 @@
-"""The ways in which brains change, learned from velocity fields: principal modes in what can be seen of them.
+"""Principal modes of change, learned from velocity fields in the Fisher metric of the images.
 
-Fields are compared by the change of intensity that they make, <v, w> = sum over voxels of (g'v) (g'w) with g the
-gradient of the template: the Fisher information of images with noise, so that coefficients of modes orthonormal in it
-have independent noise of equal size. Modes are combinations of training fields, exact (by their Gram matrix), not
-centred: no change is the origin.
+Fields are compared by the intensity changes that they cause, <v, w> = sum over voxels of (g'v) (g'w) with g the
+gradient of the template. This is the Fisher information of images with white noise, so that coefficients of modes
+orthonormal in it have independent noise of equal variance. Modes are exact combinations of training fields (by their
+Gram matrix) and are not centred: the origin is no change.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from crow.scans.store import ScanStore
 
 Array = NDArray[np.floating]
 CHUNK = 32
-TAPER = 8.0  # mm: over which modes fade outside the brain
+TAPER = 8.0  # mm: distance from the brain over which modes fall to 0
 
 
 @dataclass(frozen=True)
 class VelocityModes:
-    """``fields [K, 3, x, y, z]`` mm on the velocity grid, strongest first, each 1 in the units of the Fisher metric;
-    ``share [K]`` of the visible change of the training visits that each explains."""
+    """``fields [K, 3, x, y, z]`` mm on the velocity grid, strongest first, with unit norm in the Fisher metric;
+    ``share [K]``: share of the visible change in training that each mode explains."""
 
     fields: NDArray[np.float32]
     share: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, store: ScanStore, rows: NDArray[np.int64], nodes: Grid, most: int) -> VelocityModes:
-        """The ``most`` strongest modes (at most one a row), in passes over chunks of the rows' velocities."""
-        root = visible(store, nodes)
+    def fit(cls, store: ScanStore, rows: NDArray[np.int64], nodes: Grid, count: int) -> VelocityModes:
+        """The ``count`` strongest modes (at most one per row), in passes over chunks of the rows' velocities."""
+        root = metric_root(store, nodes)
         gram = np.zeros((len(rows), len(rows)))
         for i, left in _features(store, rows, root):
             gram[i, i] = left @ left.T
@@ -44,17 +44,17 @@ class VelocityModes:
                 gram[i, j] = left @ right.T
                 gram[j, i] = gram[i, j].T
         values, vectors = np.linalg.eigh(gram)
-        keep = np.argsort(values)[::-1][:most]
+        keep = np.argsort(values)[::-1][:count]
         keep = keep[values[keep] > 1e-8 * values.max()]
         weights = vectors[:, keep] / np.sqrt(values[keep])
         fields = np.zeros((len(keep), 3, *nodes.shape), np.float32)
         for part, velocity in _velocities(store, rows):
             fields += np.tensordot(weights[part].T.astype(np.float32), velocity, 1)
-        return cls(fields * _fade(store, nodes), values[keep] / np.trace(gram))
+        return cls(fields * _taper(store, nodes), values[keep] / np.trace(gram))
 
 
-def visible(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:
-    """Square root L of the metric G = L L' at each node that sees some of the brain, ``[3, 3, x, y, z]``, else 0."""
+def metric_root(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:
+    """Square root L of the metric G = L L' at each node, ``[3, 3, x, y, z]``; 0 at nodes away from the brain."""
     grid = store.info.grid
     image = ndimage.gaussian_filter(store.template, 0.5)
     by_voxel = np.stack([np.gradient(image, axis=axis)[store.mask] for axis in range(3)])
@@ -70,22 +70,22 @@ def visible(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:
 
 
 def _features(store: ScanStore, rows: NDArray[np.int64], root: Array, first: int = 0) -> Iterator[tuple[slice, Array]]:
-    seen = np.abs(root).max((0, 1)) > 0
+    near = np.abs(root).max((0, 1)) > 0
     for part, velocity in _velocities(store, rows, first):
-        yield part, np.einsum("ijn,kin->kjn", root[:, :, seen], velocity[:, :, seen]).reshape(len(velocity), -1)
+        yield part, np.einsum("ijn,kin->kjn", root[:, :, near], velocity[:, :, near]).reshape(len(velocity), -1)
 
 
 def _velocities(
     store: ScanStore, rows: NDArray[np.int64], first: int = 0
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Velocities of a chunk of the rows at a time, from the ``first`` of them on, and which they are."""
+    """Velocities of the rows from position ``first`` on, in chunks: (slice of the rows, velocities)."""
     for start in range(first, len(rows), CHUNK):
         part = slice(start, min(start + CHUNK, len(rows)))
         yield part, np.stack([np.asarray(store.array("velocity")[int(row)], np.float32) for row in rows[part]])
 
 
-def _fade(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:
-    """1 in the brain, 0 from `TAPER` mm outside it on, ``[x, y, z]``."""
+def _taper(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:
+    """1 in the brain, falling to 0 at `TAPER` mm outside it, ``[x, y, z]``."""
     inside = sample(store.mask[None].astype(np.float32), store.info.grid, nodes.points(), "zeros")[0] > 0.01
     away = ndimage.distance_transform_edt(~inside, sampling=nodes.spacing)
     return np.clip(1 - away / TAPER, 0, 1).astype(np.float32)

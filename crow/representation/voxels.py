@@ -1,4 +1,4 @@
-"""Scans as the voxels of the brain, at their own or a lower resolution, read when a batch asks for them."""
+"""Scans as the voxels of the brain, at their own or a lower resolution, read batch by batch."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from torch.nn import functional
 from crow.data.sequences import Sequences, digest
 from crow.errors import CohortError, RunError
 from crow.representation.regions import RegionTable
+from crow.scans.compatibility import require_same_mask
 from crow.scans.store import ScanStore
 
 Volume = NDArray[np.float32]
-SMALLEST = 0.1  # of the median voxel's sd: no voxel is divided by less
+MIN_RELATIVE_SD = 0.1  # lower limit of a voxel's sd, relative to the median sd
 
 
 class Voxels:
     """A two-way map between scans of a store and standardised volumes ``[1, x, y, z]`` over a box around the brain.
 
-    A voxel of the box is the mean of the brain in ``factor^3`` voxels of the store, less its mean and divided by its sd
-    over training scans; it is in ``mask [x, y, z]`` where at least half of them are brain, and 0 elsewhere. ``corner``
-    is the store's voxel where the box begins (negative where it begins outside). Per scan, over the voxels of ``mask``
-    and in the store's intensities, ``log p(values) = log p(x) + log_jacobian``.
+    A voxel of the box is the mean of the brain in ``factor^3`` voxels of the store, standardised by its mean and sd
+    over training scans. It is in ``mask [x, y, z]`` if at least half of these voxels are brain, and 0 otherwise.
+    ``corner`` is the store's voxel at the start of the box (negative if outside the grid). Per scan, over the voxels of
+    ``mask`` and in the store's intensities, ``log p(values) = log p(x) + log_jacobian``.
     """
 
     kind = "voxels"
@@ -40,14 +41,17 @@ class Voxels:
 
     @classmethod
     def fit(cls, store: ScanStore, rows: NDArray[np.int64], size: int | None = 32, levels: int = 2) -> Voxels:
-        """Means and sds of training scans, read one at a time, on a box of at most ``size`` voxels along an axis.
+        """Means and sds of the training scans, read one at a time, on a box of at most ``size`` voxels along an axis.
 
-        Only whole multiples of the store's voxels are made; without a size they stay as they are. The box's sizes are
-        divisible by ``2^levels``. Raises CohortError where the mask is empty or the scans do not differ.
+        Voxels are averaged by a whole factor; without ``size`` they keep their resolution. The box's sizes are
+        divisible by ``2^levels``. Raises CohortError if the mask is empty or the scans do not differ.
         """
         where = np.argwhere(store.mask)
         if not len(where) or len(rows) < 2:
-            raise CohortError(f"{store.path}: {len(where)} voxels in the mask and {len(rows)} scans; voxels need some.")
+            raise CohortError(
+                f"{store.path}: {len(where)} voxels in the mask and {len(rows)} scans; at least 2 scans and a mask "
+                "are needed."
+            )
         low, extent = where.min(0), np.ptp(where, axis=0) + 1
         multiple = 2**levels
         factor = 1 if size is None else int(np.ceil(extent.max() / max(multiple, size // multiple * multiple)))
@@ -66,9 +70,11 @@ class Voxels:
         typical = float(np.median(sd[voxels.mask])) if voxels.mask.any() else 0.0
         voxels.mask &= sd > 1e-4 * typical
         if not voxels.mask.any():
-            raise CohortError(f"{store.path}: its {len(rows)} training scans do not differ anywhere in the mask.")
+            raise CohortError(
+                f"{store.path}: its {len(rows)} training scans are identical in the mask. Check the scans."
+            )
         voxels.mean = np.where(voxels.mask, mean, 0).astype(np.float32)
-        voxels.sd = np.where(voxels.mask, np.maximum(sd, SMALLEST * typical), 1).astype(np.float32)
+        voxels.sd = np.where(voxels.mask, np.maximum(sd, MIN_RELATIVE_SD * typical), 1).astype(np.float32)
         return voxels
 
     @property
@@ -77,29 +83,25 @@ class Voxels:
         return -float(np.log(self.sd[self.mask], dtype=np.float64).sum())
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> Volume:
-        """Standardised volumes ``[n, 1, x, y, z]``, 0 outside the mask; raises CohortError for another grid or mask."""
-        if store.mask.shape != self.brain.shape or (store.mask != self.brain).any():
-            raise CohortError(
-                f"{store.path}: its mask is not the one of the scans that the model was trained on. Prepare the scans "
-                "with the same resolution and template."
-            )
+        """Standardised volumes ``[n, 1, x, y, z]``, 0 outside the mask; raises CohortError for another mask."""
+        require_same_mask(store, self.brain)
         out = np.zeros((len(rows), 1, *self.mask.shape), np.float32)
         for k, row in enumerate(rows):
             out[k, 0] = (self.read(store, row) - self.mean) / self.sd * self.mask
         return out
 
     def decode(self, x: Tensor) -> Volume:
-        """Intensities ``[*batch, X, Y, Z]`` on the store's grid of ``x: [*batch, 1, x, y, z]``; 0 outside the brain."""
+        """Intensities ``[*batch, X, Y, Z]`` on the store's grid of ``x [*batch, 1, x, y, z]``; 0 outside the brain."""
         return self.spread(x * torch.from_numpy(self.sd) + torch.from_numpy(self.mean))
 
     def decode_change(self, change: Tensor) -> Volume:
-        """The difference of two scans' intensities, as `decode`, of the difference of their x."""
+        """Like `decode`, for the difference of two x: the difference of the scans' intensities."""
         return self.spread(change * torch.from_numpy(self.sd))
 
     def spread(self, values: Tensor) -> Volume:
-        """``[*batch, 1, x, y, z]`` as they are on the store's grid, ``[*batch, X, Y, Z]``; 0 outside the brain.
+        """Interpolate ``[*batch, 1, x, y, z]`` to the store's grid, ``[*batch, X, Y, Z]``; 0 outside the brain.
 
-        Linear between the centres of the box's voxels, of which only those in the mask count.
+        Linear between the centres of the box's voxels in the mask.
         """
         *batch, _, _, _, _ = values.shape
         mask = torch.from_numpy(self.mask).float()
@@ -111,9 +113,9 @@ class Voxels:
         return (out * self.brain).reshape(*batch, *self.brain.shape)
 
     def sequences(self, store: ScanStore, visits: pd.DataFrame, context: RegionTable) -> StoredSequences:
-        """The visits of a store's cohort, whose index is the row in its arrays; their scans are read when asked for.
+        """The visits of a store's cohort (index: row in its arrays) as sequences whose scans are read on demand.
 
-        ``context`` encodes age and covariates, and has no regions.
+        ``context`` encodes age and covariates and has no regions.
         """
         encoded = context.encode(visits, str(store.path))
         rows = torch.full(encoded.mask.shape, -1)
@@ -121,17 +123,17 @@ class Voxels:
         return StoredSequences(self, store, rows, encoded.context, encoded.time, encoded.mask)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a run keeps in model.safetensors."""
+        """Tensors for model.safetensors."""
         arrays = {"brain": self.brain, "mask": self.mask, "mean": self.mean, "sd": self.sd}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
     def describe(self) -> dict[str, Any]:
-        """What a run keeps in model.json."""
+        """JSON values for model.json."""
         return {"kind": self.kind, "corner": list(self.corner), "factor": self.factor, "voxels": int(self.mask.sum())}
 
     @classmethod
     def from_saved(cls, tensors: dict[str, Tensor], description: dict[str, Any]) -> Voxels:
-        """The inverse of `tensors` and `describe`; raises RunError where they do not belong together."""
+        """The inverse of `tensors` and `describe`; raises RunError if they do not fit each other."""
         try:
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             corner, factor = tuple(int(c) for c in description["corner"]), int(description["factor"])
@@ -144,10 +146,11 @@ class Voxels:
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.mask.shape))
-        return f"{int(self.mask.sum()):,} voxels in a box of {shape}, each {self.factor}^3 of the store's"
+        voxels = f"{int(self.mask.sum()):,} voxels in a box of {shape}"
+        return f"{voxels}, each the mean of {self.factor}^3 voxels of the store"
 
     def read(self, store: ScanStore, row: int) -> Volume:
-        """The mean of the brain in every block, ``[x, y, z]``; 0 where there is none."""
+        """Mean of the brain in every block of a scan, ``[x, y, z]``; 0 in blocks without brain."""
         image: Volume = np.asarray(store.array("intensity")[int(row)])
         means: Volume = (self._block_means(image * self.brain) / np.maximum(self._weight, 1e-6)).astype(np.float32)
         return means
@@ -162,7 +165,7 @@ class Voxels:
         return blocks
 
     def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Where box and grid overlap: in the voxels of the store's grid, and in those of the box before averaging."""
+        """The overlap of box and grid: an index of the store's grid, and one of the box before averaging."""
         sizes = [self.factor * size for size in self.mask.shape]
         places = list(zip(self.corner, sizes, self.brain.shape, strict=True))
         inner = tuple(slice(max(c, 0), min(c + size, full)) for c, size, full in places)
@@ -177,10 +180,10 @@ class Voxels:
 
 @dataclass(frozen=True)
 class StoredSequences:
-    """Subjects of a store: ``[rows]`` reads the scans of some into `Sequences`, so a batch is all that is in memory.
+    """Sequences of a store's subjects; indexing reads the scans of a batch into `Sequences`.
 
-    ``places [batch, time]`` are rows of the store's arrays, -1 where padded; ``context``, ``time`` and ``mask`` are as
-    in `Sequences`.
+    ``places [batch, time]``: rows of the store's arrays, -1 for padding; ``context``, ``time`` and ``mask`` as in
+    `Sequences`.
     """
 
     voxels: Voxels
@@ -197,23 +200,26 @@ class StoredSequences:
 
     @property
     def count(self) -> int:
+        """Number of visits."""
         return int(self.mask.sum())
 
     def __getitem__(self, rows: Tensor | slice) -> Sequences:
-        """Some subjects, cut to their longest sequence."""
-        some = self.rows(rows)
-        length = max(1, int(some.mask.sum(1).max()))
-        places, context, time, mask = (v[:, :length] for v in (some.places, some.context, some.time, some.mask))
+        """The subjects at positions ``rows``, cut to their longest sequence."""
+        chosen = self.rows(rows)
+        length = max(1, int(chosen.mask.sum(1).max()))
+        places, context, time, mask = (
+            v[:, :length] for v in (chosen.places, chosen.context, chosen.time, chosen.mask)
+        )
         x = torch.zeros(*mask.shape, 1, *self.voxels.mask.shape)
         x[mask] = torch.from_numpy(self.voxels.encode(self.store, places[mask].numpy()))
         return Sequences(x, context, time, mask)
 
     def rows(self, rows: Tensor | slice) -> StoredSequences:
-        """Some subjects, with all columns; nothing is read."""
+        """The subjects at positions ``rows``, with all columns; no scan is read."""
         parts = {name: getattr(self, name)[rows] for name in ("places", "context", "time", "mask")}
         return replace(self, **parts)
 
     def digest(self) -> str:
-        """By which scans they are, when, and the voxels' means and sds, which hold something of every training scan."""
+        """A digest of rows, times and the voxels' means and sds, which depend on every training scan."""
         voxels = self.voxels.tensors()
         return digest(self.places, self.context, self.time, self.mask, voxels["mean"], voxels["sd"])

@@ -159,7 +159,7 @@ class VoxelSettings(Settings):
 class ScanSettings(Settings):
     """Cohorts of scans: what is modelled, and how scans are prepared (`crow prepare` has the same options)."""
 
-    representation: Literal["auto", "deformation", "subspace", "voxels"] = Field(
+    representation: str = Field(
         "auto",
         description="What is modelled: deformation (T1w, T2w, FLAIR: tissue moves), subspace (PET and maps: values "
         "change), voxels, or auto (by modality).",

@@ -1,1 +1,1 @@
-"""Scans: files, one grid, and the store between them."""
+"""Scans: reading files, registration to one grid, and the store of prepared scans."""

@@ -1,4 +1,4 @@
-"""Where the brain is in a scan that may still show the whole head: enough for linear registration, no segmentation."""
+"""A rough brain mask of a scan that may show the whole head: enough for linear registration, not a segmentation."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ Volume = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 COARSE = 4.0  # mm
-AROUND, DEEP = 14.0, 18.0  # mm: how far the brain may lie outside the template's, and what surely is inside it
-DARK, BRIGHT = 0.5, 1.3  # of the median and of the 95th percentile deep inside
-OPENED, CLOSED = 4.1, 6.1  # mm
-PLAUSIBLE = (400.0, 2500.0)  # ml
+AROUND, DEEP = 14.0, 18.0  # mm: margin around the template's brain, and depth that is surely inside the subject's
+DARK, BRIGHT = 0.5, 1.3  # tissue range, as factors of the median and of the 95th percentile deep inside
+OPENING, CLOSING = 4.1, 6.1  # mm
+PLAUSIBLE_ML = (400.0, 2500.0)
 
 
 def brain_of(values: Volume, grid: Grid, to_scan: Matrix) -> NDArray[np.bool_]:
-    """The brain in a scan on a grid along the world axes, ``to_scan [4, 4]`` taking template points roughly to it.
+    """Brain mask ``[X, Y, Z]`` of a scan on an axis-aligned grid; ``to_scan [4, 4]`` roughly maps the template to it.
 
-    Tissue as bright as what lies deep inside, cut from skin and eyes by an opening. Where that leaves no plausible
-    brain, all that lies near the template's.
+    Keeps tissue about as bright as deep brain tissue and removes skin and eyes by morphological opening. If the result
+    has no plausible brain volume, returns all nonzero voxels near the template's brain.
     """
-    inside, around = (_moved(distance, grid, to_scan) for distance in _distances())
+    inside, around = (_resampled(distance, grid, to_scan) for distance in _distances())
     seen = values > 0
     near, deep = (around < AROUND) & seen, (inside > DEEP) & seen
     if deep.sum() < 50:
         return near
     median, bright = np.percentile(values[deep], [50, 95])
     tissue = near & (values > DARK * median) & (values < BRIGHT * bright)
-    parts, count = ndimage.label(ndimage.binary_erosion(tissue, _ball(OPENED, grid)))
+    parts, count = ndimage.label(ndimage.binary_erosion(tissue, _ball(OPENING, grid)))
     if count == 0:
         return near
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    brain = ndimage.binary_dilation(parts == sizes.argmax(), _ball(CLOSED, grid)) & tissue
-    brain = ndimage.binary_fill_holes(ndimage.binary_closing(brain, _ball(CLOSED, grid)))
+    brain = ndimage.binary_dilation(parts == sizes.argmax(), _ball(CLOSING, grid)) & tissue
+    brain = ndimage.binary_fill_holes(ndimage.binary_closing(brain, _ball(CLOSING, grid)))
     ml = float(brain.sum()) * grid.voxel_volume / 1000
-    return brain if PLAUSIBLE[0] < ml < PLAUSIBLE[1] else near
+    return brain if PLAUSIBLE_ML[0] < ml < PLAUSIBLE_ML[1] else near
 
 
 @lru_cache(maxsize=1)
 def _distances() -> tuple[Volume, Volume]:
-    """mm to the template's surface from inside and from outside, on its coarse grid."""
+    """Distance in mm to the surface of the template's brain, from inside and from outside, on its coarse grid."""
     template = load_template(COARSE)
     inside = ndimage.distance_transform_edt(template.mask) * COARSE
     around = ndimage.distance_transform_edt(~template.mask) * COARSE
     return inside.astype(np.float32), around.astype(np.float32)
 
 
-def _moved(distance: Volume, grid: Grid, to_scan: Matrix) -> Volume:
+def _resampled(distance: Volume, grid: Grid, to_scan: Matrix) -> Volume:
     matrix = np.linalg.inv(to_scan @ load_template(COARSE).grid.matrix) @ grid.matrix
     return ndimage.affine_transform(
         distance, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=1, mode="nearest"

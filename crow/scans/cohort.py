@@ -1,4 +1,4 @@
-"""The cohort of a store of scans, as a model sees it."""
+"""The cohort of a scan store, with the covariates of a fitted model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from crow.cohort.schema import Schema
 from crow.scans.store import ScanStore
 
 
-def known_cohort(store: ScanStore, schema: Schema | None) -> Cohort:
-    """The prepared visits with the covariates that a model knows (``schema``); one that the store lacks is unknown.
+def store_cohort(store: ScanStore, schema: Schema | None) -> Cohort:
+    """The prepared visits with the covariates of ``schema``; covariates missing from the store are NaN.
 
-    The index of ``visits`` is the row in the store's arrays.
+    The index of ``Cohort.visits`` is the row in the store's arrays.
     """
     cohort = replace(store.cohort(), path=str(store.path / "visits.csv"))
     if schema is None:
@@ -24,5 +24,5 @@ def known_cohort(store: ScanStore, schema: Schema | None) -> Cohort:
     absent = {name: None if kind == "categorical" else np.nan for name, kind in known.items()}
     visits = cohort.visits.drop(columns=extra)
     visits = visits.assign(**{name: value for name, value in absent.items() if name not in visits})
-    own = cohort.schema.model_copy(update={"covariates": known, "fixed": schema.fixed})
-    return replace(cohort, visits=visits, schema=own)
+    merged = cohort.schema.model_copy(update={"covariates": known, "fixed": schema.fixed})
+    return replace(cohort, visits=visits, schema=merged)

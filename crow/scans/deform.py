@@ -1,8 +1,8 @@
-"""Smooth invertible deformations of a grid: stationary velocity fields, their exponential, and what is done with both.
+"""Smooth invertible deformations of a grid: stationary velocity fields, their exponential, and operations on both.
 
 A field ``[3, x, y, z]`` holds millimetres along the world axes at the voxels of a `Grid`. A displacement u moves
-points, phi(x) = x + u(x), and pulls images back, warped(x) = image(phi(x)). Between voxels fields are trilinear,
-outside the grid they go on as on its border. Arrays keep their precision (float32 or float64).
+points, phi(x) = x + u(x), and pulls images back, warped(x) = image(phi(x)). Fields are
+interpolated trilinearly and extended constantly beyond the grid. Arrays keep their precision (float32 or float64).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch.nn.functional import grid_sample
 from crow.scans.grid import Grid
 
 Array = NDArray[np.floating]
-CHUNK = 1 << 20  # points that are sampled at once: 12 MB of coordinates
+CHUNK = 1 << 20  # points per call of grid_sample: 12 MB of coordinates
 
 
 def sample(values: Array, grid: Grid, points: Array, outside: str = "border") -> Array:
-    """``values [c, x, y, z]`` on ``grid`` at world ``points [3, *any]`` mm -> ``[c, *any]``; trilinear.
+    """Interpolate ``values [c, x, y, z]`` on ``grid`` at world ``points [3, *any]`` mm -> ``[c, *any]``; trilinear.
 
-    ``outside``: ``border`` repeats the last voxel, ``zeros`` falls to 0.
+    ``outside``: ``border`` repeats the last voxel, ``zeros`` is 0 beyond the grid.
     """
     source = torch.from_numpy(np.require(values, requirements=["C", "W"]))[None]
     out = np.empty((len(values), points[0].size), values.dtype)
-    # grid_sample takes the last axis first.
+    # grid_sample expects coordinates in reverse order of the axes.
     size = torch.tensor([max(n - 1, 1) for n in grid.shape[::-1]], dtype=source.dtype)
     to_voxel = torch.from_numpy(np.linalg.inv(grid.matrix)[2::-1].copy()).to(source.dtype)
     flat = points.reshape(3, -1)
@@ -40,7 +40,7 @@ def sample(values: Array, grid: Grid, points: Array, outside: str = "border") ->
 
 
 def compose(outer: Array, inner: Array, grid: Grid) -> Array:
-    """Displacement of phi_outer(phi_inner(x))."""
+    """Displacement of the composition phi_outer(phi_inner(x))."""
     return inner + sample(outer, grid, _points(grid, inner) + inner)
 
 
@@ -48,8 +48,8 @@ def exponential(velocity: Array, grid: Grid) -> Array:
     """Displacement of exp(velocity), the flow of the velocity over one unit of time.
 
     Scaling and squaring (Arsigny et al. 2006, A log-Euclidean framework for statistics on diffeomorphisms):
-    exp(v) = exp(v / 2^n) composed n times with itself, n so large that no first step is longer than a quarter voxel.
-    MONAI's DVF2DDF computes the same with a fixed n, in voxels; importing it takes 6 s.
+    exp(v) = exp(v / 2^n) squared n times, with n such that the first step is at most a quarter of a voxel.
+    MONAI's DVF2DDF does the same in voxel units with a fixed n; importing it takes 6 s.
     """
     longest = float(np.abs(velocity).max()) / float(grid.spacing.min())
     n = max(0, int(np.ceil(np.log2(max(longest, 1e-9) * 4)))) + 1
@@ -60,9 +60,9 @@ def exponential(velocity: Array, grid: Grid) -> Array:
 
 
 def invert(displacement: Array, grid: Grid, steps: int = 20) -> Array:
-    """Displacement of phi^-1, by the fixed point u^-1(x) = -u(x + u^-1(x)); of exp(v) better take exp(-v).
+    """Displacement of phi^-1, by the fixed point u^-1(x) = -u(x + u^-1(x)). For exp(v), use exp(-v) instead.
 
-    Half of each step is taken: it then also settles where displacements change faster than their place.
+    Steps are halved, so that the iteration also converges if the displacement gradient is steeper than 1.
     """
     points = _points(grid, displacement)
     inverse = -displacement
@@ -82,14 +82,14 @@ def derivative(displacement: Array, grid: Grid) -> Array:
 
 
 def jacobian(displacement: Array, grid: Grid) -> Array:
-    """det D phi ``[x, y, z]``: the volume that phi makes of a unit of volume; below 0 phi folds space."""
+    """det D phi ``[x, y, z]``: the local volume ratio; negative if phi folds."""
     return np.linalg.det(np.moveaxis(derivative(displacement, grid), (0, 1), (-2, -1)))
 
 
 def transport(velocity: Array, displacement: Array, grid: Grid) -> Array:
-    """w = (D psi)^-1 v(psi(.)), so that exp(w) = psi^-1 o exp(v) o psi; back again by the inverse of psi.
+    """Transport velocities by psi: w = (D psi)^-1 v(psi(.)), so that exp(w) = psi^-1 o exp(v) o psi.
 
-    ``velocity [*any, 3, x, y, z]``: one field or several.
+    ``velocity [*any, 3, x, y, z]``: one or more fields. The inverse of psi transports them back.
     """
     fields = velocity.reshape(-1, *grid.shape)
     moved = sample(fields, grid, _points(grid, displacement) + displacement).reshape(-1, 3, *grid.shape)
@@ -98,9 +98,9 @@ def transport(velocity: Array, displacement: Array, grid: Grid) -> Array:
 
 
 def warp(image: Array, grid: Grid, displacement: Array, field_grid: Grid, target: Grid | None = None) -> Array:
-    """``image [X, Y, Z]`` on ``grid``, pulled back: image(x + u(x)) at the voxels x of ``target`` (default ``grid``).
+    """Pull back ``image [X, Y, Z]`` on ``grid``: image(x + u(x)) at the voxels x of ``target`` (default ``grid``).
 
-    0 outside the image. Memory beyond the result: some 50 MB, whatever the size.
+    0 outside the image. Needs about 50 MB beyond the result, whatever its size.
     """
     target = target or grid
     out = np.empty(target.shape, image.dtype)
@@ -111,7 +111,7 @@ def warp(image: Array, grid: Grid, displacement: Array, field_grid: Grid, target
 
 
 def slabs(grid: Grid) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """World points of a grid in parts along its first axis: (part of the first axis, ``[3, part, Y, Z]``)."""
+    """World points of a grid in slabs along its first axis: (slice of that axis, ``[3, slab, Y, Z]`` mm)."""
     _, ny, nz = grid.shape
     matrix = grid.matrix.astype(np.float32)
     depth = max(1, CHUNK // (ny * nz))

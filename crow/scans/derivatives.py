@@ -1,4 +1,4 @@
-"""Generated scans as a BIDS derivatives dataset: names, files in the form of the real scan, and what they came from."""
+"""Generated scans as a BIDS derivatives dataset: file names, images in the format of the real scan, JSON sidecars."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from crow import __version__
 from crow.errors import OutputError
-from crow.files import writing
+from crow.files import check_free, writing
+from crow.version import __version__
 
 FOLDERS = {"pet": "pet", "asl": "perf", "CBF": "perf", "cbf": "perf", "dwi": "dwi", "bold": "func"}
-MAPS = ("change", "uncertainty", "zscore")  # quantities of their own: floats, whatever the scan's data type
 
 
 def session_label(years: float) -> str:
-    """``plus1y``, ``plus1p5y``: years after the last real visit; BIDS labels hold letters and digits only."""
+    """``plus1y``, ``plus1p5y``: years after the last real visit, as a BIDS label (letters and digits only)."""
     return f"plus{years:.4g}y".replace(".", "p")
 
 
@@ -36,9 +35,12 @@ def scan_path(
 
 
 def require_apart(root: Path, paths: Collection[Path]) -> None:
-    """Raise OutputError where two files of `scan_path` would be one."""
+    """Raise OutputError if two visits would be written to the same file."""
     if len(set(paths)) < len(paths):
-        raise OutputError(f"{root}: two visits would have one name in BIDS, which keeps letters and digits only.")
+        raise OutputError(
+            f"{root}: two visits would get the same BIDS name, because BIDS labels keep letters and digits only. "
+            "Rename one of the subjects or sessions."
+        )
 
 
 def save_scan(
@@ -49,15 +51,18 @@ def save_scan(
     overwrite: bool = False,
     integers: bool = True,
 ) -> None:
-    """Write ``values`` with the affine, codes and units of ``like`` and, unless ``integers`` is False, its data type
-    and scaling, and ``facts`` as JSON beside it. Raises OutputError where a file exists and may not be replaced."""
+    """Write ``values`` as NIfTI in the format of ``like``, with ``facts`` in a JSON sidecar.
+
+    Affine, form codes and units are those of ``like``; data type and scaling too, unless ``integers`` is False.
+    Raises OutputError if a file exists and ``overwrite`` is False.
+    """
     beside = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
     header = like.header.copy()
     kind = like.get_data_dtype()
     scaling = (1.0, 0.0)
     data: NDArray[Any] = values.reshape(like.shape[:3])
     if integers and np.issubdtype(kind, np.integer):
-        # The header of a loaded image has forgotten its scaling; the proxy of its data has not.
+        # The header of a loaded image no longer has its scaling; the data proxy does.
         scaling = (getattr(like.dataobj, "slope", 1.0), getattr(like.dataobj, "inter", 0.0))
         limits = np.iinfo(kind)
         data = np.clip(np.rint((data - scaling[1]) / scaling[0]), limits.min, limits.max).astype(kind)
@@ -70,21 +75,21 @@ def save_scan(
     for code in ("qform", "sform"):
         getattr(image, f"set_{code}")(*getattr(like, f"get_{code}")(coded=True))
     with writing(path, overwrite) as temporary, writing(beside, overwrite) as sidecar:
-        whole = temporary.with_name(temporary.name + ".nii.gz")  # nibabel chooses the format by the ending
+        whole = temporary.with_name(temporary.name + ".nii.gz")  # nibabel chooses the format by the file name
         nib.save(image, whole)
         whole.replace(temporary)
         sidecar.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def describe_dataset(root: Path, name: str = "Synthetic follow-up scans") -> None:
-    """Write ``dataset_description.json`` of a folder of generated scans, unless it has one.
+    """Write ``dataset_description.json`` into a folder of generated scans, unless it exists.
 
-    ``name`` says what they are. Raises OutputError where the folder holds a dataset of another kind.
+    ``name`` is the dataset's name. Raises OutputError if the folder has a dataset that crow did not make.
     """
     path = root / "dataset_description.json"
     if path.exists():
-        if _made(path) is None:
-            raise OutputError(f"{root}: holds a dataset that crow did not make. Choose another folder with --out.")
+        if _dataset_name(path) is None:
+            raise OutputError(f"{root}: has a dataset that crow did not make. Choose another folder with --out.")
         return
     facts = {
         "Name": name,
@@ -97,18 +102,19 @@ def describe_dataset(root: Path, name: str = "Synthetic follow-up scans") -> Non
 
 
 def check_dataset_place(root: Path, name: str, overwrite: bool) -> None:
-    """Raise OutputError unless a whole folder may be written at ``root``: where nothing is, or, to be overwritten, a
-    dataset of that ``name`` by crow."""
+    """Raise OutputError unless the folder ``root`` may be written: it is absent or empty, or, with ``overwrite``, has a
+    dataset by crow of this ``name``."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return
-    if not overwrite:
-        raise OutputError(f"{root}: exists already. Choose another name, or replace it with --overwrite.")
-    if not root.is_dir() or _made(root / "dataset_description.json") != name:
-        raise OutputError(f"{root}: holds something else than {name.lower()}, so --overwrite does not replace it.")
+    check_free(root, overwrite)
+    if not root.is_dir() or _dataset_name(root / "dataset_description.json") != name:
+        raise OutputError(
+            f"{root}: not a folder of {name.lower()} by crow, so --overwrite does not replace it. Choose another name."
+        )
 
 
-def _made(path: Path) -> str | None:
-    """The name of a dataset that crow made."""
+def _dataset_name(path: Path) -> str | None:
+    """The name of a dataset, if crow made it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         makers = [maker.get("Name") for maker in content.get("GeneratedBy", [])]
@@ -118,5 +124,5 @@ def _made(path: Path) -> str | None:
 
 
 def _label(text: str) -> str:
-    """What BIDS allows in a label."""
+    """Only the characters that BIDS allows in a label."""
     return re.sub(r"[^A-Za-z0-9]", "", text)

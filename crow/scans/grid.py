@@ -1,4 +1,4 @@
-"""Where voxels are: the shape of a volume and its map to world millimetres."""
+"""Voxel grids: the shape of a volume and its affine to world millimetres."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Grid(BaseModel):
-    """Voxels ``shape`` at world points ``affine @ [i, j, k, 1]`` (RAS, mm)."""
+    """A grid of ``shape`` voxels at world points ``affine @ [i, j, k, 1]`` (RAS, mm)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,11 +33,11 @@ class Grid(BaseModel):
 
     @property
     def voxel_volume(self) -> float:
-        """mm3."""
+        """Volume of a voxel in mm3."""
         return float(abs(np.linalg.det(self.matrix[:3, :3])))
 
     def coarser(self, mm: float) -> Grid:
-        """A grid of about the same extent with voxels of ``mm``, from the same corner; itself where already coarser."""
+        """A grid of about the same extent and the same corner with voxels of ``mm``; axes that are coarser stay."""
         factor = np.maximum(mm / self.spacing, 1.0)
         shape = np.ceil((np.array(self.shape) - 1) / factor).astype(int) + 1
         matrix = self.matrix.copy()

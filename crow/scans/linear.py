@@ -1,8 +1,8 @@
-"""Linear registration: a subject's visits onto their own midpoint, and that onto the template.
+"""Linear registration: a subject's visits to their midpoint, and the midpoint to the template.
 
-Visits are aligned with `rigid`; the template (and the first guess) by mutual information (DIPY), which holds for every
-contrast (Mattes et al. 2003). No visit is the reference that the others are bent to: all go to the mean of their rigid
-maps (Reuter et al. 2012, Within-subject template estimation), so that none is smoother than the others.
+Visits are aligned with `rigid`, the midpoint (and the initial guess) by mutual information (DIPY), which works for
+every contrast (Mattes et al. 2003). No visit is the reference: all are mapped to the mean of their rigid maps (Reuter
+et al. 2012, Within-subject template estimation), so that all are interpolated alike.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from crow.scans.template import load_template
 Volume = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
-FINE = 2.0  # mm: voxels of the images that are registered, where scans are finer
-GUESSED, SAMPLED = 0.1, 0.2  # of the coarse template's voxels: for the first guess, for the affine map
+FINE = 2.0  # mm: smallest voxels of the images that are registered
+GUESS_SAMPLING, AFFINE_SAMPLING = 0.1, 0.2  # proportion of the coarse template's voxels in the mutual information
 
 
 @dataclass(frozen=True)
 class Image:
-    """A scan on a grid along the world axes, ``values [X, Y, Z]``."""
+    """A scan on a grid aligned with the world axes, ``values [X, Y, Z]``."""
 
     values: Volume
     grid: Grid
 
     @classmethod
     def of(cls, values: Volume, affine: Matrix) -> Image:
-        """The whole field of view of a scan, at `FINE` mm or its own smallest voxel size; smoothed before thinning.
+        """The whole field of view of a scan, at `FINE` mm or its own smallest voxel size, smoothed before downsampling.
 
-        Raises ScanError for a scan with nothing above 0, the level of the background.
+        Raises ScanError if no voxel is above 0, the background level.
         """
         if values.max() <= 0:
             raise ScanError(
-                f"none of its voxels is above 0 (they are {values.min():g} to {values.max():g}), so head and "
-                "background cannot be told apart. Scale it so that the background is 0."
+                f"none of its voxels is above 0 (they are {values.min():g} to {values.max():g}), so the head cannot be "
+                "separated from the background. Rescale it so that the background is 0."
             )
         size = np.linalg.norm(affine[:3, :3], axis=0)
         return _on(values, affine, max(FINE, float(size.min())))
@@ -56,10 +56,10 @@ class Image:
 
 
 def align_subject(images: Sequence[Image]) -> list[Matrix]:
-    """For each visit of a subject, template world points -> world points of its scan, ``[4, 4]``.
+    """For each visit of a subject, the map from template to scan world points, ``[4, 4]``.
 
-    All visits share one affine part and differ by rigid maps only, so volumes can be compared between them. Raises
-    ScanError where no brain is found in one.
+    All visits share one affine part and differ by rigid maps only, so their volumes are comparable. Raises ScanError if
+    no brain is found in a scan.
     """
     guesses = [_first_guess(image) for image in images]
     brains = [brain_of(image.values, image.grid, guess) for image, guess in zip(images, guesses, strict=True)]
@@ -77,23 +77,23 @@ def align_subject(images: Sequence[Image]) -> list[Matrix]:
 
 
 def resample(
-    values: Volume, affine: Matrix, grid: Grid, to_scan: Matrix, moved: NDArray[np.floating] | None = None
+    values: Volume, affine: Matrix, grid: Grid, to_scan: Matrix, displacement: NDArray[np.floating] | None = None
 ) -> Volume:
-    """A scan on the template's grid in one interpolation (cubic), 0 outside its field of view, ``[X, Y, Z]``.
+    """Resample a scan to the template's grid in one cubic interpolation; 0 outside its field of view, ``[X, Y, Z]``.
 
-    ``moved [3, X, Y, Z]`` (mm) is added to the grid's points before ``to_scan`` takes them to the scan. Where the grid
-    is coarser the scan is smoothed first.
+    ``displacement [3, X, Y, Z]`` (mm) is added to the grid's points before ``to_scan`` maps them to the scan. If the
+    grid is coarser, the scan is smoothed first.
     """
     matrix = np.linalg.inv(affine) @ to_scan @ grid.matrix
     smooth = _blurred(values, np.linalg.norm(matrix[:3, :3], axis=1))
     low, high = float(values.min()), float(values.max())
-    if moved is None:
+    if displacement is None:
         out = ndimage.affine_transform(
             smooth, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=3, mode="constant", output=np.float32
         )
     else:
         to_voxel = np.linalg.inv(affine) @ to_scan
-        points = grid.points() + moved
+        points = grid.points() + displacement
         voxels = np.tensordot(to_voxel[:3, :3].astype(np.float32), points, 1)
         voxels += to_voxel[:3, 3, None, None, None].astype(np.float32)
         out = ndimage.map_coordinates(smooth, voxels, order=3, mode="constant", output=np.float32)
@@ -101,17 +101,17 @@ def resample(
 
 
 def _first_guess(image: Image) -> Matrix:
-    """Rigid, from the whole field of view and the template's brain."""
+    """Rigid map from the whole field of view and the template's brain."""
     template, coarse = load_template(COARSE), image.coarser(COARSE)
     values = np.minimum(coarse.values, np.percentile(coarse.values[coarse.values > 0], 98))
     start = transform_centers_of_mass(template.t1, template.grid.matrix, values, coarse.grid.matrix).affine
-    return _mutual(Image(values, coarse.grid), start, GUESSED, [RigidTransform3D()])
+    return _mutual(Image(values, coarse.grid), start, GUESS_SAMPLING, [RigidTransform3D()])
 
 
 def _to_template(
     images: Sequence[Image], brains: Sequence[NDArray[np.bool_]], from_middle: Sequence[Matrix], guess: Matrix
 ) -> Matrix:
-    """Affine: template points -> the midpoint, from the mean of the brains there."""
+    """Affine map from the template to the midpoint, estimated on the mean brain at the midpoint."""
     first = images[0].coarser(COARSE)
     centre = first.grid.matrix @ [*(np.array(first.grid.shape) / 2), 1.0]
     matrix = first.grid.matrix.copy()
@@ -122,11 +122,11 @@ def _to_template(
         level = image.values * (0.8 / max(float(np.percentile(image.values[brain], 90)), 1e-6))
         values = np.where(brain, np.minimum(level, 1.2), 0).astype(np.float32)
         mean += resample(values, image.grid.matrix, grid, to_scan) / len(images)
-    return _mutual(Image(mean, grid), guess, SAMPLED, [RigidTransform3D(), AffineTransform3D()])
+    return _mutual(Image(mean, grid), guess, AFFINE_SAMPLING, [RigidTransform3D(), AffineTransform3D()])
 
 
 def _mutual(image: Image, start: Matrix, sampled: float, kinds: Sequence[Transform]) -> Matrix:
-    """Template points -> those of an image, by maps of more and more freedom that make their values tell each other."""
+    """Map from template to image points of maximal mutual information, refined through ``kinds`` of transforms."""
     template = load_template(COARSE)
     search = AffineRegistration(
         metric=MutualInformationMetric(nbins=32, sampling_proportion=sampled),
@@ -137,7 +137,7 @@ def _mutual(image: Image, start: Matrix, sampled: float, kinds: Sequence[Transfo
     )
     matrix = start
     for kind in kinds:
-        matrix[3] = 0, 0, 0, 1  # exactly, which a product of inverses is not
+        matrix[3] = 0, 0, 0, 1  # exactly: a product of inverses has rounding errors
         matrix = search.optimize(
             template.t1,
             image.values,
@@ -151,7 +151,7 @@ def _mutual(image: Image, start: Matrix, sampled: float, kinds: Sequence[Transfo
 
 
 def _mean_rigid(matrices: Sequence[Matrix]) -> Matrix:
-    """exp of the mean of the logarithms."""
+    """The exponential of the mean of the matrix logarithms."""
     return np.asarray(expm(np.mean([np.real(logm(matrix)) for matrix in matrices], axis=0)), np.float64)
 
 
@@ -172,6 +172,6 @@ def _on(values: Volume, affine: Matrix, mm: float) -> Image:
 
 
 def _blurred(values: Volume, step: NDArray[np.floating]) -> Volume:
-    """Smoothed for reading every ``step`` voxels of each axis."""
+    """Smooth before sampling every ``step`` voxels along each axis."""
     sigma = 0.4 * np.sqrt(np.maximum(step**2 - 1, 0))
     return ndimage.gaussian_filter(values, sigma, truncate=3) if (sigma > 0.1).any() else values

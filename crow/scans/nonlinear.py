@@ -1,14 +1,14 @@
-"""Nonlinear registration of a subject: its anatomy against the template, and its visits against its first.
+"""Nonlinear registration of a subject: its anatomy to the template, and its visits to its first visit.
 
-Every deformation is the exponential of a velocity field u that is the most probable one (MAP) under a Gaussian process:
-u = S z with z white and S a Gaussian filter (``smooth`` mm wide, ``typical`` mm strong), and
+Every deformation is the exponential of a velocity field u, the MAP estimate under a Gaussian process prior: u = S z
+with z white and S a Gaussian filter (``smooth`` mm wide, ``typical`` mm strong), and
 
     fixed(x) = a(x) + b(x) moving(exp(u)(x)) + noise,
 
-a and b smooth, so that gain, bias field and even contrast may differ. Gauss-Newton steps: the residual r and the
-gradient g of the moved image, summed to the nodes of the velocity grid, give (S' G S / noise + 1) z = S' (G u + g r) /
-noise, G = sum g g', solved by conjugate gradients. Compare the log-domain demons (Vercauteren et al. 2008) and
-LCC-Demons (Lorenzi et al. 2013), whose filters stand where the process stands here.
+with a and b smooth, so that gain, bias field and even contrast may differ. Gauss-Newton steps: the residual r and the
+gradient g of the warped image, summed to the nodes of the velocity grid, give (S' G S / noise + 1) z = S' (G u + g r) /
+noise, G = sum g g', solved by conjugate gradients. Compare log-domain demons (Vercauteren et al. 2008) and LCC-Demons
+(Lorenzi et al. 2013), which smooth with a filter instead of the prior.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from crow.scans.deform import Array, exponential, sample, warp
 from crow.scans.grid import Grid
 from crow.scans.template import Template
 
-FINEST = 2.0  # mm: voxels of the images that are registered
-MARGIN = 12.0  # mm around the brain in which velocities are sought
-CONTRAST = 12.0  # mm: the width over which gain and offset are taken to be the same
+FINEST = 2.0  # mm: smallest voxels of the images that are registered
+MARGIN = 12.0  # mm around the brain in which velocities are estimated
+CONTRAST = 12.0  # mm: width of the window in which gain and offset are constant
 
 
 @dataclass(frozen=True)
 class Level:
-    """One step of a registration from coarse to fine: images blurred by ``blur`` mm, compared at voxels ``apart`` mm
-    apart; the prior's ``smooth`` and ``typical`` mm; Gauss-Newton ``steps``."""
+    """One level of a coarse-to-fine registration: images blurred by ``blur`` mm and compared every ``apart`` mm; the
+    prior's width ``smooth`` and sd ``typical`` in mm; Gauss-Newton ``steps``."""
 
     blur: float
     apart: float
@@ -49,24 +49,24 @@ def register_subject(
 ) -> tuple[Array, Array]:
     """Anatomy psi ``[3, x, y, z]`` and velocities w ``[T, 3, x, y, z]`` of a subject's visits, mm on ``velocity_grid``.
 
-    ``aligned [T, X, Y, Z]``: scans on the template's grid, 0 outside. psi (a displacement) takes template points to the
-    subject's first scan J_0: template(x) ~ J_0(psi(x)). w_t, in template space, makes visit t of the first:
-    J_t(psi(x)) ~ J_0(psi(exp(w_t)(x))); w_0 = 0. Without ``velocities`` they are all 0.
+    ``aligned [T, X, Y, Z]``: scans on the template's grid, 0 outside. psi (a displacement) maps template points to the
+    subject's first scan J_0: template(x) ~ J_0(psi(x)). w_t, in template space, warps the first visit to visit t:
+    J_t(psi(x)) ~ J_0(psi(exp(w_t)(x))); w_0 = 0. If ``velocities`` is False, all are 0.
     """
     grid = template.grid
     psi = exponential(register(template.t1, aligned[0], grid, template.mask, velocity_grid, ANATOMY), velocity_grid)
     out = np.zeros((len(aligned), *psi.shape), np.float32)
     if velocities and len(aligned) > 1:
-        moved = [warp(scan, grid, psi, velocity_grid) for scan in aligned]
+        warped = [warp(scan, grid, psi, velocity_grid) for scan in aligned]
         for t in range(1, len(aligned)):
-            out[t] = register(moved[t], moved[0], grid, template.mask, velocity_grid, CHANGE)
+            out[t] = register(warped[t], warped[0], grid, template.mask, velocity_grid, CHANGE)
     return psi, out
 
 
 def register(
     fixed: Array, moving: Array, grid: Grid, mask: NDArray[np.bool_], velocity_grid: Grid, levels: tuple[Level, ...]
 ) -> Array:
-    """Velocity u ``[3, x, y, z]`` with fixed(x) ~ a(x) + b(x) moving(exp(u)(x)) in the mask and around it."""
+    """Velocity u ``[3, x, y, z]`` with fixed(x) ~ a(x) + b(x) moving(exp(u)(x)) in and around the mask."""
     nodes, around = _around(mask, grid, velocity_grid)
     u = np.zeros((3, *nodes.shape), np.float32)
     for level in levels:
@@ -77,7 +77,7 @@ def register(
 
 
 class _Comparison:
-    """Two blurred images, compared at points x in the mask, and the sums of what is found there to the nodes."""
+    """Two blurred images compared at points x in the mask, and sums of residuals and gradients at the nodes."""
 
     def __init__(
         self, fixed: Array, moving: Array, grid: Grid, mask: NDArray[np.bool_], nodes: Grid, level: Level
@@ -94,7 +94,7 @@ class _Comparison:
         self.moving, self.fine = np.concatenate([blurred[1][None], gradient]), fine
         self.at = Points(self.x, nodes)
         self.width = level.smooth / nodes.spacing
-        # A Gaussian filter makes noise of variance 1 one of variance prod 1 / (2 sqrt(pi) width).
+        # A Gaussian filter reduces the variance of white noise to prod 1 / (2 sqrt(pi) width).
         self.strength = level.typical * float(np.sqrt(np.prod(2 * np.sqrt(np.pi) * self.width)))
 
     def step(self, u: Array) -> Array:
@@ -103,9 +103,9 @@ class _Comparison:
         moved = sample(self.moving, self.fine, self.x + self.at.from_nodes(phi))
         gain, residual = self.at.local_contrast(self.fixed, moved[0])
         g: Array = gain * moved[1:]
-        # neighbouring residuals are alike over the blur, so that they count as one
-        alike = max(1.0, (2 * np.sqrt(np.pi) * self.level.blur / self.level.apart) ** 3)
-        noise = float((residual**2).mean()) * alike + 1e-12
+        # Residuals within one blur width are correlated and count as one.
+        correlated = max(1.0, (2 * np.sqrt(np.pi) * self.level.blur / self.level.apart) ** 3)
+        noise = float((residual**2).mean()) * correlated + 1e-12
         G = self.at.to_nodes(np.stack([g[i] * g[j] for i, j in PAIRS])) / noise
         target = self.at.to_nodes(g * residual) / noise + _times(G, u)
         return self._solve(G, target)
@@ -131,7 +131,7 @@ class _Comparison:
 
 
 class Points:
-    """Points ``x [3, n]`` mm among the nodes of a coarser grid: trilinear from the nodes, and summed back to them."""
+    """Points ``x [3, n]`` mm in a coarser grid: trilinear interpolation from its nodes, and the transpose."""
 
     def __init__(self, x: Array, nodes: Grid) -> None:
         self.nodes = nodes
@@ -147,7 +147,7 @@ class Points:
         return (self.gather @ values.T).T.reshape(len(values), *self.nodes.shape)
 
     def local_contrast(self, fixed: Array, moved: Array) -> tuple[Array, Array]:
-        """b and r = fixed - a - b moved, ``[n]`` each: a regression in a Gaussian window around each node."""
+        """Slope b and residual r = fixed - a - b moved, ``[n]`` each, by regression in Gaussian windows."""
         f, m = fixed, moved
         moments = self.to_nodes(np.stack([np.ones_like(f), f, m, f * m, m * m]))
         width = CONTRAST / self.nodes.spacing
@@ -164,7 +164,7 @@ PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
 def _around(mask: NDArray[np.bool_], grid: Grid, nodes: Grid) -> tuple[Grid, list[tuple[int, int]]]:
-    """The nodes within `MARGIN` of a mask, and how many there are before and behind them along each axis."""
+    """The nodes within `MARGIN` of a mask, and how many nodes lie before and after them along each axis."""
     voxels = np.argwhere(mask) if mask.any() else np.argwhere(~mask)
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.ptp(voxels, 0)) + voxels.min(0)
     to_nodes = np.linalg.inv(nodes.matrix) @ grid.matrix
@@ -179,7 +179,7 @@ def _around(mask: NDArray[np.bool_], grid: Grid, nodes: Grid) -> tuple[Grid, lis
 
 
 def _times(G: Array, u: Array) -> Array:
-    """Symmetric matrices by `PAIRS` ``[6, ...]`` times vectors ``[3, ...]``."""
+    """Symmetric matrices ``[6, ...]``, stored as `PAIRS`, times vectors ``[3, ...]``."""
     return np.stack(
         [
             G[0] * u[0] + G[1] * u[1] + G[2] * u[2],
@@ -195,7 +195,7 @@ def _blur(image: Array, grid: Grid, fine: Grid, blur: float) -> Array:
 
 
 def _interpolation(points: Array, grid: Grid) -> sparse.csr_matrix:
-    """Trilinear weights ``[points, nodes]`` of points ``[3, points]`` inside a grid."""
+    """Trilinear weights ``[points, nodes]`` at points ``[3, points]`` inside a grid."""
     inverse = np.linalg.inv(grid.matrix)
     size = np.array(grid.shape)[:, None]
     at = np.clip(inverse[:3, :3] @ points + inverse[:3, 3:], 0, size - 1.001)

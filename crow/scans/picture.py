@@ -1,8 +1,9 @@
-"""A picture of one prepared scan: three slices with the template's outlines, left and right marked."""
+"""Quality-control picture of a prepared scan: three slices with the template's outlines, left and right marked."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,13 @@ from crow.files import writing
 from crow.scans.template import Template
 
 Volume = NDArray[np.float32]
-THROUGH = (-4.0, -20.0, 8.0)  # mm, MNI: the sagittal, coronal and axial slice
+POSITION = (-4.0, -20.0, 8.0)  # mm, MNI: the sagittal, coronal and axial slice
 PER_MM = 1.2  # pixels
 BRAIN, VENTRICLES = (255, 80, 60), (90, 200, 255)
 
 
 def draw(intensity: Volume, template: Template, path: Path) -> None:
-    """Write a PNG of about 650 x 280 pixels; subjects are seen from the front and from above, their right on the
-    picture's right."""
+    """Write a PNG of about 650 x 280 pixels, in neurological convention: the subject's right is on the right."""
     top = float(np.percentile(intensity[template.mask], 99.5)) or 1.0
     panels = [_panel(intensity / top, template, axis) for axis in range(3)]
     height = max(panel.height for panel in panels)
@@ -35,17 +35,17 @@ def draw(intensity: Volume, template: Template, path: Path) -> None:
 
 def _panel(intensity: Volume, template: Template, axis: int) -> Image.Image:
     grid = template.grid
-    at = round((THROUGH[axis] - grid.matrix[axis, 3]) / grid.spacing[axis])
+    at = round((POSITION[axis] - grid.matrix[axis, 3]) / grid.spacing[axis])
     at = int(np.clip(at, 0, grid.shape[axis] - 1))
     zoom = PER_MM * np.delete(grid.spacing, axis)
 
-    def shown(volume: NDArray) -> NDArray[np.float32]:
+    def slice_of(volume: NDArray[Any]) -> NDArray[np.float32]:
         return ndimage.zoom(np.take(volume, at, axis).astype(np.float32), zoom, order=1).T[::-1]
 
-    gray = (np.clip(shown(intensity), 0, 1) * 255).astype(np.uint8)
+    gray = (np.clip(slice_of(intensity), 0, 1) * 255).astype(np.uint8)
     pixels = np.repeat(gray[..., None], 3, 2)
     for part, colour in ((template.mask, BRAIN), (template.structure("ventricles"), VENTRICLES)):
-        inside = shown(part) > 0.5
+        inside = slice_of(part) > 0.5
         pixels[inside & ~ndimage.binary_erosion(inside)] = colour
     panel = Image.fromarray(pixels)
     pen = ImageDraw.Draw(panel)

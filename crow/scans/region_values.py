@@ -1,4 +1,4 @@
-"""What a prepared scan says of labelled regions: their mean value, or their volume."""
+"""Regional values of a prepared scan: mean intensity or volume of each atlas region."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def means(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
 
 
 def image_means(image: NDArray[np.floating], atlas: Atlas) -> NDArray[np.float64]:
-    """The same of an image ``[X, Y, Z]`` on the atlas's grid."""
+    """Mean of every region of an image ``[X, Y, Z]`` on the atlas's grid, ``[regions]``."""
     labels = list(atlas.names)
     counts = np.bincount(atlas.labels.ravel(), minlength=max(labels) + 1)
     sums = np.bincount(atlas.labels.ravel(), weights=image.ravel(), minlength=max(labels) + 1)
@@ -24,14 +24,16 @@ def image_means(image: NDArray[np.floating], atlas: Atlas) -> NDArray[np.float64
 
 
 def volumes(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
-    """Volume of every region in the scan itself, mm3, ``[regions]``: the integral over the region of the Jacobian
-    determinant of what takes the template to the visit, to_scan . psi . exp(-w)."""
+    """Volume of every region in the scan's own space, mm3, ``[regions]``.
+
+    The integral over the region of the Jacobian determinant of to_scan . psi . exp(-w), which maps the template to the
+    visit.
+    """
     nodes, grid = store.info.velocity_grid, store.info.grid
     assert nodes is not None
-    subject = store.subjects.index(store.visits["subject"].iloc[row])
     back = exponential(-np.asarray(store.array("velocity")[row]), nodes)
-    moved = compose(np.asarray(store.array("anatomy")[subject]), back, nodes)
-    change = sample(jacobian(moved, nodes)[None].astype(np.float32), nodes, grid.points())[0]
+    displacement = compose(np.asarray(store.array("anatomy")[store.subject_index(row)]), back, nodes)
+    change = sample(jacobian(displacement, nodes)[None].astype(np.float32), nodes, grid.points())[0]
     linear = abs(float(np.linalg.det(np.asarray(store.array("to_scan")[row])[:3, :3])))
     labels = list(atlas.names)
     sums = np.bincount(atlas.labels.ravel(), weights=change.ravel(), minlength=max(labels) + 1)

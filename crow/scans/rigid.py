@@ -1,9 +1,9 @@
-"""Rigid registration of two scans of one head, to a few hundredths of a millimetre.
+"""Rigid registration of two scans of one head, accurate to a few hundredths of a millimetre.
 
-Gauss-Newton steps on the difference of two images whose slow changes of brightness were divided out, each voxel
-weighted by Tukey's biweight of its difference, so that what really changed does not move the rest (Reuter et al. 2010,
-Highly accurate inverse consistent registration). Compared with mutual information
-(DIPY, ANTsPy) it is several times nearer and faster on simulated visits: `benchmarks/rigid.py`.
+Gauss-Newton steps on the difference of two images after removal of slow intensity variation, each voxel weighted by
+Tukey's biweight of its difference, so that real change does not bias the alignment (Reuter et al. 2010, Highly accurate
+inverse consistent registration). On simulated visits it is several times more accurate and faster than mutual
+information (DIPY, ANTsPy): `benchmarks/rigid.py`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from crow.scans.grid import Grid
 Volume = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
-LEVELS = ((8.0, 4.0), (4.0, 3.0), (2.0, 1.0))  # mm: how far apart voxels are compared, and the blur before
-STEPS, ENOUGH = 15, 1e-3  # mm
-SLOW = 16.0  # mm: the blur that tells brightness from anatomy
+LEVELS = ((8.0, 4.0), (4.0, 3.0), (2.0, 1.0))  # mm: spacing of the voxels compared, and blur
+MAX_STEPS, TOLERANCE = 15, 1e-3  # mm
+SLOW = 16.0  # mm: blur that separates slow intensity variation from anatomy
 TUKEY = 4.685
-HEAD = 70.0  # mm: how far a turn moves what is farthest
+HEAD = 70.0  # mm: radius at which rotations are converted to displacements
 GENERATORS = np.zeros((6, 4, 4))
 for _k in range(3):
     GENERATORS[_k, _k, 3] = 1
@@ -31,7 +31,7 @@ for _k in range(3):
 
 
 def flattened(values: Volume, grid: Grid, brain: NDArray[np.bool_]) -> Volume:
-    """The image divided by its own blur inside the brain, at most 2; 1 is as bright as what is around."""
+    """The image divided by its local mean inside the brain, at most 2; 1 is the local mean."""
     sigma = SLOW / grid.spacing
     inside = ndimage.gaussian_filter(brain.astype(np.float32), sigma, truncate=3)
     slow = ndimage.gaussian_filter(values * brain, sigma, truncate=3) / np.maximum(inside, 1e-3)
@@ -41,9 +41,9 @@ def flattened(values: Volume, grid: Grid, brain: NDArray[np.bool_]) -> Volume:
 def rigid(
     fixed: Volume, brain: NDArray[np.bool_], fixed_grid: Grid, moving: Volume, grid: Grid, start: Matrix
 ) -> Matrix:
-    """World points of ``fixed`` -> those of ``moving`` (both `flattened`, on grids along the world axes), ``[4, 4]``.
+    """Map from world points of ``fixed`` to those of ``moving`` (both `flattened`, on axis-aligned grids), ``[4, 4]``.
 
-    Compared where ``brain`` is. ``start`` is near: within about 10 mm and 10 degrees.
+    Images are compared inside ``brain``. ``start`` must be within about 10 mm and 10 degrees.
     """
     matrix = start
     for apart, blur in LEVELS:
@@ -65,10 +65,10 @@ def _level(
     g = np.linalg.inv(fixed_grid.matrix[:3, :3]).T @ by_voxel
     centre = np.eye(4)
     centre[:3, 3] = x.mean(1)
-    turns = np.cross(x - centre[:3, 3:], g, axis=0)
-    J = np.concatenate([g, turns])
+    rotations = np.cross(x - centre[:3, 3:], g, axis=0)
+    J = np.concatenate([g, rotations])
     to_voxel = np.linalg.inv(grid.matrix)
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         y = to_voxel @ matrix
         m = ndimage.map_coordinates(moving, y[:3, :3] @ x + y[:3, 3:], order=1, output=np.float32)
         r = m - f
@@ -76,9 +76,9 @@ def _level(
         w = np.where(np.abs(r) < TUKEY * spread, (1 - (r / (TUKEY * spread)) ** 2) ** 2, 0) * (m > 0)
         H = (J * w) @ J.T
         d = np.linalg.solve(H + 1e-9 * np.trace(H) * np.eye(6), (J * w) @ r)
-        # inverse compositional: fixed(D x) ~ moving(matrix x), so the next is matrix D^-1
+        # Inverse compositional: fixed(D x) ~ moving(matrix x), so the next matrix is matrix D^-1.
         D = centre @ expm(np.tensordot(d, GENERATORS, 1)) @ np.linalg.inv(centre)
         matrix = matrix @ np.linalg.inv(D)
-        if max(np.abs(d[:3]).max(), HEAD * np.abs(d[3:]).max()) < ENOUGH:
+        if max(np.abs(d[:3]).max(), HEAD * np.abs(d[3:]).max()) < TOLERANCE:
             break
     return matrix

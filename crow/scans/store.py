@@ -1,12 +1,13 @@
-"""The prepared scans of a cohort: a folder that is read a piece at a time.
+"""The prepared scans of a cohort: a folder that is read one piece at a time.
 
-    store.json   format, modality, grid, settings, and how the cohort was read
-    visits.csv   a row a visit: who, when, covariates, regions, and the scan's own file
-    arrays.zarr  by visit (one chunk each): intensity, to_scan, scale, status; where scans were registered without
-                 a linear map alone, also velocity and, by subject, anatomy
+    store.json   format version, modality, grid, settings of the preparation, schema of the cohort
+    visits.csv   one row per visit: subject, session, time, covariates, regions, and the path of the scan
+    arrays.zarr  per visit (one chunk each): intensity, to_scan, scale, status; after nonlinear registration also
+                 velocity per visit and anatomy per subject
     template.nii.gz  mask.nii.gz  findings.json  qc/
 
-A store holds subjects' scans: it stays where they may be. Models are fitted from it and do not contain it.
+A store contains subjects' scans, so keep it where these may be kept. Models are fitted to a store and do not contain
+it.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from crow.scans.grid import Grid
 
 FORMAT_VERSION = 1
 FILES = ("store.json", "visits.csv", "arrays.zarr", "template.nii.gz", "mask.nii.gz")
-START = "first visit"  # a column of visits.csv: each subject's first visit in the cohort's own time
+START = "first visit"  # column of visits.csv: each subject's first visit in the cohort's own time
 PENDING, DONE, FAILED = 0, 1, 2
 
 
 class StoreInfo(BaseModel):
-    """What a store is: ``modality`` (BIDS suffix), the ``space`` and ``grid`` of its arrays, the grid of velocity
-    fields (None where there are none), ``settings`` of the preparation (JSON values), and the cohort's schema."""
+    """Description of a store: ``modality`` (BIDS suffix), ``space`` and ``grid`` of its arrays, the grid of velocity
+    fields (None without them), ``settings`` of the preparation (JSON values), and the cohort's schema."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -57,13 +58,40 @@ class StoreInfo(BaseModel):
 
 
 class ScanStore:
-    """Arrays of all visits on one grid; row k of the arrays is row k of ``visits`` (the frame's index).
+    """Prepared scans of a cohort on one grid, read from disk on demand; ``crow prepare`` writes a store.
 
-    ``intensity [row, X, Y, Z]`` float32: normalised, 0 outside the scan's field of view. ``scale [row, 2]``: (gain,
-    offset) with scan = gain * intensity + offset. ``to_scan [row, 4, 4]``: world points of the grid to those of the
-    scan's file. ``velocity [row, 3, x, y, z]`` (mm, on ``info.velocity_grid``, in template space): the subject's first
-    scan moved by exp(velocity) is this visit's; 0 for the first. ``anatomy [subject, 3, x, y, z]``: displacement psi of
-    template points to the subject's first scan. ``status [row]``: pending, done or failed.
+    Parameters
+    ----------
+    path : str or Path
+        Folder of the store.
+    info : StoreInfo
+        Modality, grids, settings and schema.
+    visits : DataFrame
+        One row per visit; its index is the row in the arrays.
+    arrays : zarr.Group
+        The arrays below, one chunk per row.
+    only : array of int, optional
+        Rows of a `subset`; by default all rows.
+
+    Notes
+    -----
+    Read an array with `array`:
+
+    - ``intensity [row, X, Y, Z]``, float32: normalised, 0 outside the scan's field of view.
+    - ``scale [row, 2]``: (gain, offset), scan = gain * intensity + offset.
+    - ``to_scan [row, 4, 4]``: maps world points of the grid to those of the scan's file, in mm.
+    - ``velocity [row, 3, x, y, z]``, mm on ``info.velocity_grid`` in template space: exp(velocity) warps the subject's
+      first scan to this visit; 0 for the first visit.
+    - ``anatomy [subject, 3, x, y, z]``: displacement psi in mm from template points to the subject's first scan.
+    - ``status [row]``: pending, done or failed.
+
+    Examples
+    --------
+    >>> from crow import ScanStore
+    >>> store = ScanStore.open("store")  # doctest: +SKIP
+    >>> store.cohort().visits[["subject", "session", "time"]]  # doctest: +SKIP
+    >>> store.array("intensity")[0].shape  # doctest: +SKIP
+    (99, 117, 95)
     """
 
     def __init__(
@@ -83,14 +111,36 @@ class ScanStore:
         overwrite: bool = False,
         velocities: bool = True,
     ) -> ScanStore:
-        """An empty store for the visits of a cohort with scans; raises OutputError where ``path`` exists.
+        """Create an empty store, whose rows are pending.
 
-        Without ``velocities``, a store on a velocity grid holds anatomy only.
+        Parameters
+        ----------
+        path : str or Path
+            Folder to create.
+        info : StoreInfo
+            Modality, grids, settings and schema.
+        cohort : Cohort
+            Visits with scans.
+        template, mask : array [X, Y, Z]
+            Intensities and brain of the template.
+        overwrite : bool
+            Replace an existing store.
+        velocities : bool
+            With a velocity grid: allocate ``velocity`` as well as ``anatomy``.
+
+        Returns
+        -------
+        ScanStore
+
+        Raises
+        ------
+        OutputError
+            If ``path`` exists and may not be replaced, or is not a store.
         """
         path = Path(path)
         replace = overwrite and (path / "store.json").is_file()
         if overwrite and path.exists() and any(path.iterdir()) and not replace:
-            raise OutputError(f"{path}: not a store of scans, so --overwrite does not replace it. Choose another name.")
+            raise OutputError(f"{path}: not a scan store, so --overwrite does not replace it. Choose another name.")
         with writing(path, replace or (path.is_dir() and not any(path.iterdir()))) as folder:
             folder.mkdir()
             write_text(folder / "visits.csv", _table(cohort))
@@ -103,13 +153,32 @@ class ScanStore:
 
     @classmethod
     def open(cls, path: str | Path, unfinished: bool = False) -> ScanStore:
-        """Read a store; raises CohortError where it is none, is damaged, or (by default) is not finished."""
+        """Open a store.
+
+        Parameters
+        ----------
+        path : str or Path
+            Folder that ``crow prepare`` wrote.
+        unfinished : bool
+            Also open a store whose preparation was interrupted.
+
+        Returns
+        -------
+        ScanStore
+
+        Raises
+        ------
+        CohortError
+            If ``path`` is not a store, is damaged, or is unfinished.
+        """
         path = Path(path)
         info = _read_info(path)
         if missing := [name for name in FILES if not (path / name).exists()]:
             raise CohortError(f"{path}: {', '.join(missing)} missing. Run crow prepare again with --overwrite.")
         if not (info.finished or unfinished):
-            raise CohortError(f"{path}: its preparation was interrupted. Run the same crow prepare again to go on.")
+            raise CohortError(
+                f"{path}: its preparation was interrupted. Run the same crow prepare command again to continue."
+            )
         words = [name for name, kind in info.cohort_schema.covariates.items() if kind == "categorical"]
         text = dict.fromkeys(["subject", "session", "scan", *words], str)
         visits = pd.read_csv(path / "visits.csv", dtype=text, keep_default_na=False, na_values=[""])
@@ -122,15 +191,16 @@ class ScanStore:
 
     @staticmethod
     def is_store(path: str | Path) -> bool:
+        """Whether a folder is a scan store."""
         return (Path(path) / "store.json").is_file()
 
     def array(self, name: str) -> zarr.Array[Any]:
-        """``intensity``, ``scale``, ``to_scan``, ``status``, ``velocity`` or ``anatomy``."""
+        """An array by name: ``intensity``, ``scale``, ``to_scan``, ``status``, ``velocity`` or ``anatomy``."""
         return self.arrays[name]  # type: ignore[return-value]
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """Brain of the template, ``[X, Y, Z]``."""
+        """Brain mask of the template, ``[X, Y, Z]``."""
         return np.asarray(nib.load(self.path / "mask.nii.gz").dataobj) > 0  # type: ignore[attr-defined]
 
     @cached_property
@@ -140,12 +210,12 @@ class ScanStore:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Rows whose scan was prepared."""
+        """Rows whose scan was prepared, ``[n]``."""
         done = np.flatnonzero(self.array("status")[:] == DONE)
         return done if self.only is None else np.intersect1d(done, self.only)
 
-    def some(self, rows: NDArray[np.int64]) -> ScanStore:
-        """The same store as if it held these rows only."""
+    def subset(self, rows: NDArray[np.int64]) -> ScanStore:
+        """A view of the store with these rows only; row numbers and arrays stay the same."""
         return ScanStore(self.path, self.info, self.visits, self.arrays, rows)
 
     @property
@@ -153,10 +223,25 @@ class ScanStore:
         """Subjects in the order of ``anatomy``."""
         return list(self.visits["subject"].unique())
 
-    def cohort(self) -> Cohort:
-        """The visits whose scan was prepared; the index of ``Cohort.visits`` is the row in the arrays.
+    def subject_index(self, row: int) -> int:
+        """The index in ``anatomy`` of the subject of a row."""
+        return self.subjects.index(self.visits["subject"].iloc[row])
 
-        Times start at each subject's first such visit.
+    def applied_anatomy(self, row: int) -> NDArray[np.float32] | None:
+        """The displacement psi ``[3, x, y, z]`` with which the scan of a row was resampled before ``to_scan``, in mm on
+        the velocity grid; None if the scan was aligned linearly only."""
+        if self.info.velocity_grid is None or "anatomy" not in self.arrays or "velocity" in self.arrays:
+            return None
+        return np.asarray(self.array("anatomy")[self.subject_index(row)], np.float32)
+
+    def cohort(self) -> Cohort:
+        """The visits whose scan was prepared.
+
+        Returns
+        -------
+        Cohort
+            The index of ``Cohort.visits`` is the row in the arrays; times are years since each subject's first
+            prepared visit.
         """
         visits = self.visits.loc[self.rows]
         schema = self.info.cohort_schema
@@ -168,38 +253,42 @@ class ScanStore:
 
     @property
     def findings(self) -> list[Finding]:
+        """Findings of the cohort and of the preparation."""
         rows = json.loads((self.path / "findings.json").read_text(encoding="utf-8"))
         return [Finding(**{**row, "rows": tuple(row["rows"])}) for row in rows]
 
     def masked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Intensities of some rows inside the mask, ``[rows, voxels]``; read a row at a time."""
+        """Intensities inside the mask, ``[rows, voxels]``, read one row at a time."""
         out = np.empty((len(rows), int(self.mask.sum())), np.float32)
         for k, row in enumerate(rows):
             out[k] = np.asarray(self.array("intensity")[int(row)])[self.mask]
         return out
 
-    def chunks(self, rows: NDArray[np.int64], most: int = 32) -> Iterator[NDArray[np.int64]]:
-        """``rows`` in parts of at most ``most``, for passes whose memory does not grow with the cohort."""
-        for start in range(0, len(rows), most):
-            yield rows[start : start + most]
+    def chunks(self, rows: NDArray[np.int64], size: int = 32) -> Iterator[NDArray[np.int64]]:
+        """``rows`` in chunks of at most ``size``, for passes in bounded memory."""
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
 
-    def says(self, cohort: Cohort) -> bool:
-        """Whether visits, covariates, regions and ages are just those of a cohort."""
+    def matches(self, cohort: Cohort) -> bool:
+        """Whether visits, covariates, regions and ages equal those of a cohort."""
         text = (self.path / "visits.csv").read_text(encoding="utf-8")
         return self.info.cohort_schema == cohort.schema and text == _table(cohort)
 
-    def renew(self, cohort: Cohort) -> ScanStore:
-        """The store with all that another reading of the same visits says of them; unfinished, its arrays kept."""
-        self.reopen({"cohort_schema": cohort.schema, "cohort_path": cohort.path})
+    def update_cohort(self, cohort: Cohort) -> ScanStore:
+        """Replace covariates, regions and ages by those of ``cohort``, which has the same visits.
+
+        The store becomes unfinished and keeps its arrays.
+        """
+        self.invalidate({"cohort_schema": cohort.schema, "cohort_path": cohort.path})
         write_text(self.path / "visits.csv", _table(cohort), overwrite=True)
         return ScanStore.open(self.path, unfinished=True)
 
-    def reopen(self, changes: dict[str, Any] | None = None) -> None:
-        """Echo that there is work to do until `finish`, and what else has changed in ``info``."""
+    def invalidate(self, changes: dict[str, Any] | None = None) -> None:
+        """Mark the store as unfinished until `finish`, with optional ``changes`` of ``info``."""
         self._write_info({**(changes or {}), "finished": False})
 
     def finish(self, findings: list[Finding]) -> None:
-        """Echo that every visit is done or failed, and what was found on the way."""
+        """Mark the store as finished (every visit is done or failed) and save ``findings``."""
         text = json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False)
         write_text(self.path / "findings.json", text, overwrite=True)
         self._write_info({"finished": True})
@@ -245,10 +334,10 @@ def _read_info(path: Path) -> StoreInfo:
         return StoreInfo.model_validate(content)
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         if isinstance(error, FileNotFoundError):
-            raise CohortError(f"{path}: no store of scans. Make one: crow prepare --cohort ... --out {path}") from None
+            raise CohortError(f"{path}: not a scan store. Make one: crow prepare --cohort ... --out {path}") from None
         raise CohortError(f"{path / 'store.json'}: damaged. Run crow prepare again with --overwrite.") from None
 
 
 def _writable(path: Path) -> bool:
-    """A store on a read-only disk can still be read."""
+    """Whether arrays can be written; a store on a read-only disk can still be read."""
     return os.access(path / "arrays.zarr", os.W_OK)

@@ -1,11 +1,12 @@
-"""The brain of the MNI152 template that nilearn ships, on a grid of any resolution, and its structures.
+"""The brain of nilearn's MNI152 template at any resolution, with approximate structure labels.
 
-Source: ICBM 152 nonlinear 2009a symmetric (Fonov et al., NeuroImage 54, 2011), brain only. There is no atlas with it:
-structures are its tissues, told apart by where they lie in MNI coordinates, and about as exact as that.
+Source: ICBM 152 nonlinear 2009a symmetric (Fonov et al., NeuroImage 54, 2011), brain only. nilearn ships no atlas with
+it: structures are tissue classes divided by MNI coordinates, so their borders are approximate.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ STRUCTURES = {
     14: "brainstem",
 }
 
-# Balls (|x|, y, z, radius in mm) that together cover a structure of one side.
+# Balls (|x|, y, z, radius in mm) that together cover a structure of one hemisphere.
 HIPPOCAMPUS = [(22, -12, -21, 7), (26, -16, -18, 7), (29, -22, -14, 7), (30, -28, -10, 7), (27, -34, -5, 6)]
 AMYGDALA = [(21, -5, -20, 8), (25, -3, -21, 7)]
 DEEP_GRAY = [
@@ -44,8 +45,8 @@ Volume = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Template:
-    """``t1`` (0 to 1, 0 outside the brain), ``gm`` and ``wm`` (probabilities), ``mask`` and ``structures`` (labels of
-    `STRUCTURES`, 0 outside) of the template, ``[X, Y, Z]`` each on ``grid``."""
+    """The template on ``grid``, ``[X, Y, Z]`` each: ``t1`` (0 to 1, 0 outside the brain), ``gm`` and ``wm``
+    (probabilities), ``mask``, and ``structures`` (labels of `STRUCTURES`, 0 outside)."""
 
     grid: Grid
     t1: Volume
@@ -55,14 +56,14 @@ class Template:
     structures: NDArray[np.uint8]
 
     def structure(self, *names: str) -> NDArray[np.bool_]:
-        """Voxels of the structures whose names begin with one of ``names``, ``[X, Y, Z]``."""
+        """Voxels of the structures whose names start with one of ``names``, ``[X, Y, Z]``."""
         return np.isin(self.structures, [label for label, name in STRUCTURES.items() if name.startswith(names)])
 
 
 @lru_cache(maxsize=8)
 def load_template(resolution: float = 1.0) -> Template:
-    """The template with voxels of ``resolution`` mm (1 mm where finer is asked for); smoothed before it is thinned."""
-    # Only for those who use it: nilearn takes a second to import.
+    """The template with voxels of ``resolution`` mm (at least 1 mm), smoothed before downsampling."""
+    # Imported here because nilearn takes a second to import.
     from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
     loaded = load_mni152_template(1), load_mni152_gm_template(1), load_mni152_wm_template(1)
@@ -74,7 +75,7 @@ def load_template(resolution: float = 1.0) -> Template:
     structures[brain] = _structures(_cut(grid, brain), gm[brain], wm[brain], mask[brain])
     if resolution > 1:
         coarse = grid.coarser(resolution)
-        t1, gm, wm, part = (_thinned(image, grid, coarse) for image in (t1, gm, wm, mask.astype(np.float32)))
+        t1, gm, wm, part = (_downsampled(image, grid, coarse) for image in (t1, gm, wm, mask.astype(np.float32)))
         mask = part > 0.5
         structures = np.where(mask, np.maximum(_resampled(structures, grid, coarse, 0), 1), 0).astype(np.uint8)
         grid, t1 = coarse, np.where(mask, t1, 0)
@@ -84,7 +85,7 @@ def load_template(resolution: float = 1.0) -> Template:
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """With its holes; as `ndimage.binary_fill_holes`, in a tenth of its time."""
+    """Fill holes: `ndimage.binary_fill_holes` in a tenth of its time."""
     parts, count = ndimage.label(~mask)
     outside = np.zeros(count + 1, bool)
     for axis in range(mask.ndim):
@@ -94,7 +95,7 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _cut(grid: Grid, part: tuple[slice, ...]) -> Grid:
-    """The grid of a box of its voxels."""
+    """The grid of a box of voxels."""
     matrix = grid.matrix.copy()
     matrix[:3, 3] += matrix[:3, :3] @ [one.start for one in part]
     return Grid.of(tuple(one.stop - one.start for one in part), matrix)
@@ -126,7 +127,7 @@ def _structures(grid: Grid, gm: Volume, wm: Volume, mask: NDArray[np.bool_]) -> 
 
 
 def _ventricles(fluid: NDArray[np.bool_], x: Volume, y: Volume, z: Volume) -> NDArray[np.bool_]:
-    """Lateral and third ventricles: the larger pieces of fluid inside the brain, without the cisterns."""
+    """Lateral and third ventricles: the larger components of fluid inside the brain, without the cisterns."""
     side = np.abs(x)
     inner = (side < 42) & (y > -62) & (y < 38) & (z > -24) & (z < 32)
     behind = (side < 17) & (y < -29) & (z < 16)
@@ -146,12 +147,12 @@ def _balls(balls: list[tuple[int, int, int, int]], x: Volume, y: Volume, z: Volu
     return inside
 
 
-def _thinned(image: Volume, grid: Grid, coarse: Grid) -> Volume:
+def _downsampled(image: Volume, grid: Grid, coarse: Grid) -> Volume:
     width = 0.4 * np.sqrt((coarse.spacing / grid.spacing) ** 2 - 1)
     return _resampled(ndimage.gaussian_filter(image, width), grid, coarse, 1)
 
 
-def _resampled(image: NDArray, grid: Grid, coarse: Grid, order: int) -> NDArray:
-    """On a grid that shares the corner and the axes of ``grid``."""
+def _resampled(image: NDArray[Any], grid: Grid, coarse: Grid, order: int) -> NDArray[Any]:
+    """Resample to a grid with the corner and the axes of ``grid``."""
     factor = coarse.spacing / grid.spacing
     return ndimage.affine_transform(image, factor, output_shape=coarse.shape, order=order, mode="nearest")

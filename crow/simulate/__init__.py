@@ -1,4 +1,4 @@
-"""Invented cohorts whose truth is known."""
+"""Simulated cohorts with known truth."""
 
 from crow.simulate.av45 import simulate_av45, true_effects
 from crow.simulate.progression import simulate_adni

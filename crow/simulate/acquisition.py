@@ -1,4 +1,4 @@
-"""What a scanner makes of a head: its grid, brightness, contrast, bias field and noise."""
+"""Simulated MRI acquisition: grid, gain, contrast, bias field and noise."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FIELD_OF_VIEW = (192.0, 232.0, 200.0)
 NOISE = 0.03
 BIAS, BIAS_MM, BIAS_GRID_MM = 0.05, 45.0, 15.0
 CHANGED_GAIN, CHANGED_CONTRAST, CHANGED_BIAS = 1.3, 1.15, 0.08
-CHANGED_SCANNER = 77  # the pattern of the second scanner's bias field, the same for everyone
+CHANGED_SCANNER = 77  # seed of the second scanner's bias field, the same for all subjects
 
 
 def scan_grid(resolution: float) -> Grid:
-    """192 x 232 x 200 mm around the brain, with the voxels of ``resolution`` mm running left, anterior, superior."""
+    """A field of view of 192 x 232 x 200 mm around the brain, with voxels of ``resolution`` mm in LAS orientation."""
     shape = np.round(np.array(FIELD_OF_VIEW) / resolution).astype(int)
     affine = np.diag([-resolution, resolution, resolution, 1.0])
     affine[:3, 3] = np.array(CENTRE) - affine[:3, :3] @ ((shape - 1) / 2)
@@ -30,17 +30,17 @@ def scan_grid(resolution: float) -> Grid:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One scan: its ``gain``, and whether it was made on the second scanner (``changed``)."""
+    """Acquisition of a scan: its ``gain``, and whether it was made on the second scanner (``changed``)."""
 
     gain: float
     changed: bool
 
 
 def t1w(rng: np.random.Generator, image: Volume, grid: Grid, scanner: Acquisition) -> Volume:
-    """A noise-free image (white matter about 800) as it is measured.
+    """Measure a noise-free T1w image (white matter about 800).
 
-    gain |contrast(image) bias + noise|: Rician noise (Gudbjartsson & Patz 1995) of 3 % of white matter; the second
-    scanner is brighter, of more contrast, and has a bias field of its own.
+    gain |contrast(image) bias + noise|, with Rician noise (Gudbjartsson & Patz 1995) of 3 % of white matter. The second
+    scanner has a higher gain, more contrast, and an additional bias field.
     """
     log_bias = BIAS * _bias(rng, grid)
     if scanner.changed:
@@ -52,6 +52,6 @@ def t1w(rng: np.random.Generator, image: Volume, grid: Grid, scanner: Acquisitio
 
 
 def _bias(rng: np.random.Generator, grid: Grid) -> Volume:
-    """A smooth field of variance about 1."""
+    """A smooth random field of variance about 1."""
     coarse = grid.coarser(BIAS_GRID_MM)
     return sample(smooth_noise(rng, coarse, BIAS_MM)[None], coarse, grid.points())[0]

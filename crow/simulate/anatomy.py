@@ -1,4 +1,4 @@
-"""Heads that differ: smooth invertible deformations of the template, a size, and a position in the scanner."""
+"""Simulated anatomy: a smooth invertible deformation of the template, a head size, and a position in the scanner."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ ICV = 1_525_000.0
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A subject's brain without atrophy: the template, ``size`` times as large, deformed by exp(velocity).
+    """A subject's brain without atrophy: the template, scaled by ``size`` and deformed by exp(velocity).
 
-    ``velocity``, ``to`` and ``back`` (displacements of its exponential and of the inverse) ``[3, x, y, z]`` mm, on
+    ``velocity``, and ``to`` and ``back`` (displacements of exp(velocity) and its inverse), ``[3, x, y, z]`` mm on
     ``grid``.
     """
 
@@ -36,44 +36,44 @@ class Anatomy:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, icv: float) -> Anatomy:
-        """Velocity of 2.5 mm (sd), correlation 1/e at 32 mm; size (icv / 1525000 mm3)^(1/3)."""
+        """Draw a velocity with sd 2.5 mm and correlation 1/e at 32 mm; size (icv / 1525000 mm3)^(1/3)."""
         grid = load_template(1.0).grid.coarser(ANATOMY_MM)
         velocity = SPREAD_MM * np.stack([smooth_noise(rng, grid, SMOOTH_MM) for _ in range(3)])
         return cls(grid, (icv / ICV) ** (1 / 3), velocity, exponential(velocity, grid), exponential(-velocity, grid))
 
     def to_template(self, points: Points) -> Points:
-        """Template points of points of the head, ``[3, *any]`` mm."""
+        """Map points of the head to template points, ``[3, *any]`` mm."""
         centre = np.array(CENTRE, np.float32).reshape(3, *[1] * (points.ndim - 1))
         points = (points - centre) / np.float32(self.size) + centre
         return points + sample(self.to, self.grid, points)
 
     def volume(self, points: Points) -> NDArray[np.float32]:
-        """Volume in the head of a unit of volume at template ``points [3, *any]``."""
+        """Local volume ratio of the head to the template, at template ``points [3, *any]``."""
         return sample(jacobian(self.back, self.grid)[None], self.grid, points)[0] * np.float32(self.size**3)
 
 
 @dataclass(frozen=True)
 class HeadPosition:
-    """Where a head lies in the scanner: turned by ``degrees`` about x, y, z (in that order) and moved by ``mm``."""
+    """Position of a head in the scanner: rotated by ``degrees`` about x, y, z (in this order), shifted by ``mm``."""
 
     degrees: tuple[float, float, float]
     mm: tuple[float, float, float]
 
     @property
     def to_head(self) -> NDArray[np.float64]:
-        """World points of the scan -> those of the head, ``[4, 4]``."""
+        """Map from world points of the scan to those of the head, ``[4, 4]``."""
         matrix = np.eye(4)
         matrix[:3, :3] = Rotation.from_euler("xyz", self.degrees, degrees=True).as_matrix()
         matrix[:3, 3] = np.array(CENTRE) + self.mm - matrix[:3, :3] @ np.array(CENTRE)
         return matrix
 
     def points(self, points: Points) -> Points:
-        """``[3, *any]`` mm of the scan -> mm of the head."""
+        """Map points ``[3, *any]`` mm of the scan to points of the head."""
         matrix = self.to_head.astype(np.float32)
         return np.tensordot(matrix[:3, :3], points, 1) + matrix[:3, 3].reshape(3, *[1] * (points.ndim - 1))
 
 
 def smooth_noise(rng: np.random.Generator, grid: Grid, mm: float) -> NDArray[np.float32]:
-    """Gaussian noise of variance 1 on a grid, smoothed by a Gaussian of ``mm`` (sd); periodic."""
+    """Noise of variance 1 on a grid, smoothed by a Gaussian with sd ``mm``; periodic."""
     noise = ndimage.gaussian_filter(rng.normal(size=grid.shape), mm / grid.spacing, mode="wrap")
     return (noise / noise.std()).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Brains that change: for each part of the brain a velocity field that makes it grow or shrink, and when it does."""
+"""Simulated atrophy: for each part of the brain, a velocity field that changes its volume, and its course in time."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +17,8 @@ from crow.simulate.regions import sigmoid
 Array = NDArray[np.floating]
 FIELD_MM = 3.0
 YOUNG = 60.0
-# Log volume: per year of age, along the disease in all; midpoint and width of the disease's part (disease years); into
-# what the room goes or from what it comes. Sizes and rates as in published summaries, rounded.
+# Change of log volume: per year of age, total along the disease; midpoint and width of the disease term (disease
+# years); the parts that fill or free the space. Sizes and rates are rounded from published summaries.
 FLUID = ("csf", "ventricles")
 CHANGES: dict[str, tuple[float, float, float, float, tuple[str, ...]]] = {
     "ventricles": (0.028, 0.75, 1.0, 4.0, ("white_matter",)),
@@ -39,21 +39,21 @@ SMOOTH_MM, REACH_MM = 2.0, 12.0
 
 @dataclass(frozen=True)
 class Course:
-    """How a subject's parts change: ``strength`` (1 is usual) and ``midpoint`` (disease years) of each of `PARTS`."""
+    """A subject's course: ``strength`` (about 1) and ``midpoint`` (disease years) of the change of each of `PARTS`."""
 
     strength: Array
     midpoint: Array
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Course":
-        """log strength ~ N(0, 0.25^2) a structure and N(0, 0.1^2) a side; midpoints a year around the usual."""
+        """Draw log strength ~ N(0, 0.25^2) per structure + N(0, 0.1^2) per side; midpoints vary by one year (sd)."""
         shared, side = rng.normal(size=len(CHANGES)), rng.normal(size=len(PARTS))
         strength = np.exp(STRENGTH_SPREAD * np.repeat(shared, len(SIDES)) + SIDE_SPREAD * side)
         shift = MIDPOINT_SPREAD * np.repeat(rng.normal(size=len(CHANGES)), len(SIDES))
         return cls(strength, _column(2) + shift)
 
     def log_volumes(self, disease_time: float, age: float) -> Array:
-        """Log volume of each of `PARTS` against a healthy brain of 60, ``[parts]``.
+        """Log volume of each of `PARTS` relative to a healthy brain at age 60, ``[parts]``.
 
         strength (ageing (age - 60) + amplitude sigmoid((s - midpoint) / width))
         """
@@ -63,9 +63,9 @@ class Course:
 
 @dataclass(frozen=True)
 class ChangeFields:
-    """Velocity ``fields [parts, 3, x, y, z]`` (mm, on ``grid``, template space) of `PARTS`, each a log volume of 1.
+    """Velocity ``fields [parts, 3, x, y, z]`` (mm, on ``grid``, template space), each for a log volume of 1 of a part.
 
-    ``fractions [structures, x, y, z]``: how much of a voxel each of `STRUCTURES` fills.
+    ``fractions [structures, x, y, z]``: share of each voxel in each of `STRUCTURES`.
     """
 
     grid: Grid
@@ -73,16 +73,16 @@ class ChangeFields:
     fractions: NDArray[np.float32]
 
     def velocity(self, log_volumes: Array) -> NDArray[np.float32]:
-        """The velocity whose exponential makes the young brain the changed one, ``[3, x, y, z]`` mm."""
+        """The velocity whose exponential maps the young brain to the changed one, ``[3, x, y, z]`` mm."""
         return np.tensordot(log_volumes.astype(np.float32), self.fields, 1)
 
 
 @lru_cache(maxsize=1)
 def change_fields() -> ChangeFields:
-    """Each part spreads or contracts smoothly, and what is next to it gives way: div v sums to 0 nearby.
+    """The velocity field of each part: it expands or contracts smoothly and its surroundings compensate.
 
-    v = grad(inverse Laplacian(div v)), by FFT. As neighbours disturb each other, fields are mixed so that the mean
-    divergence over every part is 1 for its own field and 0 for the others.
+    v = grad(inverse Laplacian(div v)), by FFT, where div v sums to 0 nearby. Because fields of neighbours overlap, they
+    are mixed so that the mean divergence over each part is 1 for its own field and 0 for all others.
     """
     template = load_template(1.0)
     names, labels = brain_parts(template)
@@ -99,11 +99,11 @@ def change_fields() -> ChangeFields:
 
 
 def parameters() -> dict[str, Any]:
-    """JSON values."""
+    """The model of atrophy and its parameters, as JSON values."""
     keys = ("ageing", "amplitude", "midpoint", "width")
     return {
         "model": "log volume = strength (ageing (age - 60) + amplitude sigmoid((s - midpoint) / width)); log strength: "
-        "N(0, strength_sd^2) a structure + N(0, side_sd^2) a side; midpoint + N(0, midpoint_sd^2) a structure",
+        "N(0, strength_sd^2) per structure + N(0, side_sd^2) per side; midpoint + N(0, midpoint_sd^2) per structure",
         "strength_sd": STRENGTH_SPREAD,
         "side_sd": SIDE_SPREAD,
         "midpoint_sd": MIDPOINT_SPREAD,
@@ -112,7 +112,7 @@ def parameters() -> dict[str, Any]:
 
 
 def course_table(log_volumes: list[Array]) -> pd.DataFrame:
-    """A column ``log_<part>`` for each of `PARTS`."""
+    """A table with a column ``log_<part>`` for each of `PARTS`."""
     return pd.DataFrame(np.stack(log_volumes), columns=[f"log_{name}" for name in PARTS])
 
 
@@ -131,11 +131,11 @@ def _fractions(labels: NDArray[np.uint8], grid: Grid, count: int) -> NDArray[np.
 
 
 def _divergence(name: str, parts: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Smooth, 1 or so inside the part, and below 0 in what gives way around it, so that all sums to 0."""
+    """Smooth divergence, about 1 inside the part and negative in the compensating surroundings; its sum is 0."""
     part = parts[name]
-    gives = CHANGES[name.rsplit("_", 1)[0]][4]
-    room = sum((parts[other] for other in parts if other.startswith(gives)), np.zeros_like(part))
-    if gives is FLUID:
+    partners = CHANGES[name.rsplit("_", 1)[0]][4]
+    room = sum((parts[other] for other in parts if other.startswith(partners)), np.zeros_like(part))
+    if partners is FLUID:
         room = room + 0.5 * parts["outside"]
     near = ndimage.gaussian_filter(part, REACH_MM / FIELD_MM) * room
     change = part / part.sum() - near / near.sum()
@@ -143,7 +143,7 @@ def _divergence(name: str, parts: dict[str, NDArray[np.float32]]) -> NDArray[np.
 
 
 def _gradient_field(divergence: NDArray[np.float32], spacing: Array) -> NDArray[np.float32]:
-    """v = grad p with Laplacian p = div v, ``[3, x, y, z]`` mm; periodic, so the edges should be empty."""
+    """v = grad p with Laplacian p = div v, ``[3, x, y, z]`` mm; periodic, so the borders must be empty."""
     shape = divergence.shape
     waves = [2 * np.pi * fft.fftfreq(n, mm) for n, mm in zip(shape[:2], spacing[:2], strict=True)]
     waves.append(2 * np.pi * fft.rfftfreq(shape[2], spacing[2]))

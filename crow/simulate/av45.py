@@ -1,4 +1,4 @@
-"""A cohort in TADPOLE's AV45 columns, of people who do not exist, whose group effects are known in closed form."""
+"""A simulated cohort in TADPOLE's AV45 columns, whose group effects are known in closed form."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,13 +11,13 @@ from crow.errors import ConfigError
 from crow.simulate.progression import FIRST_DAY, YEARS_OF_ENTRY, draw_scores
 from crow.simulate.regions import AGE, Array, sigmoid
 from crow.simulate.simulation import Simulation
-from crow.simulate.subjects import diagnosis, draw_people
+from crow.simulate.subjects import diagnosis, draw_subjects
 
 SUFFIX = "UCBERKELEYAV45_10_17_16"
-GAP, LATE, LATEST = 2.0, 0.15, 0.45  # years; a visit comes early or late (sd), at most so much
+GAP, JITTER, MAX_JITTER = 2.0, 0.15, 0.45  # years: visit interval, sd and limit of its jitter
 HALF, FULL = 8.0, 10.0
-# Usual ratio to the cerebellum, and Cohen's d of CDR-SB 10 against 0; those of a brain in which amyloid shows in the
-# association cortex first, hardly in motor and visual cortex, and not in atrophied medial temporal lobes.
+# Mean ratio to the cerebellum, and Cohen's d of CDR-SB 10 against 0: strong effects in association cortex, weak ones in
+# motor and visual cortex, none in atrophied medial temporal lobes.
 CORTEX = {
     "BANKSSTS": (1.38, 0.95), "CAUDALANTERIORCINGULATE": (1.37, 0.95), "CAUDALMIDDLEFRONTAL": (1.33, 0.95),
     "CUNEUS": (1.24, 0.50), "ENTORHINAL": (1.15, 0.20), "FRONTALPOLE": (1.16, 0.90), "FUSIFORM": (1.25, 0.65),
@@ -35,24 +35,24 @@ DEEP = {
     "ACCUMBENS_AREA": (1.30, 0.80), "AMYGDALA": (1.20, 0.10), "CAUDATE": (1.22, 0.35), "HIPPOCAMPUS": (1.22, -0.35),
     "PALLIDUM": (1.55, -0.05), "PUTAMEN": (1.45, 0.65), "THALAMUS_PROPER": (1.38, -0.15),
 }  # fmt: skip
-# Shares of the variance between subjects that regions have in common: all of them, in patterns, left with right.
+# Shares of the variance between subjects: common to all regions, in patterns, and common to left and right.
 COMMON, PATTERNS, PAIR, FACTORS = 0.45, 0.20, 0.20, 3
 MODEL = (
     "y = level + ageing (age - 73) + effect g(CDRSB) + u + w t + e; g(c) = (1 - exp(-c / 8)) / (1 - exp(-10 / 8)); "
-    "u ~ N(0, loadings loadings^T + diag(spread^2)); w ~ N(0, drift^2); e ~ N(0, noise^2), reference of whose variance "
-    "is shared by all regions of a visit"
+    "u ~ N(0, loadings loadings^T + diag(spread^2)); w ~ N(0, drift^2); e ~ N(0, noise^2), a share `reference` of its "
+    "variance is common to all regions of a visit"
 )
 
 
 @dataclass(frozen=True)
 class Uptake:
-    """Ratios of uptake at CDR-SB c, age a and t years after the first visit; each parameter is ``[region]`` but for the
-    loadings ``[region, factor]``.
+    """Uptake ratios at CDR-SB c, age a and t years after the first visit.
 
     y = level + ageing (a - 73) + effect g(c) + u + w t + e, with g(c) = (1 - exp(-c / 8)) / (1 - exp(-10 / 8)), so that
-    ``effect`` is the difference between CDR-SB 10 and 0. The subject has its own u ~ N(0, loadings loadings^T +
-    diag(spread^2)) and w ~ N(0, drift^2), the visit its own e ~ N(0, noise^2), ``reference`` of whose variance all
-    regions share: the noise of the region that they are divided by. Nothing else tells y anything about c.
+    ``effect`` is the difference between CDR-SB 10 and 0. Random effects of a subject: u ~ N(0, loadings loadings^T +
+    diag(spread^2)) and w ~ N(0, drift^2). Noise of a visit: e ~ N(0, noise^2), with a share ``reference`` of its
+    variance common to all regions (the noise of the reference region). y depends on c in no other way. Every parameter
+    is ``[region]``, except the loadings ``[region, factor]``.
     """
 
     names: tuple[str, ...]
@@ -66,8 +66,8 @@ class Uptake:
     reference: float = 0.2
 
     @classmethod
-    def invented(cls, rng: np.random.Generator) -> Self:
-        """The 82 regions of TADPOLE's table: 34 cortical and 7 subcortical ones a side."""
+    def tadpole(cls, rng: np.random.Generator) -> Self:
+        """Random parameters for the 82 regions of TADPOLE's table: 34 cortical and 7 subcortical per hemisphere."""
         count = len(CORTEX) + len(DEEP)
         known = np.array([*CORTEX.values(), *DEEP.values()])
         names = [f"CTX_{side}H_{name}_{SUFFIX}" for side in "LR" for name in CORTEX]
@@ -90,32 +90,32 @@ class Uptake:
 
     @classmethod
     def of(cls, parameters: dict[str, Any]) -> Self:
-        """The one that ``Simulation.parameters``, or truth.json, describes."""
+        """The uptake described by ``Simulation.parameters`` or truth.json."""
         regions = parameters["regions"]
         each = {key: np.array([region[key] for region in regions.values()]) for key in next(iter(regions.values()))}
         return cls(tuple(regions), **each, reference=parameters["reference"])
 
     def parameters(self) -> dict[str, Any]:
-        """JSON values, by region."""
+        """Parameters of each region, as JSON values."""
         columns = {key: getattr(self, key).tolist() for key in self.__dataclass_fields__ if key not in _SHARED}
         return {name: {key: values[k] for key, values in columns.items()} for k, name in enumerate(self.names)}
 
     def true(self, rng: np.random.Generator, cdrsb: Array, age: Array, years: Array) -> Array:
-        """``[subject, visit, region]`` without e, for CDR-SB, age and years ``[subject, visit]``."""
-        people = len(cdrsb)
-        own = rng.normal(size=(people, self.loadings.shape[1])) @ self.loadings.T
-        own += rng.normal(size=own.shape) * self.spread
-        drift = rng.normal(size=own.shape) * self.drift
+        """Noise-free values ``[subject, visit, region]`` for CDR-SB, age and years ``[subject, visit]``."""
+        u = rng.normal(size=(len(cdrsb), self.loadings.shape[1])) @ self.loadings.T
+        u += rng.normal(size=u.shape) * self.spread
+        drift = rng.normal(size=u.shape) * self.drift
         mean = self.level + self.ageing * (age[..., None] - AGE) + self.effect * burden(cdrsb)[..., None]
-        return np.asarray(mean + own[:, None] + drift[:, None] * years[..., None])
+        return np.asarray(mean + u[:, None] + drift[:, None] * years[..., None])
 
     def measured(self, rng: np.random.Generator, true: Array) -> Array:
+        """Add measurement noise to noise-free values."""
         shared = np.sqrt(self.reference) * rng.normal(size=(*true.shape[:-1], 1))
         return true + self.noise * (shared + np.sqrt(1 - self.reference) * rng.normal(size=true.shape))
 
-    def draw(self, rng: np.random.Generator, path: list[float], people: int, years: list[float]) -> Array:
-        """``[person, visit, region]``: people of one age on one path of CDR-SB, as they would be measured."""
-        shape = (people, len(path))
+    def draw(self, rng: np.random.Generator, path: list[float], subjects: int, years: list[float]) -> Array:
+        """Measured values ``[subject, visit, region]`` of subjects of one age on one CDR-SB path."""
+        shape = (subjects, len(path))
         when = np.broadcast_to(np.asarray(years, float), shape)
         cdrsb = np.broadcast_to(np.asarray(path, float), shape)
         return self.measured(rng, self.true(rng, cdrsb, AGE + when, when))
@@ -125,25 +125,45 @@ _SHARED = ("names", "reference")
 
 
 def burden(cdrsb: Array) -> Array:
-    """g(c): 0 at CDR-SB 0, 1 at 10, flatter and flatter."""
+    """g(c), a saturating function of CDR-SB: 0 at 0, 1 at 10."""
     return (1 - np.exp(-np.asarray(cdrsb, float) / HALF)) / (1 - np.exp(-FULL / HALF))
 
 
 def simulate_av45(subjects: int = 279, visits: int = 3, seed: int = 0) -> Simulation:
-    """Invented subjects in TADPOLE's columns: 82 regional AV45 uptake ratios by `Uptake`, visits about two years apart.
+    """Simulate a cohort in TADPOLE's columns: 82 regional AV45 uptake ratios (`Uptake`), every two years.
 
-    CDRSB, ADAS13, MMSE, RAVLT_immediate and DX follow a disease time, as in `simulate_adni`; ``AGE`` is that at
-    baseline on every row. `true_effects` has the group effects. The regions of a seed are the same for any number of
-    subjects.
+    CDRSB, ADAS13, MMSE, RAVLT_immediate and DX follow a disease time, as in `simulate_adni`; ``AGE`` is the age at
+    baseline on every row. `true_effects` gives the exact group effects.
+
+    Parameters
+    ----------
+    subjects, visits : int
+        Number of subjects, and of visits per subject.
+    seed : int
+        Seed of all draws. For a given seed, the regions do not depend on ``subjects``.
+
+    Returns
+    -------
+    Simulation
+        The table, the noise-free truth, and the parameters.
+
+    Examples
+    --------
+    >>> from crow.simulate import simulate_av45, true_effects
+    >>> simulation = simulate_av45(subjects=2, visits=3)
+    >>> simulation.table.filter(like="AV45").shape
+    (6, 82)
+    >>> true_effects(simulation.parameters, [0, 0, 0], [2, 4, 6]).columns.tolist()
+    ['region', 'at', 'd']
     """
-    model, rng = Uptake.invented(np.random.default_rng([seed, 0])), np.random.default_rng([seed, 1])
-    people = draw_people(rng, subjects)
-    late = np.clip(rng.normal(0, LATE, size=(subjects, visits)), -LATEST, LATEST) * (np.arange(visits) > 0)
-    days = np.round((GAP * np.arange(visits) + late) * 365.25).astype(int)
+    model, rng = Uptake.tadpole(np.random.default_rng([seed, 0])), np.random.default_rng([seed, 1])
+    drawn = draw_subjects(rng, subjects)
+    jitter = np.clip(rng.normal(0, JITTER, size=(subjects, visits)), -MAX_JITTER, MAX_JITTER) * (np.arange(visits) > 0)
+    days = np.round((GAP * np.arange(visits) + jitter) * 365.25).astype(int)
     years = days / 365.25
-    course = people["disease_time"].to_numpy()[:, None] + people["rate"].to_numpy()[:, None] * years
+    course = drawn["disease_time"].to_numpy()[:, None] + drawn["rate"].to_numpy()[:, None] * years
     scores = _scores(rng, course.ravel())
-    age = people["age"].round(1).to_numpy()[:, None] + years
+    age = drawn["age"].round(1).to_numpy()[:, None] + years
     true = model.true(rng, scores["CDRSB"].to_numpy().reshape(course.shape), age, years)
     measured = model.measured(rng, true)
     regions, values = (
@@ -152,35 +172,35 @@ def simulate_av45(subjects: int = 279, visits: int = 3, seed: int = 0) -> Simula
     visit = np.tile(np.arange(visits), subjects)
     entry = FIRST_DAY + pd.to_timedelta(rng.integers(0, 365 * YEARS_OF_ENTRY, size=subjects), unit="D")
     day = entry.repeat(visits) + pd.to_timedelta(days.ravel(), unit="D")
-    who = _who(people.loc[np.repeat(people.index, visits)], visit, day, diagnosis(pd.Series(course.ravel())))
+    identity = _identity(drawn.loc[np.repeat(drawn.index, visits)], visit, day, diagnosis(pd.Series(course.ravel())))
     clock = pd.DataFrame({"Years_bl": years.ravel().round(6), "M": np.round(12 * GAP * visit).astype(int)})
-    rate = people["rate"].to_numpy().repeat(visits)
-    truth = who[["RID", "VISCODE"]].assign(Years_bl=clock["Years_bl"], disease_time=course.ravel(), rate=rate)
-    asked = {"subjects": subjects, "visits": visits, "seed": seed}
-    parameters = {"model": MODEL, **asked, "reference": model.reference, "regions": model.parameters()}
-    table = pd.concat([who, scores, clock, values], axis=1)
+    rate = drawn["rate"].to_numpy().repeat(visits)
+    truth = identity[["RID", "VISCODE"]].assign(Years_bl=clock["Years_bl"], disease_time=course.ravel(), rate=rate)
+    arguments = {"subjects": subjects, "visits": visits, "seed": seed}
+    parameters = {"model": MODEL, **arguments, "reference": model.reference, "regions": model.parameters()}
+    table = pd.concat([identity, scores, clock, values], axis=1)
     return Simulation(table, pd.concat([truth, regions], axis=1), parameters)
 
 
 def _scores(rng: np.random.Generator, s: Array) -> pd.DataFrame:
-    """CDRSB, ADAS13, MMSE and RAVLT_immediate along disease time ``[visit]``."""
+    """CDRSB, ADAS13, MMSE and RAVLT_immediate at disease times ``[visit]``."""
     words = np.clip(np.round(46 - 34 * sigmoid((s + 1) / 4) + 5 * rng.normal(size=len(s))), 0, 75)
     return draw_scores(rng, s).assign(RAVLT_immediate=words.astype(int))
 
 
-def _who(people: pd.DataFrame, visit: NDArray[np.int_], day: pd.DatetimeIndex, state: pd.Series) -> pd.DataFrame:
-    """The first columns of the table, for a person a row."""
+def _identity(subjects: pd.DataFrame, visit: NDArray[np.int_], day: pd.DatetimeIndex, state: pd.Series) -> pd.DataFrame:
+    """The first columns of the table, one row per visit."""
     return pd.DataFrame(
         {
-            "RID": 9001 + people.index,
-            "PTID": [f"900_S_{9001 + row}" for row in people.index],
+            "RID": 9001 + subjects.index,
+            "PTID": [f"900_S_{9001 + row}" for row in subjects.index],
             "VISCODE": ["bl" if k == 0 else f"m{round(12 * GAP * k):02d}" for k in visit],
             "EXAMDATE": day.strftime("%Y-%m-%d"),
             "DX": state.to_numpy(),
-            "AGE": people["age"].round(1).to_numpy(),
-            "PTGENDER": people["sex"].to_numpy(),
-            "PTEDUCAT": people["education"].to_numpy(),
-            "APOE4": people["apoe4"].to_numpy(),
+            "AGE": subjects["age"].round(1).to_numpy(),
+            "PTGENDER": subjects["sex"].to_numpy(),
+            "PTEDUCAT": subjects["education"].to_numpy(),
+            "APOE4": subjects["apoe4"].to_numpy(),
         }
     )
 
@@ -188,16 +208,34 @@ def _who(people: pd.DataFrame, visit: NDArray[np.int_], day: pd.DatetimeIndex, s
 def true_effects(
     parameters: dict[str, Any], first: list[float], second: list[float], years: list[float] | None = None
 ) -> pd.DataFrame:
-    """Cohen's d of people on the CDR-SB path ``second`` against those on ``first``, exactly: a row a region and ``at``.
+    """Exact Cohen's d of subjects on the CDR-SB path ``second`` against subjects on ``first``.
 
-    Columns ``region``, ``at`` ("1", "2", ... for the values at a visit; "2-1", "3-2", "3-1", ... for changes), ``d``.
-    Both groups have one age and come at ``years`` (every two years). d is the difference of the means over the sd,
-    which is the same in both groups. Raises ConfigError for paths of different lengths.
+    Both groups have the same age and the same sd; d is the difference of their means divided by the sd.
+
+    Parameters
+    ----------
+    parameters : dict
+        ``Simulation.parameters`` of `simulate_av45`, or truth.json.
+    first, second : list of float
+        CDR-SB at each visit.
+    years : list of float, optional
+        Times of the visits, by default every two years.
+
+    Returns
+    -------
+    DataFrame
+        One row per region and ``at``: "1", "2", ... for values at a visit; "2-1", "3-2", "3-1", ... for changes.
+        Columns ``region``, ``at``, ``d``.
+
+    Raises
+    ------
+    ConfigError
+        If the paths have different lengths.
     """
     years = [GAP * k for k in range(len(first))] if years is None else years
     if not len(first) == len(second) == len(years):
         raise ConfigError(
-            f"paths of {len(first)} and {len(second)} visits, {len(years)} times: give the same number of each."
+            f"Paths of {len(first)} and {len(second)} visits with {len(years)} times: use the same number of each."
         )
     model, gap = Uptake.of(parameters), burden(np.asarray(second)) - burden(np.asarray(first))
     between = (model.loadings**2).sum(1) + model.spread**2 + model.noise**2

@@ -1,4 +1,4 @@
-"""The parts of the template that change each in their own way: its structures, with the cortex by lobes."""
+"""The parts of the template whose change is simulated separately: its structures, with the cortex in lobes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,10 @@ SIDES = ("left", "right")
 
 
 def brain_parts(template: Template) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
-    """Names, and labels ``[X, Y, Z]`` that count the names from 1 (0 outside the brain).
+    """Names, and labels ``[X, Y, Z]`` that number them from 1 (0 outside the brain).
 
-    ``ventricles`` and every structure of the cortex come once a side; the cortex by `LOBES`, cut along planes that
-    follow the central, the Sylvian and the parieto-occipital sulcus (mm in MNI space).
+    Ventricles and cortex are divided into left and right, and the cortex into `LOBES`, by planes along the central, the
+    Sylvian and the parieto-occipital sulcus (mm in MNI space).
     """
     points = template.grid.points()
     left = points[0] < 0
@@ -41,7 +41,7 @@ def brain_parts(template: Template) -> tuple[tuple[str, ...], NDArray[np.uint8]]
 
 
 def labels_at(points: NDArray[np.float32], labels: NDArray[np.uint8], grid: Grid) -> NDArray[np.uint8]:
-    """``labels [X, Y, Z]`` on ``grid`` nearest to world ``points [3, *any]`` mm, ``[*any]``."""
+    """``labels [X, Y, Z]`` on ``grid`` at world ``points [3, *any]`` mm, by nearest neighbour, ``[*any]``."""
     inverse = np.linalg.inv(grid.matrix).astype(np.float32)
     voxels = np.tensordot(inverse[:3, :3], points, 1) + inverse[:3, 3].reshape(3, *[1] * (points.ndim - 1))
     at = np.rint(voxels).astype(np.int32)

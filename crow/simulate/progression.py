@@ -1,4 +1,4 @@
-"""A cohort that looks like ADNIMERGE, of people who do not exist."""
+"""A simulated cohort in the format of ADNIMERGE."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pandas as pd
 from crow.simulate.regions import Array, Regions, sigmoid
 from crow.simulate.schedule import DROPOUT_PER_YEAR, JITTER_MONTHS, MISSED, draw_visits
 from crow.simulate.simulation import Simulation
-from crow.simulate.subjects import GROUPS, RATE_APOE, RATE_SPREAD, diagnosis, draw_people
+from crow.simulate.subjects import GROUPS, RATE_APOE, RATE_SPREAD, diagnosis, draw_subjects
 
 ICV = 1_525_000.0
 HEAD_SIZE = 0.8
@@ -15,18 +15,43 @@ YEARS_OF_ENTRY = 5
 
 
 def simulate_adni(subjects: int = 200, visits: int = 5, regions: int = 6, seed: int = 0) -> Simulation:
-    """Invented subjects in ADNIMERGE's columns; volumes in mm3, ``AGE`` at baseline on every row.
+    """Simulate a cohort in ADNIMERGE's columns: volumes in mm3, scores, and ``AGE`` at baseline on every row.
 
-    A subject enters at a disease time s_0 (0 is the onset of dementia) and moves on at its own rate: s = s_0 + rate t,
-    log rate = log rate of its diagnosis + 0.25 APOE4 + N(0, 0.3^2). Regions follow `Regions` at s and the age; 80 % of
-    the log head size (ICV) is part of u. The scores follow s. Visits are those of `draw_visits`.
+    A subject enters at a disease time s_0 (0 is the onset of dementia) and progresses at its own rate:
+    s = s_0 + rate t, log rate = log rate of its diagnosis + 0.25 APOE4 + N(0, 0.3^2). Regions follow `Regions` at s and
+    age; 80 % of the log head size (ICV) is part of u. Scores follow s. Visits are drawn by `draw_visits`.
+
+    Parameters
+    ----------
+    subjects : int
+        Number of subjects.
+    visits : int
+        Planned visits per subject: months 0, 6, 12, 24, then yearly. Some are missed, and subjects drop out.
+    regions : int
+        Number of regions: ADNIMERGE's six volumes, then ``Region07`` and so on.
+    seed : int
+        Seed of all draws.
+
+    Returns
+    -------
+    Simulation
+        The table, the noise-free truth, and the parameters.
+
+    Examples
+    --------
+    >>> from crow.simulate import simulate_adni
+    >>> simulation = simulate_adni(subjects=3, visits=2, seed=1)
+    >>> simulation.table.shape
+    (6, 23)
+    >>> list(simulation.truth.columns[:5])
+    ['RID', 'VISCODE', 'Years_bl', 'disease_time', 'rate']
     """
     rng = np.random.default_rng(seed)
     model = Regions.volumes(rng, regions)
-    people = draw_people(rng, subjects)
-    deviation = model.deviations(rng, subjects) + HEAD_SIZE * np.log(people["icv"].to_numpy() / ICV)[:, None]
-    rows = draw_visits(rng, people, visits)
-    who = people.loc[rows["subject"]].reset_index(drop=True)
+    drawn = draw_subjects(rng, subjects)
+    deviation = model.deviations(rng, subjects) + HEAD_SIZE * np.log(drawn["icv"].to_numpy() / ICV)[:, None]
+    rows = draw_visits(rng, drawn, visits)
+    who = drawn.loc[rows["subject"]].reset_index(drop=True)
     years = rows["days"] / 365.25
     course = who["disease_time"] + who["rate"] * years
     true = model.values(course.to_numpy(), (who["age"] + years).to_numpy(), deviation[rows["subject"]])
@@ -41,10 +66,10 @@ def simulate_adni(subjects: int = 200, visits: int = 5, regions: int = 6, seed: 
 
 
 def draw_scores(rng: np.random.Generator, s: Array) -> pd.DataFrame:
-    """CDR sum of boxes, ADAS13 and MMSE along disease time, in their own steps and within their own limits."""
+    """CDR sum of boxes, ADAS13 and MMSE at disease times s, rounded to their steps and clipped to their ranges."""
 
-    def noisy(true: Array, sd: Array | float, step: float, highest: float) -> Array:
-        return np.clip(np.round((true + sd * rng.normal(size=len(s))) / step) * step, 0, highest) + 0.0
+    def noisy(true: Array, sd: Array | float, step: float, maximum: float) -> Array:
+        return np.clip(np.round((true + sd * rng.normal(size=len(s))) / step) * step, 0, maximum) + 0.0
 
     cdr = 18 * sigmoid((s - 5) / 2.6)
     return pd.DataFrame(
@@ -88,13 +113,13 @@ def _adnimerge(
     return pd.concat([table, scores, core, clock, more], axis=1)
 
 
-def _parameters(model: Regions, asked: dict[str, int]) -> dict[str, object]:
+def _parameters(model: Regions, arguments: dict[str, int]) -> dict[str, object]:
     return {
         "model": "s = s_0 + rate t; log rate = log rate of the group + rate_apoe4 APOE4 + N(0, rate_sd^2); "
         "log y = log level + ageing (age - 73) + amplitude sigmoid((s - midpoint) / width) "
         "+ head_size log(ICV / icv) + u; u ~ N(0, loadings loadings^T + diag(spread^2)); "
         "measured: y (1 + noise N(0, 1))",
-        **asked,
+        **arguments,
         "groups": GROUPS,
         "rate_apoe4": RATE_APOE,
         "rate_sd": RATE_SPREAD,

@@ -1,4 +1,4 @@
-"""How regions change along the disease, and how people differ around it."""
+"""Simulated regional values: their course along the disease, and differences between subjects."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # level (mm3), ageing (log per year), amplitude (log), midpoint (years), width (years), spread (log), noise (relative);
-# sizes and rates as in published summaries of ageing and Alzheimer's disease, rounded.
+# sizes and rates are rounded from published summaries of ageing and Alzheimer's disease.
 ADNI = {
     "Ventricles": (30_000, 0.030, 0.45, -1.0, 4.0, 0.38, 0.020),
     "Hippocampus": (7_500, -0.007, -0.33, -3.0, 3.5, 0.09, 0.015),
@@ -25,10 +25,10 @@ SHARED = 0.5
 
 @dataclass(frozen=True)
 class Regions:
-    """Curves over disease time s and age a, one of each parameter a region, on the log scale.
+    """Regional curves over disease time s and age a; every parameter has one value per region.
 
-    log y = log level + ageing (a - 73) + amplitude * sigmoid((s - midpoint) / width) + u, with the subject's own
-    u ~ N(0, loadings loadings^T + diag(spread^2)); a measurement is y (1 + noise e), e ~ N(0, 1).
+    log y = log level + ageing (a - 73) + amplitude * sigmoid((s - midpoint) / width) + u, with a random effect per
+    subject, u ~ N(0, loadings loadings^T + diag(spread^2)); a measurement is y (1 + noise e), e ~ N(0, 1).
     """
 
     names: tuple[str, ...]
@@ -43,15 +43,15 @@ class Regions:
 
     @classmethod
     def volumes(cls, rng: np.random.Generator, count: int) -> Self:
-        """ADNIMERGE's six volumes (mm3), and ``Region07``, ``Region08``, ... like them up to ``count``."""
+        """ADNIMERGE's six volumes (mm3), then random similar ones, ``Region07``, ``Region08``, ..., up to ``count``."""
         known = np.array(list(ADNI.values())[:count], dtype=float).reshape(-1, 7)
-        rows = np.concatenate([known, _invented_volumes(rng, max(0, count - len(ADNI)))])
+        rows = np.concatenate([known, _random_volumes(rng, max(0, count - len(ADNI)))])
         names = (*ADNI, *(f"Region{k:02d}" for k in range(len(ADNI) + 1, count + 1)))[:count]
         return cls._around(rng, names, rows)
 
     @classmethod
     def uptake(cls, rng: np.random.Generator, count: int) -> Self:
-        """``ROI01``, ``ROI02``, ...: tracer uptake ratios that rise along the disease."""
+        """``ROI01``, ``ROI02``, ...: tracer uptake ratios that increase along the disease."""
         draw = rng.uniform
         rows = np.column_stack(
             [
@@ -68,27 +68,28 @@ class Regions:
 
     @classmethod
     def _around(cls, rng: np.random.Generator, names: tuple[str, ...], rows: Array) -> Self:
-        """``rows`` hold level ... noise; half of the variance between subjects is shared by a few factors."""
+        """Regions with the parameters in ``rows`` (level to noise); a few factors share half of the variance of u."""
         level, ageing, amplitude, midpoint, width, total, noise = rows.T
         loadings = rng.normal(size=(len(names), FACTORS))
         loadings *= np.sqrt(SHARED) * total[:, None] / np.linalg.norm(loadings, axis=1, keepdims=True)
         return cls(names, level, ageing, amplitude, midpoint, width, noise, loadings, np.sqrt(1 - SHARED) * total)
 
     def deviations(self, rng: np.random.Generator, subjects: int) -> Array:
-        """u [subjects, regions]."""
+        """Draw u ``[subjects, regions]``."""
         shared = rng.normal(size=(subjects, FACTORS)) @ self.loadings.T
         return shared + rng.normal(size=(subjects, len(self.names))) * self.spread
 
     def values(self, disease_time: Array, age: Array, deviation: Array) -> Array:
-        """The noise-free regions [visits, regions] at disease times and ages [visits], for u [visits, regions]."""
+        """Noise-free values ``[visits, regions]`` at disease times and ages ``[visits]``, given u of each visit."""
         course = self.amplitude * sigmoid((disease_time[:, None] - self.midpoint) / self.width)
         return self.level * np.exp(self.ageing * (age[:, None] - AGE) + course + deviation)
 
     def measured(self, rng: np.random.Generator, values: Array) -> Array:
+        """Add measurement noise to values ``[visits, regions]``."""
         return values * (1 + self.noise * rng.normal(size=values.shape))
 
     def parameters(self) -> dict[str, Any]:
-        """JSON values, by region."""
+        """Parameters of each region, as JSON values."""
         columns = {key: getattr(self, key).tolist() for key in self.__dataclass_fields__ if key != "names"}
         return {name: {key: values[k] for key, values in columns.items()} for k, name in enumerate(self.names)}
 
@@ -98,7 +99,7 @@ def sigmoid(x: Array) -> Array:
     return 0.5 * (1 + np.tanh(x / 2))
 
 
-def _invented_volumes(rng: np.random.Generator, count: int) -> Array:
+def _random_volumes(rng: np.random.Generator, count: int) -> Array:
     draw = rng.uniform
     return np.column_stack(
         [

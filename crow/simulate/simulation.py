@@ -1,4 +1,4 @@
-"""What a simulation gives: a table as a user would bring it, and the truth behind it."""
+"""The result of a simulation: a table as a user would have it, and its truth."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +8,24 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Simulation:
-    """An invented cohort.
+    """A simulated cohort.
 
-    ``table`` has one row a visit, as it would be downloaded. ``truth`` has a row for each row of ``table``, in the same
-    order: who and when, disease time (years), rate (disease years per year) and the noise-free regions. ``parameters``
-    are the population's (JSON values).
+    Attributes
+    ----------
+    table : DataFrame
+        One row per visit, as it would be downloaded.
+    truth : DataFrame
+        One row per row of ``table``, in the same order: subject, visit, ``disease_time`` (years), ``rate`` (disease
+        years per year) and the noise-free regions.
+    parameters : dict
+        Parameters of the population, as JSON values.
+
+    Examples
+    --------
+    >>> from crow.simulate import simulate_adni
+    >>> simulation = simulate_adni(subjects=3, visits=2, seed=1)
+    >>> len(simulation.table) == len(simulation.truth)
+    True
     """
 
     table: pd.DataFrame

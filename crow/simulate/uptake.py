@@ -1,4 +1,4 @@
-"""Amyloid in the brain: a map of uptake (ratio to the cerebellum) that rises region by region along the disease."""
+"""Simulated amyloid PET: uptake (ratio to the cerebellum) that increases region by region along the disease."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = NDArray[np.floating]
 Volume = NDArray[np.floating]
 MAP_MM = 2.0
 TRACER = "AV45"
-# Ratio without amyloid, its rise along the disease in all, midpoint of the rise (disease years); in this order.
+# Ratio without amyloid, total increase along the disease, midpoint of the increase (disease years).
 UPTAKE: dict[str, tuple[float, float, float]] = {
     "precuneus": (1.10, 0.85, -9.0),
     "frontal": (1.05, 0.75, -7.5),
@@ -46,8 +46,8 @@ SIGMA = 1 / np.sqrt(8 * np.log(2))
 
 @dataclass(frozen=True)
 class Amyloid:
-    """A subject's uptake: level and rise of each region of `UPTAKE` (factors), ``midpoint`` (years later than usual),
-    ``white`` matter (factor), and a smooth ``texture`` of its own (log, on ``grid`` in template space)."""
+    """A subject's uptake: factors on the ``level`` and ``rise`` of each region of `UPTAKE`, shift of the ``midpoint``
+    (years), factor on ``white`` matter, and a smooth ``texture`` (log, on ``grid`` in template space)."""
 
     level: Array
     rise: Array
@@ -58,6 +58,7 @@ class Amyloid:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Amyloid:
+        """Draw the uptake of a subject."""
         count = len(UPTAKE)
         grid = load_template(1.0).grid.coarser(ANATOMY_MM)
         return cls(
@@ -78,7 +79,7 @@ class Amyloid:
         return ratio
 
     def at(self, points: Volume, disease_time: float) -> Volume:
-        """The sharp map at template ``points [3, *any]`` mm."""
+        """The unblurred map at template ``points [3, *any]`` mm."""
         grid, tissues, region = _tissues()
         gray, white, inside = sample(tissues, grid, points, outside="zeros")
         ratio = self.regions(disease_time).astype(np.float32)[labels_at(points, region, grid)]
@@ -89,14 +90,14 @@ class Amyloid:
 
 
 def blurred(image: Volume, grid: Grid, width: float = POINT_SPREAD_MM) -> Volume:
-    """By the point spread of a scanner: a Gaussian of ``width`` mm at half maximum."""
+    """Blur by the point spread of a scanner: a Gaussian with a full width at half maximum of ``width`` mm."""
     return ndimage.gaussian_filter(image, width * SIGMA / grid.spacing)
 
 
 def measured(rng: np.random.Generator, image: Volume, grid: Grid, scanner: Acquisition) -> Volume:
-    """A blurred map as a PET scan: noise of 5 % (smooth over 4 mm) that grows with the root of uptake.
+    """Measure a blurred map: add smooth noise (4 mm) of 5 % that grows with the square root of uptake.
 
-    The second scanner reads 4 % more, and blurs to 7.5 mm.
+    The second scanner reads 4 % more and has a resolution of 7.5 mm.
     """
     if scanner.changed:
         image = blurred(image, grid, np.sqrt(CHANGED_POINT_SPREAD_MM**2 - POINT_SPREAD_MM**2))
@@ -106,7 +107,7 @@ def measured(rng: np.random.Generator, image: Volume, grid: Grid, scanner: Acqui
 
 
 def parameters() -> dict[str, Any]:
-    """JSON values."""
+    """The model of uptake and its parameters, as JSON values."""
     return {
         "model": "ratio = level base + rise amplitude sigmoid((s - midpoint) / width), cerebellum 1",
         "width": WIDTH,
@@ -121,7 +122,7 @@ def parameters() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _tissues() -> tuple[Grid, Volume, NDArray[np.uint8]]:
-    """Gray matter, white matter and brain ``[3, X, Y, Z]``, and for each voxel the nearest region of `UPTAKE`."""
+    """Grey matter, white matter and brain ``[3, X, Y, Z]``, and the nearest region of `UPTAKE` for each voxel."""
     template = load_template(MAP_MM)
     names, labels = brain_parts(template)
     order = list(UPTAKE)

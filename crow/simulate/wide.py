@@ -1,4 +1,4 @@
-"""Many regions, few subjects, three visits: the regime in which conditional recurrent flows were published."""
+"""A simulated cohort of many regions, few subjects and three visits, like that of the original publication."""
 
 import numpy as np
 import pandas as pd
@@ -11,20 +11,36 @@ GAP, GAP_SPREAD = 2.0, 0.15
 
 
 def simulate_wide(subjects: int = 279, visits: int = 3, regions: int = 82, seed: int = 0) -> Simulation:
-    """An invented plain table: subject, age, CDRSB and correlated uptake ratios ROI01, ROI02, ... at two-year visits.
+    """Simulate a plain table: subject, age, CDRSB and correlated uptake ratios ROI01, ROI02, ..., every two years.
 
     Disease time s = s_0 + rate t with s_0 ~ N(-5, 4^2), log rate ~ N(log 1, 0.5^2); CDR-SB 18 sigmoid((s - 5) / 2.6)
-    and noise, in steps of 0.5; regions follow `Regions`. The regions of a seed are the same for any number of subjects,
-    and the first subjects too.
+    plus noise, in steps of 0.5; regions follow `Regions`.
+
+    Parameters
+    ----------
+    subjects, visits, regions : int
+        Numbers of subjects, visits per subject, and regions.
+    seed : int
+        Seed of all draws. For a given seed, the regions and the first subjects do not depend on ``subjects``.
+
+    Returns
+    -------
+    Simulation
+
+    Examples
+    --------
+    >>> from crow.simulate import simulate_wide
+    >>> simulate_wide(subjects=2, visits=3, regions=4).table.shape
+    (6, 7)
     """
     model = Regions.uptake(np.random.default_rng([seed, 0]), regions)
     blocks = [_subject(np.random.default_rng([seed, 1, k]), model, visits) for k in range(subjects)]
-    who = np.repeat([f"S{k + 1:04d}" for k in range(subjects)], visits)
+    names = np.repeat([f"S{k + 1:04d}" for k in range(subjects)], visits)
     table, truth = (pd.concat(parts, ignore_index=True) for parts in zip(*blocks, strict=True))
-    table.insert(0, "subject", who)
-    truth.insert(0, "subject", who)
-    asked = {"subjects": subjects, "visits": visits, "seed": seed}
-    parameters = {**asked, "rate": RATE, "rate_sd": RATE_SPREAD, "regions": model.parameters()}
+    table.insert(0, "subject", names)
+    truth.insert(0, "subject", names)
+    arguments = {"subjects": subjects, "visits": visits, "seed": seed}
+    parameters = {**arguments, "rate": RATE, "rate_sd": RATE_SPREAD, "regions": model.parameters()}
     return Simulation(table, truth, parameters)
 
 

@@ -1,4 +1,4 @@
-"""What training must not forget: the best weights, the history, and where to go on."""
+"""The state of a training: the best weights, the history, and the checkpoint to resume from."""
 
 import io
 import time
@@ -19,12 +19,24 @@ SECONDS_BETWEEN_CHECKPOINTS = 2.0
 
 @dataclass(eq=False)
 class BestCheckpoint(pl.Callback):
-    """Keeps the best held-out weights and the history, stops when patience ends, and writes the checkpoint.
+    """Keeps the history and the weights with the best validation loss, stops early, and writes the checkpoint.
 
-    The untouched start is epoch 0 and a candidate like any other. All of it is part of the one checkpoint, so a resumed
-    run knows its best weights and that it had stopped: this is why Lightning's EarlyStopping and ModelCheckpoint,
-    which never see the start, are not used. ``facts`` tell which run a checkpoint belongs to. Patience begins after
-    ``warm_up`` epochs.
+    The initial weights are epoch 0, a candidate like any other. Lightning's EarlyStopping and ModelCheckpoint never
+    evaluate them, so they are not used. History, best weights and early stopping are part of one checkpoint, so a
+    resumed run knows them.
+
+    Parameters
+    ----------
+    patience : int
+        Number of epochs without improvement after which training stops.
+    max_epochs : int
+        Largest number of epochs.
+    checkpoint : Path or None
+        Where the checkpoint goes, if anywhere.
+    warm_up : int
+        Epochs before patience begins to count.
+    facts : dict
+        Settings and data that a resumed run must share with the checkpoint.
     """
 
     patience: int
@@ -47,7 +59,7 @@ class BestCheckpoint(pl.Callback):
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch is reached, or ``patience`` epochs after the warm-up have brought nothing better."""
+        """Whether the last epoch is reached, or ``patience`` epochs after the warm-up have brought no improvement."""
         epoch = len(self.history) - 1
         return epoch >= self.max_epochs or epoch - max(self.best_epoch, self.warm_up) >= self.patience
 
@@ -60,7 +72,7 @@ class BestCheckpoint(pl.Callback):
         self.history.append({"epoch": len(self.history), **row})
         if len(self.history) == 1 or row["validation"] < self.best_loss or self.best_loss != self.best_loss:
             self.best_epoch = len(self.history) - 1
-            self.best = {name: tensor.detach().clone() for name, tensor in module.judged.state_dict().items()}
+            self.best = {name: tensor.detach().clone() for name, tensor in module.evaluated.state_dict().items()}
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if v == v}, step=len(self.history) - 1)
 
@@ -80,9 +92,9 @@ class BestCheckpoint(pl.Callback):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so there is never half of one.
+    """Writes a checkpoint to a temporary file and renames it, so that no partial checkpoint exists.
 
-    It goes through memory, because torch's own writer tells of a full disk in no words that can be recognised.
+    It goes through memory, because the error of torch's own writer does not identify a full disk.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:

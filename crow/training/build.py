@@ -20,9 +20,9 @@ VALUE_DROPOUT = 0.1  # of subjects per batch, in cohorts that lack values
 
 
 def resolve(config: Config, data: SequenceSource) -> Config:
-    """The settings with every None chosen from the cohort's size: wider and longer where there is more to learn.
+    """The settings with every None chosen from the cohort's size: wider and longer for a larger cohort.
 
-    About 20 subjects are held out from a member: enough to tell when to stop, and no more are missed in training.
+    About 20 subjects are the validation set of a member: enough to stop the training, and few are lost to it.
     Raises ConfigError for what the cohort or the machine does not have.
     """
     if config.model.objective == "inn" and data.context.shape[2] < 1:

@@ -18,7 +18,7 @@ from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import FlowEnsemble
 from crow.flows.published import PublishedCRow
 from crow.run.config import Config
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 from crow.training.build import Initialisation, build_flow, build_published
 from crow.training.fit import Fitted, train
 
@@ -27,7 +27,7 @@ Echo = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainedEnsemble:
-    """The ensemble, one row per member and epoch of history, and what each member came to.
+    """The ensemble, its history (one row per member and epoch), and the result of each member.
 
     ``out_of_sample`` is the negative log-likelihood per visit of subjects that the members were not fitted to, and
     ``mixed_model`` that of mixed models that were not fitted to them either.
@@ -148,7 +148,7 @@ def fit_published(
 def seeded(seed: int, member: int) -> Iterator[None]:
     """Initial weights of a member come from the run's seed, and leave torch's generator as it was."""
     with torch.random.fork_rng():
-        torch.manual_seed(derived_seed(seed, member, 2))
+        torch.manual_seed(derived_seed(seed, member, SeedStream.INITIAL_WEIGHTS))
         yield
 
 

@@ -49,10 +49,10 @@ def train(
 ) -> Fitted:
     """Train ``flow`` in place and leave it with the weights of its best epoch, in evaluation mode.
 
-    ``flow.loss(batch)`` is the mean loss per visit; in evaluation mode it is what the weights are judged by. With a
-    ``folder``, ``checkpoints/<label>.ckpt`` is kept up to date (``resume`` goes on from it, to the same result bit for
-    bit) and ``logs/<label>`` gets TensorBoard events. Ctrl-C ends training early with what it has. Raises RunError for
-    a checkpoint that is damaged or of another training.
+    ``flow.loss(batch)`` is the mean loss per visit; in evaluation mode it decides which weights are kept. With a
+    ``folder``, ``checkpoints/<label>.ckpt`` is kept up to date (``resume`` continues from it, with the same result bit
+    for bit) and ``logs/<label>`` gets TensorBoard events. Ctrl-C ends training early with what it has. Raises RunError
+    for a checkpoint that is damaged or of another training.
     """
     # Lightning takes seconds to import, and a forecast needs none of it.
     from crow.training.best_checkpoint import BestCheckpoint

@@ -1,4 +1,4 @@
-"""A flow in training: its steps, its optimiser, and the weights that are judged."""
+"""A flow in training: its steps, its optimiser, and the weights that are evaluated."""
 
 from typing import Any
 
@@ -10,14 +10,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from crow.data.examples import Examples
 from crow.data.sequences import Sequences
 from crow.run.config import Optimisation, TrainingSettings
-from crow.seeds import derived_seed
+from crow.seeds import SeedStream, derived_seed
 from crow.training.data import drop_values, drop_visits
 
 
 class FlowModule(pl.LightningModule):
-    """Trains ``flow.loss``: AdamW, one cycle or the published decay of the rate, optionally an average of the weights.
+    """Minimises ``flow.loss`` by AdamW.
 
-    Every epoch draws its noise from (seed, epoch) alone, so it is the same whatever came before it in the process.
+    The learning rate follows one cycle or the published decay; the weights may be averaged. The noise of an epoch
+    depends only on (seed, epoch), so an epoch is the same in a resumed run.
     """
 
     def __init__(self, flow: nn.Module, settings: Optimisation, max_epochs: int, seed: int) -> None:
@@ -33,12 +34,12 @@ class FlowModule(pl.LightningModule):
         self.validation_halves = (_Mean(), _Mean())
 
     @property
-    def judged(self) -> nn.Module:
-        """The flow whose held-out loss counts: the averaged one where there is one."""
+    def evaluated(self) -> nn.Module:
+        """The flow whose validation loss counts: the one with averaged weights, if there is one."""
         return self.flow if self.average is None else self.average.module
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(derived_seed(self.seed, self.current_epoch, 1))
+        torch.manual_seed(derived_seed(self.seed, self.current_epoch, SeedStream.TRAINING_NOISE))
 
     def training_step(self, batch: Sequences | Examples) -> Tensor:
         if isinstance(self.settings, TrainingSettings) and self.settings.visit_dropout:
@@ -60,7 +61,7 @@ class FlowModule(pl.LightningModule):
         torch.manual_seed(self.seed)
 
     def validation_step(self, batch: Sequences | Examples, batch_idx: int) -> None:
-        loss: Tensor = self.judged.loss(batch)  # type: ignore[operator]
+        loss: Tensor = self.evaluated.loss(batch)  # type: ignore[operator]
         for mean in (self.validation_loss, self.validation_halves[batch_idx % 2]):
             mean.add(loss, batch.count)
 
@@ -82,7 +83,10 @@ class FlowModule(pl.LightningModule):
 
 
 class _Mean:
-    """A weighted mean that waits with the copy from the device until it is asked."""
+    """A weighted mean that copies from the device only when it is read.
+
+    Not torchmetrics' MeanMetric: it either waits for the device at every step, to look for NaN, or ignores the weights.
+    """
 
     def __init__(self) -> None:
         self.total: Tensor | float = 0.0
@@ -93,19 +97,19 @@ class _Mean:
         self.weight = self.weight + weight
 
     def take(self) -> float:
-        """The mean so far (NaN where there is none); initialisations again."""
+        """The mean so far (NaN if there is none); resets it."""
         mean = float(self.total / self.weight) if self.weight else float("nan")
         self.total = self.weight = 0.0
         return mean
 
 
 def _groups(flow: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Only what multiplies activations decays: biases, gains and the mixed model's parameters keep their values."""
+    """Weight decay applies to weight matrices only, not to biases, gains and the parameters of the mixed model."""
     decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
     for name, parameter in flow.named_parameters():
         if parameter.requires_grad:
             is_weight = name.rpartition(".")[2].startswith("weight") and parameter.ndim > 1
-            (decayed if is_weight else kept).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+            (decayed if is_weight else other).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": other, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

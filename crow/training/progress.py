@@ -1,4 +1,4 @@
-"""One line a member in the terminal."""
+"""One progress line per ensemble member in the terminal."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from crow.training.best_checkpoint import BestCheckpoint
 
 
 class EpochBar(pl.Callback):
-    """Epochs done, held-out loss and time, redrawn once an epoch; silent where nobody watches a terminal."""
+    """Epochs, validation loss and remaining time, updated once per epoch; silent if stderr is not a terminal."""
 
     def __init__(self, best_checkpoint: BestCheckpoint, label: str) -> None:
         self.best_checkpoint, self.label = best_checkpoint, label
@@ -19,7 +19,7 @@ class EpochBar(pl.Callback):
             TextColumn("{task.description}"),
             BarColumn(16),
             MofNCompleteColumn(),
-            TextColumn("epochs, held-out {task.fields[validation]}"),
+            TextColumn("epochs, validation loss {task.fields[validation]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,

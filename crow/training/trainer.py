@@ -1,4 +1,4 @@
-"""Lightning, as crow uses it: without its chatter, and stopped by Ctrl-C without being killed."""
+"""The Lightning trainer: without its own output, and interruptible by Ctrl-C."""
 
 import logging
 import signal
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from crow.run.config import Optimisation
 from crow.training.best_checkpoint import AtomicCheckpointIO, BestCheckpoint
@@ -18,7 +18,10 @@ from crow.training.module import FlowModule
 from crow.training.progress import EpochBar
 
 
-def make_trainer(best_checkpoint: BestCheckpoint, settings: Optimisation, folder: Path | None, label: str, progress: bool) -> pl.Trainer:
+def make_trainer(
+    best_checkpoint: BestCheckpoint, settings: Optimisation, folder: Path | None, label: str, progress: bool
+) -> pl.Trainer:
+    """A trainer that writes TensorBoard events to ``folder`` under ``label`` and may show a progress line."""
     logger = TensorBoardLogger(folder, name="logs", version=label) if folder else False
     return pl.Trainer(
         accelerator=settings.accelerator,
@@ -29,7 +32,7 @@ def make_trainer(best_checkpoint: BestCheckpoint, settings: Optimisation, folder
         callbacks=[best_checkpoint, EpochBar(best_checkpoint, label)] if progress else [best_checkpoint],
         logger=logger,
         log_every_n_steps=settings.steps_per_epoch,
-        # An environment of its own: under SLURM Lightning would look for a checkpoint of another member to requeue.
+        # Under SLURM, Lightning's default environment would requeue from the checkpoint of another member.
         plugins=[AtomicCheckpointIO(), LightningEnvironment()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -40,12 +43,12 @@ def make_trainer(best_checkpoint: BestCheckpoint, settings: Optimisation, folder
 
 
 def run_trainer(trainer: pl.Trainer, module: FlowModule, data: BatchData, checkpoint: Path | None) -> bool:
-    """Run Lightning; True if the user ended it with Ctrl-C."""
+    """Train, from ``checkpoint`` if there is one; True if the user interrupted it with Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
-        # Lightning turns Ctrl-C into an exit and leaves the signal ignored.
+        # Lightning turns Ctrl-C into SystemExit and leaves the signal ignored.
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, handler)
@@ -55,7 +58,7 @@ def run_trainer(trainer: pl.Trainer, module: FlowModule, data: BatchData, checkp
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No chatter of Lightning's in a user's terminal."""
+    """Suppress Lightning's log messages and warnings."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

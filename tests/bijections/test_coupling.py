@@ -1,4 +1,4 @@
-"""Couplings: which half moves, the clamp, and the compiled graph."""
+"""Couplings: the active half, the clamp, and the compiled graph."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from crow.networks.mlp import MLP
 
 
 @pytest.mark.parametrize(("swap", "kept"), [(False, slice(0, 2)), (True, slice(2, 5))])
-def test_one_half_stays_and_the_other_moves(swap: bool, kept: slice) -> None:
+def test_only_the_active_half_changes(swap: bool, kept: slice) -> None:
     coupling = AffineCoupling(5, 0, partial(MLP, hidden=8), swap=swap)
     perturb(coupling)
     x = torch.randn(7, 5)
@@ -20,7 +20,7 @@ def test_one_half_stays_and_the_other_moves(swap: bool, kept: slice) -> None:
     assert bool(same[:, kept].all()) and int(same.sum()) == 7 * (kept.stop - kept.start)
 
 
-def test_two_sided_is_two_one_sided() -> None:
+def test_two_sided_equals_two_one_sided() -> None:
     both = AffineCoupling(5, 2, partial(MLP, hidden=8), two_sided=True)
     perturb(both)
     first, second = (

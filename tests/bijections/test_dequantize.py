@@ -1,4 +1,4 @@
-"""Dequantisers: exact on the way back, densities that integrate to one, bounds below the probability."""
+"""Dequantisers: exact inverses, densities that integrate to one, bounds below the probability."""
 
 import math
 from itertools import product
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from crow.bijections.dequantize import BinaryDequantizer, UniformDequantizer, VariationalDequantizer, _quantile
 from crow.flows.base import DiscreteFlow
-from crow.flows.conditional_flow import ConditionalFlow, conditional_stack, flow_of_masks, wide
+from crow.flows.conditional_flow import ConditionalFlow, conditional_stack, flow_of_masks, wide_network
 from crow.networks.mlp import MLP
 
 KINDS = ("uniform", "variational", "binary")
@@ -19,17 +19,17 @@ LEVELS = {"uniform": 3, "variational": 3, "binary": 2}
 
 
 def dequantizer(kind: str, event: tuple[int, ...] = (2,), levels: int | None = None) -> nn.Module:
-    """With a context of 2 channels, moved off its start."""
+    """A dequantiser with a context of 2 channels, away from its initial parameters."""
     torch.manual_seed(0)
     levels, space = levels or LEVELS[kind], len(event) - 1
     if kind == "uniform":
         return UniformDequantizer(levels)
-    told = event[0] * (3 if kind == "binary" else 1) + 2
-    q = conditional_stack(event, told, 1, 2, hidden=8, features=4)
+    channels = event[0] * (3 if kind == "binary" else 1) + 2
+    q = conditional_stack(event, channels, 1, 2, hidden=8, features=4)
     contract.perturb(q)
     if kind == "variational":
         return VariationalDequantizer(q, levels, 2, space)
-    network = wide(2, event[0], space, 8) if space else MLP(2, event[0], 8)
+    network = wide_network(2, event[0], space, 8) if space else MLP(2, event[0], 8)
     contract.perturb(network)
     return BinaryDequantizer(q, network, 2, space)
 
@@ -40,8 +40,8 @@ def every(levels: int, values: int) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("event", [(5,), (1, 4, 4), (1, 4, 4, 4)])
-def test_levels_come_back_exactly(kind: str, event: tuple[int, ...]) -> None:
-    """In float32 and with 256 levels, also where the noise is close to the end of its level."""
+def test_levels_are_recovered_exactly(kind: str, event: tuple[int, ...]) -> None:
+    """In float32 and with 256 levels, even if the noise is close to the end of its level."""
     levels = 2 if kind == "binary" else 256
     learned = dequantizer(kind, event, levels)
     if kind != "uniform":
@@ -57,7 +57,7 @@ def test_levels_come_back_exactly(kind: str, event: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("kind", ["variational", "binary"])
 def test_the_density_of_the_noise_integrates_to_one(kind: str) -> None:
-    """Over a grid of v, by the bijection that made them: w of v, e of w."""
+    """Over a grid of v, by the inverse of each map: w from v, e from w."""
     learned = dequantizer(kind).double()
     x, context = torch.tensor([[1.0, 0.0]]).double(), torch.randn(1, 2).double()
     w = torch.linspace(-25, 25, 801, dtype=torch.float64)
@@ -76,7 +76,7 @@ def test_the_density_of_the_noise_integrates_to_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["variational", "binary"])
-def test_what_is_returned_is_that_density(kind: str) -> None:
+def test_the_returned_log_q_is_that_density(kind: str) -> None:
     learned = dequantizer(kind).double()
     x, context = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double(), torch.randn(2, 2).double()
     v, log_q = learned(x, context)
@@ -95,8 +95,8 @@ def test_what_is_returned_is_that_density(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_bound_is_below_and_its_weights_sum_to_one(kind: str) -> None:
-    """Over every x there is: sum exp(E log w) < 1, and sum E w is the mass that the flow gives to levels."""
+def test_the_bound_is_below_the_probability_and_its_weights_sum_to_one(kind: str) -> None:
+    """Over every possible x: sum exp(E log w) < 1, and sum E w is the mass that the flow gives to levels."""
     learned, draws, context = dequantizer(kind), 4000, torch.tensor([[0.3, -0.5]])
     flow = ConditionalFlow((2,), 2, 1, 2, hidden=8, features=4)
     contract.perturb(flow)
@@ -125,8 +125,8 @@ def test_the_bound_is_below_and_its_weights_sum_to_one(kind: str) -> None:
     assert bool((bound.exp() < each + 0.02).all()) and float(bound.exp().sum()) < 1
 
 
-def test_masks_start_at_a_plain_network() -> None:
-    """Whatever the noise and however sure the network: the bound is the probability of independent voxels, and draws
+def test_masks_are_initialised_at_a_plain_network() -> None:
+    """For any noise and any confidence of the network, the bound is the probability of independent voxels, and draws
     are theirs."""
     torch.manual_seed(0)
     model = flow_of_masks((1, 8, 8), 2, 2, 2, hidden=4, features=2)
@@ -141,7 +141,7 @@ def test_masks_start_at_a_plain_network() -> None:
 
 
 def test_the_quantile_reaches_far_tails() -> None:
-    """Against scipy's, with the gradient of the inverse function."""
+    """Compared with scipy, with the gradient of the inverse function."""
     log_p = -torch.logspace(math.log10(math.log(2)), 3, 500, dtype=torch.float64).requires_grad_()
     found = _quantile(log_p)
     torch.testing.assert_close(found.detach(), torch.from_numpy(ndtri_exp(log_p.detach().numpy())))

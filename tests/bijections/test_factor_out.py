@@ -1,4 +1,4 @@
-"""Factor-out is the split prior's density in other words."""
+"""Factor-out has the density of the split prior."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Haar and squeeze: where each value goes."""
+"""Haar and squeeze: the place of each value."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from crow.bijections.squeeze import Squeeze
 
 
 @pytest.mark.parametrize("space", [1, 2, 3])
-def test_averages_come_first_and_energy_stays(space: int) -> None:
+def test_averages_come_first_and_the_norm_is_kept(space: int) -> None:
     x = torch.randn(2, 3, *(4,) * space, dtype=torch.float64)
     haar = Haar(3, space).double()
     z, _ = haar(x)
@@ -19,7 +19,7 @@ def test_averages_come_first_and_energy_stays(space: int) -> None:
     assert bool((constant[:, 3:] == 0).all())
 
 
-def test_a_plane_of_known_numbers() -> None:
+def test_a_plane_by_hand() -> None:
     z, _ = Haar(1, 2)(torch.tensor([[[[1.0, 2.0], [3.0, 8.0]]]]))
     assert sorted(z.flatten().tolist()) == [-4.0, -3.0, 2.0, 7.0] and z[0, 0] == 7
 

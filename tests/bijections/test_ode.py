@@ -1,4 +1,4 @@
-"""The continuous flow keeps the contract of a bijection, by every trace and both gradients, and never hangs."""
+"""The continuous flow keeps the contract for every trace and both gradients, and always ends."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_log_det(case: Case) -> None:
     contract.check_log_det(case.bijection, case.x[:1], None if case.context is None else case.context[:1], 1e-6)
 
 
-def test_a_visit_of_a_sequence_is_an_event() -> None:
+def test_every_visit_of_a_sequence_is_an_event() -> None:
     case = Case("sequence, context")
     assert case.context is not None
     z, log_det = case.bijection(case.x, case.context)
@@ -85,7 +85,7 @@ def test_modes(case: Case) -> None:
     contract.check_modes(case.bijection, case.x, case.context)
 
 
-def test_starts_as_the_identity(case: Case) -> None:
+def test_is_the_identity_at_initialisation(case: Case) -> None:
     z, log_det = case.build().double()(case.x, case.context)
     torch.testing.assert_close(z, case.x, atol=1e-12, rtol=0)
     torch.testing.assert_close(log_det, torch.zeros_like(log_det))
@@ -93,7 +93,7 @@ def test_starts_as_the_identity(case: Case) -> None:
 
 @pytest.mark.parametrize("name", ["vector, context", "2-D, maps", "3-D, maps"])
 def test_every_trace_and_both_gradients_agree(name: str) -> None:
-    """The divergence of the dynamics against the autograd Jacobian, back-propagation against the adjoint."""
+    """The divergence of the dynamics equals the autograd trace, and back-propagation the adjoint."""
     case = Case(name)
     expected = _answers(case, case.bijection)
     for trace in ("exact", "jacobian"):
@@ -105,15 +105,15 @@ def test_every_trace_and_both_gradients_agree(name: str) -> None:
 
 @pytest.mark.parametrize("adjoint", [False, True])
 def test_hutchinson_is_unbiased(adjoint: bool) -> None:
-    """The mean over all signs of three values is the trace; in evaluation the draw is always the same."""
+    """The mean over all signs of three values is the trace; in evaluation the signs are fixed."""
     torch.manual_seed(0)
     ode = ODE(3, _Affine(), trace="hutchinson", adjoint=adjoint, tolerance=1e-9).double()
     x = torch.randn(400, 3, dtype=torch.float64)
     _, estimate = ode(x)
     expected = torch.diagonal(ode.dynamics.layer.weight).sum()
-    spread = float(estimate.detach().std())
-    assert spread > 0.1
-    torch.testing.assert_close(estimate.mean(), expected, atol=4 * spread / 20, rtol=0)
+    sd = float(estimate.detach().std())
+    assert sd > 0.1
+    torch.testing.assert_close(estimate.mean(), expected, atol=4 * sd / 20, rtol=0)
     (gradient,) = torch.autograd.grad(estimate.mean(), ode.dynamics.layer.weight)
     torch.testing.assert_close(gradient.diagonal(), torch.ones(3, dtype=torch.float64), atol=1e-6, rtol=0)
     ode.eval()
@@ -123,14 +123,14 @@ def test_hutchinson_is_unbiased(adjoint: bool) -> None:
         torch.testing.assert_close(ode(x)[1], ode(x)[1])
 
 
-def test_dynamics_of_any_kind() -> None:
-    """A network without a divergence of its own goes by the Jacobian."""
+def test_dynamics_without_a_divergence() -> None:
+    """A network without ``with_divergence`` uses the autograd Jacobian."""
     torch.manual_seed(0)
     ode = ODE(3, _Network(), trace="jacobian", tolerance=TIGHT).double()
     contract.check_log_det(ode, torch.randn(2, 3, dtype=torch.float64), None, 1e-6)
 
 
-def test_an_item_is_solved_to_the_tolerance_whatever_its_batch_mates() -> None:
+def test_every_item_is_solved_to_the_tolerance_in_any_batch() -> None:
     """One hard item among easy ones: a mean over the batch would let its error grow with the batch."""
     case = Case("vector, context")
     assert case.context is not None
@@ -147,7 +147,7 @@ def test_an_item_is_solved_to_the_tolerance_whatever_its_batch_mates() -> None:
             torch.testing.assert_close(found_log_det, exact_log_det, atol=1e-4, rtol=1e-4)
 
 
-def test_with_steps_an_item_is_by_itself() -> None:
+def test_with_fixed_steps_items_do_not_affect_each_other() -> None:
     case = Case("vector, steps")
     contract.check_batch(case.bijection, case.x, case.context)
     assert case.bijection.evaluations == 4 * 40
@@ -164,7 +164,7 @@ def test_a_looser_tolerance_takes_fewer_evaluations() -> None:
 
 
 @pytest.mark.parametrize("adjoint", [False, True])
-def test_a_solution_that_takes_too_long_is_an_error(adjoint: bool) -> None:
+def test_too_many_evaluations_are_an_error(adjoint: bool) -> None:
     case = Case("vector")
     ode = ODE(4, case.bijection.dynamics, adjoint=adjoint, tolerance=1e-10, max_evaluations=10, name="block 2 of 3")
     with pytest.raises(SolverError, match=r"block 2 of 3: .*tolerance of 1e-10: at t = 0\.\d+ of 1, .*10 evaluations"):
@@ -179,16 +179,16 @@ def test_a_solution_that_explodes_is_an_error() -> None:
 
 
 def test_a_gradient_that_explodes_is_an_error() -> None:
-    """dy/dt = sqrt(y) from 0 stays there, and its derivative there is infinite: only the adjoint's solve sees it."""
+    """dy/dt = sqrt(y) from 0 stays there, with an infinite derivative, which only the adjoint meets."""
     ode = ODE(1, _Root(), adjoint=True, name="block 1")
     z, log_det = ode(torch.zeros(2, 1, requires_grad=True))
     with pytest.raises(SolverError, match=r"block 1: .*tolerance of 1e-05: at t = \d.*: the s"):
         (z.sum() + log_det.sum()).backward()
 
 
-def test_values_that_are_not_numbers_are_an_error() -> None:
+def test_input_that_is_not_finite_is_an_error() -> None:
     case = Case("vector")
-    with pytest.raises(SolverError, match=r"ODE: what it is given is not finite"):
+    with pytest.raises(SolverError, match=r"ODE: its input is not finite"):
         case.bijection(case.x.log())
 
 

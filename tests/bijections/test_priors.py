@@ -1,4 +1,4 @@
-"""Priors are densities, agree with torch.distributions, and draw what they say, seed by seed."""
+"""Priors integrate to one, agree with torch.distributions, and their samples have their moments."""
 
 from functools import partial
 
@@ -43,7 +43,7 @@ def test_each_integrates_to_one() -> None:
         assert float(log_prob.exp().sum() * 0.05**2) == pytest.approx(1, abs=1e-6)
 
 
-def test_each_starts_at_the_standard_normal() -> None:
+def test_each_is_standard_normal_at_initialisation() -> None:
     z = torch.randn(4, 3, dtype=torch.float64)
     expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
     context = torch.randn(4, 2, dtype=torch.float64)
@@ -53,7 +53,7 @@ def test_each_starts_at_the_standard_normal() -> None:
         torch.testing.assert_close(log_prob, expected)
 
 
-def test_log_prob_is_that_of_its_moments() -> None:
+def test_log_prob_follows_from_the_moments() -> None:
     prior, z = conditional(3), torch.randn(5, 3, dtype=torch.float64)
     context = torch.randn(5, 2, dtype=torch.float64)
     mean, log_sd = prior.moments(context)

@@ -1,4 +1,4 @@
-"""The regression's fit: where attributes move each region, how residuals vary, and that no data break it."""
+"""The fit of the regression: effects, residual covariance, and degenerate data."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ LEVEL = torch.tensor([3.0, 0.0, -1.0], dtype=torch.float64)
 FACTOR = torch.tensor([[0.5, 0.0, 0.0], [0.4, 0.3, 0.0], [0.0, -0.2, 1.0]], dtype=torch.float64)
 
 
-def people(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+def subjects(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     c, e = (torch.randn(n, k, generator=generator, dtype=torch.float64) for k in (2, 3))
     return LEVEL + c @ EFFECT.T + e @ FACTOR.T, c
@@ -23,17 +23,17 @@ def fitted(x: Tensor, c: Tensor, subject: Tensor | None = None) -> Regression:
     return regression.requires_grad_(False)
 
 
-def test_it_finds_the_linear_model_that_people_come_from() -> None:
-    regression = fitted(*people(4000))
+def test_it_recovers_the_linear_model_of_the_data() -> None:
+    regression = fitted(*subjects(4000))
     assert torch.allclose(regression.effect, EFFECT, atol=0.05) and torch.allclose(regression.level, LEVEL, atol=0.05)
     assert torch.allclose(regression.factor, FACTOR, atol=0.05)
-    x, c = people(4000, seed=1)
+    x, c = subjects(4000, seed=1)
     z, _ = regression(x, c)
     assert torch.allclose(torch.cov(z.T), torch.eye(3, dtype=torch.float64), atol=0.08)
 
 
-def test_its_density_is_that_of_the_linear_model() -> None:
-    regression, (x, c) = fitted(*people(200)), people(5, seed=1)
+def test_its_density_is_the_linear_model() -> None:
+    regression, (x, c) = fitted(*subjects(200)), subjects(5, seed=1)
     z, log_det = regression(x, c)
     found = log_det + torch.distributions.Normal(0, 1).log_prob(z).sum(1)
     mean = regression.level + c @ regression.effect.T
@@ -42,16 +42,16 @@ def test_its_density_is_that_of_the_linear_model() -> None:
 
 
 def test_classes_that_add_up_to_one_have_effects() -> None:
-    x, c = people(300)
+    x, c = subjects(300)
     group = torch.arange(300) % 3
     x[:, 0] += group
     regression = fitted(x, torch.cat([c, torch.eye(3, dtype=torch.float64)[group]], 1))
     assert float(regression.effect[0, 4] - regression.effect[0, 2]) == pytest.approx(2.0, abs=0.2)
 
 
-def test_a_context_that_says_everything_of_a_few_people_leaves_a_spread() -> None:
-    """More channels than visits, a region that one person alone has another value of, two regions that are the same."""
-    x, _ = people(9)
+def test_a_saturated_context_leaves_a_positive_sd() -> None:
+    """More channels than visits, a region with one deviating subject, and two identical regions."""
+    x, _ = subjects(9)
     x = torch.cat([x, x[:, :1], (torch.arange(9) == 4).double()[:, None]], 1)
     c = torch.randn(9, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     for context in (c, c[:, :1]):
@@ -59,24 +59,16 @@ def test_a_context_that_says_everything_of_a_few_people_leaves_a_spread() -> Non
         assert bool(z.isfinite().all() and log_det.isfinite().all())
 
 
-def test_visits_of_one_person_do_not_vouch_for_each_other() -> None:
-    """Thirty people, ten visits each that are all but the same: the covariance is shrunk as that of thirty."""
+def test_the_covariance_is_cross_validated_over_subjects() -> None:
+    """Thirty subjects with ten almost identical visits each: the shrinkage is that of thirty visits."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(30, 40, generator=generator, dtype=torch.float64).repeat_interleave(10, 0)
     x = x + 0.05 * torch.randn(x.shape, generator=generator, dtype=torch.float64)
     others = torch.randn(500, 40, generator=generator, dtype=torch.float64)
     c, new = x.new_zeros(len(x), 1), x.new_zeros(500, 1)
 
-    def told(subject: Tensor | None) -> float:
+    def log_likelihood(subject: Tensor | None) -> float:
         z, log_det = fitted(x, c, subject)(others, new)
         return float((log_det - z.square().sum(1) / 2).mean())
 
-    assert told(torch.arange(30).repeat_interleave(10)) > told(None) + 10
-
-
-def test_a_run_from_before_it_has_no_regression() -> None:
-    regression = Regression(3, 2)
-    regression.fit(*people(50))
-    regression.load_state_dict({})
-    x, c = (v.float() for v in people(4))
-    assert torch.equal(regression(x, c)[0], x)
+    assert log_likelihood(torch.arange(30).repeat_interleave(10)) > log_likelihood(None) + 10

@@ -1,4 +1,4 @@
-"""Reversible back-propagation gives plain back-propagation's numbers and stores nothing a block."""
+"""Reversible back-propagation equals plain back-propagation and stores no activations."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_gradient_of_the_log_det_alone() -> None:
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
 
 
-def test_the_callers_tensors_stay_as_they_are() -> None:
+def test_the_callers_tensors_are_not_changed() -> None:
     chain = ReversibleChain(couplings())
     x, context = torch.randn(4, 6), torch.randn(4, 3)
     before = x.clone(), context.clone()
@@ -107,7 +107,7 @@ def _run(chain: Chain, x: Tensor, context: Tensor) -> dict[str, Tensor]:
 
 
 def _saved(kind: type[Chain], depth: int) -> int:
-    """Bytes that autograd keeps for backward, without parameters."""
+    """Bytes that autograd stores for the backward pass, without parameters."""
     chain = kind(AffineCoupling(6, 0, subnet, two_sided=True) for _ in range(depth))
     parameters = {p.untyped_storage().data_ptr() for p in chain.parameters()}
     sizes: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""The rational-quadratic spline against autograd, a root search, and its own boundary conditions."""
+"""The rational-quadratic spline compared with autograd, a root search, and its boundary conditions."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def x() -> Tensor:
     return torch.linspace(-4, 4, 200, dtype=torch.float64)
 
 
-def test_derivative_is_that_of_autograd(x: Tensor, theta: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_derivative_equals_autograd(x: Tensor, theta: tuple[Tensor, Tensor, Tensor]) -> None:
     for inverse in (False, True):
         x = x.detach().requires_grad_()
         y, log_slope = rational_quadratic_spline(x, *theta, BOUND, inverse)
@@ -29,7 +29,7 @@ def test_derivative_is_that_of_autograd(x: Tensor, theta: tuple[Tensor, Tensor, 
         torch.testing.assert_close(log_slope, slope.log(), atol=1e-9, rtol=1e-9)
 
 
-def test_inverse_is_the_root_that_a_search_finds(x: Tensor, theta: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_inverse_equals_a_root_search(x: Tensor, theta: tuple[Tensor, Tensor, Tensor]) -> None:
     found, _ = rational_quadratic_spline(x, *theta, BOUND, inverse=True)
     for i in range(0, len(x), 7):
         row = [t[i : i + 1] for t in theta]
@@ -40,8 +40,8 @@ def test_inverse_is_the_root_that_a_search_finds(x: Tensor, theta: tuple[Tensor,
         assert float(found[i]) == pytest.approx(brentq(excess, -6, 6, xtol=1e-13), abs=1e-9)
 
 
-def test_knots_are_met_and_slopes_there_are_the_parameters() -> None:
-    """Two equal bins, slope 0.5 in the middle: values and slopes worked out by hand from equation 4."""
+def test_values_and_slopes_at_knots_are_the_parameters() -> None:
+    """Two equal bins, slope 0.5 in the middle: values and slopes computed by hand from equation 4."""
     widths = heights = torch.zeros(3, 2, dtype=torch.float64)
     softplus_inverse = torch.tensor(0.49, dtype=torch.float64).expm1().log()
     offset = torch.tensor(0.99, dtype=torch.float64).expm1().log()

@@ -72,7 +72,7 @@ COHORTS: dict[str, tuple[pd.DataFrame | str | bytes, list[str], str]] = {
     "infinite": (cell("inf"), [], r"column A: infinite values in 1 row \(line 7\). Empty the cells, or"),
     "too large for a number": (cell("1e999"), [], r"column A: infinite values in 1 row \(line 7\)"),
     "infinite age": (cell("inf", "age"), [], r"column age: infinite values in 1 row \(line 7\)"),
-    "huge": (cell("1e300"), [], r"column A: found 1e\+300, too large to compute with. Mend the value"),
+    "huge": (cell("1e300"), [], r"column A: found 1e\+300, too large to compute with. Correct the value"),
     "huge age": (cell("1e300", "age"), [], r"column age: found 1e\+300, too large to compute with"),
     "text": (cell("oops"), [], "line 7, column A: found 'oops' where a number is needed. Mend the cell"),
     "days as years": (

@@ -54,12 +54,12 @@ def no_place(path: Path) -> None:
 
 
 BAD: dict[Callable[[Path], None], str] = {
-    header_only: "ends too early or is damaged",
-    truncated: "ends too early or is damaged",
-    four_dimensions: "holds 2 volumes; one is needed",
-    not_a_number: "100% of its voxels are no numbers",
+    header_only: "truncated or damaged",
+    truncated: "truncated or damaged",
+    four_dimensions: "has 2 volumes; one is needed",
+    not_a_number: "100% of its voxels are NaN or infinite",
     all_zero: "all its voxels are 0",
-    larger_than_memory: "its header claims 27,000,000,000,000 voxels",
+    larger_than_memory: "its header declares 27,000,000,000,000 voxels",
     no_place: "sform and qform are both unset",
 }
 

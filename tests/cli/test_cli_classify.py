@@ -66,7 +66,7 @@ def test_scans(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--label", "weight"], "weight is no covariate"),
+        (["--label", "weight"], "weight is not a covariate"),
         ([], "name the column with the classes"),
         (["--label", "DX", "--set", "flow.width=3"], "there is no setting flow.width"),
     ],

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("enhance")
     table = simulated_scans.cohort(folder / "bids", subjects=10)
-    prepare(table, folder / "store", resolution=8, register="none", jobs=1)
+    prepare(table, folder / "store", resolution=8, registration="none", jobs=1)
     done(["enhance", "--cohort", folder / "store", "--factor", "2", "--out", folder / "run", *QUICK])
     thin, affine = simulated_scans.head(8.0, seed=99)[:, :, :24], load_template(8.0).grid.matrix.copy()
     affine[:3, 3] += affine[:3, 2] / 2
@@ -68,7 +68,7 @@ def test_other_scans_are_refused(folder: Path, tmp_path: Path, capsys: pytest.Ca
     other = tmp_path / "sub-new_FLAIR.nii.gz"
     other.write_bytes((folder / "thick" / "sub-new_ses-1_T1w.nii.gz").read_bytes())
     assert "a scan of modality FLAIR; the run was trained on T1w" in refused(capsys, *ask, other)
-    assert "is not there" in refused(capsys, *ask, tmp_path / "nothing.nii.gz")
+    assert "no such file" in refused(capsys, *ask, tmp_path / "nothing.nii.gz")
     assert not (tmp_path / "made").exists()
 
 

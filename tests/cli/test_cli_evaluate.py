@@ -1,4 +1,4 @@
-"""`crow evaluate`: held-out people, folds, another cohort, and what is refused."""
+"""`crow evaluate`: test subjects, folds, another cohort, and refusals."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from commands import done, refused
 
 import crow
 from crow.cohort.reader import read_cohort
-from crow.evaluation.evaluate_model import questions
-from crow.evaluation.forecasts import each_alone
+from crow.evaluation.evaluate_model import forecast_task
+from crow.evaluation.forecasts import isolated_targets
 from crow.simulate import simulate_adni
 
 QUICK = [
@@ -23,7 +23,7 @@ QUICK = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table, a run that held 12 of its 30 people back, and the evaluation of it."""
+    """A table, a run with 12 test subjects out of 30, and its evaluation."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("evaluate")
     simulate_adni(30, 4, seed=3).table.to_csv(folder / "cohort.csv", index=False)
@@ -32,12 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_people_held_out(folder: Path) -> None:
+def test_evaluation_on_test_subjects(folder: Path) -> None:
     made = folder / "run" / "evaluation"
     metrics = json.loads((made / "metrics.json").read_text())
     simple = ["last visit", "mean of the past", "subject slope"]
     assert list(metrics["forecast"]) == ["crow", *simple, "linear mixed model"]
-    assert metrics["what"]["subjects"] == 12 and metrics["what"]["training subjects"] == 18
+    assert metrics["protocol"]["subjects"] == 12 and metrics["protocol"]["training subjects"] == 18
     for model in ("crow", "linear mixed model"):
         assert metrics["forecast"][model]["CRPS"] < metrics["forecast"]["subject slope"]["CRPS"]
     assert metrics["privacy"]["verdict"] in ("pass", "caution", "fail")
@@ -61,15 +61,15 @@ def test_people_held_out(folder: Path) -> None:
     nats = likelihood["log_prob"]
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(-nats.mean(), rel=1e-5)
     test = read_cohort(folder / "cohort.csv").of(visits["subject"].unique())
-    history, targets, asked = questions(test, "known")
-    alone = crow.load(folder / "run").log_prob(each_alone(history, targets, asked))
-    ahead = alone.groupby("subject")["log_prob"].last().to_numpy()
-    assert metrics["forecast"]["crow"]["NLL ahead"] == pytest.approx(-ahead.mean(), rel=1e-5)
-    first = ~targets["subject"].duplicated().to_numpy()  # all visits before it are given
-    whole = likelihood.set_index(["subject", "session"])["log_prob"]
+    history, targets, inputs = forecast_task(test, "known")
+    isolated = crow.load(folder / "run").log_prob(isolated_targets(history, targets, inputs))
+    ahead = isolated.groupby("subject")["log_prob"].last().to_numpy()
+    assert metrics["forecast"]["crow"]["forecast NLL"] == pytest.approx(-ahead.mean(), rel=1e-5)
+    first = ~targets["subject"].duplicated().to_numpy()  # all earlier visits are given
+    sequence = likelihood.set_index(["subject", "session"])["log_prob"]
     rows = pd.MultiIndex.from_frame(targets.loc[first, ["subject", "session"]])
-    np.testing.assert_allclose(ahead[first], whole.loc[rows], rtol=1e-4)
-    by_horizon = [of["NLL ahead"] for of in metrics["by_horizon"]["crow"].values()]
+    np.testing.assert_allclose(ahead[first], sequence.loc[rows], rtol=1e-4)
+    by_horizon = [of["forecast NLL"] for of in metrics["by_horizon"]["crow"].values()]
     assert min(by_horizon) <= -ahead.mean() <= max(by_horizon)
     run = json.loads((folder / "run" / "metrics.json").read_text())
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(run["test_nll_per_visit"], rel=1e-5)
@@ -78,18 +78,18 @@ def test_people_held_out(folder: Path) -> None:
     }
 
 
-def test_folds_judge_everybody(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folds_evaluate_all_subjects(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "e"
     done(["evaluate", "--run", folder / "run", "--folds", "2", "--draws", "20", "--jobs", "2", "--out", out,
           "--baselines", "last"])  # fmt: skip
     shown = capsys.readouterr().out
-    assert "Skill in CRPS against last visit" in shown and "the training of crow" not in shown
+    assert "Skill in CRPS over last visit" in shown and "the training of crow" not in shown
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
-    assert metrics["what"]["subjects"] == 30 and metrics["what"]["split"] == "2 folds by subject"
+    assert metrics["protocol"]["subjects"] == 30 and metrics["protocol"]["split"] == "2 folds by subject"
     assert pd.read_csv(tmp_path / "e" / "visits.csv")["subject"].nunique() == 30
 
 
-def test_other_people(folder: Path, tmp_path: Path) -> None:
+def test_subjects_of_another_cohort(folder: Path, tmp_path: Path) -> None:
     table = simulate_adni(12, 4, seed=9).table
     known = pd.read_csv(folder / "cohort.csv")["RID"].unique()[:3]
     names = dict(zip(table["RID"].unique(), [*known, *range(1, 10)], strict=True))
@@ -97,12 +97,12 @@ def test_other_people(folder: Path, tmp_path: Path) -> None:
     done(["evaluate", "--run", folder / "run", "--cohort", tmp_path / "other.csv", "--out", tmp_path / "e",
           "--draws", "20", "--jobs", "1", "--baselines", "none"])  # fmt: skip
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
-    assert list(metrics["forecast"]) == ["crow"] and 9 <= metrics["what"]["subjects"] <= 11
+    assert list(metrics["forecast"]) == ["crow"] and 9 <= metrics["protocol"]["subjects"] <= 11
     assert "have the names of training subjects" in metrics["warnings"][0]
     assert "skill" in {one["metric"] for one in metrics["left_out"]}
 
 
-def test_tadpoles_submission(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tadpole_submission(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done(["train", "--cohort", folder / "cohort.csv", "--out", tmp_path / "run", "--covariates", "DX,ICV",
           "--regions", "ADAS13,Ventricles", *QUICK])  # fmt: skip
     done(["evaluate", "--run", tmp_path / "run", "--draws", "20", "--jobs", "1", "--baselines", "none",
@@ -113,12 +113,12 @@ def test_tadpoles_submission(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert len(rows) == 12 and (rows == 60).all()
 
 
-def test_what_is_refused(
+def test_impossible_evaluations_are_refused(
     folder: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask = ("evaluate", "--run", folder / "run")
     assert "exists already" in refused(capsys, *ask)
-    assert "split.test=0.2, or give --folds 5" in refused(capsys, "evaluate", "--run", trained / "run")
+    assert "or cross-validate with --folds 5" in refused(capsys, "evaluate", "--run", trained / "run")
     out = ("--out", tmp_path / "e")
     assert "no such baseline" in refused(capsys, *ask, *out, "--baselines", "magic")
     assert "30 subjects; choose 2 to 15" in refused(capsys, *ask, *out, "--folds", "20")
@@ -133,6 +133,6 @@ def test_what_is_refused(
     other.assign(DX="AD?").to_csv(tmp_path / "words.csv", index=False)
     assert "words.csv: column DX holds 'AD?'" in refused(capsys, *ask, *out, "--cohort", tmp_path / "words.csv")
     other.groupby("RID").head(1).to_csv(tmp_path / "once.csv", index=False)
-    assert "Give people with two or more" in refused(capsys, *ask, *out, "--cohort", tmp_path / "once.csv")
+    assert "Give subjects with two visits or more" in refused(capsys, *ask, *out, "--cohort", tmp_path / "once.csv")
     assert "not a folder of crow evaluate" in refused(capsys, *ask, "--out", folder, "--overwrite")
     assert not (tmp_path / "e").exists() and not (tmp_path / "t.csv").exists()

@@ -14,12 +14,12 @@ run = CliRunner().invoke
 
 def test_words(tmp_path: Path) -> None:
     table = cohort(tmp_path, suffix="CBF")
-    prepare(table, tmp_path / "store", resolution=8.0, register="none", modality="CBF", jobs=1)
+    prepare(table, tmp_path / "store", resolution=8.0, registration="none", modality="CBF", jobs=1)
     words = ["extract", "--scans", str(tmp_path / "store"), "--out", str(tmp_path / "regions.csv"), "--parcels", "3"]
     done = run(app, words)
     assert done.exit_code == 0, done.output
     assert "4 visits, 3 regions (mean values)." in done.output
-    assert "note: the regions were learned across all 2 subjects" in done.output
+    assert "note: the regions were learned from all 2 subjects" in done.output
     assert (tmp_path / "regions_atlas.nii.gz").is_file()
     with pytest.raises(SystemExit) as left:
         main(words)
@@ -30,4 +30,4 @@ def test_no_store_leaves_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as left:
         main(["extract", "--scans", str(tmp_path)])
     assert left.value.code == 2
-    assert "no store of scans" in capsys.readouterr().err
+    assert "not a scan store" in capsys.readouterr().err

@@ -16,7 +16,7 @@ def test_words(tmp_path: Path) -> None:
     words = ["prepare", "--cohort", str(cohort(tmp_path)), "--out", str(tmp_path / "store"), "--resolution", "8"]
     done = run(app, [*words, "--registration", "none", "--jobs", "1"])
     assert done.exit_code == 0, done.output
-    assert "s a scan." in done.output
+    assert "s per scan)." in done.output
     assert "ScanStore of 4 T1w scans" in done.output
     assert "too few to learn from" in done.output
     assert str(tmp_path / "store" / "qc" / "index.html") in done.output.replace("\n", "")
@@ -32,4 +32,4 @@ def test_a_table_without_scans_leaves_with_2(tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(SystemExit) as left:
         main(["prepare", "--cohort", str(table), "--out", str(tmp_path / "store")])
     assert left.value.code == 2
-    assert "holds no scans" in capsys.readouterr().err.replace("\n", " ")
+    assert "no scans found" in capsys.readouterr().err.replace("\n", " ")

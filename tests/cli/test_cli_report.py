@@ -1,4 +1,4 @@
-"""`crow report`: what a reader sees in a real browser, where the numbers come from, and what is refused."""
+"""`crow report`: the page in a real browser, the source of its numbers, and refusals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECTIONS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with cohort.csv, in which some have odd names, the run trained on it, and an evaluation of six."""
+    """A folder with cohort.csv, in which some subjects have odd names, a run, and an evaluation of six subjects."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("r&<i>d")
     table = simulate_wide(16, 4, 3, 0).table
@@ -50,7 +50,7 @@ def page(folder: Path) -> Path:
     return folder / "run" / "report.html"
 
 
-def test_in_a_browser_it_asks_for_nothing_and_shows_names_as_text(page: Path) -> None:
+def test_the_page_loads_nothing_and_shows_names_as_text(page: Path) -> None:
     with opened(page) as (shown, seen):
         wait_for(shown, "document.querySelector('nav a[aria-current]') !== null")
         assert [s.get_attribute("id") for s in shown.query_selector_all("main > section")] == SECTIONS
@@ -61,7 +61,7 @@ def test_in_a_browser_it_asks_for_nothing_and_shows_names_as_text(page: Path) ->
         for name in EVIL[:2]:
             assert name in shown.inner_text("#forecasts")
         assert not shown.query_selector("main b") and not shown.query_selector("img[src=x]")
-        assert "Only 24 subjects are judged: intervals are <wide> & rough." in shown.inner_text("#notes")
+        assert "Only 24 test subjects: intervals are <wide> & rough." in shown.inner_text("#notes")
         assert "no ADAS13 <and no> Ventricles" in shown.inner_text("#notes")
         tables = shown.eval_on_selector_all("table", "ts => ts.map(t => [t.caption.textContent, t.tHead.rows.length])")
         assert tables and all(caption.strip() and rows == 1 for caption, rows in tables)
@@ -72,7 +72,7 @@ def test_in_a_browser_it_asks_for_nothing_and_shows_names_as_text(page: Path) ->
     assert (seen.requests, seen.errors, seen.dialogs) == ([], [], [])
 
 
-def test_on_a_phone_nothing_is_wider_than_the_page_and_print_unfolds(page: Path, tmp_path: Path) -> None:
+def test_on_a_phone_nothing_is_wider_than_the_page_and_printing_unfolds_details(page: Path, tmp_path: Path) -> None:
     with opened(page, width=390, height=800) as (shown, seen):
         assert shown.evaluate("document.documentElement.scrollWidth") == 390
         assert not shown.evaluate("document.querySelector('nav details').open")
@@ -87,7 +87,7 @@ def test_on_a_phone_nothing_is_wider_than_the_page_and_print_unfolds(page: Path,
 
 
 class Numbers(HTMLParser):
-    """The numbers of a page that name their place: (file, place, value, text)."""
+    """The numbers of a page that name their source: (file, path, value, text)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Numbers(HTMLParser):
 
 
 def at(metrics: Any, place: str) -> Any:
-    """The value at a place, whose names may hold points."""
+    """The value at a path, whose names may contain dots."""
     if not place:
         return metrics
     if isinstance(metrics, list):
@@ -115,7 +115,7 @@ def at(metrics: Any, place: str) -> Any:
     return at(metrics[name], place[len(name) + 1 :])
 
 
-def test_every_number_that_is_shown_is_the_one_in_metrics_json(page: Path) -> None:
+def test_every_number_of_the_page_equals_its_source_in_metrics_json(page: Path) -> None:
     numbers = Numbers()
     numbers.feed(page.read_text(encoding="utf-8"))
     files = {name: json.loads((page.parent / name).read_text()) for name in ("metrics.json", "evaluation/metrics.json")}
@@ -128,27 +128,27 @@ def test_every_number_that_is_shown_is_the_one_in_metrics_json(page: Path) -> No
     assert shown["forecast.crow.CRPS"] == "0.2208"
     assert shown["skill.CRPS.value"] == "8.1 %"
     assert shown["by_horizon.mixed model.2-4 y.MAE"] == "0.5520"
-    assert shown["by_horizon.mixed model.2-4 y.NLL ahead"] == "30.55"
-    assert shown["by.sex.M.crow.NLL ahead"] == "29.31"
+    assert shown["by_horizon.mixed model.2-4 y.forecast NLL"] == "30.55"
+    assert shown["by.sex.M.crow.forecast NLL"] == "29.31"
     assert shown["group_effects.DX CN against Dementia.concordance"] == "0.9312"
     assert (shown["by.sex.M.crow.CRPS"], shown["by.sex.M.crow.subjects"]) == ("0.3100", "2")
-    assert shown["calibration.covers_low.90 %"] == "85.3 %"
+    assert shown["calibration.coverage_low.90 %"] == "85.3 %"
     assert sum(place.startswith("own_units.region.") for place in shown) == 6 * len(regions)
     assert any(place == "validation_nll_per_visit" for file, place, *_ in numbers.found if file == "metrics.json")
 
 
-def test_without_an_evaluation_and_without_subjects(folder: Path, tmp_path: Path) -> None:
+def test_without_an_evaluation_and_with_hidden_subjects(folder: Path, tmp_path: Path) -> None:
     bare = tmp_path / "run"
     shutil.copytree(folder / "run", bare, ignore=shutil.ignore_patterns("evaluation", "report.html"))
     done(["report", "--run", bare, "--draws", "20", "--hide-subjects", "--out", tmp_path / "shared.html"])
     text = (tmp_path / "shared.html").read_text(encoding="utf-8")
-    assert f"crow evaluate --run {bare} --folds 5" in text  # nobody was kept back
+    assert f"crow evaluate --run {bare} --folds 5" in text  # there are no test subjects
     assert all(f'<section id="{name}"' in text for name in SECTIONS)
     names = [*read_cohort(folder / "cohort.csv").subjects, "onerror"]
     assert not [name for name in names if re.search(rf"\b{re.escape(name)}\b", text)]
 
 
-def test_a_cohort_that_is_gone_is_said_and_the_rest_is_shown(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_cohort_is_reported_and_the_rest_is_shown(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(folder / "run", run, ignore=shutil.ignore_patterns("report.html"))
     model = json.loads((run / "model.json").read_text())
@@ -157,7 +157,7 @@ def test_a_cohort_that_is_gone_is_said_and_the_rest_is_shown(folder: Path, tmp_p
     try:
         done(["report", "--run", run, "--draws", "20"])
         text = (run / "report.html").read_text(encoding="utf-8")
-        assert "is not there. Give the table" in text and "Against what came" in text
+        assert "Give the table" in text and "Forecasts and later observations" in text
         done(["report", "--run", run, "--draws", "20", "--cohort", moved, "--overwrite", "--what-if", "CDRSB=9@2"])
         assert "CDRSB 9 at 2 years" in (run / "report.html").read_text(encoding="utf-8")
     finally:
@@ -172,29 +172,29 @@ def broken(folder: Path, tmp_path: Path) -> Iterator[Path]:
     assert not list((tmp_path / "run").glob("*report*"))
 
 
-def test_refused_with_reasons_and_nothing_written(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def said(*words: str | Path) -> str:
+def test_impossible_reports_are_refused_with_the_reason(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refusal(*words: str | Path) -> str:
         return refused(capsys, "report", "--run", broken, *words)
 
-    assert "written as .html; found .pdf" in said("--out", broken / "report.pdf")
-    assert "has no subject nobody" in said("--subject", "nobody")
-    assert "--what-if CDRS: the run has no such covariate" in said("--what-if", "CDRS=9")
-    assert "leave one of them out" in said("--subject", EVIL[0], "--hide-subjects")
-    assert "Give it with --atlas" in said("--labels", broken / "x.tsv")
-    assert "no evaluation here" in said("--evaluation", broken / "logs")
+    assert "written as .html; found .pdf" in refusal("--out", broken / "report.pdf")
+    assert "has no subject nobody" in refusal("--subject", "nobody")
+    assert "--what-if CDRS: the run has no such covariate" in refusal("--what-if", "CDRS=9")
+    assert "leave one of them out" in refusal("--subject", EVIL[0], "--hide-subjects")
+    assert "Give it with --atlas" in refusal("--labels", broken / "x.tsv")
+    assert "no evaluation here" in refusal("--evaluation", broken / "logs")
     (broken / "evaluation" / "visits.csv").write_text("subject,time\na,1\n")
-    assert "visits.csv: has no column region, truth" in said()
+    assert "visits.csv: has no column region, truth" in refusal()
     (broken / "evaluation" / "metrics.json").write_text('{"format": 99}')
-    assert "newer than 1" in said()
+    assert "is newer than 1" in refusal()
     (broken / "evaluation" / "metrics.json").write_text('{"format": ')
-    assert "evaluation/metrics.json: cannot be read" in said()
+    assert "evaluation/metrics.json: cannot be read" in refusal()
     (broken / "model.json").unlink()
     (broken / "checkpoints").mkdir()
-    assert "training has not finished; go on with --resume" in said()
+    assert "training has not finished. Continue it with --resume" in refusal()
     assert "no such run folder" in refused(capsys, "report", "--run", broken / "none")
 
 
-def test_an_earlier_report_stays_unless_told(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_earlier_report_is_replaced_only_with_overwrite(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = page.read_bytes()
     assert "--overwrite" in refused(capsys, "report", "--run", page.parent)
     assert page.read_bytes() == before

@@ -1,4 +1,4 @@
-"""`crow report` of runs of scans, of the published objective, and of single visits."""
+"""`crow report` of runs of scans, with the published objective, and of cross-sectional runs."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def scans_on_disk(store: ScanStore) -> None:
     visits.to_csv(store.path / "visits.csv", index=False)
 
 
-def judged_scans(folder: Path, subject: str) -> None:
-    """An evaluation with pictures and volumes of one visit."""
+def evaluate_scans(folder: Path, subject: str) -> None:
+    """Write an evaluation with pictures and volumes of one visit."""
     (folder / "scans").mkdir(parents=True)
-    scores = {"MAE": 0.0412, "covers 90 %": 0.9034}
+    scores = {"MAE": 0.0412, "coverage 90 %": 0.9034}
     models = {"crow": scores, "last scan": {**scores, "MAE": 0.0533}}
-    (folder / "metrics.json").write_text(json.dumps({"format": 1, "scans": {"forecast": models, "folded": 0}}))
+    (folder / "metrics.json").write_text(json.dumps({"format": 1, "scans": {"forecast": models, "folded voxels": 0}}))
     row = {"subject": subject, "session": "3", "which": "median", "years": 1.0, "stem": "scans/one", "volumes": True}
     pd.DataFrame([row]).to_csv(folder / "scan_pictures.csv", index=False)
     for name in ("last", "real", "synthetic", "change_real", "change_synthetic"):
@@ -52,16 +52,16 @@ def judged_scans(folder: Path, subject: str) -> None:
         nib.save(nib.Nifti1Image(volume, np.diag([2.0, 2, 2, 1])), folder / "scans" / f"one_{name}.nii.gz")
 
 
-def test_scans_before_and_after_with_a_viewer(tmp_path: Path) -> None:
+def test_scans_are_compared_with_sliders_and_viewers(tmp_path: Path) -> None:
     scans_on_disk(with_files(make_store(tmp_path / "store", ball())))
     run = tmp_path / "run"
     done(["train", "--cohort", tmp_path / "store", "--out", run, "--set", "model.members=1",
           "--set", "scans.components=2", *QUICK])  # fmt: skip
-    judged_scans(run / "evaluation", "<i>s01</i>")
+    evaluate_scans(run / "evaluation", "<i>s01</i>")
     done(["report", "--run", run, "--subject", "s02", "--draws", "20"])
     with opened(run / "report.html") as (shown, seen):
         scans = shown.inner_text("#scans")
-        assert "<i>s01</i> 3, 1.0 years after the last scan: a forecast as good as most." in scans
+        assert "<i>s01</i> 3, 1.0 years after the last scan (median forecast)." in scans
         assert "s02, 2 years after the last scan" in scans and "90.3 %" in scans
         assert len(shown.query_selector_all("#scans input[type=range]")) == 2
         assert len(shown.query_selector_all("#scans input[type=radio]")) == 3
@@ -73,16 +73,16 @@ def test_scans_before_and_after_with_a_viewer(tmp_path: Path) -> None:
     assert (seen.requests, seen.errors) == ([], [])
 
 
-def test_the_published_objective_has_no_forecasts_and_says_so(tmp_path: Path) -> None:
+def test_the_published_objective_has_no_forecasts(tmp_path: Path) -> None:
     simulate_wide(12, 3, 2, 0).table.to_csv(tmp_path / "cohort.csv", index=False)
     run = tmp_path / "run"
     done(["train", "--cohort", tmp_path / "cohort.csv", "--out", run, "--set", "model.objective=inn", *QUICK])
     done(["report", "--run", run])
     text = (run / "report.html").read_text(encoding="utf-8")
-    assert text.count("knows no history and no likelihood") >= 3 and "published objective (inn)" in text
+    assert text.count("uses no history and has no likelihood") >= 3 and "published objective (inn)" in text
 
 
-def test_single_visits_show_their_training_and_refuse_what_is_not_theirs(
+def test_a_cross_sectional_run_shows_its_training_and_refuses_other_options(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     simulate_wide(16, 3, 3, 0).table.to_csv(tmp_path / "cohort.csv", index=False)
@@ -92,5 +92,5 @@ def test_single_visits_show_their_training_and_refuse_what_is_not_theirs(
     Image.new("RGB", (30, 10)).save(run / "<b>.png")
     done(["report", "--run", run])
     text = (run / "report.html").read_text(encoding="utf-8")
-    assert "Glow: generative flow" in text and "The run&#39;s picture &lt;b&gt;.png." in text
+    assert "Glow: generative flow" in text and "Figure &lt;b&gt;.png of the run." in text
     assert 'data-metric="validation_loss"' in text and 'id="forecasts"' not in text

@@ -251,7 +251,7 @@ def test_score_gives_visits_and_subjects(folder: Path, tmp_path: Path) -> None:
     out, figure = tmp_path / "scores.csv", tmp_path / "scores.png"
     output = run("score", "--run", folder / "run", "--cohort", folder / "cohort.csv", "--out", out, "--figure", figure)
     visits, subjects = pd.read_csv(out), pd.read_csv(tmp_path / "scores_subjects.csv")
-    assert list(visits.columns[:6]) == ["subject", "session", "time", "log_prob", "outlier_score", "unusual"]
+    assert list(visits.columns[:6]) == ["subject", "session", "time", "log_prob", "outlier_score", "outlier"]
     exact = crow.load(folder / "run").log_prob(crow.read_cohort(folder / "cohort.csv"))
     np.testing.assert_allclose(visits["log_prob"], exact["log_prob"])
     np.testing.assert_allclose(subjects["log_prob"], visits.groupby("subject")["log_prob"].sum())
@@ -267,7 +267,7 @@ def test_score_finds_a_visit_that_does_not_fit(folder: Path, tmp_path: Path) -> 
     output = run("score", "--run", folder / "run", "--cohort", tmp_path / "spoilt.csv", "--out", tmp_path / "s.csv")
     visits = pd.read_csv(tmp_path / "s.csv")
     worst = visits.loc[visits["outlier_score"].idxmax()]
-    assert (worst["subject"], worst["session"], worst["unusual"]) == (9010, table.loc[row, "VISCODE"], True)
+    assert (worst["subject"], worst["session"], worst["outlier"]) == (9010, table.loc[row, "VISCODE"], True)
     assert worst["Hippocampus_z"] > 10
     first = next(line for line in output.splitlines() if "9010" in line)
     assert "Hippocampus +" in first

@@ -107,7 +107,7 @@ def test_a_patient_outside_the_cohort_is_prepared_first(folder: Path, tmp_path: 
     pd.DataFrame({"subject": ["new"], "age": [71.0], "scan": [scan]}).to_csv(tmp_path / "patient.csv", index=False)
     output = run("generate", "--run", folder / "run", "--cohort", tmp_path / "patient.csv", "--subject", "new",
                "--at", "2", "--draws", "10", "--out", tmp_path / "fu")  # fmt: skip
-    assert "not known of these subjects" in output and "CDRSB" in output
+    assert "missing for these subjects" in output and "CDRSB" in output
     assert len(list((tmp_path / "fu" / "sub-new" / "ses-plus2y").rglob("*desc-synthetic_T1w.nii.gz"))) == 1
     assert crow.ScanStore.is_store(tmp_path / "fu_store")
     run("score", "--run", folder / "run", "--cohort", tmp_path / "fu_store", "--out", tmp_path / "scores.csv")
@@ -241,8 +241,6 @@ def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path,
     assert 'type="range"' in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_a_run_without_a_test_set_cannot_be_evaluated(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_a_test_set_cannot_be_evaluated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "split.test=0.2, or give --folds 5" in refused(capsys, "evaluate", "--run", folder / "run")
     assert not (folder / "run" / "evaluation").exists()

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for v in range(2):
             path = folder / "labels" / f"sub-{s}" / f"sub-{s}_ses-{v}_dseg.nii.gz"
             simulated_scans.save(path, load_template(8.0).structures)
-    prepare(table, folder / "store", resolution=8, register="none", jobs=1)
+    prepare(table, folder / "store", resolution=8, registration="none", jobs=1)
     done(["segment", "--cohort", folder / "store", "--masks", folder / "labels", "--label", str(VENTRICLES),
           "--out", folder / "run", *QUICK])  # fmt: skip
     return folder
@@ -81,13 +81,13 @@ def test_bad_masks_leave_no_run(folder: Path, tmp_path: Path, capsys: pytest.Cap
     ask = ("segment", "--cohort", folder / "store", "--out", tmp_path / "run", *QUICK, "--masks")
     assert "Choose one with --label" in refused(capsys, *ask, folder / "labels")
     assert "no voxel has the label 99" in refused(capsys, *ask, folder / "labels", "--label", "99")
-    assert "no mask of any scan" in refused(capsys, *ask, tmp_path)
+    assert "no mask for any scan" in refused(capsys, *ask, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
 def test_other_scans_and_subjects_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ("segment", "--run", folder / "run", "--out", tmp_path / "made", "--cohort")
-    assert "no subject S77. There are S0" in refused(capsys, *ask, folder / "store", "--subject", "S77")
+    assert "no subject S77. Available: S0" in refused(capsys, *ask, folder / "store", "--subject", "S77")
     store = ScanStore.open(folder / "store")
     info = store.info.model_copy(update={"modality": "T2w"})
     other = ScanStore.create(tmp_path / "t2w", info, store.cohort(), store.template, store.mask)

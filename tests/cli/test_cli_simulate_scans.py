@@ -59,7 +59,7 @@ def test_the_truth_tells_the_deformations(tree: Path) -> None:
     velocity = np.tensordot(weights, fields["hundredths_of_mm"] / 100, 1)
     assert np.allclose(velocity, simulation.velocity("sub-0002", "ses-M012"), atol=0.03)
     anatomy = np.load(tree / TRUTH / "sub-0002" / "sub-0002_anatomy.npz")
-    assert np.allclose(anatomy["velocity"], simulation.person("sub-0002").anatomy.velocity, atol=0.01)
+    assert np.allclose(anatomy["velocity"], simulation.subject("sub-0002").anatomy.velocity, atol=0.01)
     assert "geometry" in json.loads((tree / TRUTH / "truth.json").read_text())
 
 

@@ -56,10 +56,10 @@ def test_scans_become_derivatives(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--attributes", "sex=X"], "training had Female, Male"),
-        (["--attributes", "age=150"], "the model knows nothing beyond"),
-        (["--attributes", "weight=3"], "the run knows PTGENDER, age, DX, not weight"),
-        (["--out", "profiles"], "regions go into a table"),
+        (["--attributes", "sex=X"], "the training levels are Female, Male"),
+        (["--attributes", "age=150"], "outside the range of the training visits"),
+        (["--attributes", "weight=3"], "no attribute weight in this run. Choose from PTGENDER, age, DX"),
+        (["--out", "profiles"], "regions are written as a table"),
         (["--condition", "sex"], "--condition: only for training"),
     ],
 )
@@ -75,7 +75,7 @@ def test_drawing_is_refused(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--condition", "weight"], "weight is no covariate"),
+        (["--condition", "weight"], "weight is not a covariate"),
         ([], "name the attributes"),
         (["--condition", "sex", "--attributes", "sex=F"], "only for use with --run"),
         (["--condition", "sex", "--set", "flow.width=3"], "there is no setting flow.width"),
@@ -109,7 +109,7 @@ def test_only_folders_of_its_own_are_replaced(
     done(["simulate", "--scans", "--out", out, "--subjects", 2, "--visits", 1, "--resolution", 8])
     before = sorted(path.name for path in out.iterdir())
     output = refused(capsys, "synthesize", "--run", run, "--count", 1, "--out", out, "--overwrite")
-    assert "holds something else than invented scans" in output
+    assert "not a folder of synthetic scans by crow" in output
     assert sorted(path.name for path in out.iterdir()) == before
     table = tmp_path / "a.csv"
     for extra in ([], ["--overwrite"]):

@@ -68,7 +68,7 @@ def test_refuses_scans_of_another_modality(folder: Path, tmp_path: Path, capsys:
 def test_one_scan_is_prepared_as_those_of_the_run(tmp_path: Path) -> None:
     """A run whose source was prepared by `crow prepare`, and a NIfTI file that was not."""
     table = simulated_scans.cohort(tmp_path / "bids", subjects=6)
-    t1w = prepare(table, tmp_path / "t1w", resolution=8, register="none", jobs=1).store
+    t1w = prepare(table, tmp_path / "t1w", resolution=8, registration="none", jobs=1).store
     pet = ScanStore.create(
         tmp_path / "pet", t1w.info.model_copy(update={"modality": "pet"}), t1w.cohort(), t1w.template, t1w.mask
     )

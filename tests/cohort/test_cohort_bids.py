@@ -105,7 +105,7 @@ def test_times_from_scans_tsv(tmp_path: Path, folder: str) -> None:
             told = rows[session] if "{session}" in folder else [row for group in rows.values() for row in group]
             write(path, {"filename": [name for name, _ in told], "acq_time": [time for _, time in told]})
     cohort = read_cohort(tmp_path)
-    assert cohort.start["sub-00"] == pd.Timestamp(2011, 3, 5)
+    assert cohort.start["sub-00"] == pd.Timestamp(2011, 3, 5, 9)
     assert cohort.visits["time"].iloc[1] == pytest.approx(366 / 365.25)
 
 

@@ -30,7 +30,7 @@ def test_flags_set_every_role(tmp_path: Path) -> None:
         path, subject="who", time="when", time_kind="age", covariates=["education"], regions=["Hippo*"], exclude=["sex"]
     )
     assert (cohort.covariates, cohort.regions) == (["education"], ["Hippocampus"])
-    assert cohort.left_out == {"sex": "excluded by flag", "Ventricles": "not among the regions asked for"}
+    assert cohort.left_out == {"sex": "excluded by a flag", "Ventricles": "not named by a flag"}
     both = read_cohort(path, subject="who", time="when", regions="Hippocampus,Ventricles")
     assert both.regions == ["Hippocampus", "Ventricles"]
 
@@ -133,11 +133,11 @@ def test_ids_dates_text_and_empty_columns_are_left_out_by_name(tmp_path: Path) -
     table["eTIV"] = [1500 + k // 3 for k in range(len(table))]
     cohort = read_cohort(save(table, tmp_path / "t.csv"))
     assert cohort.left_out == {
-        "image_id": "ids, paths and notes",
-        "comment": "ids, paths and notes",
-        "impression": "free text",
+        "image_id": "a row number",
+        "comment": "paths and notes by its name",
+        "impression": "an identity: each level belongs to one subject or row",
         "update_stamp": "the same in every row",
-        "TAU": "without any value",
+        "TAU": "no value",
     }
     assert "eTIV" in cohort.covariates
     warned = [f.message for f in cohort.findings if f.severity == "warning"]

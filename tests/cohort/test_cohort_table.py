@@ -70,8 +70,8 @@ def test_a_repeated_header_keeps_both_columns(tmp_path: Path) -> None:
     [
         (b"", "empty"),
         (b" \n\n", "empty"),
-        (b"PK\x03\x04 and so on", "Excel"),
-        (b"\x1f\x8b and so on", "gzip"),
+        (b"PK\x03\x04 and so on", "zip archive"),
+        (b"\x1f\x8b and so on", "[Nn]ot a gzip|compressed"),
         (b"a,b\n1,\x00\x01\x02\n", "not a text table"),
         (b"a,b\n", "no rows"),
     ],
@@ -89,3 +89,28 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
         read_cohort(tmp_path / "none.csv")
     with pytest.raises(CohortError, match="folder"):
         read_cohort(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a,b\n1,"x\n2,y\n3,z\n', r"line 2: a quote \(\"\) that opens a cell is not closed"),
+        ('a,b\n1,x\n2,"y\n3,"z"\n4,w\n', r"line 3: a quote"),
+        ('a,b,c\n1,2,3\n4,"5\n6,7,8\n9"\n', r"line 3: a quote .* runs over several lines"),
+        ("a,b\n1,2\n3," + "x" * 1_000_000 + "\n", "line 3: a cell of more than 100,000 characters"),
+        ("a," + "b" * 1_000_000 + "\n1,2\n", "line 1: a cell of more than 100,000 characters"),
+    ],
+)
+def test_an_unbalanced_quote_and_a_huge_cell_are_refused_by_their_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(CohortError, match=message):
+        read_table(path, Findings())
+
+
+def test_a_quote_inside_a_cell_is_a_letter(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n1,5" tall\n2,"so ""called"""\n')
+    assert [row[1] for row in read_table(path, Findings()).rows] == ['5" tall', 'so "called"']

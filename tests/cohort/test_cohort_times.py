@@ -3,14 +3,16 @@
 import pandas as pd
 import pytest
 
-from crow.cohort.times import own_times, parse_dates, visit_months, years_between
+from crow.cohort.dates import parse_dates
+from crow.cohort.times import own_times, years_between
+from crow.cohort.visit_codes import visit_months
 
 
 @pytest.mark.parametrize(
     ("text", "order"),
     [
         (["2011-03-05", "2011-03-20"], "ymd"),
-        (["2011-03-05T10:22:00", "2011-03-20T00:00:00"], "ymd"),
+        (["2011-03-05T00:00:00", "2011-03-20T00:00:00Z"], "ymd"),
         (["20110305", "20110320"], "ymd"),
         (["3/5/2011", "3/20/2011"], "mdy"),
         (["5/3/2011", "20/3/2011"], "dmy"),
@@ -49,7 +51,7 @@ def test_visit_codes(code: str, months: float | None) -> None:
 
 
 def test_numbered_adni_codes_tell_time_only_in_adni_tables() -> None:
-    assert visit_months("v11", adni=True) == 12
+    assert visit_months("v11", "adni") == 12
     assert visit_months("v11") is None
 
 

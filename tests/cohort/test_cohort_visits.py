@@ -110,7 +110,14 @@ def test_missing_regions_model_drop_impute_or_error(tmp_path: Path) -> None:
     imputed = read_cohort(path, missing="impute")
     assert len(imputed) == 35
     assert imputed.visits["Ventricles"].isna().sum() == 2
-    assert found(imputed, "no-region").rows == (9,)
+    for cohort in (dropped, imputed):
+        message = found(cohort, "missing-region").message
+        assert (
+            "3 of 36 visits lack at least one region (1 all, 2 some); 0 of 12 subjects have no complete visit"
+            in message
+        )
+        assert "drop-visit" in message and "keeps 33 visits of 12 subjects" in message
+        assert "impute" in message and "keeps 35 visits of 12 subjects" in message
     with pytest.raises(CohortError, match=r"line 3, column Ventricles"):
         read_cohort(path, missing="error")
 

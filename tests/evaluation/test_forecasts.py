@@ -1,4 +1,4 @@
-"""Scores of forecasts, against hand-made and simulated cases whose answers are known."""
+"""Scores of forecasts in hand-made and simulated cases with known answers."""
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,8 @@ from small_cohorts import in_memory
 
 from crow.data.forecast import Forecast
 from crow.evaluation.forecasts import (
-    each_alone,
     in_units,
+    isolated_targets,
     skill,
     split_history,
     summarise,
@@ -31,13 +31,13 @@ def cohort(subjects: int = 60, visits: int = 4):
     return in_memory(table, ["A", "B"], {"sex": "categorical"})
 
 
-def right(targets: pd.DataFrame, samples: int = 400, spread: float = 1.0) -> Forecast:
-    """The distribution that the values were drawn from, or one that is too wide or narrow."""
-    noise = np.random.default_rng(1).normal(size=(len(targets), samples, 2))
+def true_forecast(targets: pd.DataFrame, draws: int = 400, spread: float = 1.0) -> Forecast:
+    """The true distribution of the values, or one that is too wide or too narrow."""
+    noise = np.random.default_rng(1).normal(size=(len(targets), draws, 2))
     return Forecast(targets, ["A", "B"], np.array([10, -3]) + spread * noise * np.array([2, 0.5]))
 
 
-def test_the_first_half_is_given() -> None:
+def test_the_first_half_of_the_visits_is_given() -> None:
     full = cohort(3, 5)
     history, targets = split_history(full)
     assert (history.visits.groupby("subject").size() == 3).all() and (targets.groupby("subject").size() == 2).all()
@@ -47,19 +47,20 @@ def test_the_first_half_is_given() -> None:
 
 def test_a_right_forecast_is_calibrated() -> None:
     history, targets = split_history(cohort())
-    scores = value_scores(right(targets), targets, history)
+    scores = value_scores(true_forecast(targets), targets, history)
     table = summarise(scores, ["region"]).set_index("region")
     assert len(scores) == 2 * len(targets) and (scores["ahead"] > 0).all()
     for region, sd in (("A", 2.0), ("B", 0.5)):
         assert table.loc[region, "MAE"] == pytest.approx(sd * np.sqrt(2 / np.pi), rel=0.15)
         assert table.loc[region, "RMSE"] == pytest.approx(sd, rel=0.15)
         assert table.loc[region, "CRPS"] == pytest.approx(sd / np.sqrt(np.pi), rel=0.15)
-        assert table.loc[region, "NLL a value"] == pytest.approx(np.log(sd) + 0.5 * np.log(2 * np.pi * np.e), abs=0.15)
+        entropy = np.log(sd) + 0.5 * np.log(2 * np.pi * np.e)
+        assert table.loc[region, "NLL per value"] == pytest.approx(entropy, abs=0.15)
         for share in (50, 80, 90, 95):
-            assert abs(table.loc[region, f"covers {share} %"] - share / 100) < 0.1
+            assert abs(table.loc[region, f"coverage {share} %"] - share / 100) < 0.1
     assert stats.kstest(scores["pit"], "uniform").pvalue > 0.01
-    narrow = summarise(value_scores(right(targets, spread=0.3), targets, history)).iloc[0]
-    assert narrow["covers 90 %"] < 0.6 and narrow["CRPS"] > summarise(scores).iloc[0]["CRPS"]
+    narrow = summarise(value_scores(true_forecast(targets, spread=0.3), targets, history)).iloc[0]
+    assert narrow["coverage 90 %"] < 0.6 and narrow["CRPS"] > summarise(scores).iloc[0]["CRPS"]
 
 
 def test_crps_by_hand() -> None:
@@ -77,7 +78,7 @@ def test_crps_by_hand() -> None:
 
 def test_energy_of_one_region_is_its_crps() -> None:
     history, targets = split_history(cohort(10))
-    forecast = right(targets)
+    forecast = true_forecast(targets)
     one = Forecast(targets, ["A"], forecast.values[..., :1])
     energy = visit_scores(one, targets, np.array([2.0]))["energy"]
     crps = value_scores(one, targets, history)["crps"] / 2
@@ -88,27 +89,28 @@ def test_energy_of_one_region_is_its_crps() -> None:
     assert len(visit_scores(forecast, targets.assign(A=np.nan), np.ones(2))) == 0
 
 
-def test_the_density_of_a_visit_given_the_history_alone() -> None:
-    """Visits that are independent: the density of each is its own, whatever lies between."""
+def test_each_target_is_isolated_after_its_history() -> None:
+    """Independent visits: the density of each does not depend on the visits in between."""
     full = cohort(5, 5)
     history, targets = split_history(full)
-    alone = each_alone(history, targets, targets.assign(age=1.0 + np.arange(len(targets))))
-    last = alone.visits.groupby("subject").tail(1)
-    assert alone.visits.groupby("subject").size().tolist() == [4] * len(targets)
+    isolated = isolated_targets(history, targets, targets.assign(age=1.0 + np.arange(len(targets))))
+    last = isolated.visits.groupby("subject").tail(1)
+    assert isolated.visits.groupby("subject").size().tolist() == [4] * len(targets)
     np.testing.assert_array_equal(last[["time", "A", "B"]], targets[["time", "A", "B"]])
     assert last["age"].tolist() == (1.0 + np.arange(len(targets))).tolist()
-    given = alone.visits.drop(last.index)
-    of = given["subject"].astype(int).map(targets["subject"].reset_index(drop=True))
-    theirs = history.visits.set_index(["subject", "time"])
-    np.testing.assert_array_equal(given["A"], theirs["A"].loc[pd.MultiIndex.from_arrays([of, given["time"]])])
-    nats = stats.norm.logpdf(targets[["A", "B"]], [10, -3], [2, 0.5]).sum(1)
-    scores = visit_scores(right(targets), targets.assign(B=targets["B"].mask(targets.index == 0)), np.ones(2), nats)
-    np.testing.assert_allclose(scores["nll"], -nats[1:])
+    given = isolated.visits.drop(last.index)
+    owner = given["subject"].astype(int).map(targets["subject"].reset_index(drop=True))
+    source = history.visits.set_index(["subject", "time"])
+    np.testing.assert_array_equal(given["A"], source["A"].loc[pd.MultiIndex.from_arrays([owner, given["time"]])])
+    log_prob = stats.norm.logpdf(targets[["A", "B"]], [10, -3], [2, 0.5]).sum(1)
+    incomplete = targets.assign(B=targets["B"].mask(targets.index == 0))
+    scores = visit_scores(true_forecast(targets), incomplete, np.ones(2), log_prob)
+    np.testing.assert_allclose(scores["nll"], -log_prob[1:])
 
 
-def test_groups() -> None:
+def test_scores_by_group_average_to_the_scores_of_all() -> None:
     history, targets = split_history(cohort())
-    scores = with_groups(value_scores(right(targets), targets, history), targets, ["sex"])
+    scores = with_groups(value_scores(true_forecast(targets), targets, history), targets, ["sex"])
     by = summarise(scores, ["horizon"]).set_index("horizon")
     assert set(by.index) == {"1-2 y", "2-4 y"} and (by["values"] == 120).all()
     assert set(scores["age band"]) <= {"<65", "65-75", "75-85", ">85"} and set(scores["sex"]) == {"F", "M"}
@@ -118,11 +120,11 @@ def test_groups() -> None:
     assert scaled["RMSE"] == pytest.approx(1, rel=0.15)
 
 
-def test_skill_and_its_interval() -> None:
+def test_skill_lies_inside_its_interval() -> None:
     history, targets = split_history(cohort())
-    ours, theirs = (value_scores(right(targets, spread=s), targets, history) for s in (1.0, 3.0))
-    value, low, high = skill(ours, theirs, "crps")
+    own, reference = (value_scores(true_forecast(targets, spread=s), targets, history) for s in (1.0, 3.0))
+    value, low, high = skill(own, reference, "crps")
     assert 0 < low < value < high < 1
-    assert value == pytest.approx(1 - ours["crps"].mean() / theirs["crps"].mean())
-    assert skill(ours, ours, "crps") == (0.0, 0.0, 0.0)
-    assert skill(ours, theirs.sample(frac=1, random_state=0), "crps") == (value, low, high)
+    assert value == pytest.approx(1 - own["crps"].mean() / reference["crps"].mean())
+    assert skill(own, own, "crps") == (0.0, 0.0, 0.0)
+    assert skill(own, reference.sample(frac=1, random_state=0), "crps") == (value, low, high)

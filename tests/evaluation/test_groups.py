@@ -1,4 +1,4 @@
-"""Effects of groups, their concordance, and p-values."""
+"""Effect sizes, their concordance, and p-values."""
 
 import numpy as np
 import pytest
@@ -20,36 +20,36 @@ def test_effects_of_known_size() -> None:
     rng = np.random.default_rng(0)
     wanted = np.array([0.0, 0.5, -1.5])
     first, second = rng.normal(size=(400, 3)), rng.normal(wanted, 1, (400, 3))
-    table = effects(first, second, ["a", "b", "c"], draws=300)
+    table = effects(first, second, ["a", "b", "c"], resamples=300)
     np.testing.assert_allclose(table["d"], wanted, atol=0.15)
     assert (table["d_low"] < table["d"]).all() and (table["d"] < table["d_high"]).all()
     np.testing.assert_allclose(table["d_high"] - table["d_low"], 2 * 1.96 * np.sqrt(2 / 400), rtol=0.3)
     assert table["p"].iloc[2] < 1e-20 and significant(table["p"]) == 2
 
 
-def test_by_hand() -> None:
+def test_effect_and_p_value_by_hand() -> None:
     """Means 1 and 4, variances 1 and 4 of three each: d = 3 / sqrt(2.5)."""
     first, second = np.array([[0.0], [1.0], [2.0]]), np.array([[2.0], [4.0], [6.0]])
     assert cohens_d(first, second)[0] == pytest.approx(3 / np.sqrt(2.5))
-    assert effects(first, second, ["a"], draws=5)["p"][0] == pytest.approx(stats.ttest_ind(first, second).pvalue[0])
+    assert effects(first, second, ["a"], resamples=5)["p"][0] == pytest.approx(stats.ttest_ind(first, second).pvalue[0])
 
 
 def test_missing_values_do_not_count() -> None:
-    """As if those people were not there, region by region; a region that one person has says nothing."""
+    """Missing values count as if the subject were absent, by region; a region of a single subject has no effect."""
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 7, 3)), rng.normal(1, 2, size=(2, 5, 3))
     first[:, :3, 1] = second[:, 2, 1] = np.nan
     second[:, 1:, 2] = np.nan
     d, p = cohens_d(first, second), p_values(first, second)
-    for copy in range(2):
-        a, b = first[copy, 3:, 1:2], np.delete(second[copy], 2, 0)[:, 1:2]
-        assert d[copy, 1] == pytest.approx(cohens_d(a, b)[0])
-        assert p[copy, 1] == pytest.approx(stats.ttest_ind(a, b).pvalue[0])
+    for replicate in range(2):
+        a, b = first[replicate, 3:, 1:2], np.delete(second[replicate], 2, 0)[:, 1:2]
+        assert d[replicate, 1] == pytest.approx(cohens_d(a, b)[0])
+        assert p[replicate, 1] == pytest.approx(stats.ttest_ind(a, b).pvalue[0])
     assert np.isnan(d[:, 2]).all() and np.isnan(p[:, 2]).all() and not np.isnan(d[:, :2]).any()
     assert significant(np.array([0.02, np.nan])) == 1, "one region was tested, not two"
 
 
-def test_concordance_is_no_correlation() -> None:
+def test_concordance_is_one_only_if_both_are_equal() -> None:
     d = np.array([0.0, 1.0, 2.0, 3.0])
     assert concordance(d, d) == pytest.approx(1)
     assert concordance(d, d + 1) == pytest.approx(2 * 1.25 / (1.25 + 1.25 + 1))
@@ -57,7 +57,7 @@ def test_concordance_is_no_correlation() -> None:
     assert np.isnan(concordance(d[:2], d[:2])) and np.isnan(concordance(d, np.array([1, 2, np.nan, np.nan])))
 
 
-def test_the_interval_of_concordance_holds_the_estimate() -> None:
+def test_the_interval_of_the_concordance_contains_the_estimate() -> None:
     rng = np.random.default_rng(0)
     wanted = rng.uniform(-1, 1, 20)
     first, second = rng.normal(size=(40, 20)), rng.normal(wanted, 1, (40, 20))
@@ -66,6 +66,6 @@ def test_the_interval_of_concordance_holds_the_estimate() -> None:
     assert low < concordance(d, wanted) <= high <= 1 and high - low < 0.4
 
 
-def test_a_group_of_one() -> None:
-    with pytest.raises(CohortError, match="groups of 1 and 5 people"):
+def test_a_group_of_one_subject_is_refused() -> None:
+    with pytest.raises(CohortError, match="groups of 1 and 5 subjects"):
         effects(np.zeros((1, 2)), np.zeros((5, 2)), ["a", "b"])

@@ -1,10 +1,10 @@
-"""Scores of a forecast scan: against numbers by hand, a second way to reckon them, and draws whose law is known."""
+"""Scores of a forecast scan: by hand, by a second implementation, and for draws of a known distribution."""
 
 import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from crow.evaluation.image_scores import Expected, image_scores, ssim
+from crow.evaluation.image_scores import VoxelForecast, image_scores, ssim
 
 SHAPE = (14, 15, 16)
 
@@ -22,31 +22,31 @@ def test_errors_by_hand() -> None:
     mask[0, 0, :3] = True
     rows = ([1, 1, 1, 9], [2, 2, 2, 9], [2, 3, 5, 0], [1, 2, 3, 1])
     last, mean, real, sd = (np.array([[row]], float) for row in rows)
-    scores, pit = image_scores(Expected(mean, sd, mean - last), last, real, mask)
+    scores, pit = image_scores(VoxelForecast(mean, sd, mean - last), last, real, mask)
     assert scores["MAE"] == pytest.approx(4 / 3) and scores["RMSE"] == pytest.approx(np.sqrt(10 / 3))
     assert scores["PSNR"] == pytest.approx(10 * np.log10(np.quantile([2, 3, 5], 0.999) ** 2 / (10 / 3)))
     assert scores["NLL"] == pytest.approx(-stats.norm.logpdf([2, 3, 5], 2, [1, 2, 3]).mean())
-    assert scores["covers 50 %"] == pytest.approx(2 / 3) and scores["covers 80 %"] == 1
+    assert scores["coverage 50 %"] == pytest.approx(2 / 3) and scores["coverage 80 %"] == 1
     assert scores["change RMSE"] == scores["RMSE"] and scores["change correlation"] == 0
     assert pit.sum() == 3 and pit[16] == 1  # z = 1 lies at 0.841
 
 
-def test_an_honest_forecast_is_calibrated_and_better_than_a_bold_or_a_timid_one() -> None:
+def test_the_true_forecast_is_calibrated_and_better_than_a_too_narrow_or_too_wide_one() -> None:
     last, change, sd, real = drawn()
     mask = np.ones(SHAPE, bool)
-    honest, bold, timid = (
-        image_scores(Expected(last + change, factor * sd, change), last, real, mask) for factor in (1, 0.5, 2)
+    true, narrow, wide = (
+        image_scores(VoxelForecast(last + change, factor * sd, change), last, real, mask) for factor in (1, 0.5, 2)
     )
     for share in (50, 80, 90, 95):
-        assert honest[0][f"covers {share} %"] == pytest.approx(share / 100, abs=0.02)
-    assert np.abs(honest[1] / honest[1].sum() - 0.05).max() < 0.015
+        assert true[0][f"coverage {share} %"] == pytest.approx(share / 100, abs=0.02)
+    assert np.abs(true[1] / true[1].sum() - 0.05).max() < 0.015
     for measure in ("NLL", "CRPS"):
-        assert honest[0][measure] < min(bold[0][measure], timid[0][measure])
-    still = image_scores(Expected(last, sd, 0 * last), last, real, mask)[0]
-    assert still["change correlation"] == 0 < 0.2 < honest[0]["change correlation"]
+        assert true[0][measure] < min(narrow[0][measure], wide[0][measure])
+    still = image_scores(VoxelForecast(last, sd, 0 * last), last, real, mask)[0]
+    assert still["change correlation"] == 0 < 0.2 < true[0]["change correlation"]
 
 
-def test_ssim_is_that_of_the_formula() -> None:
+def test_ssim_equals_its_formula() -> None:
     *_, a = drawn(1)
     *_, b = drawn(2)
     mask = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=SHAPE), 2) > 0

@@ -1,4 +1,4 @@
-"""Surprise is relative to visits of the same kind, and rare where the model is right."""
+"""Outlier scores are relative to visits of the same kind, and outliers are rare if the model is true."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from crow.evaluation.outlier_score import LIMIT, outlier_score
 
 
 def scores(regions: int, subjects: int = 4000) -> pd.DataFrame:
-    """Two visits a subject; the log-density of a standard normal at draws from it, the first 20 nats lower."""
+    """Two visits per subject: log-densities of draws from a standard normal, 20 nats lower at first visits."""
     rng = np.random.default_rng(0)
     log_prob = -0.5 * (rng.normal(size=(subjects, 2, regions)) ** 2).sum(2) - np.array([20.0, 0.0])
     return pd.DataFrame(
@@ -21,12 +21,12 @@ def scores(regions: int, subjects: int = 4000) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("regions, share", [(6, 0.01), (82, 0.001)])
-def test_few_visits_of_the_model_itself_are_unusual(regions: int, share: float) -> None:
+def test_few_draws_of_the_model_itself_are_outliers(regions: int, share: float) -> None:
     table = scores(regions)
-    unusual = outlier_score(table) > LIMIT
-    assert unusual.mean() < share
+    assert (outlier_score(table) > LIMIT).mean() < share
     first = table["time"] == 0
-    assert [outlier_score(table)[first].median(), outlier_score(table)[~first].median()] == pytest.approx([0, 0], abs=1e-9)
+    medians = [outlier_score(table)[kind].median() for kind in (first, ~first)]
+    assert medians == pytest.approx([0, 0], abs=1e-9)
 
 
 def test_an_unlikely_visit_stands_out() -> None:
@@ -35,6 +35,6 @@ def test_an_unlikely_visit_stands_out() -> None:
     assert outlier_score(table).idxmax() == 7 and outlier_score(table)[7] > LIMIT
 
 
-def test_visits_all_alike_surprise_nobody() -> None:
+def test_equally_likely_visits_have_the_score_zero() -> None:
     table = pd.DataFrame({"subject": ["a", "a", "b"], "time": [0.0, 1.0, 0.0], "log_prob": [-1.0, -2.0, -1.0]})
     assert list(outlier_score(table)) == [0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""EvaluationResult of several parts becomes one, and JSON."""
+"""Results of several parts are merged, and converted to JSON."""
 
 import json
 
@@ -9,8 +9,10 @@ import pytest
 from crow.evaluation.result import EvaluationResult
 
 
-def test_parts_become_one() -> None:
-    first = EvaluationResult({"forecast": {"crow": {"MAE": 1.0}}}, {"a": pd.DataFrame({"x": [1]})}, [("mAUC", "no diagnosis")])
+def test_merging() -> None:
+    first = EvaluationResult(
+        {"forecast": {"crow": {"MAE": 1.0}}}, {"a": pd.DataFrame({"x": [1]})}, [("mAUC", "no diagnosis")]
+    )  # fmt: skip
     second = EvaluationResult(
         {"forecast": {"last visit": {"MAE": 2.0}}, "format": 1}, {"a": pd.DataFrame({"x": [2]})},
         [("mAUC", "no diagnosis")], ["few subjects"],
@@ -26,5 +28,5 @@ def test_parts_become_one() -> None:
 def test_json_has_plain_values() -> None:
     result = EvaluationResult({"pit": np.array([0.5, np.nan]), "n": np.int64(3)}, left_out=[("energy", "one region")])
     assert json.loads(json.dumps(result.json(), allow_nan=False)) == {
-        "pit": [0.5, None], "n": 3, "left_out": [{"metric": "energy", "why": "one region"}], "warnings": [],
+        "pit": [0.5, None], "n": 3, "left_out": [{"metric": "energy", "reason": "one region"}], "warnings": [],
     }  # fmt: skip

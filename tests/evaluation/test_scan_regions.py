@@ -1,4 +1,4 @@
-"""What is usual of scans and regions is learned by least squares; rates of draws are told apart from real ones."""
+"""Mean changes of scans and regions are fitted by least squares; wrong rates of change are detected."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from small_cohorts import in_memory
 from small_stores import SHAPE, ball, make_store, with_files
 
-from crow.evaluation.scan_baselines import LAST, USUAL, ScanBaselines
+from crow.evaluation.scan_baselines import LAST_SCAN, MEAN_CHANGE, ScanBaselines
 from crow.evaluation.scan_regions import ScanRegions, region_summary, yearly_rates
 from crow.representation.follow_up import FollowUp
 from crow.scans.store import DONE, ScanStore, StoreInfo
@@ -21,8 +21,7 @@ RATES = {"hippocampus_left": -0.04, "ventricles": 0.1}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
-    """Scans on the template's grid of 8 mm that change in two structures alone, at uneven times, with a subject's own
-    level."""
+    """Scans on the template's 8 mm grid that change in two structures, at irregular times, with a level per subject."""
     template = load_template(8.0)
     table = pd.DataFrame({"subject": np.repeat(["a", "b", "c", "d"], 3), "age": 70 + np.tile(YEARS, 4)})
     cohort = in_memory(table, [], {})
@@ -38,9 +37,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
     return with_files(store)
 
 
-def test_the_usual_change_is_that_of_least_squares_with_a_level_a_subject(tmp_path: Path) -> None:
+def test_the_mean_change_is_that_of_least_squares_with_a_level_per_subject(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", ball())
-    visits = store.cohort().visits.drop(index=[4, 5])  # a subject with one scan, which tells nothing
+    visits = store.cohort().visits.drop(index=[4, 5])  # leaves a subject with a single scan, which does not count
     visits["time"] *= np.random.default_rng(0).uniform(0.5, 2, len(visits))
     found = ScanBaselines.fit(with_files(store), visits)
     assert found is not None and found.subjects == 7
@@ -51,14 +50,14 @@ def test_the_usual_change_is_that_of_least_squares_with_a_level_a_subject(tmp_pa
     np.testing.assert_allclose(found.slope, slope, atol=1e-5)
     pairs = visits["subject"].to_numpy()[1:] == visits["subject"].to_numpy()[:-1]
     changes, gaps = np.diff(scans, axis=0)[pairs], np.diff(visits["time"])[pairs]
-    np.testing.assert_allclose(found.still, np.sqrt((changes**2).mean(0)).reshape(SHAPE), atol=1e-5)
+    np.testing.assert_allclose(found.sd_last, np.sqrt((changes**2).mean(0)).reshape(SHAPE), atol=1e-5)
     error = changes - gaps[:, None] * slope.ravel()
-    np.testing.assert_allclose(found.moving, np.sqrt((error**2).mean(0)).reshape(SHAPE), atol=1e-5)
-    said = found.expected(np.ones(SHAPE, np.float32), 2.0)
-    np.testing.assert_allclose(said[USUAL].mean - said[LAST].mean, 2 * found.slope, atol=1e-6)
+    np.testing.assert_allclose(found.sd_change, np.sqrt((error**2).mean(0)).reshape(SHAPE), atol=1e-5)
+    forecasts = found.expected(np.ones(SHAPE, np.float32), 2.0)
+    np.testing.assert_allclose(forecasts[MEAN_CHANGE].mean - forecasts[LAST_SCAN].mean, 2 * found.slope, atol=1e-6)
 
 
-def test_regions_change_as_they_were_made_to_and_forecasts_are_read_in_the_scans_units(store: ScanStore) -> None:
+def test_simulated_changes_are_recovered_and_forecasts_are_in_the_scans_units(store: ScanStore) -> None:
     regions = ScanRegions.of(store, moving=False, truth=None)
     assert regions is not None and regions.source == "mean values"
     regions.fit(store.cohort().visits)
@@ -67,13 +66,13 @@ def test_regions_change_as_they_were_made_to_and_forecasts_are_read_in_the_scans
     image = np.asarray(store.array("intensity")[2])
     like = nib.Nifti1Image(100 * image, store.info.grid.matrix)
     up = [100 * (image + shift) for shift in (0.1, 0.3)]
-    made = FollowUp(like, up[0], up[0], np.ones_like(image), up)
-    forecast = regions.forecast(made, 2, 100.0, 0.0, 1.5)
+    follow_up = FollowUp(like, up[0], up[0], np.ones_like(image), up)
+    forecast = regions.forecast(follow_up, 2, 100.0, 0.0, 1.5)
     np.testing.assert_allclose(forecast.draws, np.repeat([[0.1], [0.3]], len(regions.names), 1), atol=1e-5)
     scores = pd.DataFrame(regions.scores(forecast, np.full(len(regions.names), 0.2)))
     np.testing.assert_allclose(scores.loc[scores["model"] == "crow", "error"], 0, atol=1e-5)
     summary = region_summary(scores)
-    assert summary["crow"]["covers 50 %"] == 1 and set(summary) == {"crow", LAST, USUAL}
+    assert summary["crow"]["coverage 50 %"] == 1 and set(summary) == {"crow", LAST_SCAN, MEAN_CHANGE}
     assert ScanRegions.of(with_files(make_other(store)), False, None) is None
 
 
@@ -81,7 +80,7 @@ def make_other(store: ScanStore) -> ScanStore:
     return make_store(store.path.with_name("other"), ball())
 
 
-def test_rates_that_are_twice_as_fast_are_told() -> None:
+def test_rates_that_are_twice_as_fast_are_detected() -> None:
     rng = np.random.default_rng(0)
     rate = rng.normal(-1, 0.5, 40)
     real = pd.DataFrame({"subject": [f"s{k}" for k in range(40)], "region": "r", "rate": rate})

@@ -1,4 +1,4 @@
-"""Simple baselines: what they forecast, how wide, and the density that they give."""
+"""Simple baselines: their forecasts, the growth of their errors, and their density."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ RULES: tuple[Rule, ...] = ("last visit", "mean of the past", "subject slope")
 
 
 def walks(subjects: int = 300, visits: int = 5, seed: int = 0) -> Cohort:
-    """A: a random walk of variance .25 a year from its own level; B: the subject's own line, without noise."""
+    """A: a random walk of variance 0.25 per year from the subject's level; B: the subject's line, without noise."""
     rng = np.random.default_rng(seed)
     gap = np.concatenate([np.zeros((subjects, 1)), rng.uniform(0.5, 2, (subjects, visits - 1))], 1)
     time = gap.cumsum(1)
@@ -33,21 +33,21 @@ def walks(subjects: int = 300, visits: int = 5, seed: int = 0) -> Cohort:
     ("rule", "expected"),
     [("last visit", [4.0, 9.0, 3.0]), ("mean of the past", [3.0, 9.0, 2.0]), ("subject slope", [7.0, 9.0, 6.0])],
 )
-def test_the_rule(rule: Rule, expected: list[float]) -> None:
-    """Values 2 and 4 at 0 and 1 year; nothing (training mean 9); 1 and 3. Asked for 1 year after, the line 1.5."""
+def test_forecasts_follow_the_rule(rule: Rule, expected: list[float]) -> None:
+    """A: 2 and 4 at 0 and 1 year; B: missing (training mean 9); C: 1 and 3. Forecast 1 year later, by the line 1.5."""
     table = pd.DataFrame({"subject": ["s", "s"], "age": [70.0, 71.0], "A": [2.0, 4.0], "B": [np.nan, np.nan]})
     history = in_memory(table.assign(C=[1.0, 3.0]), ["A", "B", "C"], {})
     model = SimpleBaseline(rule)
     model.regions, model.mean, model.sd = ["A", "B", "C"], np.array([0.0, 9.0, 0.0]), np.ones(3)
     model.error = GrowingError(np.ones(2), np.zeros((2, 3)), np.zeros(3))
     ahead = 1.5 if rule == "subject slope" else 1.0
-    asked = pd.DataFrame({"subject": ["s"], "time": [1.0 + ahead]})
-    found = model.forecast(history, asked, 50).values.mean(1)[0]
+    targets = pd.DataFrame({"subject": ["s"], "time": [1.0 + ahead]})
+    found = model.forecast(history, targets, 50).values.mean(1)[0]
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_errors_grow_as_they_do() -> None:
-    """A random walk from the last visit: variance .25 a year and nothing at once; the line is B itself."""
+def test_errors_grow_as_in_the_simulation() -> None:
+    """The variance of a random walk grows by 0.25 per year; the line predicts B exactly."""
     cohort = walks()
     last = SimpleBaseline("last visit").fit(cohort)
     assert last.error.growth[0, 0] < 0.08 and last.error.growth[1, 0] == pytest.approx(0.25, rel=0.15)
@@ -55,7 +55,7 @@ def test_errors_grow_as_they_do() -> None:
     history, targets = split_history(test)
     scores = value_scores(last.forecast(history, targets, 400), targets, history)
     table = summarise(scores[scores["region"] == "A"]).iloc[0]
-    assert abs(table["covers 90 %"] - 0.9) < 0.03 and abs(table["covers 50 %"] - 0.5) < 0.05
+    assert abs(table["coverage 90 %"] - 0.9) < 0.03 and abs(table["coverage 50 %"] - 0.5) < 0.05
     line = SimpleBaseline("subject slope").fit(cohort)
     drawn = line.forecast(history, targets)
     several = history.visits.groupby("subject").size().loc[targets["subject"]].to_numpy() > 1
@@ -63,8 +63,8 @@ def test_errors_grow_as_they_do() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_density(rule: Rule) -> None:
-    """Given the past it is a normal that integrates to one; missing values do not count."""
+def test_the_density_is_normal_and_integrates_to_one(rule: Rule) -> None:
+    """Missing values do not count."""
     cohort = walks(40, 3)
     model = SimpleBaseline(rule).fit(cohort)
     two = cohort.visits[cohort.visits["subject"] == "s000"].iloc[:2].reset_index(drop=True)

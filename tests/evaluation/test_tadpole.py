@@ -1,4 +1,4 @@
-"""TADPOLE's format and scores, on cases that are small enough to reckon by hand."""
+"""TADPOLE's format and scores, in cases that are small enough to compute by hand."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from crow.evaluation.tadpole import (
 
 
 def submission() -> pd.DataFrame:
-    """Subject 1 is surely CN, subject 2 AD by .6 to .4 MCI; ADAS13 rises by one a month from 10."""
+    """Subject 1 is CN for certain, subject 2 AD (0.6) or MCI (0.4); ADAS13 rises by one per month from 10."""
     rows = []
     for rid, p in (("1", (2.0, 0.0, 0.0)), ("2", (0.0, 0.4, 0.6))):
         for k, month in enumerate(months("2018-01")):
@@ -45,13 +45,13 @@ def test_scores_by_hand() -> None:
     assert found["CPA ADAS13"] == pytest.approx(0.0)
     assert found["MAE Ventricles_ICV"] == pytest.approx(0.011 / 3)
     assert found["CPA Ventricles_ICV"] == pytest.approx(abs(2 / 3 - 0.5))
-    # Decided: CN, AD, AD for CN, AD, MCI. CN: (1 + 1) / 2. MCI: (0 + 1) / 2. AD: (1 + 1/2) / 2.
+    # Predicted CN, AD, AD for CN, AD, MCI. CN: (1 + 1) / 2. MCI: (0 + 1) / 2. AD: (1 + 1/2) / 2.
     assert found["BCA"] == pytest.approx((1 + 0.5 + 0.75) / 3)
     # CN against each other: 1. MCI against AD: the two visits have the same forecast, so 1/2.
     assert found["mAUC"] == pytest.approx((1 + 1 + 0.5) / 3)
 
 
-def test_the_auc_is_that_of_scikit_learn() -> None:
+def test_the_auc_equals_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 3, 60)
     probabilities = rng.dirichlet([1, 1, 1], 60)
@@ -67,7 +67,7 @@ def test_narrow_intervals_weigh_more() -> None:
     assert balanced_accuracy([0, 0, 1], np.array([0, 1, 1]), 3) == pytest.approx((0.75 + 0.75) / 2)
 
 
-def test_written_and_read(tmp_path: Path) -> None:
+def test_a_written_submission_is_read_back(tmp_path: Path) -> None:
     write_submission(submission(), tmp_path / "s.csv")
     again = read_submission(tmp_path / "s.csv")
     assert list(again) == COLUMNS and len(again) == 2 * MONTHS
@@ -79,19 +79,19 @@ def test_written_and_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.drop(columns="ADAS13"), "needs the columns ADAS13"),
+        (lambda t: t.drop(columns="ADAS13"), "also needs the columns ADAS13"),
         (lambda t: t.iloc[1:], "RID 1 has 59 rows; a submission has 60 months"),
         (lambda t: t.assign(ADAS13=t["ADAS13"].where(t.index != 3)), "RID 1, 2018-04: no ADAS13"),
-        (lambda t: t.assign(**{"ADAS13 50% CI lower": 1e3}), "interval of ADAS13 ends below its start"),
-        (lambda t: t.assign(**{"CN relative probability": -1.0}), "not below 0"),
+        (lambda t: t.assign(**{"ADAS13 50% CI lower": 1e3}), "interval of ADAS13 ends below its lower bound"),
+        (lambda t: t.assign(**{"CN relative probability": -1.0}), "must not be negative"),
     ],
 )
-def test_what_is_no_submission(change, message: str, tmp_path: Path) -> None:
+def test_an_invalid_submission_is_refused_and_not_written(change, message: str, tmp_path: Path) -> None:
     with pytest.raises(CohortError, match=message):
         write_submission(change(submission()), tmp_path / "s.csv")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_subject_without_a_forecast() -> None:
+def test_a_subject_without_a_forecast_is_refused() -> None:
     with pytest.raises(CohortError, match="RID 3: the submission has no forecast"):
         score(submission(), truth().assign(RID="3"))

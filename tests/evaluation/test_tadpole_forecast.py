@@ -1,4 +1,4 @@
-"""A submission to TADPOLE: its months, what it forecasts, and what it needs."""
+"""TADPOLE submissions: their months, their forecasts, and what they need."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,6 @@ from crow.cohort import Cohort
 from crow.cohort.reader import read_cohort
 from crow.cohort.schema import Schema
 from crow.errors import CohortError
-from crow.evaluation.contrasts import people_of
 from crow.evaluation.tadpole import COLUMNS, MONTHS, PROBABILITIES, check_submission
 from crow.evaluation.tadpole_forecast import evaluate_tadpole, tadpole_submission
 from crow.simulate import simulate_adni
@@ -32,19 +31,19 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 @pytest.fixture(scope="module")
 def model(cohort: Cohort) -> crow.CRow:
-    return crow.CRow(**MIXED).fit(people_of(cohort, cohort.subjects[:55]))
+    return crow.CRow(**MIXED).fit(cohort.of(cohort.subjects[:55]))
 
 
-def test_a_submission(cohort: Cohort, model: crow.CRow) -> None:
-    training, others = people_of(cohort, cohort.subjects[:55]), people_of(cohort, cohort.subjects[55:])
-    table = tadpole_submission(model, training, others, samples=20)
+def test_a_submission_has_60_months_of_plausible_forecasts(cohort: Cohort, model: crow.CRow) -> None:
+    training, others = cohort.of(cohort.subjects[:55]), cohort.of(cohort.subjects[55:])
+    table = tadpole_submission(model, training, others, draws=20)
     check_submission(table, "the submission")
     assert list(table) == COLUMNS and len(table) == MONTHS * len(others.subjects)
     np.testing.assert_allclose(table[PROBABILITIES].sum(axis=1), 1)
-    who = others.subjects[3]
-    rows = table[table["RID"] == str(int(who[-4:]))].reset_index(drop=True)
-    last = others.visits[others.visits["subject"] == who].iloc[-1]
-    day = others.start[who] + pd.Timedelta(days=last["time"] * 365.25)
+    subject = others.subjects[3]
+    rows = table[table["RID"] == str(int(subject[-4:]))].reset_index(drop=True)
+    last = others.visits[others.visits["subject"] == subject].iloc[-1]
+    day = others.start[subject] + pd.Timedelta(days=last["time"] * 365.25)
     assert pd.Period(rows["Forecast Date"][0], "M") == day.to_period("M") + 1
     assert rows["Forecast Month"].tolist() == list(range(1, 61))
     assert pd.Period(rows["Forecast Date"][59], "M") == day.to_period("M") + 60
@@ -56,28 +55,28 @@ def test_a_submission(cohort: Cohort, model: crow.CRow) -> None:
     assert width[59] > 0 and near["ADAS13 50% CI lower"] < near["ADAS13"] < near["ADAS13 50% CI upper"]
 
 
-def test_a_common_first_month(cohort: Cohort, model: crow.CRow) -> None:
-    one = people_of(cohort, cohort.subjects[60:61])
-    table = tadpole_submission(model, cohort, one, start="2031-02", samples=4)
+def test_a_common_first_month_can_be_set(cohort: Cohort, model: crow.CRow) -> None:
+    one = cohort.of(cohort.subjects[60:61])
+    table = tadpole_submission(model, cohort, one, start="2031-02", draws=4)
     assert table["Forecast Date"].iloc[0] == "2031-02"
     with pytest.raises(CohortError, match="does not come after the last visit"):
-        tadpole_submission(model, cohort, one, start="1990-01", samples=4)
+        tadpole_submission(model, cohort, one, start="1990-01", draws=4)
 
 
-def test_it_is_scored_beside_the_last_visit(cohort: Cohort, model: crow.CRow) -> None:
-    training, others = people_of(cohort, cohort.subjects[:55]), people_of(cohort, cohort.subjects[55:])
-    found = evaluate_tadpole(model, training, others, samples=20).metrics["tadpole"]
+def test_scores_are_reported_beside_those_of_the_last_visit(cohort: Cohort, model: crow.CRow) -> None:
+    training, others = cohort.of(cohort.subjects[:55]), cohort.of(cohort.subjects[55:])
+    found = evaluate_tadpole(model, training, others, draws=20).metrics["tadpole"]
     assert found["mAUC"] > 0.8 and found["BCA"] > 0.7 and found["MAE ADAS13"] < 8
     assert {"WES ADAS13", "CPA Ventricles_ICV", "last visit mAUC", "last visit MAE ADAS13"} <= set(found)
     ages = replace(others, schema=others.schema.model_copy(update={"time_kind": "years"}))
-    assert evaluate_tadpole(model, training, ages, samples=20).metrics["tadpole"]["BCA"] == pytest.approx(
+    assert evaluate_tadpole(model, training, ages, draws=20).metrics["tadpole"]["BCA"] == pytest.approx(
         found["BCA"], abs=0.1
     )
-    with pytest.raises(CohortError, match="holds a years"):
+    with pytest.raises(CohortError, match="is of the kind years"):
         tadpole_submission(model, training, ages)
 
 
-def test_what_is_missing_is_said(cohort: Cohort, model: crow.CRow) -> None:
+def test_a_missing_column_is_named(cohort: Cohort, model: crow.CRow) -> None:
     def without(**changes: Any) -> Cohort:
         return replace(cohort, schema=Schema.model_validate({**cohort.schema.model_dump(), **changes}))
 

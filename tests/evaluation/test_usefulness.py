@@ -1,16 +1,16 @@
-"""Usefulness: synthetic people that carry what real ones do teach as much, noise teaches nothing."""
+"""Usefulness: synthetic subjects with the signal of real ones are as useful; noise is not."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from crow.evaluation.usefulness import NEXT, usefulness
+from crow.evaluation.usefulness import NEXT_VISIT, usefulness
 
 REGIONS, COVARIATES = ["A", "B"], ["DX", "MMSE", "weight"]
 
 
-def people(seed: int, signal: float = 1.0, n: int = 80) -> pd.DataFrame:
-    """A and B fall from stage to stage and with MMSE, and stay near what they were."""
+def cohort(seed: int, signal: float = 1.0, n: int = 80) -> pd.DataFrame:
+    """A and B fall from stage to stage and with MMSE, and persist within subjects."""
     rng = np.random.default_rng(seed)
     stage = np.repeat(rng.integers(0, 3, n), 3)
     own = np.repeat(rng.normal(size=(n, 2)), 3, 0)
@@ -23,37 +23,37 @@ def people(seed: int, signal: float = 1.0, n: int = 80) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def test_as_useful_as_real() -> None:
-    table, left_out = usefulness(people(0), people(1), people(2), REGIONS, COVARIATES, draws=100)
+def test_synthetic_subjects_with_the_signal_are_as_useful_as_real_ones() -> None:
+    table, left_out = usefulness(cohort(0), cohort(1), cohort(2), REGIONS, COVARIATES, resamples=100)
     rows = table.set_index("task")
-    assert list(rows.index) == ["DX", "MMSE", NEXT] and not left_out, "weight is no measure of the disease"
+    assert list(rows.index) == ["DX", "MMSE", NEXT_VISIT] and not left_out, "weight is no measure of the disease"
     assert rows["metric"].tolist() == ["AUC", "MAE", "MAE"] and rows["real"]["DX"] > 0.9
     assert ((rows["ratio_low"] <= rows["ratio"]) & (rows["ratio"] <= rows["ratio_high"])).all()
     np.testing.assert_allclose(rows["ratio"], 1, atol=0.1)
 
 
-def test_what_lacks_the_signal_is_less_useful() -> None:
-    noise = people(1, signal=0.0)
-    rows = usefulness(people(0), noise, people(2), REGIONS, COVARIATES, draws=50)[0].set_index("task")
+def test_synthetic_subjects_without_the_signal_are_less_useful() -> None:
+    noise = cohort(1, signal=0.0)
+    rows = usefulness(cohort(0), noise, cohort(2), REGIONS, COVARIATES, resamples=50)[0].set_index("task")
     assert rows["ratio_high"]["DX"] < 0.85 and rows["ratio_high"]["MMSE"] < 0.7
 
 
 @pytest.mark.parametrize(
-    ("change", "task", "why"),
+    ("change", "task", "reason"),
     [
         (lambda t: t.assign(DX="CN"), "DX", "DX is the same at all visits"),
         (lambda t: t.assign(DX="yes"), "DX", "'yes' is no stage"),
-        (lambda t: t.assign(MMSE=np.nan), "MMSE", "0 visits tell of it"),
+        (lambda t: t.assign(MMSE=np.nan), "MMSE", "0 visits are available"),
         (lambda t: t.assign(MMSE=30.0), "MMSE", "MMSE is the same at all visits"),
     ],
 )
-def test_what_cannot_be_told_is_left_out(change, task: str, why: str) -> None:
-    tables = [change(people(seed)) for seed in range(3)]
-    found, left_out = usefulness(*tables, REGIONS, COVARIATES, draws=10)
-    assert task not in found["task"].to_numpy() and why in dict(left_out)[f"usefulness.{task}"]
+def test_impossible_tasks_are_left_out_with_the_reason(change, task: str, reason: str) -> None:
+    tables = [change(cohort(seed)) for seed in range(3)]
+    found, left_out = usefulness(*tables, REGIONS, COVARIATES, resamples=10)
+    assert task not in found["task"].to_numpy() and reason in dict(left_out)[f"usefulness.{task}"]
 
 
-def test_a_diagnosis_that_training_people_do_not_have() -> None:
-    without = people(0)[lambda t: t["DX"] != "Dementia"]
-    _, left_out = usefulness(without, without, people(2), REGIONS, ["DX"], draws=10)
-    assert "do not have every DX" in dict(left_out)["usefulness.DX"]
+def test_a_diagnosis_that_does_not_occur_in_training_is_left_out() -> None:
+    without = cohort(0)[lambda t: t["DX"] != "Dementia"]
+    _, left_out = usefulness(without, without, cohort(2), REGIONS, ["DX"], resamples=10)
+    assert "some values of DX do not occur" in dict(left_out)["usefulness.DX"]

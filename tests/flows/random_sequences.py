@@ -1,4 +1,4 @@
-"""Random sequences, and flows off their initial parameters, for the tests of flows."""
+"""Random sequences, and flows away from their initial parameters, for the tests of flows."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from crow.flows.crow import CRowFlow
 def sequences(
     subjects: int, regions: int, context: int = 2, lengths: tuple[int, ...] = (4,), seed: int = 0
 ) -> Sequences:
-    """Irregular visits in float64; the subjects' numbers of visits go round ``lengths``."""
+    """Irregular visits in float64; the numbers of visits of the subjects cycle through ``lengths``."""
     g = torch.Generator().manual_seed(seed)
     n = torch.tensor(lengths).repeat(subjects)[:subjects, None]
     time = max(lengths)
@@ -28,7 +28,7 @@ def sequences(
 def random_flow(
     regions: int, context: int = 2, seed: int = 0, share: float = 1.0, steps: int = 60, **settings: Any
 ) -> CRowFlow:
-    """A flow with every parameter off its start (by a ``share`` of order one), in float64 and evaluation mode.
+    """A flow with every parameter away from its initial value (by a ``share`` of order one), in float64, in eval mode.
 
     A continuous base takes ``steps``, by default so many that it is exact to nine digits.
     """

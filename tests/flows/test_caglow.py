@@ -1,4 +1,4 @@
-"""CAGlow's two players learn from one loss without each other's gradients; its encoder finds latents of attributes."""
+"""CAGlow: one loss with separate gradients for both players, and an encoder that learns the attributes."""
 
 import pytest
 import torch
@@ -8,15 +8,15 @@ from crow.data.examples import Examples
 from crow.flows.caglow import CAGlow
 from crow.flows.glow import Glow
 from crow.networks.critic import Critic
-from crow.objectives.adversarial import discriminator_loss, frozen, generator_loss, slope
+from crow.objectives.adversarial import discriminator_loss, frozen, generator_loss, gradient_penalty
 from crow.run.config import Optimisation
 from crow.training.fit import train
 
 ATTRIBUTES = (2, 1)
 
 
-def people(n: int) -> Examples:
-    """Two values: the first the age, the second the sex by 3, and noise that is long to one side."""
+def subjects(n: int) -> Examples:
+    """Two values: the age, and 3 times the sex, both with skewed noise."""
     generator = torch.Generator().manual_seed(0)
     sex = torch.randint(2, (n,), generator=generator)
     age, noise = torch.randn(n, 1, generator=generator), torch.rand(n, 2, generator=generator)
@@ -38,10 +38,10 @@ def gradients(flow: CAGlow, loss: Tensor) -> dict[str, Tensor | None]:
 
 
 def test_each_player_gets_its_own_gradient() -> None:
-    flow, batch = small(), people(16)
+    flow, batch = small(), subjects(16)
     torch.manual_seed(1)
     both = gradients(flow, flow.loss(batch))
-    c, (code, noise) = batch.context, flow.chance(batch.context)
+    c, (code, noise) = batch.context, flow.draw_code_and_noise(batch.context)
     assert c is not None
     fake, real = flow.encode(c, code, noise), flow.glow.encode(batch.x)[0].detach().requires_grad_()
     encoder = gradients(flow, flow._encoder_loss(fake, c, code))
@@ -53,16 +53,16 @@ def test_each_player_gets_its_own_gradient() -> None:
     assert all(g is not None and bool((g != 0).any()) for g in moved)
 
 
-def test_the_objective_is_the_published_one() -> None:
+def test_the_objective_is_as_published() -> None:
     real, fake = torch.randn(9), torch.randn(9)
     d = torch.sigmoid
     assert torch.allclose(discriminator_loss(real, fake), -(d(real).log() + (1 - d(fake)).log()).mean(), atol=1e-5)
     assert torch.allclose(generator_loss(fake), -d(fake).log().mean(), atol=1e-5)
     x = torch.randn(9, 3, requires_grad=True)
-    assert torch.allclose(slope(x @ torch.tensor([1.0, 2.0, 2.0]), x), torch.tensor(4.5))
+    assert torch.allclose(gradient_penalty(x @ torch.tensor([1.0, 2.0, 2.0]), x), torch.tensor(4.5))
 
 
-def test_a_frozen_network_passes_gradients_to_its_inputs_alone() -> None:
+def test_a_frozen_network_passes_gradients_to_its_inputs_only() -> None:
     torch.manual_seed(0)
     critic, z, c = Critic(4, 3, 2, hidden=8), torch.randn(5, 4, requires_grad=True), torch.randn(5, 3)
     frozen(critic, z, c).real.sum().backward()
@@ -71,12 +71,12 @@ def test_a_frozen_network_passes_gradients_to_its_inputs_alone() -> None:
 
 
 @pytest.mark.parametrize(("shape", "greys"), [((5,), 0), ((1, 8, 8), 17), ((1, 4, 4, 4), 256)])
-def test_it_starts_as_the_glow_that_it_is_made_of(shape: tuple[int, ...], greys: int) -> None:
-    flow, c = small(shape, greys).eval(), people(3).context
+def test_it_equals_its_glow_at_initialisation(shape: tuple[int, ...], greys: int) -> None:
+    flow, c = small(shape, greys).eval(), subjects(3).context
     assert c is not None
     first, again = (flow.sample(c, 2, torch.Generator().manual_seed(0)) for _ in range(2))
     assert first.shape == (2, 3, *shape) and torch.equal(first, again)
-    code, noise = flow.chance(c)
+    code, noise = flow.draw_code_and_noise(c)
     assert torch.equal(flow.generate(c, code, noise), flow.glow.decode(noise))
     torch.manual_seed(0)
     density = flow.log_prob(first[0], c)
@@ -84,8 +84,8 @@ def test_it_starts_as_the_glow_that_it_is_made_of(shape: tuple[int, ...], greys:
     assert torch.equal(density, flow.glow.log_prob(first[0]))
 
 
-def test_what_the_glow_knows_of_attributes_is_there_before_the_encoder_learns() -> None:
-    data = people(400)
+def test_the_regression_of_the_glow_holds_before_the_encoder_is_trained() -> None:
+    data = subjects(400)
     glow = Glow((2,), depth=2, hidden=8, context=3)
     glow.initialise(data, torch.arange(400))
     flow = CAGlow(glow, ATTRIBUTES, hidden=16, depth=2).eval()
@@ -97,8 +97,8 @@ def test_what_the_glow_knows_of_attributes_is_there_before_the_encoder_learns() 
     assert abs(away) < 0.2 * far
 
 
-def test_it_learns_what_attributes_mean_and_leaves_the_rest_to_chance() -> None:
-    data = people(700)
+def test_it_learns_the_attributes_and_keeps_the_rest_random() -> None:
+    data = subjects(700)
     torch.manual_seed(0)
     glow = Glow((2,), depth=3, hidden=16)
     settings = Optimisation(max_epochs=15, steps_per_epoch=20, learning_rate=0.01, patience=15, threads=1)
@@ -112,6 +112,6 @@ def test_it_learns_what_attributes_mean_and_leaves_the_rest_to_chance() -> None:
     drawn = flow.sample(torch.tensor([[1.0, 0, 1.0], [0, 1, -1.0]]), 2000, torch.Generator().manual_seed(0))
     assert torch.allclose(drawn.mean(0), torch.tensor([[1.4, 0.4], [-0.6, 3.4]]), atol=0.25)
     assert bool((drawn.std(0) > 0.05).all())
-    c, (code, noise) = drawn.new_tensor([[1.0, 0, 0]]).expand(500, 3), flow.chance(torch.zeros(500, 3))
-    told = flow.critic(flow.encode(c, code, noise), c).code
-    assert float(torch.corrcoef(torch.stack([told[:, 0], code[:, 0]]).detach())[0, 1]) > 0.5
+    c, (code, noise) = drawn.new_tensor([[1.0, 0, 0]]).expand(500, 3), flow.draw_code_and_noise(torch.zeros(500, 3))
+    prediction = flow.critic(flow.encode(c, code, noise), c).code
+    assert float(torch.corrcoef(torch.stack([prediction[:, 0], code[:, 0]]).detach())[0, 1]) > 0.5

@@ -1,4 +1,4 @@
-"""CGlow is a density given attributes: the identity of attributes at the start, different priors once they matter."""
+"""CGlow is a density given attributes, which have no effect at initialisation and different priors after training."""
 
 import math
 
@@ -18,7 +18,7 @@ ATTRIBUTES = (2, 1, 3)  # a sex, an age and a diagnosis
 CASES = {"vector": ((5,), 0), "image": ((1, 8, 8), 17), "volume": ((1, 4, 4, 4), 256)}
 
 
-def people(n: int, seed: int = 0) -> torch.Tensor:
+def attributes(n: int, seed: int = 0) -> torch.Tensor:
     """Attributes ``[n, 6]``: one-hot, a number, one-hot."""
     generator = torch.Generator().manual_seed(seed)
     sex = torch.eye(2)[torch.randint(2, (n,), generator=generator)]
@@ -32,10 +32,10 @@ def visits(shape: tuple[int, ...], greys: int, n: int = 6) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_attributes_say_nothing_until_they_are_learned(case: str) -> None:
+def test_attributes_have_no_effect_at_initialisation(case: str) -> None:
     shape, greys = CASES[case]
     torch.manual_seed(0)
-    flow, x, c = CGlow(shape, ATTRIBUTES, 2, 2, 8, greys), visits(shape, greys), people(6)
+    flow, x, c = CGlow(shape, ATTRIBUTES, 2, 2, 8, greys), visits(shape, greys), attributes(6)
     flow.loss(Examples(x, c))
     assert torch.allclose(*(_log_prob(flow, x, context) for context in (c, c.flip(0))))
     contract.perturb(flow.prior)
@@ -43,10 +43,10 @@ def test_attributes_say_nothing_until_they_are_learned(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_samples_differ_and_come_again_with_their_seed(case: str) -> None:
+def test_samples_differ_and_a_seed_repeats_them(case: str) -> None:
     shape, greys = CASES[case]
     torch.manual_seed(0)
-    flow, x, c = CGlow(shape, ATTRIBUTES, 2, 2, 8, greys), visits(shape, greys), people(6)
+    flow, x, c = CGlow(shape, ATTRIBUTES, 2, 2, 8, greys), visits(shape, greys), attributes(6)
     flow.loss(Examples(x, c))
     first, again = (flow.sample(c, 3, torch.Generator().manual_seed(2)) for _ in range(2))
     assert first.shape == (3, 6, *shape) and torch.equal(first, again) and bool((first[0] != first[1]).any())
@@ -57,18 +57,18 @@ def test_samples_differ_and_come_again_with_their_seed(case: str) -> None:
 def test_the_density_integrates_to_one_for_every_attribute() -> None:
     torch.manual_seed(0)
     flow = CGlow((2,), ATTRIBUTES, depth=2, hidden=8).double()
-    flow.loss(Examples(torch.randn(64, 2).double(), people(64).double()))
+    flow.loss(Examples(torch.randn(64, 2).double(), attributes(64).double()))
     contract.perturb(flow)
     flow.eval()
     axis = torch.linspace(-20, 20, 401).double()
     grid = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
-        for c in people(2).double():
+        for c in attributes(2).double():
             total = flow.log_prob(grid, c.expand(len(grid), -1)).exp().sum() * 0.1**2
             assert math.isclose(float(total), 1, abs_tol=0.01)
 
 
-def test_encode_and_decode_undo_each_other() -> None:
+def test_decode_inverts_encode() -> None:
     torch.manual_seed(0)
     flow, x = Glow((1, 8, 8), 2, 2, 8, 17).double(), visits((1, 8, 8), 17).double()
     flow.loss(Examples(x))
@@ -77,34 +77,34 @@ def test_encode_and_decode_undo_each_other() -> None:
     assert torch.equal(flow.decode(flow.encode(x)[0]), x)
 
 
-def test_it_learns_where_people_of_an_attribute_are() -> None:
-    """x is the age in the first place and the sex in the second, and noise."""
+def test_it_learns_the_means_given_attributes() -> None:
+    """x is the age and the sex, with noise."""
     torch.manual_seed(0)
-    c = people(600)
+    c = attributes(600)
     x = torch.stack([c[:, 2], 4 * c[:, 0]], 1) + 0.3 * torch.randn(600, 2)
     flow = CGlow((2,), ATTRIBUTES, depth=2, hidden=16)
     settings = Optimisation(max_epochs=20, steps_per_epoch=20, learning_rate=0.02, patience=20, threads=1)
     train(flow, Examples(x[:500], c[:500]), Examples(x[500:], c[500:]), settings, 0)
     drawn = flow.sample(torch.tensor([[1.0, 0, 1.5, 1, 0, 0], [0, 1, -1.5, 1, 0, 0]]), 500)
     assert torch.allclose(drawn.mean(0), torch.tensor([[1.5, 4.0], [-1.5, 0.0]]), atol=0.35)
-    told = flow.attribute_head(flow.encode(x, c)[0]).detach()
-    assert float(attribute_loss(told, c, ATTRIBUTES)) < float(attribute_loss(0 * told, c, ATTRIBUTES))
+    prediction = flow.attribute_head(flow.encode(x, c)[0]).detach()
+    assert float(attribute_loss(prediction, c, ATTRIBUTES)) < float(attribute_loss(0 * prediction, c, ATTRIBUTES))
 
 
-def linear_people(n: int) -> Examples:
+def linear_data(n: int) -> Examples:
     """Five values that are linear in the attributes, and correlated noise."""
     torch.manual_seed(2)
-    c = people(n)
+    c = attributes(n)
     return Examples(c @ torch.randn(6, 5) + torch.randn(n, 5) @ torch.randn(5, 5) / 3, c)
 
 
-def test_a_vector_starts_at_the_regression_on_the_attributes() -> None:
-    """Before training, and at its first steps, when it would have normalised one batch."""
-    data = linear_people(300)
+def test_a_vector_is_initialised_at_the_regression_on_attributes() -> None:
+    """Before training and in its first steps, in which an ActNorm would otherwise normalise one batch."""
+    data = linear_data(300)
     flow = CGlow((5,), ATTRIBUTES, depth=3, hidden=8)
     flow.initialise(data, torch.arange(300))
-    assert flow.requires_grad_(False).before is not None and data.context is not None
-    r = flow.before.bijections[1]
+    assert flow.requires_grad_(False).linear is not None and data.context is not None
+    r = flow.linear.bijections[1]
     assert isinstance(r, Regression)
     mean = r.level + data.context @ r.effect.T
     normal = torch.distributions.MultivariateNormal(mean, scale_tril=r.factor)
@@ -116,27 +116,14 @@ def test_a_vector_starts_at_the_regression_on_the_attributes() -> None:
     assert torch.allclose(torch.cov(drawn[:, 0].T), normal.covariance_matrix[0], atol=0.2)
 
 
-def test_runs_from_before_there_was_a_regression_have_none() -> None:
-    flow, again = (CGlow((5,), ATTRIBUTES, depth=2, hidden=8) for _ in range(2))
-    data = linear_people(50)
-    flow.initialise(data, torch.arange(50))
-    contract.perturb(flow)
-    flow.eval()
-    again.load_state_dict({
-        name: t for name, t in flow.state_dict().items() if name.startswith(("f.", "prior.", "attribute_head."))
-    })  # fmt: skip
-    z, log_det = again.eval().encode(data.x, data.context)
-    torch.testing.assert_close((z, log_det), flow.f(data.x))
-
-
-def test_images_start_at_the_regression_and_at_what_voxels_share() -> None:
-    """A normal model of new images: means by attributes, one brightness a person, noise of each voxel's own."""
+def test_images_are_initialised_at_the_regression_and_principal_components() -> None:
+    """A normal model of new images: means by attributes, one brightness per subject, noise per voxel."""
     torch.manual_seed(0)
     effect, own = 8 * torch.randn(6, 1, 8, 8), 1 + 3 * torch.rand(1, 8, 8)
     middle = torch.full((1, 8, 8), 128.0)
 
     def images(n: int) -> Examples:
-        c = people(n)
+        c = attributes(n)
         bright = 20 * torch.randn(n, 1, 1, 1)
         x = middle + (c @ effect.flatten(1)).view(n, 1, 8, 8) + bright + own * torch.randn(n, 1, 8, 8)
         return Examples(x.clamp(0, 255).floor(), c)
@@ -159,8 +146,8 @@ def test_images_start_at_the_regression_and_at_what_voxels_share() -> None:
     assert torch.equal(again, new.x.double())
 
 
-def test_attributes_are_told_by_class_or_by_number() -> None:
-    c = people(4)
+def test_attribute_loss_of_classes_and_numbers() -> None:
+    c = attributes(4)
     logits = 20 * c
     logits[:, 2] = c[:, 2] + 2
     assert float(attribute_loss(logits, c, ATTRIBUTES)) == pytest.approx(2.0, abs=1e-5)

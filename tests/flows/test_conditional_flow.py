@@ -1,4 +1,4 @@
-"""The conditional flow: a density, told of its condition everywhere, the same over images of other sizes."""
+"""The conditional flow: a density that depends on its condition everywhere, and works on images of other sizes."""
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ def flow_over(kind: str) -> ConditionalFlow:
 
 
 @pytest.mark.parametrize("kind", EVENTS)
-def test_shapes_and_the_start(kind: str) -> None:
-    """N(0, I) given every condition at the start."""
+def test_shapes_and_the_initial_density(kind: str) -> None:
+    """N(0, I) given every condition at initialisation."""
     flow, event = flow_over(kind).eval(), EVENTS[kind]
     x, context = torch.randn(5, *event), torch.randn(5, 2, *event[1:])
     normal = torch.distributions.Normal(0.0, 1.0).log_prob(x).flatten(1).sum(1)
@@ -27,7 +27,7 @@ def test_shapes_and_the_start(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", EVENTS)
-def test_samples_are_of_the_density(kind: str) -> None:
+def test_samples_follow_the_density(kind: str) -> None:
     """z of a sample is standard normal, and everything depends on the condition."""
     flow, event = flow_over(kind).double(), EVENTS[kind]
     contract.perturb(flow)
@@ -49,8 +49,8 @@ def test_the_density_integrates_to_one() -> None:
     assert abs(float(density.detach().sum()) * 0.01 - 1) < 1e-2
 
 
-def test_a_resized_flow_is_the_same_one() -> None:
-    """Nothing but the borders tells an image's size: far from them z of a part is z of the whole."""
+def test_a_resized_flow_has_the_same_map() -> None:
+    """Only the borders depend on the size: far from them, z of a part equals z of the whole."""
     flow = ConditionalFlow((1, 8, 8), 1, 1, 1, hidden=4, features=2)
     contract.perturb(flow)
     large = flow.eval().resized(64, 64)
@@ -63,7 +63,7 @@ def test_a_resized_flow_is_the_same_one() -> None:
 
 
 def test_a_loaded_flow_keeps_its_normalisation() -> None:
-    """An ActNorm whose flag is not saved would start again from the first batch that it sees in training mode."""
+    """An ActNorm without a saved flag would be initialised again by its first training batch."""
     flow, batch = flow_over("2-D"), Examples(2 + 3 * torch.randn(8, 1, 8, 8), torch.randn(8, 2, 8, 8))
     flow.train().loss(batch)
     loaded = flow_over("2-D")

@@ -1,4 +1,4 @@
-"""The plain conditional coupling flow is a conditional density and follows torch.distributions' shapes."""
+"""The plain conditional coupling flow is a conditional density with the shapes of torch.distributions."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""InfoCNF and CCNF: a density of x and the class, its classifier, samples, and gates that learn with it."""
+"""InfoCNF and CCNF: the density of x and the class, the classifier, samples, and learned tolerances."""
 
 import math
 from pathlib import Path
@@ -41,7 +41,7 @@ def shape(request: pytest.FixtureRequest) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("share", [0.5, 1.0], ids=["InfoCNF", "CCNF"])
 def test_joint_is_the_density(shape: tuple[int, ...], share: float) -> None:
-    """Of the latent variables under the class, by torch.distributions, and of the map."""
+    """The density of the latent values given the class, by torch.distributions, and the log-determinant."""
     flow, x = random_flow(shape, share), visits(shape)
     z, log_det = flow.bijection(x)
     n = flow.supervised
@@ -77,7 +77,7 @@ def test_the_density_integrates_to_one() -> None:
 
 
 def test_samples_follow_the_density() -> None:
-    """Pushed forward, the samples of a class are normal draws of its own mean and sd."""
+    """The latent values of samples of a class are normal with its mean and sd."""
     flow = random_flow((5,))
     label = torch.tensor([0, 2]).repeat(2000)
     x = flow.sample(label, torch.Generator().manual_seed(0))
@@ -91,7 +91,7 @@ def test_samples_follow_the_density() -> None:
     assert torch.equal(x, again)
 
 
-def test_loss_of_known_and_unknown_classes() -> None:
+def test_loss_of_labelled_and_unlabelled_visits() -> None:
     flow, x = random_flow((5,)), visits((5,))
     label = torch.tensor([1, -1, 0, -1])
     bits = 5 * math.log(2)
@@ -106,8 +106,8 @@ def test_loss_of_known_and_unknown_classes() -> None:
     torch.testing.assert_close(flow.loss(Examples(x, None, torch.full((4,), -1))), unknown)
 
 
-def test_an_item_is_scored_alike_whatever_its_batch_mates() -> None:
-    """To the tolerance of the solver, learned ones too."""
+def test_a_score_does_not_depend_on_the_batch() -> None:
+    """Up to the tolerance of the solver, fixed or learned."""
     for tolerance in (1e-5, None):
         flow = random_flow((1, 4, 4), tolerance=tolerance)
         x = visits((1, 4, 4), 40)
@@ -115,8 +115,8 @@ def test_an_item_is_scored_alike_whatever_its_batch_mates() -> None:
         torch.testing.assert_close(flow.log_prob(x)[:3], flow.log_prob(x[:3]), atol=5e-3, rtol=0)
 
 
-def test_learning_reaches_every_parameter() -> None:
-    """The gates too, by policy gradient, without a change of the loss's value."""
+def test_every_parameter_is_trained() -> None:
+    """Gates too, by policy gradient, without a change of the value of the loss."""
     torch.manual_seed(0)
     flow = InfoCNF((1, 4, 4), CLASSES, 2, 1, 6)
     x, label = torch.randn(8, 1, 4, 4), torch.arange(8) % CLASSES
@@ -133,7 +133,7 @@ def test_learning_reaches_every_parameter() -> None:
     assert [block.name for block in flow.blocks] == ["continuous block 1 of 2", "continuous block 2 of 2"]
 
 
-def test_levels_of_images() -> None:
+def test_grey_levels_of_images() -> None:
     torch.manual_seed(0)
     flow = InfoCNF((1, 4, 4), CLASSES, 1, 1, 6, dequantizer=UniformDequantizer(17)).eval()
     x = torch.randint(17, (6, 1, 4, 4)).float()
@@ -146,8 +146,8 @@ def test_levels_of_images() -> None:
     assert abs(float(expected) - math.log2(17)) < 3  # the start is near the uniform's
 
 
-def test_refuses_what_it_cannot_be() -> None:
-    with pytest.raises(ValueError, match="another beside it, got 1"):
+def test_refuses_invalid_arguments() -> None:
+    with pytest.raises(ValueError, match="at least 2 classes, got 1"):
         InfoCNF((4,), 1)
     with pytest.raises(ValueError, match="divisible by 4, got"):
         InfoCNF((1, 6, 6), 3)

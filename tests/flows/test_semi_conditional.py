@@ -1,4 +1,4 @@
-"""The semi-conditional flow: a density over x and the class, one pass of f for any number of classes."""
+"""The semi-conditional flow: a density of x and the class, with one pass of f for any number of classes."""
 
 import math
 from functools import partial
@@ -14,10 +14,10 @@ from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
 
 
-def of_vectors(features: int, classes: int, seen: int | None = None, **options: object) -> SemiConditionalFlow:
+def of_vectors(features: int, classes: int, class_values: int | None = None, **options: object) -> SemiConditionalFlow:
     torch.manual_seed(0)
     f = MultiScale((features,), 1, 2, partial(MLP, hidden=8))
-    flow = SemiConditionalFlow(f, classes, seen, hidden=8, depth=2, **options)  # type: ignore[arg-type]
+    flow = SemiConditionalFlow(f, classes, class_values, hidden=8, depth=2, **options)  # type: ignore[arg-type]
     flow.loss(Examples(torch.randn(64, features)))  # the normalisation of activations takes its start from data
     return moved(flow)
 
@@ -31,7 +31,7 @@ def of_images(shape: tuple[int, ...], classes: int = 3, levels: int = 16) -> Sem
 
 
 def moved(flow: SemiConditionalFlow) -> SemiConditionalFlow:
-    """Away from the start, where the networks are zero and every class is the same."""
+    """A flow away from its initial parameters, at which all classes are the same."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in flow.parameters():
@@ -61,7 +61,7 @@ def test_it_integrates_to_one_over_x_and_the_classes() -> None:
     assert abs(flow.log_prob(grid).exp().sum() * cell - 1) < 1e-3
 
 
-def test_p_of_x_is_the_sum_over_classes_and_survives_what_is_unlikely() -> None:
+def test_p_of_x_is_the_sum_over_classes_even_for_unlikely_x() -> None:
     flow = of_vectors(4, 3).double()
     x = torch.randn(6, 4, dtype=torch.double)
     label = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -73,8 +73,8 @@ def test_p_of_x_is_the_sum_over_classes_and_survives_what_is_unlikely() -> None:
     assert (far < -745).all() and torch.isfinite(far).all()
 
 
-def test_what_h_does_not_see_knows_no_class() -> None:
-    flow = of_vectors(6, 2, seen=2).double()
+def test_z_aux_does_not_depend_on_the_class() -> None:
+    flow = of_vectors(6, 2, class_values=2).double()
     x = torch.randn(8, 6, dtype=torch.double)
     z, _ = flow.bijection(x)
     z[:, 2:] = torch.randn(8, 4, dtype=torch.double)
@@ -83,7 +83,7 @@ def test_what_h_does_not_see_knows_no_class() -> None:
     assert not torch.allclose(flow.log_prob(x), flow.log_prob(other))
 
 
-def test_samples_of_a_class_are_of_its_density() -> None:
+def test_samples_of_a_class_follow_its_density() -> None:
     flow = of_vectors(2, 2).double()
     with torch.no_grad():
         flow.inner.levels[0].prior.subnet.last.bias[0] += 1  # type: ignore[union-attr, index]
@@ -107,7 +107,7 @@ def test_images(shape: tuple[int, ...]) -> None:
     assert drawn.shape == (3, *shape) and torch.equal(drawn, drawn.round()) and 0 <= drawn.min() <= drawn.max() < 16
 
 
-def test_the_loss_is_of_known_and_unknown_classes() -> None:
+def test_the_loss_of_labelled_and_unlabelled_visits() -> None:
     flow = of_vectors(4, 3, label_weight=2.0).double()
     x = torch.randn(4, 4, dtype=torch.double)
     label = torch.tensor([2, UNKNOWN, 0, UNKNOWN])
@@ -117,13 +117,13 @@ def test_the_loss_is_of_known_and_unknown_classes() -> None:
     assert torch.allclose(flow.loss(Examples(x, None, torch.full((4,), UNKNOWN))), -flow.log_prob(x).mean())
 
 
-def test_every_parameter_learns() -> None:
+def test_every_parameter_is_trained() -> None:
     flow = of_vectors(4, 3).train()
     flow.loss(Examples(torch.randn(6, 4), None, torch.tensor([0, 1, 2, UNKNOWN, UNKNOWN, UNKNOWN]))).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in flow.parameters())
 
 
-def test_it_starts_at_a_linear_discriminant() -> None:
+def test_it_is_initialised_at_a_linear_discriminant() -> None:
     torch.manual_seed(0)
     flow = SemiConditionalFlow.of_shape((2,), 2, depth=2, hidden=8)
     label = torch.arange(400) % 2
@@ -142,6 +142,6 @@ def test_it_starts_at_a_linear_discriminant() -> None:
     assert abs(flow.log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (axis[1] - axis[0]) ** 2 - 1) < 1e-3
 
 
-def test_one_class_is_none() -> None:
-    with pytest.raises(ValueError, match="a class needs another beside it"):
+def test_one_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 classes"):
         of_vectors(4, 1)

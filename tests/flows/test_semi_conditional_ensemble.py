@@ -1,4 +1,4 @@
-"""Flows that teach each other: still a density over x and the class, and no flow's own guess is its lesson."""
+"""The ensemble is a density of x and the class, and its mean prediction labels unlabelled visits."""
 
 import math
 
@@ -10,7 +10,7 @@ from crow.bijections.dequantize import UniformDequantizer
 from crow.data.examples import UNKNOWN, Examples
 from crow.flows.semi_conditional import SemiConditionalFlow, class_loss
 from crow.flows.semi_conditional_ensemble import Augment, SemiConditionalEnsemble
-from crow.representation.views import augment_images, fixed_augmentations
+from crow.representation.augmentation import augment_images, fixed_augmentations
 
 
 def committee(
@@ -33,20 +33,20 @@ def test_it_integrates_to_one_over_x_and_the_classes() -> None:
     assert torch.allclose(flows.class_log_prob(grid).exp().sum(0) * cell, torch.full((3,), 1 / 3).double(), atol=1e-3)
 
 
-def test_the_answer_is_the_mean_of_the_members() -> None:
+def test_the_prediction_is_the_mean_of_the_members() -> None:
     flows = committee(3).double().eval()
     x, label = torch.randn(5, 4).double(), torch.tensor([0, 1, 2, 0, 1])
     each = [flow.log_prob(x, label).exp() for flow in flows.members]  # type: ignore[operator]
     assert torch.allclose(flows.log_prob(x, label).exp(), torch.stack(each).mean(0))
-    told = [flow.predict(x) for flow in flows.members]  # type: ignore[operator]
-    assert torch.allclose(flows.predict(x), torch.stack(told).mean(0))
+    prediction = [flow.predict(x) for flow in flows.members]  # type: ignore[operator]
+    assert torch.allclose(flows.predict(x), torch.stack(prediction).mean(0))
     passes: list[int] = []
     flows.members[0].bijection.register_forward_hook(lambda *_: passes.append(1))  # type: ignore[union-attr, operator]
     flows.class_log_prob(x)
     assert passes == [1]
 
 
-def test_what_all_together_are_sure_of_is_taught() -> None:
+def test_confident_mean_predictions_are_used_as_labels() -> None:
     x, unknown = torch.randn(6, 4), torch.full((6,), UNKNOWN)
     losses = {c: committee(2, c).loss(Examples(x, None, unknown)).detach() for c in (0.0, 1.1)}
     flows = committee(2)
@@ -58,13 +58,13 @@ def test_what_all_together_are_sure_of_is_taught() -> None:
     assert float(losses[0.0] - losses[1.1]) == pytest.approx(taught, rel=1e-3)
 
 
-def test_a_known_class_is_never_guessed() -> None:
+def test_a_label_is_never_replaced() -> None:
     x, label = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     losses = [committee(2, c).loss(Examples(x, None, label)).detach() for c in (0.0, 1.1)]
     assert torch.equal(*losses)
 
 
-def test_every_parameter_learns_and_evaluation_judges_the_mixture() -> None:
+def test_every_parameter_is_trained_and_evaluation_uses_the_mixture() -> None:
     flows = committee(2)
     x, label = torch.randn(6, 4), torch.tensor([0, 1, 2, UNKNOWN, UNKNOWN, UNKNOWN])
     flows.loss(Examples(x, None, label)).backward()
@@ -106,6 +106,6 @@ def test_images() -> None:
     flows = SemiConditionalEnsemble([flow(), flow()], augment_images, fixed_augmentations)
     x: Tensor = torch.randint(0, 16, (6, 1, 8, 8)).float()
     assert torch.isfinite(flows.loss(Examples(x, None, torch.tensor([0, 1, 2, UNKNOWN, UNKNOWN, UNKNOWN]))))
-    told = flows.eval().predict(x).detach()
-    assert told.shape == (6, 3) and torch.allclose(told.sum(1), torch.ones(6))
+    prediction = flows.eval().predict(x).detach()
+    assert prediction.shape == (6, 3) and torch.allclose(prediction.sum(1), torch.ones(6))
     assert math.isfinite(float(flows.log_prob(x).sum().detach()))

@@ -1,4 +1,4 @@
-"""The flow over volumes as a density of irregular sequences: exact on a mask, causal, blind to pads."""
+"""The flow over volumes is an exact, causal density of irregular sequences on a mask, and ignores pads."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +20,7 @@ LENGTHS = (3, 1, 2)
 
 
 def ball(sizes: tuple[int, ...] = SIZES) -> Tensor:
-    """A mask that cuts through cubes of every level."""
+    """A mask that divides cubes of every level."""
     axes = torch.meshgrid(*(torch.linspace(-1, 1, size) for size in sizes), indexing="ij")
     return sum((axis + 0.1).square() for axis in axes) < 1.2
 
@@ -53,7 +53,7 @@ def inside(flow: VoxelFlow, x: Tensor) -> Tensor:
     return x * flow.mask.view(SIZES)
 
 
-def test_starts_as_standard_normal_of_the_voxels_in_the_mask() -> None:
+def test_is_standard_normal_in_the_mask_at_initialisation() -> None:
     data = volumes(3, LENGTHS)
     flow = VoxelFlow(ball(), 2).double()
     values = data.x[..., ball()].squeeze(2)
@@ -61,8 +61,8 @@ def test_starts_as_standard_normal_of_the_voxels_in_the_mask() -> None:
     torch.testing.assert_close(flow.log_prob(data), expected, atol=1e-9, rtol=1e-9)
 
 
-def test_start_is_the_linear_forecast_of_each_voxel() -> None:
-    """With many subjects the fitted start finds the coefficients that the voxels were made with."""
+def test_initialise_fits_the_linear_forecast_of_each_voxel() -> None:
+    """With many subjects the fit recovers the simulated coefficients."""
     g = torch.Generator().manual_seed(0)
     first = torch.randn(400, 1, 1, *SIZES, generator=g, dtype=torch.float64)
     gap = 0.5 + torch.rand(400, 1, generator=g, dtype=torch.float64)
@@ -88,19 +88,19 @@ def test_round_trip(flow: VoxelFlow) -> None:
     data = volumes(2)
     z, log_det, state = flow.transform(data)
     x, inverse_log_det, inverse_state = flow.inverse(z, replace(data, x=torch.full_like(data.x, 9.0)))
-    assert z.shape == data.x.shape and bool((z.flatten(2)[..., flow.alive == 0] == 0).all())
+    assert z.shape == data.x.shape and bool((z.flatten(2)[..., flow.inside == 0] == 0).all())
     torch.testing.assert_close(x, inside(flow, data.x), atol=1e-9, rtol=1e-9)
     torch.testing.assert_close(inverse_log_det, -log_det, atol=1e-9, rtol=1e-9)
     map_state(lambda a, b: torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9), state, inverse_state)
 
 
 def test_log_det_and_causality(flow: VoxelFlow) -> None:
-    """Against the autograd Jacobian of the voxels in the mask; later visits have none, nor have voxels outside."""
+    """The autograd Jacobian of the voxels in the mask; blocks of later visits and outside voxels are zero."""
     data = volumes(1, (2,))
     jacobian = torch.autograd.functional.jacobian(lambda x: flow.transform(replace(data, x=x))[0], data.x)
     jacobian = jacobian.reshape(2, torch.Size(SIZES).numel(), 2, -1)
     assert bool((jacobian[0, :, 1] == 0).all())
-    voxels, latents = flow.mask > 0, flow.alive > 0
+    voxels, latents = flow.mask > 0, flow.inside > 0
     assert voxels.sum() == latents.sum()
     assert bool((jacobian[:, :, :, ~voxels] == 0).all()) and bool((jacobian[:, ~latents] == 0).all())
     _, log_det, _ = flow.transform(data)
@@ -110,7 +110,7 @@ def test_log_det_and_causality(flow: VoxelFlow) -> None:
 
 
 @pytest.mark.parametrize("cuts", [(1,), (1, 2)], ids=str)
-def test_any_split_is_the_whole(flow: VoxelFlow, cuts: tuple[int, ...]) -> None:
+def test_any_split_equals_the_whole(flow: VoxelFlow, cuts: tuple[int, ...]) -> None:
     data = volumes(2)
     whole, log_det, last = flow.transform(data)
     zs, log_dets, state = [], [], None
@@ -124,7 +124,7 @@ def test_any_split_is_the_whole(flow: VoxelFlow, cuts: tuple[int, ...]) -> None:
     map_state(lambda a, b: torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10), state, last)
 
 
-def test_condition_and_sample_are_each_subject_alone(flow: VoxelFlow) -> None:
+def test_condition_and_sample_treat_subjects_independently(flow: VoxelFlow) -> None:
     history = volumes(3, LENGTHS)
     ahead = volumes(3, (1,), seed=1)
     ahead = replace(ahead, time=ahead.time + 9.0)
@@ -138,7 +138,7 @@ def test_condition_and_sample_are_each_subject_alone(flow: VoxelFlow) -> None:
         torch.testing.assert_close(log_det[i], log_det_alone[0], atol=1e-10, rtol=1e-10)
 
 
-def test_pads_and_voxels_outside_change_nothing(flow: VoxelFlow) -> None:
+def test_pads_and_outside_voxels_have_no_effect(flow: VoxelFlow) -> None:
     data = volumes(3, LENGTHS)
     log_prob = flow.log_prob(data)
     z, log_det, _ = flow.transform(data)
@@ -182,7 +182,7 @@ def test_a_saved_flow_is_the_same() -> None:
     assert torch.equal(other.log_prob(data), flow.log_prob(data))
 
 
-def test_half_precision_is_for_training_alone() -> None:
+def test_half_precision_is_for_training_only() -> None:
     data = volumes(3, LENGTHS).to(dtype=torch.float32)
     full, half = (random_flow(precision=name).float() for name in ("float32", "bfloat16"))
     assert torch.equal(full.log_prob(data), half.log_prob(data))

@@ -59,7 +59,7 @@ def masked_scans(folder: Path) -> tuple[ScanStore, Path]:
             scan = simulated_scans.head(8.0, seed=2 * s + v) * (1 - ball) + 900 * ball
             simulated_scans.save(folder / "bids" / f"sub-{s}_ses-{v}_T1w.nii.gz", scan.astype(np.float32))
             simulated_scans.save(folder / "masks" / f"sub-{s}_ses-{v}_mask.nii.gz", ball.astype(np.uint8))
-    prepare(cohort, folder / "store", resolution=8, register="none", jobs=1)
+    prepare(cohort, folder / "store", resolution=8, registration="none", jobs=1)
     return ScanStore.open(folder / "store"), folder / "masks"
 
 

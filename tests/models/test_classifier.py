@@ -106,10 +106,10 @@ def test_other_columns_are_refused(model: crow.Classifier, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("known", "message"),
     [
-        ([], "no visit has a label"),
-        (["AD", "AD", "AD"], r"one class only \(subjects: AD 3\)"),
-        (["AD", "AD", "CN"], "subjects by class: AD 2, CN 1. Every class needs at least 2"),
-        (["AD", "CN"], "too few labels; subjects by class: AD 1, CN 1"),
+        ([], "no visit is labelled"),
+        (["AD", "AD", "AD"], r"only one class \(subjects: AD 3\)"),
+        (["AD", "AD", "CN"], "subjects per class: AD 2, CN 1. Every class needs at least 2"),
+        (["AD", "CN"], "too few labelled subjects per class: AD 1, CN 1"),
         ([f"g{k}" for k in range(30)], "30 different values"),
     ],
 )
@@ -121,7 +121,7 @@ def test_labels_that_cannot_be_learned_from(known: list[str], message: str) -> N
 
 
 def test_a_label_that_is_no_column() -> None:
-    with pytest.raises(CohortError, match="weight is no covariate"):
+    with pytest.raises(CohortError, match="weight is not a covariate"):
         crow.Classifier(**QUICK).fit(groups(), "weight")
     with pytest.raises(CohortError, match="1 region; a flow needs at least 2"):
         crow.Classifier(**QUICK).fit(small_cohort(regions=1), "sex")

@@ -88,7 +88,7 @@ def test_slices_that_cannot_be_are_refused(store: ScanStore, factor: int, axis: 
 
 
 def test_tables_and_other_modalities_are_refused(model: crow.Enhancer, tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="a table; scans are needed"):
+    with pytest.raises(CohortError, match="a table; a store of scans is needed"):
         crow.Enhancer(**QUICK).fit(small_cohort())
     with pytest.raises(CohortError, match="scans of modality pet; the run was trained on CBF"):
         model.log_prob(make_store(tmp_path / "pet", "pet", waves(2)))

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             simulated_scans.save(folder / "bids" / f"sub-{s}_ses-{v}_T1w.nii.gz", scan.astype(np.float32))
             if (s, v) != (9, 1):
                 simulated_scans.save(folder / "masks" / f"sub-{s}_ses-{v}_mask.nii.gz", ball.astype(np.uint8))
-    prepare(table, folder / "store", resolution=8, register="none", jobs=1)
+    prepare(table, folder / "store", resolution=8, registration="none", jobs=1)
     return folder
 
 
@@ -79,14 +79,14 @@ def test_a_run_comes_back_the_same(model: crow.Segmenter, folder: Path, store: S
 
 def test_what_cannot_be_learned_from_is_refused(folder: Path, store: ScanStore, tmp_path: Path) -> None:
     model = crow.Segmenter(**QUICK)
-    with pytest.raises(CohortError, match="no mask of any scan"):
+    with pytest.raises(CohortError, match="no mask for any scan"):
         model.fit(store, tmp_path)
     for s in range(2):
         name = f"sub-{s}_ses-0_mask.nii.gz"
         (tmp_path / name).write_bytes((folder / "masks" / name).read_bytes())
     with pytest.raises(CohortError, match="masks of 2 subjects; at least"):
         model.fit(store, tmp_path)
-    with pytest.raises(CohortError, match="a table; scans are needed"):
+    with pytest.raises(CohortError, match="a table; a store of scans is needed"):
         model.fit(small_cohort(), tmp_path)
 
 

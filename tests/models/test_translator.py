@@ -54,17 +54,17 @@ def test_scans_come_back_as_the_run_that_was_kept(
     found = again.log_prob(target, source)
     assert len(found) == 2 * SUBJECTS - 1  # one visit has no T1w scan
     assert found["log_prob"].equals(model.log_prob(target, source)["log_prob"])
-    drawn = again.sample(source.some(np.arange(3)), 4, seed=1)
+    drawn = again.sample(source.subset(np.arange(3)), 4, seed=1)
     assert drawn.shape[:2] == (4, 3) and drawn.ndim == 5
-    assert np.array_equal(drawn, model.sample(source.some(np.arange(3)), 4, seed=1))
-    assert not np.array_equal(drawn, model.sample(source.some(np.arange(3)), 4, seed=2))
+    assert np.array_equal(drawn, model.sample(source.subset(np.arange(3)), 4, seed=1))
+    assert not np.array_equal(drawn, model.sample(source.subset(np.arange(3)), 4, seed=2))
     inside = drawn[:, :, model.inputs.box.mask] if drawn.shape[-1] > 1 else drawn[:, :, 1:-1, 1:-1]
     assert (inside.std(0) > 0).all() and 0.2 < inside.mean() < 1.8
 
 
 def test_one_visit_at_a_time(run: tuple[Translator, Path], stores: tuple[ScanStore, ScanStore]) -> None:
     model, _ = run
-    source = stores[1].some(np.arange(2))
+    source = stores[1].subset(np.arange(2))
     first, second = model.translate(source, 5)
     assert (first.visit["subject"], first.visit["session"]) == ("s00", "1") and second.visit["session"] == "2"
     assert np.array_equal(first.median, np.median(first.samples, 0)) and first.sd.shape == first.median.shape
@@ -142,7 +142,7 @@ def test_refuses_stores_that_do_not_pair(stores: tuple[ScanStore, ScanStore], tm
     with pytest.raises(CohortError, match=r"pet scans have 8 x 10 x 9 voxels of 4 x 4 x 4 mm.*voxels of 5 x 5 x 5 mm"):
         Translator(**SMALL).fit(target, coarse)
     others = make_store(tmp_path / "others", "T1w", images, names="p")
-    with pytest.raises(CohortError, match=r"no visit has scans in both\. The first has s00 1, s00 2.*the second p00 1"):
+    with pytest.raises(CohortError, match=r"in both stores\. The first has s00 1, s00 2.*the second p00 1"):
         Translator(**SMALL).fit(target, others)
     few = make_store(tmp_path / "few", "T1w", images)
     with pytest.raises(CohortError, match="3 subjects have both scans"):

@@ -1,4 +1,4 @@
-"""Subnets are zero at the start; the conditioning network has one head per bijection."""
+"""Subnets are zero at initialisation; the conditioning network has one head per bijection."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
 
 
-def test_an_mlp_is_zero_at_the_start_or_not() -> None:
+def test_an_mlp_is_zero_at_initialisation_if_asked() -> None:
     x = torch.randn(2, 5, 3)
     assert torch.equal(MLP(3, 4)(x), torch.zeros(2, 5, 4))
     assert bool((MLP(3, 4, zero=False)(x) != 0).all())
@@ -21,7 +21,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("space", [1, 2, 3])
-def test_a_convolution_keeps_the_size_and_sees_its_neighbours(space: int) -> None:
+def test_a_convolution_keeps_the_size_and_depends_on_neighbours(space: int) -> None:
     net, x = ConvNet(2, 3, space, hidden=8, zero=False), torch.zeros(1, 2, *(7,) * space)
     moved = x.clone()
     moved[(0, 0, *[3] * space)] = 1.0
@@ -47,7 +47,7 @@ def test_it_needs_a_context() -> None:
 
 
 @pytest.mark.parametrize("space", [1, 2, 3])
-def test_a_wide_trunk_sees_far_and_knows_where_it_is(space: int) -> None:
+def test_a_wide_trunk_has_a_wide_receptive_field_and_positions(space: int) -> None:
     trunk, x = WideTrunk(1, 4, space), torch.zeros(1, 1, *(20,) * space)
     features = trunk(x)
     assert features.shape == (1, 4, *(20,) * space)

@@ -1,4 +1,4 @@
-"""The gate of a solver's tolerance: its gradient is there, and follows what evaluations cost."""
+"""The gate of a solver's tolerance has a gradient, which follows the cost of evaluations."""
 
 import torch
 
@@ -32,8 +32,8 @@ def test_the_gradient_is_not_zero() -> None:
     assert x.grad is None  # the gate looks at the flow and does not pull at it
 
 
-def test_the_gradient_is_that_of_the_log_probability() -> None:
-    """``d/d gate log N(a; gate, sd) = (a - gate) / sd^2``: towards an action that gained more than those before."""
+def test_the_gradient_follows_the_log_probability() -> None:
+    """``d/d gate log N(a; gate, sd) = (a - gate) / sd^2``: towards an action with a higher return than before."""
     torch.manual_seed(0)
     gate = ToleranceGate(2)
     x = torch.zeros(3, 2)
@@ -50,8 +50,8 @@ def test_the_gradient_is_that_of_the_log_probability() -> None:
     torch.testing.assert_close(gate.last.bias.grad[0], -advantage * (action - mean) / 0.25, atol=1e-3, rtol=1e-3)
 
 
-def test_it_learns_to_spend_less() -> None:
-    """A solver that needs fewer evaluations the looser it is, and a loss that does not care."""
+def test_it_learns_to_use_fewer_evaluations() -> None:
+    """A solver with fewer evaluations at looser tolerances, and a loss that does not depend on them."""
     torch.manual_seed(0)
     gate = ToleranceGate(4)
     optimizer = torch.optim.Adam(gate.parameters(), 0.02)

@@ -1,4 +1,4 @@
-"""The discrepancy of latents is zero on the mean for one distribution, and sees what differs given the context only."""
+"""The discrepancy has expectation zero for equal distributions, and finds differences given the context."""
 
 import pytest
 import torch
@@ -11,14 +11,14 @@ def latents(n: int = 400, seed: int = 0) -> Tensor:
     return torch.randn(n, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def test_is_zero_on_the_mean_for_one_distribution() -> None:
+def test_has_expectation_zero_for_equal_distributions() -> None:
     c = torch.eye(2).repeat(30, 1)
     found = [float(discrepancy(latents(60, seed), latents(60, seed + 100), c)) for seed in range(60)]
     assert abs(sum(found) / 60) < 0.003 and min(found) < 0 < max(found)
 
 
-def test_sees_what_the_context_means() -> None:
-    """Both sets have one mixture; in one of them the context says where in it."""
+def test_finds_a_difference_given_a_class() -> None:
+    """Both sets have the same mixture, but only in one does the context give the component."""
     c = torch.eye(2).repeat(200, 1)
     moved = latents() + 4 * c[:, :1]
     shuffled = (latents(seed=1) + 4 * c[:, :1]).roll(1, 0)
@@ -26,7 +26,7 @@ def test_sees_what_the_context_means() -> None:
     assert float(discrepancy(shuffled, moved, c)) > 0.1 > 0.01 > abs(float(discrepancy(right, moved, c)))
 
 
-def test_sees_what_a_number_means() -> None:
+def test_finds_a_difference_given_a_number() -> None:
     age = latents(seed=3)[:, :1]
     moved, right, wrong = (latents(seed=s) + slope * age for s, slope in ((0, 1.5), (1, 1.5), (2, -1.5)))
     assert float(discrepancy(wrong, moved, age)) > 20 * abs(float(discrepancy(right, moved, age)))
@@ -49,5 +49,5 @@ def test_is_the_definition() -> None:
     assert float(discrepancy(z, y, c)) == pytest.approx(total / weight, rel=1e-10)
 
 
-def test_of_one_visit_nothing_is_said() -> None:
+def test_is_zero_for_one_visit() -> None:
     assert float(discrepancy(latents(1), latents(1, 1), torch.eye(1))) == 0

@@ -1,4 +1,4 @@
-"""The maximum mean discrepancy against its definition, at every time over the subjects that are there."""
+"""The maximum mean discrepancy per time equals its definition over the subjects with a visit."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def kernel(a: Tensor, b: Tensor) -> float:
 
 
 def literal(x: Tensor, y: Tensor) -> float:
-    """``x [n, features]``, ``y [m, features]``: the mean over all pairs, of an element with itself too."""
+    """``x [n, features]``, ``y [m, features]``: the mean over all pairs, including those of an element with itself."""
     return sum(
         sign * sum(kernel(p, q) for p in a for q in b) / (len(a) * len(b))
         for sign, a, b in ((1, x, x), (1, y, y), (-2, x, y))
@@ -43,7 +43,7 @@ def test_counts_the_subjects_that_have_the_visit() -> None:
     assert found.tolist() == pytest.approx([*expected, 0.0], rel=1e-10)
 
 
-def test_pads_send_no_gradient() -> None:
+def test_pads_have_no_gradient() -> None:
     x, y = samples(6, 2, 2).requires_grad_(), samples(6, 2, 2, seed=1)
     mask = torch.arange(2) < torch.tensor([1, 2, 1, 2, 2, 1])[:, None]
     (gradient,) = torch.autograd.grad(mmd(x, y, mask).sum(), x)
@@ -57,8 +57,8 @@ def test_is_zero_for_the_same_samples_and_grows_with_their_distance() -> None:
     assert far == sorted(far) and far[1] > 0.01
 
 
-def test_sees_spread_and_dependence() -> None:
-    """Not only means: the same means with another spread, or with another correlation, are apart."""
+def test_finds_differences_of_variance_and_dependence() -> None:
+    """Equal means with another variance, or with another correlation, are different."""
     x, same = samples(400, 1, 2), samples(400, 1, 2, seed=1)
     other = samples(400, 1, 2, seed=2)
     correlated = torch.cat([other[..., :1], 0.95 * other[..., :1] + 0.3 * other[..., 1:]], -1)

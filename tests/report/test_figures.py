@@ -1,4 +1,4 @@
-"""Figures show the numbers they are given, and are written whole."""
+"""Figures show the numbers that they receive, and are written completely or not at all."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.image import imread
 
 from crow.errors import OutputError
-from crow.report import charts, figures, invented
+from crow.report import charts, figures, synthetic_profiles
 
 QUANTILES = {"q05": -2.0, "q25": -1.0, "median": 0.0, "q75": 1.0, "q95": 2.0}
 
@@ -23,7 +23,7 @@ def observed(regions: int = 2, age: float = 70.0) -> pd.DataFrame:
 
 
 def forecast(moves: list[float], age: float = 70.0) -> pd.DataFrame:
-    """Region Rk falls by ``moves[k]`` a year; its band widens by as much as it says in QUANTILES."""
+    """Region Rk falls by ``moves[k]`` per year; the width of its interval is that of QUANTILES."""
     rows = [
         {"time": t, "age": age + t, "region": f"R{k}", **{q: 90 - move * (t - 1) + d for q, d in QUANTILES.items()}}
         for t in (2.0, 3.0)
@@ -38,7 +38,7 @@ def line(axes: Axes, points: int) -> tuple[list[float], list[float]]:
     return list(map(float, np.asarray(found.get_xdata()))), list(map(float, np.asarray(found.get_ydata())))
 
 
-def test_trajectories_draw_median_and_bands_from_the_last_visit() -> None:
+def test_trajectories_draw_median_and_intervals_from_the_last_visit() -> None:
     figure = figures.trajectories(observed(), {"forecast": forecast([5, 1])}, unit="mm³", title="Subject 7")
     axes = figure.axes[0]
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["R0", "R1"]
@@ -53,13 +53,13 @@ def test_trajectories_draw_median_and_bands_from_the_last_visit() -> None:
     assert figure.get_suptitle() == "Subject 7"
 
 
-def test_trajectories_without_age_use_the_time() -> None:
+def test_trajectories_without_ages_use_the_time() -> None:
     figure = figures.trajectories(observed(age=np.nan), {"forecast": forecast([5, 1], age=np.nan)})
     assert figure.axes[0].get_xlabel() == "years since the first visit"
     assert line(figure.axes[0], 3)[0] == [1.0, 2.0, 3.0]
 
 
-def test_many_regions_show_those_that_move_most_in_table_order() -> None:
+def test_of_many_regions_those_that_change_most_are_drawn_in_table_order() -> None:
     moves = [0.0, 9, 8, 7, 6, 0.1, 5, 4, 3, 2, 1]
     figure = figures.trajectories(observed(len(moves)), {"forecast": forecast(moves)})
     shown = [axes.get_title(loc="left") for axes in figure.axes]
@@ -69,7 +69,7 @@ def test_many_regions_show_those_that_move_most_in_table_order() -> None:
     assert [axes.get_title(loc="left") for axes in chosen.axes] == ["R5", "R0"]
 
 
-def test_what_if_paths_have_their_own_colours_and_lines() -> None:
+def test_what_if_paths_differ_in_colour_and_line() -> None:
     paths = {"CDRSB 0": forecast([0, 0]), "CDRSB 5": forecast([5, 1])}
     figure = figures.trajectories(observed(), paths)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["observed", "CDRSB 0", "CDRSB 5"]
@@ -78,26 +78,26 @@ def test_what_if_paths_have_their_own_colours_and_lines() -> None:
     assert [float(np.asarray(drawn.get_ydata())[-1]) for drawn in fans] == [90.0, 80.0]
 
 
-def test_likelihoods_mark_and_name_unusual_visits() -> None:
+def test_likelihoods_mark_and_name_outliers() -> None:
     scores = pd.DataFrame(
         {"subject": ["a", "b", "c", "d"], "session": "m12", "time": [0.0, 1.0, 2.0, 3.0],
          "log_prob": [-10.0, -11.0, -40.0, -12.0], "outlier_score": [0.0, 0.5, 9.0, 1.0],
-         "unusual": [False, False, True, False]}
+         "outlier": [False, False, True, False]}
     )  # fmt: skip
-    axes, beside = figures.likelihoods(scores).axes
+    axes, histogram = figures.likelihoods(scores).axes
     assert [text.get_text() for text in axes.texts] == ["c m12"]
     assert list(np.asarray(axes.lines[0].get_ydata())) == [-10.0, -11.0, -12.0]
-    assert sum(bar.get_width() for bar in beside.patches) == 4  # type: ignore[attr-defined]
+    assert sum(bar.get_width() for bar in histogram.patches) == 4  # type: ignore[attr-defined]
 
 
-def test_training_curves_mark_the_epoch_kept() -> None:
+def test_training_curves_mark_the_best_epoch() -> None:
     log = pd.DataFrame({"member": 1, "epoch": [0, 1, 2], "train": [3.0, 2.0, 1.0], "validation": [3.0, 2.5, 2.7]})
     axes = figures.training_curves(log).axes[0]
     dots = [drawn for drawn in axes.lines if len(np.asarray(drawn.get_xdata())) == 1]
     assert [(float(np.asarray(d.get_xdata())[0]), float(np.asarray(d.get_ydata())[0])) for d in dots] == [(1.0, 2.5)]
 
 
-def test_calibration_draws_the_diagonal_and_what_was_observed() -> None:
+def test_calibration_draws_the_diagonal_and_the_observed_coverage() -> None:
     coverage = pd.DataFrame({"nominal": [0.5, 0.9], "observed": [0.4, 0.8], "low": [0.3, 0.7], "high": [0.5, 0.9]})
     axes = figures.calibration(coverage).axes[0]
     drawn = [list(np.asarray(line.get_ydata())) for line in axes.lines]
@@ -105,7 +105,7 @@ def test_calibration_draws_the_diagonal_and_what_was_observed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
-def test_save_writes_the_kind_its_name_says(tmp_path: Path, kind: str) -> None:
+def test_save_writes_the_format_of_the_file_name(tmp_path: Path, kind: str) -> None:
     figure = figures.calibration(pd.DataFrame({"nominal": [0.5], "observed": [0.4]}))
     path = figures.save(figure, tmp_path / f"c.{kind}")
     start = path.read_bytes()[:5]
@@ -124,23 +124,23 @@ def test_save_refuses_other_kinds_and_existing_files(tmp_path: Path) -> None:
     assert imread(tmp_path / "c.png").shape[:2] == (570, 570)
 
 
-def test_no_state_shared_with_the_users_own_figures() -> None:
+def test_importing_figures_does_not_import_pyplot() -> None:
     code = "import sys, crow.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_profile_draws_the_regions_that_lie_furthest_off_in_sds_of_training() -> None:
+def test_a_profile_draws_the_regions_furthest_from_the_training_mean() -> None:
     rng = np.random.default_rng(0)
     values = pd.DataFrame(rng.normal(100, 1, (200, 30)), columns=[f"Region{k:02d}_volume" for k in range(30)])
     values.iloc[:, 5:29] -= 20
-    axes = invented.profile(values, [100.0] * 30, [10.0] * 30, "women").axes[0]
+    axes = synthetic_profiles.profile(values, [100.0] * 30, [10.0] * 30, "women").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"Region{k:02d}" for k in range(5, 29)]
     assert axes.get_title(loc="left") == "women · 24 of 30 regions"
     medians, places = line(axes, 24)
     assert medians == pytest.approx([-2.0] * 24, abs=0.05) and places[0] == 23
 
 
-def test_a_model_far_worse_than_the_others_does_not_set_the_scale() -> None:
+def test_a_model_much_worse_than_the_others_does_not_set_the_scale() -> None:
     errors = {"crow": 0.065, "mixed": 0.067, "gru": 0.08, "cinn": 0.52}
     figure = charts.models({"CRPS": errors, "NLL": {"crow": 47.9, "mixed": 48.1, "gru": 49.0, "cinn": 610.0}}, "sd")
     for panel, number in zip(figure.axes, ("0.52 >", "610 >"), strict=True):
@@ -149,7 +149,8 @@ def test_a_model_far_worse_than_the_others_does_not_set_the_scale() -> None:
     assert widths[1:] == pytest.approx([0.08, 0.067, 0.065]) and 0.08 < widths[0] < 0.12
     table = pd.DataFrame({"model": list(errors), "group": "0-1 y", "value": list(errors.values())})
     horizons = charts.horizons(table, "CRPS", "sd")
-    assert [text.get_text() for text in horizons.legends[0].get_texts()] == ["mixed", "gru", "cinn (above)", "crow"]
+    names = [text.get_text() for text in horizons.legends[0].get_texts()]
+    assert names == ["mixed", "gru", "cinn (off the scale)", "crow"]
     assert horizons.axes[0].get_ylim()[1] < 0.15
-    alike = charts.models({"CRPS": {"crow": 0.06, "mixed": 0.09}}, "sd")
-    assert not alike.axes[0].texts
+    similar = charts.models({"CRPS": {"crow": 0.06, "mixed": 0.09}}, "sd")
+    assert not similar.axes[0].texts

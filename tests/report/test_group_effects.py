@@ -1,10 +1,10 @@
-"""The picture of group effects: FreeSurfer's regions by hemisphere and lobe, others a row each."""
+"""The figure of group effects: FreeSurfer's regions by hemisphere and lobe, other regions in one row each."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from crow.report.group_effects import _map, group_figure, place
+from crow.report.group_effects import _map, group_figure, locate
 from crow.simulate import simulate_av45
 
 
@@ -26,28 +26,28 @@ def table(regions: list[str]) -> pd.DataFrame:
         ("Hippocampus", None), ("ROI01", None),
     ],
 )  # fmt: skip
-def test_places(region: str, expected: tuple[str, str, str] | None) -> None:
-    assert place(region) == expected
+def test_regions_of_freesurfer_are_located(region: str, expected: tuple[str, str, str] | None) -> None:
+    assert locate(region) == expected
 
 
-def test_every_region_of_av45_has_its_row_and_side() -> None:
+def test_every_region_of_av45_has_its_row_and_hemisphere() -> None:
     names = [name for name in simulate_av45(2).table if "UCBERKELEY" in name]
     rows = table(names)
-    wide, lobes = _map(rows)
-    assert wide.shape == (41, 4) and not wide.isna().any(axis=None) and lobes[0] == "frontal"
-    value = rows.set_index("region")["d_real"]["CTX_RH_PRECUNEUS_UCBERKELEYAV45_10_17_16"]
-    assert wide.loc["precuneus", "right\nreal"] == pytest.approx(value)
-    figure = group_figure(rows, said="41 and 12 people")
+    values, lobes = _map(rows)
+    assert values.shape == (41, 4) and not values.isna().any(axis=None) and lobes[0] == "frontal"
+    expected = rows.set_index("region")["d_real"]["CTX_RH_PRECUNEUS_UCBERKELEYAV45_10_17_16"]
+    assert values.loc["precuneus", "right\nreal"] == pytest.approx(expected)
+    figure = group_figure(rows, note="41 and 12 subjects")
     assert "CDRSB" in figure.get_suptitle() and len(figure.axes) == 3
 
 
-def test_other_regions_are_in_order_of_their_effect() -> None:
-    wide, lobes = _map(table([f"ROI{k:02d}" for k in range(100)]))
-    assert len(wide) == 60 and not lobes and wide["real"].is_monotonic_increasing
+def test_other_regions_are_ordered_by_their_effect() -> None:
+    values, lobes = _map(table([f"ROI{k:02d}" for k in range(100)]))
+    assert len(values) == 60 and not lobes and values["real"].is_monotonic_increasing
     assert len(group_figure(table(["A", "B"])).axes) == 3
 
 
-def test_names_of_near_dots_do_not_overlap() -> None:
+def test_names_of_close_dots_do_not_overlap() -> None:
     rows = table([f"region {k}" for k in range(14)])
     rows[["d_real", "d_synthetic"]] = np.random.default_rng(0).normal(0.5, 0.01, (14, 2))
     rows.loc[0, ["d_real", "d_synthetic"]] = -1

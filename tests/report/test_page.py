@@ -1,4 +1,4 @@
-"""A page of blocks in a real browser: the slider, the choice of pictures, the viewer, and what the policy stops."""
+"""A page in a real browser: the slider, the choice of pictures, the viewer, and the content security policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from browser import opened, wait_for
 from markupsafe import escape
 from PIL import Image
 
-from crow.report.blocks import Block, Compare, Section, Table, Viewer, said
+from crow.report.blocks import Block, Compare, Section, Table, Viewer, paragraph
 from crow.report.embed import image
 from crow.report.names import without_ending
 from crow.report.numbers import percent, short
@@ -35,7 +35,7 @@ def compare() -> Compare:
 
 
 def colour(shown: Any, x: int) -> str:
-    """The name of the picture that is seen at so many percent of the width."""
+    """The name of the picture that is visible at ``x`` percent of the width."""
     box = shown.query_selector(".over").bounding_box()
     clip = {"x": box["x"] + box["width"] * x / 100, "y": box["y"] + box["height"] * 0.8, "width": 2, "height": 2}
     with Image.open(io.BytesIO(shown.screenshot(clip=clip))) as pixels:
@@ -43,7 +43,7 @@ def colour(shown: Any, x: int) -> str:
     return min(COLOURS, key=lambda name: int(np.abs(found - np.array(COLOURS[name])).sum()))
 
 
-def test_the_slider_moves_with_the_keys_and_shows_two_of_three(tmp_path: Path) -> None:
+def test_the_slider_moves_with_the_keys_and_shows_two_of_three_pictures(tmp_path: Path) -> None:
     with opened(written(tmp_path, compare())) as (shown, seen):
         assert (colour(shown, 10), colour(shown, 90)) == ("last scan", "real")
         assert (colour(shown, 45), colour(shown, 55)) == ("last scan", "real")
@@ -62,7 +62,7 @@ def test_the_slider_moves_with_the_keys_and_shows_two_of_three(tmp_path: Path) -
     assert (seen.requests, seen.errors) == ([], [])
 
 
-def test_nilearns_viewer_draws_and_answers_without_a_network(tmp_path: Path) -> None:
+def test_the_viewer_draws_and_reacts_without_a_network(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     brain = np.zeros((20, 24, 18), np.float32)
     brain[4:16, 4:20, 4:14] = 1
@@ -85,10 +85,10 @@ def test_nilearns_viewer_draws_and_answers_without_a_network(tmp_path: Path) -> 
     assert (seen.requests, seen.errors) == ([], [])
 
 
-def test_the_policy_stops_what_escaping_would_miss(tmp_path: Path) -> None:
-    """Even if it were not escaped, markup in a name neither runs nor loads."""
+def test_the_policy_blocks_markup_that_was_not_escaped(tmp_path: Path) -> None:
+    """Markup in a name neither runs nor loads, even if it were not escaped."""
     evil = '<img src="http://127.0.0.1:9/x.png" onerror="document.title=\'run\'"><script>document.title="run"</script>'
-    path = written(tmp_path, said(evil))
+    path = written(tmp_path, paragraph(evil))
     text = path.read_text(encoding="utf-8")
     assert str(escape(evil)) in text and evil not in text
     path.write_text(text.replace(str(escape(evil)), evil), encoding="utf-8")
@@ -98,21 +98,21 @@ def test_the_policy_stops_what_escaping_would_miss(tmp_path: Path) -> None:
         assert any("x.png" in error for error in stopped) and any("inline script" in error for error in stopped)
 
 
-def test_cells_are_numbers_at_the_right_and_text_is_escaped(tmp_path: Path) -> None:
+def test_numbers_are_right_aligned_and_text_is_escaped(tmp_path: Path) -> None:
     path = written(tmp_path, Table("a < b", ("who", "n"), (("<i>x</i>", 1234.5678), ("y", None))))
     text = path.read_text(encoding="utf-8")
     assert "&lt;i&gt;x&lt;/i&gt;" in text and "<i>" not in text
     assert '<td class="number">1,235</td>' in text and '<td class="number">–</td>' in text
 
 
-def test_numbers_are_short_and_as_exact_as_they_are() -> None:
+def test_numbers_have_few_significant_digits() -> None:
     assert [short(x) for x in (0.012345, 48.0453, 123.456, 891, -0.5, 12345.6, 1e-7, None, float("nan"))] == [
         "0.0123", "48.0", "123", "891", "−0.500", "12,346", "1.0e-07", "–", "–"
     ]  # fmt: skip
     assert [percent(x) for x in (0.9, 0.9014, -0.02, None)] == ["90 %", "90.1 %", "−2 %", "–"]
 
 
-def test_pictures_leave_out_what_all_regions_end_with() -> None:
+def test_figures_omit_the_common_ending_of_all_regions() -> None:
     short_ones = ["CTX_LH_CUNEUS", "CTX_RH_CUNEUS", "CSF"]
     assert list(without_ending(f"{name}_UCBERKELEYAV45_10_17_16" for name in short_ones).values()) == short_ones
     for names in (["ROI01", "ROI11", "ROI21"], ["a_left", "b_left"], ["_x_volume", "a_x_volume", "_x_volume"], []):

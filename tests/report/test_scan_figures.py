@@ -1,4 +1,4 @@
-"""The figure of a follow-up: the planes show where the change is, left is left, and the scans share their limits."""
+"""The figure of a follow-up: the planes show the change, left is left, and both scans have the same limits."""
 
 import nibabel as nib
 import numpy as np
@@ -30,7 +30,7 @@ def test_a_flipped_file_looks_the_same() -> None:
         np.testing.assert_array_equal(a.images[0].get_array(), b.images[0].get_array())
 
 
-def test_left_and_right_are_marked_and_the_scans_share_their_limits() -> None:
+def test_left_and_right_are_marked_and_both_scans_have_the_same_limits() -> None:
     axes = drawn(flip=False).axes
     assert axes[0].images[0].get_clim() == axes[1].images[0].get_clim()
     for row in (1, 2):

@@ -1,4 +1,4 @@
-"""Planes of a volume as a picture: where things are, how large, and in which colour."""
+"""Planes of a volume as a picture: orientation, size and colour."""
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +9,7 @@ from crow.report.slices import three_planes
 SHAPE = (20, 30, 10)
 
 
-def test_left_is_left_whatever_the_axes_of_the_file() -> None:
+def test_left_is_left_for_any_orientation_of_the_file() -> None:
     volume = np.zeros(SHAPE, np.float32)
     volume[2:5, 13:17, 4:6] = 1.0  # of axes to the right, front, top: on the left
     through = (3, 15, 5)
@@ -24,7 +24,7 @@ def test_left_is_left_whatever_the_axes_of_the_file() -> None:
         assert np.array_equal(np.asarray(shown), np.asarray(expected)), axes
 
 
-def test_size_is_in_mm_and_zero_of_a_change_is_the_ground() -> None:
+def test_size_is_in_mm_and_no_change_has_the_colour_of_the_background() -> None:
     flat = three_planes(np.zeros(SHAPE, np.float32), np.diag([2.0, 2, 3, 1]), (3, 15, 5), (-1, 1), "RdBu_r", width=700)
     assert flat.size == (700, 300)
     pixels = np.asarray(flat)

@@ -1,4 +1,4 @@
-"""Attributes: what a cohort has, what a user writes, and what is drawn where nobody says."""
+"""Attributes from a cohort, from user input, and drawn at random if not given."""
 
 import numpy as np
 import pandas as pd
@@ -43,27 +43,27 @@ def test_channels_are_one_hot_or_standardised() -> None:
         ("", {}),
     ],
 )
-def test_what_a_user_writes(text: str, given: dict[str, float | str]) -> None:
+def test_user_input_is_parsed(text: str, given: dict[str, float | str]) -> None:
     assert table().parse(text) == given
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sex=X", r"PTGENDER=X: training had Female, Male"),
+        ("sex=X", r"PTGENDER=X: the training levels are Female, Male"),
         ("age=old", r"age=old: a number is needed"),
-        ("age=200", r"between .* and .*; the model knows nothing beyond"),
-        ("height=3", r"the run knows PTGENDER, age, DX, not height"),
+        ("age=200", r"age=200: outside the range of the training visits, .* to"),
+        ("height=3", r"no attribute height in this run. Choose from PTGENDER, age, DX"),
         ("sex", r"write it as name=value"),
         ("sex=F,PTGENDER=M", r"PTGENDER is given twice"),
     ],
 )
-def test_mistakes_say_what_is_known(text: str, message: str) -> None:
+def test_messages_name_the_valid_choices(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         table().parse(text)
 
 
-def test_the_rest_is_drawn_as_training_had_it() -> None:
+def test_other_attributes_follow_their_training_distribution() -> None:
     drawn = table().draw({"age": 70.0}, 3000, seed=1)
     assert (drawn["age"] == 70).all()
     assert drawn["DX"].value_counts(normalize=True).sub(1 / 3).abs().max() < 0.03
@@ -76,8 +76,8 @@ def test_the_rest_is_drawn_as_training_had_it() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "no attribute is named"),
-        (["weight"], "weight is no covariate. There are age, PTGENDER"),
+        ([], "no attribute given"),
+        (["weight"], "weight is not a covariate. Available: age, PTGENDER"),
         (["one"], "cannot be an"),
     ],
 )
@@ -86,12 +86,12 @@ def test_attributes_that_cannot_be_learned(names: list[str], message: str) -> No
         AttributeTable.fit(cohort(), cohort().visits, names)
 
 
-def test_a_value_that_training_did_not_have() -> None:
+def test_levels_unseen_in_training_are_refused() -> None:
     visits = cohort().visits.assign(DX="AD")
-    with pytest.raises(CohortError, match="column DX holds 'AD', which the training data did not have"):
+    with pytest.raises(CohortError, match="column DX has the value 'AD', which is not among the training levels"):
         table().encode(visits)
     lacking = small_cohort()
     attributes = AttributeTable.fit(lacking, lacking.visits, ["CDRSB"])
     assert attributes.known(lacking.visits).sum() == lacking.visits["CDRSB"].notna().sum()
-    with pytest.raises(CohortError, match="CDRSB is needed of every visit"):
+    with pytest.raises(CohortError, match="CDRSB is missing for some visits"):
         attributes.encode(lacking.visits)

@@ -1,4 +1,4 @@
-"""Single visits: regions in original units, scans as grey levels of a box or of a slice, read only when asked for."""
+"""Inputs of cross-sectional flows: regions in original units, grey levels of a box or slice, read on demand."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def fitted(store: ScanStore, **settings: object) -> ScanInputs:
     return ScanInputs.fit(store, store.cohort().visits, ImageSettings.model_validate(settings), 1)
 
 
-def test_regions_there_and_back() -> None:
+def test_regions_round_trip() -> None:
     cohort = small_cohort()
     visits = RegionInputs.fit(cohort, cohort.visits)
     examples = visits.examples(cohort, cohort.visits)
@@ -35,7 +35,7 @@ def test_regions_there_and_back() -> None:
 
 
 @pytest.mark.parametrize("cut", [None, "axial", "coronal", "sagittal"])
-def test_grey_levels_there_and_back(store: ScanStore, cut: str | None) -> None:
+def test_grey_levels_round_trip(store: ScanStore, cut: str | None) -> None:
     visits = fitted(store, size=None, slice=cut, position=8.0)
     rows = store.cohort().visits
     examples = visits.examples(store, rows)
@@ -50,7 +50,7 @@ def test_grey_levels_there_and_back(store: ScanStore, cut: str | None) -> None:
     assert np.abs(back.numpy() - clipped).max() <= visits.width * 0.51
 
 
-def test_the_affine_says_where_a_slice_lies(store: ScanStore) -> None:
+def test_the_affine_of_a_slice(store: ScanStore) -> None:
     whole, cut = fitted(store, size=None), fitted(store, size=None, slice="axial", position=8.0)
     assert cut.cut is not None
     expected = whole.affine @ [0, 0, cut.cut[1], 1]
@@ -65,7 +65,7 @@ def test_a_slice_outside_the_brain_is_refused(store: ScanStore) -> None:
 
 
 @pytest.mark.parametrize("cut", [None, "axial"])
-def test_saved_and_brought_back(store: ScanStore, cut: str | None) -> None:
+def test_saving_and_loading(store: ScanStore, cut: str | None) -> None:
     visits = fitted(store, slice=cut, position=8.0)
     again = inputs_from_saved(visits.tensors(), json.loads(json.dumps(visits.describe())))
     assert isinstance(again, ScanInputs)
@@ -74,7 +74,7 @@ def test_saved_and_brought_back(store: ScanStore, cut: str | None) -> None:
     np.testing.assert_array_equal(again.affine, visits.affine)
 
 
-def test_scans_of_another_kind_are_refused(store: ScanStore, tmp_path: Path) -> None:
+def test_scans_of_another_modality_are_refused(store: ScanStore, tmp_path: Path) -> None:
     visits = fitted(store)
     other = make_store(tmp_path / "pet", ball(), modality="pet")
     with pytest.raises(CohortError, match="modality pet; the run was trained on T1w"):
@@ -86,7 +86,7 @@ def test_scans_of_another_kind_are_refused(store: ScanStore, tmp_path: Path) -> 
         regions.examples(store, store.cohort().visits)
 
 
-def test_a_batch_reads_its_own_scans_only(store: ScanStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_reads_only_its_own_scans(store: ScanStore, monkeypatch: pytest.MonkeyPatch) -> None:
     visits = fitted(store)
     examples, read = visits.examples(store, store.cohort().visits), []
     one = visits.box.read
@@ -94,7 +94,7 @@ def test_a_batch_reads_its_own_scans_only(store: ScanStore, monkeypatch: pytest.
     first = examples[torch.tensor([5, 2])].x
     assert read == [5, 2]
     assert torch.equal(examples[torch.tensor([5, 2])].x, first) and read == [5, 2]
-    monkeypatch.setattr("crow.representation.cross_sectional.IN_MEMORY", 0)
-    examples.some(torch.tensor([7]))[:]
-    examples.some(torch.tensor([7]))[:]
+    monkeypatch.setattr("crow.representation.cross_sectional.CACHE_BYTES", 0)
+    examples.subset(torch.tensor([7]))[:]
+    examples.subset(torch.tensor([7]))[:]
     assert read == [5, 2, 7, 7]

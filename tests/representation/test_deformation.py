@@ -1,4 +1,4 @@
-"""Scans as coefficients of ways to change: what is found is what moved, and a follow-up is the last scan moved on."""
+"""Deformation coefficients recover the true change, and a follow-up is the warped last scan."""
 
 import nibabel as nib
 import numpy as np
@@ -22,8 +22,8 @@ SUBJECTS, VISITS = 8, 3
 VENTRICLES = np.array([0.0, -15, 12])
 
 
-def ways(nodes):
-    """Two ways to change: ventricles that grow (points move to their middle), and a smooth swirl."""
+def true_modes(nodes):
+    """Two modes of change: growing ventricles (points move to their centre), and a smooth swirl."""
     x = nodes.points() - VENTRICLES[:, None, None, None].astype(np.float32)
     near = np.exp(-(x**2).sum(0) / (2 * 25**2))
     swirl = np.stack([x[1], -x[0], 0 * x[2]])
@@ -37,7 +37,7 @@ def smooth(rng, shape, width):
 
 @pytest.fixture(scope="module")
 def amounts():
-    """How far each way has gone ``[subject, visit, 2]``, 0 at first."""
+    """True amounts of each mode ``[subject, visit, 2]``, 0 at the first visit."""
     rate = np.random.default_rng(3).uniform(0.4, 1, size=(SUBJECTS, 1, 2))
     return rate * np.arange(VISITS)[:, None] * np.array([1, -1])
 
@@ -57,7 +57,7 @@ def store(tmp_path_factory, amounts):
     cohort.schema = schema
     info = StoreInfo(modality="T1w", space="x", grid=grid, velocity_grid=nodes, cohort_schema=schema)
     store = ScanStore.create(folder / "store", info, cohort, template.t1, template.mask)
-    change = ways(nodes)
+    change = true_modes(nodes)
     to_scan = np.diag([1.1, 1.1, 1.1, 1.0])
     to_scan[:3, 3] = [3, -2, 1]
     own = Grid.of(grid.shape, to_scan @ grid.matrix @ np.diag([-1, 1, 1, 1]) @ _from_end(grid.shape[0]))
@@ -96,12 +96,12 @@ def basis(store, rows):
     return Deformation.fit(store, rows[: 6 * VISITS], components=2)
 
 
-def test_coefficients_are_what_moved(store, rows, basis, amounts):
+def test_coefficients_recover_the_true_change(store, rows, basis, amounts):
     nodes = store.info.velocity_grid
-    seen = np.abs(velocity_modes.visible(store, nodes)).max((0, 1)) > 0
+    seen = np.abs(velocity_modes.metric_root(store, nodes)).max((0, 1)) > 0
     for row in rows[7 * VISITS :]:
         c = basis.encode(store, np.array([row]))[0]
-        true = np.tensordot(amounts[row // VISITS, row % VISITS], ways(nodes), 1)
+        true = np.tensordot(amounts[row // VISITS, row % VISITS], true_modes(nodes), 1)
         if row % VISITS == 0:
             assert (c == 0).all()
         else:
@@ -110,12 +110,12 @@ def test_coefficients_are_what_moved(store, rows, basis, amounts):
             assert 0.8 < (found * true)[:, seen].sum() / (true**2)[:, seen].sum() < 1.2
 
 
-def test_coefficients_do_not_depend_on_what_else_is_asked_for(store, rows, basis):
+def test_coefficients_do_not_depend_on_other_rows(store, rows, basis):
     every = basis.encode(store, rows)
     np.testing.assert_array_equal(basis.encode(store, rows[[4, 22]]), every[[4, 22]])
 
 
-def test_modes_are_orthogonal_in_what_is_seen_and_do_not_depend_on_chunks(store, rows, monkeypatch):
+def test_modes_are_orthogonal_in_the_metric_and_do_not_depend_on_chunks(store, rows, monkeypatch):
     nodes = store.info.velocity_grid
     later = rows[rows % VISITS > 0]
     whole = VelocityModes.fit(store, later, nodes, 3)
@@ -124,7 +124,7 @@ def test_modes_are_orthogonal_in_what_is_seen_and_do_not_depend_on_chunks(store,
     np.testing.assert_allclose(np.abs(parts.fields), np.abs(whole.fields), atol=1e-4)
     assert (np.diff(whole.share) <= 0).all()
     assert whole.share[:2].sum() > 0.9
-    root = velocity_modes.visible(store, nodes)
+    root = velocity_modes.metric_root(store, nodes)
     features = np.einsum("ij...,ki...->kj...", root, whole.fields).reshape(3, -1)
     np.testing.assert_allclose(features @ features.T, np.eye(3), atol=0.1)
 
@@ -137,7 +137,7 @@ def test_velocities_of_a_pair_of_chunks_are_read_once(store, rows, monkeypatch):
     assert names.count("velocity") == 15 + (10 + 5) + 15  # all, with those after them, and for the fields
 
 
-def test_a_saved_basis_answers_the_same(store, rows, basis, tmp_path):
+def test_saving_and_loading(store, rows, basis, tmp_path):
     safetensors.torch.save_file(basis.tensors(), tmp_path / "basis.safetensors")
     read = safetensors.torch.load_file(tmp_path / "basis.safetensors")
     loaded = Deformation.from_saved(read, basis.describe())
@@ -150,31 +150,31 @@ def test_a_saved_basis_answers_the_same(store, rows, basis, tmp_path):
 
 
 @pytest.mark.parametrize("space", ["native", "template"])
-def test_a_follow_up_is_the_last_scan_moved_on(store, rows, basis, space):
+def test_a_follow_up_is_the_warped_last_scan(store, rows, basis, space):
     past, target = rows[21:23], int(rows[23])
     c = basis.encode(store, rows[23:24])[0]
     rng = np.random.default_rng(0)
-    made = basis.follow_up(store, past, c + 0.02 * np.abs(c).max() * rng.normal(size=(50, 2)), space=space, samples=2)
-    shape = made.like.shape
-    assert (made.median.shape, made.change.shape, made.sd.shape, len(made.samples)) == (shape, shape, shape, 2)
+    scan = basis.follow_up(store, past, c + 0.02 * np.abs(c).max() * rng.normal(size=(50, 2)), space=space, samples=2)
+    shape = scan.like.shape
+    assert (scan.median.shape, scan.change.shape, scan.sd.shape, len(scan.samples)) == (shape, shape, shape, 2)
     last, real = (
         np.asarray(nib.load(store.visits["scan"][row]).dataobj) if space == "native"
         else 500 * store.array("intensity")[int(row)]
         for row in (past[-1], target)
     )  # fmt: skip
-    np.testing.assert_allclose(made.median - made.change, last, atol=1e-2)
+    np.testing.assert_allclose(scan.median - scan.change, last, atol=1e-2)
     inside = last > 100
-    assert np.corrcoef(made.change[inside], (real - last)[inside])[0, 1] > 0.7
-    assert np.abs(real - made.median)[inside].mean() < 0.7 * np.abs(real - last)[inside].mean()
-    assert 0.8 < (np.abs(real - made.median) < 1.645 * made.sd)[inside].mean() < 0.98
-    assert made.folded == 0
-    volumes = made.volumes.set_index("structure")
+    assert np.corrcoef(scan.change[inside], (real - last)[inside])[0, 1] > 0.7
+    assert np.abs(real - scan.median)[inside].mean() < 0.7 * np.abs(real - last)[inside].mean()
+    assert 0.8 < (np.abs(real - scan.median) < 1.645 * scan.sd)[inside].mean() < 0.98
+    assert scan.folded == 0
+    volumes = scan.volumes.set_index("structure")
     assert volumes.loc["ventricles", "change"] > 0.02
     assert (volumes["q05"] <= volumes["change"]).all()
     assert (volumes["change"] <= volumes["q95"]).all()
 
 
-def test_volumes_of_draws_are_those_of_their_deformation(store, rows, basis):
+def test_volumes_of_draws_match_their_deformation(store, rows, basis):
     c = basis.encode(store, rows[23:24])[0]
     centre = np.tile(c, (9, 1))
     draws = np.concatenate([centre, 1.1 * centre[:1], 0.9 * centre[:1]])
@@ -184,15 +184,15 @@ def test_volumes_of_draws_are_those_of_their_deformation(store, rows, basis):
     assert wide["q95"] - wide["change"] == pytest.approx(top * (alone["change"] - wide["change"]), rel=0.1)
 
 
-def test_z_maps_are_of_unit_size_where_nothing_is_unusual(store, rows, basis):
+def test_z_maps_of_typical_scans_have_unit_size(store, rows, basis):
     row = int(rows[23])
     z = basis.z_map(store, row, rows[21:23], basis.encode(store, rows[23:24])[0], np.full(2, 1e-3))
     assert (z[~store.mask] == 0).all()
     assert 0.5 < z[store.mask].std() < 1.5
 
 
-def test_nine_voxels_in_ten_of_the_training_scans_lie_within_the_noise(store, rows, basis):
-    """In the scans' own voxels: between them, noise would be smaller."""
+def test_noise_covers_ninety_percent_of_training_voxels(store, rows, basis):
+    """At the scans' own voxels, because interpolation reduces noise."""
     inside = []
     for subject in range(6):
         for row in rows[subject * VISITS + 1 : (subject + 1) * VISITS]:
@@ -206,8 +206,8 @@ def test_a_store_that_does_not_fit_is_refused(store, rows, basis, monkeypatch):
         Deformation.fit(store, rows[::VISITS])
     other = ScanStore.open(store.path)
     other.info = store.info.model_copy(update={"grid": store.info.grid.coarser(9)})
-    with pytest.raises(CohortError, match="same resolution"):
+    with pytest.raises(CohortError, match="same --resolution"):
         basis.encode(other, rows[:2])
     other.info = store.info.model_copy(update={"velocity_grid": None})
-    with pytest.raises(CohortError, match="without velocities"):
+    with pytest.raises(CohortError, match="prepared without deformations"):
         Deformation.fit(other, rows)

@@ -1,4 +1,4 @@
-"""Masks beside a store: which file belongs to which scan, on its grid, and all that can be wrong with one."""
+"""Masks of the scans of a store: matching, resampling, and error messages."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from crow.scans.template import load_template
 def store(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
     folder = tmp_path_factory.mktemp("masks")
     table = simulated_scans.cohort(folder / "bids")
-    return prepare(table, folder / "store", resolution=8, register="none", jobs=1).store
+    return prepare(table, folder / "store", resolution=8, registration="none", jobs=1).store
 
 
 LABELS = load_template(8.0).structures
@@ -37,17 +37,17 @@ def test_files_are_found_by_subject_and_session_or_by_name(store: ScanStore, tmp
 
 def test_nothing_or_two_files_are_refused(store: ScanStore, tmp_path: Path) -> None:
     visits = store.cohort().visits
-    for folder in (tmp_path / "absent", Path(visits["scan"].iloc[0]).parent):  # the scans themselves are no masks
-        with pytest.raises(CohortError, match=r"no mask of any scan .* sub-01_ses-1_dseg.nii.gz"):
+    for folder in (tmp_path / "absent", Path(visits["scan"].iloc[0]).parent):  # scans are not masks
+        with pytest.raises(CohortError, match=r"no mask for any scan .*sub-01_ses-1_dseg.nii.gz"):
             find_masks(store, visits, folder)
     for name in ("sub-0_ses-1_dseg.nii.gz", "sub-0_ses-1_desc-other_mask.nii.gz"):
         simulated_scans.save(tmp_path / "two" / name, LABELS)
-    with pytest.raises(CohortError, match=r"several masks of sub-0_ses-1_T1w.nii.gz: sub-0.*Keep one"):
+    with pytest.raises(CohortError, match=r"several masks for sub-0_ses-1_T1w.nii.gz: sub-0.*Keep only"):
         find_masks(store, visits, tmp_path / "two")
 
 
-def test_a_mask_lies_where_its_scan_does(store: ScanStore, tmp_path: Path) -> None:
-    """The scans are on the grid already, so the mask comes back as it is."""
+def test_a_mask_is_resampled_like_its_scan(store: ScanStore, tmp_path: Path) -> None:
+    """The scans are already on the grid, so the mask does not change."""
     path = simulated_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", LABELS)
     np.testing.assert_array_equal(read_mask(store, 0, path, 9), LABELS == 9)
     path = simulated_scans.save(tmp_path / "sub-0_ses-0_mask.nii.gz", 3 * (LABELS == 9).astype(np.int16))
@@ -57,23 +57,23 @@ def test_a_mask_lies_where_its_scan_does(store: ScanStore, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("values", "label", "message"),
     [
-        (LABELS, None, "holds the labels 1, 2, 3.*Choose one with --label"),
-        (LABELS, 77, "no voxel has the label 77, it holds 1, 2, 3"),
-        (0 * LABELS, None, "an empty mask"),
-        (LABELS / np.float32(20), None, r"holds values such as 0\.\d+, no mask. Threshold it"),
-        (LABELS[:-1], 9, "has 25 x 30 x 25 voxels; its scan, sub-0_ses-0_T1w.nii.gz, has 26 x 30 x 25"),
+        (LABELS, None, "has the labels 1, 2, 3.*Choose one with --label"),
+        (LABELS, 77, "no voxel has the label 77; the labels are 1, 2, 3"),
+        (0 * LABELS, None, "the mask is empty"),
+        (LABELS / np.float32(20), None, r"has values such as 0\.\d+, so it is not a mask. Threshold it"),
+        (LABELS[:-1], 9, r"has 25 x 30 x 25 voxels, unlike its scan, sub-0_ses-0_T1w.nii.gz \(26 x 30 x 25 voxels\)"),
     ],
 )
-def test_what_cannot_be_a_mask_is_refused(
+def test_invalid_masks_are_refused(
     store: ScanStore, tmp_path: Path, values: np.ndarray, label: int | None, message: str
 ) -> None:
     with pytest.raises(ScanError, match=message):
         read_mask(store, 0, simulated_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", values), label)
 
 
-def test_a_mask_that_lies_elsewhere_is_refused(store: ScanStore, tmp_path: Path) -> None:
+def test_a_mask_with_another_affine_is_refused(store: ScanStore, tmp_path: Path) -> None:
     affine = load_template(8.0).grid.matrix.copy()
     affine[0, 3] += 8
     path = simulated_scans.save(tmp_path / "sub-0_ses-0_dseg.nii.gz", LABELS, affine)
-    with pytest.raises(ScanError, match="lies elsewhere; its scan"):
+    with pytest.raises(ScanError, match="has another affine than its scan"):
         read_mask(store, 0, path, 9)

@@ -67,7 +67,7 @@ def test_samples_lie_in_the_complement_with_its_moments(prior: ResidualPrior, ge
     np.testing.assert_allclose(draws.var(0), prior.marginal_variance(1), rtol=0.08)
 
 
-def test_analysis_of_variance_finds_what_made_the_values(generator: np.random.Generator) -> None:
+def test_analysis_of_variance_recovers_the_variances(generator: np.random.Generator) -> None:
     noise, persistent = np.repeat([0.5, 1.0], 200), np.tile([0.0, 2.0], 200)
     squares = MeanSquares(400)
     for subject in range(120):
@@ -82,11 +82,11 @@ def test_analysis_of_variance_finds_what_made_the_values(generator: np.random.Ge
     assert (found.persistent >= 0).all() and (found.noise > 0).all()
 
 
-def test_shrinking_helps_where_visits_are_few(generator: np.random.Generator) -> None:
+def test_shrinkage_helps_with_few_visits(generator: np.random.Generator) -> None:
     truth = 1 / generator.gamma(5, 1 / 5, 3000)
     found = truth * generator.chisquare(4, 3000) / 4
     error = [np.mean((np.log(estimate) - np.log(truth)) ** 2) for estimate in (found, shrunk(found, 4))]
     assert error[1] < 0.6 * error[0]
-    alike = generator.chisquare(4, 3000) / 4
-    assert np.log(shrunk(alike, 4)).std() < 0.15, "voxels of one variance get one variance"
+    equal = generator.chisquare(4, 3000) / 4
+    assert np.log(shrunk(equal, 4)).std() < 0.15, "voxels of one variance get one variance"
     assert shrunk(np.array([0.0, 1.0, 2.0, 0.5]), 4).min() > 0, "a voxel that never changes"

@@ -26,9 +26,9 @@ TRUE = 3
 def make_store(
     path: Path, subjects: int = 24, visits: int = 3, shape: tuple[int, ...] = SHAPE, seed: int = 0, moved: float = 0
 ) -> ScanStore:
-    """Three smooth modes, one a change at each subject's own rate; a pattern of the subject's own, and noise.
+    """Three smooth modes, one of them a change at a rate per subject; a random pattern per subject, and noise.
 
-    ``moved``: how many mm along x the anatomy takes the template, where it is not 0.
+    ``moved``: displacement (mm along x) of the anatomy, if not 0.
     """
     generator = np.random.default_rng(seed)
     table = pd.DataFrame({
@@ -77,9 +77,10 @@ def past_and_last(store: ScanStore, subject: int = 0) -> tuple[np.ndarray, int]:
     return rows[:-1], int(rows[-1])
 
 
-def test_the_modes_that_made_the_scans_are_found(store: ScanStore, subspace: Subspace) -> None:
+def test_the_true_modes_are_found(store: ScanStore, subspace: Subspace) -> None:
     assert TRUE <= len(subspace.names) <= TRUE + 1
-    assert subspace.held_out[3] > max(subspace.held_out[1], subspace.held_out[2]) and max(subspace.held_out) == 6
+    assert subspace.validation[3] > max(subspace.validation[1], subspace.validation[2])
+    assert max(subspace.validation) == 6
     assert subspace.names[0] == "mode_01"
     size = int(store.mask.sum())
     i = np.arange(size) / size
@@ -119,7 +120,7 @@ def test_scans_come_back_from_coefficients_and_residual(store: ScanStore, subspa
 
 
 def test_voxel_density_is_the_dense_gaussian(store: ScanStore, subspace: Subspace) -> None:
-    """A Gaussian for c makes the whole visit, in the scan's own units, a Gaussian over all voxels."""
+    """With a Gaussian for c, the whole visit is Gaussian over all voxels, in the scan's units."""
     past, last = past_and_last(store)
     rows = np.append(past, last)
     basis, prior, n = subspace.basis.astype(float), subspace.prior, len(past)
@@ -127,7 +128,7 @@ def test_voxel_density_is_the_dense_gaussian(store: ScanStore, subspace: Subspac
     centre, spread = np.full(len(c), 0.5), 1 + np.arange(len(c))
     found = multivariate_normal.logpdf(c, centre, np.diag(spread))
     gain, offset = store.array("scale")[last]
-    found += subspace.residual_log_prob(store, rows)[-1] + subspace.log_scale - subspace.voxels * np.log(gain)
+    found += subspace.remainder_log_prob(store, rows)[-1]
 
     p = np.eye(len(basis)) - basis @ basis.T
     y = (store.masked(past) - subspace.mean) / subspace.scale
@@ -140,21 +141,21 @@ def test_voxel_density_is_the_dense_gaussian(store: ScanStore, subspace: Subspac
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_visit_is_scored_by_its_past_alone(store: ScanStore, subspace: Subspace) -> None:
+def test_a_visit_is_scored_given_its_past_only(store: ScanStore, subspace: Subspace) -> None:
     all_rows = subspace.residual_log_prob(store, store.rows[:6])
     np.testing.assert_allclose(subspace.residual_log_prob(store, store.rows[:2]), all_rows[:2])
     np.testing.assert_allclose(subspace.residual_log_prob(store, store.rows[3:6]), all_rows[3:])
     first, later = all_rows[[0, 3]].mean(), all_rows[[2, 5]].mean()
-    assert later > first + 20, "the subject's own pattern is known by then"
+    assert later > first + 20, "earlier visits show the subject's pattern"
 
 
 def test_residual_prior_fits_new_subjects(store: ScanStore, subspace: Subspace, tmp_path: Path) -> None:
-    fresh = make_store(tmp_path / "fresh", subjects=12, seed=5)
+    new = make_store(tmp_path / "new", subjects=12, seed=5)
     z = []
     for subject in range(12):
-        past, last = past_and_last(fresh, subject)
-        c = subspace.encode(fresh, np.array([last]))[0]
-        z.append(subspace.z_map(fresh, last, past, c, np.zeros_like(c))[fresh.mask])
+        past, last = past_and_last(new, subject)
+        c = subspace.encode(new, np.array([last]))[0]
+        z.append(subspace.z_map(new, last, past, c, np.zeros_like(c))[new.mask])
     assert np.std(z) == pytest.approx(1, abs=0.1)
     share = subspace.describe()["persistence"]
     assert 0.3 < share < 0.8, "the pattern has about the variance of the noise"
@@ -169,7 +170,7 @@ def test_forecast_has_the_moments_of_the_samples(store: ScanStore, subspace: Sub
     np.testing.assert_allclose(samples.std(0), expected.sd, rtol=0.1)
 
 
-def test_later_samples_remember_the_earlier_ones(store: ScanStore, subspace: Subspace) -> None:
+def test_samples_of_a_trajectory_are_correlated(store: ScanStore, subspace: Subspace) -> None:
     draws = np.zeros((300, 2, len(subspace.names)))
     maps = np.stack(list(subspace.samples(store, store.rows[:0], draws)))
     again = np.stack(list(subspace.samples(store, store.rows[:0], draws)))
@@ -179,7 +180,7 @@ def test_later_samples_remember_the_earlier_ones(store: ScanStore, subspace: Sub
     assert correlation == pytest.approx(subspace.describe()["persistence"], abs=0.1)
 
 
-def test_saved_and_loaded_it_is_the_same(store: ScanStore, subspace: Subspace, tmp_path: Path) -> None:
+def test_saving_and_loading(store: ScanStore, subspace: Subspace, tmp_path: Path) -> None:
     safetensors.torch.save_file(subspace.tensors(), tmp_path / "s.safetensors")
     tensors = safetensors.torch.load_file(tmp_path / "s.safetensors")
     loaded = Subspace.from_saved(tensors, subspace.describe())
@@ -193,8 +194,8 @@ def test_saved_and_loaded_it_is_the_same(store: ScanStore, subspace: Subspace, t
         Subspace.from_saved({}, subspace.describe())
 
 
-def test_memory_is_a_chunk_whatever_the_number_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four times the scans add the Gram matrix, not the scans."""
+def test_memory_does_not_grow_with_the_number_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times as many scans add the size of the Gram matrix, not of the scans."""
     shape = (22, 26, 22)
     size = 20 * 24 * 20
     monkeypatch.setattr(modes, "CHUNK_BYTES", 4 * size * 8)
@@ -211,7 +212,7 @@ def test_memory_is_a_chunk_whatever_the_number_of_scans(tmp_path: Path, monkeypa
 
 
 def write_scans(store: ScanStore, subject: int, moved: float) -> None:
-    """The subject's scans as files: turned axes, 8 mm from where the anatomy lies, units of their own."""
+    """Write a subject's scans: flipped axis, 8 mm from the anatomy, other units."""
     rows = np.flatnonzero(store.visits["subject"] == store.subjects[subject])
     paths = store.visits["scan"].astype(object) if "scan" in store.visits else pd.Series([None] * len(store.visits))
     for row in rows:
@@ -228,41 +229,41 @@ def write_scans(store: ScanStore, subject: int, moved: float) -> None:
 
 
 @pytest.mark.parametrize("moved", [0, 6])
-def test_follow_up_lies_on_the_last_scan(tmp_path: Path, moved: float) -> None:
+def test_follow_up_is_on_the_grid_of_the_last_scan(tmp_path: Path, moved: float) -> None:
     store = make_store(tmp_path / "store", subjects=8, moved=moved)
     subspace = Subspace.fit(store, store.rows)
     write_scans(store, 1, moved)
     past, _ = past_and_last(store, 1)
     draws = subspace.encode(store, past[-1:]) + np.random.default_rng(0).normal(size=(50, len(subspace.names)))
     draws[:, 0] += 40
-    made = subspace.follow_up(store, past, draws, samples=2)
+    scan = subspace.follow_up(store, past, draws, samples=2)
     flat = subspace.follow_up(store, past, draws, space="template", samples=2)
     inside = store.mask[::-1]
-    real = np.asarray(made.like.dataobj)
-    np.testing.assert_array_equal(made.median[~inside], real[~inside])
-    assert (made.change[~inside] == 0).all() and (made.sd[inside] > 0).all()
-    here, there = ((one.median, one.change, one.sd, *one.samples) for one in (made, flat))
+    real = np.asarray(scan.like.dataobj)
+    np.testing.assert_array_equal(scan.median[~inside], real[~inside])
+    assert (scan.change[~inside] == 0).all() and (scan.sd[inside] > 0).all()
+    here, there = ((one.median, one.change, one.sd, *one.samples) for one in (scan, flat))
     for found, expected in zip(here, there, strict=True):
         np.testing.assert_allclose(found, expected[::-1], atol=1e-4)
     mode = 2 * subspace.scale * (subspace.basis @ (draws.mean(0) - subspace.encode(store, past[-1:])[0]))
-    np.testing.assert_allclose(made.change[::-1][store.mask], mode, atol=1e-3)
-    assert np.corrcoef(made.median[inside] - real[inside], made.change[inside])[0, 1] > 0.9
+    np.testing.assert_allclose(scan.change[::-1][store.mask], mode, atol=1e-3)
+    assert np.corrcoef(scan.median[inside] - real[inside], scan.change[inside])[0, 1] > 0.9
     (store.path / f"scan{past[-1]}.nii.gz").unlink()
     with pytest.raises(CohortError, match="cannot be read"):
         subspace.follow_up(store, past, draws)
 
 
 def test_bad_cohorts_are_refused(store: ScanStore, subspace: Subspace, tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="0 training subjects have two scans"):
+    with pytest.raises(CohortError, match="0 training subjects have two or more scans"):
         Subspace.fit(store, store.rows[::3])
-    with pytest.raises(ConfigError, match="is the most"):
+    with pytest.raises(ConfigError, match="allow at most"):
         Subspace.fit(store, store.rows, components=70)
     other = make_store(tmp_path / "other", 3, 2, (8, 8, 8))
-    with pytest.raises(CohortError, match="mask is not the one"):
+    with pytest.raises(CohortError, match="mask differs from that of the training scans"):
         subspace.encode(other, other.rows)
 
 
-def test_few_subjects_do(tmp_path: Path) -> None:
+def test_few_subjects_are_enough(tmp_path: Path) -> None:
     store = make_store(tmp_path / "few", subjects=3, visits=2)
     subspace = Subspace.fit(store, store.rows)
     assert np.isfinite(subspace.residual_log_prob(store, store.rows)).all()

@@ -1,4 +1,4 @@
-"""Scans as standardised voxels of a box: there and back, at a lower resolution, and read only when asked for."""
+"""Scans as standardised voxels of a box: round trip, lower resolution, and reading on demand."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def stored(store: ScanStore, voxels: Voxels) -> StoredSequences:
 
 
 @pytest.mark.parametrize(("size", "factor"), [(None, 1), (32, 1), (8, 2), (4, 3)])
-def test_the_box_holds_the_brain(store: ScanStore, size: int | None, factor: int) -> None:
+def test_the_box_contains_the_brain(store: ScanStore, size: int | None, factor: int) -> None:
     voxels = Voxels.fit(store, store.rows, size)
     assert voxels.factor == factor
     assert all(n % 4 == 0 and (size is None or n <= size) for n in voxels.mask.shape)
@@ -38,8 +38,8 @@ def test_the_box_holds_the_brain(store: ScanStore, size: int | None, factor: int
     assert np.abs(inside.mean(0)).max() < 1e-4 and np.abs(inside.std(0, ddof=1) - 1).max() < 1e-3
     assert (x[:, 0][:, ~voxels.mask] == 0).all()
     blocks = voxels.decode(torch.from_numpy(x))
-    kept = store.array("intensity")[:] * store.mask
-    assert abs(blocks[:, store.mask].mean() - kept[:, store.mask].mean()) < 0.02
+    brain = store.array("intensity")[:] * store.mask
+    assert abs(blocks[:, store.mask].mean() - brain[:, store.mask].mean()) < 0.02
 
 
 def test_full_resolution_comes_back_as_it_was(store: ScanStore) -> None:
@@ -59,7 +59,7 @@ def test_a_coarse_voxel_is_the_mean_of_the_brain_in_it(store: ScanStore) -> None
 
 
 def test_a_scan_as_smooth_as_the_box_comes_back(tmp_path: Path) -> None:
-    """A plane is a plane at every resolution, but for the rim, where a block's mean is off its centre."""
+    """A plane is preserved at every resolution, except at the rim, where means are off the centre of the block."""
     store = make_store(tmp_path / "store", np.ones(SHAPE, bool))
     plane = (np.indices(SHAPE) * np.array([0.1, 0.2, -0.1])[:, None, None, None]).sum(0).astype(np.float32)
     voxels = Voxels.fit(store, store.rows, 8)
@@ -82,22 +82,22 @@ def test_log_jacobian_is_that_of_the_scaling(store: ScanStore) -> None:
     assert voxels.log_jacobian == pytest.approx(-np.log(voxels.sd[voxels.mask]).sum(), rel=1e-5)
 
 
-def test_only_the_scans_asked_for_are_read(store: ScanStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_scans_of_a_batch_are_read(store: ScanStore, monkeypatch: pytest.MonkeyPatch) -> None:
     voxels = Voxels.fit(store, store.rows, 8)
     read: list[int] = []
     encode = Voxels.encode
     monkeypatch.setattr(Voxels, "encode", lambda self, s, rows: (read.extend(rows), encode(self, s, rows))[1])
     data = stored(store, voxels)
     assert len(data) == SUBJECTS and not read
-    some = data.rows(torch.tensor([1, 4, 6]))
-    batch = some[torch.tensor([2, 0])]
+    chosen = data.rows(torch.tensor([1, 4, 6]))
+    batch = chosen[torch.tensor([2, 0])]
     assert read == [18, 19, 20, 3, 4, 5]
     assert batch.x.shape == (2, VISITS, 1, *voxels.mask.shape)
     np.testing.assert_array_equal(batch.x[1, 2], voxels.encode(store, np.array([5]))[0])
-    assert data.digest() == stored(store, voxels).digest() != some.digest()
+    assert data.digest() == stored(store, voxels).digest() != chosen.digest()
 
 
-def test_short_sequences_are_padded_with_nothing(store: ScanStore) -> None:
+def test_short_sequences_are_padded_with_zeros(store: ScanStore) -> None:
     cohort = store.cohort()
     visits = cohort.visits.drop(index=[2, 4, 5])
     voxels = Voxels.fit(store, visits.index.to_numpy(), 8)
@@ -106,7 +106,7 @@ def test_short_sequences_are_padded_with_nothing(store: ScanStore) -> None:
     assert bool((batch.x[1, 1] == 0).all()) and bool((batch.x[1, 0] != 0).any())
 
 
-def test_a_flow_trains_on_scans_that_are_read_when_needed(store: ScanStore) -> None:
+def test_a_flow_trains_on_scans_read_on_demand(store: ScanStore) -> None:
     voxels = Voxels.fit(store, store.rows, 8)
     data = stored(store, voxels)
     torch.manual_seed(0)
@@ -135,12 +135,12 @@ def test_saved_voxels_are_the_same(store: ScanStore) -> None:
 def test_another_mask_is_refused(store: ScanStore, tmp_path: Path) -> None:
     other = ball()
     other[5, 6, 4] = False
-    with pytest.raises(CohortError, match="not the one of the scans that the model was trained on"):
+    with pytest.raises(CohortError, match="mask differs from that of the training scans"):
         Voxels.fit(store, store.rows).encode(make_store(tmp_path / "store", other), np.array([0]))
 
 
 def test_scans_that_do_not_differ_are_refused(store: ScanStore) -> None:
-    with pytest.raises(CohortError, match="its 3 training scans do not differ"):
+    with pytest.raises(CohortError, match="its 3 training scans are identical"):
         Voxels.fit(store, np.array([1, 1, 1]))
     with pytest.raises(CohortError, match="voxels in the mask and 1 scans"):
         Voxels.fit(store, np.array([1]))

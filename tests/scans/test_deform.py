@@ -12,7 +12,7 @@ SHAPE = (26, 28, 24)
 
 @pytest.fixture
 def grid():
-    """Voxels of 3 x 2.5 x 3 mm whose first axis runs to the left and whose others are turned."""
+    """Voxels of 3 x 2.5 x 3 mm; the first axis points left, the others are rotated."""
     turn = np.array([[1, 0, 0], [0, np.cos(0.2), -np.sin(0.2)], [0, np.sin(0.2), np.cos(0.2)]])
     affine = np.eye(4)
     affine[:3, :3] = turn @ np.diag([-3, 2.5, 3])
@@ -34,7 +34,7 @@ def size(field):
     return np.sqrt((field[..., 3:-3, 3:-3, 3:-3] ** 2).mean())
 
 
-def test_sample_is_linear_between_voxels_and_knows_its_outside(grid):
+def test_sample_is_linear_between_voxels_and_extends_outside(grid):
     x = grid.points().astype(np.float64)
     values = np.stack([2 * x[0] - x[1] + 3, x[2]])
     step = (grid.matrix[:3, :3] @ np.array([0.3, 0.6, 0.1]))[:, None, None, None]
@@ -58,14 +58,14 @@ def test_exponential_follows_the_flow(grid):
     assert size(displacement - velocity) > 0.05 * size(displacement)
 
 
-def test_exponential_of_minus_v_undoes_it(grid):
+def test_exponential_of_minus_v_is_the_inverse(grid):
     velocity = smooth_field(1, 4)
     there, back = deform.exponential(velocity, grid), deform.exponential(-velocity, grid)
     assert size(deform.compose(there, back, grid)) < 0.03 * size(there)
     assert size(deform.invert(there, grid) - back) < 0.03 * size(there)
 
 
-def test_inverse_is_one(grid):
+def test_inverse_composes_to_the_identity(grid):
     displacement = smooth_field(2, 5)
     assert deform.jacobian(displacement, grid).min() > 0
     assert np.abs(deform.compose(displacement, deform.invert(displacement, grid), grid)).max() < 1e-3
@@ -78,7 +78,7 @@ def test_jacobian_of_an_affine_map_is_its_determinant(grid):
     np.testing.assert_allclose(deform.jacobian(displacement, grid), expected, rtol=1e-5)
 
 
-def test_jacobian_measures_the_volume_of_a_warped_structure(grid):
+def test_jacobian_gives_the_volume_of_a_warped_structure(grid):
     displacement = smooth_field(3, 4)
     x = grid.points()
     ball = np.linalg.norm(x - x[:, 13:14, 14:15, 12:13], axis=0) < 14
@@ -87,7 +87,7 @@ def test_jacobian_measures_the_volume_of_a_warped_structure(grid):
     assert (ball * deform.jacobian(displacement, grid)).sum() == pytest.approx(back.sum(), rel=0.01)
 
 
-def test_transport_is_conjugation_and_can_be_taken_back(grid):
+def test_transport_is_conjugation_and_invertible(grid):
     velocity, psi = smooth_field(4, 3), smooth_field(5, 4)
     inverse = deform.invert(psi, grid)
     moved = deform.transport(velocity, psi, grid)
@@ -97,7 +97,7 @@ def test_transport_is_conjugation_and_can_be_taken_back(grid):
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 1000])
-def test_warp_reads_another_grid_in_parts(grid, chunk, monkeypatch):
+def test_warp_works_slab_by_slab_and_across_grids(grid, chunk, monkeypatch):
     monkeypatch.setattr(deform, "CHUNK", chunk)
     affine = np.diag([2.0, 2, 2, 1])
     affine[:3, 3] = [-24, -26, -20]

@@ -1,4 +1,4 @@
-"""Generated scans on disk: BIDS names, the real scan's affine and data type, and nothing replaced unasked."""
+"""Generated scans on disk: BIDS names, affine and data type of the real scan, and no silent replacement."""
 
 import json
 from pathlib import Path
@@ -24,11 +24,11 @@ def scan(folder: Path, kind: type, slope: float | None = None, intercept: float 
 
 
 @pytest.mark.parametrize(("years", "label"), [(1, "plus1y"), (1.5, "plus1p5y"), (0.25, "plus0p25y"), (2.0, "plus2y")])
-def test_a_session_names_the_years_in_letters_and_digits(years: float, label: str) -> None:
+def test_session_labels_have_letters_and_digits_only(years: float, label: str) -> None:
     assert session_label(years) == label
 
 
-def test_names_are_those_of_bids_derivatives() -> None:
+def test_bids_derivative_names() -> None:
     path = scan_path(Path("out"), "sub-01", "plus1p5y", "synthetic", "T1w")
     assert path == Path("out/sub-01/ses-plus1p5y/anat/sub-01_ses-plus1p5y_desc-synthetic_T1w.nii.gz")
     path = scan_path(Path("out"), "a_1-b", "x", "change", "pet", space="MNI152NLin2009aSym")
@@ -38,7 +38,7 @@ def test_names_are_those_of_bids_derivatives() -> None:
 @pytest.mark.parametrize(
     ("kind", "slope", "intercept"), [(np.int16, None, 0), (np.uint8, 0.5, 3.0), (np.float32, None, 0)]
 )
-def test_a_scan_comes_back_in_the_form_of_the_real_one(
+def test_a_scan_is_written_in_the_format_of_the_real_one(
     tmp_path: Path, kind: type, slope: float | None, intercept: float
 ) -> None:
     like = scan(tmp_path, kind, slope, intercept)
@@ -52,7 +52,7 @@ def test_a_scan_comes_back_in_the_form_of_the_real_one(
     assert json.loads((tmp_path / "x.json").read_text()) == {"synthetic": True}
 
 
-def test_integers_are_rounded_and_do_not_wrap_around(tmp_path: Path) -> None:
+def test_integers_are_rounded_and_clipped(tmp_path: Path) -> None:
     values = np.full((2, 3, 4), 300.4, np.float32)
     values[0, 0, 0], values[0, 0, 1] = -7.0, 10.6
     save_scan(tmp_path / "x.nii.gz", values, scan(tmp_path, np.uint8), {})
@@ -68,7 +68,7 @@ def test_maps_are_floats_whatever_the_scan_is(tmp_path: Path) -> None:
     assert found.get_data_dtype() == np.float32 and (found.get_fdata() == -0.25).all()
 
 
-def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+def test_existing_files_are_not_replaced(tmp_path: Path) -> None:
     path, values = tmp_path / "x.nii.gz", np.ones((2, 3, 4), np.float32)
     save_scan(path, values, scan(tmp_path, np.int16), {})
     before = path.read_bytes()
@@ -83,7 +83,7 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     assert np.asarray(nib.load(path).dataobj).max() == 2
 
 
-def test_a_dataset_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+def test_datasets_of_other_tools_are_not_touched(tmp_path: Path) -> None:
     describe_dataset(tmp_path / "ours")
     describe_dataset(tmp_path / "ours")
     assert json.loads((tmp_path / "ours" / "dataset_description.json").read_text())["DatasetType"] == "derivative"

@@ -1,4 +1,4 @@
-"""Regions out of prepared scans: a table that can be trained on."""
+"""Regional values of prepared scans, as a table for training."""
 
 from pathlib import Path
 
@@ -22,17 +22,17 @@ ATLAS = np.where(TEMPLATE.mask, np.where(LEFT, 10, 20), 0).astype(np.int16)
 
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
-    """CBF of five subjects, as it is."""
+    """CBF of five subjects, without registration."""
     folder = tmp_path_factory.mktemp("maps")
     table = cohort(folder, subjects=5, suffix="CBF")
-    return prepare(table, folder / "store", resolution=8.0, register="none", modality="CBF", jobs=1).store
+    return prepare(table, folder / "store", resolution=8.0, registration="none", modality="CBF", jobs=1).store
 
 
 @pytest.fixture(scope="module")
 def deformed(tmp_path_factory: pytest.TempPathFactory) -> ScanStore:
-    """T1w of one subject, with deformations that the tests set."""
+    """T1w of one subject, with deformations set by the test."""
     folder = tmp_path_factory.mktemp("deformed")
-    store = prepare(cohort(folder, 1), folder / "store", resolution=8.0, register="nonlinear", jobs=1).store
+    store = prepare(cohort(folder, 1), folder / "store", resolution=8.0, registration="nonlinear", jobs=1).store
     store.array("to_scan")[:] = np.stack([np.diag([1.1, 1.0, 1.0, 1.0])] * 2)
     store.array("anatomy")[:] = 0
     nodes = store.info.velocity_grid
@@ -49,7 +49,7 @@ def test_means_of_an_atlas_with_names(maps: ScanStore, tmp_path: Path) -> None:
     assert list(table.columns) == ["subject", "session", "years", "age", "sex", "left half", "right half"]
     intensity = maps.array("intensity")[:]
     np.testing.assert_allclose(table["left half"], [image[ATLAS == 10].mean() for image in intensity], rtol=1e-5)
-    assert done.said == (f"1 labels of {tmp_path / 'lut.tsv'} do not occur",)
+    assert done.notes == (f"1 labels of {tmp_path / 'lut.tsv'} do not occur in the atlas",)
 
 
 def test_the_table_is_a_cohort(maps: ScanStore, tmp_path: Path) -> None:
@@ -66,21 +66,19 @@ def test_an_atlas_on_another_grid(maps: ScanStore, tmp_path: Path) -> None:
     one = extract(maps.path, tmp_path / "a.csv", atlas=save(tmp_path / "a.nii.gz", labels, resolution=4.0))
     other = extract(maps.path, tmp_path / "b.csv", atlas=save(tmp_path / "b.nii.gz", ATLAS))
     np.testing.assert_allclose(one.table["label_10"], other.table["label_10"], rtol=0.05)
-    assert one.said == ("2 labels have no name (10, 20); they are called label_1 and so on",)
+    assert one.notes == ("2 labels have no name (10, 20); they are named label_<number>",)
 
 
 def test_parcels_are_learned_connected_and_written(maps: ScanStore, tmp_path: Path) -> None:
     done = extract(maps.path, tmp_path / "regions.csv", parcels=6)
     assert done.regions == [f"parcel_{k:03d}" for k in range(1, 7)]
     assert done.written == (tmp_path / "regions.csv", tmp_path / "regions_atlas.nii.gz")
-    assert (
-        "learned across all 5 subjects of the store, also those that a later training keeps for testing" in done.said[0]
-    )
+    assert "learned from all 5 subjects of the store, including those of a later test set" in done.notes[0]
     again = extract(maps.path, tmp_path / "again.csv", atlas=tmp_path / "regions_atlas.nii.gz")
     np.testing.assert_allclose(again.table.filter(like="label").to_numpy(), done.table.filter(like="parcel").to_numpy())
 
 
-def test_all_or_nothing_is_written(maps: ScanStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_files_or_none_are_written(maps: ScanStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "regions_atlas.nii.gz").write_text("precious")
     with pytest.raises(OutputError, match=r"regions_atlas\.nii\.gz: exists already"):
         extract(maps.path, tmp_path / "regions.csv", parcels=3)
@@ -96,23 +94,23 @@ def test_all_or_nothing_is_written(maps: ScanStore, tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["regions_atlas.nii.gz"]
 
 
-def test_volumes_follow_the_maps(deformed: ScanStore, tmp_path: Path) -> None:
+def test_volumes_follow_the_deformation(deformed: ScanStore, tmp_path: Path) -> None:
     done = extract(deformed.path, tmp_path / "regions.csv")
     assert set(done.regions) == set(STRUCTURES.values())
     voxels = float(TEMPLATE.structure("white_matter_left").sum()) * 8**3
     volumes = done.table["white_matter_left"]
     assert volumes[0] == pytest.approx(1.1 * voxels, rel=1e-4)
-    # the first scan moved by exp(w), w = -0.02 x, is this visit: it looks at 0.98 x, so the brain is larger
+    # exp(w) with w = -0.02 x warps the first scan to this visit: it samples 0.98 x, so the brain is larger
     assert volumes[1] == pytest.approx(1.1 * np.exp(3 * 0.02) * voxels, rel=0.01)
 
 
 def test_volumes_need_deformations(tmp_path: Path) -> None:
-    store = prepare(cohort(tmp_path, 1), tmp_path / "store", resolution=8.0, register="none", jobs=1).store
+    store = prepare(cohort(tmp_path, 1), tmp_path / "store", resolution=8.0, registration="none", jobs=1).store
     with pytest.raises(CohortError, match="volumes need deformations"):
         extract(store.path, tmp_path / "regions.csv")
 
 
-def test_what_does_not_go_together(maps: ScanStore, deformed: ScanStore, tmp_path: Path) -> None:
+def test_conflicting_options_are_refused(maps: ScanStore, deformed: ScanStore, tmp_path: Path) -> None:
     atlas = save(tmp_path / "atlas.nii.gz", ATLAS)
     with pytest.raises(ConfigError, match="--labels: names the labels of an --atlas"):
         extract(maps.path, tmp_path / "a.csv", labels=atlas)
@@ -121,13 +119,13 @@ def test_what_does_not_go_together(maps: ScanStore, deformed: ScanStore, tmp_pat
     with pytest.raises(ConfigError, match="--parcels"):
         extract(deformed.path, tmp_path / "a.csv", parcels=3)
     (tmp_path / "lut.tsv").write_text("index\tname\n10\tsex\n20\tb\n")
-    with pytest.raises(ConfigError, match="sex is the name of a covariate"):
+    with pytest.raises(ConfigError, match="sex is also the name of a covariate"):
         extract(maps.path, tmp_path / "a.csv", atlas=atlas, labels=tmp_path / "lut.tsv")
     assert not (tmp_path / "a.csv").exists()
 
 
-def test_an_atlas_that_is_none(maps: ScanStore, tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="an atlas holds whole numbers from 0; found 0\\.5"):
+def test_invalid_atlases_are_refused(maps: ScanStore, tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="an atlas needs integer labels from 0; found 0\\.5"):
         extract(maps.path, tmp_path / "a.csv", atlas=save(tmp_path / "atlas.nii.gz", ATLAS * np.float32(0.05)))
     away = np.eye(4)
     away[:3, 3] = 900
@@ -150,5 +148,5 @@ def test_tables_of_names(tmp_path: Path, text: str) -> None:
 
 def test_a_table_without_names(tmp_path: Path) -> None:
     (tmp_path / "lut").write_text("# nothing\n")
-    with pytest.raises(ScanError, match="holds no labels"):
+    with pytest.raises(ScanError, match="has no labels"):
         read_names(tmp_path / "lut")

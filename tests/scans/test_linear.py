@@ -1,4 +1,4 @@
-"""A subject's visits come to lie on each other, none of them the reference, whatever grid they were scanned on."""
+"""A subject's visits are aligned without a reference visit, whatever their grids."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ MOVES = [turned((0, 0, 0), (0, 0, 0)), turned((4, -3, 5), (3, -4, 2)), turned((-
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean distance of where two maps take points of the brain, mm."""
+    """Mean distance (mm) between the images of brain points under two maps."""
     points = TEMPLATE.grid.points()[:, TEMPLATE.mask][:, ::20]
     both = [matrix[:3, :3] @ points + matrix[:3, 3:] for matrix in (one, other)]
     return float(np.linalg.norm(both[0] - both[1], axis=0).mean())
@@ -62,7 +62,7 @@ def test_orientation_of_the_file_does_not_matter(aligned: list[np.ndarray]) -> N
     np.testing.assert_allclose(there[0], there[1], atol=0.05)
 
 
-def test_resampling_where_it_already_lies_changes_nothing_and_outside_is_zero() -> None:
+def test_resampling_by_the_identity_changes_nothing_and_outside_is_zero() -> None:
     scan = head(4.0) + 1
     np.testing.assert_allclose(resample(scan, AFFINE, TEMPLATE.grid, np.eye(4)), scan, atol=1e-2)
     away = resample(scan, AFFINE, TEMPLATE.grid, turned((0, 0, 0), (60, 0, 0)))
@@ -70,14 +70,14 @@ def test_resampling_where_it_already_lies_changes_nothing_and_outside_is_zero() 
     np.testing.assert_allclose(away[:20], scan[15:35], atol=1e-2)
 
 
-def test_a_displacement_moves_as_a_map_does() -> None:
+def test_a_displacement_is_equivalent_to_a_map() -> None:
     scan, shift = head(4.0), turned((0, 0, 0), (3, -2, 1))
     moved = np.broadcast_to(shift[:3, 3, None, None, None], (3, *scan.shape))
     one, other = resample(scan, AFFINE, TEMPLATE.grid, np.eye(4), moved), resample(scan, AFFINE, TEMPLATE.grid, shift)
     np.testing.assert_allclose(one, other, atol=0.05)
 
 
-def test_rigid_looks_past_gain_bias_and_real_change() -> None:
+def test_rigid_is_robust_to_gain_bias_and_real_change() -> None:
     fixed, moving = head(4.0, seed=3), head(4.0, MOVES[1], 4)
     x = TEMPLATE.grid.points()[1] / 100
     moving = (2 * moving * np.exp(0.3 * x)).astype(np.float32)

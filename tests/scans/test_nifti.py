@@ -1,4 +1,4 @@
-"""What is wrong with a file is said before anything is made of it; what is right is read as it is."""
+"""Valid files are read unchanged; every problem of a file is reported."""
 
 import gzip
 from pathlib import Path
@@ -14,7 +14,7 @@ SYNTHETIC = Path(__file__).parents[3] / "shared" / "data" / "bids_synthetic"
 RAMP = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
 
 
-def made(path: Path, values: np.ndarray = RAMP, code: int = 1) -> Path:
+def write(path: Path, values: np.ndarray = RAMP, code: int = 1) -> Path:
     image = nib.Nifti1Image(values, np.diag([2.0, 2, 2, 1]))
     image.set_sform(image.affine, code)
     image.set_qform(image.affine, code)
@@ -31,19 +31,19 @@ def test_voxels_are_scaled_in_float32(tmp_path: Path, ending: str) -> None:
     image = nib.Nifti1Image(RAMP.astype(np.int16), np.eye(4))
     image.header.set_slope_inter(0.5, 3)
     nib.save(image, tmp_path / f"a{ending}")
-    values, said = read(tmp_path / f"a{ending}")
+    values, note = read(tmp_path / f"a{ending}")
     stored = np.asarray(nib.load(tmp_path / f"a{ending}").dataobj)  # type: ignore[attr-defined]
     assert values.dtype == np.float32
-    assert said is None
+    assert note is None
     np.testing.assert_allclose(values, stored, rtol=1e-6)
 
 
-def test_a_last_axis_of_one_is_no_fourth_dimension(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(read(made(tmp_path / "a.nii", RAMP[..., None]))[0], RAMP)
+def test_a_fourth_axis_of_length_one_is_dropped(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read(write(tmp_path / "a.nii", RAMP[..., None]))[0], RAMP)
 
 
 def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match=r"gone\.nii: is not there"):
+    with pytest.raises(ScanError, match=r"gone\.nii: no such file"):
         open_scan(tmp_path / "gone.nii")
 
 
@@ -54,7 +54,7 @@ def test_not_nifti(tmp_path: Path) -> None:
 
 
 def test_header_only(tmp_path: Path) -> None:
-    whole = made(tmp_path / "a.nii").read_bytes()
+    whole = write(tmp_path / "a.nii").read_bytes()
     (tmp_path / "a.nii").write_bytes(whole[:352])
     with pytest.raises(ScanError, match="only a header, no voxels"):
         open_scan(tmp_path / "a.nii")
@@ -67,22 +67,22 @@ def test_header_only_of_a_public_tree() -> None:
 
 
 def test_truncated(tmp_path: Path) -> None:
-    whole = made(tmp_path / "a.nii").read_bytes()
+    whole = write(tmp_path / "a.nii").read_bytes()
     (tmp_path / "a.nii").write_bytes(whole[:-40])
-    with pytest.raises(ScanError, match="ends too early: 552 bytes where its header needs 592"):
+    with pytest.raises(ScanError, match="truncated: 552 bytes, but its header declares 592"):
         open_scan(tmp_path / "a.nii")
 
 
 def test_truncated_gz(tmp_path: Path) -> None:
-    path = made(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32))
+    path = write(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32))
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(ScanError, match=r"a\.nii\.gz: ends too early or is damaged"):
+    with pytest.raises(ScanError, match=r"a\.nii\.gz: truncated or damaged"):
         read(path)
 
 
 def test_four_dimensions(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="holds 3 volumes; one is needed"):
-        open_scan(made(tmp_path / "a.nii", np.stack([RAMP] * 3, -1)))
+    with pytest.raises(ScanError, match="has 3 volumes; one is needed"):
+        open_scan(write(tmp_path / "a.nii", np.stack([RAMP] * 3, -1)))
 
 
 @pytest.mark.parametrize(
@@ -91,25 +91,25 @@ def test_four_dimensions(tmp_path: Path) -> None:
 )
 def test_colours_and_complex_numbers(tmp_path: Path, kind: object, what: str) -> None:
     with pytest.raises(ScanError, match=f"its voxels are {what}"):
-        open_scan(made(tmp_path / "a.nii", np.zeros(RAMP.shape, kind)))  # type: ignore[call-overload]
+        open_scan(write(tmp_path / "a.nii", np.zeros(RAMP.shape, kind)))  # type: ignore[call-overload]
 
 
-def test_some_nan_are_taken_as_zero_and_told(tmp_path: Path) -> None:
+def test_few_nan_are_set_to_zero_and_reported(tmp_path: Path) -> None:
     values = RAMP.copy()
     values[0, 0, :3] = np.nan
-    found, said = read(made(tmp_path / "a.nii", values))
-    assert said is not None
-    assert said.startswith("3 voxels (5.00%) are no numbers")
+    found, note = read(write(tmp_path / "a.nii", values))
+    assert note is not None
+    assert note.startswith("3 voxels (5.00%) are NaN or infinite")
     assert (found[0, 0, :3] == 0).all()
     np.testing.assert_array_equal(found[1:], RAMP[1:])
 
 
 @pytest.mark.parametrize(
-    ("value", "what"), [(np.nan, "100% of its voxels are no numbers"), (0, "all its voxels are 0"), (7, "are 7")]
+    ("value", "what"), [(np.nan, "100% of its voxels are NaN"), (0, "all its voxels are 0"), (7, "are 7")]
 )
-def test_nothing_to_see(tmp_path: Path, value: float, what: str) -> None:
+def test_constant_scans_are_refused(tmp_path: Path, value: float, what: str) -> None:
     with pytest.raises(ScanError, match=what):
-        read(made(tmp_path / "a.nii", np.full_like(RAMP, value)))
+        read(write(tmp_path / "a.nii", np.full_like(RAMP, value)))
 
 
 def test_more_voxels_than_memory_is_refused_from_the_header(tmp_path: Path) -> None:
@@ -121,13 +121,13 @@ def test_more_voxels_than_memory_is_refused_from_the_header(tmp_path: Path) -> N
     header["magic"] = b"n+1"
     with gzip.open(tmp_path / "a.nii.gz", "wb") as file:
         file.write(header.binaryblock + bytes(4))
-    with pytest.raises(ScanError, match="claims 27,000,000,000,000 voxels"):
+    with pytest.raises(ScanError, match="declares 27,000,000,000,000 voxels"):
         open_scan(tmp_path / "a.nii.gz")
 
 
-def test_no_place_in_the_world(tmp_path: Path) -> None:
+def test_no_orientation(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="sform and qform are both unset"):
-        open_scan(made(tmp_path / "a.nii", code=0))
+        open_scan(write(tmp_path / "a.nii", code=0))
 
 
 def test_voxels_without_a_size(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Registration finds deformations that are known, whatever the gain and the bias of a scan."""
+"""Registration recovers known deformations, whatever the gain and bias field of a scan."""
 
 import numpy as np
 import pytest
@@ -70,14 +70,14 @@ def test_velocities_are_those_of_the_template(subject, template, registered, gri
     assert 0.5 < (true * found).sum() / (true**2).sum() < 1.2
 
 
-def test_the_first_visit_has_no_velocity_and_others_only_when_asked(template, subject, registered, grid):
+def test_velocities_are_zero_for_the_first_visit_and_if_disabled(template, subject, registered, grid):
     assert (registered[1][0] == 0).all()
     _, velocities = register_subject(subject[2][:2], template, grid.coarser(4.5), velocities=False)
     assert velocities.shape == (2, 3, *grid.coarser(4.5).shape)
     assert (velocities == 0).all()
 
 
-def test_an_empty_scan_moves_nothing(template, grid):
+def test_an_empty_scan_gives_finite_fields(template, grid):
     psi, velocities = register_subject(np.zeros((2, *SHAPE), np.float32), template, grid.coarser(4.5))
     assert np.isfinite(psi).all()
     assert np.isfinite(velocities).all()

@@ -1,4 +1,4 @@
-"""A cohort's scans go into a store once, whatever happens on the way; a bad scan is a finding."""
+"""Preparation of a cohort's scans; a scan that fails is a finding and does not stop the others."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from crow.errors import CohortError, ConfigError, ScanError
 from crow.pipelines.prepare import Prepared, prepare
 from crow.scans.linear import Image
 from crow.scans.nifti import open_scan
-from crow.scans.prepare import read_facts
+from crow.scans.prepare import read_qc
 from crow.scans.store import DONE, FAILED, ScanStore
 from crow.scans.template import load_template
 
@@ -21,8 +21,8 @@ TEMPLATE = load_template(8.0)
 OPEN_MS = Path(__file__).parents[3] / "shared" / "data" / "open_ms" / "raw" / "patient01"
 
 
-def run(table: Path, out: Path, register: str = "none", **settings: object) -> Prepared:
-    return prepare(table, out, resolution=8.0, register=register, jobs=1, **settings)  # type: ignore[arg-type]
+def run(table: Path, out: Path, registration: str = "none", **settings: object) -> Prepared:
+    return prepare(table, out, resolution=8.0, registration=registration, jobs=1, **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def failures(done: Prepared) -> list[str]:
     return [finding.message for finding in done.findings if finding.code == "scan-failed"]
 
 
-def test_scans_in_the_template_s_space_are_normalised_and_no_more(table: Path, tmp_path: Path) -> None:
+def test_scans_in_template_space_are_only_normalised(table: Path, tmp_path: Path) -> None:
     done = run(table, tmp_path / "store")
     store = ScanStore.open(tmp_path / "store")
     assert (done.scans, done.failed, len(store.rows)) == (4, 0, 4)
@@ -47,7 +47,7 @@ def test_scans_in_the_template_s_space_are_normalised_and_no_more(table: Path, t
     assert "velocity" not in store.arrays
 
 
-def test_the_settings_of_a_store_are_those_of_prepare(table: Path, tmp_path: Path) -> None:
+def test_the_settings_of_a_store_repeat_its_preparation(table: Path, tmp_path: Path) -> None:
     first = run(table, tmp_path / "store").store
     given = {name: value for name, value in first.info.settings.items() if value is not None}
     again = prepare(table, tmp_path / "again", jobs=1, **given).store
@@ -65,7 +65,7 @@ def test_with_a_schema_one_subject_keeps_the_roles_of_the_run(table: Path, tmp_p
 
 
 def test_nonlinear_keeps_anatomy_and_change(tmp_path: Path) -> None:
-    store = run(cohort(tmp_path / "one", subjects=1), tmp_path / "store", register="nonlinear").store
+    store = run(cohort(tmp_path / "one", subjects=1), tmp_path / "store", registration="nonlinear").store
     nodes = store.info.velocity_grid
     assert nodes is not None
     assert store.array("velocity").shape == (2, 3, *nodes.shape)
@@ -73,14 +73,14 @@ def test_nonlinear_keeps_anatomy_and_change(tmp_path: Path) -> None:
     assert (velocity[0] == 0).all()
     assert np.abs(velocity[1]).max() > 0
     assert np.abs(store.array("anatomy")[:]).max() < 10
-    # all visits of a subject share the affine part: they differ by rigid maps
+    # All visits of a subject share the affine part and differ by rigid maps.
     matrices = store.array("to_scan")[:]
     turn = matrices[1] @ np.linalg.inv(matrices[0])
     np.testing.assert_allclose(turn[:3, :3] @ turn[:3, :3].T, np.eye(3), atol=1e-6)
 
 
 def test_pet_goes_into_template_space_without_velocities(tmp_path: Path) -> None:
-    store = run(cohort(tmp_path / "pet", subjects=1, suffix="pet"), tmp_path / "store", register="nonlinear").store
+    store = run(cohort(tmp_path / "pet", subjects=1, suffix="pet"), tmp_path / "store", registration="nonlinear").store
     assert (store.info.modality, store.info.settings["reference"]) == ("pet", "cerebellum")
     assert "anatomy" in store.arrays
     assert "velocity" not in store.arrays
@@ -90,7 +90,7 @@ def test_pet_goes_into_template_space_without_velocities(tmp_path: Path) -> None
 
 def test_the_backend_is_the_user_s(table: Path, tmp_path: Path) -> None:
     with joblib.parallel_config(backend="threading"):
-        done = prepare(table, tmp_path / "store", resolution=8.0, register="none", jobs=2)
+        done = prepare(table, tmp_path / "store", resolution=8.0, registration="none", jobs=2)
     assert done.failed == 0
 
 
@@ -108,23 +108,23 @@ def test_a_scan_that_fails_is_a_finding(table: Path, tmp_path: Path) -> None:
 def test_all_failed_is_an_error(tmp_path: Path) -> None:
     for scan in pd.read_csv(cohort(tmp_path))["scan"]:
         (tmp_path / scan).write_bytes(b"no scan")
-    with pytest.raises(CohortError, match=r"None of the 4 scans could be prepared\. The first, "):
+    with pytest.raises(CohortError, match=r"None of the 4 scans could be prepared\. The first one, "):
         run(tmp_path / "cohort.csv", tmp_path / "store")
 
 
-def test_a_scan_below_0_and_one_of_colours_do_not_end_the_run(tmp_path: Path) -> None:
+def test_invalid_scans_do_not_stop_the_run(tmp_path: Path) -> None:
     table = cohort(tmp_path)
     paths = [tmp_path / scan for scan in pd.read_csv(table)["scan"]]
     save(paths[0], head() - 2000)
     save(paths[2], np.zeros(head().shape, [("R", "u1"), ("G", "u1"), ("B", "u1")]))
-    done = run(table, tmp_path / "store", register="linear")
+    done = run(table, tmp_path / "store", registration="linear")
     assert done.failed == 2
     assert f"{paths[0]}: none of its voxels is above 0" in failures(done)[0]
     assert f"{paths[2]}: its voxels are colours (RGB)" in failures(done)[1]
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), IndexError("index -1"), TypeError("no number")])
-def test_a_registration_that_breaks_fails_its_subject_only(
+def test_an_error_in_registration_fails_its_subject_only(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -136,13 +136,13 @@ def test_a_registration_that_breaks_fails_its_subject_only(
         return [np.eye(4)] * len(images)
 
     monkeypatch.setattr("crow.scans.prepare.align_subject", align)
-    done = run(cohort(tmp_path), tmp_path / "store", register="linear")
+    done = run(cohort(tmp_path), tmp_path / "store", registration="linear")
     assert list(done.store.array("status")[:]) == [FAILED, FAILED, DONE, DONE]
     assert f"registration failed ({type(error).__name__}: {error})" in failures(done)[0]
-    run(tmp_path / "cohort.csv", tmp_path / "store", register="linear")
+    run(tmp_path / "cohort.csv", tmp_path / "store", registration="linear")
 
 
-def test_a_scan_that_is_gone_when_it_is_read_again(
+def test_a_scan_that_disappears_before_it_is_read_again(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[str] = []
@@ -154,7 +154,7 @@ def test_a_scan_that_is_gone_when_it_is_read_again(
     monkeypatch.setattr("crow.scans.prepare.open_scan", opened)
     done = run(table, tmp_path / "store")
     assert done.failed == 2
-    assert "is not there" in failures(done)[0]
+    assert "no such file" in failures(done)[0]
 
 
 def test_visits_in_different_spaces(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_visits_in_different_spaces(tmp_path: Path) -> None:
     assert "--registration" in failures(done)[0]
 
 
-def test_headers_that_tell_different_spaces(tmp_path: Path) -> None:
+def test_headers_in_different_spaces(tmp_path: Path) -> None:
     table = cohort(tmp_path)
     path = tmp_path / pd.read_csv(table)["scan"][1]
     image = nib.load(path)
@@ -178,7 +178,7 @@ def test_headers_that_tell_different_spaces(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), path)  # type: ignore[attr-defined]
     done = run(table, tmp_path / "store")
     assert done.failed == 2
-    assert "some headers say scanner space, some a standard space" in failures(done)[0]
+    assert "some headers of the subject's visits are in scanner space, others in a standard space" in failures(done)[0]
 
 
 def test_left_and_right_swapped(tmp_path: Path) -> None:
@@ -190,20 +190,20 @@ def test_left_and_right_swapped(tmp_path: Path) -> None:
     save(paths[1], scan[::-1])
     done = run(table, tmp_path / "store")
     assert done.failed == 1
-    assert "left and right are swapped against the subject's first scan" in failures(done)[0]
+    assert "left and right are swapped relative to the subject's first scan" in failures(done)[0]
 
 
-def test_a_scan_that_lies_elsewhere_is_told_to_be_registered(tmp_path: Path) -> None:
+def test_a_scan_away_from_the_template_needs_registration(tmp_path: Path) -> None:
     table = cohort(tmp_path, subjects=1)
     path = tmp_path / pd.read_csv(table)["scan"][0]
     save(path, head(), turned((0, 0, 0), (150, 0, 0)) @ TEMPLATE.grid.matrix)
     done = run(table, tmp_path / "store")
     assert done.failed == 1
-    assert "of the template's brain lies in its field of view. Align it with --registration linear" in failures(done)[0]
-    assert run(table, tmp_path / "linear", register="linear").failed == 0
+    assert "of the template's brain is in its field of view. Align it with --registration linear" in failures(done)[0]
+    assert run(table, tmp_path / "linear", registration="linear").failed == 0
 
 
-def test_a_mask_of_one_s_own_on_another_grid(table: Path, tmp_path: Path) -> None:
+def test_a_user_mask_on_another_grid(table: Path, tmp_path: Path) -> None:
     fine = load_template(4.0)
     inner = fine.mask & (fine.grid.points()[2] > -20)
     mask = save(tmp_path / "mask.nii.gz", inner.astype(np.uint8), resolution=4.0)
@@ -213,13 +213,13 @@ def test_a_mask_of_one_s_own_on_another_grid(table: Path, tmp_path: Path) -> Non
     assert not store.mask[TEMPLATE.grid.points()[2] < -30].any()
 
 
-def test_a_mask_that_is_empty_or_elsewhere(table: Path, tmp_path: Path) -> None:
+def test_a_mask_that_misses_the_brain(table: Path, tmp_path: Path) -> None:
     mask = TEMPLATE.mask.astype(np.uint8)
     empty = save(tmp_path / "empty.nii.gz", mask * 0)
     away = save(tmp_path / "away.nii.gz", mask, turned((0, 0, 0), (300, 0, 0)) @ TEMPLATE.grid.matrix)
     with pytest.raises(ScanError, match=r"empty\.nii\.gz: all its voxels are 0"):
         run(table, tmp_path / "store", mask=empty)
-    with pytest.raises(ScanError, match=r"away\.nii\.gz: empty, or not where the template's brain is"):
+    with pytest.raises(ScanError, match=r"away\.nii\.gz: empty, or does not overlap the template's brain"):
         run(table, tmp_path / "store", mask=away)
     assert not (tmp_path / "store").exists()
 
@@ -232,10 +232,10 @@ def test_settings_out_of_range(table: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not OPEN_MS.is_dir(), reason="public data are not beside the repository")
-def test_two_real_visits_on_different_grids_come_to_lie_on_each_other(tmp_path: Path) -> None:
+def test_two_real_visits_on_different_grids_are_aligned(tmp_path: Path) -> None:
     scans = [str(OPEN_MS / f"study{visit}_FLAIR.nii.gz") for visit in (1, 2)]
     pd.DataFrame({"subject": "p", "age": [40.0, 41.0], "scan": scans}).to_csv(tmp_path / "visits.csv", index=False)
-    store = prepare(tmp_path / "visits.csv", tmp_path / "store", resolution=4.0, register="linear", jobs=1).store
+    store = prepare(tmp_path / "visits.csv", tmp_path / "store", resolution=4.0, registration="linear", jobs=1).store
     first, second = (store.array("intensity")[row][load_template(4.0).mask] for row in (0, 1))
     assert np.corrcoef(first, second)[0, 1] > 0.9
-    assert all(fit > 0.4 for fit in (read_facts(store.path, row).fit or 0 for row in (0, 1)))
+    assert all(fit > 0.4 for fit in (read_qc(store.path, row).fit or 0 for row in (0, 1)))

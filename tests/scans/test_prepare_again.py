@@ -1,4 +1,4 @@
-"""A store that is there already: gone on with, used as it is, or brought up to date with its cohort."""
+"""Preparing into an existing store: continued, used, or updated."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from crow.scans.store import DONE, PENDING, ScanStore
 
 
 def run(table: Path, out: Path, **settings: object) -> Prepared:
-    return prepare(table, out, resolution=8.0, register="none", jobs=1, **settings)  # type: ignore[arg-type]
+    return prepare(table, out, resolution=8.0, registration="none", jobs=1, **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cohort(tmp_path_factory.mktemp("cohort"))
 
 
-def test_interrupted_it_goes_on_with_what_is_pending(table: Path, tmp_path: Path) -> None:
+def test_an_interrupted_preparation_continues(table: Path, tmp_path: Path) -> None:
     done = run(table, tmp_path / "store").store
     whole = done.array("intensity")[:]
     facts = json.loads((done.path / "store.json").read_text())
@@ -33,9 +33,9 @@ def test_interrupted_it_goes_on_with_what_is_pending(table: Path, tmp_path: Path
         ScanStore.open(done.path)
     with pytest.raises(OutputError, match="prepared with other settings or visits"):
         run(table, done.path, modality="T2w")
-    said: list[str] = []
-    again = run(table, done.path, say=said.append).store
-    assert "2 of 4 scans are prepared already" in said[0]
+    messages: list[str] = []
+    again = run(table, done.path, echo=messages.append).store
+    assert "2 of 4 scans are already prepared" in messages[0]
     np.testing.assert_array_equal(again.array("status")[:], DONE)
     assert (again.array("intensity")[:2] == 0).all()
     np.testing.assert_array_equal(again.array("intensity")[2:], whole[2:])
@@ -45,15 +45,15 @@ def test_a_finished_store_is_used_by_the_same_command_and_not_overwritten_by_ano
     table: Path, tmp_path: Path
 ) -> None:
     run(table, tmp_path / "store")
-    said: list[str] = []
-    run(table, tmp_path / "store", say=said.append)
-    assert said == [f"{tmp_path / 'store'}: all 4 scans are prepared already."]
+    messages: list[str] = []
+    run(table, tmp_path / "store", echo=messages.append)
+    assert messages == [f"{tmp_path / 'store'}: all 4 scans are already prepared."]
     with pytest.raises(OutputError, match="--overwrite"):
         run(table, tmp_path / "store", modality="T2w")
     assert run(table, tmp_path / "store", modality="T2w", overwrite=True).store.info.modality == "T2w"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").write_text("x")
-    with pytest.raises(OutputError, match="not a store"):
+    with pytest.raises(OutputError, match="not a scan store"):
         run(table, tmp_path / "other", overwrite=True)
     assert (tmp_path / "other" / "precious.txt").exists()
 
@@ -64,10 +64,10 @@ def test_other_covariates_replace_those_in_the_store_and_its_scans_stay(tmp_path
     intensity = before.array("intensity")[:]
     rows = pd.read_csv(table)
     rows.assign(sex=["F", "F", "M", "M"], center=["a", "a", "b", "b"]).to_csv(table, index=False)
-    said: list[str] = []
-    store = run(table, out, say=said.append).store
-    assert "covariates, regions or ages are read otherwise than before; they are replaced" in said[0]
-    assert "all 4 scans are prepared already" in said[1]
+    messages: list[str] = []
+    store = run(table, out, echo=messages.append).store
+    assert "covariates, regions or ages of the cohort have changed; they are replaced" in messages[0]
+    assert "all 4 scans are already prepared" in messages[1]
     again = ScanStore.open(out).cohort()
     assert list(again.visits["sex"]) == ["F", "F", "M", "M"]
     assert list(again.visits["center"]) == ["a", "a", "b", "b"]
@@ -78,10 +78,10 @@ def test_other_covariates_replace_those_in_the_store_and_its_scans_stay(tmp_path
         run(table, out)
 
 
-def test_a_store_whose_renewal_was_interrupted_is_renewed(table: Path, tmp_path: Path) -> None:
+def test_an_interrupted_update_is_completed(table: Path, tmp_path: Path) -> None:
     store = run(table, tmp_path / "store").store
     covariates = {**store.info.cohort_schema.covariates, "center": "categorical"}
-    store.reopen({"cohort_schema": store.info.cohort_schema.model_copy(update={"covariates": covariates})})
+    store.invalidate({"cohort_schema": store.info.cohort_schema.model_copy(update={"covariates": covariates})})
     assert list(run(table, tmp_path / "store").store.info.cohort_schema.covariates) == ["sex"]
 
 
@@ -95,14 +95,14 @@ def test_a_file_that_changed_is_prepared_again(tmp_path: Path) -> None:
     gain = before.store.array("scale")[:, 0]
     paths[2].write_bytes(whole)
     save(paths[1], head(seed=1, gain=1000.0))
-    said: list[str] = []
-    done = run(table, out, say=said.append)
-    assert said[0] == "2 scans are other files than before; their subjects are prepared again."
+    messages: list[str] = []
+    done = run(table, out, echo=messages.append)
+    assert messages[0] == "2 scan files have changed; their subjects are prepared again."
     assert done.failed == 0
     assert done.store.info.finished
     now = done.store.array("scale")[:, 0]
     assert now[1] == pytest.approx(2 * gain[1], rel=0.05)
     assert now[0] == gain[0]
-    said.clear()
-    run(table, out, say=said.append)
-    assert "all 4 scans are prepared already" in said[0]
+    messages.clear()
+    run(table, out, echo=messages.append)
+    assert "all 4 scans are already prepared" in messages[0]

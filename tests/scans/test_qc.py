@@ -1,4 +1,4 @@
-"""One page shows every scan, the worst first, and needs nothing from elsewhere."""
+"""The quality-control page shows every scan, worst first, and is self-contained."""
 
 import re
 from pathlib import Path
@@ -24,14 +24,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     frame["subject"] = ["<b>A</b>", "<b>A</b>", "B", "B"]
     frame.to_csv(table, index=False)
     (folder / frame["scan"][3]).write_bytes(b"no scan")
-    done = prepare(table, folder / "store", resolution=8.0, register="none", jobs=1)
+    done = prepare(table, folder / "store", resolution=8.0, registration="none", jobs=1)
     assert done.page == folder / "store" / "qc" / "index.html"
     text = done.page.read_text(encoding="utf-8")
     assert all((done.page.parent / name).is_file() for name in re.findall(r'src="([^"]+)"', text))
     return text
 
 
-def test_every_scan_is_on_it_and_the_failed_one_first(page: str) -> None:
+def test_every_scan_is_shown_and_the_failed_one_first(page: str) -> None:
     assert page.count("<figure") == 4
     assert page.count("<img") == 3
     first = page.split("<figure")[1]
@@ -44,12 +44,12 @@ def test_names_are_escaped(page: str) -> None:
     assert "<b>A</b>" not in page
 
 
-def test_it_needs_nothing_from_elsewhere(page: str) -> None:
+def test_the_page_is_self_contained(page: str) -> None:
     assert "http" not in page
     assert re.findall(r'src="([^"]+)"', page) == re.findall(r'src="(scan-\d+\.png)"', page)
 
 
-def test_a_picture_has_the_template_s_outline_and_the_left_on_the_left(tmp_path: Path) -> None:
+def test_a_picture_has_the_outline_and_left_on_the_left(tmp_path: Path) -> None:
     right = TEMPLATE.t1.copy()
     right[: len(right) // 2] = 0
     draw(right, TEMPLATE, tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""A store gives back what was put in, a piece at a time, and says when it is not whole."""
+"""A store returns what was written, one piece at a time, and reports damage."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ MASK = np.zeros(GRID.shape, bool)
 MASK[1:4, 1:5, 1:3] = True
 
 
-def made(path: Path, overwrite: bool = False, **changes: object) -> ScanStore:
+def create(path: Path, overwrite: bool = False, **changes: object) -> ScanStore:
     visits = pd.DataFrame({
         "subject": ["01", "01", "02", "02"], "session": ["", "m12", "", "x"], "time": [0.0, 1.0, 0.0, 2.0],
         "age": [70.0, 71.0, 60.0, 62.0], "code": ["1", None, "2", "2"], "scan": [f"/a/{k}.nii" for k in range(4)],
@@ -32,7 +32,7 @@ def made(path: Path, overwrite: bool = False, **changes: object) -> ScanStore:
 
 @pytest.fixture
 def store(tmp_path: Path) -> ScanStore:
-    store = made(tmp_path / "store")
+    store = create(tmp_path / "store")
     for row in range(4):
         store.array("intensity")[row] = np.full(GRID.shape, row, np.float32)
     store.array("status")[:] = [FAILED, DONE, DONE, DONE]
@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> ScanStore:
     return store
 
 
-def test_what_was_put_in_comes_out(store: ScanStore) -> None:
+def test_round_trip(store: ScanStore) -> None:
     again = ScanStore.open(store.path)
     assert list(again.rows) == [1, 2, 3]
     assert list(again.visits["subject"]) == ["01", "01", "02", "02"]
@@ -54,7 +54,7 @@ def test_what_was_put_in_comes_out(store: ScanStore) -> None:
     assert "3 T1w scans" in repr(again)
 
 
-def test_times_start_at_the_first_visit_that_was_prepared(store: ScanStore) -> None:
+def test_times_start_at_the_first_prepared_visit(store: ScanStore) -> None:
     cohort = ScanStore.open(store.path).cohort()
     assert list(cohort.visits.index) == [1, 2, 3]
     assert list(cohort.visits["time"]) == [0.0, 0.0, 2.0]
@@ -62,26 +62,26 @@ def test_times_start_at_the_first_visit_that_was_prepared(store: ScanStore) -> N
     assert cohort.start["02"] == pd.Timestamp(2012, 1, 1)
 
 
-def test_some_rows_are_a_store_too(store: ScanStore) -> None:
-    assert list(store.some(np.array([0, 3])).rows) == [3]
+def test_a_subset_has_its_rows_only(store: ScanStore) -> None:
+    assert list(store.subset(np.array([0, 3])).rows) == [3]
 
 
-def test_fields_lie_on_their_own_grid(tmp_path: Path) -> None:
+def test_fields_have_their_own_grid(tmp_path: Path) -> None:
     coarse = GRID.coarser(4.0)
-    store = made(tmp_path / "store", velocity_grid=coarse)
+    store = create(tmp_path / "store", velocity_grid=coarse)
     assert store.array("velocity").shape == (4, 3, *coarse.shape)
     assert store.array("anatomy").shape == (2, 3, *coarse.shape)
 
 
-def test_an_unfinished_store_says_so(tmp_path: Path) -> None:
-    made(tmp_path / "store")
-    with pytest.raises(CohortError, match="Run the same crow prepare again to go on"):
+def test_an_unfinished_store_is_refused(tmp_path: Path) -> None:
+    create(tmp_path / "store")
+    with pytest.raises(CohortError, match="Run the same crow prepare command again to continue"):
         ScanStore.open(tmp_path / "store")
     assert len(ScanStore.open(tmp_path / "store", unfinished=True).rows) == 0
 
 
-def test_no_store_a_damaged_one_and_a_newer_one(store: ScanStore, tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="no store of scans"):
+def test_absent_damaged_and_newer_stores_are_refused(store: ScanStore, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="not a scan store"):
         ScanStore.open(tmp_path)
     facts = json.loads((store.path / "store.json").read_text())
     (store.path / "store.json").write_text(json.dumps({**facts, "format_version": 99}))
@@ -96,11 +96,11 @@ def test_no_store_a_damaged_one_and_a_newer_one(store: ScanStore, tmp_path: Path
         ScanStore.open(store.path)
 
 
-def test_nothing_is_replaced_unless_told_and_never_what_is_no_store(store: ScanStore, tmp_path: Path) -> None:
+def test_only_stores_are_replaced_and_only_with_overwrite(store: ScanStore, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
-        made(store.path)
-    assert len(made(store.path, overwrite=True).rows) == 0
+        create(store.path)
+    assert len(create(store.path, overwrite=True).rows) == 0
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("x")
-    with pytest.raises(OutputError, match="not a store of scans"):
-        made(tmp_path / "other", overwrite=True)
+    with pytest.raises(OutputError, match="not a scan store"):
+        create(tmp_path / "other", overwrite=True)

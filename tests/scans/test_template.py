@@ -3,7 +3,7 @@ import numpy as np
 from crow.scans.template import STRUCTURES, load_template
 
 
-def test_the_template_has_its_tissues_and_structures_on_a_coarse_grid_of_the_same_extent():
+def test_tissues_and_structures_on_a_coarse_grid():
     template = load_template(8.0)
     assert template.grid.shape == template.t1.shape == template.structures.shape == template.mask.shape
     assert np.allclose(template.grid.spacing, 8)
@@ -15,19 +15,19 @@ def test_the_template_has_its_tissues_and_structures_on_a_coarse_grid_of_the_sam
     assert np.median(template.t1[template.wm > 0.9]) > np.median(template.t1[template.gm > 0.9]) > 0.5
 
 
-def test_structures_lie_on_their_side_and_have_the_size_of_the_organ():
+def test_structures_have_plausible_sides_and_volumes():
     template = load_template(3.0)
     x = template.grid.points()[0]
     sizes = {"hippocampus": (3500, 5500), "ventricles": (15_000, 35_000), "cortex": (350_000, 500_000)}
-    for name, (least, most) in sizes.items():
+    for name, (minimum, maximum) in sizes.items():
         for side in ("_left", "_right") if name != "ventricles" else ("",):
             where = template.structure(name + side)
-            assert least < where.sum() * template.grid.voxel_volume < most
+            assert minimum < where.sum() * template.grid.voxel_volume < maximum
             if side:
                 assert (x[where] <= 0).all() if side == "_left" else (x[where] >= 0).all()
 
 
-def test_the_same_template_is_loaded_once_and_cannot_be_changed():
+def test_the_template_is_cached_and_read_only():
     template = load_template(8.0)
     assert load_template(8.0) is template
     assert not template.t1.flags.writeable

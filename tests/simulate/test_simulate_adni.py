@@ -1,4 +1,4 @@
-"""What simulate_adni draws is what its parameters say."""
+"""Cohorts drawn by simulate_adni match their parameters."""
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def test_columns_are_those_of_adnimerge() -> None:
     assert [name for name in simulate_adni(12, regions=2).table.columns if name in VOLUMES] == VOLUMES[:2]
 
 
-def test_seed_decides_everything() -> None:
+def test_the_seed_determines_everything() -> None:
     first, again, other = simulate_adni(20, seed=4), simulate_adni(20, seed=4), simulate_adni(20, seed=5)
     pd.testing.assert_frame_equal(first.table, again.table)
     pd.testing.assert_frame_equal(first.truth, again.truth)
@@ -51,13 +51,13 @@ def test_seed_decides_everything() -> None:
 
 
 def test_rates_follow_diagnosis_and_apoe(large: Simulation) -> None:
-    people = large.table.assign(log_rate=np.log(large.truth["rate"])).groupby("RID").first()
-    groups = people["DX_bl"].replace({"EMCI": "MCI", "LMCI": "MCI"})
-    design = pd.get_dummies(groups).astype(float).assign(APOE4=people["APOE4"].astype(float))
-    found, squares, *_ = np.linalg.lstsq(design.to_numpy(), people["log_rate"].to_numpy(), rcond=None)
+    subjects = large.table.assign(log_rate=np.log(large.truth["rate"])).groupby("RID").first()
+    groups = subjects["DX_bl"].replace({"EMCI": "MCI", "LMCI": "MCI"})
+    design = pd.get_dummies(groups).astype(float).assign(APOE4=subjects["APOE4"].astype(float))
+    found, squares, *_ = np.linalg.lstsq(design.to_numpy(), subjects["log_rate"].to_numpy(), rcond=None)
     true = [np.log(large.parameters["groups"][name]["rate"]) for name in ("AD", "CN", "MCI")]
     assert found == pytest.approx([*true, large.parameters["rate_apoe4"]], abs=0.05)
-    assert np.sqrt(squares[0] / len(people)) == pytest.approx(large.parameters["rate_sd"], abs=0.02)
+    assert np.sqrt(squares[0] / len(subjects)) == pytest.approx(large.parameters["rate_sd"], abs=0.02)
 
 
 def test_measured_hippocampus_shrinks_faster_with_disease_and_apoe(large: Simulation) -> None:
@@ -92,7 +92,7 @@ def test_noise_has_the_documented_size(large: Simulation) -> None:
     np.testing.assert_allclose(error.mean(axis=0) / parameter(large, "noise"), 0, atol=0.05)
 
 
-def test_visits_move_forward_at_irregular_gaps_and_end_early(large: Simulation) -> None:
+def test_visits_are_irregular_and_some_subjects_drop_out(large: Simulation) -> None:
     table = large.table.assign(date=pd.to_datetime(large.table["EXAMDATE"]))
     days = table.groupby("RID")["date"].diff().dt.days.dropna()
     assert days.min() > 30
@@ -106,7 +106,7 @@ def test_visits_move_forward_at_irregular_gaps_and_end_early(large: Simulation) 
     assert stayed["AD"] < stayed["CN"] < 1
 
 
-def test_diagnosis_never_turns_back_and_scores_keep_their_limits(large: Simulation) -> None:
+def test_diagnosis_never_reverts_and_scores_keep_their_limits(large: Simulation) -> None:
     order = large.table["DX"].map({"CN": 0, "MCI": 1, "Dementia": 2})
     assert (order.groupby(large.table["RID"]).diff().dropna() >= 0).all()
     assert large.table["CDRSB"].between(0, 18).all() and (large.table["CDRSB"] * 2 % 1 == 0).all()
@@ -114,7 +114,7 @@ def test_diagnosis_never_turns_back_and_scores_keep_their_limits(large: Simulati
     assert large.table.groupby("DX")["MMSE"].mean().loc[["CN", "MCI", "Dementia"]].is_monotonic_decreasing
 
 
-def test_volumes_are_those_of_brains_in_mm3(large: Simulation) -> None:
+def test_volumes_are_plausible_in_mm3(large: Simulation) -> None:
     mean = large.table.groupby("DX")[VOLUMES].mean()
     assert 6_800 < mean.loc["CN", "Hippocampus"] < 7_700
     assert 5_200 < mean.loc["Dementia", "Hippocampus"] < 6_200

@@ -1,4 +1,4 @@
-"""The AV45 cohort: what the reader makes of its columns, and whether its group effects are those it claims."""
+"""The simulated AV45 cohort is read as TADPOLE, and its group effects match the closed form."""
 
 from pathlib import Path
 
@@ -15,20 +15,20 @@ HEALTHY, DECLINE = [0.0, 0.0, 0.0], [0.0, 5.0, 10.0]
 YEARS = [0.0, 2.0, 4.0]
 
 
-def test_it_is_read_as_a_table_of_tadpole_with_82_regions(tmp_path: Path) -> None:
+def test_the_table_is_read_as_tadpole_with_82_regions(tmp_path: Path) -> None:
     simulation = simulate_av45(30, seed=2)
     simulation.table.to_csv(tmp_path / "av45.csv", index=False)
     cohort = read_cohort(tmp_path / "av45.csv")
     assert cohort.regions == list(simulation.parameters["regions"]) and len(cohort.regions) == 82
     assert len(cohort.visits) == 90 and cohort.visits[cohort.regions].notna().all(axis=None)
     assert {"DX", "PTGENDER", "CDRSB"} <= set(cohort.covariates)
-    # As in TADPOLE, AGE is that at baseline, of which the reader always warns.
+    # As in TADPOLE, AGE is the age at baseline; the reader always warns about it.
     assert [each.code for each in cohort.findings if each.severity == "warning"] == ["baseline-age"]
     gaps = cohort.visits.groupby("subject")["time"].diff().dropna()
     assert gaps.between(1, 3).all() and gaps.std() > 0.05
 
 
-def test_true_effects_are_those_of_a_large_draw() -> None:
+def test_true_effects_match_a_large_sample() -> None:
     simulation, rng = simulate_av45(5, seed=1), np.random.default_rng(0)
     model = Uptake.of(simulation.parameters)
     first, second = (model.draw(rng, path, 10_000, YEARS) for path in (HEALTHY, DECLINE))
@@ -44,7 +44,7 @@ def test_true_effects_are_those_of_a_large_draw() -> None:
     assert 0.5 < true["3"].abs().median() < 1.2 and (true["3"] < -0.1).any() and (true["3"].abs() < 0.15).any()
 
 
-def test_the_table_holds_the_effect_the_correlations_and_the_noise() -> None:
+def test_the_table_has_the_true_effects_correlations_and_noise() -> None:
     simulation = simulate_av45(3000, seed=3)
     model, table = Uptake.of(simulation.parameters), simulation.table
     values, true = (each[list(model.names)].to_numpy() for each in (table, simulation.truth))
@@ -62,12 +62,12 @@ def test_the_table_holds_the_effect_the_correlations_and_the_noise() -> None:
     np.testing.assert_allclose(np.cov(rest.T) / unit, expected / unit, atol=0.12)
 
 
-def test_regions_are_those_of_a_seed_for_any_number_of_subjects() -> None:
+def test_regions_depend_on_the_seed_only() -> None:
     few, more, other = simulate_av45(6, seed=4), simulate_av45(9, seed=4), simulate_av45(6, seed=5)
     assert few.parameters["regions"] == more.parameters["regions"] != other.parameters["regions"]
     assert few.table.equals(simulate_av45(6, seed=4).table)
 
 
 def test_paths_of_different_lengths_are_refused() -> None:
-    with pytest.raises(ConfigError, match="paths of 3 and 2 visits"):
+    with pytest.raises(ConfigError, match="Paths of 3 and 2 visits"):
         true_effects(simulate_av45(5).parameters, HEALTHY, [0.0, 5.0])

@@ -1,3 +1,5 @@
+"""Simulated scans: determinism, change, noise, scanners, and their true volumes."""
+
 import numpy as np
 import pytest
 import torch
@@ -19,10 +21,10 @@ def brains() -> ScanSimulation:
 
 
 def demented(simulation: ScanSimulation) -> str:
-    return str(simulation.people.index[simulation.people["group"] == "AD"][0])
+    return str(simulation.subjects.index[simulation.subjects["group"] == "AD"][0])
 
 
-def test_the_same_seed_gives_the_same_scan_whatever_was_drawn_before(brains: ScanSimulation) -> None:
+def test_a_scan_depends_on_the_seed_only(brains: ScanSimulation) -> None:
     again = simulate_scans(12, 4, resolution=4, seed=3)
     again.render("sub-0005", FIRST)
     for noise in (False, True):
@@ -32,7 +34,7 @@ def test_the_same_seed_gives_the_same_scan_whatever_was_drawn_before(brains: Sca
     assert not np.array_equal(first, simulate_scans(12, 4, resolution=4, seed=4).render("sub-0002", LAST, noise=True))
 
 
-def test_everyone_comes_about_yearly_at_irregular_times(brains: ScanSimulation) -> None:
+def test_visits_are_about_yearly_and_irregular(brains: ScanSimulation) -> None:
     assert (brains.visits.groupby("subject").size() == 4).all()
     gaps = brains.visits.groupby("subject")["years"].diff().dropna()
     assert gaps.min() > 0.3 and gaps.max() < 1.7 and gaps.std() > 0.05
@@ -40,19 +42,19 @@ def test_everyone_comes_about_yearly_at_irregular_times(brains: ScanSimulation) 
     assert np.allclose(brains.visits["age"] - first, brains.visits["years"], atol=1e-3)
 
 
-def test_no_deformation_folds_even_of_a_brain_far_gone(brains: ScanSimulation) -> None:
+def test_no_deformation_folds_even_with_severe_atrophy(brains: ScanSimulation) -> None:
     change = change_fields()
     usual = Course.draw(np.random.default_rng(0)).midpoint
     worst = change.velocity(Course(np.full(len(PARTS), 1.5), usual).log_volumes(8.0, 90.0))
     for velocity in (worst, -worst):
         assert jacobian(exponential(velocity, change.grid), change.grid).min() > 0
-    for subject in brains.people.index[:5]:
-        anatomy = brains.person(subject).anatomy
+    for subject in brains.subjects.index[:5]:
+        anatomy = brains.subject(subject).anatomy
         for displacement in (anatomy.to, anatomy.back):
             assert jacobian(displacement, anatomy.grid).min() > 0.1
 
 
-def test_ventricles_grow_and_gray_matter_shrinks_in_labels_as_in_the_true_volumes() -> None:
+def test_label_volumes_follow_the_true_volumes() -> None:
     brains = simulate_scans(12, 4, resolution=2, seed=3)
     subject = demented(brains)
     truth = brains.truth(subject)
@@ -66,7 +68,7 @@ def test_ventricles_grow_and_gray_matter_shrinks_in_labels_as_in_the_true_volume
         assert 0.01 < abs(true.iloc[-1] - true.iloc[0]) / truth["years"].iloc[-1] < 0.12
 
 
-def test_the_head_of_another_visit_shows_change_and_no_movement(brains: ScanSimulation) -> None:
+def test_the_head_position_of_another_visit_isolates_change(brains: ScanSimulation) -> None:
     subject = demented(brains)
     first, last = brains.render(subject, FIRST), brains.render(subject, LAST)
     there = brains.render(subject, FIRST, like=LAST)
@@ -75,7 +77,7 @@ def test_the_head_of_another_visit_shows_change_and_no_movement(brains: ScanSimu
     assert np.array_equal(brains.render(subject, LAST, like=LAST), last)
 
 
-def test_a_scan_looks_like_a_scan(brains: ScanSimulation) -> None:
+def test_intensities_are_those_of_t1w(brains: ScanSimulation) -> None:
     subject = demented(brains)
     labels, clean = brains.labels(subject, FIRST), brains.render(subject, FIRST)
     noisy = brains.render(subject, FIRST, noise=True) / brains.visit(subject, FIRST)["gain"]
@@ -88,19 +90,19 @@ def test_a_scan_looks_like_a_scan(brains: ScanSimulation) -> None:
     assert 0.9 < np.median(noisy[white] / clean[white]) < 1.1
 
 
-def test_another_scanner_is_brighter_for_half_of_the_people_from_its_visit_on(brains: ScanSimulation) -> None:
-    moved = simulate_scans(12, 4, resolution=8, seed=3, scanner_change=3)
-    second = moved.visits["scanner"].eq(2).groupby(moved.visits["subject"])
+def test_the_second_scanner_is_brighter_for_half_of_the_subjects(brains: ScanSimulation) -> None:
+    changed = simulate_scans(12, 4, resolution=8, seed=3, scanner_change=3)
+    second = changed.visits["scanner"].eq(2).groupby(changed.visits["subject"])
     assert set(second.sum()) == {0, 2}
-    assert not moved.visits.groupby("subject").head(2)["scanner"].eq(2).any()
+    assert not changed.visits.groupby("subject").head(2)["scanner"].eq(2).any()
     subject = second.sum().idxmax()
     same = simulate_scans(12, 4, resolution=8, seed=3)
-    after, before = (each.render(subject, LAST, noise=True).mean() for each in (moved, same))
+    after, before = (each.render(subject, LAST, noise=True).mean() for each in (changed, same))
     assert after > 1.15 * before
-    assert np.array_equal(moved.render(subject, LAST), same.render(subject, LAST))
+    assert np.array_equal(changed.render(subject, LAST), same.render(subject, LAST))
 
 
-def test_amyloid_rises_where_it_should_and_the_cerebellum_stays_at_one() -> None:
+def test_amyloid_increases_in_the_cortex_and_the_cerebellum_stays_at_one() -> None:
     pet = simulate_scans(12, 4, resolution=4, modality="pet", seed=3)
     subject = pet.visits.loc[pet.visits["diagnosis"] == "MCI", "subject"].iloc[0]
     labels = pet.labels(subject, FIRST)
@@ -114,7 +116,7 @@ def test_amyloid_rises_where_it_should_and_the_cerebellum_stays_at_one() -> None
     assert 0.005 < (noisy / noisy[cerebellum].mean() - first / first[cerebellum].mean())[cortex].std() < 0.1
 
 
-def test_pet_drawn_in_the_template_s_space_is_the_head_s_without_its_place() -> None:
+def test_pet_in_template_space() -> None:
     pet = simulate_scans(12, 4, resolution=6, modality="pet", seed=3)
     template = load_template(6.0)
     subject = pet.visits.loc[pet.visits["diagnosis"] == "MCI", "subject"].iloc[0]
@@ -130,19 +132,19 @@ def test_pet_drawn_in_the_template_s_space_is_the_head_s_without_its_place() -> 
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "range_"),
     [
-        ({"modality": "FLAIR"}, "T1w, pet"),
+        ({"modality": "FLAIR"}, "T1w or pet"),
         ({"resolution": 0.5}, "1 to 8"),
         ({"scanner_change": 5}, "2 to 4"),
         ({"scanner_change": 1}, "2 to 4"),
     ],
 )
-def test_values_out_of_range_are_refused(settings: dict, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_values_out_of_range_are_refused(settings: dict, range_: str) -> None:
+    with pytest.raises(ConfigError, match=range_):
         simulate_scans(2, 4, **settings)
 
 
-def test_a_visit_that_is_none_is_named(brains: ScanSimulation) -> None:
+def test_an_unknown_visit_is_refused(brains: ScanSimulation) -> None:
     with pytest.raises(ConfigError, match="sub-0001 ses-M099"):
         brains.render("sub-0001", "ses-M099")

@@ -1,4 +1,4 @@
-"""The wide and small cohort: shape, seed, and a truth that can be found again."""
+"""The wide cohort: shape, seed, and truth."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ def test_shape_and_plain_columns() -> None:
     assert simulation.table.notna().all().all()
 
 
-def test_seed_decides_and_more_subjects_are_fresh_ones_of_the_same_population() -> None:
+def test_more_subjects_are_added_to_the_same_population() -> None:
     few, more, other = simulate_wide(8, seed=3), simulate_wide(12, seed=3), simulate_wide(8, seed=4)
     pd.testing.assert_frame_equal(few.table, more.table.head(24))
     assert few.parameters["regions"] == more.parameters["regions"]
@@ -29,7 +29,7 @@ def test_truth_is_the_table_without_noise() -> None:
     np.testing.assert_allclose(error.std(axis=0), noise, rtol=0.15)
 
 
-def test_uptake_and_score_rise_along_the_disease() -> None:
+def test_uptake_and_score_increase_along_the_disease() -> None:
     simulation = simulate_wide(300, regions=5)
     stage = pd.qcut(simulation.truth["disease_time"], 4, labels=False)
     means = simulation.table.drop(columns="subject").groupby(stage).mean()

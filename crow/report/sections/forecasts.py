@@ -1,4 +1,4 @@
-"""What was forecast of some subjects, beside what came, and what would come under other courses of a covariate."""
+"""Forecasts of individual subjects: beside later observations, of the future, and for paths of a covariate."""
 
 from __future__ import annotations
 
@@ -9,82 +9,99 @@ import numpy as np
 import pandas as pd
 
 from crow.report import figures
-from crow.report.blocks import Block, Heading, Note, Section, said
+from crow.report.blocks import Block, Heading, Note, Section, paragraph
 from crow.report.embed import drawn
 from crow.report.figures import PANELS
 from crow.report.names import without_ending
 from crow.report.numbers import counted, short
 
 WHAT_IF = (
-    "The answer is what people with such a course look like in the cohort, not what an intervention would cause. "
-    "Bands hold 90 % and 50 % of the draws."
+    "These forecasts describe subjects in the cohort whose covariate follows the path. They do not predict the effect "
+    "of an intervention. Shaded areas are 50 and 90 % prediction intervals."
 )
 
 
 @dataclass(frozen=True)
-class Told:
-    """A subject's ``forecast`` (a row a visit and region: time, age, region, median, q05, q25, q75, q95), the visits
-    that it was given, the ``later`` ones that came (None where it lies in the future), and why it is shown."""
+class SubjectForecast:
+    """A forecast of one subject.
+
+    Attributes
+    ----------
+    subject : str
+        The subject.
+    given : DataFrame
+        The visits that the model received.
+    forecast : DataFrame
+        One row per visit and region: time, age, region, median, q05, q25, q75, q95.
+    later : DataFrame or None
+        Later observed visits; None for a forecast of the future.
+    description : str
+        Why the subject is shown.
+    """
 
     subject: str
     given: pd.DataFrame
     forecast: pd.DataFrame
     later: pd.DataFrame | None
-    why: str
+    description: str
 
 
 @dataclass(frozen=True)
 class WhatIf:
-    """A subject's visits and its forecast under each course, by the name of the course."""
+    """The visits of a subject, and its forecast for each path of a covariate, by the name of the path."""
 
     subject: str
     given: pd.DataFrame
     paths: Mapping[str, pd.DataFrame]
-    about: str
+    description: str
 
 
-def forecasts_section(judged: Sequence[Told], coming: Sequence[Told], missing: Sequence[str], how: str) -> Section:
-    """``judged`` were forecast from their first visits, and what came is drawn; ``coming`` lies in the future."""
+def forecasts_section(
+    observed: Sequence[SubjectForecast], future: Sequence[SubjectForecast], missing: Sequence[str], method: str
+) -> Section:
+    """``observed`` are forecasts of visits that were observed later, made by ``method``; ``future`` are the others."""
     blocks: list[Block] = [Note(reason) for reason in missing]
-    if judged:
-        blocks += [Heading("Against what came"), said(how), *(_figure(told) for told in judged)]
-    if coming:
-        blocks += [Heading("Years to come"), *(_figure(told) for told in coming)]
-    return Section("forecasts", "Forecasts of subjects", tuple(blocks))
+    if observed:
+        blocks += [Heading("Forecasts and later observations"), paragraph(method), *(_figure(one) for one in observed)]
+    if future:
+        blocks += [Heading("Future"), *(_figure(one) for one in future)]
+    return Section("forecasts", "Forecasts of individual subjects", tuple(blocks))
 
 
-def what_if_section(asked: Sequence[WhatIf], missing: str) -> Section:
-    """Fans of a subject by the course of a covariate."""
-    if not asked:
-        return Section("what-if", "What if", (Note(missing),))
-    blocks: list[Block] = [said(WHAT_IF)]
-    for one in asked:
-        short_of = without_ending(next(iter(one.paths.values()))["region"])
-        paths = {name: _renamed(path, short_of) for name, path in one.paths.items()}
-        figure = figures.trajectories(one.given.rename(columns=short_of), paths, title=f"Subject {one.subject}")
-        alt = f"Forecast medians and 90 % bands of subject {one.subject} under the courses {'; '.join(one.paths)}."
-        blocks.append(drawn(figure, alt, one.about))
-    return Section("what-if", "What if", tuple(blocks))
+def what_if_section(what_ifs: Sequence[WhatIf], missing: str) -> Section:
+    """Forecasts of a subject by path of a covariate."""
+    title = "What-if forecasts"
+    if not what_ifs:
+        return Section("what-if", title, (Note(missing),))
+    blocks: list[Block] = [paragraph(WHAT_IF)]
+    for one in what_ifs:
+        short_names = without_ending(next(iter(one.paths.values()))["region"])
+        paths = {name: _renamed(path, short_names) for name, path in one.paths.items()}
+        figure = figures.trajectories(one.given.rename(columns=short_names), paths, title=f"Subject {one.subject}")
+        alt = f"Median forecasts and 90 % prediction intervals of subject {one.subject} for: {'; '.join(one.paths)}."
+        blocks.append(drawn(figure, alt, one.description))
+    return Section("what-if", title, tuple(blocks))
 
 
-def _figure(told: Told) -> Block:
-    short_of = without_ending(told.forecast["region"])
-    given, forecast = told.given.rename(columns=short_of), _renamed(told.forecast, short_of)
-    later = None if told.later is None else told.later.rename(columns=short_of)
-    regions = list(short_of.values())
-    title = f"Subject {told.subject}"
+def _figure(one: SubjectForecast) -> Block:
+    short_names = without_ending(one.forecast["region"])
+    given, forecast = one.given.rename(columns=short_names), _renamed(one.forecast, short_names)
+    later = None if one.later is None else one.later.rename(columns=short_names)
+    regions = list(short_names.values())
+    title = f"Subject {one.subject}"
     shown = regions if len(regions) <= PANELS else None
     if later is not None and shown is None:
         shown = _furthest(forecast, later)
-        title += f" · the {PANELS} of {len(regions)} regions that are furthest from their forecast"
+        title += f" · the {PANELS} of {len(regions)} regions furthest from their forecast"
     figure = figures.trajectories(given, {"forecast": forecast}, shown, title=title, later=later)
-    visits = told.forecast["time"].nunique()
-    alt = f"Subject {told.subject}: {counted(len(told.given), 'visit')} given, {counted(visits, 'visit')} forecast"
+    visits = one.forecast["time"].nunique()
+    alt = f"Subject {one.subject}: {counted(len(one.given), 'visit')} given, {counted(visits, 'visit')} forecast"
     if later is not None:
-        held = _inside(forecast, later)
-        alt += f"; {held[0]} of {held[1]} values that came lie inside their 90 % band"
-    ahead = told.forecast["time"].max() - told.given["time"].max() if len(told.given) else told.forecast["time"].max()
-    return drawn(figure, f"{alt}.", f"{told.subject}: {told.why}; up to {short(float(ahead))} years ahead.")
+        inside, count = _inside(forecast, later)
+        alt += f"; {inside} of {count} later values lie inside their 90 % prediction interval"
+    ahead = one.forecast["time"].max() - one.given["time"].max() if len(one.given) else one.forecast["time"].max()
+    caption = f"{one.subject}: {one.description}; up to {short(float(ahead))} years ahead."
+    return drawn(figure, f"{alt}.", caption)
 
 
 def _renamed(forecast: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
@@ -105,6 +122,6 @@ def _inside(forecast: pd.DataFrame, later: pd.DataFrame) -> tuple[int, int]:
 def _furthest(forecast: pd.DataFrame, later: pd.DataFrame) -> list[str]:
     both = _with_truth(forecast, later)
     width = np.maximum(both["q95"] - both["q05"], 1e-12)
-    off: pd.Series = ((both["truth"] - both["median"]).abs() / width).groupby(both["region"]).max()
-    chosen = set(off.sort_values(ascending=False).index[:PANELS])
+    distance: pd.Series = ((both["truth"] - both["median"]).abs() / width).groupby(both["region"]).max()
+    chosen = set(distance.sort_values(ascending=False).index[:PANELS])
     return [region for region in dict.fromkeys(forecast["region"]) if region in chosen]

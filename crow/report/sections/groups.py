@@ -1,8 +1,8 @@
-"""How two groups of people differ, region by region: real against synthetic."""
+"""Group effects by region: real beside synthetic subjects."""
 
 from __future__ import annotations
 
-from crow.report.blocks import Block, Cell, Heading, More, Note, Section, Table, interval, said
+from crow.report.blocks import Block, Cell, Details, Heading, Note, Section, Table, interval, paragraph
 from crow.report.brain_maps import Map, glass_brains
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
@@ -10,67 +10,64 @@ from crow.report.group_effects import group_figure
 from crow.report.numbers import counted
 
 PART = "group_effects"
-SHOWN = {
-    "concordance", "concordance_low", "concordance_high", "concordance_if_true", "significant_real",
+KINDS = ("real", "synthetic")
+IN_TABLES = {
+    "concordance", "concordance_low", "concordance_high", "concordance_expected", "significant_real",
     "significant_synthetic", "significant_synthetic_low", "significant_synthetic_high", "median_abs_d_real",
-    "median_abs_d_synthetic", "regions", "people_first", "people_second",
+    "median_abs_d_synthetic", "regions", "subjects_first", "subjects_second",
 }  # fmt: skip
 OTHERS = {
-    "concordance if true low": "concordance that 95 % of studies would pass, if the model were true",
-    "median abs d path": "median |d| of invented people, all else equal, on one path and on the other",
+    "concordance expected low": "lower bound of the expected concordance (5 % quantile over replicates)",
+    "median abs d path": "median |d| between idealised paths, all else equal",
 }
+INTRODUCTION = (
+    "Two groups of real subjects differ in each region by Cohen's d. Synthetic subjects with the same covariates "
+    "should differ by as much. The concordance correlation is 1 if both effects are equal in every region. The "
+    "expected concordance is what equally many real subjects would show if the model were true. Significance is "
+    "counted at the real sample size after Bonferroni correction."
+)
 
 
 def groups_section(evaluation: Evaluation | None, atlas: Map | None, missing: str) -> Section:
-    """Cohen's d of groups in every region, real against synthetic, with their agreement."""
+    """Cohen's d by region, real beside synthetic, and the agreement of the two."""
     name, title = "groups", "Group effects"
     if evaluation is None or atlas is None or not evaluation.part(PART):
         return Section(name, title, (Note(missing),))
-    blocks: list[Block] = [
-        said(
-            "Two groups of real people differ in every region by Cohen's d; so should two synthetic groups with the "
-            "same covariates. Concordance is 1 where both effects are the same in every region; beside it stands what "
-            "as many real people would show if the model were true. Significance is counted at the real sample size, "
-            "after Bonferroni's correction."
-        ),
-        _agreement(evaluation), _significance(evaluation),
-    ]  # fmt: skip
+    blocks: list[Block] = [paragraph(INTRODUCTION), _agreement(evaluation), _significance(evaluation)]
     table = evaluation.table(PART, "contrast", "region", "d_real", "d_real_low", "d_real_high", "d_synthetic",
                              "d_synthetic_low", "d_synthetic_high")  # fmt: skip
     if table is not None:
         for contrast in dict.fromkeys(table["contrast"]):
-            blocks += [Heading(contrast), *_contrast(evaluation, contrast)]
+            blocks += [Heading(contrast), *_description(evaluation, contrast)]
             rows = table[table["contrast"] == contrast].reset_index(drop=True)
             agreeing = int(((rows["d_real"] > 0) == (rows["d_synthetic"] > 0)).sum())
             alt = (
-                f"Cohen's d of {counted(len(rows), 'region')} in synthetic groups against real ones, {contrast}; "
-                f"{agreeing} have the same sign."
+                f"Cohen's d of {counted(len(rows), 'region')} in synthetic against real groups, {contrast}; {agreeing} "
+                "have the same sign."
             )
             blocks.append(drawn(group_figure(rows), alt))
             regions = [str(region) for region in rows["region"]]
-            if where := atlas.of(regions):
-                values = {name: dict(zip(regions, map(float, rows[f"d_{name}"]), strict=True)) for name in KINDS}
-                brains = glass_brains(values, where, atlas.labels, atlas.affine, "Cohen's d", signed=True)
-                blocks.append(drawn(brains, f"Glass brains of d, {contrast}, real and synthetic.", atlas.said(regions)))
+            if located := atlas.of(regions):
+                values = {kind: dict(zip(regions, map(float, rows[f"d_{kind}"]), strict=True)) for kind in KINDS}
+                brains = glass_brains(values, located, atlas.labels, atlas.affine, "Cohen's d", signed=True)
+                alt = f"Glass brains of Cohen's d, {contrast}, real and synthetic."
+                blocks.append(drawn(brains, alt, atlas.caption(regions)))
     return Section(name, title, tuple(blocks))
-
-
-KINDS = ("real", "synthetic")
 
 
 def _agreement(evaluation: Evaluation) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for contrast in evaluation.part(PART):
-        n = {name: evaluation.number(PART, contrast, name) for name in SHOWN}
-        people: Cell = None
-        if n["people_first"] and n["people_second"]:
-            people = (n["people_first"], " and ", n["people_second"])
+        n = {name: evaluation.number(PART, contrast, name) for name in IN_TABLES}
+        subjects: Cell = None
+        if n["subjects_first"] and n["subjects_second"]:
+            subjects = (n["subjects_first"], " and ", n["subjects_second"])
         rows.append((
-            contrast, people, interval(n["concordance"], n["concordance_low"], n["concordance_high"]),
-            n["concordance_if_true"], n["median_abs_d_real"], n["median_abs_d_synthetic"],
+            contrast, subjects, interval(n["concordance"], n["concordance_low"], n["concordance_high"]),
+            n["concordance_expected"], n["median_abs_d_real"], n["median_abs_d_synthetic"],
         ))  # fmt: skip
     header = (
-        "contrast", "people", "concordance (95 %)", "if the model were true", "median |d|, real",
+        "contrast", "subjects", "concordance (95 % interval)", "expected concordance", "median |d|, real",
         "median |d|, synthetic",
     )  # fmt: skip
     return Table("Agreement of real and synthetic effects", header, tuple(rows))
@@ -79,26 +76,26 @@ def _agreement(evaluation: Evaluation) -> Table:
 def _significance(evaluation: Evaluation) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for contrast in evaluation.part(PART):
-        n = {name: evaluation.number(PART, contrast, name) for name in SHOWN}
+        n = {name: evaluation.number(PART, contrast, name) for name in IN_TABLES}
         low, high = n["significant_synthetic_low"], n["significant_synthetic_high"]
         rows.append((contrast, n["regions"], n["significant_real"], interval(n["significant_synthetic"], low, high)))
-    header = ("contrast", "regions", "real", "synthetic, median study (90 %)")
-    return Table("Significant regions at the real sample size", header, tuple(rows))
+    header = ("contrast", "regions", "significant, real", "significant, synthetic: median replicate (90 % interval)")
+    return Table("Number of significant regions at the real sample size", header, tuple(rows))
 
 
-def _contrast(evaluation: Evaluation, contrast: str) -> list[Block]:
-    """Who the groups are, and the numbers that the table has no room for."""
-    told = evaluation.part(PART).get(contrast, {})
+def _description(evaluation: Evaluation, contrast: str) -> list[Block]:
+    """How the groups are defined, and the numbers that the tables do not contain."""
+    values = evaluation.part(PART).get(contrast, {})
     blocks: list[Block] = []
-    words = [str(told[name]) for name in ("paths", "at", "people") if told.get(name)]
+    words = [str(values[name]) for name in ("paths", "time", "subjects") if values.get(name)]
     if words:
-        blocks.append(said("; ".join(words) + "."))
+        blocks.append(paragraph("; ".join(words) + "."))
     rest = tuple(
         (OTHERS.get(name, name), number) for name, number in evaluation.numbers(PART, contrast)
-        if number.place.rpartition(".")[2] not in SHOWN
+        if number.path.rpartition(".")[2] not in IN_TABLES
     )  # fmt: skip
-    rule = str(told.get("rule") or "")
-    more: list[Block] = [said(f"{rule}.")] if rule else []
+    rule = str(values.get("rule") or "")
+    details: list[Block] = [paragraph(f"{rule}.")] if rule else []
     if rest:
-        more.append(Table(f"Other numbers of {contrast}", ("measure", "value"), rest))
-    return [*blocks, More("Who belongs to the groups, and other numbers", tuple(more))] if more else blocks
+        details.append(Table(f"Other figures of {contrast}", ("measure", "value"), rest))
+    return [*blocks, Details("Definition of the groups, and other figures", tuple(details))] if details else blocks

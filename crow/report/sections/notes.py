@@ -1,20 +1,20 @@
-"""Every warning, and everything that was not measured, with its reason."""
+"""All warnings, and everything that was left out with its reason."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crow.report.blocks import Block, Heading, Items, Section, Table, said
+from crow.report.blocks import Block, Heading, Items, Section, Table, paragraph
 
 
 def notes_section(warnings: Sequence[str], left_out: Sequence[tuple[str, str]]) -> Section:
-    """``left_out`` are (what, why)."""
+    """``left_out`` are (part, reason)."""
     blocks: list[Block] = [Heading("Warnings")]
-    blocks.append(Items(tuple(warnings)) if warnings else said("None."))
+    blocks.append(Items(tuple(warnings)) if warnings else paragraph("None."))
     blocks.append(Heading("Left out"))
     if left_out:
-        caption = "What is not in this report or was not measured, and why"
-        blocks.append(Table(caption, ("what", "why"), tuple(left_out)))
+        caption = "Parts that are not in this report or were not evaluated"
+        blocks.append(Table(caption, ("part", "reason"), tuple(left_out)))
     else:
-        blocks.append(said("Nothing."))
-    return Section("notes", "Warnings and what was left out", tuple(blocks))
+        blocks.append(paragraph("Nothing."))
+    return Section("notes", "Warnings and omissions", tuple(blocks))

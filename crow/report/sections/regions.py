@@ -1,9 +1,9 @@
-"""Where forecasts are good and where groups differ: on a glass brain where an atlas is known, else as matrices."""
+"""Forecast errors by region: on a glass brain if an atlas locates the regions, else as a matrix."""
 
 from __future__ import annotations
 
 from crow.report import charts
-from crow.report.blocks import Block, Cell, More, Note, Section, Table, said
+from crow.report.blocks import Block, Cell, Details, Note, Section, Table, paragraph
 from crow.report.brain_maps import Map, glass_brains
 from crow.report.charts import OURS
 from crow.report.embed import drawn
@@ -11,56 +11,55 @@ from crow.report.evaluated import Evaluation
 from crow.report.names import without_ending
 
 LAST = "last visit"
-FEW, MOST = 24, 30  # regions beside the scatter, and in one matrix
-PART = 0.5  # of the regions that a map has to show
+MAX_ROWS = 30  # regions in one matrix
 NO_ATLAS = (
-    "No atlas says where these regions are, so they are shown as a matrix: crow report --atlas LABELS.nii.gz --labels "
-    "NAMES.tsv draws them on a glass brain."
+    "No atlas locates these regions, so they are shown as a matrix. To draw them on a glass brain, give crow report an "
+    "atlas with --atlas LABELS.nii.gz and --labels NAMES.tsv."
 )
-UNKNOWN = "No label of the atlas is named as a region of the cohort, so they are shown as a matrix."
+UNKNOWN = "No label of the atlas has the name of a region of the cohort, so the regions are shown as a matrix."
 
 
 def regions_section(evaluation: Evaluation | None, atlas: Map | None, missing: str) -> Section:
-    """The error of every region, beside the other models'."""
-    name, title = "regions", "Region by region"
+    """The error of every region beside that of other models."""
+    name, title = "regions", "Errors by region"
     table = None if evaluation is None else evaluation.table("forecast", "model", "by", "group", "metric", "value")
     part = None if table is None else table[(table["by"] == "region") & (table["metric"] == "CRPS")]
     if evaluation is None or atlas is None or part is None or part.empty:
         return Section(name, title, (Note(missing),))
-    wide = part.pivot_table("value", "group", "model", sort=False).reindex(columns=list(dict.fromkeys(part["model"])))
-    regions = [str(region) for region in wide.index]
+    errors = part.pivot_table("value", "group", "model", sort=False).reindex(columns=list(dict.fromkeys(part["model"])))
+    regions = [str(region) for region in errors.index]
     blocks: list[Block] = []
     unit = str(evaluation.metrics.get("unit", "sd"))
-    where = atlas.of(regions) if OURS in wide else {}
-    if where:
-        of = {str(region): float(value) for region, value in wide[OURS].items()}
-        figure = glass_brains({OURS: of}, where, atlas.labels, atlas.affine, f"CRPS of crow ({unit})", False)
-        alt = f"Glass brain of crow's CRPS in {len(where)} of {len(regions)} regions."
-        blocks.append(drawn(figure, alt, atlas.said(regions)))
+    located = atlas.of(regions) if OURS in errors else {}
+    if located:
+        values = {str(region): float(value) for region, value in errors[OURS].items()}
+        figure = glass_brains({OURS: values}, located, atlas.labels, atlas.affine, f"CRPS of crow ({unit})", False)
+        alt = f"Glass brain of crow's CRPS in {len(located)} of {len(regions)} regions."
+        blocks.append(drawn(figure, alt, atlas.caption(regions)))
     else:
-        blocks.append(said(UNKNOWN if atlas.given else NO_ATLAS))
-    if OURS in wide:
-        wide = wide.sort_values(OURS, ascending=False)
-    order = [str(region) for region in wide.index]
-    wide = wide.rename(index=without_ending(regions))
-    worst = f" The largest of crow's is that of {wide.index[0]}." if OURS in wide else ""
-    alt = f"CRPS of {wide.shape[1]} models in {len(wide)} regions.{worst}"
-    most = len(wide) > MOST
+        blocks.append(paragraph(UNKNOWN if atlas.given else NO_ATLAS))
+    if OURS in errors:
+        errors = errors.sort_values(OURS, ascending=False)
+    order = [str(region) for region in errors.index]
+    errors = errors.rename(index=without_ending(regions))
+    worst = f" crow's error is largest in {errors.index[0]}." if OURS in errors else ""
+    alt = f"CRPS of {errors.shape[1]} models in {len(errors)} regions.{worst}"
     label, heading = f"CRPS ({unit})", f"CRPS by region ({unit}; lower is better)"
-    caption = f"The {MOST} of {len(wide)} regions with the largest error. " if most else ""
-    caption += "Those of by.region in metrics.json; forecast.csv has MAE, RMSE, NLL and coverage by region, too."
-    blocks.append(drawn(charts.matrix(wide.head(MOST), heading, label), alt, caption))
-    if most:
-        rest, alt = charts.matrix(wide.iloc[MOST:], heading, label), f"The same of {len(wide) - MOST} other regions."
-        blocks.append(More("The other regions", (drawn(rest, alt),)))
+    caption = f"The {MAX_ROWS} of {len(errors)} regions with the largest error. " if len(errors) > MAX_ROWS else ""
+    caption += "forecast.csv also has the MAE, RMSE, NLL and coverage of each region."
+    blocks.append(drawn(charts.matrix(errors.head(MAX_ROWS), heading, label), alt, caption))
+    if len(errors) > MAX_ROWS:
+        rest = charts.matrix(errors.iloc[MAX_ROWS:], heading, label)
+        alt = f"CRPS of the {len(errors) - MAX_ROWS} regions with smaller errors."
+        blocks.append(Details("Other regions", (drawn(rest, alt),)))
     if own := _own_units(evaluation, order):
-        blocks.append(More("Errors in the table's own units", (own,)))
+        blocks.append(Details("Errors in the table's own units", (own,)))
     return Section(name, title, tuple(blocks))
 
 
 def _own_units(evaluation: Evaluation, regions: list[str]) -> Table | None:
     """crow's errors beside those of the last visit carried forward."""
-    errors = ("MAE", "RMSE", "CRPS", "NLL a value")
+    errors = ("MAE", "RMSE", "CRPS", "NLL per value")
     rows: list[tuple[Cell, ...]] = []
     for region in regions:
         cells = [
@@ -73,4 +72,4 @@ def _own_units(evaluation: Evaluation, regions: list[str]) -> Table | None:
     with_last = any(any(row[1 + len(errors) :]) for row in rows)
     width = len(header) if with_last else 1 + len(errors)
     shown = tuple(row[:width] for row in rows)
-    return Table("Errors of crow by region, in the units of the table", header[:width], shown) if rows else None
+    return Table("Errors of crow by region, in the table's own units", header[:width], shown) if rows else None

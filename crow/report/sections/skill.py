@@ -1,41 +1,41 @@
-"""How good the forecasts are beside simpler ones."""
+"""Forecast errors of crow beside those of other models."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from crow.report import charts
-from crow.report.blocks import Block, Cell, Metric, More, Note, Section, Table, said
+from crow.report.blocks import Block, Cell, Details, Metric, Note, Section, Table, paragraph
 from crow.report.charts import OURS
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
 
-COLUMNS = ("MAE", "RMSE", "CRPS", "energy", "NLL", "NLL ahead")
+COLUMNS = ("MAE", "RMSE", "CRPS", "energy", "NLL", "forecast NLL")
 DRAWN = ("MAE", "CRPS", "NLL")
+SKILL = "Skill: 1 - error of crow / error of the reference, the best simple baseline (95 % interval over subjects)"
 
 
 def skill_section(evaluation: Evaluation | None, missing: str) -> Section:
-    """Errors of every model in one table, by horizon, and how much better than the best simple one."""
-    name, title = "skill", "Skill beside simpler models"
+    """Errors of every model, overall, by horizon and by group, and the skill over the best simple baseline."""
+    name, title = "skill", "Comparison with baselines"
     if evaluation is None or not evaluation.part("forecast"):
         return Section(name, title, (Note(missing),))
     unit = str(evaluation.metrics.get("unit", "sd"))
+    in_units = "standard deviations of the training visits, region by region" if unit == "sd" else "the table's unit"
     blocks: list[Block] = [
-        said(
-            "All models forecast the same later visits of the same held-out subjects. Errors are in "
-            f"{'standard deviations of the training visits, region by region' if unit == 'sd' else unit}; NLL is the "
-            "negative log-likelihood of whole held-out sequences, nats a visit in the table's own units; NLL ahead is "
-            "that of a visit which is forecast, given the history alone. Lower is better."
+        paragraph(
+            f"All models forecast the same later visits of the same test subjects. Errors are in {in_units}. NLL is "
+            "the negative log-likelihood of each visit given all earlier visits; forecast NLL is that of each forecast "
+            "visit given the observed history alone (nats per visit, original units). Lower is better."
         ),
         _errors(evaluation),
     ]
     if evaluation.part("skill"):
-        caption = "Skill: 1 - error of crow / error of the best simple model, with a 95 % interval over subjects"
-        blocks.append(skill_table(evaluation, ("skill",), caption))
+        blocks.append(skill_table(evaluation, ("skill",), SKILL))
     if (picture := _bars(evaluation, unit)) is not None:
         blocks.append(picture)
     blocks += _by_horizon(evaluation, unit)
-    blocks += _by_people(evaluation)
+    blocks += _by_group(evaluation)
     return Section(name, title, tuple(blocks))
 
 
@@ -44,43 +44,43 @@ def _errors(evaluation: Evaluation) -> Table:
     shown = [c for c in COLUMNS if any(evaluation.number("forecast", model, c) for model in models)]
     rows = tuple((model, *(evaluation.number("forecast", model, c) for c in shown)) for model in models)
     header = ("model", *shown)
-    return Table("Forecast errors of every model (bold: best)", header, rows, _best(rows), _ours(models))
+    return Table("Forecast errors by model (bold: best)", header, rows, _best(rows), _ours(models))
 
 
-def skill_table(evaluation: Evaluation, place: tuple[str, ...], caption: str) -> Table:
-    """The skill of every measure below ``place`` of metrics.json, with its interval and what it is against."""
+def skill_table(evaluation: Evaluation, path: tuple[str, ...], caption: str) -> Table:
+    """The skill in every measure below ``path`` of metrics.json, with its interval and its reference."""
     value: Any = evaluation.metrics
-    for name in place:
+    for name in path:
         value = value.get(name, {})
     rows = tuple(
-        (measure, *(evaluation.number(*place, measure, end, share=True) for end in ("value", "low", "high")),
-         str(one.get("against", "")))
+        (measure, *(evaluation.number(*path, measure, end, share=True) for end in ("value", "low", "high")),
+         str(one.get("reference", "")))
         for measure, one in value.items() if isinstance(one, dict)
     )  # fmt: skip
-    return Table(caption, ("measure", "skill", "low", "high", "against"), rows)
+    return Table(caption, ("measure", "skill", "lower bound", "upper bound", "reference"), rows)
 
 
 def _bars(evaluation: Evaluation, unit: str) -> Block | None:
     values = {}
     for metric in DRAWN:
-        of = {model: evaluation.number("forecast", model, metric) for model in evaluation.part("forecast")}
-        known = {model: float(n.value) for model, n in of.items() if n is not None and n.value is not None}
+        numbers = {model: evaluation.number("forecast", model, metric) for model in evaluation.part("forecast")}
+        known = {model: float(n.value) for model, n in numbers.items() if n is not None and n.value is not None}
         if len(known) > 1:
             values[metric] = known
     if not values:
         return None
-    best = "; ".join(f"{metric}: {min(of, key=lambda m: of[m])} is best" for metric, of in values.items())
+    best = "; ".join(f"{metric}: {min(known, key=lambda m: known[m])} is best" for metric, known in values.items())
     return drawn(charts.models(values, unit), f"Bars of {', '.join(values)} by model. {best}.")
 
 
 def _by_horizon(evaluation: Evaluation, unit: str) -> list[Block]:
     blocks: list[Block] = []
     by = evaluation.part("by_horizon")
-    for metric in ("CRPS", "MAE", "NLL ahead"):
-        groups = list(dict.fromkeys(group for of in by.values() for group, one in of.items() if metric in one))
+    for metric in ("CRPS", "MAE", "forecast NLL"):
+        groups = list(dict.fromkeys(group for one in by.values() for group, values in one.items() if metric in values))
         if not groups:
             continue
-        models = [model for model, of in by.items() if any(metric in one for one in of.values())]
+        models = [model for model, one in by.items() if any(metric in values for values in one.values())]
         rows = tuple((m, *(evaluation.number("by_horizon", m, group, metric) for group in groups)) for m in models)
         header = ("model", *(group.replace(" y", " years") for group in groups))
         blocks.append(Table(f"{metric} by years ahead (bold: best)", header, rows, _best(rows), _ours(models)))
@@ -91,28 +91,31 @@ def _by_horizon(evaluation: Evaluation, unit: str) -> list[Block]:
     return blocks
 
 
-def _by_people(evaluation: Evaluation) -> list[Block]:
-    """Tables for every other way of grouping, folded."""
+def _by_group(evaluation: Evaluation) -> list[Block]:
+    """Folded tables by age band, sex, diagnosis and site."""
     blocks: list[Block] = []
     for by, groups in evaluation.part("by").items():
         if by == "region":  # has a section of its own
             continue
-        models = list(dict.fromkeys(model for of in groups.values() for model in of))
-        people = ("subjects", *(evaluation.number("by", by, group, models[0], "subjects") for group in groups))
+        models = list(dict.fromkeys(model for one in groups.values() for model in one))
+        counts = (
+            "test subjects", *(evaluation.number("by", by, group, models[0], "subjects") for group in groups)
+        )  # fmt: skip
         tables = []
-        for metric in ("CRPS", "NLL ahead"):
-            told = [m for m in models if any(evaluation.number("by", by, group, m, metric) for group in groups)]
-            if not told:
+        for metric in ("CRPS", "forecast NLL"):
+            known = [m for m in models if any(evaluation.number("by", by, group, m, metric) for group in groups)]
+            if not known:
                 continue
-            rows = tuple((m, *(evaluation.number("by", by, group, m, metric) for group in groups)) for m in told)
+            rows = tuple((m, *(evaluation.number("by", by, group, m, metric) for group in groups)) for m in known)
             header = ("model", *map(str, groups))
-            tables.append(Table(f"{metric} by {by} (bold: best)", header, (*rows, people), _best(rows), _ours(told)))
-        blocks.append(More(f"CRPS and NLL by {by}", tuple(tables)))
+            caption = f"{metric} by {by} (bold: best)"
+            tables.append(Table(caption, header, (*rows, counts), _best(rows), _ours(known)))
+        blocks.append(Details(f"CRPS and forecast NLL by {by}", tuple(tables)))
     return blocks
 
 
 def _best(rows: tuple[tuple[Cell, ...], ...]) -> frozenset[tuple[int, int]]:
-    """Where the lowest number of every column stands."""
+    """The position of the lowest number of every column."""
     found = set()
     for column in range(1, len(rows[0]) if rows else 0):
         known = [

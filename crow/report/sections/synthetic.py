@@ -1,31 +1,31 @@
-"""Whole synthetic subjects beside held-out ones: their distribution, what they are good for, TADPOLE's scores."""
+"""Synthetic subjects beside test subjects: distribution, usefulness, and TADPOLE's scores."""
 
 from __future__ import annotations
 
-from crow.report.blocks import Block, Cell, Heading, Note, Section, Table, interval, said
+from crow.report.blocks import Block, Cell, Heading, Note, Section, Table, interval, paragraph
 from crow.report.evaluated import Evaluation
 
 PARTS = ("distribution", "usefulness", "tadpole")
 REAL = "_real"
 MEASURES = {
-    "wasserstein": "values: Wasserstein distance (sd, mean of regions)",
-    "jensen_shannon": "values: Jensen-Shannon divergence (bits, mean of regions)",
-    "wasserstein_change": "change a year between visits: Wasserstein distance (sd)",
-    "autocorrelation_difference": "correlation with the visit before: difference",
+    "wasserstein": "values: Wasserstein distance (sd, mean over regions)",
+    "jensen_shannon": "values: Jensen-Shannon divergence (bits, mean over regions)",
+    "wasserstein_change": "change per year: Wasserstein distance (sd, mean over regions)",
+    "autocorrelation_difference": "autocorrelation between visits: absolute difference (mean over regions)",
     "mmd": "visits: squared maximum mean discrepancy",
-    "correlation_difference_mean": "correlations of regions: mean difference",
-    "correlation_difference_largest": "correlations of regions: largest difference",
-    "discriminator_auc": "a classifier tells them apart: AUC",
+    "correlation_difference_mean": "correlations between regions: mean absolute difference",
+    "correlation_difference_largest": "correlations between regions: largest absolute difference",
+    "discriminator_auc": "discriminator between synthetic and test visits: AUC",
 }
 
 
 def synthetic_section(evaluation: Evaluation | None, missing: str) -> Section:
-    """What was measured of invented people."""
+    """The evaluation of synthetic subjects."""
     name, title = "synthetic", "Synthetic subjects"
     if evaluation is None or not any(evaluation.part(part) for part in PARTS):
         return Section(name, title, (Note(missing),))
     blocks: list[Block] = [
-        said("Whole subjects that the model invents, against held-out ones that training did not see.")
+        paragraph("The model generates whole synthetic subjects, which are compared with the test subjects.")
     ]
     if evaluation.part("distribution"):
         blocks += [Heading("Distribution"), _distribution(evaluation)]
@@ -37,7 +37,7 @@ def synthetic_section(evaluation: Evaluation | None, missing: str) -> Section:
 
 
 def _distribution(evaluation: Evaluation) -> Table:
-    """A measure and, where it has one, the same of real people."""
+    """Distances of synthetic subjects, and the same of training subjects."""
     names = list(evaluation.part("distribution"))
     rows = tuple(
         (MEASURES.get(name, name.replace("_", " ")),
@@ -45,21 +45,22 @@ def _distribution(evaluation: Evaluation) -> Table:
         for name in names if not name.endswith(REAL)
     )  # fmt: skip
     caption = (
-        "How far synthetic people are from held-out ones, and training people from them, which is what chance gives "
-        "(0: alike; AUC: 0.5)"
+        "Distance from synthetic to test subjects, and from training to test subjects for comparison (0: same "
+        "distribution; AUC 0.5: indistinguishable)"
     )
-    return Table(caption, ("measure", "synthetic", "training people"), rows)
+    return Table(caption, ("measure", "synthetic", "training"), rows)
 
 
 def _usefulness(evaluation: Evaluation) -> Table:
-    """A row a task."""
+    """One row per task."""
     rows: list[tuple[Cell, ...]] = []
-    for task, told in evaluation.part("usefulness").items():
-        n = {name: evaluation.number("usefulness", task, name) for name in told}
+    for task, values in evaluation.part("usefulness").items():
+        n = {name: evaluation.number("usefulness", task, name) for name in values}
         ratio = interval(n.get("ratio"), n.get("ratio_low"), n.get("ratio_high"))
-        rows.append((task, str(told.get("metric", "")), n.get("synthetic"), n.get("real"), ratio, n.get("subjects")))
+        rows.append((task, str(values.get("metric", "")), n.get("synthetic"), n.get("real"), ratio, n.get("subjects")))
     caption = (
-        "What a predictor learns from synthetic people and from the real ones, tested on held-out people (ratio above "
-        "1: synthetic people teach more; 95 % interval)"
+        "Predictors trained on synthetic or on real subjects, tested on test subjects (ratio above 1: synthetic "
+        "subjects are more useful; 95 % interval)"
     )
-    return Table(caption, ("task", "measure", "from synthetic", "from real", "ratio", "subjects"), tuple(rows))
+    header = ("task", "metric", "trained on synthetic", "trained on real", "ratio", "test subjects")
+    return Table(caption, header, tuple(rows))

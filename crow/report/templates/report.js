@@ -1,6 +1,6 @@
 
 "use strict";
-// Two pictures over each other: the slider says how much of the first is seen, from the left.
+// Two overlaid pictures: the slider sets how much of the first one is visible, from the left.
 for (const figure of document.querySelectorAll("figure.compare")) {
   const slider = figure.querySelector("input[type=range]");
   const layers = [...figure.querySelectorAll(".layer")];
@@ -19,7 +19,7 @@ for (const figure of document.querySelectorAll("figure.compare")) {
   for (const choice of choices) choice.addEventListener("change", show);
   show();
 }
-// The contents are open beside the page and folded above it, where there is little room.
+// The contents are open beside the page, and folded above it on narrow screens.
 const contents = document.querySelector("nav details");
 const wide = matchMedia("(min-width: 64rem)");
 let printing = false;
@@ -29,9 +29,9 @@ fold();
 contents.addEventListener("click", (event) => {
   if (event.target.closest("a") && !wide.matches) contents.open = false;
 });
-// What is wider than the page can be scrolled with the keys; what is not is no stop on the way.
+// Elements wider than the page can be focused and scrolled with the keys; others are no tab stops.
 const scrollers = [...document.querySelectorAll(".scroll")];
-const reach = () => {
+const makeScrollable = () => {
   for (const one of scrollers) {
     if (one.scrollWidth > one.clientWidth + 1) {
       one.tabIndex = 0;
@@ -42,19 +42,19 @@ const reach = () => {
     }
   }
 };
-addEventListener("load", reach);
-addEventListener("resize", reach);
-// Where the reader is.
+addEventListener("load", makeScrollable);
+addEventListener("resize", makeScrollable);
+// Mark the current section in the contents.
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
-const seen = new IntersectionObserver((entries) => {
+const observer = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
     for (const link of links.values()) link.removeAttribute("aria-current");
     links.get(entry.target.id)?.setAttribute("aria-current", "true");
   }
 }, { rootMargin: "-10% 0px -80% 0px" });
-for (const section of document.querySelectorAll("main > section")) seen.observe(section);
-// What is folded away is printed all the same.
+for (const section of document.querySelectorAll("main > section")) observer.observe(section);
+// Folded details are printed as well.
 let opened = [];
 addEventListener("beforeprint", () => {
   printing = true;

@@ -1,0 +1,130 @@
+"""Tables that are no text: compressed ones, Excel workbooks and Parquet files, as records of text."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import importlib
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from crow.cohort.catalogue import SHEETS
+from crow.cohort.findings import Findings
+from crow.cohort.parameters import MAX_TABLE_BYTES
+from crow.errors import CohortError
+
+GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
+Records = tuple[list[list[str]], list[int]]
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a file is an Excel workbook or a Parquet file, by its first bytes."""
+    return _kind(path) is not None
+
+
+def read_sheet(path: Path, findings: Findings) -> Records:
+    """The records of a workbook's first filled sheet or of a Parquet file, the header first, and their lines.
+
+    Raises CohortError if the library is not installed or the file is damaged.
+    """
+    records = _workbook(path, findings) if _kind(path) == "Excel" else _parquet(path)
+    filled = [(record, line) for line, record in enumerate(records, 1) if any(record)]
+    if not filled:
+        raise CohortError(f"{path}: the file is empty; a header and one row per visit are needed.")
+    return [record for record, _ in filled], [line for _, line in filled]
+
+
+def unpacked(path: Path, data: bytes) -> bytes:
+    """The bytes of a text file, unpacked if they are compressed with gzip; raises CohortError for damaged ones."""
+    if not data.startswith(GZIP):
+        return data
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            text = file.read(MAX_TABLE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CohortError(f"{path}: compressed with gzip, but damaged ({error}). Copy the file again.") from None
+    if len(text) > MAX_TABLE_BYTES:
+        raise CohortError(
+            f"{path}: more than {MAX_TABLE_BYTES / 2**30:.0f} GiB when unpacked with gzip. Split the table."
+        )
+    return text
+
+
+def _kind(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == PARQUET:
+        return "Parquet"
+    if start != ZIP:
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "Excel" if "xl/workbook.xml" in archive.namelist() else None
+    except zipfile.BadZipFile:
+        return None
+
+
+def _workbook(path: Path, findings: Findings) -> list[list[str]]:
+    openpyxl = _library("openpyxl", path, "an Excel workbook", "excel")
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        sheets = {
+            sheet.title: [[_text(cell) for cell in row] for row in sheet.iter_rows(values_only=True)] for sheet in book
+        }
+    except Exception as error:  # openpyxl raises what its parsers raise
+        raise CohortError(f"{path}: the workbook cannot be read ({error}). Save the sheet as CSV.") from None
+    filled = {title: rows for title, rows in sheets.items() if sum(any(row) for row in rows) > 1}
+    if not filled:
+        return []
+    first, *others = filled
+    if others:
+        findings.add(SHEETS, first=first, others=", ".join(others))
+    rows = filled[first]
+    width = max(len(row) for row in rows)
+    return [row + [""] * (width - len(row)) for row in rows]
+
+
+def _parquet(path: Path) -> list[list[str]]:
+    parquet = _library("pyarrow.parquet", path, "a Parquet file", "parquet")
+    try:
+        frame = parquet.read_table(path).to_pandas()
+    except Exception as error:  # pyarrow raises its own and OSError
+        raise CohortError(f"{path}: the Parquet file cannot be read ({error}). Export it as CSV.") from None
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    columns = [[_text(cell) for cell in frame.iloc[:, k]] for k in range(frame.shape[1])]
+    return [[str(name) for name in frame.columns], *map(list, zip(*columns, strict=True))]
+
+
+def _text(cell: Any) -> str:
+    """A cell as it would stand in a CSV: whole numbers without a point, dates in ISO, nothing for a missing one."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return str(cell)
+    if isinstance(cell, float):
+        return "" if math.isnan(cell) else str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
+    if isinstance(cell, datetime.datetime):
+        day = cell.time() == datetime.time(0)
+        return "" if cell != cell else cell.strftime("%Y-%m-%d" if day else "%Y-%m-%dT%H:%M:%S")
+    if isinstance(cell, datetime.date):
+        return cell.isoformat()
+    text = str(cell)
+    return "" if text in ("<NA>", "NaT", "nan") else text
+
+
+def _library(name: str, path: Path, what: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = name.split(".")[0]
+        raise CohortError(
+            f"{path}: is {what}; to read it, install {package}: pip install 'crow[{extra}]' (or save it as CSV)."
+        ) from None

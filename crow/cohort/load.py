@@ -1,0 +1,60 @@
+"""The tables of a cohort, or a BIDS tree, as one table with its layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from crow.cohort.bids import read_tree
+from crow.cohort.descriptions import described, sidecar_of, without_second_header
+from crow.cohort.findings import Findings
+from crow.cohort.frame import NAME, frame_table
+from crow.cohort.join import join_tables
+from crow.cohort.layouts import read_layout
+from crow.cohort.options import ReadOptions, listed
+from crow.cohort.schema import Schema
+from crow.cohort.table import Table, read_table
+from crow.errors import CohortError
+
+Source = str | Path | pd.DataFrame
+OF_TREES = ("suffix", "space", "desc", "ages")
+OF_SCANS = ("scan", "scan_root")
+
+
+def load(sources: Sequence[Source], options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
+    """One table of the cohort: the only one, or several joined by subject and visit.
+
+    Raises CohortError for a file that is no table, for tables that do not fit together, and for flags that belong to a
+    tree but were given for a table, or the other way round.
+    """
+    tables = [source if isinstance(source, pd.DataFrame) else Path(source) for source in sources]
+    trees = [table for table in tables if isinstance(table, Path) and table.is_dir()]
+    foreign = (() if len(tables) > len(trees) else OF_SCANS) if trees else OF_TREES
+    if given := [f"--{name.replace('_', '-')}" for name in foreign if getattr(options, name) is not None]:
+        kind = "a folder, and is for a table" if trees else "no folder, and is for a BIDS tree"
+        name = name_of_source(sources[0])
+        raise CohortError(f"{name}: {listed(given)} was given, but the path is {kind}. Leave it out.")
+    if trees and schema is not None and schema.scan is None:
+        raise CohortError(
+            f"{trees[0]}: a folder, but the run was trained on regions without scans. Give a table of them."
+        )
+    if schema is not None and options.within is None:
+        options = options.model_copy(update={"within": schema.within})
+    read = [_load_one(table, options, schema, findings) for table in tables]
+    return read[0] if len(read) == 1 else join_tables(read, options, findings)
+
+
+def name_of_source(source: Source) -> str:
+    """The path of a file, or what a DataFrame is called in messages."""
+    return NAME if isinstance(source, pd.DataFrame) else str(source)
+
+
+def _load_one(source: Path | pd.DataFrame, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
+    if isinstance(source, pd.DataFrame):
+        return read_layout(frame_table(source), findings)
+    if source.is_dir():
+        return read_tree(source, options, schema, findings)
+    table, rows = without_second_header(read_table(source, findings), findings)
+    return described(read_layout(table, findings), rows | sidecar_of(source, findings))

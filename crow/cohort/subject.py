@@ -1,0 +1,55 @@
+"""The column that tells whose row it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from crow.cohort import catalogue, names
+from crow.cohort.columns import Columns
+from crow.cohort.findings import Findings
+from crow.cohort.layout import Layout
+from crow.cohort.options import ReadOptions, listed, one_column
+from crow.errors import CohortError
+
+
+def find_subject(columns: Columns, layout: Layout, options: ReadOptions, findings: Findings) -> str:
+    """The subject column; raises CohortError if there is none, or several that disagree."""
+    if options.subject is not None:
+        return one_column("subject", options.subject, columns.names, columns.path)
+    if layout.subject is not None:
+        return layout.subject
+    named = [name for name in subject_columns(columns.names) if not columns.is_empty(name)]
+    if not named:
+        raise CohortError(
+            f"{columns.path}: no subject column was found among {listed(columns.names)}. Name it with --subject COLUMN."
+        )
+    repeated = [name for name in named if columns.cells(name).duplicated().any()]
+    named = repeated or named
+    if any(not _same_groups(columns.cells(named[0]), columns.cells(other)) for other in named[1:]):
+        raise ambiguous(columns.path, "subject", named)
+    if len(named) > 1:
+        findings.add(catalogue.SUBJECT, named[0], names=listed(named), first=named[0])
+    return named[0]
+
+
+def subject_columns(header: Iterable[str]) -> list[str]:
+    """The columns whose name is one for a subject, the most usual first."""
+    header = list(header)
+    return [name for known in names.SUBJECTS for name in header if names.normal(name) == known]
+
+
+def ambiguous(path: str, role: str, candidates: Iterable[str], counts: dict[str, int] | None = None) -> CohortError:
+    """The error that asks which of several columns has a role."""
+    flags = [f"--{role} {_quoted(n)}" + (f" ({counts[n]:,} visits)" if counts else "") for n in candidates]
+    return CohortError(f"{path}: several columns could be the {role}: add {' or '.join(flags)}.")
+
+
+def _same_groups(one: pd.Series, other: pd.Series) -> bool:
+    pairs = len(pd.concat([one, other], axis=1).drop_duplicates())
+    return pairs == one.nunique() == other.nunique()
+
+
+def _quoted(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() else f"'{name}'"
