@@ -56,6 +56,14 @@ def generate(
         typer.Option(min=1, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW),
     ] = None,
     future_covariates: options.FutureCovariates = "carry",
+    path: Annotated[
+        bool,
+        typer.Option(
+            "--path",
+            help="Draw a subject's visits together, as trajectories. Otherwise each requested time is answered on its "
+            "own, whatever other times are requested.",
+        ),
+    ] = False,
     draws: Annotated[int, options.draws(2)] = 200,
     seed: options.Seed = 0,
     out: Annotated[
@@ -103,6 +111,8 @@ def generate(
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
     }  # fmt: skip
     scans = class_of_run(run).uses_scans
+    if path and (scans or new_subjects):
+        raise typer.BadParameter("--path is for forecasts of regions.")
     _check_kind({**given, "--space": space != "native", "--save-scan-draws": save_scan_draws}, scans)
     _check_together(given, cohort)
     changes = [CovariateChange.parse(text) for text in set_covariate or []]
@@ -123,7 +133,9 @@ def generate(
         typer.echo(f"Wrote {made.written[0]}")
         return
     outputs = pipeline.Outputs(out or Path("forecast.csv"), save_draws, figure, unit, overwrite)
-    shared: dict[str, Any] = {"future": future_covariates, "draws": draws, "seed": seed, "missing": missing}
+    shared: dict[str, Any] = {
+        "future": future_covariates, "draws": draws, "seed": seed, "path": path, "missing": missing,
+    }  # fmt: skip
     if visits is not None and cohort is not None:
         made = pipeline.forecast_visits(run, outputs, cohort, visits, **shared)
     else:
@@ -201,6 +213,8 @@ def _show(made: "Generated") -> None:
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
     typer.echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
     typer.echo(f"Future covariates: {made.covariates}.")
+    if made.warning:
+        typer.echo(f"warning: {made.warning}")
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
         visits = [visit for _, visit in forecast.summary.iterrows()]
         table = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)

@@ -39,6 +39,7 @@ class Generated:
     forecast: Forecast
     covariates: str
     written: tuple[Path, ...]
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ def forecast_subjects(
     future: Future = "carry",
     draws: int = 200,
     seed: int = 0,
+    path: bool = False,
     missing: Missing | None = None,
 ) -> Generated:
     """Forecast some subjects ``at`` years after the last visit of each, given all their visits.
 
     ``changes`` and the table ``covariates`` give future covariates; all others follow ``future``. With ``changes``, the
-    figure also shows the forecast without them. Raises RunError, CohortError, OutputError.
+    figure also shows the forecast without them. With ``path`` a subject's visits are drawn together.
+    Raises RunError, CohortError, OutputError.
     """
     _check_figure(out.figure, subjects)
     model = CRow.load(run)
@@ -77,15 +80,15 @@ def forecast_subjects(
     visits = visits_after(history, list(dict.fromkeys(subjects)), at)
     table = None if covariates is None else read_future(covariates, history)
     given = with_changes(history, visits, table, changes or [], future)
-    forecast = model.forecast(history, given, future, draws, seed)
+    forecast = model.forecast(history, given, future, draws, seed, path)
     shown = {"forecast": forecast}
     if changes and out.figure:
         without = with_changes(history, visits, table, [], future)
         name = CARRIED if table is None and future == "carry" else f"without {changes_text(changes)}"
-        shown = {name: model.forecast(history, without, future, draws, seed), changes_text(changes): forecast}
+        shown = {name: model.forecast(history, without, future, draws, seed, path), changes_text(changes): forecast}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
-    return Generated(forecast, how, _write(out, history, forecast, shown))
+    return Generated(forecast, how, _write(out, history, forecast, shown), model.beyond(forecast))
 
 
 def forecast_visits(
@@ -97,6 +100,7 @@ def forecast_visits(
     future: Future = "carry",
     draws: int = 200,
     seed: int = 0,
+    path: bool = False,
     missing: Missing | None = None,
 ) -> Generated:
     """Forecast the visits in the table ``visits`` (see `crow.cohort.future.read_future`) given those in ``cohort``."""
@@ -104,10 +108,11 @@ def forecast_visits(
     history = read_history(model, cohort, missing)
     table = read_future(visits, history)
     _check_figure(out.figure, list(table["subject"].unique()))
-    forecast = model.forecast(history, table, future, draws, seed)
+    forecast = model.forecast(history, table, future, draws, seed, path)
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
-    return Generated(forecast, _how(history, future, sources), _write(out, history, forecast, {"forecast": forecast}))
+    written = _write(out, history, forecast, {"forecast": forecast})
+    return Generated(forecast, _how(history, future, sources), written, model.beyond(forecast))
 
 
 def new_subjects(

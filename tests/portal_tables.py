@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # rows as the portals write them
 """Tables as portals and programs hand them out, with simulated subjects; all cells are text."""
 
 from __future__ import annotations

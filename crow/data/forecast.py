@@ -28,7 +28,7 @@ def quantiles_of(draws: np.ndarray[Any, Any], shares: Sequence[float], axis: int
 
 @dataclass(frozen=True)
 class Forecast:
-    """Draws of future visits. Draw k of a subject is one trajectory: it belongs together over the visits.
+    """Draws of future visits. With ``path`` draw k of a subject is one trajectory; else each visit stands by itself.
 
     Attributes
     ----------

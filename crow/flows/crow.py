@@ -42,12 +42,10 @@ class CRowFlow(nn.Module):
     """``p(x_1..x_T | c_1..c_T)`` of visits at irregular times, exact, visit by visit.
 
     A gate that shifts and scales by the past, then (``initialisation="mixed_model"``) the innovations of a linear mixed
-    model, then
-    ``blocks`` times two recurrent couplings, with a rotation and a gate between blocks. Everything is zero-initialised,
-    so the flow starts as the mixed model itself; with ``initialisation="standard"`` it starts at N(0, I) and only sees
-    what the
-    mixed model predicts. Every subnet gets the context, the times, and a summary of the raw past: last values, means,
-    and the mixed model's prediction with its log-sd.
+    model, then ``blocks`` times two recurrent couplings, with a rotation and a gate between blocks. Everything is
+    zero-initialised, so the flow starts as the mixed model itself; with ``initialisation="standard"`` it starts at N(0,
+    I) and only sees what the mixed model predicts. Every subnet gets the context, the times, and a summary of the raw
+    past: last values, means, and the mixed model's prediction with its log-sd.
 
     Of a visit that lacks values (``Sequences.measured``) it is the exact density of those that were measured, given
     those measured before: every layer maps the measured values among themselves, missing ones stay 0 and have no part

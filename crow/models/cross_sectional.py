@@ -135,7 +135,8 @@ class CrossSectionalModel(Model):
     def validation(self, subject: pd.Series) -> NDArray[np.bool_]:
         """Which rows belong to validation subjects, decided by the seed and the names."""
         numbers, names = pd.factorize(subject)
-        chosen = validation_folds([self.family.get(name, name) for name in names], self.config.training.validation_fraction, self.config.seed)[0]
+        units = [self.family.get(name, name) for name in names]
+        chosen = validation_folds(units, self.config.training.validation_fraction, self.config.seed)[0]
         return np.isin(numbers, chosen)
 
     def _parts(

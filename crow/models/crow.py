@@ -110,8 +110,8 @@ class CRow(Model):
         sequences, names = self._encode(learned, learned.visits), learned.split_names(learned.subjects)
         if self._requested.model.objective == "inn" and sequences.measured is not None:
             raise ConfigError(
-                f"{name_of(cohort)}: model.objective inn needs every region at every visit. Use --missing drop-visit "
-                "or --missing impute."
+                f"{name_of(cohort)}: model.objective inn needs every region at every visit. "
+                "Choose --missing drop-visit or --missing impute."
             )
         self.config = resolve(self._requested, sequences)
         training.begin(self.config)
@@ -190,8 +190,11 @@ class CRow(Model):
         future: Future = "carry",
         draws: int = 200,
         seed: int = 0,
+        path: bool = False,
     ) -> Forecast:
         """Draws of future visits, given all of each subject's visits so far.
+
+        Each requested time is a question of its own: its answer does not depend on the other times that are requested.
 
         Parameters
         ----------
@@ -204,6 +207,8 @@ class CRow(Model):
             (``linear``); see `crow.cohort.covariate_paths.future_visits`.
         draws, seed
             How many draws per visit; the same seed gives the same draws.
+        path
+            Draw a subject's visits together, each given the drawn one before it: draw k is then one trajectory.
 
         Returns
         -------
@@ -222,16 +227,31 @@ class CRow(Model):
         self.table.require(cohort.visits, name_of(cohort))
         observed = _observed(cohort)
         history = observed[observed["subject"].isin(ahead["subject"])].sort_values(["subject", "time"])
-        generator = torch.Generator().manual_seed(seed)
+        self.table.encode(ahead, "the visits to forecast")  # refuses what cannot be asked together, as a time twice
         values = np.empty((len(ahead), draws, len(self.table.regions)))
         has_history = ahead["subject"].isin(history["subject"]).to_numpy()
-        for past, rows in ((history, has_history), (None, ~has_history)):
-            if rows.any():
-                before = None if past is None else self._encode(cohort, past)
+        question = np.zeros(len(ahead), int) if path else ahead.groupby("subject").cumcount().to_numpy()
+        for known in (True, False):
+            for k in np.unique(question):
+                rows = (has_history == known) & (question == k)
+                if not rows.any():
+                    continue
+                past = history[history["subject"].isin(ahead["subject"][rows])]
+                before = self._encode(cohort, past) if known else None
                 after = self.table.encode(ahead[rows], "the visits to forecast")
-                drawn = ensemble.forecast(before, after, draws, generator)
+                drawn = ensemble.forecast(before, after, draws, torch.Generator().manual_seed(seed))
                 values[rows] = self.table.decode(drawn.transpose(1, 2)[after.mask])
         return Forecast(ahead, self.table.regions, values, observed)
+
+    def beyond(self, forecast: Forecast) -> str:
+        """A warning if a forecast visit lies beyond twice the longest follow-up of the training; else empty."""
+        asked, known = float(forecast.visits["time"].max()), self.table.follow_up
+        if not known or asked <= 2 * known:
+            return ""
+        return (
+            f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
+            f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
+        )
 
     @torch.no_grad()
     def fill(self, data: Cohort | pd.DataFrame, draws: int = 500, smooth: bool = False, seed: int = 0) -> Filled:

@@ -47,6 +47,8 @@ class RegionTable(BaseModel):
     mean: list[float]
     sd: list[float]
     covariates: list[Covariate]
+    follow_up: float = 0.0
+    """The longest time in training, in years; 0 in runs that did not keep it."""
 
     @classmethod
     def fit(cls, cohort: Cohort) -> RegionTable:
@@ -65,6 +67,7 @@ class RegionTable(BaseModel):
             mean=values.mean().tolist(),
             sd=values.std().tolist(),
             covariates=[c for c in covariates if c is not None],
+            follow_up=float(cohort.visits["time"].max()),
         )
 
     @property

@@ -55,8 +55,8 @@ def fit_ensemble(
     A member's validation subjects touch nothing of it but its last epoch: the mixed model that it starts at is fitted
     without them. With ``initialise: auto`` the first two members are one of each kind on the same split, and the
     mixture of the two that maximises that split's likelihood decides how many of the ensemble's members start in which
-    way; a kind whose share rounds to none is left out. If the members do not improve on their mixed models out of sample
-    (``Fitted.out_of_sample``), the ensemble is the mixed model of all subjects.
+    way; a kind whose share rounds to none is left out. If the members do not improve on their mixed models out of
+    sample (``Fitted.out_of_sample``), the ensemble is the mixed model of all subjects.
     """
     features, context = data.x.shape[2], data.context.shape[2]
     parts = _validation_rows(names, config)

@@ -26,7 +26,7 @@ class Fitted:
     """What training came to: the best validation loss, its epoch (0 is the start) and one row per epoch of history.
 
     The validation subjects chose the epoch, so ``validation_loss`` flatters it. ``out_of_sample`` does not: each half
-    of     them is evaluated at the epoch that the other half would have chosen.
+    of them is evaluated at the epoch that the other half would have chosen.
     """
 
     validation_loss: float

@@ -136,7 +136,7 @@ def test_forecasts_of_the_start_are_the_exact_prediction(mixed: tuple[Cohort, cr
     last = cohort.visits.groupby("subject")["time"].max()
     asked = pd.DataFrame([(n, last[n] + ahead, cdr) for n in names for ahead, cdr in ((1.0, 2.0), (4.0, 5.0))],
                          columns=["subject", "time", "CDRSB"])  # fmt: skip
-    forecast = model.forecast(cohort, asked, draws=8000)
+    forecast = model.forecast(cohort, asked, draws=8000, path=True)
     assert forecast.values.shape == (6, 8000, 1)
     for k, name in enumerate(names):
         past = cohort.visits[cohort.visits["subject"] == name]
@@ -379,3 +379,32 @@ def test_fill_draws_what_is_missing_and_leaves_the_rest(cohort: Cohort, model: c
     whole = model.fill(cohort)
     pd.testing.assert_frame_equal(whole.table, cohort.visits)
     assert whole.intervals.empty
+
+
+def test_the_answer_for_a_time_does_not_depend_on_the_other_times_that_are_requested(
+    cohort: Cohort, model: crow.CRow
+) -> None:
+    last = cohort.visits.groupby("subject")["time"].max().reset_index()
+    late = last.assign(time=last["time"] + 5)
+    several = pd.concat([last.assign(time=last["time"] + years) for years in (1, 2, 5)])
+    alone, together = model.forecast(cohort, late, draws=50), model.forecast(cohort, several, draws=50)
+    at_five = together.visits.groupby("subject").cumcount() == 2
+    sd = alone.values.std(1)
+    shift = np.abs(together.values[at_five].mean(1) - alone.values.mean(1)) / sd
+    assert shift.max() < 0.5 and shift.mean() < 0.1
+    one = cohort.subjects[0]
+    first, again = (model.forecast(cohort, each[each["subject"] == one], draws=50) for each in (late, several))
+    spread = again.values.std(1)[:, None]
+    assert np.abs(first.values.mean(1) - again.values[-1].mean(0)).max() < 0.3 * spread.max()
+    joint = model.forecast(cohort, several, draws=50, path=True)
+    assert not np.allclose(joint.values[at_five], together.values[at_five])
+
+
+def test_a_forecast_beyond_twice_the_follow_up_is_warned_of(cohort: Cohort, model: crow.CRow) -> None:
+    known, subject = cohort.visits["time"].max(), cohort.subjects[0]
+    near, far = (
+        model.forecast(cohort, pd.DataFrame({"subject": [subject], "time": [time]}), draws=2)
+        for time in (1.9 * known, 2.5 * known)
+    )
+    assert model.beyond(near) == ""
+    assert f"{2.5 * known:.1f} years" in model.beyond(far) and f"{known:.1f} years" in model.beyond(far)
