@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
+from crow.cli import options
+
 
 def fill(
-    run: Annotated[Path, typer.Option(help="The run folder that crow train wrote.")],
+    run: options.Run,
     cohort: Annotated[Path, typer.Option(help="A table in the columns of the training, with missing regions.")],
     out: Annotated[
-        Path, typer.Option(help="The filled table; <out>_intervals has a row per value. With --tables a folder.")
+        Path,
+        typer.Option(help="Table to write; <out>_intervals has one row per filled value. With --tables, a folder."),
     ] = Path("filled.csv"),
     tables: Annotated[
         int | None,
@@ -19,12 +22,14 @@ def fill(
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Also use a subject's later visits. --tables always does.")
     ] = False,
-    draws: Annotated[int, typer.Option(min=2, help="Draws per subject.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same draws.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier files.")] = False,
+    draws: Annotated[int, options.draws(2)] = 500,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Fill missing regions: median and interval given all that was measured of the subject up to and including the
-    visit, or completed tables for multiple imputation. Measured values stay as they are.
+    """Fill missing regions with medians and intervals, or with draws for multiple imputation.
+
+    A value is drawn given everything measured of the subject up to and including its visit. Measured values stay as
+    they are.
 
     Example: [bold]crow fill --run demo/run --cohort demo/cohort.csv --out demo/filled.csv[/bold]
     """

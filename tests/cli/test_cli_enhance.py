@@ -54,7 +54,7 @@ def test_thin_slices_of_a_file(folder: Path, tmp_path: Path, capsys: pytest.Capt
         np.testing.assert_allclose(means, thick.get_fdata(), atol=1.1)  # each is rounded
     facts = json.loads((here / "sub-new_ses-1_desc-median_T1w.json").read_text())
     assert facts["synthetic"] is True and facts["Draws"] == 4 and facts["Sources"] == [scan.name]
-    assert facts["Slices"] == {"from one": 2, "axis": "z"}
+    assert facts["Slices"] == {"factor": 2, "axis": "z"}
     before = {path: path.read_bytes() for path in here.iterdir()}
     assert "exists already" in refused(capsys, *words)
     assert before == {path: path.read_bytes() for path in here.iterdir()}

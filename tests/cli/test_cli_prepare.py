@@ -18,7 +18,7 @@ def test_words(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "s per scan)." in done.output
     assert "ScanStore of 4 T1w scans" in done.output
-    assert "too few to learn from" in done.output
+    assert "2 subjects are too few" in done.output
     assert str(tmp_path / "store" / "qc" / "index.html") in done.output.replace("\n", "")
     assert len(ScanStore.open(tmp_path / "store").rows) == 4
 

@@ -119,7 +119,7 @@ def test_generate_forecasts_years_after_the_last_visit(folder: Path, tmp_path: P
         drawn = samples.groupby("time")[region].agg(["mean", "std", "median"])
         stated = forecast[[f"{region}_mean", f"{region}_sd", f"{region}_median"]]
         np.testing.assert_allclose(drawn, stated, rtol=1e-4)
-    assert len(samples) == 80 and samples["sample"].max() == 39
+    assert len(samples) == 80 and samples["draw"].max() == 39
     assert figure.read_bytes()[:4] == b"\x89PNG"
     assert "carried forward" in output and "CDRSB" in output
 
@@ -139,7 +139,7 @@ def test_generate_sets_covariates_from_a_time_on(folder: Path, tmp_path: Path) -
     forecast = pd.read_csv(out)
     assert list(forecast["CDRSB"]) == [last_visit(folder, "9002")["CDRSB"], 7.5, 7.5]
     assert list(forecast["DX"]) == ["Dementia"] * 3
-    assert "CDRSB 7.5 at 1.5 years" in output and "extrapolation" not in output
+    assert "CDRSB 7.5 at 1.5 years" in output and "CDRSB 7.5 is an extrapolation" not in output
     far = run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1", "--set-covariate", "CDRSB=19",
                  "--draws", "20", "--out", tmp_path / "beyond.csv")  # fmt: skip
     assert "CDRSB 19 is an extrapolation: in the cohort it lies between 0 and" in far

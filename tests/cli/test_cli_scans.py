@@ -226,7 +226,7 @@ def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path,
     train = ("train", "--cohort", folder / "run_store", *QUICK)
     run(*train, "--out", tmp_path / "run", "--test", "0.3")
     output = run("evaluate", "--run", tmp_path / "run", "--draws", "20")
-    assert "last scan" in output and "Skill in change RMSE against last scan" in output
+    assert "last scan" in output and "Skill in change RMSE over last scan" in output
     made = tmp_path / "run" / "evaluation"
     metrics = json.loads((made / "metrics.json").read_text())["scans"]
     assert list(metrics["forecast"]) == ["crow", "last scan", "mean change"] and metrics["subjects"] == 3
@@ -242,5 +242,6 @@ def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path,
 
 
 def test_a_run_without_a_test_set_cannot_be_evaluated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "split.test=0.2, or give --folds 5" in refused(capsys, "evaluate", "--run", folder / "run")
+    message = refused(capsys, "evaluate", "--run", folder / "run")
+    assert "Train with --test 0.2, or cross-validate with --folds 5" in message
     assert not (folder / "run" / "evaluation").exists()

@@ -88,7 +88,7 @@ def test_never_replaces_a_tree_that_is_no_simulation(tmp_path: Path, capsys: pyt
         ([*SMALL, "--regions", "6"], "--regions"),
         (["simulate", "--modality", "pet"], "add --scans"),
         (["simulate", "--scanner-change", "2"], "--scanner-change"),
-        ([*SMALL, "--modality", "FLAIR"], "T1w, pet"),
+        ([*SMALL, "--modality", "FLAIR"], "T1w or pet"),
         ([*SMALL, "--resolution", "0.1"], "1 to 8"),
         ([*SMALL, "--scanner-change", "3"], "2 to 2"),
     ],

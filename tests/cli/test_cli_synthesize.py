@@ -93,7 +93,7 @@ def test_runs_are_taken_by_their_own_command(
     profiles: Path, trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     output = refused(capsys, "generate", "--run", profiles, "--subject", "1", "--at", "1", "--out", tmp_path / "x.csv")
-    assert "a run of cglow, not of crow train. Use crow synthesize --run." in output
+    assert "a run of crow synthesize, not of crow train." in output
     assert "a run of crow train" in refused(capsys, "synthesize", "--run", trained / "run", "--out", tmp_path / "x.csv")
     output = refused(capsys, "synthesize", "--cohort", trained / "cohort.csv", "--condition", "sex", "--out", profiles)
     assert "exists already" in output
