@@ -23,8 +23,8 @@ HABITS = {
     "surprise": r"\bsurpris\w*",
     "a visit, for per visit": (
         r"\b(?:nats?|bits?|rows?|draws?|samples?|visits|values?|channels?|couplings?|columns?|lines?|scans?|pictures?"
-        r"|numbers?|folders?|files?|months|subjects|NLL|CRPS|head|network|seconds|one)"
-        r" an? (?:visit|subject|region|voxel|pixel|scan|group|member|coupling|level|wave|session|core|class|step)\b"
+        r"|numbers?|folders?|files?|months|subjects|NLL|CRPS|head|network|seconds|one) an?"
+        r" (?:visit|subject|region|voxel|pixel|scan|group|member|coupling|level|core|wave|session|class|step)\b(?!')"
     ),
     "to come, what came": r"\b(?:to come|coming visits|what came|as they came|(?:that|which) came)\b",
     "kept back, kept apart": r"\b(?:kept|held) (?:back|apart)\b",
