@@ -99,7 +99,7 @@ def _is_spike(count: int, levels: NDArray[np.floating], counts: NDArray[np.integ
 
 
 def _has_tail(core: NDArray[np.floating]) -> bool:
-    low, lower, upper, high = np.quantile(core, [0.0, 0.25, 0.75, 1.0])
+    low, lower, upper, high = np.quantile(core, [0.0, 0.25, 0.75, 1.0], method="linear")
     return bool(max(high - upper, lower - low) > MIN_STRANGE_RANGES * (upper - lower))
 
 

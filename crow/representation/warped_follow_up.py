@@ -60,7 +60,7 @@ def noise_variance(image: Volume) -> float:
     The median of |d| is 0.6745 sqrt(6^3) sd (compare Immerkaer 1996 in two dimensions). Alignment smooths noise; the
     difference of two such variances measures by how much.
     """
-    inside = image > 0.3 * np.quantile(image, 0.98)
+    inside = image > 0.3 * np.quantile(image, 0.98, method="linear")
     for axis in range(3):
         image = np.diff(image, 2, axis)
         inside = inside[tuple(slice(1, -1) if k == axis else slice(None) for k in range(3))]

@@ -150,7 +150,7 @@ def test_generated_groups_differ_like_the_cohort() -> None:
     cohort = simulated(192)
     fitted = train(model, cohort.rows(slice(0, 128)), cohort.rows(slice(128, 192)), settings, seed=0)
     assert int(model.step) == 10 * fitted.epoch > 50
-    assert fitted.validation_loss < 0.3 * fitted.history["validation"].iloc[0]
+    assert fitted.validation_loss < 0.5 * fitted.history["validation"].iloc[0]
     n = 1000
     stays, rises = torch.tensor([[-0.5], [-0.5]]).expand(n, 2, 1), torch.tensor([[-0.5], [0.5]]).expand(n, 2, 1)
     everybody = torch.ones(n, 2, dtype=torch.bool)

@@ -74,6 +74,8 @@ def model_cases(folder: Path) -> dict[str, ModelCase]:
     def on(*arguments: Any) -> Callable[..., Model]:
         return lambda model, **options: model.fit(*arguments, **options)
 
+    # A flow that does not improve on the mixed model is replaced by it, and then no seed makes a difference.
+    standard = {**LONGITUDINAL, "model": {**LONGITUDINAL["model"], "initialise": "standard"}}
     scans = {**LONGITUDINAL, "scans": {"representation": "subspace", "components": 2}}
     voxels = {
         "training": LONGITUDINAL["training"],
@@ -81,7 +83,7 @@ def model_cases(folder: Path) -> dict[str, ModelCase]:
     }
     patches = {**SINGLE, "images": {"size": 4}}
     return {
-        "regions": ModelCase(LONGITUDINAL, cohort, on(cohort), lambda m: m.log_prob(cohort)),
+        "regions": ModelCase(standard, cohort, on(cohort), lambda m: m.log_prob(cohort)),
         "scans": ModelCase(scans, balls, on(balls), lambda m: m.log_prob(balls)),
         "voxels": ModelCase(voxels, balls, on(balls), lambda m: m.log_prob(balls)),
         "translate": ModelCase(

@@ -47,7 +47,7 @@ def outlying_levels(values: Floats) -> Mask:
     """Values beyond the limit, on the scale of the values and, if all are positive, on that of their logarithms too."""
     known = values[np.isfinite(values)]
     low, high = known.min(), known.max()
-    lower, middle, upper = np.quantile(known, [0.25, 0.5, 0.75])
+    lower, middle, upper = np.quantile(known, [0.25, 0.5, 0.75], method="linear")
     if max(high - middle, middle - low) < MAX_LEVEL_DEVIATION / 2 * (upper - lower):
         return np.zeros(len(values), bool)
     if len(np.unique(known)) < MIN_LEVELS:
