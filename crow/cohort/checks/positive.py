@@ -17,7 +17,8 @@ def check_positive(rows: RowsBySubject) -> None:
         positive = values[known & (values > 0)]
         if len(positive) < max(MIN_VALUES, MIN_POSITIVE_SHARE * known.sum()) or len(positive) == known.sum():
             continue
-        if np.quantile(positive, 0.005, method="linear") < MIN_POSITIVE_SIZE * np.median(positive) or not is_measurement(positive):
+        least = np.quantile(positive, 0.005, method="linear")
+        if least < MIN_POSITIVE_SIZE * np.median(positive) or not is_measurement(positive):
             continue
         where = known & (values <= 0)
         cells = rows.cells(name, where)
