@@ -80,9 +80,9 @@ test: lint types browser ## ruff, mypy and pytest, with the slowest tests
 	$(PYTEST) --durations=15
 
 # Parts that train no model: tables, layers, settings, options, language.
-QUICK := tests/bijections tests/cohort tests/networks tests/objectives tests/run tests/sequences tests/test_files.py \
-	tests/test_language.py tests/cli/test_cli_main.py tests/cli/test_cli_settings.py tests/cli/test_cli_check.py \
-	tests/cli/test_cli_simulate.py
+QUICK := tests/bijections/test_contract.py tests/bijections/test_recurrent_contract.py tests/cohort tests/networks \
+	tests/objectives tests/run tests/sequences tests/test_files.py tests/test_language.py tests/cli/test_cli_main.py \
+	tests/cli/test_cli_settings.py tests/cli/test_cli_check.py tests/cli/test_cli_simulate.py
 
 quick: $(INSTALLED) ## pytest on the parts that train no model, in under two minutes
 	$(PYTEST) $(QUICK)
