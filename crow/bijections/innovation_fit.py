@@ -22,6 +22,7 @@ FEWEST_VALUES = 5  # of a channel that can be bent
 MIN_VALUES = 5  # of a region that is fitted
 POOLED = 0.5  # sd of log |l22| over regions
 TINY = 1e-6
+LEAST_VARIANCE = 1e-6  # of a visit, standardised: a region that hardly varies in these subjects may do so in others
 NEW = 1e-3  # of the variance of a first visit's channel, that time and the channel do not say
 
 
@@ -254,7 +255,7 @@ class _Sums(NamedTuple):
         # Constant or collinear covariates leave directions without information: those get no effect.
         ridge = 1e-9 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(a.shape[-1], dtype=a.dtype)
         beta = torch.linalg.solve(a + ridge, b.T.unsqueeze(-1)).squeeze(-1).T
-        variance = (y - (b * beta).sum(0)).clamp_min(1e-12 * self.xx) / self.visits
+        variance = ((y - (b * beta).sum(0)) / self.visits).clamp_min(LEAST_VARIANCE)
         log_lik = -0.5 * (self.visits * (variance.log() + 1 + LOG_2PI) + det.log().sum(0))
         return beta, variance.sqrt(), log_lik
 
