@@ -2,8 +2,12 @@
 
 import os
 
+import hypothesis
 import pytest
 import torch
+
+hypothesis.settings.register_profile("crow", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("crow")  # no timing, and the same examples on every machine
 
 LONGEST = (
     "test_readme.py", "test_cli_scans.py", "test_notebooks.py", "test_packaging.py", "test_cli_evaluate.py",
