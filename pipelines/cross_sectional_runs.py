@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from crow.cohort import Cohort, Schema, read_cohort
 from crow.cohort.reader import read_options
 from crow.errors import ConfigError, OutputError, RunError
+from crow.files import check_free
 from crow.models.base import Echo
 from crow.models.cross_sectional import CrossSectionalModel, Data
 from crow.report import figures
@@ -96,9 +97,9 @@ def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = Non
 
 def refuse_existing(out: Path, overwrite: bool) -> None:
     """Raise OutputError before anything is computed if a file may not be written."""
-    if out.is_dir() or (out.exists() and not overwrite):
-        advice = "" if out.is_dir() else ", or replace it with --overwrite"
-        raise OutputError(f"{out}: exists already. Choose another name{advice}.")
+    if out.is_dir():
+        raise OutputError(f"{out}: exists already. Choose another name.")
+    check_free(out, overwrite)
 
 
 def learned(model: Model, out: Path) -> Learned[Model]:

@@ -166,6 +166,12 @@ class Model(ABC):
         run = Run(self.config, tensors, description, self.metrics, self.log, self.findings, not self.interrupted)
         save_run(folder, run, overwrite)
 
+    def finish(self, training: Training) -> Self:
+        """The last step of ``fit``: complete the run folder, if there is one."""
+        if training.folder is not None:
+            self.save(training.folder)
+        return self
+
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The fitted model of a run folder. Loading a run from a stranger runs no code of theirs.

@@ -79,9 +79,7 @@ class Classifier(CrossSectionalModel):
         examples = self.inputs.examples(data, visits, label=known)
         fit = self.train_flow(examples, visits["subject"], training)
         self._evaluate(examples, visits["subject"], fit)
-        if training.folder is not None:
-            self.save(training.folder)
-        return self
+        return self.finish(training)
 
     def predict(self, data: Data) -> pd.DataFrame:
         """One row per visit: ``subject, session, time``, ``p_<class>``, ``predicted``, ``log_prob``, ``refused``.

@@ -99,8 +99,8 @@ class CrossSectionalModel(Model):
         with seeded(self.config.seed, 0):
             flow = self.build()
         training.begin(self.config)
-        fit = self._train(flow, examples, subject, training, self.config.training, SeedStream.TRAINING, label)
-        _, validation = self._parts(examples, subject)
+        settings = self.config.training
+        fit, validation = self._train(flow, examples, subject, training, settings, SeedStream.TRAINING, label)
         self.calibrate(flow, self.in_order(validation))
         self.flow, self.log, self.interrupted = flow, fit.history.assign(member=1), fit.interrupted
         return fit
@@ -114,7 +114,8 @@ class CrossSectionalModel(Model):
         """
         training.begin(self.config)
         settings = self.config.training.model_copy(update={"max_epochs": self.config.pretrain_epochs})
-        if self._train(part, examples, subject, training, settings, SeedStream.PRETRAINING, label).interrupted:
+        fit, _ = self._train(part, examples, subject, training, settings, SeedStream.PRETRAINING, label)
+        if fit.interrupted:
             raise KeyboardInterrupt
 
     def in_order(self, examples: Examples | ScanExamples) -> Iterator[Examples]:
@@ -139,24 +140,19 @@ class CrossSectionalModel(Model):
         chosen = validation_folds(units, self.config.training.validation_fraction, self.config.seed)[0]
         return np.isin(numbers, chosen)
 
-    def _parts(
-        self, examples: Examples | ScanExamples, subject: pd.Series
-    ) -> tuple[Examples | ScanExamples, Examples | ScanExamples]:
-        kept, validation = self.split_rows(examples, subject)
-        return subset(examples, torch.from_numpy(kept)), subset(examples, torch.from_numpy(validation))
-
     def _train(
         self, part: nn.Module, examples: Examples | ScanExamples, subject: pd.Series, training: Training,
         settings: Any, stream: SeedStream, label: str,
-    ) -> Fitted:  # fmt: skip
-        once = np.unique(self.split_rows(examples, subject)[0])
+    ) -> tuple[Fitted, Examples | ScanExamples]:  # fmt: skip
+        """Train ``part`` in place; also returns the validation examples."""
+        rows, validation_rows = self.split_rows(examples, subject)
+        once = np.unique(rows)
         numbers = torch.from_numpy(pd.factorize(subject)[0][once])
         self.initialise(part, subset(examples, torch.from_numpy(once)), numbers)
-        kept, validation = self._parts(examples, subject)
+        kept, validation = (subset(examples, torch.from_numpy(each)) for each in (rows, validation_rows))
         seed = derived_seed(self.config.seed, stream)
-        return train(
-            part, kept, validation, settings, seed, training.folder, training.resume, training.progress, label
-        )
+        where = training.folder, training.resume, training.progress
+        return train(part, kept, validation, settings, seed, *where, label), validation
 
     def tensors(self) -> dict[str, Tensor]:
         return self.inputs.tensors() | self.extra

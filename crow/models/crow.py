@@ -93,9 +93,7 @@ class CRow(Model):
         """
         training = Training.at(out, **options)
         self.train(self.as_cohort(data), training)
-        if training.folder is not None:
-            self.save(training.folder)
-        return self
+        return self.finish(training)
 
     def train(self, cohort: Cohort, training: Training) -> None:
         """`fit` without the run folder's last step, for models that keep more than this one."""

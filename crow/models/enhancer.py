@@ -90,9 +90,7 @@ class Enhancer(CrossSectionalModel):
         bits = fit.validation_loss / (size**3 * np.log(2))
         self.metrics = {"validation_loss": fit.validation_loss, "validation_bits_per_dim": bits, "epoch": fit.epoch,
                         "visits": len(visits)}  # fmt: skip
-        if training.folder is not None:
-            self.save(training.folder)
-        return self
+        return self.finish(training)
 
     @torch.no_grad()
     def sample(self, thick: Volume, n: int = 1, seed: int = 0) -> Volume:

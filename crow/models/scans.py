@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack
 
@@ -81,9 +82,7 @@ class ScanModel(FollowUpModel):
         self.store_info = store.info.model_dump(mode="json", exclude={"cohort_path"})
         self.crow.train(self.coefficients(store), training)
         self._take_from_crow()
-        if training.folder is not None:
-            self.save(training.folder)
-        return self
+        return self.finish(training)
 
     def _take_from_crow(self) -> None:
         for name in ("config", "flow", "metrics", "log", "interrupted", "schema", "source", "findings"):
@@ -127,7 +126,7 @@ class ScanModel(FollowUpModel):
                 visits[cohort.regions] -= visits.groupby("subject", sort=False)[cohort.regions].transform("first")
             visits.loc[first, [*basis.names, *cohort.regions]] = np.nan
         schema = cohort.schema.model_copy(update={"regions": [*basis.names, *cohort.regions], "scan": None})
-        return Cohort(visits, schema, cohort.start, cohort.findings, str(store.path / "visits.csv"))
+        return replace(cohort, visits=visits, schema=schema, path=str(store.path / "visits.csv"))
 
     @property
     def relative(self) -> bool:

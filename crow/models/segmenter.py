@@ -114,9 +114,7 @@ class Segmenter(CrossSectionalModel):
         fit = self.train_flow(examples, subject, training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
         self.metrics |= self._validation_scores(store, visits["subject"], truth)
-        if training.folder is not None:
-            self.save(training.folder)
-        return self
+        return self.finish(training)
 
     @torch.no_grad()
     def sample(self, data: ScanStore, row: int, n: int = 1, seed: int = 0) -> Mask:

@@ -21,7 +21,7 @@ from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
 from crow.models.flow_builders import built
 from crow.representation.attributes import AttributeTable
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
-from crow.run.cross_sectional_config import CrossSectionalConfig
+from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig
 from crow.training.calibrate import calibrate_temperature
 from crow.training.ensemble import seeded
 
@@ -82,23 +82,23 @@ class Synthesizer(CrossSectionalModel):
             f"({len(visits) - len(known)} lack an attribute): {self.inputs}; given {', '.join(self.attributes.names)}"
         )
         examples = self.inputs.examples(data, known, context)
-        with seeded(self.config.seed, 1):
-            whole = self.build()
-        if isinstance(whole, CAGlow):
+        adversarial = isinstance(self.config, CAGlowConfig)
+        if adversarial:
+            with seeded(self.config.seed, 1):
+                whole = self.build()
+            assert isinstance(whole, CAGlow)
             glow = whole.glow.requires_grad_(True)
             self.pretrain(glow, examples, known["subject"], training, "glow")
             self.glow = glow.state_dict()
         fit = self.train_flow(examples, known["subject"], training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(known)}
-        if not isinstance(whole, CAGlow):
+        if not adversarial:
             values = int(np.prod(self.inputs.shape))
             if not self.uses_scans:
                 self.metrics["validation_nll_per_visit"] = fit.validation_loss * values + self.inputs.log_scale
             else:
                 self.metrics["validation_bits_per_dim"] = fit.validation_loss / np.log(2)
-        if training.folder is not None:
-            self.save(training.folder)
-        return self
+        return self.finish(training)
 
     @torch.no_grad()
     def log_prob(self, data: Data) -> pd.DataFrame:

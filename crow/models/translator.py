@@ -138,9 +138,7 @@ class Translator(CrossSectionalModel):
         else:
             self.metrics["validation_bits_per_dim"] = fit.validation_loss / np.log(2) / int(np.prod(self.inputs.shape))
         self.extra = {f"{SOURCE}{name}": tensor for name, tensor in self.given.tensors().items()}
-        if training.folder is not None:
-            self.save(training.folder)
-        return self
+        return self.finish(training)
 
     @torch.no_grad()
     def log_prob(self, data: Data, source: ScanStore | None = None) -> pd.DataFrame:

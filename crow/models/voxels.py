@@ -106,9 +106,7 @@ class VoxelModel(FollowUpModel):
             "epoch": fit.epoch,
             "voxels": int(self.voxels.mask.sum()),
         }
-        if training.folder is not None:
-            self.save(training.folder)
-        return self
+        return self.finish(training)
 
     def cohort(self, store: ScanStore) -> Cohort:
         return _without_regions(super().cohort(store))
