@@ -154,10 +154,12 @@ def compare_folds(
     CohortError
         If no subject has two visits.
     """
-    names = sorted(cohort.subjects)
+    names = sorted(cohort.split_subjects)
     parts, warnings = [], list[str]()
     for chosen in split_folds(cohort.split_names(names), folds, seed):
         in_test = cohort.visits["subject"].isin([names[i] for i in chosen])
+        if not in_test.any():  # all subjects of this fold lost their visits
+            continue
         training, test = (
             drop_empty_visits(replace(cohort, visits=cohort.visits[rows])) for rows in (~in_test, in_test)
         )
