@@ -20,9 +20,11 @@ from crow.errors import OutputError
 from crow.files import writing
 from crow.models.crow import CRow
 from crow.pipelines.covariate_paths import (
+    MEANING,
     CovariateChange,
     changes_text,
     out_of_range,
+    unsupported,
     visits_after,
     with_changes,
 )  # fmt: skip
@@ -34,12 +36,13 @@ CARRIED = "covariates carried forward"
 
 @dataclass(frozen=True)
 class Generated:
-    """A forecast, the source of its covariates in words, and the files written."""
+    """A forecast, the source of its covariates in words, the files written, warnings, and what a what-if means."""
 
     forecast: Forecast
     covariates: str
     written: tuple[Path, ...]
     warning: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ def forecast_subjects(
         shown = {name: model.forecast(history, without, future, draws, seed, path), changes_text(changes): forecast}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
-    return Generated(forecast, how, _write(out, history, forecast, shown), model.beyond(forecast))
+    given_in_table = [] if table is None else [name for name in history.covariates if name in table]
+    changed = [*(one.name for one in changes or []), *given_in_table]
+    return _generated(model, forecast, how, _write(out, history, forecast, shown), changed)
 
 
 def forecast_visits(
@@ -112,7 +117,15 @@ def forecast_visits(
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     written = _write(out, history, forecast, {"forecast": forecast})
-    return Generated(forecast, _how(history, future, sources), written, model.beyond(forecast))
+    return _generated(model, forecast, _how(history, future, sources), written, given)
+
+
+def _generated(
+    model: CRow, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str]
+) -> Generated:
+    """With the warnings of a forecast in which the user gave the covariates ``changed``."""
+    warnings = (model.beyond(forecast), unsupported(model.table, forecast.visits, changed))
+    return Generated(forecast, how, written, " ".join(filter(None, warnings)), MEANING if changed else "")
 
 
 def new_subjects(

@@ -13,7 +13,14 @@ from crow.errors import CohortError
 from crow.evaluation.forecasts import split_history
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.models.crow import CRow
-from crow.pipelines.covariate_paths import CovariateChange, changes_text, out_of_range, visits_after, with_changes
+from crow.pipelines.covariate_paths import (
+    MEANING,
+    CovariateChange,
+    changes_text,
+    out_of_range,
+    visits_after,
+    with_changes,
+)  # fmt: skip
 from crow.report.sections.forecasts import SubjectForecast, WhatIf
 
 YEARS = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0]  # after the last visit
@@ -23,6 +30,7 @@ MAX_COVARIATES, MAX_LEVELS = 2, 4  # of what-if forecasts
 MAX_NAMED = 12  # subjects whose outliers have a most deviant region
 OTHER_COVARIATES = (
     "Other covariates stay as they were at the last visit, including those that usually change with it. "
+    f"{MEANING} "
 )
 EVALUATED = (
     "Each subject was forecast from its first visits. Dots are the visits that the model received, diamonds are later "

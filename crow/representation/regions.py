@@ -13,6 +13,7 @@ from torch import Tensor
 from crow.cohort.cohort import Cohort
 from crow.data.sequences import Sequences
 from crow.errors import CohortError
+from crow.representation.covariate_support import CovariateSupport
 
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
@@ -49,6 +50,8 @@ class RegionTable(BaseModel):
     covariates: list[Covariate]
     follow_up: float = 0.0
     """The longest time in training, in years; 0 in runs that did not keep it."""
+    support: CovariateSupport | None = None
+    """Which combinations of covariates training subjects had; None in runs that did not keep it."""
 
     @classmethod
     def fit(cls, cohort: Cohort) -> RegionTable:
@@ -68,6 +71,7 @@ class RegionTable(BaseModel):
             sd=values.std().tolist(),
             covariates=[c for c in covariates if c is not None],
             follow_up=float(cohort.visits["time"].max()),
+            support=CovariateSupport.fit(cohort),
         )
 
     @property
