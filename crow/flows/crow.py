@@ -24,6 +24,7 @@ from crow.networks.dynamics import MeasuredUnits
 from crow.networks.mlp import MLP
 
 BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
+MISFIT, DRIFT = 0.75, 1.5  # how fast uncertainty grows beyond the longest follow-up: chosen by benchmarks/horizon.py
 TIMES = 3  # channels that the flow puts before the context: time since first visit, since last visit, is it the first
 
 
@@ -65,6 +66,7 @@ class CRowFlow(nn.Module):
     """
 
     time_scale: Tensor
+    follow_up: Tensor
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class CRowFlow(nn.Module):
         super().__init__()
         self.features, self.initialisation = features, initialisation
         self.register_buffer("time_scale", torch.ones(()))
+        self.register_buffer("follow_up", torch.zeros(()))  # years; 0 is unknown
         self.mixed = MixedModelInnovation(
             features, [0, *range(TIMES, TIMES + context)], trends=[*range(TIMES, TIMES + context)]
         )
@@ -111,6 +114,7 @@ class CRowFlow(nn.Module):
     def initialise(self, data: Sequences) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``."""
         self.time_scale.fill_(_scale(data))
+        self.follow_up.fill_(float(data.time[data.mask].max()))
         return fit_mixed_model(self.mixed, data.x, self._times(data, None), data.mask, data.measured)
 
     def log_prob(self, data: Sequences) -> Tensor:
@@ -119,7 +123,10 @@ class CRowFlow(nn.Module):
 
     def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
-        z, log_det, _ = self.mixed(only(data.measured, data.x), self._times(data, None), None, data.measured)
+        x = only(data.measured, data.x)
+        prediction, _ = self.mixed.predict(x, self._times(data, None), None, data.measured)
+        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, None))
+        z, log_det = self.mixed.whiten(x, prediction, data.measured)
         return torch.where(data.mask, _log_base(z, None, data.measured) + log_det, 0.0)
 
     def loss(self, data: Sequences) -> Tensor:
@@ -172,6 +179,7 @@ class CRowFlow(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Runs of before values could be missing have no map of them, and ended in a rotation that changed nothing."""
         state_dict.setdefault(prefix + "missing.weight", torch.zeros_like(self.missing.weight))
+        state_dict.setdefault(prefix + "follow_up", torch.zeros(()))
         state_dict.pop(f"{prefix}layers.{len(self.layers)}.bijection.b", None)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -211,11 +219,27 @@ class CRowFlow(nn.Module):
         times = torch.stack([data.time / self.time_scale, since_last / self.time_scale, first], -1)
         return torch.cat([times, data.context], -1)
 
+    def _beyond(self, sd: Tensor, time: Tensor, state: FlowState | None) -> Tensor:
+        """``sd``, and more beyond the longest follow-up F of the training, about which no training visit says anything.
+
+        u years after both F and the visit before, the variance v becomes ``v (1 + MISFIT u / F) + DRIFT G_11 u^3 / (3
+        F)``. The first part is for what is no line, the second that of a slope that drifts like a random walk, by the
+        variance G_11 of slopes between subjects in the time F. Nothing changes within the follow-up.
+        """
+        if not self.follow_up:
+            return sd
+        before = torch.cat([time[:, :1] if state is None else state.time, time[:, :-1]], 1)
+        u = (time - before.clamp_min(float(self.follow_up))).clamp_min(0).unsqueeze(-1) / self.follow_up
+        slopes = (2 * self.mixed.log_sigma).exp() * self.mixed.factor[1:].square().sum(0)
+        of_slopes = slopes * (self.follow_up / self.time_scale).square() * u**3 / 3
+        return (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt()
+
     def _context(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Prediction, FlowState]:
         """Context of every subnet, the mixed model's prediction, and the state without its layers."""
         x = data.x
         context = self._times(data, state)
         prediction, moments = self.mixed.predict(x, context, state and state.moments, data.measured)
+        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, state))
         zero = x.new_zeros(x.shape[0], x.shape[2])
         last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
         lasts, means, seen = running_past(x, last, total, visits, data.measured)

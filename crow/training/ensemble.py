@@ -81,6 +81,7 @@ def fit_ensemble(
             flow = build_flow(config.model, features, context, initialisation)
         flow.mixed.load_state_dict(starts[fold].mixed.state_dict())
         flow.time_scale.copy_(starts[fold].time_scale)
+        flow.follow_up.copy_(starts[fold].follow_up)
         seed = derived_seed(config.seed, k)
         fit = train(flow, kept, validation, config.training, seed, folder, resume, progress, f"member-{k + 1}")
         flows.append(flow)
