@@ -213,12 +213,13 @@ def _check_figure(figure: Path | None, subjects: list[str]) -> None:
 def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast]) -> None:
     """One figure, or a folder with a figure per subject."""
     longs = {name: forecast.long for name, forecast in shown.items()}
+    end = next(iter(shown.values())).follow_up or None
     subjects = next(iter(longs.values()))["subject"].unique()
 
     def draw(subject: str) -> Figure:
         observed = history.visits[history.visits["subject"] == subject]
         paths = {name: long[long["subject"] == subject] for name, long in longs.items()}
-        return figures.trajectories(observed, paths, unit=out.unit, title=f"Subject {subject}")
+        return figures.trajectories(observed, paths, unit=out.unit, title=f"Subject {subject}", data_end=end)
 
     if target.suffix:
         figures.save(draw(subjects[0]), target, out.overwrite)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from crow.training.ensemble import TrainedEnsemble
 
 CHUNK = 256  # subjects scored at once
+MAX_AGE = 122  # years
 
 
 class CRow(Model):
@@ -239,17 +240,23 @@ class CRow(Model):
                 after = self.table.encode(ahead[rows], "the visits to forecast")
                 drawn = ensemble.forecast(before, after, draws, torch.Generator().manual_seed(seed))
                 values[rows] = self.table.decode(drawn.transpose(1, 2)[after.mask])
-        return Forecast(ahead, self.table.regions, values, observed)
+        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up)
 
     def beyond(self, forecast: Forecast) -> str:
-        """A warning if a forecast visit lies beyond twice the longest follow-up of the training; else empty."""
+        """A warning about forecast visits beyond twice the longest follow-up of the training, and ages beyond those of
+        humans; else empty."""
         asked, known = float(forecast.visits["time"].max()), self.table.follow_up
-        if not known or asked <= 2 * known:
-            return ""
-        return (
-            f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
-            f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
-        )
+        warnings = []
+        if known and asked > 2 * known:
+            warnings.append(
+                f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
+                f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
+            )
+        if (age := float(forecast.visits["age"].max())) > MAX_AGE:
+            warnings.append(
+                f"a forecast is for an age of {age:.1f} years; no human is known to have lived longer than {MAX_AGE}."
+            )
+        return " ".join(warnings)
 
     @torch.no_grad()
     def fill(self, data: Cohort | pd.DataFrame, draws: int = 500, smooth: bool = False, seed: int = 0) -> Filled:
