@@ -59,7 +59,7 @@ class Bins(BaseModel):
 class CovariateSupport(BaseModel):
     """For every two covariates, how many training subjects had each pair of their bins at one visit.
 
-    Of two numbers a subject counts for a pair of bins if it lies in them or in the next ones. ``pairs[first][second]``
+    Of two numbers, a subject in the bins next to them counts as well. ``pairs[first][second]``
     is ``[bin of first][bin of second]``, with ``first`` before ``second`` in ``bins``. Counts below `MIN_COUNT` are 0,
     and edges are rounded, so that no value of a single subject is kept.
     """
