@@ -75,11 +75,9 @@ def evaluate(cohort: Cohort, count: int, seed: int, complete: bool) -> list[Row]
     tasks = {
         "5 to 9 years": (test, far), "within": (replace(test, visits=test.visits[first]), test.visits[~first])
     }  # fmt: skip
-    follow_ups = [member.follow_up.clone() for member in model.fitted().members]
     rows: list[Row] = []
-    for name, kept in {"crow": 1.0, "as before": 0.0}.items():
-        for member, follow_up in zip(model.fitted().members, follow_ups, strict=True):
-            member.follow_up.copy_(kept * follow_up)
+    for name, follow_up in {"crow": model.table.follow_up, "as before": 0.0}.items():
+        model.fitted().set_follow_up(follow_up)
         rows += [{"intervals": name, "visits": task, **scores(model, *both)} for task, both in tasks.items()]
     return rows
 

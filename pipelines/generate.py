@@ -28,7 +28,7 @@ from crow.pipelines.covariate_paths import (
     visits_after,
     with_changes,
 )  # fmt: skip
-from crow.pipelines.history import Missing, read_history
+from crow.pipelines.history import Missing, doubtful_values, read_history
 from crow.report import figures
 
 CARRIED = "covariates carried forward"
@@ -93,7 +93,7 @@ def forecast_subjects(
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
     given_in_table = [] if table is None else [name for name in history.covariates if name in table]
     changed = [*(one.name for one in changes or []), *given_in_table]
-    return _generated(model, forecast, how, _write(out, history, forecast, shown), changed)
+    return _generated(model, history, forecast, how, _write(out, history, forecast, shown), changed)
 
 
 def forecast_visits(
@@ -117,15 +117,17 @@ def forecast_visits(
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     written = _write(out, history, forecast, {"forecast": forecast})
-    return _generated(model, forecast, _how(history, future, sources), written, given)
+    return _generated(model, history, forecast, _how(history, future, sources), written, given)
 
 
 def _generated(
-    model: CRow, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str]
+    model: CRow, history: Cohort, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str]
 ) -> Generated:
-    """With the warnings of a forecast in which the user gave the covariates ``changed``."""
-    warnings = (model.beyond(forecast), unsupported(model.table, forecast.visits, changed))
-    return Generated(forecast, how, written, " ".join(filter(None, warnings)), MEANING if changed else "")
+    """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
+    asked = history.of(forecast.visits["subject"].unique())
+    of_forecast = (model.beyond(forecast), unsupported(model.table, forecast.visits, changed))
+    warnings = "\n".join([*doubtful_values(model, asked), *filter(None, of_forecast)])
+    return Generated(forecast, how, written, warnings, MEANING if changed else "")
 
 
 def new_subjects(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
@@ -80,7 +81,7 @@ class BoostingBaseline:
                 quantiles[:, rows, d] = [model.predict(x) for model in models]
         last = np.array([pasts[str(name)].last for name in targets["subject"]])
         values = last[:, None] + _draws(np.sort(quantiles, 0), draws, seed)
-        return Forecast(targets, self.regions, values * np.array(self.table.sd) + np.array(self.table.mean))
+        return Forecast(targets, self.regions, self.table.draws(torch.from_numpy(values)))
 
     def log_prob(self, cohort: Cohort) -> None:
         """No density."""
