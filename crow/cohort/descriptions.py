@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from crow.cohort.age_units import unit_of_words
+from crow.cohort.age_units import unit_of, unit_of_words
 from crow.cohort.catalogue import BAD_SIDECAR, SECOND_HEADER, SIDECAR
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
@@ -102,7 +102,7 @@ def described(table: Table, given: Descriptions) -> Table:
 
 def age_units(header: list[str], given: Descriptions) -> dict[str, AgeUnit]:
     """The units of the ages among some columns."""
-    return {name: unit for name in header if is_age(name) and (unit := unit_of_words(given.units.get(name, "")))}
+    return {name: unit for name in header if is_age(name) and (unit := unit_of(given.units.get(name, "")))}
 
 
 def _unit(name: str, facts: dict[str, Any]) -> str:

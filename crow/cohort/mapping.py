@@ -35,7 +35,8 @@ HEADER = """\
 # How crow reads {path}.
 # Edit a line and pass the file with --mapping.
 # role: subject, time, session, age, since baseline (years to add to an age at baseline), group (family), scan,
-#   covariate, region, left out. kind: numeric or categorical; for the time age, years, months, days, date, visit.
+#   covariate, region, left out. kind: numeric or categorical; for the time age, years, months, weeks, days, hours,
+#   date, visit.
 # unit (of an age): years, months, weeks, days. missing: numbers and words that mean missing.
 """
 

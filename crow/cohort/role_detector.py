@@ -103,6 +103,8 @@ class RoleDetector:
             self._add_covariate(name, "a covariate by its name")
         elif facts.is_identity(name):
             self._leave(name, "an identity: each level belongs to one subject or row")
+        elif number and names.matches(names.IDENTITY, name) and facts.whole(name) and facts.constant(name):
+            self._leave(name, "a number that only tells subjects or groups apart")
         elif names.matches(names.NOTES, name) and not (number and facts.is_region_like(name)):
             self._leave(name, "paths and notes by its name")
         elif not number:

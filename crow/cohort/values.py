@@ -27,7 +27,13 @@ WORDS_FOR_MISSING = frozenset({
     "sin datos", "no disponible", "no realizado", "desconocido", "pending", "tbd", "not analysed", "not analyzed",
 })  # fmt: skip
 """Words that mean missing in a column of numbers; they are reported."""
-BOUND = re.compile(r"\s*(?:[<>≤≥]=?\s*([^<>≤≥+]+)|([^<>≤≥+]+?)\s*(?:\+|or (?:older|above|more)))\s*")
+MORE = r"older|above|over|more|up|greater|higher|below|less|younger|under"
+LIMIT = rf"over|above|under|below|at least|at most|up to|(?:{MORE}) than|über|unter|ab|älter als|plus de"
+YEARS = r"(?:\s*(?:years?|yrs?|y|jahre?|ans?)(?:\s*(?:old|of age))?)?"
+BOUND = re.compile(
+    rf"\s*(?:(?:[<>≤≥]=?|(?:{LIMIT})\s)\s*([^<>≤≥+]+?){YEARS}|([^<>≤≥+]+?){YEARS}\s*(?:\+|plus|(?:or|and|&|und|et)\s+(?:{MORE})){YEARS})\s*",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,9 @@ PORTAL_CODES = Kind(
     "codes for not available were read as missing: {names}.",
 )  # fmt: skip
 SPLIT_DATE = Kind(
-    "split-date", "info", "Year, month and day have a column each.", "{names} are one date and were joined."
-)
+    "split-date", "info", "Year, month and day, or date and time, have a column each.",
+    "{names} are one date and were joined.",
+)  # fmt: skip
 SHEETS = Kind(
     "sheets", "warning", "A workbook has several sheets.",
     "the sheet {first} was read, not {others}. Save another sheet as a file of its own.",

@@ -38,6 +38,18 @@ AGE_UNIT = Kind(
     "age-unit", "warning", "Ages are not in years.",
     "ages are in {unit} ({reason}) and were converted to years; if that is wrong, add --age-unit.",
 )  # fmt: skip
+WRITTEN_AGES = Kind(
+    "written-ages", "info", "Ages have a unit in every cell.",
+    "ages with units were converted to years: {example} is {years}.",
+)  # fmt: skip
+AGE_FROM_BIRTH = Kind(
+    "age-from-birth", "info", "Ages were computed from the birth and the date of the visit.",
+    "the age was computed from {birth} and {date} ({exact}).",
+)  # fmt: skip
+AGE_AGAINST_BIRTH = Kind(
+    "age-against-birth", "warning", "Ages contradict the birth and the date of the visit.",
+    "the age differs from the time between birth and visit by more than a year. Correct the age or one of the dates.",
+)  # fmt: skip
 AGE_BY_GROWTH = Kind(
     "age-by-growth", "info", "A column was found to be an age by its growth.",
     "grows by one per year, so it is the age; if not, name another with --age COLUMN.",
