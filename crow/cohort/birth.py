@@ -66,10 +66,10 @@ def find_birth(table: Table, options: ReadOptions) -> Birth | None:
     """A date of birth, else a year (with a month, if there is one), by name and values; None if there is none."""
     named = [name for name in table.header if names.matches(names.BIRTH, name)]
     for name in named:
-        cells = table.frame([name])[name]
+        cells = table.column(name)
         if not _whole(cells, YEARS).notna().any() and is_dates(cells):
             return Birth((name,), _days(table, name, options), "date")
-    parts = {name: table.frame([name])[name] for name in named}
+    parts = {name: table.column(name) for name in named}
     years = next((name for name, cells in parts.items() if _is_part(cells, YEARS)), None)
     if years is None:
         return None
@@ -87,13 +87,13 @@ def _date(table: Table, options: ReadOptions) -> str | None:
     layout = table.layout or Layout("plain")
     for name in (options.time, *layout.times):
         if name is not None:
-            return name if name in table.header and is_dates(table.frame([name])[name]) else None
-    found = [name for name in table.header if names.is_date(name) and is_dates(table.frame([name])[name])]
+            return name if name in table.header and is_dates(table.column(name)) else None
+    found = [name for name in table.header if names.is_date(name) and is_dates(table.column(name))]
     return found[0] if len(found) == 1 else None
 
 
 def _days(table: Table, name: str, options: ReadOptions) -> pd.Series:
-    cells = table.frame([name])[name]
+    cells = table.column(name)
     words = cells.mask(is_blank(cells), "")
     return parse_dates(words, options.date_order, day_first=table.decimal == ",").values
 
@@ -103,7 +103,7 @@ def _compare(table: Table, name: str, years: pd.Series, slack: float, findings: 
 
     If most differ, the age is one at baseline or the dates are shifted, and nothing is reported.
     """
-    ages = pd.to_numeric(table.frame([name])[name].str.replace(",", "."), errors="coerce")
+    ages = pd.to_numeric(table.column(name).str.replace(",", "."), errors="coerce")
     apart = pd.DataFrame({unit: (ages / per_year - years).abs() for unit, per_year in AGES_PER_YEAR.items()})
     unit = apart.median().idxmin()
     late = apart[unit] > MAX_AGE_DISAGREEMENT + slack

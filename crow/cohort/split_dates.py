@@ -74,7 +74,7 @@ def _are_parts(table: Table, parts: dict[str, str]) -> bool:
 
 
 def _numbers(table: Table, name: str, kind: str) -> pd.Series:
-    values = pd.to_numeric(table.frame([name])[name], errors="coerce")
+    values = pd.to_numeric(table.column(name), errors="coerce")
     low, high = LIMITS[kind]
     return values.where(values.between(low, high) & (values % 1 == 0))
 

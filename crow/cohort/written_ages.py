@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pandas as pd
+
 from crow.cohort.catalogue import WRITTEN_AGES
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
@@ -23,6 +25,7 @@ PART = {
 WRITTEN = re.compile(
     rf"(?P<bound>[<>≤≥]=?)?\s*P?{''.join(PART.values())}(?:of age|old)?\s*(?P<more>\+)?", re.IGNORECASE
 )
+YEARS: AgeUnit = "years"
 MOSTLY = 0.9
 
 
@@ -37,7 +40,7 @@ def plain_ages(table: Table, findings: Findings) -> Table:
         findings.add(WRITTEN_AGES, name, example=example, years=f"{float(years[example].strip('<>=≤≥')):g}")
         frame[name] = frame[name].map(lambda cell, years=years: years.get(cell, cell).replace(".", table.decimal))
     layout = table.layout or Layout("plain")
-    units = {**layout.age_units, **dict.fromkeys(found, "years")}
+    units: dict[str, AgeUnit] = {**layout.age_units, **dict.fromkeys(found, YEARS)}
     return replace(table.with_frame(frame), layout=replace(layout, age_units=units))
 
 
@@ -52,9 +55,9 @@ def years_of(cell: str) -> float | None:
 
 def _years(table: Table, name: str) -> dict[str, str]:
     """The age in years of every different cell with a unit; empty unless nearly all cells of text are such ages."""
-    cells = table.frame([name])[name].drop_duplicates()
-    words = cells[~is_blank(cells)]
-    words = words[[not _is_number(cell) for cell in words]]
+    different = table.column(name).unique()
+    words = pd.Series([cell for cell in different if not _is_number(cell)], dtype=object)
+    words = words[~is_blank(words)]
     years = {cell: years for cell in words if (years := years_of(cell)) is not None}
     if not years or len(years) < MOSTLY * len(words):
         return {}
