@@ -69,8 +69,8 @@ class Numbers:
             return False
         repeated = len(self.text) and self.text.nunique() <= min(MAX_TEXT_CODES, len(self.text) - 1)
         coded = bool(repeated) and not self.text.str.contains(r"\d", regex=True).any()
-        several = self.values.nunique() > MAX_TEXT_CODES
-        return known >= (MIN_CODED_NUMBER_SHARE if coded and several else MIN_NUMBER_SHARE) * self.filled
+        coded = coded and self.values.nunique() > MAX_TEXT_CODES
+        return known >= (MIN_CODED_NUMBER_SHARE if coded else MIN_NUMBER_SHARE) * self.filled
 
     @property
     def infinite(self) -> list[int]:

@@ -28,6 +28,10 @@ TIME_DISAGREES = Kind(
     "time-disagrees", "warning", "Two time columns contradict each other.",
     "{other} and {best} differ by more than half a year; {best} was used.",
 )  # fmt: skip
+SEVERAL_TIMES = Kind(
+    "several-times", "warning", "Several ages could be the time, and they differ by a year at most.",
+    "{best} has most visits ({count:,}) and was used as the time, not {others}; choose another with --time {flag}.",
+)  # fmt: skip
 NO_AGE = Kind(
     "no-age", "info", "There is no age.", "no age column was found; name it with --age COLUMN if there is one."
 )
