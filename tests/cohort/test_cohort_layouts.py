@@ -180,3 +180,16 @@ def test_leaspy_table_is_ages_and_seven_measures() -> None:
     cohort = read_cohort(DATA / "leaspy" / "alzheimer.csv")
     assert (len(cohort.subjects), len(cohort), len(cohort.regions)) == (200, 1975, 7)
     assert (cohort.schema.subject, cohort.schema.time, cohort.schema.time_kind) == ("ID", "TIME", "age")
+
+
+@pytest.mark.parametrize(("label", "first"), [("_ses02", "ses01"), ("_W2", "W1"), (".t2", "t1")])
+def test_the_first_wave_may_have_no_label(tmp_path: Path, label: str, first: str) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"participant_id": [f"sub-{k:02d}" for k in range(12)], "age": 60 + np.arange(12)})
+    table[f"age{label}"] = table["age"] + 2 + np.arange(12) % 2
+    table["Hippocampus"] = rng.normal(3500, 100, 12).round(1)
+    table[f"Hippocampus{label}"] = (table["Hippocampus"] - 50).round(1)
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
+    assert (len(cohort), cohort.regions, cohort.schema.time) == (24, ["Hippocampus"], "age")
+    assert cohort.visits["session"].unique().tolist() == [first, label[1:]]
+    assert cohort.visits.groupby("subject")["time"].max().isin([2.0, 3.0]).all()
