@@ -213,8 +213,8 @@ def _show(made: "Generated") -> None:
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
     typer.echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
     typer.echo(f"Future covariates: {made.covariates}.")
-    if made.warning:
-        typer.echo(f"warning: {made.warning}")
+    for line in made.warning.splitlines():
+        typer.echo(f"warning: {line}")
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
         visits = [visit for _, visit in forecast.summary.iterrows()]
         table = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)

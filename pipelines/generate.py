@@ -26,7 +26,7 @@ from crow.pipelines.covariate_paths import (
     visits_after,
     with_changes,
 )  # fmt: skip
-from crow.pipelines.history import Missing, read_history
+from crow.pipelines.history import Missing, doubtful_values, read_history
 from crow.report import figures
 
 CARRIED = "covariates carried forward"
@@ -88,7 +88,7 @@ def forecast_subjects(
         shown = {name: model.forecast(history, without, future, draws, seed, path), changes_text(changes): forecast}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
-    return Generated(forecast, how, _write(out, history, forecast, shown), model.beyond(forecast))
+    return Generated(forecast, how, _write(out, history, forecast, shown), _warnings(model, history, forecast))
 
 
 def forecast_visits(
@@ -112,7 +112,13 @@ def forecast_visits(
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     written = _write(out, history, forecast, {"forecast": forecast})
-    return Generated(forecast, _how(history, future, sources), written, model.beyond(forecast))
+    return Generated(forecast, _how(history, future, sources), written, _warnings(model, history, forecast))
+
+
+def _warnings(model: CRow, history: Cohort, forecast: Forecast) -> str:
+    """What a reader of the forecast has to know of its history and horizon; empty if there is nothing."""
+    asked = history.of(forecast.visits["subject"].unique())
+    return "\n".join([*doubtful_values(model, asked), *filter(None, [model.beyond(forecast)])])
 
 
 def new_subjects(

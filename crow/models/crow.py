@@ -14,12 +14,14 @@ from torch import Tensor
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.cohort.options import listed
 from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
 from crow.errors import ConfigError
 from crow.flows.completion import complete
 from crow.flows.ensemble import ROWS, FlowEnsemble
+from crow.flows.gross_errors import gross_errors
 from crow.flows.published import PublishedCRow
 from crow.models.base import FitOptions, Model, Training, name_of
 from crow.representation.regions import RegionTable
@@ -125,10 +127,13 @@ class CRow(Model):
             self.log, self.interrupted = fit.history.assign(member=1), fit.interrupted
             self.metrics = {"validation_objective": fit.validation_loss, "epoch": fit.epoch}
         else:
-            ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo)
+            ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo, self.table.bounds)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
             self.metrics = self._metrics(ensemble, cohort, test, sequences)
+            if (counts := ensemble.gross_errors.sum((0, 1))).any():
+                self.metrics["gross_errors"] = dict(zip(self.table.regions, counts.tolist(), strict=True))
+                training.echo(_errors_found(self.metrics["gross_errors"]))
             training.echo(_verdict(self.metrics))
 
     @torch.no_grad()
@@ -165,6 +170,39 @@ class CRow(Model):
         mean, sd = self.predict(cohort, draws, seed)
         z = (mean.rsub(self.table.decode(x)) / sd).where(measured.numpy())
         return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
+
+    @torch.no_grad()
+    def gross_errors(self, data: Cohort | pd.DataFrame) -> pd.DataFrame:
+        """Values that lie so far from what the subject's other visits predict that they are errors, not measurements.
+
+        Forecasts, z-scores and later visits take them for missing, and they have a density of their own
+        (`crow.flows.gross_errors`).
+
+        Parameters
+        ----------
+        data
+            A cohort, or a table in the columns of the training.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per value: ``subject, session, time, region, value``, and ``expected`` (the median of the training).
+
+        Raises
+        ------
+        CohortError
+            If a region is in other units than in the training.
+        """
+        cohort = self.as_cohort(data)
+        visits = _observed(cohort)
+        first = cast(Any, self._ensemble().members[0])
+        found = [gross_errors(first, part)[part.mask] for part in self._chunks(cohort)]
+        row, region = np.nonzero(torch.cat(found).numpy())
+        regions = np.array(self.table.regions, dtype=object)
+        return visits[["subject", "session", "time"]].iloc[row].reset_index(drop=True).assign(
+            region=regions[region], value=visits[self.table.regions].to_numpy(float)[row, region],
+            expected=np.array(self.table.median)[region],
+        )  # fmt: skip
 
     @torch.no_grad()
     def predict(
@@ -238,7 +276,7 @@ class CRow(Model):
                 before = self._encode(cohort, past) if known else None
                 after = self.table.encode(ahead[rows], "the visits to forecast")
                 drawn = ensemble.forecast(before, after, draws, torch.Generator().manual_seed(seed))
-                values[rows] = self.table.decode(drawn.transpose(1, 2)[after.mask])
+                values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask])
         return Forecast(ahead, self.table.regions, values, observed)
 
     def beyond(self, forecast: Forecast) -> str:
@@ -283,7 +321,7 @@ class CRow(Model):
             part = sequences[start : start + step]
             found = complete(ensemble, part, draws, generator)
             drawn = found.smoothed if smooth else found.filtered
-            values.append(self.table.decode(drawn.transpose(1, 2)[part.mask]))
+            values.append(self.table.draws(drawn.transpose(1, 2)[part.mask]))
             effective.append(found.effective[part.mask].numpy())
         chosen = lacking[own.index].to_numpy()
         return Filled(
@@ -299,7 +337,7 @@ class CRow(Model):
             drawn = flow.generate(copies.context, copies.mask, generator).unflatten(0, (-1, draws))
         else:
             drawn = flow.forecast(None, visits, draws, generator)
-        return Forecast(paths, self.table.regions, self.table.decode(drawn.transpose(1, 2)[visits.mask]))
+        return Forecast(paths, self.table.regions, self.table.draws(drawn.transpose(1, 2)[visits.mask]))
 
     def _metrics(
         self, ensemble: TrainedEnsemble, cohort: Cohort, test: list[str], sequences: Sequences
@@ -366,6 +404,14 @@ class CRow(Model):
 def _observed(cohort: Cohort) -> pd.DataFrame:
     """The visits with at least one region; a subject's other visits still contribute times and covariates."""
     return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]
+
+
+def _errors_found(counts: dict[str, int]) -> str:
+    each = [f"{name} {count}" for name, count in counts.items() if count]
+    return (
+        f"warning: {sum(counts.values())} values are far from what their subject's other visits predict, and count as "
+        f"missing: {listed(each)}. crow check names them; correct them there."
+    )
 
 
 def _verdict(metrics: dict[str, Any]) -> str:

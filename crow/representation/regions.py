@@ -10,13 +10,20 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from crow.bijections.soft_bounds import Bounds
 from crow.cohort.cohort import Cohort
+from crow.cohort.options import listed
+from crow.cohort.value_kinds import ValueKind
 from crow.data.sequences import Sequences
 from crow.errors import CohortError
 
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
 LONGEST = 200  # years
+UNIT_FACTORS = (10.0, 100.0, 1000.0, 1_000_000.0)
+MAX_UNIT_DEVIATION = 0.2  # of a ratio from such a factor, in powers of ten
+MIN_UNIT_SHARE = 0.6  # of values
+MIN_UNIT_SDS = 2.0  # mean of a region in its sds, for its values to tell the unit
 
 
 class Covariate(BaseModel):
@@ -39,7 +46,7 @@ class RegionTable(BaseModel):
     """Regions standardised on training visits, and a context of age and covariates.
 
     ``encode`` gives `Sequences` with ``x = (value - mean) / sd``; ``decode`` returns to original units; log-densities
-    of the two differ by ``log_scale = sum log sd`` per visit, over its measured regions. A missing value is marked in
+    of the two differ by the sum of `log_units` per visit, over its measured regions. A missing value is marked in
     ``measured``; for models that need one, x holds the subject's last value before it, else the training mean.
     """
 
@@ -47,6 +54,11 @@ class RegionTable(BaseModel):
     mean: list[float]
     sd: list[float]
     covariates: list[Covariate]
+    kinds: list[ValueKind] = []
+    """Of each region; empty if all are real."""
+    median: list[float] = []
+    reached: list[bool] = []
+    """Whether training values lie on a bound of the region."""
     follow_up: float = 0.0
     """The longest time in training, in years; 0 in runs that did not keep it."""
 
@@ -59,6 +71,7 @@ class RegionTable(BaseModel):
         _check_spread(values, where)
         numeric = [name for name, kind in cohort.schema.covariates.items() if kind == "numeric"]
         _check_size(cohort.visits[["age", *numeric]].astype(float), where)
+        kinds = [cohort.schema.values.get(name, ValueKind()).complete() for name in cohort.regions]
         covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in cohort.schema.covariates.items()]
         if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
             covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
@@ -67,6 +80,12 @@ class RegionTable(BaseModel):
             mean=values.mean().tolist(),
             sd=values.std().tolist(),
             covariates=[c for c in covariates if c is not None],
+            median=values.median().tolist(),
+            kinds=kinds if any(kind.kind != "real" for kind in kinds) else [],
+            reached=[
+                k.kind == "bounded" or bool((values[r] == k.lower).any())
+                for r, k in zip(cohort.regions, kinds, strict=True)
+            ],
             follow_up=float(cohort.visits["time"].max()),
         )
 
@@ -76,13 +95,40 @@ class RegionTable(BaseModel):
         return sum((len(c.levels) - 1 if c.levels else 1) + c.has_missing for c in self.covariates)
 
     @property
+    def steps(self) -> np.ndarray[Any, Any]:
+        """Distance of the levels of each region, 0 for a continuous one."""
+        return np.array([kind.step or 0.0 for kind in self.kinds] or [0.0] * len(self.regions))
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Bounds and steps in the units of x; None if all regions are real."""
+        if not self.kinds:
+            return None
+        mean, sd = np.array(self.mean), np.array(self.sd)
+        lower = np.array([-np.inf if kind.lower is None else kind.lower for kind in self.kinds])
+        upper = np.array([np.inf if kind.upper is None else kind.upper for kind in self.kinds])
+        origin = np.where(np.isfinite(lower), lower, 0.0)
+        scaled = [(lower - mean) / sd, (upper - mean) / sd, self.steps / sd, (origin - mean) / sd]
+        least, most, step, start = (torch.tensor(v, dtype=torch.float32) for v in scaled)
+        return Bounds(least, most, ~torch.tensor(self.reached), step, start)
+
+    @property
     def log_scale(self) -> float:
         """``sum log sd``: subtract it from a log-density of x to have that of the values in original units."""
         return float(np.log(self.sd).sum())
 
+    @property
+    def log_units(self) -> np.ndarray[Any, Any]:
+        """``log sd`` per region: what takes a log-density of x to one of values in original units.
+
+        For a score with levels ``log (sd / step)``: what takes it to the log-probability of the level.
+        """
+        steps = self.steps
+        return np.log(np.array(self.sd) / np.where(steps > 0, steps, 1.0))
+
     def log_scale_of(self, data: Sequences) -> Tensor:
-        """`log_scale` of each visit's measured regions ``[batch, time]``; 0 at pads."""
-        return data.values().double() @ torch.tensor(self.sd, dtype=torch.double).log()
+        """Sum of `log_units` over each visit's measured regions ``[batch, time]``; 0 at pads."""
+        return data.values().double() @ torch.from_numpy(self.log_units)
 
     def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Sequences:
         """Sequences of visits sorted by subject and time; subjects in their order of appearance.
@@ -112,13 +158,49 @@ class RegionTable(BaseModel):
         )  # fmt: skip
 
     def require(self, visits: pd.DataFrame, where: str) -> None:
-        """Raise CohortError where a region is not a column of ``visits``."""
+        """Raise CohortError where a region is not a column of ``visits``, or in other units than in the training."""
         if missing := [region for region in self.regions if region not in visits]:
             raise CohortError(f"{where}: its columns are not those of the model. Missing: {', '.join(missing)}.")
+        self._require_units(visits, where)
+
+    def _require_units(self, visits: pd.DataFrame, where: str) -> None:
+        """Raise CohortError where the values of a region are those of the training times a factor between units."""
+        found = {}
+        for d, name in enumerate(self.regions):
+            values = visits[name].dropna().to_numpy(float)
+            if not len(values) or not self.median or self.median[d] <= 0 or self.mean[d] < MIN_UNIT_SDS * self.sd[d]:
+                continue
+            power = np.log10(np.abs(values).clip(1e-300) / self.median[d])
+            for factor in UNIT_FACTORS:
+                same = np.abs(np.abs(power) - np.log10(factor)) < MAX_UNIT_DEVIATION
+                if same.mean() > MIN_UNIT_SHARE and (np.sign(power[same]) == np.sign(power[same][0])).all():
+                    found[name] = (len(values), float(np.median(values)), self.median[d], factor, power[same][0] > 0)
+        # One value alone may be a typing error; several regions of one visit that agree are not.
+        if sum(count for count, *_ in found.values()) < 2:
+            return
+        if found:
+            name, (_, value, usual, factor, larger) = next(iter(found.items()))
+            others = f" The same holds for {listed(list(found)[1:])}." if len(found) > 1 else ""
+            raise CohortError(
+                f"{where}, column {name}: its values (median {value:g}) are about {factor:,.0f} times "
+                f"{'larger' if larger else 'smaller'} than in the training (median {usual:g}): other units, such as "
+                f"cm³ and mm³. Convert the column.{others}"
+            )
 
     def decode(self, x: Tensor) -> np.ndarray[Any, Any]:
         """Values in original units of ``x: [*batch, region]``."""
         return x.double().numpy() * np.array(self.sd) + np.array(self.mean)
+
+    def draws(self, x: Tensor) -> np.ndarray[Any, Any]:
+        """`decode` of draws: scores at their exact levels, and no value beyond a bound."""
+        values = self.decode(x)
+        for d, kind in enumerate(self.kinds):
+            if kind.step:
+                origin = kind.lower or 0.0
+                values[..., d] = origin + kind.step * np.round((values[..., d] - origin) / kind.step)
+            if kind.kind != "real":
+                values[..., d] = np.clip(values[..., d], kind.lower, kind.upper)
+        return values
 
     def _values(self, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         values = visits.reindex(columns=self.regions).astype(float)
