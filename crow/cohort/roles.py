@@ -14,7 +14,7 @@ from crow.cohort.facts import Facts
 from crow.cohort.findings import Findings
 from crow.cohort.future_columns import future_columns
 from crow.cohort.layout import Layout
-from crow.cohort.options import ReadOptions, listed, one_column, some_columns
+from crow.cohort.options import NO_SITE, ReadOptions, listed, one_column, some_columns
 from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.timeline import Timeline
 from crow.cohort.times import AGES_PER_YEAR, years_between
@@ -31,12 +31,16 @@ LOOK_AGAIN = (
 
 @dataclass
 class Roles:
-    """Covariates with their kind, regions, and the columns left out; ``reasons`` of all three."""
+    """Covariates with their kind, regions, and the columns left out; ``reasons`` of all three.
+
+    ``sites`` are the covariates that are sites or scanners.
+    """
 
     covariates: dict[str, Kind] = field(default_factory=dict)
     regions: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    sites: list[str] = field(default_factory=list)
 
 
 def find_roles(
@@ -59,14 +63,17 @@ def find_roles(
     free = [name for name in columns.names if name not in taken]
     asked_regions = _asked(columns, "regions", options.regions, free, findings)
     asked_covariates = _asked(columns, "covariates", options.covariates, free, findings)
-    _refuse_both(columns.path, asked_covariates, asked_regions)
-    asked = {*(asked_regions or []), *(asked_covariates or [])}
+    asked_sites = _asked(columns, "site", None if options.site == NO_SITE else options.site, free, findings)
+    _refuse_both(columns.path, "covariate", asked_covariates, asked_regions)
+    _refuse_both(columns.path, "site", asked_sites, asked_regions)
+    asked = {*(asked_regions or []), *(asked_covariates or []), *(asked_sites or [])}
     facts = Facts(columns, columns.cells(timeline.subject), _years(columns, timeline))
     candidates = [name for name in free if name not in asked]
     if asked_regions is not None and asked_covariates is not None:
         found = Roles(left_out=dict.fromkeys(candidates, "not named by a flag"))
     else:
-        found = _Detector(facts, layout, repeated, bool(scan)).detect(
+        many_sites = options.site is None and scan is None and not options.one_visit
+        found = _Detector(facts, layout, repeated, bool(scan), many_sites).detect(
             candidates, taken | asked, _ages(columns, timeline, facts)
         )
     if layout.name == "bids":
@@ -77,7 +84,14 @@ def find_roles(
     chosen = (
         asked_covariates if asked_covariates is not None else [n for n in found.covariates if n not in roles.regions]
     )
+    chosen = [*chosen, *(asked_sites or [])]
     roles.covariates = {name: _kind(facts, name, options) for name in free if name in set(chosen)}
+    roles.covariates |= dict.fromkeys(asked_sites or [], "categorical")
+    if options.site is None:
+        labels = [name for name, kind in roles.covariates.items() if kind == "categorical"]
+        roles.sites = [name for name in labels if names.matches(names.SITE, name)]
+    else:
+        roles.sites = asked_sites or []
     for name in asked:
         roles.reasons[name] = "named by a flag"
     _leave_all(roles, "not among the regions asked for", found.regions if asked_regions is not None else ())
@@ -130,20 +144,21 @@ def _asked(
     return chosen
 
 
-def _refuse_both(path: str, covariates: list[str] | None, regions: list[str] | None) -> None:
-    if both := sorted(set(covariates or ()) & set(regions or ())):
-        raise CohortError(f"{path}: {listed(both)} cannot be covariate and region at once; remove it from one flag.")
+def _refuse_both(path: str, role: str, chosen: list[str] | None, regions: list[str] | None) -> None:
+    if both := sorted(set(chosen or ()) & set(regions or ())):
+        raise CohortError(f"{path}: {listed(both)} cannot be {role} and region at once; remove it from one flag.")
 
 
 class _Detector:
     """Sorts columns by their values and names; a name alone never decides against the values."""
 
-    def __init__(self, facts: Facts, layout: Layout, repeated: set[str], has_scans: bool) -> None:
+    def __init__(self, facts: Facts, layout: Layout, repeated: set[str], has_scans: bool, many_sites: bool) -> None:
         self.facts = facts
         self.columns = facts.columns
         self.layout = layout
         self.repeated = repeated
         self.has_scans = has_scans
+        self.many_sites = many_sites
         self.roles = Roles()
         self.measures: list[str] = []
         self.clinical: list[str] = []
@@ -258,10 +273,14 @@ class _Detector:
         levels = self.columns.words(name).nunique()
         if self.facts.is_identity(name) and kind == "categorical":
             self._leave(name, "an identity: each level belongs to one subject or row")
-        elif kind == "categorical" and levels > MAX_LEVELS:
+        elif kind == "categorical" and levels > MAX_LEVELS and not self._takes_many(name):
             self._leave(name, f"{levels} different levels; at most {MAX_LEVELS} make a covariate")
         else:
             self._cover(name, kind, reason)
+
+    def _takes_many(self, name: str) -> bool:
+        """Whether a column has random effects, which borrow from each other: any number of levels will do."""
+        return self.many_sites and names.matches(names.SITE, name)
 
     def _cover(self, name: str, kind: Kind, reason: str) -> None:
         self.roles.covariates[name] = kind

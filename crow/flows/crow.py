@@ -113,6 +113,10 @@ class CRowFlow(nn.Module):
         self.time_scale.fill_(_scale(data))
         return fit_mixed_model(self.mixed, data.x, self._times(data, None), data.mask, data.measured)
 
+    def context_of(self, data: Sequences) -> Tensor:
+        """The mixed model's context: times and covariates, ``[batch, time, channel]``."""
+        return self._times(data, None)
+
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit's values given those before it, ``[batch, time]`` in nats; 0 at pads."""
         return self.step(data, None)[0]

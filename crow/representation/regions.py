@@ -11,8 +11,10 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
+from crow.cohort.parameters import MAX_LEVELS
 from crow.data.sequences import Sequences
 from crow.errors import CohortError
+from crow.representation.site_effects import UNSEEN, SiteEffects
 
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
@@ -38,9 +40,10 @@ class Covariate(BaseModel):
 class RegionTable(BaseModel):
     """Regions standardised on training visits, and a context of age and covariates.
 
-    ``encode`` gives `Sequences` with ``x = (value - mean) / sd``; ``decode`` returns to original units; log-densities
-    of the two differ by ``log_scale = sum log sd`` per visit, over its measured regions. A missing value is marked in
-    ``measured``; for models that need one, x holds the subject's last value before it, else the training mean.
+    ``encode`` gives `Sequences` with ``x = ((value - mean) / sd - level) / exp(scale)``, with the level and log-scale
+    of the visit's site (0 without ``sites``); ``decode`` returns to original units; log-densities of the two differ by
+    the sum of log sd and log-scale per visit, over its measured regions. A missing value is marked in ``measured``;
+    for models that need one, x holds the subject's last value before it, else the training mean.
     """
 
     regions: list[str]
@@ -49,17 +52,24 @@ class RegionTable(BaseModel):
     covariates: list[Covariate]
     follow_up: float = 0.0
     """The longest time in training, in years; 0 in runs that did not keep it."""
+    sites: SiteEffects | None = None
+    """Effects of sites and scanners, which ``encode`` removes and ``decode`` adds."""
 
     @classmethod
-    def fit(cls, cohort: Cohort) -> RegionTable:
-        """Scalers and levels of a cohort of training subjects."""
+    def fit(cls, cohort: Cohort, site_effects: bool = False) -> RegionTable:
+        """Scalers and levels of a cohort of training subjects.
+
+        With ``site_effects`` sites and scanners are no covariates; ``sites`` is for the caller to set. Otherwise those
+        with few levels are covariates as any other.
+        """
         values = cohort.visits[cohort.regions].astype(float)
         where = cohort.path or "the cohort"
         _check_size(values, where)
         _check_spread(values, where)
         numeric = [name for name, kind in cohort.schema.covariates.items() if kind == "numeric"]
         _check_size(cohort.visits[["age", *numeric]].astype(float), where)
-        covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in cohort.schema.covariates.items()]
+        known = {n: kind for n, kind in cohort.schema.covariates.items() if not _is_effect(cohort, n, site_effects)}
+        covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in known.items()]
         if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
             covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
         return cls(
@@ -80,9 +90,22 @@ class RegionTable(BaseModel):
         """``sum log sd``: subtract it from a log-density of x to have that of the values in original units."""
         return float(np.log(self.sd).sum())
 
-    def log_scale_of(self, data: Sequences) -> Tensor:
-        """`log_scale` of each visit's measured regions ``[batch, time]``; 0 at pads."""
-        return data.values().double() @ torch.tensor(self.sd, dtype=torch.double).log()
+    def log_scale_of(self, data: Sequences, visits: pd.DataFrame) -> Tensor:
+        """`log_scale` of each visit's measured regions, with the scale of its site ``[batch, time]``; 0 at pads.
+
+        ``data`` are the ``visits``, encoded.
+        """
+        log_scale = torch.tensor(self.sd, dtype=torch.double).log().expand(data.x.shape).clone()
+        if self.sites is not None:
+            log_scale[data.mask] += torch.from_numpy(self.sites.effects(visits)[1])
+        return (data.values().double() * log_scale).sum(-1)
+
+    def site_codes(self, visits: pd.DataFrame, data: Sequences) -> Tensor:
+        """Rows of the effects of each visit's site ``[batch, time, factor]``, negative at pads and if unseen."""
+        assert self.sites is not None
+        codes = torch.full((*data.mask.shape, len(self.sites.factors)), UNSEEN)
+        codes[data.mask] = torch.from_numpy(self.sites.codes(visits))
+        return codes
 
     def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Sequences:
         """Sequences of visits sorted by subject and time; subjects in their order of appearance.
@@ -116,18 +139,32 @@ class RegionTable(BaseModel):
         if missing := [region for region in self.regions if region not in visits]:
             raise CohortError(f"{where}: its columns are not those of the model. Missing: {', '.join(missing)}.")
 
-    def decode(self, x: Tensor) -> np.ndarray[Any, Any]:
-        """Values in original units of ``x: [*batch, region]``."""
-        return x.double().numpy() * np.array(self.sd) + np.array(self.mean)
+    def decode(self, x: Tensor, visits: pd.DataFrame | None = None) -> np.ndarray[Any, Any]:
+        """Values in original units of ``x: [visit, *draws, region]``, as the site of each of ``visits`` measures them.
+
+        Without ``visits``, as an average site does.
+        """
+        values = x.double().numpy()
+        if self.sites is not None and visits is not None:
+            several = (len(visits), *[1] * (values.ndim - 2), len(self.regions))
+            level, log_scale = (effect.reshape(several) for effect in self.sites.effects(visits))
+            values = level + np.exp(log_scale) * values
+        return values * np.array(self.sd) + np.array(self.mean)
+
+    def decode_sd(self, sd: Tensor, visits: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Standard deviations in original units of those of x, ``[visit, region]``."""
+        scale = np.array(self.sd) if self.sites is None else np.array(self.sd) * np.exp(self.sites.effects(visits)[1])
+        return sd.double().numpy() * scale
 
     def _values(self, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         values = visits.reindex(columns=self.regions).astype(float)
-        filled = (
-            values.groupby(visits["subject"].to_numpy()).ffill().fillna(dict(zip(self.regions, self.mean, strict=True)))
-        )
         for name, mean, sd in zip(self.regions, self.mean, self.sd, strict=True):
-            _check_near(filled[name], mean, sd, visits, where)
-        return (filled.to_numpy() - np.array(self.mean)) / np.array(self.sd)
+            _check_near(values[name], mean, sd, visits, where)
+        x = (values.to_numpy() - np.array(self.mean)) / np.array(self.sd)
+        if self.sites is not None:
+            level, log_scale = self.sites.effects(visits)
+            x = (x - level) / np.exp(log_scale)
+        return pd.DataFrame(x).groupby(visits["subject"].to_numpy()).ffill().fillna(0.0).to_numpy()
 
     def _encode_covariate(self, c: Covariate, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         if c.name not in visits:
@@ -149,6 +186,13 @@ class RegionTable(BaseModel):
             if c.shares and not c.has_missing:
                 channels[missing] = c.shares[1:]
         return np.concatenate([channels, missing[:, None]], 1) if c.has_missing else channels
+
+
+def _is_effect(cohort: Cohort, name: str, site_effects: bool) -> bool:
+    """Whether a covariate is left to the effects of sites, or has too many levels for one channel each."""
+    if name not in cohort.schema.sites:
+        return False
+    return site_effects or cohort.visits[name].nunique() > MAX_LEVELS
 
 
 def _check_spread(values: pd.DataFrame, where: str) -> None:
