@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from crow.cohort import Cohort, read_cohort
 from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
+from crow.cohort.options import listed
 from crow.cohort.times import date_text
 from crow.cohort.writing import table_text, to_table
 from crow.data.forecast import Forecast
@@ -40,6 +41,7 @@ class Generated:
     covariates: str
     written: tuple[Path, ...]
     warning: str = ""
+    sites: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def forecast_subjects(
         shown = {name: model.forecast(history, without, future, draws, seed, path), changes_text(changes): forecast}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
-    return Generated(forecast, how, _write(out, history, forecast, shown), model.beyond(forecast))
+    return Generated(forecast, how, _write(out, history, forecast, shown), *_notes(model, forecast))
 
 
 def forecast_visits(
@@ -112,7 +114,7 @@ def forecast_visits(
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     written = _write(out, history, forecast, {"forecast": forecast})
-    return Generated(forecast, _how(history, future, sources), written, model.beyond(forecast))
+    return Generated(forecast, _how(history, future, sources), written, *_notes(model, forecast))
 
 
 def new_subjects(
@@ -166,6 +168,20 @@ def _how(history: Cohort, future: Future, sources: list[str]) -> str:
     if given:
         return f"{given}; all others {rest}"
     return f"{', '.join(changing)}: {rest}" if changing else "none that change"
+
+
+def _notes(model: CRow, forecast: Forecast) -> tuple[str, str]:
+    """A warning, and for which sites or scanners the forecasts are."""
+    if (sites := model.table.sites) is None:
+        return model.beyond(forecast), ""
+    parts = []
+    for name in sites.columns:
+        counts = forecast.visits[name].astype("string").fillna("no value").value_counts()
+        levels = [f"{level} ({count:,})" if len(counts) > 1 else str(level) for level, count in counts.items()]
+        parts.append(f"{name} {listed(levels, 6)}")
+    new = sites.new_levels(forecast.visits)
+    unseen = f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
+    return " ".join([*filter(None, [model.beyond(forecast)]), *([unseen] if new else [])]), ", ".join(parts)
 
 
 def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:

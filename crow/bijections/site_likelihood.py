@@ -34,7 +34,7 @@ class SiteModel:
 
     def log_prob(self, visits: SiteVisits) -> Tensor:
         """Log-density of each region's y, ``[region]``, up to a constant."""
-        there, scale = visits.there, visits.of_visits(self.log_scale)
+        there, scale = visits.there, visits.scales(self.log_scale)
         r = self._residual(visits)
         c, det = self._posterior(visits)
         fit = (r * _whitened(r, self.t, c)).sum((0, 1)) * torch.exp(-2 * self.log_sigma)
@@ -114,7 +114,7 @@ class SiteModel:
         In units of the residual variance. Subjects' effects are eliminated: of columns F = (f, W) there remains ``F'F -
         F'Z C Z'F``. So are those of f, or else beta is as it is.
         """
-        weight = torch.exp(-visits.of_visits(self.log_scale))
+        weight = torch.exp(-visits.scales(self.log_scale))
         x, f = visits.y * weight, self.f
         if not eliminate:
             x, f = x - f @ self.beta, f[..., :0]

@@ -146,7 +146,7 @@ class EnsembleAtSites:
         sites = self.table.sites
         assert sites is not None
         number = self._unknown(visits)
-        spread = np.array(sites.level_spread)  # [factor, region]
+        spread = sites.new_spread  # [factor, region]
         unit = np.exp(-sites.effects(visits)[1])  # [visit, region]
         weight = np.zeros((len(visits), number.max() + 1, len(self.table.regions)))
         for k in range(number.shape[1]):

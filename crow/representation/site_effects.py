@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
@@ -15,6 +17,8 @@ from crow.bijections.site_effects import SiteEstimate
 Values = NDArray[np.float64]
 Table = list[list[float]]
 UNSEEN = -1
+EFFECTS = ("level", "level_sd", "log_scale", "log_scale_sd")
+Z90 = 1.6448536269514722
 
 
 class SiteFactor(BaseModel):
@@ -49,6 +53,8 @@ class SiteEffects(BaseModel):
     log_scale_sd: Table = []
     level_spread: Table = []
     log_scale_spread: Table = []
+    trained: list[int] = []
+    """Levels of each factor that the spreads were estimated from; others were added later."""
 
     @classmethod
     def of(cls, visits: pd.DataFrame, columns: Sequence[str]) -> SiteEffects | None:
@@ -72,8 +78,49 @@ class SiteEffects(BaseModel):
 
     def with_effects(self, found: SiteEstimate) -> SiteEffects:
         """The same factors with the effects of an estimate."""
-        names = ("level", "level_sd", "log_scale", "log_scale_sd", "level_spread", "log_scale_spread")
-        return self.model_copy(update={name: getattr(found, name).tolist() for name in names})
+        update = {name: getattr(found, name).tolist() for name in (*EFFECTS, "level_spread", "log_scale_spread")}
+        return self.model_copy(update=update | {"trained": self.counts})
+
+    def with_levels_of(self, visits: pd.DataFrame) -> tuple[SiteEffects, list[list[int]]]:
+        """With the levels of some visits that are new, without effects, and which rows of each factor they have."""
+        parts = {name: np.split(np.array(getattr(self, name)), np.cumsum(self.counts)[:-1]) for name in EFFECTS}
+        factors, rows, first = [], [], 0
+        for k, factor in enumerate(self.factors):
+            own = _factor(visits, factor.columns)
+            new = [j for j, level in enumerate(own.levels) if level not in set(factor.levels)]
+            levels = [*factor.levels, *(own.levels[j] for j in new)]
+            subjects = [*factor.subjects, *(own.subjects[j] for j in new)]
+            factors.append(SiteFactor(columns=factor.columns, levels=levels, subjects=subjects))
+            for part in parts.values():
+                part[k] = np.concatenate([part[k], np.zeros((len(new), part[k].shape[1]))])
+            rows.append([*range(first + len(factor.levels), first + len(levels))])
+            first += len(levels)
+        effects = {name: np.concatenate(part).tolist() for name, part in parts.items()}
+        return self.model_copy(update={"factors": factors, **effects}), rows
+
+    def with_rows(self, rows: list[int], found: SiteEstimate) -> SiteEffects:
+        """The same, with the effects of some levels replaced by an estimate of these."""
+        update = {}
+        for name in EFFECTS:
+            values = np.array(getattr(self, name))
+            values[rows] = getattr(found, name).numpy()
+            update[name] = values.tolist()
+        return self.model_copy(update=update)
+
+    def prior(self, counts: list[int]) -> SiteEstimate:
+        """That of new levels, ``counts`` of each factor: as far from the average as another level of the training.
+
+        The average of J levels is itself uncertain, so the variance of their difference is ``1 + 1 / J`` times that
+        between levels.
+        """
+        none = SiteEstimate.none(counts, len(self.level_spread[0]))
+        spreads = torch.tensor(self.new_spread), torch.tensor(self.log_scale_spread, dtype=torch.double)
+        return replace(none, level_spread=spreads[0], log_scale_spread=spreads[1])
+
+    @property
+    def new_spread(self) -> Values:
+        """Prior sd of the level of an unseen site, ``[factor, region]``."""
+        return np.array(self.level_spread) * np.sqrt(1 + 1 / np.array(self.trained))[:, None]
 
     def summary(self) -> str:
         """``site effects: SITE (57 levels, sd between levels 0.31), FLDSTRENG (2, 0.52)``."""
@@ -139,9 +186,6 @@ class SiteEffects(BaseModel):
             for d, region in enumerate(regions)
         ]  # fmt: skip
         return pd.DataFrame(rows)
-
-
-Z90 = 1.6448536269514722
 
 
 def level_words(visits: pd.DataFrame, columns: Sequence[str]) -> pd.Series:

@@ -61,11 +61,12 @@ class SiteData:
 
 
 def estimate_new_levels(
-    data: Sequences, codes: Tensor, flow: CRowFlow, prior: SiteEstimate, counts: list[int]
+    data: Sequences, codes: Tensor, counts: list[int], log_scale: Tensor, flow: CRowFlow, prior: SiteEstimate
 ) -> SiteEstimate:
-    """Effects of the levels in ``codes``, for visits whose other effects are removed, given a fitted model.
+    """Effects of the levels in ``codes``, given a fitted model.
 
-    The mixed model of ``flow`` and the spreads of ``prior`` stay as they are.
+    The visits have no other levels; their other ``log_scale [batch, time, region]`` is still in x. The mixed model of
+    ``flow`` and the spreads of ``prior`` stay as they are.
     """
-    visits = SiteVisits.of(data.x, data.values(), codes, counts)
+    visits = SiteVisits.of(data.x, data.values(), codes, counts, log_scale)
     return estimate_sites(visits, flow.mixed, flow.context_of(data).double(), prior, known=True)
