@@ -45,7 +45,8 @@ def estimate_sites(
     level_spread^2)``, ``log_scale ~ N(0, log_scale_spread^2)`` between the levels of a factor. In turn: the levels by
     Henderson's equations, with beta of a flat prior, so that sites do not take up what age or diagnosis explain; their
     spread by EM, with beta integrated out (REML); then the mode of the scales together with all else, and their spread
-    by EM. The spread of few levels borrows from other regions. Effects are differences from the average of all levels.
+    by EM. The likelihood of the scales counts less if values have heavier tails than a normal's. The spread of few
+    levels borrows from other regions. Effects are differences from the average of all levels.
 
     The parameters of ``mixed`` are where this starts, and its terms with an effect are those that count. With ``known``
     it is the truth, as are the spreads of ``before``: for new sites of a fitted model.
@@ -55,9 +56,11 @@ def estimate_sites(
     for k in range(ROUNDS):
         last = found
         found, covariance = _levels(visits, model, found, known)
-        priors = _prior(found.log_scale_spread, visits), _prior(found.level_spread, visits)
-        model = replace(model, level=found.level).likeliest(visits, *priors, known)
-        found = _scales(visits, model, found, known)
+        model = replace(model, level=found.level)
+        excess = model.excess(visits)
+        priors = _prior(found.log_scale_spread, visits) / excess, _prior(found.level_spread, visits)
+        model = model.likeliest(visits, *priors, known)
+        found = _scales(visits, model, found, excess, known)
         moved = torch.stack([found.level - last.level, found.log_scale - last.log_scale]).abs().max()
         if k and float(moved) < CHANGE:
             break
@@ -65,7 +68,7 @@ def estimate_sites(
         return found
     # The intercept and the variances take up what all sites share.
     centre = visits.centre
-    of_scale = model.scale_covariance(visits, *priors)
+    of_scale = excess[:, None, None] * model.scale_covariance(visits, *priors)
     return replace(
         found,
         level=centre @ found.level,
@@ -103,9 +106,9 @@ def _levels(visits: SiteVisits, model: SiteModel, before: SiteEstimate, known: b
     return replace(before, level=level, level_sd=_sd(covariance), level_spread=spread), covariance
 
 
-def _scales(visits: SiteVisits, model: SiteModel, before: SiteEstimate, known: bool) -> SiteEstimate:
+def _scales(visits: SiteVisits, model: SiteModel, before: SiteEstimate, excess: Tensor, known: bool) -> SiteEstimate:
     spread = before.log_scale_spread
-    variance = 1 / (model.curvature(visits) + 1 / _prior(spread, visits))
+    variance = 1 / (model.curvature(visits)[0] / excess + 1 / _prior(spread, visits))
     if not known:
         spread = _spread(model.log_scale.square() + variance, visits)
     return replace(before, log_scale=model.log_scale, log_scale_sd=variance.sqrt(), log_scale_spread=spread)

@@ -69,7 +69,7 @@ class SiteModel:
         """
         count = [len(getattr(self, name)) if name != "log_sigma" else 1 for name in PARAMETERS]
         if sum(count) > MOST_UNKNOWNS:
-            return torch.diag_embed(1 / (self.curvature(visits) + 1 / scale_prior).T)
+            return torch.diag_embed(1 / (self.curvature(visits)[0] + 1 / scale_prior).T)
         with torch.enable_grad():
             whole = torch.cat([getattr(self, name).view(n, -1) for name, n in zip(PARAMETERS, count, strict=True)])
             whole = whole.detach().requires_grad_()
@@ -87,26 +87,37 @@ class SiteModel:
         of_scale = slice(count[0], count[0] + count[1])
         return covariance[:, of_scale, of_scale]
 
-    def curvature(self, visits: SiteVisits) -> Tensor:
-        """Minus the second derivative of `log_prob` by each level's log-scale alone, ``[level, region]``."""
+    def curvature(self, visits: SiteVisits) -> tuple[Tensor, Tensor]:
+        """Of `log_prob` by each level's log-scale alone, ``[level, region]``: minus its second derivative, and the sum
+        over subjects of the squares of its first.
+
+        The two are equal for data of this model. The second is larger for values with heavier tails, and the estimates
+        are as much less certain (White 1982).
+        """
         variance, levels, subjects = torch.exp(2 * self.log_sigma), visits.levels, len(visits.y)
         x = visits.adjusted(self.level, self.log_scale)
         c, _ = self._posterior(visits)
-        first = x * _whitened(self._residual(visits), self.t, c) + x.square()
-        total, count = x.new_zeros(2, levels + 1, x.shape[2])
+        product = x * _whitened(self._residual(visits), self.t, c) / variance
+        total, count, squares = x.new_zeros(3, levels + 1, x.shape[2])
         for k in range(visits.codes.shape[2]):
             code = visits.codes[..., k]
             count.index_add_(0, code.flatten(), visits.there.flatten(0, 1))
-            total.index_add_(0, code.flatten(), first.flatten(0, 1) / variance)
+            total.index_add_(0, code.flatten(), (product + x.square() / variance).flatten(0, 1))
             pair = torch.arange(subjects).unsqueeze(1) * (levels + 1) + code
             each, index = torch.unique(pair, return_inverse=True)
-            sums = x.new_zeros(2, len(each), x.shape[2])
-            sums[0].index_add_(0, index.flatten(), x.flatten(0, 1))
-            sums[1].index_add_(0, index.flatten(), (self.t * x).flatten(0, 1))
+            level = each % (levels + 1)
+            terms = torch.stack([x, self.t * x, product - visits.there]).flatten(1, 2)
+            s0, s1, score = x.new_zeros(3, len(each), x.shape[2]).index_add_(1, index.flatten(), terms)
             c00, c01, c11 = (entry.expand(subjects, -1)[each // (levels + 1)] for entry in c)
-            both = c00 * sums[0].square() + 2 * c01 * sums[0] * sums[1] + c11 * sums[1].square()
-            total.index_add_(0, each % (levels + 1), -both / variance)
-        return torch.maximum(total, 0.5 * count)[:levels]
+            both = c00 * s0.square() + 2 * c01 * s0 * s1 + c11 * s1.square()
+            total.index_add_(0, level, -both / variance)
+            squares.index_add_(0, level, score.square())
+        return torch.maximum(total, 0.5 * count)[:levels], squares[:levels]
+
+    def excess(self, visits: SiteVisits) -> Tensor:
+        """By how much the variance of the log-scales is larger than that of normal data, ``[region]``; at least 1."""
+        second, first = self.curvature(visits)
+        return (first.sum(0) / second.sum(0)).clamp_min(1.0)
 
     def equations(self, visits: SiteVisits, eliminate: bool) -> tuple[Tensor, Tensor]:
         """Of the levels given the variances: ``[region, level, level]`` and ``[region, level]``.

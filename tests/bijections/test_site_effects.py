@@ -97,10 +97,17 @@ def test_the_curvature_is_the_second_derivative(visits: SiteVisits, model: SiteM
         [torch.autograd.grad(gradient[j, d], b, retain_graph=True)[0][j, d] for d in range(REGIONS)] for j in range(5)
     ]
     expected = -torch.tensor(rows)
-    found = model.curvature(visits)
+    found, first = model.curvature(visits)
     count = torch.nn.functional.one_hot(visits.codes, 6).sum(2).double().permute(2, 0, 1).flatten(1)[:5]
     least = 0.5 * count @ visits.there.flatten(0, 1)
     torch.testing.assert_close(found, torch.maximum(expected, least))
+    one = [torch.autograd.grad(_of_subject(visits, model, i, b).sum(), b)[0].square() for i in range(BATCH)]
+    torch.testing.assert_close(first, torch.stack(one).sum(0))
+
+
+def _of_subject(visits: SiteVisits, model: SiteModel, i: int, log_scale: Tensor) -> Tensor:
+    alone = replace(visits, y=visits.y[i : i + 1], there=visits.there[i : i + 1], codes=visits.codes[i : i + 1])
+    return replace(model, f=model.f[i : i + 1], t=model.t[i : i + 1], log_scale=log_scale).log_prob(alone)
 
 
 class Simulated:

@@ -135,7 +135,7 @@ def test_an_unseen_site_has_wider_intervals_most_of_all_after_a_change(simulated
     known, changed = sd(cohort, "site0"), sd(cohort, "elsewhere")
     stayed = sd(at(cohort, "elsewhere"), "elsewhere")
     assert changed > 1.15 * known
-    assert known * 0.98 < stayed < 1.15 * known
+    assert known * 0.8 < stayed < 1.15 * known  # site0 has a scale above 1
     assert sd(at(cohort, "elsewhere"), "another") > 1.15 * known
     first = mixed.log_prob(at(cohort, "elsewhere"))["log_prob"].mean()
     assert np.isfinite(first)
