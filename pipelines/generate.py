@@ -27,7 +27,7 @@ from crow.pipelines.covariate_paths import (
     visits_after,
     with_changes,
 )  # fmt: skip
-from crow.pipelines.history import Missing, read_history
+from crow.pipelines.history import Missing, doubtful_values, read_history
 from crow.report import figures
 
 CARRIED = "covariates carried forward"
@@ -90,7 +90,8 @@ def forecast_subjects(
         shown = {name: model.forecast(history, without, future, draws, seed, path), changes_text(changes): forecast}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
-    return Generated(forecast, how, _write(out, history, forecast, shown), *_notes(model, forecast))
+    written, notes = _write(out, history, forecast, shown), _warnings(model, history, forecast)
+    return Generated(forecast, how, written, notes, _sites(model, forecast))
 
 
 def forecast_visits(
@@ -114,7 +115,19 @@ def forecast_visits(
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     written = _write(out, history, forecast, {"forecast": forecast})
-    return Generated(forecast, _how(history, future, sources), written, *_notes(model, forecast))
+    notes = _warnings(model, history, forecast)
+    return Generated(forecast, _how(history, future, sources), written, notes, _sites(model, forecast))
+
+
+def _warnings(model: CRow, history: Cohort, forecast: Forecast) -> str:
+    """What a reader of the forecast has to know of its history and horizon; empty if there is nothing."""
+    asked = history.of(forecast.visits["subject"].unique())
+    lines = [*doubtful_values(model, asked), model.beyond(forecast)]
+    if model.table.sites is not None and (new := model.table.sites.new_levels(forecast.visits)):
+        lines.append(
+            f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
+        )
+    return "\n".join(filter(None, lines))
 
 
 def new_subjects(
@@ -170,18 +183,14 @@ def _how(history: Cohort, future: Future, sources: list[str]) -> str:
     return f"{', '.join(changing)}: {rest}" if changing else "none that change"
 
 
-def _notes(model: CRow, forecast: Forecast) -> tuple[str, str]:
-    """A warning, and for which sites or scanners the forecasts are."""
-    if (sites := model.table.sites) is None:
-        return model.beyond(forecast), ""
+def _sites(model: CRow, forecast: Forecast) -> str:
+    """For which sites or scanners the forecasts are."""
     parts = []
-    for name in sites.columns:
+    for name in model.table.sites.columns if model.table.sites is not None else []:
         counts = forecast.visits[name].astype("string").fillna("no value").value_counts()
         levels = [f"{level} ({count:,})" if len(counts) > 1 else str(level) for level, count in counts.items()]
         parts.append(f"{name} {listed(levels, 6)}")
-    new = sites.new_levels(forecast.visits)
-    unseen = f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
-    return " ".join([*filter(None, [model.beyond(forecast)]), *([unseen] if new else [])]), ", ".join(parts)
+    return ", ".join(parts)
 
 
 def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:

@@ -73,6 +73,23 @@ def fit_mixed_model(
     return log_lik
 
 
+@torch.no_grad()
+def plain_log_likelihood(
+    model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, measured: Tensor | None = None
+) -> Tensor:
+    """``[region]`` of the most likely mixed model with a fixed effect of every channel of the design and no others.
+
+    It compares scales of a region, and leaves ``model`` as it is.
+    """
+    data = _Data.of(x, context, mask, measured)
+    plain = MixedModelInnovation(x.shape[2], model.design).double()
+    enough = int(data.there.sum((0, 1)).max()) >= VISITS_AN_EFFECT * (1 + len(model.design))
+    rows = list(range(1 + len(model.design))) if enough else _fewest_effects(model)
+    slopes = ((data.there.sum(1) >= 3).sum(0) >= SUBJECTS_FOR_SLOPES).expand(x.shape[2])
+    sums = _Sums.of(data, plain, rows)
+    return sums.profile(_likeliest_factor(sums, slopes, False))[2]
+
+
 class _Data(NamedTuple):
     """Visits in float64: x and context are 0 at pads, x also where it was not ``measured [batch, time, region]``.
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from crow.cohort.dates import DateOrder
 from crow.cohort.names import SIZE
 from crow.cohort.times import AgeUnit, TimeKind
+from crow.cohort.value_kinds import Kind, ValueKind
 from crow.errors import CohortError
 
 Missing = Literal["model", "drop-visit", "impute", "error"]
@@ -22,14 +23,27 @@ NO_SITE = ["none"]
 
 
 class ColumnOptions(BaseModel):
-    """How one column is read: its kind, the numbers and words that mean missing, and its marks."""
+    """How one column is read: its kind, the numbers and words that mean missing, and its marks.
+
+    The kind of a region is ``numeric`` (detected), or that of its values, with ``bounds`` (None is no bound) and
+    ``step``; see `crow.cohort.value_kinds`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["numeric", "categorical"] | None = None
+    kind: Literal["numeric", "categorical"] | Kind | None = None
+    bounds: tuple[float | None, float | None] | None = None
+    step: float | None = None
     missing: list[float | str] | None = None
     decimal: Literal[".", ","] | None = None
     thousands: str | None = None
+
+    def values(self) -> ValueKind | None:
+        """The kind of a region's values, if it is given."""
+        if self.kind in (None, "numeric", "categorical"):
+            return None
+        lower, upper = self.bounds or (None, None)
+        return ValueKind(kind=self.kind, lower=lower, upper=upper, step=self.step)
 
 
 class ReadOptions(BaseModel):

@@ -28,6 +28,7 @@ from crow.cohort.schema import Schema
 from crow.cohort.subject import find_subject
 from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
+from crow.cohort.value_kinds import kinds_of
 from crow.cohort.visits import make_visits, report_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
 from crow.errors import CohortError, ConfigError
@@ -75,6 +76,8 @@ def read_cohort(
         )
     columns, schema, roles = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
+    given = {name: kind for name, column in options.columns.items() if (kind := column.values()) is not None}
+    schema = schema.model_copy(update={"values": kinds_of(made.visits, schema.regions, given)})
     report_usable(made.visits, schema, findings, options.one_visit)
     groups = groups_of(columns, schema.subject, schema.group)
     mapping = make_mapping(schema, columns, roles.reasons, roles.left_out)

@@ -293,7 +293,7 @@ class _Detector:
 def _kind(facts: Facts, name: str, options: ReadOptions | None = None) -> Kind:
     given = options.columns.get(name) if options is not None else None
     if given is not None and given.kind is not None:
-        return given.kind
+        return "categorical" if given.kind == "categorical" else "numeric"
     if not facts.columns.is_number(name):
         return "categorical"
     if names.matches(names.SITE, name) and facts.whole(name):

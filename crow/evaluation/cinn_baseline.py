@@ -64,7 +64,7 @@ class CINNBaseline:
         """Draws of ``targets`` (subject, time, age, covariates); ``history`` is not used."""
         rows = self._examples(targets.drop(columns=self.regions, errors="ignore"))
         drawn = self.flow.sample(rows.context, draws, torch.Generator().manual_seed(seed))
-        return Forecast(targets, self.regions, self.table.decode(drawn.transpose(0, 1)))
+        return Forecast(targets, self.regions, self.table.draws(drawn.transpose(0, 1)))
 
     @torch.no_grad()
     def log_prob(self, cohort: Cohort) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from crow.flows.crow import CRowFlow
 from crow.models.base import name_of
 from crow.models.crow import CRow
 from crow.representation.site_effects import UNSEEN
-from crow.training.site_effects import estimate_new_levels
+from crow.training.site_effects import SiteFit, estimate_new_levels
 
 
 def adapted(model: CRow, data: Cohort | pd.DataFrame) -> tuple[CRow, pd.DataFrame]:
@@ -40,7 +40,7 @@ def adapted(model: CRow, data: Cohort | pd.DataFrame) -> tuple[CRow, pd.DataFram
     CohortError
         If every site is one of the training.
     """
-    cohort, table, flow = model.as_cohort(data), model.table, cast(CRowFlow, model.fitted().members[0])
+    cohort, table = model.as_cohort(data), model.table
     if table.sites is None:
         raise ConfigError("The run has no effects of sites or scanners. Train with a column of them (--site COLUMN).")
     table.require(cohort.visits, name_of(cohort))
@@ -50,16 +50,19 @@ def adapted(model: CRow, data: Cohort | pd.DataFrame) -> tuple[CRow, pd.DataFram
     if not new:
         names = "; ".join(f"{f.name}: {', '.join(f.levels[:12])}" for f in table.sites.factors)
         raise CohortError(f"{name_of(cohort)}: every site or scanner is one that the run knows ({names}).")
-    wider = table.model_copy(update={"sites": sites})
+    wider, scale = table.model_copy(update={"sites": sites}), table.site_scale
     sequences = wider.encode(visits, name_of(cohort))
     log_scale = torch.zeros(sequences.x.shape, dtype=torch.double)
     log_scale[sequences.mask] = torch.from_numpy(sites.effects(visits)[1])
-    sequences = replace(sequences, x=sequences.x * log_scale.exp().to(sequences.x.dtype))
+    y = scale.forward(sequences.x.double()) * log_scale.exp()
+    possible = sequences.values() & torch.isfinite(y)
+    sequences = replace(sequences, x=torch.where(possible, y, 0.0).to(sequences.x.dtype), measured=possible)
     renumbered = torch.full((sum(sites.counts) + 1,), UNSEEN)
     renumbered[new] = torch.arange(len(new))
     codes = renumbered[wider.site_codes(visits, sequences)]  # row -1, of no level, is the last
     counts = [len(of_factor) for of_factor in rows]
-    found = estimate_new_levels(sequences, codes, counts, log_scale, flow, sites.prior(counts))
+    fit = SiteFit(sites.prior(counts), cast(CRowFlow, model.site_mixed))
+    found = estimate_new_levels(sequences, codes, counts, log_scale, fit, scale)
     other = copy.copy(model)
     other.table = table.model_copy(update={"sites": sites.with_rows(new, found)})
     return other, other.table.sites.table(table.regions, table.sd, new)  # type: ignore[union-attr]

@@ -15,12 +15,15 @@ from torch import Tensor
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.cohort.options import listed
 from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
 from crow.errors import ConfigError
 from crow.flows.completion import complete
+from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import ROWS, FlowEnsemble
+from crow.flows.gross_errors import gross_errors
 from crow.flows.published import PublishedCRow
 from crow.models.base import Echo, FitOptions, Model, Training, name_of
 from crow.models.ensemble_at_sites import EnsembleAtSites
@@ -28,12 +31,13 @@ from crow.representation.regions import RegionTable
 from crow.representation.site_effects import SiteEffects
 from crow.run.config import Config
 from crow.training.build import Initialisation, build_flow, build_published, resolve
-from crow.training.site_effects import SiteData
+from crow.training.site_effects import SiteData, empty_mixed_model
 
 if TYPE_CHECKING:
     from crow.training.ensemble import TrainedEnsemble
 
 CHUNK = 256  # subjects scored at once
+SITES = "sites."  # prefix of the tensors of their mixed model
 CrossFitted = Callable[[Tensor], Sequences]
 
 
@@ -46,6 +50,8 @@ class CRow(Model):
         How visits become tensors: columns, scales, levels of covariates.
     initialisations
         How each member of the ensemble was initialised.
+    site_mixed
+        The mixed model of visits without the effects of their sites; None without such effects.
 
     See Also
     --------
@@ -67,6 +73,7 @@ class CRow(Model):
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         super().__init__(config, **settings)
         self.initialisations: list[Initialisation] = []
+        self.site_mixed: CRowFlow | None = None
 
     @classmethod
     def settings_class(cls, settings: dict[str, Any]) -> type[Config]:
@@ -134,11 +141,14 @@ class CRow(Model):
             self.log, self.interrupted = fit.history.assign(member=1), fit.interrupted
             self.metrics = {"validation_objective": fit.validation_loss, "epoch": fit.epoch}
         else:
-            ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo, sites)
+            ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo, self.table.bounds, sites)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
             scale = float(self.table.log_scale_of(sequences, learned.visits).sum() / sequences.count)
             self.metrics = self._metrics(ensemble, cohort, test, scale)
+            if (counts := ensemble.gross_errors.sum((0, 1))).any():
+                self.metrics["gross_errors"] = dict(zip(self.table.regions, counts.tolist(), strict=True))
+                training.echo(_errors_found(self.metrics["gross_errors"]))
             training.echo(_verdict(self.metrics))
 
     @torch.no_grad()
@@ -178,6 +188,39 @@ class CRow(Model):
         return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
 
     @torch.no_grad()
+    def gross_errors(self, data: Cohort | pd.DataFrame) -> pd.DataFrame:
+        """Values that lie so far from what the subject's other visits predict that they are errors, not measurements.
+
+        Forecasts, z-scores and later visits take them for missing, and they have a density of their own
+        (`crow.flows.gross_errors`).
+
+        Parameters
+        ----------
+        data
+            A cohort, or a table in the columns of the training.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per value: ``subject, session, time, region, value``, and ``expected`` (the median of the training).
+
+        Raises
+        ------
+        CohortError
+            If a region is in other units than in the training.
+        """
+        cohort = self.as_cohort(data)
+        visits = _observed(cohort)
+        first = cast(Any, self._ensemble().members[0])
+        found = [gross_errors(first, part)[part.mask] for part, _ in self._chunks(cohort)]
+        row, region = np.nonzero(torch.cat(found).numpy())
+        regions = np.array(self.table.regions, dtype=object)
+        return visits[["subject", "session", "time"]].iloc[row].reset_index(drop=True).assign(
+            region=regions[region], value=visits[self.table.regions].to_numpy(float)[row, region],
+            expected=np.array(self.table.median)[region],
+        )  # fmt: skip
+
+    @torch.no_grad()
     def predict(
         self, data: Cohort | pd.DataFrame, draws: int = 200, seed: int = 0
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -187,7 +230,7 @@ class CRow(Model):
         for part, visits in self._chunks(cohort):
             mean, sd = density.predict(part, visits, draws, generator)
             means.append(self.table.decode(mean[part.mask], visits))
-            sds.append(self.table.decode_sd(sd[part.mask], visits))
+            sds.append(self.table.decode_sd(mean[part.mask], sd[part.mask], visits))
         index, regions = _observed(cohort).index, self.table.regions
         mean_frame = pd.DataFrame(np.concatenate(means), index, regions)
         return mean_frame, pd.DataFrame(np.concatenate(sds), index, regions)
@@ -250,7 +293,7 @@ class CRow(Model):
                 after = self.table.encode(ahead[rows], "the visits to forecast")
                 generator = torch.Generator().manual_seed(seed)
                 drawn = density.forecast(before, (after, ahead[rows]), draws, generator)
-                values[rows] = self.table.decode(drawn.transpose(1, 2)[after.mask], ahead[rows])
+                values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask], ahead[rows])
         return Forecast(ahead, self.table.regions, values, observed)
 
     def beyond(self, forecast: Forecast) -> str:
@@ -296,7 +339,7 @@ class CRow(Model):
             found = complete(ensemble, part, draws, generator)
             drawn = found.smoothed if smooth else found.filtered
             theirs = own[(subject >= start) & (subject < start + step)]
-            values.append(self.table.decode(drawn.transpose(1, 2)[part.mask], theirs))
+            values.append(self.table.draws(drawn.transpose(1, 2)[part.mask], theirs))
             effective.append(found.effective[part.mask].numpy())
         chosen = lacking[own.index].to_numpy()
         return Filled(
@@ -312,7 +355,7 @@ class CRow(Model):
             drawn = flow.generate(copies.context, copies.mask, generator).unflatten(0, (-1, draws))
         else:
             drawn = self._density().forecast(None, (visits, paths), draws, generator)
-        return Forecast(paths, self.table.regions, self.table.decode(drawn.transpose(1, 2)[visits.mask], paths))
+        return Forecast(paths, self.table.regions, self.table.draws(drawn.transpose(1, 2)[visits.mask], paths))
 
     def _metrics(self, ensemble: TrainedEnsemble, cohort: Cohort, test: list[str], scale: float) -> dict[str, Any]:
         nats = ("validation", "out_of_sample", "mixed_model")
@@ -346,15 +389,18 @@ class CRow(Model):
         sites = SiteEffects.of(learned.visits, columns)
         if sites is None:
             return None
+        scale = self.table.site_scale
+        if not bool(scale.has_effects.any()):
+            return None
         self.table.sites = sites.without_effects(len(self.table.regions))
-        site_data = SiteData(data, self.table.site_codes(learned.visits, data), sites.counts, self.config.model)
+        site_data = SiteData(data, self.table.site_codes(learned.visits, data), sites.counts, scale)
         found = site_data.estimate()
-        self.table.sites = sites.with_effects(found)
+        self.table.sites, self.site_mixed = sites.with_effects(found.effects), found.mixed
         echo(self.table.sites.summary())
-        return partial(site_data.cross_fitted, start=found)
+        return partial(site_data.cross_fitted, start=found.effects)
 
     def _density(self) -> EnsembleAtSites:
-        return EnsembleAtSites(self.table, self._ensemble())
+        return EnsembleAtSites(self.table, self._ensemble(), self.site_mixed)
 
     def _ensemble(self) -> FlowEnsemble:
         if isinstance(flow := self.fitted(), PublishedCRow):
@@ -370,12 +416,21 @@ class CRow(Model):
             return build_published(settings, features, channels)
         return FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
 
+    def tensors(self) -> dict[str, Tensor]:
+        state = {} if self.site_mixed is None else self.site_mixed.state_dict()
+        return {SITES + name: t for name, t in state.items() if name.startswith(("mixed.", "time_scale"))}
+
     def describe(self) -> dict[str, Any]:
         return {"representation": self.table.model_dump(), "initialisations": self.initialisations}
 
     def restore(self, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.table = RegionTable.model_validate(description["representation"])
         self.initialisations = description["initialisations"]
+        if self.table.sites is not None:
+            regions = int(self.table.site_scale.has_effects.sum())
+            self.site_mixed = empty_mixed_model(regions, self.table.channels).eval()
+            own = {n.removeprefix(SITES): t for n, t in tensors.items() if n.startswith(SITES)}
+            self.site_mixed.load_state_dict(own, strict=False)
 
     def summary(self) -> str:
         regions = f"{len(self.table.regions)} regions"
@@ -393,6 +448,14 @@ class CRow(Model):
 def _observed(cohort: Cohort) -> pd.DataFrame:
     """The visits with at least one region; a subject's other visits still contribute times and covariates."""
     return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]
+
+
+def _errors_found(counts: dict[str, int]) -> str:
+    each = [f"{name} {count}" for name, count in counts.items() if count]
+    return (
+        f"warning: {sum(counts.values())} values are far from what their subject's other visits predict, and count as "
+        f"missing: {listed(each)}. crow check names them; correct them there."
+    )
 
 
 def _verdict(metrics: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import ROWS, FlowEnsemble
 from crow.representation.regions import RegionTable
 from crow.representation.site_effects import UNSEEN
+from crow.training.site_effects import on_site_scale
 
 POINTS = 32
 """Quasi-random values of the unknown effects: each visit's density is the mixture of as many."""
@@ -35,11 +35,13 @@ class EnsembleAtSites:
     the visits before t it has the posterior of the mixed model, region by region, and the density of visit t is the
     mixture of the ensemble's over ``POINTS`` values of a with that posterior, ``p(x_t | past) = mean_k p(x_t - a_k |
     past - a_k)``. Every a_k is a function of the past alone, so this is a density, and draws are from the same mixture.
-    The scale of an unseen site is 1. An empty cell is a site of its own.
+    The scale of an unseen site is 1. An empty cell is a site of its own. ``mixed`` is the mixed model of visits without
+    effects.
     """
 
     table: RegionTable
     ensemble: FlowEnsemble
+    mixed: CRowFlow | None
 
     @torch.no_grad()
     def log_prob(self, data: Sequences, visits: pd.DataFrame) -> Tensor:
@@ -94,14 +96,14 @@ class EnsembleAtSites:
 
     def _log_prob(self, data: Sequences, visits: pd.DataFrame) -> Tensor:
         weight = self._weights(data.mask, visits)
-        effects = UnknownEffects.given(self._flow.mixed, data, weight, self._flow.context_of(data))
+        effects = self._effects(data, weight)
         found = torch.zeros(data.mask.shape, dtype=data.x.dtype)
         step = max(1, ROWS // POINTS)
         for t in range(data.mask.shape[1]):
             for rows in data.mask[:, t].nonzero()[:, 0].split(step):
                 shift = effects.rows(rows).shifts(weight[rows, : t + 1], t, POINTS)
-                past = data.rows(rows).columns(slice(0, t + 1))
-                each = self.ensemble.log_prob(_shifted(past, shift))[:, t].view(-1, POINTS)
+                past, log_det = self._without(data.rows(rows).columns(slice(0, t + 1)), shift)
+                each = (self.ensemble.log_prob(past)[:, t] + log_det[:, t]).view(-1, POINTS)
                 found[rows, t] = torch.logsumexp(each, 1) - math.log(POINTS)
         return found
 
@@ -109,16 +111,17 @@ class EnsembleAtSites:
         points, step = min(POINTS, draws), max(1, ROWS // draws)
         past, after = history and history[0], future[0]
         before, ahead = self._both_weights(history, future)
-        context = None if past is None else self._flow.context_of(past)
-        effects = UnknownEffects.given(self._flow.mixed, past, before, context)
+        effects = self._effects(past, before)
         parts = []
         for start in range(0, len(after), step):
             rows = slice(start, start + step)
             own = effects.rows(rows)
-            known = None if past is None else _shifted(past.rows(rows), own.shifts(before[rows], None, points))
+            known = None if past is None else self._without(past.rows(rows), own.shifts(before[rows], None, points))[0]
             drawn = self.ensemble.forecast(known, after.rows(rows).repeat(points), -(-draws // points), generator)
             shift = own.shifts(ahead[rows], None, points)
-            drawn = drawn.unflatten(0, (-1, points)) + shift.unsqueeze(2)  # [batch, point, draw, time, region]
+            drawn = drawn.unflatten(0, (-1, points)).double()  # [batch, point, draw, time, region]
+            moved, _ = self.table.site_scale.add(drawn, self._all_regions(shift).unsqueeze(2), 0.0)
+            drawn = moved.to(after.x.dtype)
             parts.append(drawn.transpose(1, 2).flatten(1, 2)[:, :draws])
         return torch.cat(parts)
 
@@ -136,10 +139,27 @@ class EnsembleAtSites:
             mean[rows, t], sd[rows, t] = drawn.mean(1), drawn.std(1)
         return mean, sd
 
-    @property
-    def _flow(self) -> CRowFlow:
-        """One mixed model for the posteriors of all members."""
-        return cast(CRowFlow, self.ensemble.members[0])
+    def _effects(self, data: Sequences | None, weight: Tensor) -> UnknownEffects:
+        """The posterior given the visits before each visit, by the mixed model of visits without effects."""
+        assert self.mixed is not None
+        if data is None:
+            return UnknownEffects.given(self.mixed.mixed, None, weight, None)
+        data = on_site_scale(data, self.table.site_scale)
+        return UnknownEffects.given(self.mixed.mixed, data, weight, self.mixed.times(data, None))
+
+    def _without(self, data: Sequences, shift: Tensor) -> tuple[Sequences, Tensor]:
+        """Every subject once per point, without effects of ``shift [batch, point, time, region]``, and the log-det."""
+        copies = data.repeat(shift.shape[1])
+        x, log_det = self.table.site_scale.add(copies.x.double(), -self._all_regions(shift).flatten(0, 1), 0.0)
+        log_det = torch.where(copies.values(), log_det, 0.0).sum(-1)
+        return replace(copies, x=x.to(copies.x.dtype)), log_det.to(copies.x.dtype)
+
+    def _all_regions(self, shift: Tensor) -> Tensor:
+        """With 0 for regions without effects, ``[*, region]``."""
+        some = self.table.site_scale.has_effects
+        whole = shift.new_zeros(*shift.shape[:-1], len(some), dtype=torch.double)
+        whole[..., some] = shift.double()
+        return whole
 
     def _weights(self, mask: Tensor, visits: pd.DataFrame) -> Tensor:
         """What one sd of each unknown effect adds to x, ``[batch, time, unknown, region]``."""
@@ -154,7 +174,7 @@ class EnsembleAtSites:
             weight[at, number[at, k]] = spread[k] * unit[at]
         found = torch.zeros(*mask.shape, *weight.shape[1:])
         found[mask] = torch.from_numpy(weight).float()
-        return found
+        return found[..., self.table.site_scale.has_effects]
 
     def _both_weights(self, history: Part | None, future: Part) -> tuple[Tensor, Tensor]:
         """`_weights` of history and future, with the same numbers of unknown effects."""
@@ -190,9 +210,3 @@ def _some(part: Part, subjects: Tensor) -> Part:
 def _of(visits: pd.DataFrame, subjects: Tensor) -> pd.DataFrame:
     """The visits of some subjects, by their order of appearance."""
     return visits[subjects.numpy()[pd.factorize(visits["subject"])[0]]]
-
-
-def _shifted(data: Sequences, shift: Tensor) -> Sequences:
-    """Every subject once per point, without the effects ``shift [batch, point, time, region]``."""
-    copies = data.repeat(shift.shape[1])
-    return replace(copies, x=copies.x - shift.flatten(0, 1))

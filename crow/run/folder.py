@@ -36,7 +36,7 @@ from crow.files import writing
 from crow.run.config import Config, Kind, dump_config
 from crow.run.cross_sectional_config import CrossSectionalConfig, load_any
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
 
 

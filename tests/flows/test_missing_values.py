@@ -154,7 +154,7 @@ def test_at_the_mixed_model_a_subset_has_the_marginal_of_the_complete_visit() ->
     there = torch.tensor([True, False, True])
     measured = torch.ones_like(some.x, dtype=torch.bool)
     measured[:, -1] = there
-    prediction, _ = flow.mixed.predict(some.x, flow._times(some, None))
+    prediction, _ = flow.mixed.predict(some.x, flow.times(some, None))
     factor = flow.mixed.correlation[1].tril()
     sd = prediction.sd[0, -1]
     covariance = (sd[:, None] * (factor @ factor.T) * sd)[there][:, there]

@@ -21,7 +21,6 @@ from crow.evaluation.forecasts import split_history, value_scores
 from crow.models.adapted import adapted
 from crow.representation.regions import RegionTable
 from crow.representation.site_effects import SiteEffects
-from crow.run.config import ModelSettings
 from crow.training.site_effects import SiteData
 
 MIXED: dict[str, Any] = {
@@ -183,13 +182,12 @@ def test_a_member_learns_no_effect_from_its_validation_subjects(simulated: SiteC
     data = table.encode(cohort.visits)
     rows = torch.arange(0, 80, 5)
     shifted = replace(data, x=data.x.index_add(0, rows, torch.full_like(data.x[rows], 3.0)))
-    settings = ModelSettings(hidden=4)
     kept = ~torch.isin(torch.arange(80), rows)
     found = []
     for each in (data, shifted):
-        whole = SiteData(each, table.site_codes(cohort.visits, each), sites.counts, settings)
-        start = SiteData(data, table.site_codes(cohort.visits, data), sites.counts, settings).estimate()
-        found.append(whole.cross_fitted(rows, start).x[kept])
+        whole = SiteData(each, table.site_codes(cohort.visits, each), sites.counts, table.site_scale)
+        start = SiteData(data, whole.codes, sites.counts, table.site_scale).estimate()
+        found.append(whole.cross_fitted(rows, start.effects).x[kept])
     assert torch.equal(*found)
 
 
