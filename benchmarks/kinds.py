@@ -4,8 +4,8 @@
 
 ``--simulate`` makes a cohort of three scores (MMSE, CDRSB, ADAS13) and two volumes. A quarter of the subjects are
 test subjects, as in ``forecast.py``. ``impossible`` counts draws that no subject can have (outside the bounds of the
-scale, or between two levels) among at least 10^6. ``worst fifth`` is the 90 % coverage among the forecast visits with
-the fifth of the first region's true values that is farthest from the healthy end.
+scale, or between two levels) among at least 10^6. ``worst fifth`` is the 90 % coverage of MMSE among the fifth of the forecast
+visits whose true MMSE is farthest from the healthy end.
 """
 
 from __future__ import annotations
@@ -72,8 +72,10 @@ def _draws(model: CRow, test: Cohort, kinds: dict[str, ValueKind]) -> dict[str, 
         wrong += int((~kind.allows(values)).sum())
         if kind.step:
             wrong += int((np.abs(values / kind.step - np.round(values / kind.step)) > 1e-6).sum())
-    first = value_scores(forecast, targets, history).query("region == @test.regions[0]")
-    truth = targets[test.regions[0]].dropna().to_numpy(float)
+    first = value_scores(forecast, targets, history).query("region == 'MMSE'")
+    truth = targets["MMSE"].dropna().to_numpy(float)
+    if kinds["MMSE"].kind == "bounded":  # leaspy's scale: 0 is healthy
+        truth = -truth
     worst = truth <= np.quantile(truth, 0.2)
     return {
         "impossible": f"{wrong} of {forecast.values.size:,}",
