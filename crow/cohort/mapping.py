@@ -36,9 +36,9 @@ HEADER = """\
 # How crow reads {path}.
 # Edit a line and pass the file with --mapping.
 # role: subject, time, session, age, since baseline (years to add to an age at baseline), group (family), scan,
-#   covariate, region, left out. kind of a covariate: numeric, categorical; of the time: age, years, months, weeks, days,
-#   hours, date, visit; of a region: real, positive, bounded, integer (a score), with bounds [lower, upper] (null is
-#   none) and step.
+#   covariate, region, left out. kind of a covariate: numeric, categorical; of the time: age, years, months, weeks,
+#   days, hours, date, visit; of a region: real, positive, bounded, integer (a score), with bounds [lower, upper]
+#   (null is none) and step.
 # unit (of an age): years, months, weeks, days. missing: numbers and words that mean missing.
 """
 

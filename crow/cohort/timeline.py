@@ -88,7 +88,7 @@ def _clock(
 
 
 def _nearly_equal(columns: Columns, clocks: list[Clock], findings: Findings) -> Clock:
-    """The clock that most visits have, of ages that nearly all differ by a year at most; raises CohortError for all others."""
+    """The clock that most visits have, of ages that nearly all differ by a year at most; else raises CohortError."""
     counts = {clock.name: int(clock.years.notna().sum()) for clock in clocks}
     best = max(clocks, key=lambda clock: counts[clock.name])
     apart = max(float((best.years - other.years).abs().quantile(MIN_SHARE)) for other in clocks)
