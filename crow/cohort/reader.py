@@ -74,6 +74,7 @@ def read_cohort(
             missing=made.missing,
             groups=groups,
             changes=made.changes,
+            as_read=made.as_read,
         )
     columns, schema, roles = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
@@ -93,6 +94,7 @@ def read_cohort(
         groups,
         mapping,
         made.changes,
+        made.as_read,
     )
     if strict:
         cohort.require_usable()

@@ -40,6 +40,8 @@ class Forecast:
         ``[visit, draw, region]``, in the table's own units.
     history
         The observed visits that the forecast was conditioned on; None if there were none.
+    follow_up
+        The longest follow-up of the training, in years; 0 if it is not known.
 
     Examples
     --------
@@ -55,6 +57,7 @@ class Forecast:
     regions: list[str]
     values: np.ndarray[Any, Any]
     history: pd.DataFrame | None = None
+    follow_up: float = 0.0
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -146,7 +149,8 @@ class Forecast:
             raise CohortError(f"subject {chosen} is not in this forecast.")
         columns = ["subject", "time", "age", *self.regions]
         past = pd.DataFrame(columns=columns, dtype=float) if self.history is None else self.history[columns]
-        return trajectories(past[past["subject"] == chosen], {"forecast": ahead}, regions, unit, chosen)
+        end = self.follow_up or None
+        return trajectories(past[past["subject"] == chosen], {"forecast": ahead}, regions, unit, chosen, data_end=end)
 
     def to_xarray(self) -> Dataset:
         """A dataset with the dimensions ``visit, draw, region`` and the visits' columns as coordinates.

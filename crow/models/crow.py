@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from crow.training.ensemble import TrainedEnsemble
 
 CHUNK = 256  # subjects scored at once
+MAX_AGE = 122  # years
 
 
 class CRow(Model):
@@ -129,6 +130,7 @@ class CRow(Model):
         else:
             ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo, self.table.bounds)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
+            self.flow.set_follow_up(self.table.follow_up)
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
             self.metrics = self._metrics(ensemble, cohort, test, sequences)
             if (counts := ensemble.gross_errors.sum((0, 1))).any():
@@ -277,17 +279,23 @@ class CRow(Model):
                 after = self.table.encode(ahead[rows], "the visits to forecast")
                 drawn = ensemble.forecast(before, after, draws, torch.Generator().manual_seed(seed))
                 values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask])
-        return Forecast(ahead, self.table.regions, values, observed)
+        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up)
 
     def beyond(self, forecast: Forecast) -> str:
-        """A warning if a forecast visit lies beyond twice the longest follow-up of the training; else empty."""
+        """A warning about forecast visits beyond twice the longest follow-up of the training, and ages beyond those of
+        humans; else empty."""
         asked, known = float(forecast.visits["time"].max()), self.table.follow_up
-        if not known or asked <= 2 * known:
-            return ""
-        return (
-            f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
-            f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
-        )
+        warnings = []
+        if known and asked > 2 * known:
+            warnings.append(
+                f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
+                f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
+            )
+        if (age := float(forecast.visits["age"].max())) > MAX_AGE:
+            warnings.append(
+                f"a forecast is for an age of {age:.1f} years; no human is known to have lived longer than {MAX_AGE}."
+            )
+        return "\n".join(warnings)
 
     @torch.no_grad()
     def fill(self, data: Cohort | pd.DataFrame, draws: int = 500, smooth: bool = False, seed: int = 0) -> Filled:
@@ -379,7 +387,9 @@ class CRow(Model):
         settings, features, channels = self.config.model, len(self.table.regions), self.table.channels
         if settings.objective == "inn":
             return build_published(settings, features, channels)
-        return FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
+        ensemble = FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
+        ensemble.set_follow_up(self.table.follow_up)
+        return ensemble
 
     def describe(self) -> dict[str, Any]:
         return {"representation": self.table.model_dump(), "initialisations": self.initialisations}

@@ -16,6 +16,7 @@ from crow.cohort.options import listed
 from crow.cohort.value_kinds import ValueKind
 from crow.data.sequences import Sequences
 from crow.errors import CohortError
+from crow.representation.covariate_support import CovariateSupport
 
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
@@ -61,6 +62,8 @@ class RegionTable(BaseModel):
     """Whether training values lie on a bound of the region."""
     follow_up: float = 0.0
     """The longest time in training, in years; 0 in runs that did not keep it."""
+    support: CovariateSupport | None = None
+    """Which combinations of covariates training subjects had; None in runs that did not keep it."""
 
     @classmethod
     def fit(cls, cohort: Cohort) -> RegionTable:
@@ -87,6 +90,7 @@ class RegionTable(BaseModel):
                 for r, k in zip(cohort.regions, kinds, strict=True)
             ],
             follow_up=float(cohort.visits["time"].max()),
+            support=CovariateSupport.fit(cohort),
         )
 
     @property

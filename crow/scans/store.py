@@ -42,8 +42,11 @@ PENDING, DONE, FAILED = 0, 1, 2
 
 
 class StoreInfo(BaseModel):
-    """Description of a store: ``modality`` (BIDS suffix), ``space`` and ``grid`` of its arrays, the grid of velocity
-    fields (None without them), ``settings`` of the preparation (JSON values), and the cohort's schema."""
+    """Description of a store.
+
+    ``modality`` (BIDS suffix), ``space`` and ``grid`` of its arrays, the grid of velocity fields (None without them),
+    ``settings`` of the preparation (JSON values), and the cohort's schema.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -229,8 +232,10 @@ class ScanStore:
         return self.subjects.index(self.visits["subject"].iloc[row])
 
     def applied_anatomy(self, row: int) -> NDArray[np.float32] | None:
-        """The displacement psi ``[3, x, y, z]`` with which the scan of a row was resampled before ``to_scan``, in mm on
-        the velocity grid; None if the scan was aligned linearly only."""
+        """The displacement psi ``[3, x, y, z]`` with which the scan of a row was resampled before ``to_scan``.
+
+        In mm on the velocity grid; None if the scan was aligned linearly only.
+        """
         if self.info.velocity_grid is None or "anatomy" not in self.arrays or "velocity" in self.arrays:
             return None
         return np.asarray(self.array("anatomy")[self.subject_index(row)], np.float32)

@@ -77,6 +77,13 @@ def test_an_error_inside_crow_is_not_taken_for_a_missing_library() -> None:
         baselines.imported("no_such_baseline.Class")()
 
 
+def test_the_mixed_model_is_always_among_the_baselines() -> None:
+    assert baselines.with_mixed_model("simple") == ["last", "mean", "slope", "multivariate"]
+    assert baselines.with_mixed_model("mixed,last") == ["mixed", "last"]
+    assert baselines.with_mixed_model("boosting") == ["boosting", "multivariate"]
+    assert baselines.with_mixed_model("none") == []
+
+
 def test_names_are_expanded_in_order_and_unknown_ones_refused() -> None:
     assert baselines.baseline_names("gru, simple,last") == ["gru", "last", "mean", "slope"]
     assert baselines.baseline_names("none") == [] and set(baselines.baseline_names("all")) == set(baselines.BASELINES)
