@@ -21,23 +21,28 @@ FUTURE = "it knows the future: "
 
 @dataclass
 class Roles:
-    """Covariates with their kind, regions, and the columns left out; ``reasons`` of all three."""
+    """Covariates with their kind, regions, and the columns left out; ``reasons`` of all three.
+
+    ``sites`` are the covariates that are sites or scanners.
+    """
 
     covariates: dict[str, Kind] = field(default_factory=dict)
     regions: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    sites: list[str] = field(default_factory=list)
 
 
 class RoleDetector:
     """Sorts columns by their values and names; a name alone never decides against the values."""
 
-    def __init__(self, facts: Facts, layout: Layout, repeated: set[str], has_scans: bool) -> None:
+    def __init__(self, facts: Facts, layout: Layout, repeated: set[str], has_scans: bool, many_sites: bool) -> None:
         self.facts = facts
         self.columns = facts.columns
         self.layout = layout
         self.repeated = repeated
         self.has_scans = has_scans
+        self.many_sites = many_sites
         self.roles = Roles()
         self.measures: list[str] = []
         self.clinical: list[str] = []
@@ -154,10 +159,14 @@ class RoleDetector:
         levels = self.columns.words(name).nunique()
         if self.facts.is_identity(name) and kind == "categorical":
             self._leave(name, "an identity: each level belongs to one subject or row")
-        elif kind == "categorical" and levels > MAX_LEVELS:
+        elif kind == "categorical" and levels > MAX_LEVELS and not self._takes_many(name):
             self._leave(name, f"{levels} different levels; at most {MAX_LEVELS} make a covariate")
         else:
             self._cover(name, kind, reason)
+
+    def _takes_many(self, name: str) -> bool:
+        """Whether a column has random effects, which borrow from each other: any number of levels will do."""
+        return self.many_sites and names.matches(names.SITE, name)
 
     def _cover(self, name: str, kind: Kind, reason: str) -> None:
         self.roles.covariates[name] = kind

@@ -11,7 +11,7 @@ from crow.cohort.columns import Columns
 from crow.cohort.facts import Facts
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
-from crow.cohort.options import ReadOptions, listed, one_column, some_columns
+from crow.cohort.options import NO_SITE, ReadOptions, listed, one_column, some_columns
 from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.role_detector import EMPTY, FUTURE, SAME, RoleDetector, Roles, kind_of
 from crow.cohort.timeline import Timeline
@@ -45,14 +45,17 @@ def find_roles(
     free = [name for name in columns.names if name not in taken]
     asked_regions = _asked(columns, "regions", options.regions, free, findings)
     asked_covariates = _asked(columns, "covariates", options.covariates, free, findings)
-    _refuse_both(columns.path, asked_covariates, asked_regions)
-    asked = {*(asked_regions or []), *(asked_covariates or [])}
+    asked_sites = _asked(columns, "site", None if options.site == NO_SITE else options.site, free, findings)
+    _refuse_both(columns.path, "covariate", asked_covariates, asked_regions)
+    _refuse_both(columns.path, "site", asked_sites, asked_regions)
+    asked = {*(asked_regions or []), *(asked_covariates or []), *(asked_sites or [])}
     facts = Facts(columns, columns.cells(timeline.subject), _years(columns, timeline))
     candidates = [name for name in free if name not in asked]
     if asked_regions is not None and asked_covariates is not None:
         found = Roles(left_out=dict.fromkeys(candidates, "not named by a flag"))
     else:
-        found = RoleDetector(facts, layout, repeated, bool(scan)).detect(
+        many_sites = options.site is None and scan is None and not options.one_visit
+        found = RoleDetector(facts, layout, repeated, bool(scan), many_sites).detect(
             candidates, taken | asked, _ages(columns, timeline, facts)
         )
     if layout.name == "bids":
@@ -63,7 +66,14 @@ def find_roles(
     chosen = (
         asked_covariates if asked_covariates is not None else [n for n in found.covariates if n not in roles.regions]
     )
+    chosen = [*chosen, *(asked_sites or [])]
     roles.covariates = {name: kind_of(facts, name, options) for name in free if name in set(chosen)}
+    roles.covariates |= dict.fromkeys(asked_sites or [], "categorical")
+    if options.site is None:
+        labels = [name for name, kind in roles.covariates.items() if kind == "categorical"]
+        roles.sites = [name for name in labels if names.matches(names.SITE, name)]
+    else:
+        roles.sites = asked_sites or []
     for name in asked:
         roles.reasons[name] = "named by a flag"
     _leave_all(roles, "not among the regions asked for", found.regions if asked_regions is not None else ())
@@ -116,9 +126,9 @@ def _asked(
     return chosen
 
 
-def _refuse_both(path: str, covariates: list[str] | None, regions: list[str] | None) -> None:
-    if both := sorted(set(covariates or ()) & set(regions or ())):
-        raise CohortError(f"{path}: {listed(both)} cannot be covariate and region at once; remove it from one flag.")
+def _refuse_both(path: str, role: str, chosen: list[str] | None, regions: list[str] | None) -> None:
+    if both := sorted(set(chosen or ()) & set(regions or ())):
+        raise CohortError(f"{path}: {listed(both)} cannot be {role} and region at once; remove it from one flag.")
 
 
 def _years(columns: Columns, timeline: Timeline) -> pd.Series:

@@ -57,6 +57,7 @@ def fit_ensemble(
     progress: bool = False,
     echo: Echo = lambda line: None,
     bounds: Bounds | None = None,
+    cross_fitted: Callable[[Tensor], Sequences] | None = None,
 ) -> TrainedEnsemble:
     """Train the members of a resolved ``config``, each with its own validation subjects, and combine them.
 
@@ -66,6 +67,9 @@ def fit_ensemble(
     many of the ensemble's members start in which way; a kind whose share rounds to none is left out. If the members do
     not improve on their mixed models out of sample (``Fitted.out_of_sample``), the ensemble is the mixed model of all
     subjects.
+
+    ``cross_fitted`` gives ``data`` as it is if nothing is learned from some of its rows: members whose validation
+    subjects these are use it.
     """
     features, context = data.x.shape[2], data.context.shape[2]
     gross, reference = gross_errors_of_training(lambda some: _mixed_model(config, some, bounds), data, bounds)
@@ -80,13 +84,17 @@ def fit_ensemble(
         plan = [("mixed_model", 0), ("standard", 0)]
     left_out: set[Initialisation] = set()
     starts: dict[int, CRowFlow] = {}
+    own_data: dict[int, Sequences] = {}
     flows: list[CRowFlow] = []
     fits: list[Fitted] = []
     members: list[dict[str, Any]] = []
     while len(flows) < len(plan) and not (fits and fits[-1].interrupted):
         k = len(flows)
         initialisation, fold = plan[k][0], plan[k][1] % len(parts)
-        validation, kept = data[parts[fold]], _without(data, parts[fold])
+        if fold not in own_data:
+            own_data[fold] = data if cross_fitted is None else without(cross_fitted(parts[fold]), gross)
+        own = own_data[fold]
+        validation, kept = own[parts[fold]], _without(own, parts[fold])
         if fold not in starts:
             starts[fold] = _mixed_model(config, kept, bounds, reference)
         with seeded(config.seed, k):
