@@ -2,11 +2,11 @@
 
     python benchmarks/kinds.py [--cohort ../shared/data/leaspy/alzheimer.csv | --simulate 0] [--seeds 0] [--members 4]
 
-``--simulate`` makes a cohort of three scores (MMSE, CDRSB, ADAS13) and two volumes. A quarter of the subjects are
-test subjects, as in ``forecast.py``. ``impossible`` counts draws that no subject can have (outside the bounds of the
-scale, or between two levels) among at least 10^6. ``worst fifth`` is the share of true MMSEs between 5 % and 95 %
-quantiles (ties counted half) among the fifth of the forecast visits that is farthest from the healthy end. NLL is in nats per
-visit and that of levels: of real numbers, densities times the step.
+``--simulate`` makes a cohort of three scores (MMSE, CDRSB, ADAS13) and two volumes. A quarter of the subjects are test
+subjects, as in ``forecast.py``. ``impossible`` counts draws that no subject can have (outside the bounds of the scale,
+or between two levels) among at least 10^6. ``worst fifth`` is the share of true MMSEs between the 5 % and 95 %
+quantiles (ties counted half) among the fifth of the forecast visits that is farthest from the healthy end. NLL is in
+nats per visit and that of levels: of real numbers, densities times the step.
 """
 
 from __future__ import annotations
