@@ -56,7 +56,7 @@ def cohort(seed: int) -> Cohort:
 def with_errors(clean: Cohort, share: float | None, seed: int) -> Cohort:
     """A copy in which a share of the values, or one value (None), is ten times as large or small."""
     rng, visits = np.random.default_rng([seed, 7]), clean.visits.copy()
-    values = visits[REGIONS].to_numpy(float)
+    values = visits[REGIONS].to_numpy(float, copy=True)
     if share is None:
         values[len(values) // 3, REGIONS.index("Hippocampus")] *= 10
     else:

@@ -213,6 +213,8 @@ def _show(made: "Generated") -> None:
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
     typer.echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
     typer.echo(f"Future covariates: {made.covariates}.")
+    if made.sites:
+        typer.echo(f"Forecasts are for {made.sites}.")
     for line in made.warning.splitlines():
         typer.echo(f"warning: {line}")
     if made.note:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from crow.cohort import Cohort, read_cohort
 from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
+from crow.cohort.options import listed
 from crow.cohort.times import date_text
 from crow.cohort.writing import table_text, to_table
 from crow.data.forecast import Forecast
@@ -43,6 +44,7 @@ class Generated:
     written: tuple[Path, ...]
     warning: str = ""
     note: str = ""
+    sites: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,13 @@ def _generated(
 ) -> Generated:
     """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
     asked = history.of(forecast.visits["subject"].unique())
-    of_forecast = (model.beyond(forecast), unsupported(model.table, forecast.visits, changed))
-    warnings = "\n".join([*doubtful_values(model, asked), *filter(None, of_forecast)])
-    return Generated(forecast, how, written, warnings, MEANING if changed else "")
+    lines = [*doubtful_values(model, asked), model.beyond(forecast), unsupported(model.table, forecast.visits, changed)]
+    if model.table.sites is not None and (new := model.table.sites.new_levels(forecast.visits)):
+        lines.append(
+            f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
+        )
+    warnings = "\n".join(filter(None, lines))
+    return Generated(forecast, how, written, warnings, MEANING if changed else "", _sites(model, forecast))
 
 
 def new_subjects(
@@ -181,6 +187,16 @@ def _how(history: Cohort, future: Future, sources: list[str]) -> str:
     if given:
         return f"{given}; all others {rest}"
     return f"{', '.join(changing)}: {rest}" if changing else "none that change"
+
+
+def _sites(model: CRow, forecast: Forecast) -> str:
+    """For which sites or scanners the forecasts are."""
+    parts = []
+    for name in model.table.sites.columns if model.table.sites is not None else []:
+        counts = forecast.visits[name].astype("string").fillna("no value").value_counts()
+        levels = [f"{level} ({count:,})" if len(counts) > 1 else str(level) for level, count in counts.items()]
+        parts.append(f"{name} {listed(levels, 6)}")
+    return ", ".join(parts)
 
 
 def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:

@@ -15,6 +15,7 @@ from crow.models.base import FitOptions, Model
 from crow.models.crow import CRow
 from crow.models.scans import ScanModel
 from crow.models.voxels import VoxelModel
+from crow.pipelines.adapt import write_site_effects
 from crow.pipelines.cross_sectional_runs import RESUMED, Echo
 from crow.pipelines.scan_history import store_beside
 from crow.report import figures
@@ -74,6 +75,8 @@ def train(
         model = ScanModel(settings).fit(store, out, **options)
     if store is None and visits.mapping is not None:
         write_text(out / "mapping.yaml", visits.mapping.text(cohort.name), overwrite=True)
+    if isinstance(model, CRow):
+        write_site_effects(model, out)
     if len(model.log):
         figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
     return Trained(out, model, model.interrupted)

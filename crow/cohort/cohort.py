@@ -82,8 +82,10 @@ class Cohort:
         return [str(self.groups.get(subject, subject)) for subject in subjects]
 
     def require_usable(self, one_visit: bool = False) -> None:
-        """Raise CohortError if a finding shows that nothing can be learned from the cohort, or nothing longitudinal
-        unless ``one_visit`` of everybody is enough."""
+        """Raise CohortError if a finding shows that nothing can be learned from the cohort.
+
+        With ``one_visit``, one visit per subject is enough.
+        """
         errors = [finding for finding in self.findings if finding.severity == "error"]
         errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE_VISIT.code)]
         if errors:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crow.cohort.columns import Columns
-from crow.cohort.options import Missing
+from crow.cohort.options import NO_SITE, Missing
 from crow.cohort.schema import Schema
 from crow.cohort.times import AgeUnit, TimeKind
 from crow.cohort.value_kinds import KINDS, ValueKind
@@ -17,7 +17,7 @@ from crow.cohort.values import is_blank
 from crow.errors import ConfigError
 
 Role = Literal[
-    "subject", "time", "session", "age", "group", "scan", "covariate", "region", "since baseline", "left out"
+    "subject", "time", "session", "age", "group", "scan", "covariate", "site", "region", "since baseline", "left out"
 ]
 ONCE: tuple[Role, ...] = ("subject", "time", "session", "age", "group", "scan")
 REASONS: dict[Role, str] = {
@@ -36,8 +36,9 @@ HEADER = """\
 # How crow reads {path}.
 # Edit a line and pass the file with --mapping.
 # role: subject, time, session, age, since baseline (years to add to an age at baseline), group (family), scan,
-#   covariate, region, left out. kind of a covariate: numeric, categorical; of the time: age, years, months, days, date,
-#   visit; of a region: real, positive, bounded, integer (a score), with bounds [lower, upper] (null is none) and step.
+#   covariate, site (a site or scanner), region, left out. kind of a covariate: numeric, categorical; of the time: age,
+#   years, months, weeks, days, hours, date, visit; of a region: real, positive, bounded, integer (a score), with bounds
+#   [lower, upper] (null is none) and step.
 # unit (of an age): years, months, weeks, days. missing: numbers and words that mean missing.
 """
 
@@ -93,6 +94,7 @@ class Mapping(BaseModel):
         if self.bids:
             given.pop("scan", None)
         given["covariates"], given["regions"] = by_role["covariate"], by_role["region"]
+        given["site"] = by_role["site"] or NO_SITE
         given["left_out"] = by_role["left out"]
         if self.missing is not None:
             given["missing"] = self.missing
@@ -142,7 +144,7 @@ def make_mapping(
     roles[schema.time] = ("time", schema.time_kind)
     if schema.since_baseline is not None:
         roles.setdefault(schema.since_baseline, ("since baseline", "years"))
-    roles |= {name: ("covariate", kind) for name, kind in schema.covariates.items()}
+    roles |= {name: ("site" if name in schema.sites else "covariate", kind) for name, kind in schema.covariates.items()}
     roles |= {name: ("region", schema.values.get(name, ValueKind()).kind) for name in schema.regions}
     roles |= {name: ("left out", None) for name in left_out if name not in roles}
     known = {name: REASONS[role] for name, (role, _) in roles.items() if role in REASONS} | left_out | reasons
@@ -176,7 +178,8 @@ def _column(
         column.order = schema.date_order
     if name not in columns:
         return column
-    if role == "region" or kind == "numeric" or (role == "covariate" and columns.is_number(name)):
+    labels = role in ("covariate", "site") and columns.is_number(name)
+    if role == "region" or kind == "numeric" or labels:
         read = columns.numbers(name)
         column.missing = columns.codes(name)
         if read.marks.decimal != "." or read.marks.thousands:
@@ -204,8 +207,11 @@ def _check(mapping: Mapping, path: str) -> None:
         if len(several) > 1:
             raise ConfigError(f"{path}: {', '.join(several)} have the role {role}; only one column can.")
     kinds: dict[str, tuple[str, ...]] = {
-        "time": get_args(TimeKind), "covariate": ("numeric", "categorical", *KINDS), "region": ("numeric", *KINDS),
-    }  # fmt: skip
+        "time": get_args(TimeKind),
+        "covariate": ("numeric", "categorical", *KINDS),
+        "site": ("categorical",),
+        "region": ("numeric", *KINDS),
+    }
     for name, column in mapping.columns.items():
         if column.kind is not None and column.role in kinds and column.kind not in kinds[column.role]:
             known = ", ".join(kinds[column.role])

@@ -19,6 +19,9 @@ from crow.errors import CohortError
 Missing = Literal["model", "drop-visit", "impute", "error"]
 
 
+NO_SITE = ["none"]
+
+
 class ColumnOptions(BaseModel):
     """How one column is read: its kind, the numbers and words that mean missing, and its marks.
 
@@ -47,11 +50,12 @@ class ReadOptions(BaseModel):
     """What to read as what; whatever is None is detected.
 
     ``covariates``, ``regions`` and ``exclude`` are column names or patterns such as ``CTX_*``; ``group`` is a column of
-    families, whose members stay together in every split. ``missing`` is the use of a visit that lacks a region
-    (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers and words that mean missing,
-    everywhere (default: see `crow.cohort.missing_codes`); ``columns`` decides it, and kinds and marks, by column.
-    ``left_out`` are columns without a role. A mapping (`crow.cohort.mapping`) sets all of these. With ``fix``, safe
-    corrections are made and logged.
+    families, whose members stay together in every split. ``site`` are the columns of sites and scanners, whose effects
+    are random (``none``: no column is one; those with such a name are then covariates). ``missing`` is the use of a
+    visit that lacks a region (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers and
+    words that mean missing, everywhere (default: see `crow.cohort.missing_codes`); ``columns`` decides it, and kinds
+    and marks, by column. ``left_out`` are columns without a role. A mapping (`crow.cohort.mapping`) sets all of these.
+    With ``fix``, safe corrections are made and logged.
 
     ``scan`` is the column with the paths of NIfTI files, relative to the folder ``scan_root`` (default: the table's).
     Of a BIDS tree, ``suffix``, ``space`` and ``desc`` choose the files, and ``ages`` is a table with the times of its
@@ -73,6 +77,7 @@ class ReadOptions(BaseModel):
     age_unit: AgeUnit | None = None
     session: str | None = None
     group: str | None = None
+    site: list[str] | None = None
     covariates: list[str] | None = None
     regions: list[str] | None = None
     exclude: list[str] = []
@@ -96,7 +101,7 @@ class ReadOptions(BaseModel):
     def _numbers_are_numbers(cls, value: list[float | str] | None) -> list[float | str] | None:
         return None if value is None else [_number(code) for code in value]
 
-    @field_validator("covariates", "regions", "exclude", "missing_codes", "join", mode="before")
+    @field_validator("site", "covariates", "regions", "exclude", "missing_codes", "join", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str | int | float | Path) else value

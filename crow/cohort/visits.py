@@ -69,7 +69,8 @@ def make_visits(
         rows["session"] = (rows.groupby("subject").cumcount() + 1).astype(str)
     as_read = list(rows["subject"].unique())
     rows = usable_visits(rows, schema, missing, columns.path, findings)
-    start = start[start.index.isin(rows["subject"])]
+    kept = set(rows["subject"])
+    start = start[[subject in kept for subject in start.index]]
     visits = rows[[*KEYS, *schema.covariates, *schema.regions, *([SCAN] if schema.scan else [])]]
     return Visits(visits.reset_index(drop=True), start, share, changes, as_read)
 

@@ -164,9 +164,7 @@ def _binned(values: np.ndarray, edges: Sequence[float], names: Sequence[str], ri
 
 def in_units(scores: pd.DataFrame, unit: pd.Series) -> pd.DataFrame:
     """Divide the errors of each row by ``unit``; log-densities stay as they are."""
-    return scores.assign(
-        error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2
-    )
+    return scores.assign(error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2)
 
 
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

@@ -116,10 +116,11 @@ class CRowFlow(nn.Module):
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
 
-    def initialise(self, data: Sequences, bounds: Bounds | None = None) -> Tensor:
+    def initialise(self, data: Sequences, bounds: Bounds | None = None, softness: Tensor | None = None) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``, of x as it is given.
 
-        With ``bounds`` the softness of every bounded region is the one that gives its mixed model the best likelihood.
+        With ``bounds`` the ``softness [region]`` of bounded regions is given, or the one that gives a region's mixed
+        model the best likelihood.
         """
         self.time_scale.fill_(_scale(data))
         self.follow_up = float(data.time[data.mask].max())
@@ -128,20 +129,22 @@ class CRowFlow(nn.Module):
             return fit_mixed_model(self.mixed, data.x, context, data.mask, data.measured)
         self.bounds.set(bounds)
         x = self._dequantised(data, torch.Generator().manual_seed(0)).x
-        log_liks, choices = [], []
-        for softness in SOFTNESS if bool(self.bounds.bounded.any()) else ():
-            self.bounds.candidates(softness)
-            self.bounds.standardise(x, values)
-            y, slope = self.bounds.each(x)
-            log_lik = plain_log_likelihood(self.mixed, y, context, data.mask, data.measured)
-            log_liks.append(log_lik + (slope * values).sum((0, 1)))
-            choices.append(self.bounds.softness.clone())
-        if choices:
-            best = torch.stack(log_liks).nan_to_num(-torch.inf).argmax(0)
-            self.bounds.softness.copy_(torch.stack(choices).gather(0, best[None])[0])
-            self.bounds.standardise(x, values)
+        self.bounds.soften(self._likeliest_softness(x, data, context) if softness is None else softness)
+        self.bounds.standardise(x, values)
         y, slope = self.bounds.each(x)
         return fit_mixed_model(self.mixed, y, context, data.mask, data.measured) + (slope * values).sum((0, 1))
+
+    def _likeliest_softness(self, x: Tensor, data: Sequences, context: Tensor) -> Tensor:
+        log_liks, choices = [], []
+        for softness in SOFTNESS if bool(self.bounds.bounded.any()) else SOFTNESS[:1]:
+            self.bounds.soften(torch.full_like(x[0, 0], softness))
+            self.bounds.standardise(x, data.values())
+            y, slope = self.bounds.each(x)
+            log_lik = plain_log_likelihood(self.mixed, y, context, data.mask, data.measured)
+            log_liks.append(log_lik + (slope * data.values()).sum((0, 1)))
+            choices.append(self.bounds.softness.clone())
+        best = torch.stack(log_liks).nan_to_num(-torch.inf).argmax(0)
+        return torch.stack(choices).gather(0, best[None])[0]
 
     def start_at(self, other: CRowFlow) -> None:
         """Take over the bounds and the mixed model that another flow was initialised with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -10,13 +11,16 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from crow.bijections.site_scale import SiteScale
 from crow.bijections.soft_bounds import Bounds
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import listed
+from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.value_kinds import ValueKind
 from crow.data.sequences import Sequences
 from crow.errors import CohortError
 from crow.representation.covariate_support import CovariateSupport
+from crow.representation.site_effects import UNSEEN, SiteEffects
 
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
@@ -46,9 +50,10 @@ class Covariate(BaseModel):
 class RegionTable(BaseModel):
     """Regions standardised on training visits, and a context of age and covariates.
 
-    ``encode`` gives `Sequences` with ``x = (value - mean) / sd``; ``decode`` returns to original units; log-densities
-    of the two differ by the sum of `log_units` per visit, over its measured regions. A missing value is marked in
-    ``measured``; for models that need one, x holds the subject's last value before it, else the training mean.
+    ``encode`` gives `Sequences` with ``x = (value - mean) / sd``, without the effects of the visit's site; ``decode``
+    returns to original units; log-densities of the two differ by `log_scale_of` per visit, over its measured regions.
+    A missing value is marked in ``measured``; for models that need one, x holds the subject's last value before it,
+    else the training mean.
     """
 
     regions: list[str]
@@ -64,10 +69,16 @@ class RegionTable(BaseModel):
     """The longest time in training, in years; 0 in runs that did not keep it."""
     support: CovariateSupport | None = None
     """Which combinations of covariates training subjects had; None in runs that did not keep it."""
+    sites: SiteEffects | None = None
+    """Effects of sites and scanners, which ``encode`` removes and ``decode`` adds."""
 
     @classmethod
-    def fit(cls, cohort: Cohort) -> RegionTable:
-        """Scalers and levels of a cohort of training subjects."""
+    def fit(cls, cohort: Cohort, site_effects: bool = False) -> RegionTable:
+        """Scalers and levels of a cohort of training subjects.
+
+        With ``site_effects`` sites and scanners are no covariates; ``sites`` is for the caller to set. Otherwise those
+        with few levels are covariates as any other.
+        """
         values = cohort.visits[cohort.regions].astype(float)
         where = cohort.path or "the cohort"
         _check_size(values, where)
@@ -75,7 +86,8 @@ class RegionTable(BaseModel):
         numeric = [name for name, kind in cohort.schema.covariates.items() if kind == "numeric"]
         _check_size(cohort.visits[["age", *numeric]].astype(float), where)
         kinds = [cohort.schema.values.get(name, ValueKind()).complete() for name in cohort.regions]
-        covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in cohort.schema.covariates.items()]
+        known = {n: kind for n, kind in cohort.schema.covariates.items() if not _is_effect(cohort, n, site_effects)}
+        covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in known.items()]
         if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
             covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
         return cls(
@@ -130,9 +142,35 @@ class RegionTable(BaseModel):
         steps = self.steps
         return np.log(np.array(self.sd) / np.where(steps > 0, steps, 1.0))
 
-    def log_scale_of(self, data: Sequences) -> Tensor:
-        """Sum of `log_units` over each visit's measured regions ``[batch, time]``; 0 at pads."""
-        return data.values().double() @ torch.from_numpy(self.log_units)
+    @property
+    def site_scale(self) -> SiteScale:
+        """The scale on which sites have effects: of positive regions that never are 0 it is a logarithm."""
+        kinds = self.kinds or [ValueKind()] * len(self.regions)
+        reach = [math.inf] * len(kinds)
+        for d, kind in enumerate(kinds):
+            if kind.kind == "positive" and kind.lower is not None:
+                reach[d] = (self.mean[d] - kind.lower) / self.sd[d]
+        reached = self.reached or [False] * len(kinds)
+        has = [k.kind == "real" or (k.kind == "positive" and not r) for k, r in zip(kinds, reached, strict=True)]
+        return SiteScale(torch.tensor(reach, dtype=torch.double), torch.tensor(has))
+
+    def log_scale_of(self, data: Sequences, visits: pd.DataFrame) -> Tensor:
+        """Sum of `log_units` and of the log-scales of sites over each visit's measured regions ``[batch, time]``.
+
+        ``data`` are the ``visits``, encoded; 0 at pads.
+        """
+        log_scale = torch.from_numpy(self.log_units).expand(data.x.shape).clone()
+        if self.sites is not None:
+            level, of_site = self.sites.effects(visits)
+            log_scale[data.mask] += self.site_scale.add(data.x[data.mask].double(), level, of_site)[1]
+        return torch.where(data.values(), log_scale, 0.0).sum(-1)
+
+    def site_codes(self, visits: pd.DataFrame, data: Sequences) -> Tensor:
+        """Rows of the effects of each visit's site ``[batch, time, factor]``, negative at pads and if unseen."""
+        assert self.sites is not None
+        codes = torch.full((*data.mask.shape, len(self.sites.factors)), UNSEEN)
+        codes[data.mask] = torch.from_numpy(self.sites.codes(visits))
+        return codes
 
     def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Sequences:
         """Sequences of visits sorted by subject and time; subjects in their order of appearance.
@@ -191,13 +229,28 @@ class RegionTable(BaseModel):
                 f"cm³ and mm³. Convert the column.{others}"
             )
 
-    def decode(self, x: Tensor) -> np.ndarray[Any, Any]:
-        """Values in original units of ``x: [*batch, region]``."""
-        return x.double().numpy() * np.array(self.sd) + np.array(self.mean)
+    def decode(self, x: Tensor, visits: pd.DataFrame | None = None) -> np.ndarray[Any, Any]:
+        """Values in original units of ``x: [visit, *draws, region]``, as the site of each of ``visits`` measures them.
 
-    def draws(self, x: Tensor) -> np.ndarray[Any, Any]:
+        Without ``visits``, as an average site does.
+        """
+        x = x.double()
+        if self.sites is not None and visits is not None:
+            several = (len(visits), *[1] * (x.ndim - 2), len(self.regions))
+            level, log_scale = (effect.reshape(several) for effect in self.sites.effects(visits))
+            x = self.site_scale.add(x, level, log_scale)[0]
+        return np.asarray(x.numpy() * np.array(self.sd) + np.array(self.mean))
+
+    def decode_sd(self, mean: Tensor, sd: Tensor, visits: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Standard deviations in original units of those of x, ``[visit, region]``, around its mean."""
+        scale = np.zeros(mean.shape)
+        if self.sites is not None:
+            scale = self.site_scale.add(mean.double(), *self.sites.effects(visits))[1].numpy()
+        return np.asarray(sd.double().numpy() * np.array(self.sd) * np.exp(scale))
+
+    def draws(self, x: Tensor, visits: pd.DataFrame | None = None) -> np.ndarray[Any, Any]:
         """`decode` of draws: scores at their exact levels, and no value beyond a bound."""
-        values = self.decode(x)
+        values = self.decode(x, visits)
         for d, kind in enumerate(self.kinds):
             if kind.step:
                 origin = kind.lower or 0.0
@@ -208,12 +261,12 @@ class RegionTable(BaseModel):
 
     def _values(self, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         values = visits.reindex(columns=self.regions).astype(float)
-        filled = (
-            values.groupby(visits["subject"].to_numpy()).ffill().fillna(dict(zip(self.regions, self.mean, strict=True)))
-        )
         for name, mean, sd in zip(self.regions, self.mean, self.sd, strict=True):
-            _check_near(filled[name], mean, sd, visits, where)
-        return (filled.to_numpy() - np.array(self.mean)) / np.array(self.sd)
+            _check_near(values[name], mean, sd, visits, where)
+        x = (values.to_numpy() - np.array(self.mean)) / np.array(self.sd)
+        if self.sites is not None:
+            x = self.site_scale.remove(torch.from_numpy(x), *self.sites.effects(visits)).numpy()
+        return pd.DataFrame(x).groupby(visits["subject"].to_numpy()).ffill().fillna(0.0).to_numpy()
 
     def _encode_covariate(self, c: Covariate, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         if c.name not in visits:
@@ -235,6 +288,13 @@ class RegionTable(BaseModel):
             if c.shares and not c.has_missing:
                 channels[missing] = c.shares[1:]
         return np.concatenate([channels, missing[:, None]], 1) if c.has_missing else channels
+
+
+def _is_effect(cohort: Cohort, name: str, site_effects: bool) -> bool:
+    """Whether a covariate is left to the effects of sites, or has too many levels for one channel each."""
+    if name not in cohort.schema.sites:
+        return False
+    return site_effects or cohort.visits[name].nunique() > MAX_LEVELS
 
 
 def _check_spread(values: pd.DataFrame, where: str) -> None:
