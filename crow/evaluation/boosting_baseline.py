@@ -21,7 +21,7 @@ Values = NDArray[np.float64]
 LEVELS = np.array([0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95])
 MAX_ROWS = 5000  # pairs of a history and a later visit that a region is learned from
 MIN_ROWS = 20
-TREES, LEAVES, RATE = 150, 7, 0.05
+TREES, LEAVES, RATE = 100, 7, 0.08
 
 
 class BoostingBaseline:
@@ -53,7 +53,7 @@ class BoostingBaseline:
         last = np.repeat([one.last for one in pasts], [len(times) for times in rows], axis=0)
         change = np.concatenate([*later, np.empty((0, len(self.regions)))]) - last.reshape(-1, len(self.regions))
         rng = np.random.default_rng(seed)
-        self.models = []
+        self.models, self.used = list[list[Any]](), list[NDArray[np.int64]]()
         for d, region in enumerate(self.regions):
             known = np.flatnonzero(~np.isnan(change[:, d]))
             if len(known) < MIN_ROWS:
@@ -63,8 +63,10 @@ class BoostingBaseline:
                 )
             known = np.sort(rng.permutation(known)[:MAX_ROWS])
             x = np.concatenate([one[d] for one in features])[known]
+            used = np.flatnonzero(~np.isnan(x).all(0))  # one visit has no slope
+            self.used.append(used)
             with threadpool_limits(1):
-                self.models.append([_regressor(level, seed).fit(x, change[known, d]) for level in LEVELS])
+                self.models.append([_regressor(level, seed).fit(x[:, used], change[known, d]) for level in LEVELS])
         return self
 
     def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
@@ -76,7 +78,7 @@ class BoostingBaseline:
         rows = np.concatenate([own for _, own in groups])
         features = [pasts[str(name)].features(targets["time"].to_numpy(float)[own]) for name, own in groups]
         for d, models in enumerate(self.models):
-            x = np.concatenate([one[d] for one in features])
+            x = np.concatenate([one[d] for one in features])[:, self.used[d]]
             with threadpool_limits(1):
                 quantiles[:, rows, d] = [model.predict(x) for model in models]
         last = np.array([pasts[str(name)].last for name in targets["subject"]])

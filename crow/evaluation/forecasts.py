@@ -10,10 +10,12 @@ import pandas as pd
 import scoringrules
 from scipy.spatial.distance import pdist
 
+from crow.bijections.normal import LOG_2PI
 from crow.cohort.cohort import Cohort
 from crow.data.forecast import Forecast, quantiles_of
 from crow.evaluation.bootstrap import N_RESAMPLES, interval, resample_subjects
 
+LEAST_SD, TINY = 1e-3, 1e-12
 COVERED = (0.5, 0.8, 0.9, 0.95)
 HORIZONS = (0.0, 1.0, 2.0, 4.0, np.inf)
 HORIZON_NAMES = ("0-1 y", "1-2 y", "2-4 y", ">4 y")
@@ -68,7 +70,8 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
         - ``error``: absolute error of the median;
         - ``squared``: squared error of the mean;
         - ``crps``: continuous ranked probability score of the draws;
-        - ``nll``: negative log-density of N(mean, sd^2) of the draws, in nats;
+        - ``nll``: negative log-density of N(mean, sd^2) of the draws, in nats; draws of a score may all be one level,
+          so sd is at least a thousandth of the largest distance of the true values from their mean;
         - ``pit``: share of draws below the truth, ties counted half;
         - ``inside_50`` ... ``inside_95``: 1 if the truth lies in the central interval, else 0.
     """
@@ -76,11 +79,15 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
     draws = np.moveaxis(forecast.values, 1, -1)
     last = history.visits.groupby("subject")["time"].last()
     ahead = targets["time"].to_numpy() - last.loc[targets["subject"]].to_numpy()
+    known = np.isfinite(truth)
+    centre = np.where(known, truth, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+    least = LEAST_SD * np.abs(np.where(known, truth - centre, 0.0)).max(0, initial=0.0) + TINY
+    sd = np.maximum(draws.std(-1, ddof=1), least)
     below = (draws < truth[..., None]).mean(-1) + 0.5 * (draws == truth[..., None]).mean(-1)
     columns: dict[str, np.ndarray] = {
         "error": np.abs(np.median(draws, -1) - truth), "squared": (draws.mean(-1) - truth) ** 2,
         "crps": np.asarray(scoringrules.crps_ensemble(truth, draws)), "pit": below,
-        "nll": np.asarray(scoringrules.logs_normal(truth, draws.mean(-1), draws.std(-1, ddof=1))),
+        "nll": 0.5 * ((truth - draws.mean(-1)) / sd) ** 2 + np.log(sd) + 0.5 * LOG_2PI,
     }  # fmt: skip
     for share in COVERED:
         low, high = quantiles_of(draws, [(1 - share) / 2, (1 + share) / 2], axis=-1)

@@ -6,11 +6,18 @@ from small_cohorts import in_memory, with_visits
 
 from crow.cohort import Cohort
 from crow.errors import CohortError
+from crow.evaluation import boosting_baseline
 from crow.evaluation.boosting_baseline import LEVELS, BoostingBaseline, _draws
 from crow.evaluation.evaluate_model import forecast_task
 from crow.evaluation.forecasts import value_scores
 from crow.evaluation.simple_baselines import SimpleBaseline
 from crow.simulate import simulate_wide
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boosting_baseline, "TREES", 20)
+    monkeypatch.setattr(boosting_baseline, "RATE", 0.25)
 
 
 def cohorts() -> tuple[Cohort, Cohort]:
@@ -41,6 +48,13 @@ def test_missing_values_neither_break_it_nor_count() -> None:
     unseen = with_visits(history, history.visits.assign(ROI01=np.nan))
     forecast = BoostingBaseline().fit(with_visits(training, visits)).forecast(unseen, inputs)
     assert np.isfinite(forecast.values).all()
+
+
+def test_two_visits_per_subject_are_enough() -> None:
+    training, test = (one.of(one.subjects) for one in cohorts())
+    two = [with_visits(one, one.visits[one.visits.groupby("subject").cumcount() < 2]) for one in (training, test)]
+    history, _, inputs = forecast_task(two[1], "carry")
+    assert np.isfinite(BoostingBaseline().fit(two[0]).forecast(history, inputs).values).all()
 
 
 def test_a_region_without_later_values_is_refused_by_name() -> None:

@@ -118,6 +118,14 @@ def test_an_incomplete_visit_is_scored_over_its_measured_regions() -> None:
     np.testing.assert_allclose(energy, visit_scores(one, targets, np.array([2.0]))["energy"])
 
 
+def test_draws_that_are_all_one_level_have_a_finite_likelihood() -> None:
+    history, targets = split_history(cohort(10))
+    forecast = true_forecast(targets)
+    alike = np.repeat(forecast.values[:, :1], 50, axis=1)
+    level = Forecast(targets, forecast.regions, alike)
+    assert np.isfinite(value_scores(level, targets, history)["nll"]).all()
+
+
 def test_scores_by_group_average_to_the_scores_of_all() -> None:
     history, targets = split_history(cohort())
     scores = with_groups(value_scores(true_forecast(targets), targets, history), targets, ["sex"])
