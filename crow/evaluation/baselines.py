@@ -99,7 +99,7 @@ def imported(path: str) -> Callable[[], Baseline]:
 SIMPLE: dict[str, Callable[[], Baseline]] = {
     word: partial(SimpleBaseline, rule) for word, rule in zip(("last", "mean", "slope"), RULES, strict=True)
 }
-MIXED_MODELS = ("multivariate", "mixed")
+MIXED_MODEL = "multivariate"
 BASELINES: dict[str, Callable[[], Baseline]] = {
     **SIMPLE,
     "mixed": imported("mixed_baseline.MixedBaseline"),
@@ -149,7 +149,9 @@ def baseline_names(chosen: str | Sequence[str]) -> list[str]:
 
 
 def with_mixed_model(chosen: str | Sequence[str]) -> list[str]:
-    """`baseline_names`, with a mixed model among them: without one named, that which crow is initialised at is added.
+    """`baseline_names`, with the mixed model that crow is initialised at among them.
+
+    The one of statsmodels alone is not enough: its fit can fail, on a singular matrix.
 
     Examples
     --------
@@ -157,4 +159,4 @@ def with_mixed_model(chosen: str | Sequence[str]) -> list[str]:
     ['last', 'multivariate']
     """
     names = baseline_names(chosen)
-    return names if not names or set(names) & set(MIXED_MODELS) else [*names, MIXED_MODELS[0]]
+    return names if not names or MIXED_MODEL in names else [*names, MIXED_MODEL]

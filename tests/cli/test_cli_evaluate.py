@@ -43,7 +43,7 @@ def test_evaluation_on_test_subjects(folder: Path) -> None:
     made = folder / "run" / "evaluation"
     metrics = json.loads((made / "metrics.json").read_text())
     simple = ["last visit", "mean of the past", "subject slope"]
-    assert list(metrics["forecast"]) == ["crow", *simple, "linear mixed model"]
+    assert list(metrics["forecast"]) == ["crow", *simple, "linear mixed model", "multivariate mixed model"]
     assert metrics["protocol"]["subjects"] == 12 and metrics["protocol"]["training subjects"] == 18
     for model in ("crow", "linear mixed model"):
         assert metrics["forecast"][model]["CRPS"] < metrics["forecast"]["subject slope"]["CRPS"]

@@ -79,7 +79,7 @@ def test_an_error_inside_crow_is_not_taken_for_a_missing_library() -> None:
 
 def test_the_mixed_model_is_always_among_the_baselines() -> None:
     assert baselines.with_mixed_model("simple") == ["last", "mean", "slope", "multivariate"]
-    assert baselines.with_mixed_model("mixed,last") == ["mixed", "last"]
+    assert baselines.with_mixed_model("mixed,last") == ["mixed", "last", "multivariate"]
     assert baselines.with_mixed_model("boosting") == ["boosting", "multivariate"]
     assert baselines.with_mixed_model("none") == []
 
