@@ -12,7 +12,7 @@ from torch import Tensor
 class SiteVisits:
     """Standardised visits with their sites, in float64.
 
-    ``y [batch, time, region]`` is 0 where nothing was measured, ``there`` is 1 where something was; ``codes [batch,
+    ``y [batch, time, region]`` is 0 and ``there`` is 0 for a missing value, else ``there`` is 1; ``codes [batch,
     time, factor]`` is the row of each factor's level among all levels, or their number for a level without an effect.
     ``counts`` are the levels of each factor. ``log_scale`` is what other effects, which are known, add to the log-scale
     of each visit.
@@ -57,5 +57,5 @@ class SiteVisits:
         return self.of_visits(log_scale) + self.log_scale
 
     def adjusted(self, level: Tensor, log_scale: Tensor) -> Tensor:
-        """``x = (y - level) / exp(log_scale)``, 0 where nothing was measured."""
+        """``x = (y - level) / exp(log_scale)``, 0 for a missing value."""
         return self.there * (self.y - self.of_visits(level)) * torch.exp(-self.scales(log_scale))
