@@ -15,7 +15,7 @@ def _flag(name: str, text: str, metavar: str | None = None, default: str | bool 
 Subject = Annotated[str | None, _flag("--subject", "Column with the subject of each row.", "COLUMN")]
 Time = Annotated[str | None, _flag("--time", "Column with the time of each visit.", "COLUMN")]
 TimeKind = Annotated[
-    Literal["age", "years", "months", "days", "date", "visit"] | None,
+    Literal["age", "years", "months", "weeks", "days", "hours", "date", "visit"] | None,
     _flag("--time-kind", "Kind of time in that column."),
 ]
 Age = Annotated[str | None, _flag("--age", "Column with the age, at the visit or at baseline.", "COLUMN")]

@@ -217,6 +217,8 @@ def _show(made: "Generated") -> None:
         typer.echo(f"Forecasts are for {made.sites}.")
     for line in made.warning.splitlines():
         typer.echo(f"warning: {line}")
+    if made.note:
+        typer.echo(made.note)
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
         visits = [visit for _, visit in forecast.summary.iterrows()]
         table = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)

@@ -21,9 +21,11 @@ from crow.errors import OutputError
 from crow.files import writing
 from crow.models.crow import CRow
 from crow.pipelines.covariate_paths import (
+    MEANING,
     CovariateChange,
     changes_text,
     out_of_range,
+    unsupported,
     visits_after,
     with_changes,
 )  # fmt: skip
@@ -35,12 +37,13 @@ CARRIED = "covariates carried forward"
 
 @dataclass(frozen=True)
 class Generated:
-    """A forecast, the source of its covariates in words, and the files written."""
+    """A forecast, the source of its covariates in words, the files written, warnings, and what a what-if means."""
 
     forecast: Forecast
     covariates: str
     written: tuple[Path, ...]
     warning: str = ""
+    note: str = ""
     sites: str = ""
 
 
@@ -90,8 +93,9 @@ def forecast_subjects(
         shown = {name: model.forecast(history, without, future, draws, seed, path), changes_text(changes): forecast}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
-    written, notes = _write(out, history, forecast, shown), _warnings(model, history, forecast)
-    return Generated(forecast, how, written, notes, _sites(model, forecast))
+    given_in_table = [] if table is None else [name for name in history.covariates if name in table]
+    changed = [*(one.name for one in changes or []), *given_in_table]
+    return _generated(model, history, forecast, how, _write(out, history, forecast, shown), changed)
 
 
 def forecast_visits(
@@ -115,19 +119,21 @@ def forecast_visits(
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     written = _write(out, history, forecast, {"forecast": forecast})
-    notes = _warnings(model, history, forecast)
-    return Generated(forecast, _how(history, future, sources), written, notes, _sites(model, forecast))
+    return _generated(model, history, forecast, _how(history, future, sources), written, given)
 
 
-def _warnings(model: CRow, history: Cohort, forecast: Forecast) -> str:
-    """What a reader of the forecast has to know of its history and horizon; empty if there is nothing."""
+def _generated(
+    model: CRow, history: Cohort, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str]
+) -> Generated:
+    """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
     asked = history.of(forecast.visits["subject"].unique())
-    lines = [*doubtful_values(model, asked), model.beyond(forecast)]
+    lines = [*doubtful_values(model, asked), model.beyond(forecast), unsupported(model.table, forecast.visits, changed)]
     if model.table.sites is not None and (new := model.table.sites.new_levels(forecast.visits)):
         lines.append(
             f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
         )
-    return "\n".join(filter(None, lines))
+    warnings = "\n".join(filter(None, lines))
+    return Generated(forecast, how, written, warnings, MEANING if changed else "", _sites(model, forecast))
 
 
 def new_subjects(
@@ -225,12 +231,13 @@ def _check_figure(figure: Path | None, subjects: list[str]) -> None:
 def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast]) -> None:
     """One figure, or a folder with a figure per subject."""
     longs = {name: forecast.long for name, forecast in shown.items()}
+    end = next(iter(shown.values())).follow_up or None
     subjects = next(iter(longs.values()))["subject"].unique()
 
     def draw(subject: str) -> Figure:
         observed = history.visits[history.visits["subject"] == subject]
         paths = {name: long[long["subject"] == subject] for name, long in longs.items()}
-        return figures.trajectories(observed, paths, unit=out.unit, title=f"Subject {subject}")
+        return figures.trajectories(observed, paths, unit=out.unit, title=f"Subject {subject}", data_end=end)
 
     if target.suffix:
         figures.save(draw(subjects[0]), target, out.overwrite)

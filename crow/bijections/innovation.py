@@ -182,7 +182,7 @@ def posterior(factor: Tensor, n: Tensor, t: Tensor, tt: Tensor) -> tuple[Tensor,
 
 
 def effects(model: MixedModelInnovation, context: Tensor, baseline: Tensor) -> Tensor:
-    """f ``[batch, time, effect]`` of the context and of ``baseline [batch, trend]``, that of the first visit."""
+    """Effects f ``[batch, time, effect]`` of the context and of ``baseline [batch, trend]``, that of visit 1."""
     t, c = context[..., :1], context[..., model.design]
     bent = c + ((c.unsqueeze(-1) - model.knots).clamp_min(0) * model.bend).sum(-1)
     rows = [model.design.index(channel) for channel in model.trends]

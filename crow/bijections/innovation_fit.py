@@ -118,8 +118,10 @@ def _fewest_effects(model: MixedModelInnovation) -> list[int]:
 
 
 def _levels(model: MixedModelInnovation, data: _Data, rows: list[int], factor: Tensor) -> list[int]:
-    """Rows of beta whose effects of the first visit on the level lower the criterion, one after the other, with g as it
-    is. What never changes, or only with time, says nothing there that it does not say anyway."""
+    """Rows of beta whose effects of the first visit on the level lower the criterion, one after the other.
+
+    With g as it is. What never changes, or only with time, says nothing there that it does not say anyway.
+    """
     start = 1 + len(model.design) + len(model.trends)
     t, first = data.context[..., 0][data.mask], data.context[:, :1].expand_as(data.context)
     left = []
@@ -284,7 +286,7 @@ class _Sums(NamedTuple):
 
 
 def _likeliest_factor(sums: _Sums, slopes: Tensor, pool_slopes: bool) -> Tensor:
-    """g's factor ``[3, region]``: the mode of the profile likelihood and, to pool, a prior of the slopes' spread.
+    """Factor of g, ``[3, region]``: the mode of the profile likelihood and, to pool, a prior of the slopes' spread.
 
     Maximum likelihood finds no spread of slopes at all in a third of regions that have it, and forecasts beyond the
     follow-up are then far too sure. First with the prior log |l22|, which keeps away from 0 (Chung et al. 2013), then

@@ -88,11 +88,11 @@ class SiteModel:
         return covariance[:, of_scale, of_scale]
 
     def curvature(self, visits: SiteVisits) -> tuple[Tensor, Tensor]:
-        """Of `log_prob` by each level's log-scale alone, ``[level, region]``: minus its second derivative, and the sum
-        over subjects of the squares of its first.
+        """Curvature of `log_prob` in each level's log-scale alone, ``[level, region]``, in two ways.
 
-        The two are equal for data of this model. The second is larger for values with heavier tails, and the estimates
-        are as much less certain (White 1982).
+        Minus its second derivative, and the sum over subjects of the squares of its first. The two are equal for data
+        of this model. The second is larger for values with heavier tails, and the estimates are as much less certain
+        (White 1982).
         """
         variance, levels, subjects = torch.exp(2 * self.log_sigma), visits.levels, len(visits.y)
         x = visits.adjusted(self.level, self.log_scale)

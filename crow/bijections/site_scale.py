@@ -19,23 +19,23 @@ class SiteScale(NamedTuple):
     has_effects: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """y of x; an impossible x, at the bound or below it, is NaN."""
+        """Y of x; an impossible x, at the bound or below it, is NaN."""
         k = self.reach
         return torch.where(torch.isfinite(k), k * torch.log1p(x / k), x)
 
     def inverse(self, y: Tensor) -> Tensor:
-        """x of y."""
+        """X of y."""
         k = self.reach
         return torch.where(torch.isfinite(k), k * torch.expm1(y / k), y)
 
     def remove(self, x: Tensor, level: Any, log_scale: Any) -> Tensor:
-        """x without the effects of a site; an impossible value stays as it is."""
+        """X without the effects of a site; an impossible value stays as it is."""
         y = (self.forward(x) - torch.as_tensor(level)) * torch.exp(-torch.as_tensor(log_scale))
         found = self.inverse(y)
         return torch.where(torch.isfinite(found), found, x)
 
     def add(self, x: Tensor, level: Any, log_scale: Any) -> tuple[Tensor, Tensor]:
-        """x with the effects of a site, and the logarithm of the derivative."""
+        """X with the effects of a site, and the logarithm of the derivative."""
         level, log_scale = torch.as_tensor(level), torch.as_tensor(log_scale)
         y = self.forward(x)
         moved = level + torch.exp(log_scale) * y

@@ -40,7 +40,7 @@ class SoftBounds(Bijection):
     """``y = x + s log(1 - e^-(x - L)/s) - s log(1 - e^-(U - x)/s)``, then standardised: (L, U) becomes the whole line.
 
     Far from the bounds, in units of the softness s, the map is the identity; near one it is a logarithm. So s leads
-    from a line with two bends (small) to the logit, or with one bound the logarithm (large): `candidates` are tried and
+    from a line with two bends (small) to the logit, or with one bound the logarithm (large): some are tried, and
     the likelihood of the training data chooses (`crow.flows.crow.CRowFlow.initialise`). The inverse is closed, too:
     ``x = L + s softplus((y - L)/s) - s softplus((y - U)/s)``.
 
@@ -117,10 +117,9 @@ class SoftBounds(Bijection):
         x = torch.where(has_low & ~(has_high & (above < below)), from_low, torch.where(has_high, from_high, y))
         return only(measured, x), -only(measured, self.each(x)[1]).sum(-1)
 
-    def candidates(self, softness: float) -> None:
-        """Set the softness of every region that has a bound; at least half a step."""
-        self.softness.copy_(torch.where(self.bounded, torch.full_like(self.step, softness), 1.0))
-        self.softness.copy_(torch.maximum(self.softness, self.step / 2))
+    def soften(self, softness: Tensor) -> None:
+        """Set the softness ``[region]`` of the regions that have a bound; it is at least half a step."""
+        self.softness.copy_(torch.where(self.bounded, torch.maximum(softness, self.step / 2), 1.0))
 
     def standardise(self, x: Tensor, present: Tensor) -> None:
         """Let the values that are ``present`` have mean 0 and sd 1 in bounded regions; others stay as they are."""

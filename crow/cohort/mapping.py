@@ -37,8 +37,8 @@ HEADER = """\
 # Edit a line and pass the file with --mapping.
 # role: subject, time, session, age, since baseline (years to add to an age at baseline), group (family), scan,
 #   covariate, site (a site or scanner), region, left out. kind of a covariate: numeric, categorical; of the time: age,
-#   years, months, days, date, visit; of a region: real, positive, bounded, integer (a score), with bounds [lower,
-#   upper] (null is none) and step.
+#   years, months, weeks, days, hours, date, visit; of a region: real, positive, bounded, integer (a score), with bounds
+#   [lower, upper] (null is none) and step.
 # unit (of an age): years, months, weeks, days. missing: numbers and words that mean missing.
 """
 

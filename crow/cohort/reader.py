@@ -22,7 +22,8 @@ from crow.cohort.mapping import make_mapping, read_mapping
 from crow.cohort.names import FAMILY, SITE, matches, normal
 from crow.cohort.number_marks import Marks
 from crow.cohort.options import ColumnOptions, ReadOptions, listed, some_columns
-from crow.cohort.roles import Roles, find_roles, never_changes
+from crow.cohort.role_detector import Roles
+from crow.cohort.roles import find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
 from crow.cohort.subject import find_subject
@@ -73,6 +74,7 @@ def read_cohort(
             missing=made.missing,
             groups=groups,
             changes=made.changes,
+            as_read=made.as_read,
         )
     columns, schema, roles = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
@@ -92,6 +94,7 @@ def read_cohort(
         groups,
         mapping,
         made.changes,
+        made.as_read,
     )
     if strict:
         cohort.require_usable()

@@ -34,7 +34,7 @@ SCALES: dict[str, tuple[float, float]] = {
 
 
 class ValueKind(BaseModel):
-    """What values a region can have.
+    """The possible values of a region.
 
     ``positive`` and ``bounded`` values are between ``lower`` and ``upper``; an ``integer`` is a score that moves in
     whole ``step``s between them. None is no bound.

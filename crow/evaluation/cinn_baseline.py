@@ -48,7 +48,7 @@ class CINNBaseline:
         self.years = max(float(observed.visits["time"].std()), 1e-3)
         examples = self._examples(observed.visits)
         number, names = pd.factorize(observed.visits["subject"])
-        chosen = validation_folds(list(names), VALIDATION_FRACTION, seed)[0]
+        chosen = validation_folds(observed.split_names(names), VALIDATION_FRACTION, seed)[0]
         validation = torch.from_numpy(np.isin(number, chosen))
         assert examples.context is not None
         with seeded(seed, 0):

@@ -26,6 +26,7 @@ from crow.networks.mlp import MLP
 
 SOFTNESS = (0.05, 0.15, 0.5, 1.5, 5.0)  # of bounds that are tried, in standard deviations of a region
 BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
+MISFIT, DRIFT = 0.75, 1.5  # how fast uncertainty grows beyond the longest follow-up: chosen by benchmarks/horizon.py
 TIMES = 3  # channels that the flow puts before the context: time since first visit, since last visit, is it the first
 
 
@@ -84,6 +85,7 @@ class CRowFlow(nn.Module):
         super().__init__()
         self.features, self.initialisation = features, initialisation
         self.register_buffer("time_scale", torch.ones(()))
+        self.follow_up = 0.0  # the longest in training, in years; 0 if it is not known
         self.register_buffer("spread", torch.ones(features))  # of residuals, where the mixed model is too sure
         self.bounds = SoftBounds(features)
         self.mixed = MixedModelInnovation(
@@ -114,31 +116,35 @@ class CRowFlow(nn.Module):
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
 
-    def initialise(self, data: Sequences, bounds: Bounds | None = None) -> Tensor:
+    def initialise(self, data: Sequences, bounds: Bounds | None = None, softness: Tensor | None = None) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``, of x as it is given.
 
-        With ``bounds`` the softness of every bounded region is the one that gives its mixed model the best likelihood.
+        With ``bounds`` the ``softness [region]`` of bounded regions is given, or the one that gives a region's mixed
+        model the best likelihood.
         """
         self.time_scale.fill_(_scale(data))
+        self.follow_up = float(data.time[data.mask].max())
         context, values = self.times(data, None), data.values()
         if bounds is None:
             return fit_mixed_model(self.mixed, data.x, context, data.mask, data.measured)
         self.bounds.set(bounds)
         x = self._dequantised(data, torch.Generator().manual_seed(0)).x
-        log_liks, choices = [], []
-        for softness in SOFTNESS if bool(self.bounds.bounded.any()) else ():
-            self.bounds.candidates(softness)
-            self.bounds.standardise(x, values)
-            y, slope = self.bounds.each(x)
-            log_lik = plain_log_likelihood(self.mixed, y, context, data.mask, data.measured)
-            log_liks.append(log_lik + (slope * values).sum((0, 1)))
-            choices.append(self.bounds.softness.clone())
-        if choices:
-            best = torch.stack(log_liks).nan_to_num(-torch.inf).argmax(0)
-            self.bounds.softness.copy_(torch.stack(choices).gather(0, best[None])[0])
-            self.bounds.standardise(x, values)
+        self.bounds.soften(self._likeliest_softness(x, data, context) if softness is None else softness)
+        self.bounds.standardise(x, values)
         y, slope = self.bounds.each(x)
         return fit_mixed_model(self.mixed, y, context, data.mask, data.measured) + (slope * values).sum((0, 1))
+
+    def _likeliest_softness(self, x: Tensor, data: Sequences, context: Tensor) -> Tensor:
+        log_liks, choices = [], []
+        for softness in SOFTNESS if bool(self.bounds.bounded.any()) else SOFTNESS[:1]:
+            self.bounds.soften(torch.full_like(x[0, 0], softness))
+            self.bounds.standardise(x, data.values())
+            y, slope = self.bounds.each(x)
+            log_lik = plain_log_likelihood(self.mixed, y, context, data.mask, data.measured)
+            log_liks.append(log_lik + (slope * data.values()).sum((0, 1)))
+            choices.append(self.bounds.softness.clone())
+        best = torch.stack(log_liks).nan_to_num(-torch.inf).argmax(0)
+        return torch.stack(choices).gather(0, best[None])[0]
 
     def start_at(self, other: CRowFlow) -> None:
         """Take over the bounds and the mixed model that another flow was initialised with."""
@@ -146,6 +152,7 @@ class CRowFlow(nn.Module):
         self.bounds.load_state_dict(other.bounds.state_dict())
         self.time_scale.copy_(other.time_scale)
         self.spread.copy_(other.spread)
+        self.follow_up = other.follow_up
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit's values given those before it, ``[batch, time]`` in nats; 0 at pads."""
@@ -154,7 +161,9 @@ class CRowFlow(nn.Module):
     def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
         data, log_det = self.on_line(data)
-        z, of_model, _ = self.mixed(data.x, self.times(data, None), None, data.measured)
+        prediction, _ = self.mixed.predict(data.x, self.times(data, None), None, data.measured)
+        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, None))
+        z, of_model = self.mixed.whiten(data.x, prediction, data.measured)
         return torch.where(data.mask, _log_base(z, None, data.measured) + of_model + log_det, 0.0)
 
     def loss(self, data: Sequences) -> Tensor:
@@ -264,11 +273,27 @@ class CRowFlow(nn.Module):
         times = torch.stack([data.time / self.time_scale, since_last / self.time_scale, first], -1)
         return torch.cat([times, data.context], -1)
 
+    def _beyond(self, sd: Tensor, time: Tensor, state: FlowState | None) -> Tensor:
+        """``sd``, and more beyond the longest follow-up F of the training, about which no training visit says anything.
+
+        u years after both F and the visit before, the variance v becomes ``v (1 + MISFIT u / F) + DRIFT G_11 u^3 / (3
+        F)``. The first part is for what is no line, the second that of a slope that drifts like a random walk, by the
+        variance G_11 of slopes between subjects in the time F. Nothing changes within the follow-up.
+        """
+        if not self.follow_up:
+            return sd
+        before = torch.cat([time[:, :1] if state is None else state.time, time[:, :-1]], 1)
+        u = (time - before.clamp_min(self.follow_up)).clamp_min(0).unsqueeze(-1) / self.follow_up
+        slopes = (2 * self.mixed.log_sigma).exp() * self.mixed.factor[1:].square().sum(0)
+        of_slopes = slopes * (self.follow_up / self.time_scale).square() * u**3 / 3
+        return (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt()
+
     def _context(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Prediction, FlowState]:
         """Context of every subnet, the mixed model's prediction, and the state without its layers."""
         x = data.x
         context = self.times(data, state)
         prediction, moments = self.mixed.predict(x, context, state and state.moments, data.measured)
+        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, state))
         zero = x.new_zeros(x.shape[0], x.shape[2])
         last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
         lasts, means, seen = running_past(x, last, total, visits, data.measured)

@@ -46,6 +46,11 @@ class FlowEnsemble(nn.Module):
         """Bounds and levels of the regions: the same for all members."""
         return self._flows()[0].bounds
 
+    def set_follow_up(self, years: float) -> None:
+        """The longest follow-up of the training, beyond which every member is less sure."""
+        for member in self._flows():
+            member.follow_up = years
+
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit given those before it, ``[batch, time]``; 0 at pads.
 

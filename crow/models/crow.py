@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from crow.training.ensemble import TrainedEnsemble
 
 CHUNK = 256  # subjects scored at once
+MAX_AGE = 122  # years
 SITES = "sites."  # prefix of the tensors of their mixed model
 CrossFitted = Callable[[Tensor], Sequences]
 
@@ -143,6 +144,7 @@ class CRow(Model):
         else:
             ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo, self.table.bounds, sites)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
+            self.flow.set_follow_up(self.table.follow_up)
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
             scale = float(self.table.log_scale_of(sequences, learned.visits).sum() / sequences.count)
             self.metrics = self._metrics(ensemble, cohort, test, scale)
@@ -294,17 +296,22 @@ class CRow(Model):
                 generator = torch.Generator().manual_seed(seed)
                 drawn = density.forecast(before, (after, ahead[rows]), draws, generator)
                 values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask], ahead[rows])
-        return Forecast(ahead, self.table.regions, values, observed)
+        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up)
 
     def beyond(self, forecast: Forecast) -> str:
-        """A warning if a forecast visit lies beyond twice the longest follow-up of the training; else empty."""
+        """A warning about visits beyond twice the longest follow-up of the training and impossible ages, or nothing."""
         asked, known = float(forecast.visits["time"].max()), self.table.follow_up
-        if not known or asked <= 2 * known:
-            return ""
-        return (
-            f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
-            f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
-        )
+        warnings = []
+        if known and asked > 2 * known:
+            warnings.append(
+                f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
+                f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
+            )
+        if (age := float(forecast.visits["age"].max())) > MAX_AGE:
+            warnings.append(
+                f"a forecast is for an age of {age:.1f} years; no human is known to have lived longer than {MAX_AGE}."
+            )
+        return "\n".join(warnings)
 
     @torch.no_grad()
     def fill(self, data: Cohort | pd.DataFrame, draws: int = 500, smooth: bool = False, seed: int = 0) -> Filled:
@@ -415,7 +422,9 @@ class CRow(Model):
         settings, features, channels = self.config.model, len(self.table.regions), self.table.channels
         if settings.objective == "inn":
             return build_published(settings, features, channels)
-        return FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
+        ensemble = FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
+        ensemble.set_follow_up(self.table.follow_up)
+        return ensemble
 
     def tensors(self) -> dict[str, Tensor]:
         state = {} if self.site_mixed is None else self.site_mixed.state_dict()

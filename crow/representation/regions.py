@@ -19,6 +19,7 @@ from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.value_kinds import ValueKind
 from crow.data.sequences import Sequences
 from crow.errors import CohortError
+from crow.representation.covariate_support import CovariateSupport
 from crow.representation.site_effects import UNSEEN, SiteEffects
 
 LARGEST = 1e100
@@ -66,6 +67,8 @@ class RegionTable(BaseModel):
     """Whether training values lie on a bound of the region."""
     follow_up: float = 0.0
     """The longest time in training, in years; 0 in runs that did not keep it."""
+    support: CovariateSupport | None = None
+    """Which combinations of covariates training subjects had; None in runs that did not keep it."""
     sites: SiteEffects | None = None
     """Effects of sites and scanners, which ``encode`` removes and ``decode`` adds."""
 
@@ -99,6 +102,7 @@ class RegionTable(BaseModel):
                 for r, k in zip(cohort.regions, kinds, strict=True)
             ],
             follow_up=float(cohort.visits["time"].max()),
+            support=CovariateSupport.fit(cohort),
         )
 
     @property

@@ -61,17 +61,18 @@ def fit_ensemble(
 ) -> TrainedEnsemble:
     """Train the members of a resolved ``config``, each with its own validation subjects, and combine them.
 
-    A member's validation subjects touch nothing of it but its last epoch: the mixed model that it starts at is fitted
-    without them. With ``initialise: auto`` the first two members are one of each kind on the same split, and the
-    mixture of the two that maximises that split's likelihood decides how many of the ensemble's members start in which
-    way; a kind whose share rounds to none is left out. If the members do not improve on their mixed models out of
-    sample (``Fitted.out_of_sample``), the ensemble is the mixed model of all subjects.
+    A member's validation subjects touch nothing of it but its last epoch, and how bounds are softened and gross errors
+    found: the mixed model that it starts at is fitted without them. With ``initialise: auto`` the first two members are
+    one of each kind on the same split, and the mixture of the two that maximises that split's likelihood decides how
+    many of the ensemble's members start in which way; a kind whose share rounds to none is left out. If the members do
+    not improve on their mixed models out of sample (``Fitted.out_of_sample``), the ensemble is the mixed model of all
+    subjects.
 
     ``cross_fitted`` gives ``data`` as it is if nothing is learned from some of its rows: members whose validation
     subjects these are use it.
     """
     features, context = data.x.shape[2], data.context.shape[2]
-    gross, spread = gross_errors_of_training(lambda some: _mixed_model(config, some, bounds), data, bounds)
+    gross, reference = gross_errors_of_training(lambda some: _mixed_model(config, some, bounds), data, bounds)
     data = without(data, gross)
     error_rate = (float(gross.sum()) + PRIOR_ERRORS) / (float(data.values().sum() + gross.sum()) + PRIOR_VALUES)
     parts = _validation_rows(names, config)
@@ -95,7 +96,7 @@ def fit_ensemble(
         own = own_data[fold]
         validation, kept = own[parts[fold]], _without(own, parts[fold])
         if fold not in starts:
-            starts[fold] = _mixed_model(config, kept, bounds, spread)
+            starts[fold] = _mixed_model(config, kept, bounds, reference)
         with seeded(config.seed, k):
             flow = build_flow(config.model, features, context, initialisation)
         flow.start_at(starts[fold])
@@ -125,7 +126,7 @@ def fit_ensemble(
     ensemble = [flow for flow, member in zip(flows, members, strict=True) if member["included"]]
     ours, mixed = (_mean(members, name) for name in ("out_of_sample", "mixed_model"))
     if config.model.initialise != "standard" and not ours < mixed:
-        ours, ensemble = mixed, [_mixed_model(config, data, bounds, spread)]
+        ours, ensemble = mixed, [_mixed_model(config, data, bounds, reference)]
         for k, member in enumerate(members):
             member["included"] = k == 0
         members[0] |= {"initialisation": "mixed_model", "epoch": 0}
@@ -140,14 +141,14 @@ def _mean(members: list[dict[str, Any]], name: str) -> float:
 
 
 def _mixed_model(
-    config: Config, data: Sequences, bounds: Bounds | None, spread: Tensor | None = None
+    config: Config, data: Sequences, bounds: Bounds | None, reference: CRowFlow | None = None
 ) -> CRowFlow:
-    """A flow that is the mixed model of ``data``."""
+    """A flow that is the mixed model of ``data``, with the softness of bounds and the spread of a ``reference``."""
     with seeded(config.seed, 0):
         flow = build_flow(config.model, data.x.shape[2], data.context.shape[2], "mixed_model")
-    flow.initialise(data, bounds)
-    if spread is not None:
-        flow.spread.copy_(spread)
+    flow.initialise(data, bounds, None if reference is None else reference.bounds.softness)
+    if reference is not None:
+        flow.spread.copy_(reference.spread)
     return flow.eval()
 
 

@@ -23,8 +23,10 @@ TAILS, NORMAL_TAILS = (0.05, 0.95), 3.29
 @torch.no_grad()
 def gross_errors_of_training(
     fit: Callable[[Sequences], CRowFlow], data: Sequences, bounds: Bounds | None
-) -> tuple[Tensor, Tensor]:
-    """Gross errors ``[batch, time, region]`` of the training visits, and the spread ``[region]`` of residuals.
+) -> tuple[Tensor, CRowFlow]:
+    """Gross errors ``[batch, time, region]`` of the training visits, and the mixed model of the others.
+
+    Its ``spread`` is that of the residuals.
 
     ``fit`` gives the mixed model of some visits. It is fitted without the values that are far from all others; then
     each value is compared with what the subject's other visits predict (`leave_one_out`), in units of the residuals'
@@ -49,7 +51,8 @@ def gross_errors_of_training(
         if bool((found == gross).all()):
             break
         gross = found
-    return gross, spread.clamp_min(1.0)
+    flow.spread.copy_(spread.clamp_min(1.0))
+    return gross, flow
 
 
 def far_values(data: Sequences, bounds: Bounds | None) -> Tensor:

@@ -25,7 +25,7 @@ def bounds(dtype: torch.dtype = torch.double) -> Bounds:
 def layer(softness: float, dtype: torch.dtype = torch.double) -> SoftBounds:
     made = SoftBounds(5).to(dtype)
     made.set(bounds(dtype))
-    made.candidates(softness)
+    made.soften(torch.full((5,), softness, dtype=dtype))
     x = inside(400, dtype)
     made.standardise(x, torch.ones_like(x, dtype=torch.bool))
     return made
@@ -82,7 +82,7 @@ def test_far_from_the_bounds_it_is_a_line_and_near_one_a_logarithm() -> None:
     made = SoftBounds(1).double()
     made.set(Bounds(*(torch.tensor([v], dtype=torch.double) for v in (0.0, INF)), torch.tensor([True]),
                     torch.zeros(1, dtype=torch.double), torch.zeros(1, dtype=torch.double)))  # fmt: skip
-    made.candidates(0.1)
+    made.soften(torch.tensor([0.1], dtype=torch.double))
     x = torch.tensor([[3.0], [4.0], [1e-4], [1e-5]], dtype=torch.double)
     y = made(x)[0][:, 0]
     assert float(y[1] - y[0]) == pytest.approx(1, abs=1e-10)

@@ -96,6 +96,11 @@ def test_motion_and_head_size_are_covariates(tmp_path: Path, name: str) -> None:
         ("time_to_conversion", 3.4 + SUBJECT * 0.1),
         ("outcome", SUBJECT % 2),
         ("final_dx", np.where(SUBJECT % 4, "AD", "CN")),
+        ("converter", SUBJECT % 2),
+        ("Braak", SUBJECT % 6),
+        ("slope_hippocampus", SUBJECT * 0.37),
+        ("max_cdr", SUBJECT % 3 / 2),
+        ("AgeAtOnset", np.where(SUBJECT % 3 == 0, 60 + 0.7 * SUBJECT + 4.2, np.nan)),
     ],
 )
 def test_a_column_that_knows_the_future_is_left_out_by_name(tmp_path: Path, name: str, values: object) -> None:
@@ -106,6 +111,12 @@ def test_a_column_that_knows_the_future_is_left_out_by_name(tmp_path: Path, name
     assert f"--covariates {name}" in finding.message
     asked = cohort_of(table_of(**{name: values}), tmp_path, covariates=[name])
     assert asked.covariates == [name]
+
+
+def test_a_number_of_groups_is_no_numeric_covariate(tmp_path: Path) -> None:
+    cohort = cohort_of(table_of(cohort_id=300 + SUBJECT // 2, clinic_no=SUBJECT % 4), tmp_path)
+    assert cohort.left_out["cohort_id"] == "a number that only tells subjects or groups apart"
+    assert cohort.covariates == [name for name in cohort.covariates if name not in ("cohort_id", "clinic_no")]
 
 
 def test_the_number_of_visits_and_the_length_of_follow_up_are_found_by_their_values(tmp_path: Path) -> None:

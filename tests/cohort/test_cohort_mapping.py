@@ -93,7 +93,7 @@ def test_a_flag_overrides_the_mapping(tmp_path: Path) -> None:
         ("columns: {subject: {role: patient}}", "columns subject role"),
         ("columns: {a: {role: subject}, b: {role: subject}}", "a, b have the role subject"),
         ("columns: {a: {role: region}}", "no column has the role subject"),
-        ("columns: {s: {role: subject}, a: {role: time, kind: hours}}", "column a: kind hours"),
+        ("columns: {s: {role: subject}, a: {role: time, kind: seconds}}", "column a: kind seconds"),
         ("columns: [", "no YAML file"),
         ("a: 1", "mapping.yaml"),
     ],

@@ -53,11 +53,11 @@ def test_a_consistent_history_far_from_all_others_is_no_error() -> None:
 def test_one_error_in_training_widens_nothing() -> None:
     data = smooth()
     bad = with_error(data, 5, 2, 1, 70.0)
-    gross, spread = gross_errors_of_training(start, bad, None)
+    gross, flow = gross_errors_of_training(start, bad, None)
     assert gross.nonzero().tolist() == [[5, 2, 1]]
     clean, without = start(data).mixed.log_sigma, start(replace(bad, measured=~gross)).mixed.log_sigma
     assert float((without - clean).abs().max()) < 0.05
-    assert bool((spread < 1.5).all())
+    assert bool((flow.spread < 1.5).all())
 
 
 def test_two_in_a_hundred_errors_are_found() -> None:
