@@ -118,8 +118,14 @@ class SoftBounds(Bijection):
         return only(measured, x), -only(measured, self.each(x)[1]).sum(-1)
 
     def soften(self, softness: Tensor) -> None:
-        """Set the softness ``[region]`` of the regions that have a bound; it is at least half a step."""
-        self.softness.copy_(torch.where(self.bounded, torch.maximum(softness, self.step / 2), 1.0))
+        """Set the softness ``[region]`` of the regions that have a bound.
+
+        That of a score is half a step to a step: its levels are anywhere within their step, and a larger softness would
+        make a large difference of where in the step of the bound that is.
+        """
+        levels = softness.clamp(self.step / 2, self.step)
+        softness = torch.where(self.step > 0, levels, softness)
+        self.softness.copy_(torch.where(self.bounded, softness, 1.0))
 
     def standardise(self, x: Tensor, present: Tensor) -> None:
         """Let the values that are ``present`` have mean 0 and sd 1 in bounded regions; others stay as they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from crow.cohort.values import is_blank
 AGE = "age"
 YEARS = (1850, 2100)
 MONTHS = (1, 12)
+MONTH = re.compile(r"(.*_)?(birth_?)?(months?|mob|monat|geburtsmonat|mois|mes|mm|mo)(_.*)?")
 MID_YEAR, MID_MONTH = (7, 2), 15
 SLACK = {"date": 0.0, "month": 0.05, "year": 0.5}
 """Years by which a birth may differ from what the column tells."""
@@ -73,7 +75,9 @@ def find_birth(table: Table, options: ReadOptions) -> Birth | None:
     years = next((name for name, cells in parts.items() if _is_part(cells, YEARS)), None)
     if years is None:
         return None
-    months = next((name for name, cells in parts.items() if name != years and _is_part(cells, MONTHS)), None)
+    months = next(
+        (n for n, cells in parts.items() if MONTH.fullmatch(names.normal(n)) and _is_part(cells, MONTHS)), None
+    )
     year = _whole(parts[years], YEARS)
     month = _whole(parts[months], MONTHS) if months is not None else pd.Series(float("nan"), year.index)
     dates = pd.DataFrame({"year": year, "month": month.fillna(MID_YEAR[0]), "day": MID_MONTH})

@@ -147,10 +147,16 @@ class _Reader:
         whole = plain is not None and unit == "years" and bool((plain % 1 == 0).all())
         return Clock(name, kind, years, (WHOLE if whole else FINE)[kind], codes, unit)
 
+    def labels(self) -> list[Clock]:
+        """The labels of visits that tell a time, also if they are not among the columns that can be the time."""
+        known = {clock.name for clock in self.known}
+        sessions = [n for n in self.columns.names if names.matches(names.SESSION, n) and n not in known]
+        return [clock for name in sessions if (clock := self.by_name(name, Findings()))]
+
     def age_unit(self, name: str, findings: Findings) -> AgeUnit:
         if self.options.age_unit is not None:
             return self.options.age_unit
-        labels = {clock.name: clock.years for clock in self.known if clock.kind == "visit"}
+        labels = {clock.name: clock.years for clock in (*self.known, *self.labels()) if clock.kind == "visit"}
         sure = {
             clock.name: clock.years
             for clock in self.known

@@ -60,7 +60,7 @@ def _load_one(source: Path | pd.DataFrame, options: ReadOptions, schema: Schema 
     if isinstance(source, pd.DataFrame):
         return plain_ages(read_layout(frame_table(source), findings), findings)
     if source.is_dir():
-        return read_tree(source, options, schema, findings)
+        return plain_ages(read_tree(source, options, schema, findings), findings)
     table, rows = without_second_header(read_table(source, findings), findings)
     table = described(read_layout(table, findings), rows | sidecar_of(source, findings))
     return plain_ages(table, findings)

@@ -47,7 +47,7 @@ NOT_DATE = _whole(
     r" geburt\w* sterbe\w* eingabe\w* naissance nacimiento"
 )
 BIRTH = _whole(
-    r"birth date_?of_?birth year_?of_?birth birth_?(date|day|year|month|yr)\w* dob\w* yob mob geb"
+    r"birth date_?of_?birth year_?of_?birth birth_?(date|day|year|month|yr)\w* (pt)?dob\w* yob mob geb"
     r" geburts?_?(datum|tag|jahr|monat)\w* geboren naissance nacimiento"
 )
 YEARS = re.compile(

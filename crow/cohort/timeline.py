@@ -227,7 +227,7 @@ def _no_time(columns: Columns, clocks: list[Clock], subject: str) -> str:
                 "ABCD, so nothing tells when a visit was. Add --time-kind visit if they are months, or a table with "
                 "the age or date of each visit as another --cohort."
             )
-    kinds = "age, date, years, months, days or visit code"
+    kinds = "age, date, years, months, weeks, days, hours or visit code"
     return (
         f"no time column ({kinds}) was found among {listed(rest)}. Name it with --time COLUMN, or give a table with "
         "the age or date of each visit as another --cohort."

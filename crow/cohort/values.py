@@ -17,7 +17,7 @@ from crow.cohort.number_marks import Marks, find_marks
 from crow.cohort.parameters import MAX_NUMBER, MAX_TEXT_CODES, MIN_CODED_NUMBER_SHARE, MIN_NUMBER_SHARE
 
 BLANKS = frozenset({"", "na", "n/a", "nan", ".", "xx", "null", "#n/a", "<na>", "?"})
-NUMBER_BLANKS = BLANKS | {"none", "missing", "unknown", "-", "--"}
+NUMBER_BLANKS = BLANKS | {"none", "missing", "unknown", "-", "--", "---", "----", "–", "—", "*", "**"}
 WORDS_FOR_MISSING = frozenset({
     "n.v.", "n.a.", "n.b.", "n.d.", "nd", "n/d", "nv", "k.a.", "k. a.", "ka", "keine angabe", "nicht vorhanden",
     "fehlt", "fehlend", "nicht durchgeführt", "not done", "notdone", "not available", "not applicable",

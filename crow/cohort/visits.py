@@ -137,10 +137,10 @@ def _one_a_time(rows: pd.DataFrame, schema: Schema, findings: Findings) -> pd.Da
     """The first row with the fewest gaps of a subject and time, and of a subject and visit code."""
     coarse = schema.time_kind == "age" and bool((rows[OWN] % 1 == 0).all())
     hint = " Whole years put visits of one year together: name a finer time with --time." if coarse else ""
-    if SCAN in rows:
-        rows = one_scan_a_visit(rows, hint, findings)
     if BOUND in rows and rows[BOUND].any():
         rows = _first_complete(rows, OWN, rows[BOUND], "time", "", schema, findings, catalogue.BOUNDED_TIME)
+    if SCAN in rows:
+        rows = one_scan_a_visit(rows, hint, findings)
     rows = _first_complete(rows, OWN, rows[OWN].notna(), "time", hint, schema, findings)
     if schema.session is None:
         return rows

@@ -81,14 +81,15 @@ def test_a_bound_in_words_is_the_number(cell: str) -> None:
         ({"dob": BORN.dt.strftime("%Y-%m-%d")}, 0.01), ({"Geburtsdatum": BORN.dt.strftime("%d.%m.%Y")}, 0.01),
         ({"year_of_birth": BORN.dt.year}, 0.51), ({"yob": BORN.dt.year}, 0.51),
         ({"birth_year": BORN.dt.year, "birth_month": BORN.dt.month}, 0.05),
+        ({"birth_year": BORN.dt.year, "birth_order": WHO % 3 + 1}, 0.51),
     ],
-    ids=["date", "German date", "year", "yob", "year and month"],
+    ids=["date", "German date", "year", "yob", "year and month", "year and order"],
 )  # fmt: skip
 def test_an_age_is_computed_from_the_birth(tmp_path: Path, birth: dict[str, pd.Series], off: float) -> None:
     cohort = cohort_of(table(**birth, visit_date=SEEN.dt.strftime("%Y-%m-%d")), tmp_path)
     assert np.allclose(cohort.visits["age"], AGE, atol=off)
     assert of(cohort, "age-from-birth").severity == "info"
-    assert not set(birth) & {*cohort.covariates, *cohort.regions}
+    assert not set(birth) - {"birth_order"} & {*cohort.covariates, *cohort.regions}
     text = table_text(to_table(cohort.visits, cohort.schema, cohort.start), cohort.schema)
     (tmp_path / "again.csv").write_text(text)
     again = read_cohort(tmp_path / "again.csv", schema=cohort.schema)

@@ -302,3 +302,29 @@ def test_dlbs_ages_at_the_sessions_of_an_invented_tree(tmp_path: Path) -> None:
     assert cohort.schema.time == "AgeMRI"
     assert "Sex" in cohort.covariates
     assert "MMSE" in cohort.covariates
+
+
+def test_ages_in_years_against_labels_in_months_are_asked_about(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", sessions=["ses-12mo", "ses-24mo"])
+    rows = [(subject, session, str(12 * (k + 1) + n % 2)) for n, subject in enumerate(LABELS)
+            for k, session in enumerate(("ses-12mo", "ses-24mo"))]  # fmt: skip
+    subject, session, age = map(list, zip(*rows, strict=True))
+    write(tree / "participants.tsv", {"participant_id": subject, "session": session, "age": age})
+    assert "--age-unit months" in refusal(tree)
+    assert read_cohort(tree, age_unit="months").visits["age"].max() == pytest.approx(25 / 12)
+
+
+def test_ages_of_a_tree_with_units_in_their_cells(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree")
+    sessions(tree, "acq_time")
+    participants(tree, age=[f"{60 + k:03d}Y" for k in range(12)])
+    assert read_cohort(tree).visits["age"].between(60, 73).all()
+
+
+def test_two_scans_at_a_bounded_age_are_reported_as_that(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree")
+    for k, subject in enumerate(LABELS):
+        cells = ["89+", "89+"] if k == 3 else [f"{60 + k}", f"{62 + k}"]
+        write(tree / subject / f"{subject}_sessions.tsv", {"session_id": SESSIONS, "age": cells})
+    cohort = read_cohort(tree)
+    assert len(cohort) == 23 and len(found(cohort, "bounded-time").rows) == 1
