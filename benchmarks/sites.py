@@ -37,12 +37,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--members", type=int, help="ensemble members of crow")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
+    settings = MIXED if arguments.quick else {"model": {"members": arguments.members}} if arguments.members else {}
     rows: list[Row] = []
     for part in arguments.part:
         for seed in arguments.seeds:
-            for row in PARTS[part](seed, MIXED if arguments.quick else {}):
+            for row in PARTS[part](seed, settings):
                 rows.append({"part": part, "seed": seed, **row})
                 print(rows[-1], flush=True)
     print(pd.DataFrame(rows).to_string(index=False))

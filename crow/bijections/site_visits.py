@@ -12,7 +12,7 @@ from torch import Tensor
 class SiteVisits:
     """Standardised visits with their sites, in float64.
 
-    ``y [batch, time, region]`` is 0 for a missing value, ``there`` is 1 for a measured one; ``codes [batch,
+    ``y [batch, time, region]`` is 0 and ``there`` is 0 for a missing value, else ``there`` is 1; ``codes [batch,
     time, factor]`` is the row of each factor's level among all levels, or their number for a level without an effect.
     ``counts`` are the levels of each factor. ``log_scale`` is what other effects, which are known, add to the log-scale
     of each visit.

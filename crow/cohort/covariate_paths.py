@@ -59,7 +59,7 @@ def check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
 
 
 def _check_constant(cohort: Cohort, visits: pd.DataFrame) -> None:
-    for name in (name for name in cohort.schema.fixed if name in visits):
+    for name in (name for name in cohort.schema.fixed if name in visits and name not in cohort.schema.sites):
         numeric = cohort.schema.covariates.get(name) == "numeric"
         values = cohort.visits.dropna(subset=[name])
         own = values[name].astype(float if numeric else str).groupby(values["subject"]).agg(set)

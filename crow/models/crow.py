@@ -182,9 +182,9 @@ class CRow(Model):
         NaN for a missing value.
         """
         cohort = self.as_cohort(data)
+        mean, sd = self.predict(cohort, draws, seed)
         observed = _observed(cohort)
         sequences = self._encode(cohort, observed)
-        mean, sd = self.predict(cohort, draws, seed)
         values = self.table.decode(sequences.x[sequences.mask], observed)
         z = (mean.rsub(values) / sd).where(sequences.values()[sequences.mask].numpy())
         return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
@@ -407,7 +407,8 @@ class CRow(Model):
         return partial(site_data.cross_fitted, start=found.effects)
 
     def _density(self) -> EnsembleAtSites:
-        return EnsembleAtSites(self.table, self._ensemble(), self.site_mixed)
+        ensemble = self._ensemble()
+        return EnsembleAtSites(self.table, ensemble, self.site_mixed)
 
     def _ensemble(self) -> FlowEnsemble:
         if isinstance(flow := self.fitted(), PublishedCRow):

@@ -71,7 +71,9 @@ class CovariateSupport(BaseModel):
     @classmethod
     def fit(cls, cohort: Cohort) -> CovariateSupport:
         """Counts of a cohort of training subjects; the age is one of the covariates, if it is known."""
-        visits, kinds = cohort.visits, {"age": "numeric", **cohort.schema.covariates}
+        schema, visits = cohort.schema, cohort.visits
+        # Effects of sites are the same whatever the covariates are.
+        kinds = {"age": "numeric", **{n: kind for n, kind in schema.covariates.items() if n not in schema.sites}}
         subjects = visits["subject"].nunique()
         kinds = {name: kind for name, kind in kinds.items() if visits[name].notna().any()}
         bins = {name: Bins.of(visits[name], kind == "numeric", subjects) for name, kind in kinds.items()}

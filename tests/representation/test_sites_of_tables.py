@@ -8,7 +8,9 @@ import pytest
 import torch
 from site_cohorts import site_cohort
 
+from crow.bijections.site_scale import SiteScale
 from crow.cohort import Cohort
+from crow.cohort.value_kinds import ValueKind
 from crow.representation.regions import RegionTable
 from crow.representation.site_effects import SiteEffects
 
@@ -108,3 +110,40 @@ def test_new_levels_are_named(cohort: Cohort, table: RegionTable) -> None:
     assert table.sites is not None
     rows = pd.DataFrame({"site": ["site1", "b", "a"], "scanner": ["3T", "3T", None]})
     assert table.sites.new_levels(rows) == ["site: a, b", "scanner: no value", "site x scanner: b / 3T, no value"]
+
+
+def test_effects_on_positive_regions_keep_them_positive_and_scores_have_none(cohort: Cohort) -> None:
+    visits = cohort.visits.assign(ROI1=np.exp(cohort.visits["ROI1"]), score=np.arange(80) % 7.0)
+    values = {"ROI1": ValueKind(kind="positive"), "score": ValueKind(kind="integer", lower=0)}
+    schema = cohort.schema.model_copy(update={"regions": ["ROI1", "ROI2", "score"], "values": values})
+    table = RegionTable.fit(Cohort(visits, schema, cohort.start), site_effects=True)
+    sites = SiteEffects.of(visits, ["site"])
+    assert sites is not None
+    assert table.site_scale.has_effects.tolist() == [True, True, False]
+    effects = np.array([[2.0, 2.0, 0.0], [-3.0, -3.0, 0.0], [0.5, 0.5, 0.0]])
+    table.sites = sites.model_copy(update={"level": effects.tolist(), "log_scale": (0.1 * effects).tolist()})
+    data = table.encode(visits)
+    x = data.x[data.mask]
+    assert (table.decode(x)[:, 0] > 0).all()
+    known = visits[schema.regions].notna().to_numpy()
+    np.testing.assert_allclose(
+        table.decode(x, visits)[known], visits[schema.regions].to_numpy()[known], rtol=1e-3, atol=1e-6
+    )
+    np.testing.assert_allclose(table.decode(x)[:, 2], visits["score"], atol=1e-4)
+    step = 1e-4
+    moved = table.encode(visits.assign(**{name: visits[name] + step for name in schema.regions}))
+    assert (table.draws(torch.full((80, 9, 3), -50.0), visits)[..., 0] >= 0).all()
+    slope = table.site_scale.add(x.double(), *table.sites.effects(visits))[1][:, 0]
+    inner = (table.decode(moved.x[moved.mask])[:, 0] - table.decode(x)[:, 0]) / step
+    usable = known[:, 0] & (inner > 1e-3) & (visits["ROI1"] > 0.5).to_numpy()
+    np.testing.assert_allclose(-np.log(inner[usable]), slope.numpy()[usable], atol=0.05)
+
+
+def test_an_impossible_value_stays_as_it_is(cohort: Cohort) -> None:
+    scale = SiteScale(torch.tensor([2.0, np.inf]), torch.tensor([True, True]))
+    x = torch.tensor([[-2.5, -2.5], [0.5, 0.5]], dtype=torch.double)
+    removed = scale.remove(x, np.ones((2, 2)), np.zeros((2, 2)))
+    assert removed[0, 0] == x[0, 0] and removed[0, 1] == x[0, 1] - 1
+    back, log_det = scale.add(removed, np.ones((2, 2)), np.zeros((2, 2)))
+    torch.testing.assert_close(back, x)
+    assert log_det[0, 0] == 0 and log_det[1, 0] > 0 and log_det[1, 1] == 0

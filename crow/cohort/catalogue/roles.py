@@ -25,13 +25,14 @@ GROUP = Kind(
     "split and fold.",
 )  # fmt: skip
 SCANNER_FOLLOWS_TIME = Kind(
-    "scanner-follows-time", "warning", "Scanner and time cannot be separated.",
-    "scanner and time cannot be separated: {share:.0%} of the subjects change it, always {change}. Effects of time are "
-    "effects of the scanner too, and a forecast holds for one scanner only. No correction was made.",
+    "scanner-follows-time", "warning", "Scanners change in one direction only.",
+    "{share:.0%} of the subjects change it, always {change}. Only subjects who keep their scanner, or change it at "
+    "other times, show its effect; without them, no method can separate it from the effect of time.",
 )  # fmt: skip
 MANY_SITES = Kind(
     "many-sites", "warning", "A site or scanner column has too many levels for a covariate.",
-    "a site or scanner with {levels} levels is left out (at most {most} are a covariate); group the levels.",
+    "a site or scanner with {levels} levels is left out (at most {most} are a covariate); group the levels, or name "
+    "it with --site.",
 )  # fmt: skip
 LEVELS_MERGED = Kind(
     "levels-merged", "info", "Levels that differ in case or spaces only are one.",
