@@ -133,7 +133,8 @@ def _generated(
             f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
         )
     warnings = "\n".join(filter(None, lines))
-    return Generated(forecast, how, written, warnings, MEANING if changed else "", _sites(model, forecast))
+    note = MEANING if set(changed) - set(history.schema.sites) else ""
+    return Generated(forecast, how, written, warnings, note, _sites(model, forecast))
 
 
 def new_subjects(

@@ -125,7 +125,9 @@ class ScanModel(FollowUpModel):
             if cohort.regions:
                 visits[cohort.regions] -= visits.groupby("subject", sort=False)[cohort.regions].transform("first")
             visits.loc[first, [*basis.names, *cohort.regions]] = np.nan
-        schema = cohort.schema.model_copy(update={"regions": [*basis.names, *cohort.regions], "scan": None})
+        # Coefficients and changes of regions are real numbers, whatever the regions are, and have no effects of sites.
+        changed = {"regions": [*basis.names, *cohort.regions], "scan": None, "sites": [], "values": {}}
+        schema = cohort.schema.model_copy(update=changed)
         return replace(cohort, visits=visits, schema=schema, path=str(store.path / "visits.csv"))
 
     @property
