@@ -1,11 +1,18 @@
 """`crow generate`."""
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import console, echo, echo_written, plain
+from crow.errors import ConfigError, OutputError
+from crow.models.registry import FOLLOW_UPS, kind_of_run
+from crow.places import FIGURES, Output, check_places, folder, table
+from crow.places import figure as picture
+from crow.run.folder import read_description
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,37 +109,41 @@ def generate(
 
     Example: [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
     """
-    from crow.models.registry import class_of_run
-    from crow.pipelines import generate as pipeline
-    from crow.pipelines.covariate_paths import CovariateChange, parse_times
-
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
     }  # fmt: skip
-    scans = class_of_run(run).uses_scans
+    scans = kind_of_run(run, "train") in FOLLOW_UPS
     if path and (scans or new_subjects):
         raise typer.BadParameter("--path is for forecasts of regions.")
     _check_kind({**given, "--space": space != "native", "--save-scan-draws": save_scan_draws}, scans)
     _check_together(given, cohort)
+    out = out or Path("followup" if scans else "forecast.csv" if new_subjects is None else "synthetic.csv")
+    inputs = {"--run": run, "--cohort": cohort, "--covariates": covariates, "--visits": visits}
+    check_places(_outputs(scans, out, save_draws, figure, subject or []), inputs, overwrite)
+    _check_covariates(run, set_covariate or [])
+
+    from crow.pipelines import generate as pipeline
+    from crow.pipelines.covariate_paths import CovariateChange, parse_times
+
     changes = [CovariateChange.parse(text) for text in set_covariate or []]
     if scans:
         _write_scans(
-            run, out or Path("followup"), subject or [], at, cohort=cohort, visits=visits, changes=changes,
+            run, out, subject or [], at, cohort=cohort, visits=visits, changes=changes,
             covariates=covariates, future=future_covariates, samples=max(draws, save_scan_draws),
             keep=save_scan_draws, seed=seed, space=space, missing=missing, overwrite=overwrite,
         )  # fmt: skip
         return
     if new_subjects is not None:
         made = pipeline.new_subjects(
-            run, out or Path("synthetic.csv"), new_subjects, cohort=cohort, covariates=covariates, seed=seed,
+            run, out, new_subjects, cohort=cohort, covariates=covariates, seed=seed,
             missing=missing, overwrite=overwrite,
         )  # fmt: skip
-        typer.echo(f"{new_subjects} new subjects with {len(made.forecast.visits)} visits.")
-        typer.echo(f"Times and covariates: {made.covariates}.")
-        typer.echo(f"Wrote {made.written[0]}")
+        echo(f"{new_subjects} new subjects with {len(made.forecast.visits)} visits.")
+        echo(f"Times and covariates: {made.covariates}.")
+        echo_written(made.written)
         return
-    outputs = pipeline.Outputs(out or Path("forecast.csv"), save_draws, figure, unit, overwrite)
+    outputs = pipeline.Outputs(out, save_draws, figure, unit, overwrite)
     shared: dict[str, Any] = {
         "future": future_covariates, "draws": draws, "seed": seed, "path": path, "missing": missing,
     }  # fmt: skip
@@ -144,6 +155,28 @@ def generate(
             **shared,
         )  # fmt: skip
     _show(made)
+
+
+def _outputs(scans: bool, out: Path, draws: Path | None, figure: Path | None, subjects: list[str]) -> list[Output]:
+    if scans:
+        return folder("--out", out, grows=True)
+    if figure is not None and figure.suffix.lower() in FIGURES and len(set(subjects)) > 1:
+        raise OutputError(
+            f"{figure}: one file cannot show {len(set(subjects))} subjects. Name a folder, without an ending."
+        )
+    pictures = picture if figure is not None and figure.suffix else folder
+    return [*table("--out", out), *table("--save-draws", draws), *pictures("--figure", figure)]
+
+
+def _check_covariates(run: Path, changes: list[str]) -> None:
+    """Raise ConfigError for a covariate that the run does not have."""
+    known = read_description(run).get("schema", {}).get("covariates", {})
+    for text in changes:
+        name = text.partition("=")[0].strip()
+        if name and "=" in text and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Its covariates are {', '.join(known) or 'none'}."
+            raise ConfigError(f"--set-covariate {name}: the run has no such covariate. {hint}")
 
 
 def _check_kind(given: dict[str, Any], scans: bool) -> None:
@@ -177,7 +210,6 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
 
 
 def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **options: Any) -> None:
-    from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
@@ -185,43 +217,44 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
     from crow.pipelines.follow_up import follow_up_scans
 
     made = follow_up_scans(
-        run, out, subjects, parse_times(at) if at else [], echo=typer.echo,
-        progress=lambda visits: track(visits, "Follow-up scans", console=Console(stderr=True)), **options,
+        run, out, subjects, parse_times(at) if at else [], echo=echo,
+        progress=lambda visits: track(visits, "Follow-up scans", console=console(stderr=True)), **options,
     )  # fmt: skip
     visits, draws = len(made.forecast.visits), made.forecast.values.shape[1]
-    typer.echo(f"{visits} follow-up scan{'s' * (visits > 1)}, {draws} draws each.")
+    echo(f"{visits} follow-up scan{'s' * (visits > 1)}, {draws} draws each.")
     if made.folded:
-        typer.echo(f"warning: the deformations fold at {made.folded} voxels: check the pictures.")
+        echo(f"warning: the deformations fold at {made.folded} voxels: check the pictures.")
     if len(made.volumes) and visits <= MAX_VISITS:
         for (subject, session), rows in made.volumes.groupby(["subject", "session"], sort=False):
-            table = Table(f"{subject} {session}", "last (ml)", "follow-up (ml)", "change (90%)", box=None)
+            rows_of = Table(plain(f"{subject} {session}"), "last (ml)", "follow-up (ml)", "change (90%)", box=None)
             for _, row in rows.iterrows():
                 change = f"{row['change']:+.1%} ({row['q05']:+.1%} to {row['q95']:+.1%})"
-                table.add_row(row["structure"], f"{row['last'] / 1e3:.2f}", f"{row['median'] / 1e3:.2f}", change)
-            Console(highlight=False).print(table)
-    typer.echo(f"Wrote {len(made.written)} files into {out}: *_desc-synthetic, -change, -uncertainty, and pictures:")
+                rows_of.add_row(row["structure"], f"{row['last'] / 1e3:.2f}", f"{row['median'] / 1e3:.2f}", change)
+            console().print(rows_of)
+    if missing := [path for path in made.written if not path.exists()]:
+        raise OutputError(f"{missing[0]}: was written, but is not there any more. Run the command again.")
+    echo(f"Wrote {len(made.written)} files into {out}: *_desc-synthetic, -change, -uncertainty, and pictures:")
     for path in made.written:
         if path.suffix == ".png":
-            typer.echo(f"  {path}")
+            echo(f"  {path}")
 
 
 def _show(made: "Generated") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     forecast = made.forecast
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
-    typer.echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
-    typer.echo(f"Future covariates: {made.covariates}.")
+    echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
+    echo(f"Future covariates: {made.covariates}.")
     if made.warning:
-        typer.echo(f"warning: {made.warning}")
+        echo(f"warning: {made.warning}")
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
         visits = [visit for _, visit in forecast.summary.iterrows()]
-        table = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)
+        cells = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)
         for region in forecast.regions:
-            table.add_row(region, *(_interval(visit, region) for visit in visits))
-        Console(highlight=False).print(table)
-    typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
+            cells.add_row(plain(region), *(_interval(visit, region) for visit in visits))
+        console().print(cells)
+    echo_written(made.written)
 
 
 def _interval(visit: "pd.Series", region: str) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
+from crow.places import check_places, folder
+
 TRAINING, APPLYING, SCANS = "Training", "Applying a trained model (with --run)", "Scans"
 
 Reading = dict[str, Any]
@@ -115,6 +117,18 @@ def with_test(sets: list[str] | None, test: float | None) -> list[str] | None:
     if any(pair.split("=")[0].strip() == "split.test" for pair in sets or []):
         raise typer.BadParameter("--test and --set split.test are the same setting: give one of them.")
     return [*(sets or []), f"split.test={test}"]
+
+
+def check_reading(
+    out: Path, cohort: Path, config: Path | None, reading: Mapping[str, Any], resume: bool, overwrite: bool,
+    **inputs: Path | None,
+) -> None:  # fmt: skip
+    """Raise OutputError if a run may not be written at ``out``: see `crow.places.check_places`."""
+    files = {f"--{name.replace('_', '-')}": reading.get(name) for name in ("mapping", "ages")}
+    given = {"--cohort": [cohort, *(reading.get("join") or [])], "--config": config, **files, **inputs}
+    if config is not None and not config.suffix:
+        given.pop("--config")  # the name of a preset
+    check_places(folder("--out", out, grows=resume), given, overwrite)
 
 
 def reads_cohort(*groups: Mapping[str, Any]) -> Callable[[Command], Command]:

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from crow.errors import CohortError, ConfigError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.models.classifier import Classifier
-from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data, refuse_existing
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.representation.cross_sectional import RegionInputs
 from crow.scans.store import ScanStore
 
@@ -55,7 +55,7 @@ def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> 
     """
     if out.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"--out {out}: predictions are a table. Name a .csv or .tsv file.")
-    refuse_existing(out, overwrite)
+    check_free(out, overwrite)
     model = Classifier.load(run)
     scans = ScanStore.is_store(cohort)
     if scans and isinstance(model.inputs, RegionInputs):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from crow.cohort import Cohort
 from crow.cohort.split import test_subjects
-from crow.errors import CohortError, ConfigError, OutputError, RunError
+from crow.errors import CohortError, ConfigError, RunError
 from crow.evaluation import tadpole
 from crow.evaluation.baselines import baseline_names
 from crow.evaluation.comparison import compare, compare_folds
@@ -149,7 +149,7 @@ def evaluate(
     """
     baseline_names(baselines)
     out = out or run / "evaluation"
-    _check_place(out, overwrite)
+    check_free(out, overwrite)
     scans = class_of_run(run).uses_scans
     if submission is not None:
         if scans:
@@ -207,14 +207,6 @@ def _evaluate_folds(
     )
     note = "Distribution, group effects, usefulness and privacy are those of the first fold's model."
     return result, fold.model, Split(fold.test, fold.training, f"{folds} folds by subject", (note,))
-
-
-def _check_place(out: Path, overwrite: bool) -> None:
-    check_free(out, overwrite)
-    if not out.exists():
-        return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / METRICS).is_file()) or (out / "model.json").exists():
-        raise OutputError(f"{out}: not a folder of crow evaluate, so --overwrite does not replace it.")
 
 
 def _check_folds(folds: int, cohort: Cohort) -> None:

@@ -171,13 +171,18 @@ def _how(history: Cohort, future: Future, sources: list[str]) -> str:
 def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:
     with ExitStack() as files:
         summary = files.enter_context(writing(out.summary, out.overwrite))
-        _in_own_time(history, forecast.summary).to_csv(summary, index=False, float_format="%.8g", lineterminator="\n")
+        _save(_in_own_time(history, forecast.summary), summary, out.summary)
         if out.draws is not None:
             draws = files.enter_context(writing(out.draws, out.overwrite))
-            forecast.draws.to_csv(draws, index=False, float_format="%.8g", lineterminator="\n")
+            _save(forecast.draws, draws, out.draws)
         if out.figure is not None:
             _draw(out.figure, out, history, shown)
     return tuple(path for path in (out.summary, out.draws, out.figure) if path is not None)
+
+
+def _save(table: pd.DataFrame, temporary: Path, path: Path) -> None:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    table.to_csv(temporary, index=False, sep=separator, float_format="%.8g", lineterminator="\n")
 
 
 def _in_own_time(history: Cohort, summary: pd.DataFrame) -> pd.DataFrame:

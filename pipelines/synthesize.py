@@ -13,13 +13,13 @@ import pandas as pd
 
 from crow.cohort.options import listed
 from crow.errors import ConfigError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.models.synthesizer import Synthesizer
-from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data, refuse_existing
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.report import figures
 from crow.report.images import montage
 from crow.report.synthetic_profiles import profile
-from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
+from crow.scans.derivatives import describe_dataset, save_scan, scan_path
 
 MAX_SHOWN = 12  # scans in the picture
 SCANS = "Synthetic scans"
@@ -80,9 +80,9 @@ def synthesize(
     picture = out.with_suffix(".png")
     if not model.uses_scans:
         for path in (out, picture):
-            refuse_existing(path, overwrite)
+            check_free(path, overwrite)
     else:
-        check_dataset_place(out, SCANS, overwrite)
+        check_free(out, overwrite)
     rows, values = model.sample(given, count, seed)
     names = [f"synthetic{n + 1:0{max(4, len(str(count)))}d}" for n in range(count)]
     rows.insert(0, "subject", names)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from crow.cohort import Schema
-from crow.errors import CohortError, ConfigError, OutputError
+from crow.errors import CohortError, ConfigError
 from crow.files import check_free, writing
 from crow.models.translator import Translation, Translator
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
@@ -24,7 +24,7 @@ from crow.report import figures
 from crow.report.translations import TranslationRow, translations
 from crow.representation.cross_sectional import RegionInputs, ScanInputs
 from crow.run.cross_sectional_config import CINNConfig
-from crow.scans.derivatives import check_dataset_place, describe_dataset, require_apart, save_scan, scan_path
+from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 
 MAX_SHOWN = 5  # visits in the picture
@@ -95,10 +95,10 @@ def translate(
     """
     model = Translator.load(run)
     if isinstance(model.given, RegionInputs):
-        _check_tables(out, overwrite)
+        check_free(out, overwrite)
         schema = model.schema.model_copy(update={"regions": model.given.table.regions, "covariates": {}, "fixed": []})
         return _write_tables(model, source, schema, out, samples, seed, overwrite, progress)
-    check_dataset_place(out, SCANS, overwrite)
+    check_free(out, overwrite)
     store = open_source(model.given, source, store_beside(out), echo, overwrite)
     visits, suffix = store.cohort().visits, model.inputs.facts["modality"]  # type: ignore[union-attr]
     names = zip(visits["subject"], visits["session"], strict=True)
@@ -115,15 +115,6 @@ def translate(
                 shown.append(_shown(model.given, store, one))
         figures.save(translations(shown, model.given.facts["modality"], suffix), folder / "translations.png")
     return Translated(count, out)
-
-
-def _check_tables(out: Path, overwrite: bool) -> None:
-    """Raise OutputError if ``out`` exists and may not be replaced."""
-    if not out.exists():
-        return
-    check_free(out, overwrite)
-    if not out.is_dir() or sorted(path.name for path in out.iterdir()) not in ([], sorted(TABLES)):
-        raise OutputError(f"{out}: not a folder of translations, so --overwrite does not replace it.")
 
 
 def _write_tables(

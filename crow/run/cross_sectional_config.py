@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,7 +24,8 @@ from crow.run.config import (
     load_config,
     load_settings,
 )  # fmt: skip
-from crow.run.yaml_settings import read_yaml
+from crow.run.presets import preset_path
+from crow.run.yaml_settings import read_yaml, set_pair
 
 Levels = Annotated[int, Field(ge=1, le=6, description="Levels of an image's flow; a table of regions has one.")]
 Depth = Annotated[int, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")]
@@ -243,6 +244,28 @@ ARCHITECTURES: dict[str, type[CrossSectionalConfig]] = {
 def architectures_of(model: str) -> list[str]:
     """The architectures that a kind of model trains, the default first."""
     return [name for name, settings in ARCHITECTURES.items() if settings.model == model]
+
+
+def named_settings(
+    command: str, config: Path | None, sets: list[str], architecture: str | None = None
+) -> CrossSectionalConfig:
+    """The settings of a training by ``command``: defaults, changed by a YAML file or preset, changed by pairs.
+
+    The architecture is ``architecture``, or else the one that the file or a pair names, or else the default of the
+    command. Raises ConfigError.
+    """
+    if architecture is None:
+        own = architectures_of(command)
+        values: dict[str, Any] = {} if config is None else read_yaml(preset_path(config))[0]
+        for pair in sets:
+            if pair.partition("=")[0].strip() == "architecture":
+                set_pair(values, {}, pair)
+        architecture = values.get("architecture", own[0])
+        if architecture not in own:
+            raise ConfigError(
+                f"architecture {architecture!r} is not one of crow {command}. Choose {' or '.join(own)}."
+            )
+    return load_settings(ARCHITECTURES[architecture], config, sets)
 
 
 def load_any(path: str | Path) -> Config | CrossSectionalConfig:

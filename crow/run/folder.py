@@ -14,27 +14,26 @@ import hashlib
 import json
 import math
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import safetensors.torch
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from crow import __version__
-from crow.cohort.cohort import Finding
 from crow.errors import ConfigError, OutputError, RunError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.run.config import Config, Kind, dump_config
 from crow.run.cross_sectional_config import CrossSectionalConfig, load_any
+
+if TYPE_CHECKING:  # torch and pandas take seconds to import, and a damaged run is refused without them
+    import pandas as pd
+    from torch import Tensor
+
+    from crow.cohort.cohort import Finding
 
 FORMAT_VERSION = 3
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
@@ -76,21 +75,20 @@ class ModelFile(BaseModel):
 def start_run(folder: str | Path, config: Config | CrossSectionalConfig, overwrite: bool = False) -> None:
     """Make the folder of a new training; raises OutputError if it exists and may not be replaced."""
     folder = Path(folder)
-    with writing(folder, check_place(folder, overwrite)) as temporary:
+    check_place(folder, overwrite)
+    with writing(folder, overwrite) as temporary:
         (temporary / "checkpoints").mkdir(parents=True)
         (temporary / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
 
-def check_place(folder: str | Path, overwrite: bool = False) -> bool:
-    """Whether a new run may replace what is at ``folder``; raises OutputError if a run is there and must stay."""
+def check_place(folder: str | Path, overwrite: bool = False) -> None:
+    """Raise OutputError if a new run may not be written at ``folder``."""
     folder = Path(folder)
     if (folder / "checkpoints").is_dir() and not overwrite:
         raise OutputError(
             f"{folder}: a training was started here. Continue it with --resume or replace it with --overwrite."
         )
-    if not (may := _may_replace(folder, overwrite)):
-        raise OutputError(f"{folder}: exists already. Choose another name, or replace it with --overwrite.")
-    return may
+    check_free(folder, overwrite)
 
 
 def unfinished_config(folder: str | Path, kind: type[Kind]) -> Kind:
@@ -110,9 +108,12 @@ def save_run(folder: str | Path, run: Run, overwrite: bool = False) -> None:
 
     Raises OutputError if another run exists and ``overwrite`` is not set, or if the disk refuses.
     """
+    import safetensors.torch
+
     folder = Path(folder)
     unfinished = (folder / "checkpoints").is_dir()
-    with writing(folder, _may_replace(folder, overwrite or unfinished)) as temporary:
+    keeping = (lambda name: not run.finished or name != "checkpoints") if unfinished else None
+    with writing(folder, overwrite, keeping) as temporary:
         temporary.mkdir()
         description = json.loads(_json(run.description))
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in run.tensors.items()}
@@ -132,9 +133,6 @@ def save_run(folder: str | Path, run: Run, overwrite: bool = False) -> None:
         (temporary / "metrics.json").write_text(_json(_finite(run.metrics)), encoding="utf-8")
         (temporary / "findings.json").write_text(_json(run.findings), encoding="utf-8")
         run.log.to_csv(temporary / "log.csv", index=False)
-        for name in ["logs", *([] if run.finished else ["checkpoints"])]:
-            if unfinished and (folder / name).is_dir():
-                shutil.copytree(folder / name, temporary / name)
 
 
 def load_run(folder: str | Path) -> Run:
@@ -143,6 +141,8 @@ def load_run(folder: str | Path) -> Run:
     Raises RunError for a folder that is missing, unfinished, truncated, changed since it was written, or from a newer
     crow.
     """
+    import pandas as pd
+
     folder = Path(folder)
     _check_files(folder)
     model = _read_model(folder / "model.json")
@@ -180,15 +180,6 @@ def sha256(path: str | Path) -> str:
     """The digest of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _may_replace(folder: Path, overwrite: bool) -> bool:
-    """Whether ``folder`` may be replaced: an empty one always, a run with ``overwrite``, anything else never."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return True
-    if overwrite and not (folder / "config.yaml").is_file():
-        raise OutputError(f"{folder}: not a run folder, so --overwrite does not replace it. Choose another name.")
-    return overwrite
 
 
 def _check_files(folder: Path) -> None:
@@ -230,6 +221,8 @@ def _read_model(path: Path) -> ModelFile:
 
 
 def _read_tensors(path: Path, model: ModelFile) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -283,7 +276,7 @@ def _finite(value: Any) -> Any:
 
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("lightning", "numpy", "pandas", "safetensors")}
-    return {"crow": __version__, **packages, "torch": torch.__version__, "python": platform.python_version()}
+    return {"crow": __version__, **packages, "torch": version("torch"), "python": platform.python_version()}
 
 
 def _git_revision() -> str | None:

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from crow.cohort.cohort import Cohort
 from crow.cohort.findings import Finding
 from crow.cohort.schema import Schema
-from crow.errors import CohortError, OutputError
+from crow.errors import CohortError
 from crow.files import write_text, writing
 from crow.scans.grid import Grid
 
@@ -135,13 +135,10 @@ class ScanStore:
         Raises
         ------
         OutputError
-            If ``path`` exists and may not be replaced, or is not a store.
+            If ``path`` exists and may not be replaced.
         """
         path = Path(path)
-        replace = overwrite and (path / "store.json").is_file()
-        if overwrite and path.exists() and any(path.iterdir()) and not replace:
-            raise OutputError(f"{path}: not a scan store, so --overwrite does not replace it. Choose another name.")
-        with writing(path, replace or (path.is_dir() and not any(path.iterdir()))) as folder:
+        with writing(path, overwrite) as folder:
             folder.mkdir()
             write_text(folder / "visits.csv", _table(cohort))
             nib.save(nib.Nifti1Image(template.astype(np.float32), info.grid.matrix), folder / "template.nii.gz")
