@@ -55,7 +55,7 @@ def enhance(
         if scan is None:
             raise typer.BadParameter("--scan is missing: name the file with thick slices.")
         out = out or Path("enhanced")
-        check_places(folder("--out", out, grows=True), {"--run": run, "--scan": scan}, overwrite)
+        check_places(folder("--out", out, "file", grows=True), {"--run": run, "--scan": scan}, overwrite)
         kind_of_run(run, "enhance")
 
         from crow.pipelines import enhance as pipeline

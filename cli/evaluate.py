@@ -9,6 +9,7 @@ import typer
 from crow.cli import cohort_options, options
 from crow.cli.terminal import console, echo, echo_written, plain
 from crow.errors import ConfigError
+from crow.evaluation.baselines import baseline_names
 from crow.models.registry import FOLLOW_UPS, kind_of_run
 from crow.places import check_places, file, folder
 
@@ -55,16 +56,13 @@ def evaluate(
     Example: [bold]crow train --cohort demo/cohort.csv --test 0.2 --out demo/run[/bold], then
     [bold]crow evaluate --run demo/run --baselines all[/bold], then [bold]crow report --run demo/run[/bold]
     """
-    outputs = [*folder("--out", out or run / "evaluation"), *file("--tadpole", tadpole, (".csv",))]
+    outputs = [*folder("--out", out or run / "evaluation", "evaluation"), *file("--tadpole", tadpole, (".csv",))]
     check_places(outputs, {"--run": run, "--cohort": cohort}, overwrite)
     if kind_of_run(run, "train") in FOLLOW_UPS and tadpole is not None:
         raise ConfigError(f"--tadpole {tadpole}: runs of scans do not forecast TADPOLE's values.")
+    baseline_names(baselines)
 
     from rich.progress import track
-
-    from crow.evaluation.baselines import baseline_names
-
-    baseline_names(baselines)
 
     from crow.pipelines.evaluate import evaluate as run_evaluate
 

@@ -39,7 +39,7 @@ def fill(
     if tables is None:
         outputs = [*table("--out", out), *table("--out (its intervals)", beside(out, "_intervals"))]
     else:
-        outputs = folder("--out", out)
+        outputs = folder("--out", out, "set of filled tables")
     check_places(outputs, {"--run": run, "--cohort": cohort}, overwrite)
     kind_of_run(run, "train")
 

@@ -159,13 +159,14 @@ def generate(
 
 def _outputs(scans: bool, out: Path, draws: Path | None, figure: Path | None, subjects: list[str]) -> list[Output]:
     if scans:
-        return folder("--out", out, grows=True)
+        return folder("--out", out, "file", grows=True)
     if figure is not None and figure.suffix.lower() in FIGURES and len(set(subjects)) > 1:
         raise OutputError(
             f"{figure}: one file cannot show {len(set(subjects))} subjects. Name a folder, without an ending."
         )
-    pictures = picture if figure is not None and figure.suffix else folder
-    return [*table("--out", out), *table("--save-draws", draws), *pictures("--figure", figure)]
+    one = figure is not None and figure.suffix
+    pictures = picture("--figure", figure) if one else folder("--figure", figure, "set of figures")
+    return [*table("--out", out), *table("--save-draws", draws), *pictures]
 
 
 def _check_covariates(run: Path, changes: list[str]) -> None:

@@ -128,7 +128,7 @@ def check_reading(
     given = {"--cohort": [cohort, *(reading.get("join") or [])], "--config": config, **files, **inputs}
     if config is not None and not config.suffix:
         given.pop("--config")  # the name of a preset
-    check_places(folder("--out", out, grows=resume), given, overwrite)
+    check_places(folder("--out", out, "run", grows=resume), given, overwrite)
 
 
 def reads_cohort(*groups: Mapping[str, Any]) -> Callable[[Command], Command]:

@@ -44,7 +44,7 @@ def prepare(
     """
     inputs = {"--cohort": [cohort, *(reading["join"] or [])], "--mask": mask, "--mapping": reading["mapping"],
               "--ages": reading["ages"]}  # fmt: skip
-    check_places(folder("--out", out, grows=not overwrite), inputs, overwrite)
+    check_places(folder("--out", out, "store", grows=not overwrite), inputs, overwrite)
     if not 0.9 <= resolution <= 16:
         raise ConfigError(f"--resolution {resolution:g}: out of range. Choose 1 to 16 mm.")
 

@@ -45,7 +45,8 @@ def score(
     Example: [bold]crow score --run demo/run --cohort demo/cohort.csv --out demo/scores.csv[/bold]
     """
     by_subject = table("--out (by subject)", beside(out, "_subjects"))
-    outputs = [*table("--out", out), *by_subject, *picture("--figure", figure), *folder("--save-maps", save_maps, True)]
+    maps = folder("--save-maps", save_maps, "file", grows=True)
+    outputs = [*table("--out", out), *by_subject, *picture("--figure", figure), *maps]
     check_places(outputs, {"--run": run, "--cohort": cohort}, overwrite)
     kind = kind_of_run(run, "train")
     if save_maps is not None and kind not in FOLLOW_UPS:

@@ -63,7 +63,7 @@ def segment(
         raise typer.BadParameter("--cohort is missing: name the scans to train on, or (with --run) to segment.")
     if run is not None:
         out = out or Path("masks")
-        check_places(folder("--out", out, grows=True), {"--run": run, "--cohort": cohort}, overwrite)
+        check_places(folder("--out", out, "file", grows=True), {"--run": run, "--cohort": cohort}, overwrite)
         kind_of_run(run, "segment")
 
         from rich.progress import track

@@ -62,7 +62,7 @@ def simulate(
 
     Example: [bold]crow simulate --scans --out brains --subjects 80 --visits 4 --resolution 2 --modality T1w[/bold]
     """
-    check_places(folder("--out", out), {}, overwrite)
+    check_places(folder("--out", out, "simulation"), {}, overwrite)
     size = {"subjects": subjects, "visits": visits}
     only_scans = {"modality": modality, "resolution": resolution, "scanner_change": scanner_change, "jobs": jobs}
     if av45:

@@ -68,7 +68,7 @@ def synthesize(
         scans = read_description(run).get("inputs", {}).get("kind") != "regions"
         out = out or Path("synthetic" if scans else "synthetic.csv")
         picture = figure("--out (its picture)", out.with_suffix(".png") if out.name else out)
-        outputs = folder("--out", out) if scans else [*table("--out", out), *picture]
+        outputs = folder("--out", out, "set of synthetic scans") if scans else [*table("--out", out), *picture]
         check_places(outputs, {"--run": run}, overwrite)
 
         from rich.progress import track

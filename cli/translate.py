@@ -62,7 +62,7 @@ def translate(
         if source is None:
             raise typer.BadParameter("--source is missing: name the scans or the table to translate.")
         out = out or Path("translated")
-        check_places(folder("--out", out), {"--run": run, "--source": Path(source)}, overwrite)
+        check_places(folder("--out", out, "set of translations"), {"--run": run, "--source": Path(source)}, overwrite)
         kind_of_run(run, "translate")
 
         from rich.progress import track

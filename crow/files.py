@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crow.errors import OutputError
 from crow.locks import hidden_name, locked
-from crow.ownership import MARKER, foreign, is_own, mark, register
+from crow.ownership import MARKER, Result, foreign, is_own, mark, register
 
 
 def write_text(path: str | Path, text: str, overwrite: bool = False) -> None:
@@ -18,10 +18,11 @@ def write_text(path: str | Path, text: str, overwrite: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def check_free(path: Path, overwrite: bool) -> None:
+def check_free(path: Path, overwrite: bool, what: Result = "file") -> None:
     """Raise OutputError if ``path`` exists and may not be replaced.
 
-    An empty folder may be replaced; a file with ``overwrite``; a folder with ``overwrite`` if crow wrote all of it.
+    An empty folder may be replaced; a file with ``overwrite``; a folder with ``overwrite`` if crow wrote all of it, and
+    wrote it as the same kind of result.
     """
     try:
         if not os.path.lexists(path) or _is_empty_folder(path):
@@ -33,16 +34,19 @@ def check_free(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path}: a device or a pipe, not a file or folder. Choose another name.")
     if not overwrite:
         raise OutputError(f"{path}: exists already. Choose another name, or replace it with --overwrite.")
-    if stat.S_ISDIR(mode) and (reason := foreign(path)):
+    if stat.S_ISDIR(mode) and (reason := foreign(path, what)):
         raise OutputError(
-            f"{path}: --overwrite replaces only folders that crow wrote, and here {reason}. Nothing was deleted. "
-            "Choose another name, or remove the folder yourself."
+            f"{path}: --overwrite replaces only earlier results of the same kind, and here {reason}. Nothing was "
+            "deleted. Choose another name, or remove the folder yourself."
         )
 
 
 @contextmanager
 def writing(
-    path: str | Path, overwrite: bool = False, keeping: Callable[[str], bool] | None = None
+    path: str | Path,
+    overwrite: bool = False,
+    what: Result = "file",
+    keeping: Callable[[str], bool] | None = None,
 ) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` for a file or a folder, which is renamed to ``path`` when the block ends.
 
@@ -55,6 +59,8 @@ def writing(
         Where the result goes.
     overwrite : bool
         Replace an existing file, or a folder that crow wrote.
+    what : str
+        The kind of result, of which a folder is: an earlier one is replaced by one of the same kind only.
     keeping : callable, optional
         Complete an existing folder instead: what else it contains stays, if its name is among those that are kept.
 
@@ -72,10 +78,10 @@ def writing(
         with locked(path):
             _recover(path)
             if keeping is None:
-                check_free(path, overwrite)
+                check_free(path, overwrite, what)
             yield temporary
             if temporary.is_dir():
-                mark(temporary)
+                mark(temporary, what)
                 if keeping is not None and path.is_dir():
                     _carry(path, temporary, keeping)
             _rename(temporary, path)
@@ -104,7 +110,7 @@ def _carry(path: Path, temporary: Path, keeping: Callable[[str], bool]) -> None:
         else:
             shutil.copy2(entry, beside, follow_symlinks=False)
         if is_own(entry):
-            register(beside)
+            register(beside, always=True)
 
 
 def _rename(temporary: Path, path: Path) -> None:

@@ -1,9 +1,9 @@
 """Proof that a folder was written by crow: a marker with the digest of every file, so that nothing else is deleted.
 
-    .crow    {"files": {"model.json": "sha256...", "evaluation": "folder"}, "digest": "sha256..."}
+    .crow    {"what": "run", "files": {"model.json": "sha256...", "evaluation": "folder"}, "digest": "sha256..."}
 
-`mark` writes it when a folder is complete, `register` adds what later commands write into a run, and `foreign` names the
-first thing in a folder that crow did not write, or that belongs to another result.
+`mark` writes it when a folder is complete, `register` adds what later commands write into a run, and `foreign` names
+the first thing in a folder that crow did not write, or that belongs to another result.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 MARKER = ".crow"
+Result = Literal[
+    "file", "run", "store", "simulation", "evaluation", "set of filled tables", "set of figures", "set of translations",
+    "set of synthetic scans",
+]  # fmt: skip
+"""What a folder can be; "file" for whatever is no folder."""
 WHOLE = ("arrays.zarr", "checkpoints", "logs", "qc")  # subfolders that change while crow works; all in them is crow's
 ADDED = ("evaluation", "mapping.yaml", "report.html", "training.png")  # to a run, which has a config.yaml
 FOLDER = "folder"  # has a marker of its own
@@ -23,31 +29,34 @@ LARGE = 1 << 20  # bytes; the digest of a larger file is that of its size
 IGNORED = (".DS_Store", "Thumbs.db", "desktop.ini")  # which file managers leave behind
 
 
-def mark(folder: Path) -> None:
-    """Write the marker of a folder that crow has just made."""
-    _write(folder, {str(path.relative_to(folder)): _fingerprint(path) for path in _files(folder)})
+def mark(folder: Path, what: Result) -> None:
+    """Write the marker of a folder that crow has just made, with the kind of its result."""
+    _write(folder, what, {str(path.relative_to(folder)): _fingerprint(path) for path in _files(folder)})
 
 
-def register(path: Path) -> None:
-    """Note what was just written in the marker of its folder, if it is a part of it."""
-    known = _read(path.parent)
-    if known is not None and (path.name in known or (path.name in ADDED and "config.yaml" in known)):
+def register(path: Path, always: bool = False) -> None:
+    """Note what was just written in the marker of its folder, if it is a part of it or ``always``."""
+    what, known = _read(path.parent)
+    if always or path.name in known or (path.name in ADDED and what == "run"):
         known[path.name] = FOLDER if path.is_dir() else _fingerprint(path)
-        _write(path.parent, known)
+        _write(path.parent, what, known)
 
 
 def is_own(path: Path) -> bool:
     """Whether the marker of its folder has a file, as it is now, or a folder."""
-    known = (_read(path.parent) or {}).get(path.name)
+    known = _read(path.parent)[1].get(path.name)
     return known is not None and known == (FOLDER if path.is_dir() else _fingerprint(path))
 
 
-def foreign(folder: Path) -> str | None:
-    """Why a folder is not crow's own: the first file that crow did not write, or that changed since; None if it is."""
-    known = _read(folder)
-    if known is None:
+def foreign(folder: Path, what: str | None = None) -> str | None:
+    """Why a folder is not an earlier result of crow, of the kind ``what``: the first file that crow did not write, or
+    that changed since; None if it is one."""
+    found, known = _read(folder)
+    if found is None:
         first = next((str(path.relative_to(folder)) for path in _files(folder)), "nothing")
         return f"it has {first} and no marker of crow (.crow)"
+    if what not in (None, found):
+        return f"there is a {found} of crow"
     for path in _files(folder):
         name = str(path.relative_to(folder))
         top = name.split(os.sep)[0]
@@ -79,20 +88,21 @@ def _fingerprint(path: Path) -> str:
     return f"{size} bytes" if size > LARGE else _sha256(path.read_bytes())
 
 
-def _read(folder: Path) -> dict[str, str] | None:
-    """The files of a marker; None if there is none, or if it was not written by crow."""
+def _read(folder: Path) -> tuple[str | None, dict[str, str]]:
+    """The kind and the files of a marker; None and nothing if there is none, or if crow did not write it."""
     try:
         content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        files = content["files"]
-        if content["digest"] == _digest(files):
-            return dict(files)
+        what, files = content["what"], content["files"]
+        if content["digest"] == _digest(what, files):
+            return str(what), dict(files)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    return None
+    return None, {}
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
-    text = json.dumps({"writer": "crow", "files": files, "digest": _digest(files)}, indent=1) + "\n"
+def _write(folder: Path, what: str | None, files: dict[str, str]) -> None:
+    content = {"writer": "crow", "what": what, "files": files, "digest": _digest(what, files)}
+    text = json.dumps(content, indent=1) + "\n"
     temporary = folder / f".{MARKER[1:]}.{os.getpid()}.part"
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -102,8 +112,8 @@ def _write(folder: Path, files: dict[str, str]) -> None:
             temporary.unlink()
 
 
-def _digest(files: dict[str, str]) -> str:
-    return _sha256(("crow wrote this folder\n" + json.dumps(files, sort_keys=True)).encode())
+def _digest(what: str | None, files: dict[str, str]) -> str:
+    return _sha256(json.dumps(["crow wrote this folder", what, files], sort_keys=True).encode())
 
 
 def _sha256(data: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from crow.errors import OutputError
 from crow.files import check_free
+from crow.ownership import Result
 
 TABLES = (".csv", ".tsv")
 FIGURES = (".png", ".pdf", ".svg")
@@ -38,6 +39,7 @@ class Output:
     kind: Literal["file", "folder"]
     endings: tuple[str, ...] = ()
     grows: bool = False
+    what: Result = "file"
 
     @property
     def place(self) -> Path:
@@ -60,9 +62,9 @@ def file(option: str, path: Path | None, endings: tuple[str, ...] = ()) -> list[
     return [] if path is None else [Output(option, path, "file", endings)]
 
 
-def folder(option: str, path: Path | None, grows: bool = False) -> list[Output]:
-    """A folder."""
-    return [] if path is None else [Output(option, path, "folder", grows=grows)]
+def folder(option: str, path: Path | None, what: Result, grows: bool = False) -> list[Output]:
+    """A folder of a kind of result."""
+    return [] if path is None else [Output(option, path, "folder", grows=grows, what=what)]
 
 
 def beside(path: Path, addition: str) -> Path:
@@ -85,16 +87,21 @@ def check_places(
         _check_ending(output)
         _check_parents(output)
         if not (overwrite or output.grows):
-            check_free(output.path, overwrite)
+            check_free(output.path, overwrite, output.what)
         _check_kind(output)
         if overwrite and not output.grows:
-            check_free(output.path, overwrite)
+            check_free(output.path, overwrite, output.what)
     for k, output in enumerate(outputs):
         for other in outputs[:k]:
             _check_clash(other, output)
     for option, path in _each(inputs):
         for output in outputs:
             _check_input(output, option, path)
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a folder is a scan store, which `crow.scans.store.ScanStore` opens."""
+    return (Path(path) / "store.json").is_file()
 
 
 def _check_name(output: Output) -> None:
@@ -137,7 +144,9 @@ def _check_parents(output: Output) -> None:
     except OSError as error:
         raise OutputError(f"{output.option} {output.path}: cannot be written: {error.strerror}.") from None
     if not nearest.is_dir():
-        raise OutputError(f"{output.option} {output.path}: cannot be written: {nearest} is not a folder. Choose another name.")
+        raise OutputError(
+            f"{output.option} {output.path}: cannot be written: {nearest} is not a folder. Choose another name."
+        )
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"{output.option} {output.path}: cannot be written: {nearest} is read-only. Choose another.")
 
@@ -173,7 +182,7 @@ def _protected(source: Path) -> tuple[str, ...]:
     """The names in an input folder that belong to it, if it is a run or a store."""
     if (source / "model.json").is_file() or (source / "checkpoints").is_dir():
         return RUN
-    return STORE if (source / "store.json").is_file() else ()
+    return STORE if is_store(source) else ()
 
 
 def _each(inputs: Mapping[str, Path | Iterable[Path] | None]) -> Iterable[tuple[str, Path]]:
@@ -191,4 +200,4 @@ def _training_cohort(run: Path) -> Path | None:
         path = Path(content["description"]["cohort"]["path"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return path.parent if (path.parent / "store.json").is_file() else path
+    return path.parent if is_store(path.parent) else path

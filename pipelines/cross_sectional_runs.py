@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from crow.cohort import Cohort, Schema, read_cohort
 from crow.cohort.reader import read_options
 from crow.errors import ConfigError, RunError
-from crow.models.base import Echo
-from crow.models.cross_sectional import CrossSectionalModel, Data
-from crow.report import figures
+from crow.places import is_store
 from crow.run.cross_sectional_config import CrossSectionalConfig, named_settings
 from crow.run.folder import check_place, unfinished_config
-from crow.scans.store import ScanStore
 
-__all__ = ["Data", "Echo", "Learned", "learned", "learning_settings", "open_data"]
+if TYPE_CHECKING:  # torch takes seconds to import, and wrong settings and tables are refused without it
+    from crow.models.cross_sectional import CrossSectionalModel
+    from crow.scans.store import ScanStore
+
+__all__ = ["Echo", "Learned", "learned", "learning_settings", "open_data"]
 
 RESUMED = "--resume continues with the settings in {}/config.yaml: leave out --config, --set, --test and others."
-Model = TypeVar("Model", bound=CrossSectionalModel)
+Echo = Callable[[str], None]
+Model = TypeVar("Model", bound="CrossSectionalModel")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = Non
 
     Raises CohortError, and ConfigError for scans that are not prepared yet.
     """
-    if ScanStore.is_store(cohort):
+    if is_store(cohort):
+        from crow.scans.store import ScanStore
+
         return ScanStore.open(cohort)
     visits = read_cohort(cohort, schema=schema) if schema else read_cohort(cohort, read_options(options))
     if visits.has_scans:
@@ -79,6 +84,8 @@ def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = Non
 
 def learned(model: Model, out: Path) -> Learned[Model]:
     """What was trained into ``out``, with a picture of the training there."""
+    from crow.report import figures
+
     if len(model.log):
         figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
     return Learned(model, out, model.interrupted)

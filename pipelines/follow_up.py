@@ -33,6 +33,7 @@ from crow.representation.follow_up import FollowUp
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path, session_label
 from crow.scans.store import ScanStore
 from crow.scans.template import SPACE
+from crow.tables import save_table
 
 Space = Literal["native", "template"]
 
@@ -193,7 +194,7 @@ def _add_volumes(path: Path, volumes: pd.DataFrame) -> Path:
         again = pd.MultiIndex.from_frame(old[keys]).isin(pd.MultiIndex.from_frame(volumes[keys]))
         volumes = pd.concat([old[~again], volumes], ignore_index=True)
     with writing(path, overwrite=True) as temporary:
-        volumes.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        save_table(volumes, temporary, ".tsv", digits=6)
     return path
 
 

@@ -28,6 +28,7 @@ from crow.pipelines.covariate_paths import (
 )  # fmt: skip
 from crow.pipelines.history import Missing, read_history
 from crow.report import figures
+from crow.tables import save_table
 
 CARRIED = "covariates carried forward"
 
@@ -171,18 +172,13 @@ def _how(history: Cohort, future: Future, sources: list[str]) -> str:
 def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:
     with ExitStack() as files:
         summary = files.enter_context(writing(out.summary, out.overwrite))
-        _save(_in_own_time(history, forecast.summary), summary, out.summary)
+        save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix)
         if out.draws is not None:
             draws = files.enter_context(writing(out.draws, out.overwrite))
-            _save(forecast.draws, draws, out.draws)
+            save_table(forecast.draws, draws, out.draws.suffix)
         if out.figure is not None:
             _draw(out.figure, out, history, shown)
     return tuple(path for path in (out.summary, out.draws, out.figure) if path is not None)
-
-
-def _save(table: pd.DataFrame, temporary: Path, path: Path) -> None:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    table.to_csv(temporary, index=False, sep=separator, float_format="%.8g", lineterminator="\n")
 
 
 def _in_own_time(history: Cohort, summary: pd.DataFrame) -> pd.DataFrame:
@@ -215,6 +211,6 @@ def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast
     if target.suffix:
         figures.save(draw(subjects[0]), target, out.overwrite)
         return
-    with writing(target, out.overwrite) as folder:
+    with writing(target, out.overwrite, "set of figures") as folder:
         for subject in subjects:
             figures.save(draw(subject), folder / f"{subject.replace('/', '_')}.png")

@@ -49,8 +49,8 @@ def simulate_tadpole(
 
 
 def _write(out: Path, draw: Callable[[], Simulation], overwrite: bool) -> SimulatedFiles:
-    check_free(out, overwrite)
-    with writing(out, overwrite) as folder:
+    check_free(out, overwrite, "simulation")
+    with writing(out, overwrite, "simulation") as folder:
         folder.mkdir()
         simulation = draw()
         simulation.table.to_csv(folder / "cohort.csv", index=False)

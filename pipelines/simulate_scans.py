@@ -70,8 +70,8 @@ def write_scans(
     """
     arguments = (subjects, visits, resolution, modality, seed, scanner_change)
     simulation = simulate_scans(*arguments)
-    check_free(out, overwrite)
-    with writing(out, overwrite) as folder:
+    check_free(out, overwrite, "simulation")
+    with writing(out, overwrite, "simulation") as folder:
         (folder / TRUTH).mkdir(parents=True)
         _write_tables(folder, simulation)
         work = [delayed(_write_subject)(folder, subject, arguments) for subject in simulation.subjects.index]

@@ -11,7 +11,7 @@ from crow.ownership import foreign
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder that crow wrote: a file, a file in a subfolder, and a subfolder that changes while crow works."""
-    with writing(tmp_path / "made") as temporary:
+    with writing(tmp_path / "made", what="run") as temporary:
         (temporary / "tables").mkdir(parents=True)
         (temporary / "tables" / "a.csv").write_text("1")
         (temporary / "config.yaml").write_text("seed: 0")
@@ -35,8 +35,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 def test_a_folder_with_anything_else_is_not_replaced(folder: Path, change: str) -> None:
     CHANGES[change](folder)
     before = sorted(folder.rglob("*"))
-    refused = pytest.raises(OutputError, match=r"replaces only folders that crow wrote.*Nothing was deleted")
-    with refused, writing(folder, overwrite=True) as temporary:
+    refused = pytest.raises(OutputError, match=r"replaces only earlier results of the same kind.*Nothing was deleted")
+    with refused, writing(folder, True, "run") as temporary:
         temporary.mkdir()
     assert sorted(folder.rglob("*")) == before
 
@@ -60,7 +60,7 @@ def test_what_crow_adds_later_belongs_to_the_folder(folder: Path) -> None:
 
 def test_completing_a_folder_keeps_what_the_user_put_there(folder: Path) -> None:
     (folder / "notes.txt").write_text("mine")
-    with writing(folder, keeping=lambda name: name != "logs") as temporary:
+    with writing(folder, what="run", keeping=lambda name: name != "logs") as temporary:
         temporary.mkdir()
         (temporary / "model.json").write_text("{}")
     assert sorted(path.name for path in folder.iterdir()) == [

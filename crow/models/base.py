@@ -17,7 +17,7 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.options import Missing
 from crow.cohort.reader import read_cohort
 from crow.cohort.schema import Schema
-from crow.cohort.split import test_subjects
+from crow.cohort.split import digest_of_names, test_subjects
 from crow.errors import CohortError, ConfigError, RunError
 from crow.models.registry import model_class
 from crow.run.config import Settings, validated
@@ -25,6 +25,7 @@ from crow.run.folder import Run, anonymous, check_place, load_run, save_run, sha
 
 Echo = Callable[[str], None]
 MIN_SUBJECTS = 5  # to train on: one in each validation set
+TEST = "test_subjects_sha256"  # in the description
 REPRESENTATION = "representation."  # prefix of a run's tensors that do not belong to the flow
 
 
@@ -125,6 +126,7 @@ class Model(ABC):
         self.metrics: dict[str, Any] = {}
         self.log = pd.DataFrame()
         self.interrupted = False
+        self.test_digest: str | None = None  # of the names of the test subjects, together
         self.family: dict[str, str] = {}  # of each subject of the training; never saved
 
     @classmethod
@@ -161,7 +163,8 @@ class Model(ABC):
         """
         tensors = {**self.fitted().state_dict(), **{REPRESENTATION + name: t for name, t in self.tensors().items()}}
         description = {
-            "kind": self.kind, "schema": self.schema.model_dump(), "cohort": self.source, **self.describe()
+            "kind": self.kind, "schema": self.schema.model_dump(), "cohort": self.source, TEST: self.test_digest,
+            **self.describe(),
         }  # fmt: skip
         run = Run(self.config, tensors, description, self.metrics, self.log, self.findings, not self.interrupted)
         save_run(folder, run, overwrite)
@@ -186,6 +189,7 @@ class Model(ABC):
             model = found(run.config)
             model.schema = Schema.model_validate(run.description["schema"])
             model.source, model.findings = run.description["cohort"], run.findings
+            model.test_digest = run.description.get(TEST)
             model.metrics, model.log, model.interrupted = run.metrics, run.log, not run.finished
             own = {n.removeprefix(REPRESENTATION): t for n, t in run.tensors.items() if n.startswith(REPRESENTATION)}
             model.restore(run.description, own)
@@ -201,6 +205,7 @@ class Model(ABC):
         Raises CohortError if too few subjects are left to train on.
         """
         test = test_subjects(cohort, self.config.split.test, self.config.seed)
+        self.test_digest = digest_of_names(test)
         training = replace(cohort, visits=cohort.visits[~cohort.visits["subject"].isin(test)])
         if (left := len(training.subjects)) < MIN_SUBJECTS:
             raise CohortError(
@@ -210,6 +215,20 @@ class Model(ABC):
         self.schema, self.source, self.findings = cohort.schema, source_of(cohort), anonymous(cohort.findings)
         self.family = dict(zip(cohort.subjects, cohort.split_names(cohort.subjects), strict=True))
         return training, test
+
+    def test_set(self, cohort: Cohort) -> list[str]:
+        """The test subjects of the cohort that the model was trained on, read as for training.
+
+        Raises RunError if they are not those that the training left out, so that no training subject is evaluated.
+        """
+        test = test_subjects(cohort, self.config.split.test, self.config.seed)
+        if self.test_digest is not None and digest_of_names(test) != self.test_digest:
+            raise RunError(
+                f"{name_of(cohort)}: its test subjects by the run's settings (seed {self.config.seed}, split.test "
+                f"{self.config.split.test:g}) are not those that the training left out, so that training subjects "
+                "would be evaluated. Restore the table and the run as they were, or train again."
+            )
+        return test
 
     def as_cohort(self, data: Cohort | pd.DataFrame) -> Cohort:
         """A DataFrame is read like the table of the training if there was one, and like any table otherwise."""

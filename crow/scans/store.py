@@ -32,6 +32,7 @@ from crow.cohort.findings import Finding
 from crow.cohort.schema import Schema
 from crow.errors import CohortError
 from crow.files import write_text, writing
+from crow.places import is_store
 from crow.scans.grid import Grid
 
 FORMAT_VERSION = 1
@@ -138,7 +139,7 @@ class ScanStore:
             If ``path`` exists and may not be replaced.
         """
         path = Path(path)
-        with writing(path, overwrite) as folder:
+        with writing(path, overwrite, "store") as folder:
             folder.mkdir()
             write_text(folder / "visits.csv", _table(cohort))
             nib.save(nib.Nifti1Image(template.astype(np.float32), info.grid.matrix), folder / "template.nii.gz")
@@ -189,7 +190,7 @@ class ScanStore:
     @staticmethod
     def is_store(path: str | Path) -> bool:
         """Whether a folder is a scan store."""
-        return (Path(path) / "store.json").is_file()
+        return is_store(path)
 
     def array(self, name: str) -> zarr.Array[Any]:
         """An array by name: ``intensity``, ``scale``, ``to_scan``, ``status``, ``velocity`` or ``anatomy``."""

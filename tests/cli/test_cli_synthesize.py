@@ -59,7 +59,7 @@ def test_scans_become_derivatives(tmp_path: Path) -> None:
         (["--attributes", "sex=X"], "the training levels are Female, Male"),
         (["--attributes", "age=150"], "outside the range of the training visits"),
         (["--attributes", "weight=3"], "no attribute weight in this run. Choose from PTGENDER, age, DX"),
-        (["--out", "profiles"], "regions are written as a table"),
+        (["--out", "profiles"], "written as .csv or .tsv; found no ending"),
         (["--condition", "sex"], "--condition: only for training"),
     ],
 )
