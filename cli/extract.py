@@ -18,7 +18,7 @@ def extract(
     parcels: Annotated[
         int | None,
         typer.Option(
-            min=2, show_default="50",
+            min=2, max=100_000, show_default="50",
             help="Number of regions to learn from PET and maps without --atlas. They are learned from all subjects of "
             "the store, including those of a later test set.",
         ),

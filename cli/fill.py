@@ -20,7 +20,9 @@ def fill(
     ] = Path("filled.csv"),
     tables: Annotated[
         int | None,
-        typer.Option(min=1, metavar="M", help="Write M completed tables, each one draw, for multiple imputation."),
+        typer.Option(
+            min=1, max=10_000, metavar="M", help="Write M completed tables, each one draw, for multiple imputation."
+        ),
     ] = None,
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Also use a subject's later visits. --tables always does.")

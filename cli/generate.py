@@ -10,7 +10,7 @@ from crow.cli import cohort_options, options
 from crow.cli.terminal import console, echo, echo_written, plain
 from crow.errors import ConfigError, OutputError
 from crow.models.registry import FOLLOW_UPS, kind_of_run
-from crow.places import FIGURES, Output, check_places, folder, table
+from crow.places import FIGURES, Output, check_places, file, folder, table
 from crow.places import figure as picture
 from crow.run.folder import read_description
 
@@ -60,8 +60,20 @@ def generate(
     ] = None,
     new_subjects: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW),
+        typer.Option(
+            min=1, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW,
+            callback=options.at_most(1_000_000, "subjects", 4000),
+        ),
     ] = None,
+    covariates_of_subjects: Annotated[
+        bool,
+        typer.Option(
+            "--covariates-of-subjects",
+            help="Copy times and covariates from real subjects, instead of drawing them from a model of the cohort. "
+            "The table then contains data of these subjects.",
+            rich_help_panel=NEW,
+        ),
+    ] = False,
     future_covariates: options.FutureCovariates = "carry",
     path: Annotated[
         bool,
@@ -112,6 +124,7 @@ def generate(
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
+        "--covariates-of-subjects": covariates_of_subjects,
     }  # fmt: skip
     scans = kind_of_run(run, "train") in FOLLOW_UPS
     if path and (scans or new_subjects):
@@ -120,12 +133,30 @@ def generate(
     _check_together(given, cohort)
     out = out or Path("followup" if scans else "forecast.csv" if new_subjects is None else "synthetic.csv")
     inputs = {"--run": run, "--cohort": cohort, "--covariates": covariates, "--visits": visits}
-    check_places(_outputs(scans, out, save_draws, figure, subject or []), inputs, overwrite)
+    outputs = _outputs(scans, out, save_draws, figure, subject or [])
+    if new_subjects is not None:
+        outputs += file("--out (its provenance)", out.with_name(f"{out.stem}.provenance.json") if out.name else out)
+        if covariates is not None and covariates_of_subjects:
+            raise typer.BadParameter("--covariates-of-subjects cannot be used with --covariates, which gives them.")
+    check_places(outputs, inputs, overwrite)
     _check_covariates(run, set_covariate or [])
 
     from crow.pipelines import generate as pipeline
     from crow.pipelines.covariate_paths import CovariateChange, parse_times
 
+    if new_subjects is not None:
+        from crow.pipelines.new_subjects import new_subjects as simulate
+
+        found = simulate(
+            run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects, seed=seed,
+            missing=missing, overwrite=overwrite,
+        )  # fmt: skip
+        echo(f"{found.subjects:,} new subjects with {found.visits:,} visits.")
+        echo(f"Times and covariates: {found.covariates}.")
+        if covariates_of_subjects:
+            echo("warning: the table has times and covariates of real subjects: keep it as confidential as the cohort.")
+        echo_written(found.written)
+        return
     changes = [CovariateChange.parse(text) for text in set_covariate or []]
     if scans:
         _write_scans(
@@ -134,24 +165,15 @@ def generate(
             keep=save_scan_draws, seed=seed, space=space, missing=missing, overwrite=overwrite,
         )  # fmt: skip
         return
-    if new_subjects is not None:
-        made = pipeline.new_subjects(
-            run, out, new_subjects, cohort=cohort, covariates=covariates, seed=seed,
-            missing=missing, overwrite=overwrite,
-        )  # fmt: skip
-        echo(f"{new_subjects} new subjects with {len(made.forecast.visits)} visits.")
-        echo(f"Times and covariates: {made.covariates}.")
-        echo_written(made.written)
-        return
-    outputs = pipeline.Outputs(out, save_draws, figure, unit, overwrite)
+    targets = pipeline.Outputs(out, save_draws, figure, unit, overwrite)
     shared: dict[str, Any] = {
         "future": future_covariates, "draws": draws, "seed": seed, "path": path, "missing": missing,
     }  # fmt: skip
     if visits is not None and cohort is not None:
-        made = pipeline.forecast_visits(run, outputs, cohort, visits, **shared)
+        made = pipeline.forecast_visits(run, targets, cohort, visits, **shared)
     else:
         made = pipeline.forecast_subjects(
-            run, outputs, subject or [], parse_times(at or ""), cohort=cohort, changes=changes, covariates=covariates,
+            run, targets, subject or [], parse_times(at or ""), cohort=cohort, changes=changes, covariates=covariates,
             **shared,
         )  # fmt: skip
     _show(made)
@@ -194,7 +216,7 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
     allowed = {
         "--subject": {"--at", "--set-covariate", "--covariates", "--save-draws", "--figure"},
         "--visits": {"--save-draws", "--figure"},
-        "--new-subjects": {"--covariates"},
+        "--new-subjects": {"--covariates", "--covariates-of-subjects"},
     }
     chosen = [name for name in allowed if given[name]]
     if len(chosen) != 1:

@@ -15,15 +15,22 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write the cohort and its truth into.")],
     subjects: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of subjects.", show_default="200; with --scans 80, with --av45 279"),
+        typer.Option(
+            min=1, callback=options.at_most(1_000_000, "subjects", 4000), help="Number of subjects.",
+            show_default="200; with --scans 80, with --av45 279",
+        ),
     ] = None,
     visits: Annotated[
         int | None,
-        typer.Option(min=1, help="Planned visits per subject.", show_default="5; with --scans 4, with --av45 3"),
+        typer.Option(
+            min=1, max=1000, help="Planned visits per subject.", show_default="5; with --scans 4, with --av45 3"
+        ),
     ] = None,
     regions: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of regions; the first six are those of ADNIMERGE.", show_default="6"),
+        typer.Option(
+            min=1, max=100_000, help="Number of regions; the first six are those of ADNIMERGE.", show_default="6"
+        ),
     ] = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -50,7 +57,8 @@ def simulate(
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="Number of parallel processes.", rich_help_panel=options.SCANS, show_default="one per core"
+            min=-1, max=1024, help="Number of parallel processes.", rich_help_panel=options.SCANS,
+            show_default="one per core",
         ),
     ] = None,
 ) -> None:  # fmt: skip

@@ -8,7 +8,7 @@ import typer
 from crow.cli import cohort_options, options, two_uses
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
-from crow.places import check_places, figure, folder, table
+from crow.places import check_places, figure, file, folder, table
 from crow.run.cross_sectional_config import named_settings
 from crow.run.folder import read_description
 
@@ -45,7 +45,11 @@ def synthesize(
         ),
     ] = "",
     count: Annotated[
-        int, typer.Option(min=1, help="Number of visits to draw.", rich_help_panel=options.APPLYING)
+        int,
+        typer.Option(
+            min=1, help="Number of visits to draw.", rich_help_panel=options.APPLYING,
+            callback=options.at_most(10_000_000, "visits", 1000),
+        ),
     ] = 100,
     seed: options.AppliedSeed = 0,
     out: Annotated[
@@ -68,7 +72,8 @@ def synthesize(
         scans = read_description(run).get("inputs", {}).get("kind") != "regions"
         out = out or Path("synthetic" if scans else "synthetic.csv")
         picture = figure("--out (its picture)", out.with_suffix(".png") if out.name else out)
-        outputs = folder("--out", out, "set of synthetic scans") if scans else [*table("--out", out), *picture]
+        origin = file("--out (its provenance)", out.with_name(f"{out.stem}.provenance.json") if out.name else out)
+        outputs = folder("--out", out, "set of synthetic scans") if scans else [*table("--out", out), *picture, *origin]
         check_places(outputs, {"--run": run}, overwrite)
 
         from rich.progress import track

@@ -30,6 +30,7 @@ from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_figures import follow_up as figure_of
 from crow.representation.follow_up import FollowUp
+from crow.run.folder import sha256
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path, session_label
 from crow.scans.store import ScanStore
 from crow.scans.template import SPACE
@@ -156,7 +157,10 @@ def _facts(
     return {
         "synthetic": True,
         "Sources": [Path(path).name for path in scans["scan"]],
-        "Model": {"run": run.name, "representation": model.representation, "seed": seed},
+        "Model": {
+            "run": run.name, "sha256": sha256(run / "model.safetensors"), "representation": model.representation,
+            "seed": seed,
+        },
         "Draws": forecast.values.shape[1],
         "YearsSinceFirstScan": round(float(visit["time"]), 6),
         "Age": _json(visit["age"]),

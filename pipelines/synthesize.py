@@ -15,8 +15,9 @@ from crow.errors import ConfigError
 from crow.files import check_free, writing
 from crow.memory import require_memory
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
+from crow.pipelines.provenance import provenance_beside, write_provenance
 from crow.representation.attributes import AttributeTable, covariate_named
-from crow.run.folder import read_description
+from crow.run.folder import read_description, sha256
 from crow.tables import save_table
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def synthesize(
     check_free(picture, overwrite)
     title = _title(count, ", ".join(_short(value) for value in given.values()))
     rows = _write_table(model, parts, out, picture, title, digits, run, seed, overwrite)
-    return Synthesized(rows, drawn, (out, picture))
+    return Synthesized(rows, drawn, (out, provenance_beside(out), picture))
 
 
 def _write_table(
@@ -119,7 +120,7 @@ def _write_table(
 
     rows: list[pd.DataFrame] = []
     shown: list[pd.DataFrame] = []
-    with writing(out, overwrite) as temporary:
+    with writing(out, overwrite) as temporary, writing(provenance_beside(out), overwrite) as beside:
         for attributes, values in parts:
             assert isinstance(values, pd.DataFrame)
             named = _named(attributes, sum(map(len, rows)), digits)
@@ -128,6 +129,7 @@ def _write_table(
             table = pd.concat([named, values.set_axis(named.index)], axis=1)
             save_table(table, temporary, out.suffix, append=bool(rows))
             rows.append(named)
+        write_provenance(beside, run, "visits", seed, {"Visits": sum(map(len, rows))})
         scale = model.inputs.table  # type: ignore[union-attr]
         figures.save(profile(pd.concat(shown), scale.mean, scale.sd, title), picture, overwrite)
     return pd.concat(rows)
@@ -146,14 +148,14 @@ def _write_scans(
 
     rows: list[pd.DataFrame] = []
     shown: list[np.ndarray] = []
-    scans = _each(parts)
+    scans, digest = _each(parts), sha256(run / "model.safetensors")
     with writing(out, overwrite, "set of synthetic scans") as folder:
         folder.mkdir()
         describe_dataset(folder, SCANS)
         for k in progress(list(range(count))):
             attributes, values = next(scans)
             row = _named(attributes, k, digits)
-            _save(model, folder, row.iloc[0], values, run, seed)
+            _save(model, folder, row.iloc[0], values, run, digest, seed)
             rows.append(row)
             shown += [values] if k < MAX_SHOWN else []
         table = pd.concat(rows)
@@ -179,7 +181,9 @@ def _named(attributes: pd.DataFrame, before: int, digits: int) -> pd.DataFrame:
     return named
 
 
-def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, run: Path, seed: int) -> None:
+def _save(
+    model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, run: Path, digest: str, seed: int
+) -> None:
     import nibabel as nib
 
     from crow.scans.derivatives import save_scan, scan_path
@@ -191,7 +195,9 @@ def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, 
     attributes = {name: _plain(value) for name, value in row.drop("subject").items()}
     facts = {
         "synthetic": True, "Description": "scan of a synthetic subject", "Attributes": attributes,
-        "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
+        "Model": {
+            "run": run.name, "sha256": digest, "architecture": model.config.architecture, "seed": seed
+        },
         "Units": "units of prepared scans",
     }  # fmt: skip
     save_scan(scan_path(folder, row["subject"], "", "synthetic", suffix, space), values, image, facts)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
 import pandas as pd
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
@@ -25,6 +24,7 @@ from crow.run.folder import Run, anonymous, check_place, load_run, save_run, sha
 
 Echo = Callable[[str], None]
 MIN_SUBJECTS = 5  # to train on: one in each validation set
+LAYERS = ("blocks", "depth")  # settings that count layers
 TEST = "test_subjects_sha256"  # in the description
 REPRESENTATION = "representation."  # prefix of a run's tensors that do not belong to the flow
 
@@ -182,6 +182,7 @@ class Model(ABC):
         Raises RunError if the folder is not whole, or holds a model of another class.
         """
         run = load_run(folder)
+        check_size(Path(folder), run)
         try:
             found = model_class(str(run.description.get("kind")))
             if not issubclass(found, cls):
@@ -195,7 +196,9 @@ class Model(ABC):
             model.restore(run.description, own)
             model.flow = model.build().eval()
             model.flow.load_state_dict({n: t for n, t in run.tensors.items() if not n.startswith(REPRESENTATION)})
-        except (KeyError, TypeError, ValueError, RuntimeError, ValidationError, ConfigError):
+        except RunError:
+            raise
+        except Exception:  # a description that was not written by crow can break any of these steps
             raise RunError(f"{folder}: the tensors do not fit model.json and config.yaml. Restore them all.") from None
         return model
 
@@ -276,6 +279,27 @@ class Model(ABC):
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>"
+
+
+def check_size(folder: Path, run: Run) -> None:
+    """Raise RunError if a run describes more layers than it has tensors, which would only be built to be refused."""
+    layers = max(_numbers(run.config.model_dump(), LAYERS), default=1)
+    members = run.description.get("initialisations")
+    count = layers * len(members) if isinstance(members, list) and members else layers
+    if count > len(run.tensors):
+        raise RunError(
+            f"{folder}: its settings describe {count:,} layers, but it has {len(run.tensors):,} tensors. Restore the "
+            "run or train again."
+        )
+
+
+def _numbers(settings: dict[str, Any], names: Collection[str]) -> Iterator[int]:
+    """The values of some settings, in all groups."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, names) if name != "voxels" else ()
+        elif name in names and isinstance(value, int):
+            yield value
 
 
 def name_of(cohort: Cohort) -> str:

@@ -13,6 +13,7 @@ from crow.run.config import (
     CohortOptions,
     Config,
     Epochs,
+    Layers,
     LearningRate,
     Optimisation,
     Seed,
@@ -28,10 +29,14 @@ from crow.run.presets import preset_path
 from crow.run.yaml_settings import read_yaml, set_pair
 
 Levels = Annotated[int, Field(ge=1, le=6, description="Levels of an image's flow; a table of regions has one.")]
-Depth = Annotated[int, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")]
-Blocks = Annotated[int, Field(ge=1, description="Continuous blocks per level; the solver decides how deep each is.")]
+Depth = Annotated[
+    Layers, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")
+]
+Blocks = Annotated[
+    Layers, Field(ge=1, description="Continuous blocks per level; the solver decides how deep each is.")
+]
 Hidden = Annotated[int, Field(ge=1, le=4096, description="Width of the networks that compute the parameters.")]
-Patch = Annotated[int, Field(ge=4, description="Voxels of a patch along every axis; divisible by 2^levels.")]
+Patch = Annotated[int, Field(ge=4, le=512, description="Voxels of a patch along every axis; divisible by 2^levels.")]
 
 
 class ImageSettings(Settings):
@@ -129,9 +134,14 @@ class CAGlowConfig(CrossSectionalConfig):
         "caglow", description="caglow: an encoder maps the attributes to latents, trained against a critic."
     )
     pretrain_epochs: int = Field(
-        60, ge=1, description="Epochs that train the Glow by likelihood, before it is frozen and the encoder trained."
+        60,
+        ge=1,
+        le=1_000_000,
+        description="Epochs that train the Glow by likelihood, before it is frozen and the encoder trained.",
     )
-    code: int = Field(2, ge=1, description="Latent numbers without a name, by which the encoder varies a visit.")
+    code: int = Field(
+        2, ge=1, le=4096, description="Latent numbers without a name, by which the encoder varies a visit."
+    )
 
 
 class CINNConfig(CrossSectionalConfig):
@@ -142,7 +152,10 @@ class CINNConfig(CrossSectionalConfig):
         "cinn", description="cinn: one conditioning network h informs every coupling about the source."
     )
     pretrain_epochs: int = Field(
-        30, ge=0, description="Epochs in which h learns to predict the target, before the flow is trained."
+        30,
+        ge=0,
+        le=1_000_000,
+        description="Epochs in which h learns to predict the target, before the flow is trained.",
     )
     freeze_conditioning: bool = Field(
         False, description="Whether h stays as pretrain_epochs left it; false trains it along with the flow."
