@@ -1,6 +1,8 @@
 """Writing of files and folders: the whole result, or nothing."""
 
+import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -39,6 +41,22 @@ def check_free(path: Path, overwrite: bool, what: Result = "file") -> None:
             f"{path}: --overwrite replaces only earlier results of the same kind, and here {reason}. Nothing was "
             "deleted. Choose another name, or remove the folder yourself."
         )
+
+
+def file_name(text: str) -> str:
+    """A name of a subject as the name of a file: letters, digits and ``.+-_``, and not too long.
+
+    Examples
+    --------
+    >>> file_name("9002"), file_name("a/b"), file_name("../etc")
+    ('9002', 'a_b', '_.._etc')
+    """
+    plain = re.sub(r"[^\w.+-]", "_", text)
+    plain = f"_{plain}" if not plain or plain[0] in ".-" else plain
+    if len(os.fsencode(plain)) <= 100:
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{os.fsencode(plain)[:80].decode('utf-8', 'ignore')}-{digest}"
 
 
 @contextmanager

@@ -51,5 +51,21 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     return safe
 
 
+def with_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The reverse of `without_formulas`, for a table of crow that was read back as text.
+
+    Examples
+    --------
+    >>> with_formulas(pd.DataFrame({"subject": ["'=1+1", "s1"]}))["subject"].tolist()
+    ['=1+1', 's1']
+    """
+    text = table.select_dtypes(exclude="number").columns
+    return table.assign(**{name: table[name].map(_unsafe) for name in text}).rename(columns=_unsafe)
+
+
+def _unsafe(cell: object) -> object:
+    return cell[1:] if isinstance(cell, str) and cell[:1] == "'" and FORMULA.match(cell[1:]) else cell
+
+
 def _safe(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell

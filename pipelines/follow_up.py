@@ -34,7 +34,7 @@ from crow.run.folder import sha256
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path, session_label
 from crow.scans.store import ScanStore
 from crow.scans.template import SPACE
-from crow.tables import save_table
+from crow.tables import save_table, with_formulas
 
 Space = Literal["native", "template"]
 
@@ -194,7 +194,7 @@ def _add_volumes(path: Path, volumes: pd.DataFrame) -> Path:
     keys = ["subject", "session"]
     volumes = volumes[[*keys, "years", *volumes.columns.drop([*keys, "years"])]]
     if path.exists():
-        old = pd.read_csv(path, sep="\t", dtype={"subject": str, "session": str})
+        old = with_formulas(pd.read_csv(path, sep="\t", dtype={"subject": str, "session": str}))
         again = pd.MultiIndex.from_frame(old[keys]).isin(pd.MultiIndex.from_frame(volumes[keys]))
         volumes = pd.concat([old[~again], volumes], ignore_index=True)
     with writing(path, overwrite=True) as temporary:

@@ -15,7 +15,7 @@ from crow.cohort.future import read_future
 from crow.cohort.times import date_text
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
-from crow.files import writing
+from crow.files import file_name, writing
 from crow.models.crow import CRow
 from crow.pipelines.covariate_paths import (
     CovariateChange,
@@ -167,5 +167,9 @@ def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast
         figures.save(draw(subjects[0]), target, out.overwrite)
         return
     with writing(target, out.overwrite, "set of figures") as folder:
+        taken: set[str] = set()
         for subject in subjects:
-            figures.save(draw(subject), folder / f"{subject.replace('/', '_')}.png")
+            name = file_name(subject)
+            name = name if name not in taken else f"{name}-{len(taken)}"
+            taken.add(name)
+            figures.save(draw(subject), folder / f"{name}.png")
