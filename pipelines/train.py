@@ -95,19 +95,19 @@ def _fitted(
     options = FitOptions(resume=resume, overwrite=overwrite, progress=True, echo=echo)
     if visits is not None and not visits.has_scans:
         return CRow(settings).fit(visits, out, **options)
-    store = ScanStore.open(cohort) if visits is None else _prepared(cohort, out, settings, echo)
+    store = ScanStore.open(cohort) if visits is None else _prepared(cohort, visits, out, settings, echo)
     model = VoxelModel if settings.scans.representation == "voxels" else ScanModel
     return model(settings).fit(store, out, **options)
 
 
-def _prepared(cohort: Path, out: Path, settings: Config, echo: Echo) -> ScanStore:
+def _prepared(cohort: Path, visits: Cohort, out: Path, settings: Config, echo: Echo) -> ScanStore:
     """The store of a cohort's scans, prepared beside the run."""
     from crow.pipelines.prepare import prepare
     from crow.pipelines.scan_history import store_beside
     from crow.scans.store import ScanStore
 
     work = store_beside(out)
-    echo(f"Preparing the scans of {cohort} into {work}; later trainings can use it with --cohort.")
+    echo(f"Preparing {len(visits)} scans into {work}; later trainings can use it with --cohort.")
     scans = settings.scans
     prepare(cohort, work, resolution=scans.resolution, registration=scans.registration, echo=echo, **settings.cohort)
     return ScanStore.open(work)
