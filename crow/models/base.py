@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
 import pandas as pd
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
@@ -189,13 +190,17 @@ class Model(ABC):
                 raise RunError(f"{folder}: a run of crow {found.command}, not of crow {cls.command}.")
             model = found(run.config)
             model.schema = Schema.model_validate(run.description["schema"])
-            model.source, model.findings = run.description["cohort"], run.findings
+            source = TypeAdapter(dict[str, str]).validate_python(run.description["cohort"])
+            model.source, model.findings = source, run.findings
             model.test_digest = run.description.get(TEST)
             model.metrics, model.log, model.interrupted = run.metrics, run.log, not run.finished
             own = {n.removeprefix(REPRESENTATION): t for n, t in run.tensors.items() if n.startswith(REPRESENTATION)}
             model.restore(run.description, own)
             model.flow = model.build().eval()
-            model.flow.load_state_dict({n: t for n, t in run.tensors.items() if not n.startswith(REPRESENTATION)})
+            saved = {n: t for n, t in run.tensors.items() if not n.startswith(REPRESENTATION)}
+            if any(saved[name].dtype != tensor.dtype for name, tensor in model.flow.state_dict().items()):
+                raise RunError(f"{folder}: tensors of another type than the model's. Restore the run or train again.")
+            model.flow.load_state_dict(saved)
         except RunError:
             raise
         except Exception:  # a description that was not written by crow can break any of these steps

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
@@ -362,7 +363,7 @@ class CRow(Model):
 
     def restore(self, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.table = RegionTable.model_validate(description["representation"])
-        self.initialisations = description["initialisations"]
+        self.initialisations = TypeAdapter(list[Initialisation]).validate_python(description["initialisations"])
 
     def summary(self) -> str:
         regions = f"{len(self.table.regions)} regions"

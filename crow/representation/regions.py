@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
@@ -49,6 +49,13 @@ class RegionTable(BaseModel):
     covariates: list[Covariate]
     follow_up: float = 0.0
     """The longest time in training, in years; 0 in runs that did not keep it."""
+
+    @model_validator(mode="after")
+    def _has_a_scale(self) -> RegionTable:
+        """A run of a stranger may have any numbers here."""
+        if not len(self.regions) == len(self.mean) == len(self.sd) or not all(0 < sd < np.inf for sd in self.sd):
+            raise ValueError("a mean and a positive standard deviation are needed for every region")
+        return self
 
     @classmethod
     def fit(cls, cohort: Cohort) -> RegionTable:
