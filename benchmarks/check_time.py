@@ -2,7 +2,7 @@
 
 Writes a simulated table of --rows visits (five per subject) and --columns columns to a temporary folder: subject,
 date, age, sex, site, a family, notes, and regions with 3 % missing values, a few outliers and one column in another
-unit. Then runs `crow check` on it in a process of its own and prints its time and its peak memory.
+unit. Then runs `crow check` on it in a process of its own and prints its time, its processor time and its peak memory.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ def main() -> None:
             [sys.executable, "-c", "from crow.cli.main import main; main()", "check", str(path)], check=False
         )
         seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / GIB
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    peak, busy = used.ru_maxrss * 1024 / GIB, used.ru_utime + used.ru_stime
     table = f"{arguments.rows:,} rows x {arguments.columns} columns ({size:.0f} MiB)"
-    print(f"{table}: {seconds:.1f} s, {peak:.2f} GiB, exit status {done.returncode}")
+    print(f"{table}: {seconds:.1f} s ({busy:.1f} s of the processor), {peak:.2f} GiB, exit status {done.returncode}")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     python benchmarks/forecast.py [--cohort ../shared/data/leaspy/alzheimer.csv | --simulate 0] [--seeds 0 1 2]
 
 A quarter of the subjects are test subjects; the others train crow and the baselines. The first half of each test
-subject's visits is given, all later ones are forecast, with known covariates and 200 draws (`crow.evaluation`). MAE and
-CRPS are in standard deviations of the training visits, NLL is in nats per visit of whole test sequences. Seconds are
-those of one processor. leaspy runs in an environment of its own (`make leaspy`); its row is what it left in
-``results``.
+subject's visits is given, all later ones are forecast, with covariates carried forward and 200 draws
+(`crow.evaluation`). MAE and CRPS are in standard deviations of the training visits, and of a table whose regions share
+a unit also in that unit; NLL is in nats per visit of whole test sequences. Seconds are those of one processor. leaspy
+runs in an environment of its own (`make leaspy`); its row is what it left in ``results``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from crow.evaluation.forecast_evaluation import OURS
 from crow.evaluation.result import EvaluationResult
 
 COLUMNS = ("MAE", "CRPS", "coverage 50 %", "coverage 90 %", "NLL")
+OWN_UNITS = ("MAE", "CRPS")
 Row = dict[str, str | int | float]
 
 
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--baselines", default="last,slope,mixed,multivariate")
+    parser.add_argument("--baselines", default="last,slope,mixed,multivariate,boosting")
     arguments = parser.parse_args()
     name, cohort = read_table(arguments)
     training, test = split(cohort)
@@ -41,7 +42,9 @@ def main() -> None:
         model = CRow(seed=seed).fit(training)
         seconds = time.process_time() - began
         result = compare(model, training, test, arguments.baselines if k == 0 else "none")
-        rows += [*(baseline_rows(result) if k == 0 else []), row(f"crow, seed {seed}", result, OURS, seconds)]
+        unit = arguments.simulate is None
+        rows += baseline_rows(result, unit) if k == 0 else []
+        rows.append(row(f"crow, seed {seed}", result, OURS, seconds, unit))
         print(pd.DataFrame(rows).to_string(index=False), flush=True)
     rows.insert(len(rows) - len(arguments.seeds), leaspy(name, len(test.subjects)))
     targets = len(result.tables["visits"][["subject", "time"]].drop_duplicates())
@@ -49,17 +52,20 @@ def main() -> None:
     write(f"forecast_{name}", title, rows)
 
 
-def baseline_rows(result: EvaluationResult) -> list[Row]:
+def baseline_rows(result: EvaluationResult, unit: bool = False) -> list[Row]:
     """One row per baseline; those that are left out have the reason."""
     forecast = result.metrics["forecast"]
-    rows = [row(name, result, name, forecast[name]["seconds"]) for name in forecast if name != OURS]
+    rows = [row(name, result, name, forecast[name]["seconds"], unit) for name in forecast if name != OURS]
     return rows + [{"model": name, "seconds": reason} for name, reason in result.left_out if "not installed" in reason]
 
 
-def row(label: str, result: EvaluationResult, model: str, seconds: float) -> Row:
-    """The row of a model in the table of results."""
+def row(label: str, result: EvaluationResult, model: str, seconds: float, unit: bool = False) -> Row:
+    """The row of a model in the table of results; with ``unit`` also errors in the unit that all regions share."""
     found = result.metrics["forecast"][model]
     numbers = {column: round(float(found[column]), 4) for column in COLUMNS if found.get(column) is not None}
+    if unit:
+        regions = [each[model] for each in result.metrics["own_units"]["region"].values()]
+        numbers |= {f"{name} (unit)": round(sum(one[name] for one in regions) / len(regions), 4) for name in OWN_UNITS}
     return {"model": label, **numbers, "seconds": round(seconds)}
 
 

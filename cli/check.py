@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 COLOURS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 YAML = (".yaml", ".yml")
+ROLES = {
+    "covariate": ("covariate", "covariates"),
+    "site": ("site or scanner, with random effects", "sites or scanners, with random effects"),
+    "region": ("region", "regions"),
+    "left out": ("column left out", "columns left out"),
+}
 SEVERITIES = ("error", "warning", "info")
 MAX_FINDINGS = 6
 MIN_LETTERS, MAX_LETTERS = 150, 900
@@ -133,14 +139,10 @@ def _show_summary(summary: dict[str, Any], screen: "Console") -> None:
     if gaps := summary["gaps"]:
         gaps_text = ", ".join(f"{name} {_years(value)}" for name, value in gaps.items())
         print_wrapped(screen, "", f"Years between visits: {gaps_text}")
-    for role, noun in (("covariate", "covariates"), ("region", "regions"), ("left out", "columns left out")):
+    for role, (one, several) in ROLES.items():
         names = [column["name"] for column in summary["columns"] if column["role"] == role]
         if names:
-            noun = (
-                noun
-                if len(names) > 1
-                else noun.replace("covariates", "covariate").replace("s left", " left").rstrip("s")
-            )
+            noun = one if len(names) == 1 else several
             more = f" and {len(names) - 6} more" if len(names) > 6 else ""
             print_wrapped(screen, "", f"{len(names)} {noun}: {_short(', '.join(names[:6]), MIN_LETTERS)}{more}")
 

@@ -83,14 +83,14 @@ def classify(
 
 
 def _show_learned(learned: "Learned[Classifier]") -> None:
-    from scipy.stats import binomtest  # seconds to import
-
     metrics = learned.model.metrics
-    count, error = metrics["validation_labelled_visits"], metrics["validation_error"]
-    low, high = binomtest(round(error * count), count).proportion_ci(method="wilson")
+    count, subjects = metrics["validation_labelled_visits"], metrics["validation_labelled_subjects"]
+    low, high = metrics["validation_error_low"], metrics["validation_error_high"]
+    other = metrics["validation_error_logistic_regression"]
     echo(
-        f"Validation subjects, {count} labelled visits: error {error:.1%} (95% interval {low:.0%} to {high:.0%}); "
-        f"logistic regression on the same labels {metrics['validation_error_logistic_regression']:.1%}."
+        f"Validation subjects: error {metrics['validation_error']:.1%} at {count} labelled visits of {subjects} "
+        f"subjects (95% interval over subjects {low:.0%} to {high:.0%}); logistic regression on the same labels "
+        f"{other:.1%}."
     )
     echo(
         f"Visits with log p(x) below {metrics['threshold']:.2f} are refused: at most 1% of the training visits, and of "

@@ -15,7 +15,7 @@ def _flag(name: str, text: str, metavar: str | None = None, default: str | bool 
 Subject = Annotated[str | None, _flag("--subject", "Column with the subject of each row.", "COLUMN")]
 Time = Annotated[str | None, _flag("--time", "Column with the time of each visit.", "COLUMN")]
 TimeKind = Annotated[
-    Literal["age", "years", "months", "days", "date", "visit"] | None,
+    Literal["age", "years", "months", "weeks", "days", "hours", "date", "visit"] | None,
     _flag("--time-kind", "Kind of time in that column."),
 ]
 Age = Annotated[str | None, _flag("--age", "Column with the age, at the visit or at baseline.", "COLUMN")]
@@ -29,6 +29,15 @@ Group = Annotated[
 Covariates = Annotated[
     list[str] | None,
     _flag("--covariates", "Covariates: columns or patterns, separated by commas; may be repeated.", "COLUMNS"),
+]
+Site = Annotated[
+    list[str] | None,
+    _flag(
+        "--site",
+        "Columns of sites or scanners, whose effects on level and scale are random, or none (a site is then a "
+        "covariate); may be repeated.",
+        "COLUMNS|none",
+    ),
 ]
 Regions = Annotated[
     list[str] | None, _flag("--regions", "Repeated measures: columns or patterns, as for --covariates.", "COLUMNS")
@@ -81,7 +90,7 @@ Ages = Annotated[
 
 OF_TABLES: dict[str, Any] = {
     "subject": Subject, "time": Time, "time_kind": TimeKind, "age": Age, "age_unit": AgeUnit, "session": Session,
-    "group": Group, "covariates": Covariates, "regions": Regions, "exclude": Exclude, "missing": Missing,
+    "group": Group, "site": Site, "covariates": Covariates, "regions": Regions, "exclude": Exclude, "missing": Missing,
     "missing_codes": MissingCodes, "mapping": Mapping, "fix": Fix, "within": Within,
 }  # fmt: skip
 OF_SCANS: dict[str, Any] = {

@@ -35,10 +35,11 @@ def evaluate(
         str,
         typer.Option(
             help="all, simple (last,mean,slope), none, or a list with commas of these and of mixed (statsmodels), "
-            "multivariate (the mixed model that crow is initialised at), gru, cinn, published, leaspy."
+            "multivariate (the mixed model that crow is initialised at), boosting (gradient-boosted quantiles), gru, "
+            "cinn, published, leaspy. A mixed model is always among them: if none is named, multivariate is added."
         ),
     ] = "simple",
-    future_covariates: options.KnownCovariates = "known",
+    future_covariates: options.KnownCovariates = "carry",
     draws: Annotated[int, options.draws(20)] = 200,
     seed: options.Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="RUN/evaluation")] = None,
@@ -93,6 +94,11 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
     console().print(table)
     if "seconds" in names and trained_before:
         echo("Seconds are those of one processor, without the training of crow.")
+    if known := metrics.get("forecast_known_covariates"):
+        each = (f"{model} {_short(found['MAE'])} / {_short(found['CRPS'])}" for model, found in known.items())
+        echo(f"MAE / CRPS with the true covariates of later visits: {', '.join(each)}")
+    if gain := metrics.get("likelihood_gain"):
+        echo(gain["sentence"])
     for metric, skill in (metrics.get("skill") or scans.get("skill") or {}).items():
         interval = f"{skill['low']:.3f} to {skill['high']:.3f}"
         echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.3f} ({interval})")

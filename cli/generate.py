@@ -269,8 +269,12 @@ def _show(made: "Generated") -> None:
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
     echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
     echo(f"Future covariates: {made.covariates}.")
-    if made.warning:
-        echo(f"warning: {made.warning}")
+    if made.sites:
+        echo(f"Forecasts are for {made.sites}.")
+    for line in made.warning.splitlines():
+        echo(f"warning: {line}")
+    if made.note:
+        echo(made.note)
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
         visits = [visit for _, visit in forecast.summary.iterrows()]
         cells = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)

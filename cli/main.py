@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from crow import __version__
+from crow.cli.adapt import adapt
 from crow.cli.check import check
 from crow.cli.classify import classify
 from crow.cli.enhance import enhance
@@ -38,8 +39,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    simulate, check, prepare, extract, train, generate, fill, score, evaluate, report, synthesize, translate, classify,
-    enhance, segment, settings,
+    simulate, check, prepare, extract, train, adapt, generate, fill, score, evaluate, report, synthesize, translate,
+    classify, enhance, segment, settings,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -101,11 +101,11 @@ Seed = Annotated[int, _seed()]
 AppliedSeed = Annotated[int, _seed(APPLYING)]
 FUTURE_COVARIATES = "--future-covariates"
 KnownCovariates = Annotated[
-    Literal["known", "carry", "linear"],
+    Literal["carry", "linear", "known"],
     typer.Option(
         FUTURE_COVARIATES,
-        help="Covariates at future visits: known (as in the table), carry (the last value), or linear (a line through "
-        "the subject's values).",
+        help="Covariates at later visits: carry (the last value, as in use), linear (a line through the subject's "
+        "values), or known (as in the table).",
     ),
 ]
 FutureCovariates = Annotated[

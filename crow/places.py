@@ -21,7 +21,7 @@ TABLES = (".csv", ".tsv")
 FIGURES = (".png", ".pdf", ".svg")
 PAGES = (".html", ".htm")
 RUN = ("model.json", "model.safetensors", "config.yaml", "metrics.json", "findings.json", "log.csv", "checkpoints",
-       "logs", "mapping.yaml", "training.png", ".crow")  # fmt: skip
+       "logs", "mapping.yaml", "site_effects.csv", "training.png", ".crow")  # fmt: skip
 STORE = ("store.json", "visits.csv", "arrays.zarr", "template.nii.gz", "mask.nii.gz", "findings.json", "qc", ".crow")
 MAX_NAME, MAX_PATH = 255, 4095  # bytes
 DEVICES = ("/dev", "/proc", "/sys")

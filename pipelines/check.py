@@ -108,6 +108,7 @@ def _columns(cohort: Cohort) -> list[dict[str, Any]]:
     age = "at baseline" if cohort.schema.age_is_baseline else "at the visit"
     kinds: dict[str | None, str | None] = {cohort.schema.age: age}
     kinds |= {cohort.schema.time: cohort.schema.time_kind}
+    kinds |= {name: str(values) for name, values in cohort.schema.values.items()}
     if cohort.schema.scan is not None:
         kinds[cohort.schema.scan] = cohort.modality
     return [

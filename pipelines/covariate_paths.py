@@ -11,8 +11,10 @@ import pandas as pd
 from crow.cohort import Cohort
 from crow.cohort.covariate_paths import Future, future_visits
 from crow.errors import CohortError, ConfigError
+from crow.representation.regions import RegionTable
 
 DIGITS = 9  # of years: 0.7 + 0.1 is the 0.8 of a table
+MEANING = "What-if forecasts are differences between such subjects, not the effect of an intervention."
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,14 @@ def out_of_range(history: Cohort, changes: list[CovariateChange]) -> str:
                     f"{values.max():g}."
                 )
     return " ".join(warnings)
+
+
+def unsupported(table: RegionTable, visits: pd.DataFrame, changed: list[str]) -> str:
+    """A warning about combinations with ``changed`` covariates that hardly any training subject had, or nothing."""
+    if table.support is None or not changed:
+        return ""
+    rare = table.support.warnings(visits, changed)
+    return "Extrapolation: " + " ".join(rare) if rare else ""
 
 
 def _value(history: Cohort, one: CovariateChange) -> float | str:

@@ -14,7 +14,7 @@ import pandas as pd
 from crow.cohort import Cohort
 from crow.errors import CohortError, ConfigError, RunError
 from crow.evaluation import tadpole
-from crow.evaluation.baselines import baseline_names
+from crow.evaluation.baselines import with_mixed_model
 from crow.evaluation.comparison import compare, compare_folds
 from crow.evaluation.evaluate_model import NO_TRAINING, FutureCovariates
 from crow.evaluation.forecast_evaluation import OURS
@@ -72,7 +72,7 @@ class Split:
 class _Settings:
     """How a run of regions is evaluated: see `evaluate`."""
 
-    baselines: str
+    baselines: list[str]
     draws: int
     seed: int
     future: FutureCovariates
@@ -91,7 +91,7 @@ def evaluate(
     baselines: str = "simple",
     draws: int = 200,
     seed: int = 0,
-    future: FutureCovariates = "known",
+    future: FutureCovariates = "carry",
     submission: Path | None = None,
     jobs: int | None = None,
     missing: Missing | None = None,
@@ -115,11 +115,12 @@ def evaluate(
     folds : int, optional
         Number of folds of a cross-validation, in which the model is trained anew.
     baselines : str
-        Names of `crow.evaluation.baselines.BASELINES`, ``all``, ``simple`` or ``none``.
+        Names of `crow.evaluation.baselines.BASELINES`, ``all``, ``simple`` or ``none``. If no mixed model is named,
+        the one that crow is initialised at is added.
     draws, seed : int
         Draws per visit; seed of draws, folds and baselines.
-    future : {"known", "carry", "linear"}
-        Covariates at the visits to forecast.
+    future : {"carry", "linear", "known"}
+        Covariates at the visits to forecast. Forecasts with known covariates are also scored beside the others.
     submission : Path, optional
         Where to write a submission to the TADPOLE challenge.
     jobs : int, optional
@@ -147,7 +148,7 @@ def evaluate(
     OutputError
         If ``out`` exists and ``overwrite`` is not set.
     """
-    baseline_names(baselines)
+    names = with_mixed_model(baselines)
     out = out or run / "evaluation"
     check_free(out, overwrite, "evaluation")
     scans = class_of_run(run).uses_scans
@@ -166,7 +167,7 @@ def evaluate(
         else:
             model = CRow.load(run)
             everyone = read_history(model, cohort, missing)
-            settings = _Settings(baselines, draws, seed, future, jobs)
+            settings = _Settings(names, draws, seed, future, jobs)
             if folds is None:
                 split = _split(run, model, everyone, cohort, missing)
                 _check_submission(submission, model, split.training, split.test)

@@ -60,7 +60,7 @@ def evaluate_scans(
     folds: int | None = None,
     draws: int = 200,
     seed: int = 0,
-    future: FutureCovariates = "known",
+    future: FutureCovariates = "carry",
     work: Path | None = None,
     missing: Missing | None = None,
     overwrite: bool = False,

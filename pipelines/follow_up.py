@@ -19,6 +19,7 @@ from crow.errors import OutputError
 from crow.files import check_free, writing
 from crow.models.follow_up import FollowUpModel
 from crow.pipelines.covariate_paths import (
+    MEANING,
     CovariateChange,
     changes_text,
     out_of_range,
@@ -87,6 +88,8 @@ def follow_up_scans(
         given = with_changes(history, wanted, table, changes or [], future)
         if warning := out_of_range(history, changes or []):
             echo(f"warning: {warning}")
+        if changes or table is not None:
+            echo(MEANING)
     forecast = model.forecast(store, given, future, samples, seed)
     last = history.visits.groupby("subject")["time"].max()
     ahead = forecast.visits["time"] - forecast.visits["subject"].map(last)

@@ -12,19 +12,22 @@ from matplotlib.figure import Figure
 from crow.cohort import Cohort
 from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
+from crow.cohort.options import listed
 from crow.cohort.times import date_text
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import file_name, writing
 from crow.models.crow import CRow
 from crow.pipelines.covariate_paths import (
+    MEANING,
     CovariateChange,
     changes_text,
     out_of_range,
+    unsupported,
     visits_after,
     with_changes,
 )  # fmt: skip
-from crow.pipelines.history import Missing, read_history
+from crow.pipelines.history import Missing, doubtful_values, read_history
 from crow.report import figures
 from crow.tables import save_table
 
@@ -33,12 +36,14 @@ CARRIED = "covariates carried forward"
 
 @dataclass(frozen=True)
 class Generated:
-    """A forecast, the source of its covariates in words, and the files written."""
+    """A forecast, the source of its covariates in words, the files written, warnings, and what a what-if means."""
 
     forecast: Forecast
     covariates: str
     written: tuple[Path, ...]
     warning: str = ""
+    note: str = ""
+    sites: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,9 @@ def forecast_subjects(
         shown = {name: model.forecast(history, without, future, draws, seed, path), changes_text(changes): forecast}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
-    return Generated(forecast, how, _write(out, history, forecast, shown), model.beyond(forecast))
+    given_in_table = [] if table is None else [name for name in history.covariates if name in table]
+    changed = [*(one.name for one in changes or []), *given_in_table]
+    return _generated(model, history, forecast, how, _write(out, history, forecast, shown), changed)
 
 
 def forecast_visits(
@@ -111,7 +118,21 @@ def forecast_visits(
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     written = _write(out, history, forecast, {"forecast": forecast})
-    return Generated(forecast, _how(history, future, sources), written, model.beyond(forecast))
+    return _generated(model, history, forecast, _how(history, future, sources), written, given)
+
+
+def _generated(
+    model: CRow, history: Cohort, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str]
+) -> Generated:
+    """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
+    asked = history.of(forecast.visits["subject"].unique())
+    lines = [*doubtful_values(model, asked), model.beyond(forecast), unsupported(model.table, forecast.visits, changed)]
+    if model.table.sites is not None and (new := model.table.sites.new_levels(forecast.visits)):
+        lines.append(
+            f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
+        )
+    warnings = "\n".join(filter(None, lines))
+    return Generated(forecast, how, written, warnings, MEANING if changed else "", _sites(model, forecast))
 
 
 def _how(history: Cohort, future: Future, sources: list[str]) -> str:
@@ -122,6 +143,16 @@ def _how(history: Cohort, future: Future, sources: list[str]) -> str:
     if given:
         return f"{given}; all others {rest}"
     return f"{', '.join(changing)}: {rest}" if changing else "none that change"
+
+
+def _sites(model: CRow, forecast: Forecast) -> str:
+    """For which sites or scanners the forecasts are."""
+    parts = []
+    for name in model.table.sites.columns if model.table.sites is not None else []:
+        counts = forecast.visits[name].astype("string").fillna("no value").value_counts()
+        levels = [f"{level} ({count:,})" if len(counts) > 1 else str(level) for level, count in counts.items()]
+        parts.append(f"{name} {listed(levels, 6)}")
+    return ", ".join(parts)
 
 
 def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:
@@ -156,12 +187,13 @@ def _check_figure(figure: Path | None, subjects: list[str]) -> None:
 def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast]) -> None:
     """One figure, or a folder with a figure per subject."""
     longs = {name: forecast.long for name, forecast in shown.items()}
+    end = next(iter(shown.values())).follow_up or None
     subjects = next(iter(longs.values()))["subject"].unique()
 
     def draw(subject: str) -> Figure:
         observed = history.visits[history.visits["subject"] == subject]
         paths = {name: long[long["subject"] == subject] for name, long in longs.items()}
-        return figures.trajectories(observed, paths, unit=out.unit, title=f"Subject {subject}")
+        return figures.trajectories(observed, paths, unit=out.unit, title=f"Subject {subject}", data_end=end)
 
     if target.suffix:
         figures.save(draw(subjects[0]), target, out.overwrite)

@@ -23,6 +23,17 @@ def read_history(model: CRow, cohort: Path | Sequence[Path] | None, missing: Mis
     return read_cohort(cohort, schema=model.schema, missing=missing)
 
 
+def doubtful_values(model: CRow, cohort: Cohort, most: int = 5) -> list[str]:
+    """One sentence per gross error among the values of a cohort, the first few of them, and how many more there are."""
+    found = model.gross_errors(cohort)
+    lines = [
+        f"subject {row.subject}, {row.time:.2f} years after the first visit, {row.region}: {row.value:g} is far from "
+        f"what the subject's other visits predict (median in training {row.expected:g}), and counts as missing."
+        for row in found.head(most).itertuples()
+    ]
+    return lines + ([f"{len(found) - most} more values like these."] if len(found) > most else [])
+
+
 def trained_on(source: dict[str, str], what: str, advice: str) -> Path:
     """The file that a model was trained on (``source`` has its path and digest): a table, or that of a store of scans.
 

@@ -236,6 +236,8 @@ def _finish(store: ScanStore, cohort: Cohort, done: int, seconds: float) -> Prep
 def _findings(store: ScanStore, record: QCRecord) -> list[Finding]:
     scan = store.visits["scan"].iloc[record.row]
     found = [Finding("scan-noted", "info", f"{scan}: {one}.") for one in record.notes]
+    if record.rounded:
+        found.append(Finding("scan-rounded", "warning", f"{scan}: {record.rounded}. Convert or compute it again."))
     if record.failed:
         found.append(Finding("scan-failed", "warning", f"{scan}: {record.failed} The visit is excluded."))
     return found

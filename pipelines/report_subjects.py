@@ -10,6 +10,7 @@ import pandas as pd
 from crow.cohort import Cohort
 from crow.data.forecast import quantiles_of
 from crow.errors import CohortError
+from crow.evaluation.evaluate_model import covariates_that_change
 from crow.evaluation.forecasts import split_history
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.models.crow import CRow
@@ -45,6 +46,11 @@ class Forecaster:
     draws: int
     seed: int
 
+    @property
+    def data_end(self) -> float | None:
+        """The longest follow-up of the training, in years."""
+        return self.model.table.follow_up or None
+
     def at(self, history: Cohort, visits: pd.DataFrame) -> pd.DataFrame:
         """One row per visit and region: the forecast of ``visits`` given ``history``."""
         return self.model.forecast(history, visits, "carry", self.draws, self.seed).long
@@ -73,7 +79,7 @@ def forecast_subjects(
     ranked = [str(subject) for subject in worst_first if subject in possible and subject in candidates]
     described = _described(ranked, [subject for subject in chosen if subject in possible])
     targets = targets[targets["subject"].isin(described)].reset_index(drop=True)
-    long = forecaster.at(given, targets[["subject", "time", *history.covariates]])
+    long = forecaster.at(given, targets[["subject", "time", *covariates_that_change(history)]])
     return [
         SubjectForecast(
             subject, given.visits[given.visits["subject"] == subject], long[long["subject"] == subject],
@@ -86,9 +92,9 @@ def forecast_subjects(
 def future_forecasts(forecaster: Forecaster, subjects: list[str]) -> list[SubjectForecast]:
     """Forecasts of the years after the last visit."""
     long = forecaster.at(forecaster.history, visits_after(forecaster.history, subjects, YEARS))
-    text = "the years after the last visit, with covariates carried forward"
+    text, end = "the years after the last visit, with covariates carried forward", forecaster.data_end
     return [
-        SubjectForecast(subject, _own(forecaster.history, subject), long[long["subject"] == subject], None, text)
+        SubjectForecast(subject, _own(forecaster.history, subject), long[long["subject"] == subject], None, text, end)
         for subject in subjects
     ]  # fmt: skip
 
@@ -186,7 +192,7 @@ def _what_if(forecaster: Forecaster, subject: str, paths: list[list[CovariateCha
         found[changes_text(path) or "carried forward"] = forecaster.at(history, given)
     if all(path for path in paths):
         found = {"carried forward": forecaster.at(history, visits), **found}
-    return WhatIf(subject, _own(history, subject), found, text)
+    return WhatIf(subject, _own(history, subject), found, text, forecaster.data_end)
 
 
 def _typical_values(history: Cohort, name: str) -> list[CovariateChange]:

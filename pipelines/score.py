@@ -14,7 +14,7 @@ from crow.files import check_free, writing
 from crow.models.crow import CRow
 from crow.models.follow_up import FollowUpModel
 from crow.models.registry import class_of_run
-from crow.pipelines.history import Missing, read_history
+from crow.pipelines.history import Missing, doubtful_values, read_history
 from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.representation.scan_space import ScanSpace
@@ -125,6 +125,8 @@ def score(
     else:
         model = CRow.load(run)
         history = read_history(model, cohort, missing)
+        for line in doubtful_values(model, history):
+            echo(f"warning: {line}")
         scored = model.score(history, draws, seed)
     visits, subjects = _scores(scored)
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:

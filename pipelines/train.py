@@ -75,6 +75,12 @@ def _train(
     model = _fitted(cohort, visits, out, settings, resume, overwrite, echo)
     if visits is not None and not visits.has_scans and visits.mapping is not None:
         write_text(out / "mapping.yaml", visits.mapping.text(cohort.name), overwrite=True)
+    if visits is not None and not visits.has_scans:
+        from crow.models.crow import CRow
+        from crow.pipelines.adapt import write_site_effects
+
+        if isinstance(model, CRow):
+            write_site_effects(model, out)
     if len(model.log):
         from crow.report import figures
 

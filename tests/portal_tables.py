@@ -130,6 +130,22 @@ def redcap(labels: bool = False, seed: int = 0) -> pd.DataFrame:
     return table.rename(columns=named) if labels else table
 
 
+def redcap_repeats(seed: int = 0) -> pd.DataFrame:
+    """No events: a row per subject with its birth, then a row per scan and per medication as repeating instruments."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for s in range(1, SUBJECTS + 1):
+        rows.append({"record_id": str(s), "dob": f"{1945 + s % 10}-03-{s:02d}", "sex": "FM"[s % 2]})
+        for v in range(1, 4):
+            rows.append({
+                "record_id": str(s), "redcap_repeat_instrument": "mri", "redcap_repeat_instance": str(v),
+                "mri_date": f"{2015 + v}-05-{s:02d}", "hippocampus": f"{rng.normal(7000, 100):.1f}",
+                "ventricles": f"{rng.normal(30000, 900):.1f}",
+            })  # fmt: skip
+        rows.append({"record_id": str(s), "redcap_repeat_instrument": "medication", "redcap_repeat_instance": "1", "dose": "5"})
+    return pd.DataFrame(rows).fillna("")
+
+
 def nacc(seed: int = 0) -> pd.DataFrame:
     """Dates in three columns; 88 and 8888.888 mean not available."""
     rng = np.random.default_rng(seed)

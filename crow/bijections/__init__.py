@@ -1,0 +1,1 @@
+"""Exact invertible maps, and the priors that they end in."""

@@ -118,7 +118,7 @@ class LearnedDequantizer(nn.Module):
         return with_context((x + 0.5) / self.levels - 0.5, context, self.context, self.space)
 
     def place(self, w: Tensor, x: Tensor, a: Tensor | None) -> tuple[Tensor, Tensor]:
-        """v for every value of x and its noise w, and ``log |dv/dw|``."""
+        """Values v for every value of x and its noise w, and ``log |dv/dw|``."""
         raise NotImplementedError
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -144,15 +144,6 @@ class MixedModelInnovation(RecurrentBijection):
         x = prediction.mean + prediction.sd * apply_each(factors, visit, z)
         return only(measured, x), -self._log_det(prediction.sd, factors, visit, measured)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Runs of before channels could bend, or those of the first visit had effects, have none that does."""
-        for name in ("knots", "bend"):
-            state_dict.setdefault(prefix + name, torch.zeros_like(getattr(self, name)))
-        beta = state_dict[prefix + "beta"]
-        if (missing := len(self.beta) - len(beta)) == len(self.trends):
-            state_dict[prefix + "beta"] = torch.cat([beta, beta.new_zeros(missing, beta.shape[1])])
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
     def _factors(self, new: Tensor, measured: Tensor | None) -> tuple[Tensor, Tensor]:
         """``L [pattern, region, region]`` of every pattern of new and measured regions, and each visit's pattern.
 
@@ -191,7 +182,7 @@ def posterior(factor: Tensor, n: Tensor, t: Tensor, tt: Tensor) -> tuple[Tensor,
 
 
 def effects(model: MixedModelInnovation, context: Tensor, baseline: Tensor) -> Tensor:
-    """f ``[batch, time, effect]`` of the context and of ``baseline [batch, trend]``, that of the first visit."""
+    """Effects f ``[batch, time, effect]`` of the context and of ``baseline [batch, trend]``, that of visit 1."""
     t, c = context[..., :1], context[..., model.design]
     bent = c + ((c.unsqueeze(-1) - model.knots).clamp_min(0) * model.bend).sum(-1)
     rows = [model.design.index(channel) for channel in model.trends]

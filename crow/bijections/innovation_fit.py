@@ -73,6 +73,23 @@ def fit_mixed_model(
     return log_lik
 
 
+@torch.no_grad()
+def plain_log_likelihood(
+    model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, measured: Tensor | None = None
+) -> Tensor:
+    """``[region]`` of the most likely mixed model with a fixed effect of every channel of the design and no others.
+
+    It compares scales of a region, and leaves ``model`` as it is.
+    """
+    data = _Data.of(x, context, mask, measured)
+    plain = MixedModelInnovation(x.shape[2], model.design).double()
+    enough = int(data.there.sum((0, 1)).max()) >= VISITS_AN_EFFECT * (1 + len(model.design))
+    rows = list(range(1 + len(model.design))) if enough else _fewest_effects(model)
+    slopes = ((data.there.sum(1) >= 3).sum(0) >= SUBJECTS_FOR_SLOPES).expand(x.shape[2])
+    sums = _Sums.of(data, plain, rows)
+    return sums.profile(_likeliest_factor(sums, slopes, False))[2]
+
+
 class _Data(NamedTuple):
     """Visits in float64: x and context are 0 at pads, x also where it was not ``measured [batch, time, region]``.
 
@@ -101,8 +118,10 @@ def _fewest_effects(model: MixedModelInnovation) -> list[int]:
 
 
 def _levels(model: MixedModelInnovation, data: _Data, rows: list[int], factor: Tensor) -> list[int]:
-    """Rows of beta whose effects of the first visit on the level lower the criterion, one after the other, with g as it
-    is. What never changes, or only with time, says nothing there that it does not say anyway."""
+    """Rows of beta whose effects of the first visit on the level lower the criterion, one after the other.
+
+    With g as it is. What never changes, or only with time, says nothing there that it does not say anyway.
+    """
     start = 1 + len(model.design) + len(model.trends)
     t, first = data.context[..., 0][data.mask], data.context[:, :1].expand_as(data.context)
     left = []
@@ -267,7 +286,7 @@ class _Sums(NamedTuple):
 
 
 def _likeliest_factor(sums: _Sums, slopes: Tensor, pool_slopes: bool) -> Tensor:
-    """g's factor ``[3, region]``: the mode of the profile likelihood and, to pool, a prior of the slopes' spread.
+    """Factor of g, ``[3, region]``: the mode of the profile likelihood and, to pool, a prior of the slopes' spread.
 
     Maximum likelihood finds no spread of slopes at all in a third of regions that have it, and forecasts beyond the
     follow-up are then far too sure. First with the prior log |l22|, which keeps away from 0 (Chung et al. 2013), then

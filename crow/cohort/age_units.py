@@ -20,6 +20,7 @@ WORDS: dict[AgeUnit, re.Pattern[str]] = {
     "days": re.compile(r"(.*_)?(days?|tage)(_.*)?"),
     "years": re.compile(r"(.*_)?(years?|yrs?|jahre?|ans?|annees?|anos)(_.*)?"),
 }
+SYMBOLS: dict[str, AgeUnit] = {"y": "years", "a": "years", "yo": "years", "m": "months", "w": "weeks", "d": "days"}
 NEAR = 1.5
 
 
@@ -28,6 +29,11 @@ def unit_of_words(text: str) -> AgeUnit | None:
     words = normal(text)
     found = [(match.start(2), unit) for unit, pattern in WORDS.items() if (match := pattern.fullmatch(words))]
     return min(found)[1] if found else None
+
+
+def unit_of(text: str) -> AgeUnit | None:
+    """The unit that a description gives, in words or as a symbol (``d``)."""
+    return SYMBOLS.get(text.strip().lower().rstrip(".")) or unit_of_words(text)
 
 
 def age_unit(

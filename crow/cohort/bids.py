@@ -65,9 +65,7 @@ def read_tree(tree: Path, options: ReadOptions, schema: Schema | None, findings:
     findings.add(BIDS, found=found, source=source.name)
     table = Table(
         str(tree),
-        list(frame.columns),
-        frame.to_numpy().tolist(),
-        list(range(1, len(frame) + 1)),
+        frame.astype(object).set_axis(pd.RangeIndex(1, len(frame) + 1, name="line")),
         layout=replace(layout, clocks=tuple(source.columns)),
         bids=bids,
         places={line: " ".join(visit).strip() for line, visit in enumerate(visits, 1)},

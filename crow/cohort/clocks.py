@@ -20,8 +20,12 @@ from crow.cohort.visit_codes import VisitCodes, is_visit_codes, whose_codes
 from crow.errors import CohortError
 
 UNITLESS = re.compile(r"t|times?|follow_?up|(test|visit|scan|study|exam|examination|session)_time")
-UNITS: dict[TimeKind, re.Pattern[str]] = {"days": names.DAYS, "months": names.MONTHS, "years": names.YEARS}
-FINE: dict[TimeKind, int] = {"date": 0, "days": 1, "years": 2, "months": 2, "age": 3, "visit": 5}
+UNITS: dict[TimeKind, re.Pattern[str]] = {
+    "hours": names.HOURS, "days": names.DAYS, "weeks": names.WEEKS, "months": names.MONTHS, "years": names.YEARS,
+}  # fmt: skip
+FINE: dict[TimeKind, int] = {
+    "date": 0, "hours": 1, "days": 1, "weeks": 2, "years": 2, "months": 2, "age": 3, "visit": 5,
+}  # fmt: skip
 WHOLE: dict[TimeKind, int] = {"months": 4, "years": 6, "age": 7}
 EPOCH = pd.Timestamp(2000, 1, 1)
 
@@ -90,7 +94,7 @@ class _Reader:
         told = name in (self.layout.session, *self.layout.times)
         known = told or names.is_age(name) or names.is_date(name)
         known |= bool(UNITLESS.fullmatch(names.normal(name)))
-        known |= any(names.matches(p, name) for p in (names.YEARS, names.MONTHS, names.DAYS, names.SESSION))
+        known |= names.is_time(name) or names.matches(names.SESSION, name)
         covariate = names.matches(names.COVARIATE, name) and not (told or names.is_age(name))
         if not known or covariate or columns.is_empty(name):
             return None

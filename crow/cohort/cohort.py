@@ -31,7 +31,8 @@ class Cohort:
     subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
     without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
     dropped) that lack it. ``groups`` maps a subject to its family, if there are families. ``mapping`` holds the role
-    of every column, if the table was read by detection; ``changes`` are the cells that ``fix`` corrected.
+    of every column, if the table was read by detection; ``changes`` are the cells that ``fix`` corrected. ``as_read``
+    are the subjects before visits were left out for a missing region, if the cohort was read.
     """
 
     visits: pd.DataFrame
@@ -44,10 +45,16 @@ class Cohort:
     groups: pd.Series = field(default_factory=lambda: pd.Series(dtype=object))
     mapping: Mapping | None = None
     changes: list[Change] = field(default_factory=list)
+    as_read: list[str] = field(default_factory=list)
 
     @property
     def subjects(self) -> list[str]:
         return list(self.visits["subject"].unique())
+
+    @property
+    def split_subjects(self) -> list[str]:
+        """All subjects that a split divides: also those without a visit left, so that ``missing`` changes no split."""
+        return list(dict.fromkeys([*self.as_read, *self.subjects]))
 
     @property
     def regions(self) -> list[str]:
@@ -75,8 +82,10 @@ class Cohort:
         return [str(self.groups.get(subject, subject)) for subject in subjects]
 
     def require_usable(self, one_visit: bool = False) -> None:
-        """Raise CohortError if a finding shows that nothing can be learned from the cohort, or nothing longitudinal
-        unless ``one_visit`` of everybody is enough."""
+        """Raise CohortError if a finding shows that nothing can be learned from the cohort.
+
+        With ``one_visit``, one visit per subject is enough.
+        """
         errors = [finding for finding in self.findings if finding.severity == "error"]
         errors = [finding for finding in errors if not (one_visit and finding.code == SINGLE_VISIT.code)]
         if errors:
@@ -90,7 +99,9 @@ class Cohort:
         chosen = [str(subject) for subject in subjects]
         if unknown := sorted(set(chosen) - set(self.visits["subject"])):
             raise CohortError(f"{self.path or 'the cohort'}: has no subject {listed(unknown)}.")
-        return replace(self, visits=self.visits[self.visits["subject"].isin(chosen)])
+        kept = set(chosen)
+        as_read = [name for name in self.as_read if name in kept]
+        return replace(self, visits=self.visits[self.visits["subject"].isin(chosen)], as_read=as_read)
 
     def years(self, subject: pd.Series, own: pd.Series) -> pd.Series:
         """Years since each subject's first visit, of times (text or values) in the table's own time column.

@@ -14,7 +14,7 @@ from crow.cohort.findings import Findings, at_lines
 from crow.cohort.number_marks import Marks
 from crow.cohort.options import listed
 from crow.cohort.times import MISSING_TIMES, AgeUnit, TimeKind, own_times
-from crow.cohort.values import Numbers, is_blank, numbers
+from crow.cohort.values import Numbers, is_blank, numbers, parsed
 from crow.cohort.visit_codes import VisitCodes
 from crow.errors import CohortError
 
@@ -54,7 +54,8 @@ class Columns:
         self._marks = marks or {}
         self._places = places or {}
         self.numbers = lru_cache(maxsize=None)(self._numbers)
-        self._words = lru_cache(maxsize=None)(lambda name: self.cells(name).mask(is_blank(self.cells(name)), None))
+        self.parsed = lru_cache(maxsize=None)(lambda name: parsed(self.cells(name)))
+        self._words = lru_cache(maxsize=None)(self._text)
         self.is_dates = lru_cache(maxsize=None)(self._is_dates)
 
     def at(self, line: int) -> str:
@@ -169,7 +170,12 @@ class Columns:
             mixed=self._mixed,
             find_far=not names.is_label(name),
             marks=self._marks.get(name),
+            plain=self.parsed(name),
         )
+
+    def _text(self, name: str) -> pd.Series:
+        cells = self.cells(name)
+        return cells.mask(is_blank(cells, self.parsed(name)), None)
 
     def _is_dates(self, name: str) -> bool:
         return (names.is_date(name) or not self.is_number(name)) and is_dates(self.cells(name))

@@ -37,7 +37,8 @@ def future_visits(cohort: Cohort, asked: pd.DataFrame, future: Future = "carry")
 
 
 def check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
-    """Raise CohortError unless each of ``visits`` lies after the last visit of a subject of the cohort."""
+    """Raise CohortError unless each of ``visits`` lies after the last visit of a subject of the cohort, and gives no
+    covariate that never changes another value than the subject has."""
     own = ["subject", "time", *cohort.visits.columns]
     if unknown := [str(name) for name in visits.columns if name not in own]:
         known = ", ".join(cohort.covariates) or "none"
@@ -54,6 +55,24 @@ def check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
             f"subject {name}: {time:g} years since the first visit does not come after the last visit at "
             f"{last[early].iloc[0]:g}. Ask for later visits."
         )
+    _check_constant(cohort, visits)
+
+
+def _check_constant(cohort: Cohort, visits: pd.DataFrame) -> None:
+    for name in (name for name in cohort.schema.fixed if name in visits):
+        numeric = cohort.schema.covariates.get(name) == "numeric"
+        values = cohort.visits.dropna(subset=[name])
+        own = values[name].astype(float if numeric else str).groupby(values["subject"]).agg(set)
+        for subject, value in visits.dropna(subset=[name])[["subject", name]].itertuples(index=False):
+            known = own.get(subject, set())
+            same = np.isclose(list(known), float(value), rtol=1e-3).any() if numeric else str(value) in known
+            if known and not same:
+                observed = " and ".join(f"{one:g}" if numeric else one for one in sorted(known))
+                raise CohortError(
+                    f"subject {subject}, covariate {name}: found {value}, but it is {observed} at the observed visits, "
+                    f"and {name} never changed within a training subject. A forecast cannot answer this. Leave it out, "
+                    "or simulate subjects with that value (crow generate --new-subjects --covariates TABLE)."
+                )
 
 
 def _line(time: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from crow.cohort.age_units import unit_of_words
+from crow.cohort.age_units import unit_of, unit_of_words
 from crow.cohort.catalogue import BAD_SIDECAR, SECOND_HEADER, SIDECAR
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
@@ -44,17 +44,17 @@ def without_second_header(table: Table, findings: Findings) -> tuple[Table, Desc
 
     It is one if every column of numbers has text there, and no cell of it is a number or a date.
     """
-    first, others = table.rows[0], table.rows[1:51]
-    if len(table.rows) < MIN_NUMBERS + 1 or any(_is_value(cell) for cell in first):
+    first, others = list(table.cells.iloc[0]), table.cells.iloc[1:51].to_numpy().tolist()
+    if len(table.cells) < MIN_NUMBERS + 1 or any(_is_value(cell) for cell in first):
         return table, Descriptions()
     numeric = [k for k in range(len(first)) if _numbers([row[k] for row in others])]
     if not numeric or not all(first[k].strip() for k in numeric):
         return table, Descriptions()
     if is_blank(pd.Series([first[k] for k in numeric], dtype=object)).any():
         return table, Descriptions()
-    findings.add(SECOND_HEADER, rows=table.lines[:1])
+    findings.add(SECOND_HEADER, rows=table.cells.index[:1])
     texts = {name: cell.strip() for name, cell in zip(table.header, first, strict=True) if cell.strip()}
-    return replace(table, rows=table.rows[1:], lines=table.lines[1:]), Descriptions(texts)
+    return table.with_frame(table.cells.iloc[1:]), Descriptions(texts)
 
 
 def sidecar_of(path: Path, findings: Findings) -> Descriptions:
@@ -102,7 +102,7 @@ def described(table: Table, given: Descriptions) -> Table:
 
 def age_units(header: list[str], given: Descriptions) -> dict[str, AgeUnit]:
     """The units of the ages among some columns."""
-    return {name: unit for name in header if is_age(name) and (unit := unit_of_words(given.units.get(name, "")))}
+    return {name: unit for name in header if is_age(name) and (unit := unit_of(given.units.get(name, "")))}
 
 
 def _unit(name: str, facts: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ class Facts:
         self.subjects = int(self.who.max()) + 1
         self.repeated = bool(self.who.duplicated().any())
         self.constant = lru_cache(maxsize=None)(self._constant)
+        self.whole = lru_cache(maxsize=None)(self._whole)
 
     def subject_values(self, name: str) -> pd.Series:
         """The first value of each subject, by its number."""
@@ -62,7 +63,7 @@ class Facts:
         who = self.who[self.columns.filled(name).index]
         return self.repeated and not who.duplicated().any()
 
-    def whole(self, name: str) -> bool:
+    def _whole(self, name: str) -> bool:
         return self.columns.is_number(name) and bool((self.columns.numbers(name).values.dropna() % 1 == 0).all())
 
     def few_levels(self, name: str) -> bool:

@@ -13,9 +13,9 @@ NAME = "the DataFrame"
 
 def frame_table(frame: pd.DataFrame) -> Table:
     """The cells of a DataFrame as a file would hold them; rows are numbered as lines of such a file."""
-    columns = [frame[name].map(_text).tolist() for name in frame.columns]
-    rows = [list(cells) for cells in zip(*columns, strict=True)]
-    return Table(NAME, [str(name) for name in frame.columns], rows, list(range(2, len(rows) + 2)))
+    cells = {str(name): frame[name].map(_text).tolist() for name in frame.columns}
+    lines = pd.RangeIndex(2, len(frame) + 2, name="line")
+    return Table(NAME, pd.DataFrame(cells, index=lines, dtype=object))
 
 
 def _text(value: Any) -> str:

@@ -25,6 +25,7 @@ CONVERTED = re.compile(
     r"( .*)?"
 )
 """Levels that are known when the study ends."""
+MIN_AGES = 3
 UNITS = {"years": 1.0, "months": 12.0, "days": 365.25}
 
 
@@ -60,6 +61,12 @@ def _reason(facts: Facts, name: str, span: pd.Series, last_age: pd.Series | None
         level = next((level for level in values.unique() if CONVERTED.fullmatch(str(level).lower())), None)
         return f"its level {level}" if level is not None else None
     if facts.once(name) or len(values) < MIN_IDENTITY_SUBJECTS:
+        if (
+            names.normal(name).startswith("age")
+            and len(values) >= MIN_AGES
+            and (late := _late_age(name, values, last_age))
+        ):
+            return late
         return "a time to an event by its name" if names.matches(names.EVENT_TIME, name) else None
     return _late_age(name, values, last_age) or _long_time(name, values, span) or _visit_count(facts, values)
 

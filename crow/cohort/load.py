@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from crow.cohort.bids import read_tree
+from crow.cohort.birth import with_ages
 from crow.cohort.descriptions import described, sidecar_of, without_second_header
 from crow.cohort.findings import Findings
 from crow.cohort.frame import NAME, frame_table
@@ -16,6 +17,7 @@ from crow.cohort.layouts import read_layout
 from crow.cohort.options import ReadOptions, listed
 from crow.cohort.schema import Schema
 from crow.cohort.table import Table, read_table
+from crow.cohort.written_ages import plain_ages
 from crow.errors import CohortError
 
 Source = str | Path | pd.DataFrame
@@ -43,7 +45,10 @@ def load(sources: Sequence[Source], options: ReadOptions, schema: Schema | None,
     if schema is not None and options.within is None:
         options = options.model_copy(update={"within": schema.within})
     read = [_load_one(table, options, schema, findings) for table in tables]
-    return read[0] if len(read) == 1 else join_tables(read, options, findings)
+    table = read[0] if len(read) == 1 else join_tables(read, options, findings)
+    if schema is not None and schema.time_kind == "date":
+        options = options.model_copy(update={"time": schema.time, "date_order": schema.date_order})
+    return with_ages(table, options, findings)
 
 
 def name_of_source(source: Source) -> str:
@@ -53,8 +58,9 @@ def name_of_source(source: Source) -> str:
 
 def _load_one(source: Path | pd.DataFrame, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
     if isinstance(source, pd.DataFrame):
-        return read_layout(frame_table(source), findings)
+        return plain_ages(read_layout(frame_table(source), findings), findings)
     if source.is_dir():
         return read_tree(source, options, schema, findings)
     table, rows = without_second_header(read_table(source, findings), findings)
-    return described(read_layout(table, findings), rows | sidecar_of(source, findings))
+    table = described(read_layout(table, findings), rows | sidecar_of(source, findings))
+    return plain_ages(table, findings)

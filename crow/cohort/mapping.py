@@ -9,14 +9,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crow.cohort.columns import Columns
-from crow.cohort.options import Missing
+from crow.cohort.options import NO_SITE, Missing
 from crow.cohort.schema import Schema
 from crow.cohort.times import AgeUnit, TimeKind
+from crow.cohort.value_kinds import KINDS, ValueKind
 from crow.cohort.values import is_blank
 from crow.errors import ConfigError
 
 Role = Literal[
-    "subject", "time", "session", "age", "group", "scan", "covariate", "region", "since baseline", "left out"
+    "subject", "time", "session", "age", "group", "scan", "covariate", "site", "region", "since baseline", "left out"
 ]
 ONCE: tuple[Role, ...] = ("subject", "time", "session", "age", "group", "scan")
 REASONS: dict[Role, str] = {
@@ -35,7 +36,9 @@ HEADER = """\
 # How crow reads {path}.
 # Edit a line and pass the file with --mapping.
 # role: subject, time, session, age, since baseline (years to add to an age at baseline), group (family), scan,
-#   covariate, region, left out. kind: numeric or categorical; for the time age, years, months, days, date, visit.
+#   covariate, site (a site or scanner), region, left out. kind of a covariate: numeric, categorical; of the time: age,
+#   years, months, weeks, days, hours, date, visit; of a region: real, positive, bounded, integer (a score), with bounds
+#   [lower, upper] (null is none) and step.
 # unit (of an age): years, months, weeks, days. missing: numbers and words that mean missing.
 """
 
@@ -47,6 +50,8 @@ class MappedColumn(BaseModel):
 
     role: Role
     kind: str | None = None
+    bounds: tuple[float | None, float | None] | None = None
+    step: float | None = None
     unit: AgeUnit | None = None
     order: Literal["ymd", "mdy", "dmy"] | None = None
     missing: list[float | str] | None = None
@@ -89,6 +94,7 @@ class Mapping(BaseModel):
         if self.bids:
             given.pop("scan", None)
         given["covariates"], given["regions"] = by_role["covariate"], by_role["region"]
+        given["site"] = by_role["site"] or NO_SITE
         given["left_out"] = by_role["left out"]
         if self.missing is not None:
             given["missing"] = self.missing
@@ -138,8 +144,8 @@ def make_mapping(
     roles[schema.time] = ("time", schema.time_kind)
     if schema.since_baseline is not None:
         roles.setdefault(schema.since_baseline, ("since baseline", "years"))
-    roles |= {name: ("covariate", kind) for name, kind in schema.covariates.items()}
-    roles |= {name: ("region", "numeric") for name in schema.regions}
+    roles |= {name: ("site" if name in schema.sites else "covariate", kind) for name, kind in schema.covariates.items()}
+    roles |= {name: ("region", schema.values.get(name, ValueKind()).kind) for name in schema.regions}
     roles |= {name: ("left out", None) for name in left_out if name not in roles}
     known = {name: REASONS[role] for name, (role, _) in roles.items() if role in REASONS} | left_out | reasons
     ordered = [name for name in columns.names if name in roles]
@@ -164,13 +170,16 @@ def _column(
     name: str, role: Role, kind: str | None, schema: Schema, columns: Columns, reason: str | None, examples: bool
 ) -> MappedColumn:
     column = MappedColumn(role=role, kind=kind, reason=reason or None)
+    if role == "region" and (values := schema.values.get(name)) is not None:
+        column.bounds, column.step = (values.lower, values.upper), values.step
     if name in (schema.age, schema.time) and (role == "age" or kind == "age"):
         column.unit = schema.age_unit
     if kind == "date":
         column.order = schema.date_order
     if name not in columns:
         return column
-    if kind == "numeric" or (role == "covariate" and columns.is_number(name)):
+    labels = role in ("covariate", "site") and columns.is_number(name)
+    if role == "region" or kind == "numeric" or labels:
         read = columns.numbers(name)
         column.missing = columns.codes(name)
         if read.marks.decimal != "." or read.marks.thousands:
@@ -184,7 +193,10 @@ def _column(
 
 def _options(column: MappedColumn) -> dict[str, Any]:
     known: dict[str, Any] = {"missing": column.missing, "decimal": column.decimal, "thousands": column.thousands}
-    known["kind"] = column.kind if column.role == "covariate" else None
+    if column.role == "region":
+        known |= {"kind": column.kind, "bounds": column.bounds, "step": column.step}
+    elif column.role == "covariate":  # one word changes the role of a region: its numbers stay numbers
+        known["kind"] = "numeric" if column.kind in KINDS else column.kind
     return {name: value for name, value in known.items() if value is not None}
 
 
@@ -195,8 +207,11 @@ def _check(mapping: Mapping, path: str) -> None:
         if len(several) > 1:
             raise ConfigError(f"{path}: {', '.join(several)} have the role {role}; only one column can.")
     kinds: dict[str, tuple[str, ...]] = {
-        "time": get_args(TimeKind), "covariate": ("numeric", "categorical"), "region": ("numeric",),
-    }  # fmt: skip
+        "time": get_args(TimeKind),
+        "covariate": ("numeric", "categorical", *KINDS),
+        "site": ("categorical",),
+        "region": ("numeric", *KINDS),
+    }
     for name, column in mapping.columns.items():
         if column.kind is not None and column.role in kinds and column.kind not in kinds[column.role]:
             known = ", ".join(kinds[column.role])

@@ -46,7 +46,10 @@ NOT_DATE = _whole(
     r" baseline"
     r" geburt\w* sterbe\w* eingabe\w* naissance nacimiento"
 )
-BIRTH = _whole(r"birth\w* dob yob geburt\w* geb naissance nacimiento")
+BIRTH = _whole(
+    r"birth date_?of_?birth year_?of_?birth birth_?(date|day|year|month|yr)\w* dob\w* yob mob geb"
+    r" geburts?_?(datum|tag|jahr|monat)\w* geboren naissance nacimiento"
+)
 YEARS = re.compile(
     r"t|time|times|years?|yrs?|jahre?|follow_?up|(time|years?|yrs?|jahre)_(bl|from|since|seit|in|to|after|of_follow|years?|yrs?).*"
     r"|(.*_)?(time|follow_?up|visit|since|delay)_(years?|yrs?)|years?_?bl|(test|scan|visit|obs|observation)_?time|zeit|zeitpunkt"
@@ -57,6 +60,12 @@ MONTHS = re.compile(
 DAYS = re.compile(
     r"days?(_(bl|from|since|to|after|of_follow).*)?|(.*_)?(time|follow_?up|visit|delay|to_visit)_days?|mr_delay"
     r"|tage?(_.*)?|jours(_.*)?|dias(_.*)?"
+)
+WEEKS = re.compile(
+    r"weeks?(_(bl|from|since|to|after|of_follow).*)?|(.*_)?(time|follow_?up|visit|delay)_weeks?|wochen?(_.*)?"
+)
+HOURS = re.compile(
+    r"hours?(_(bl|from|since|to|after|of_follow).*)?|(.*_)?(time|follow_?up|visit|delay)_hours?|stunden?(_.*)?"
 )
 SITE = _whole(
     r"site siteid site_id center centre hospital zentrum centro scanner\w* manufacturer\w* vendor magnet"
@@ -100,7 +109,9 @@ QUALITY = _whole(
 """Motion, image quality and head scaling."""
 FAMILY = _whole(
     r"family family_?id fam fam_?id famid family_?no familie\w* famille familia twin_?pair pair_?id pairid"
-    r" household\w* pedigree sibship"
+    r" household\w* pedigree sibship sibs?_?(id|pair|group|no) siblings? sibling_?(id|pair|group|no)"
+    r" twin_?(id|no|group)"
+    r" (mother|father|maternal|paternal|parent|mum|dad)_?id kinship couple\w* dyad\w* zwillingspaar paar"
 )
 NOT_FAMILY = _whole(r"history hx income size status type income members n num situation")
 IDENTITY = _whole(r"id ids uid guid barcode loniuid imageuid key code runno nummer number no nr")
@@ -114,7 +125,8 @@ COUNTER = _whole(r"instance repeat_?instance repeat repetition replicate attempt
 OUTCOME = _whole(
     r"outcome died dead death deceased conver\w* progress(ed|or|ors) endpoint final last censor\w* survival"
     r" vital_?status"
-    r" final_?\w+ last_?\w+ dropout"
+    r" final_?\w+ last_?\w+ dropout future worst ever braak pmi post_?mortem\w* autopsy neuropath\w* slope delta change"
+    r" changes declin\w* annuali[sz]ed trajectory max min"
 )
 """What is known when the study ends."""
 BARE_OUTCOME = re.compile(r"(event|status|dem|dementia|demented|ad|incident_?\w+|\w+_event|event_\w+)")
@@ -158,8 +170,8 @@ def matches(pattern: re.Pattern[str], name: str) -> bool:
 
 
 def is_time(name: str) -> bool:
-    """Whether the name is of a time in years, months or days."""
-    return any(matches(pattern, name) for pattern in (YEARS, MONTHS, DAYS))
+    """Whether the name is of a time in years, months, weeks, days or hours."""
+    return any(matches(pattern, name) for pattern in (YEARS, MONTHS, WEEKS, DAYS, HOURS))
 
 
 def is_label(name: str) -> bool:

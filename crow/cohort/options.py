@@ -13,31 +13,49 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from crow.cohort.dates import DateOrder
 from crow.cohort.names import SIZE
 from crow.cohort.times import AgeUnit, TimeKind
+from crow.cohort.value_kinds import Kind, ValueKind
 from crow.errors import CohortError
 
 Missing = Literal["model", "drop-visit", "impute", "error"]
 
 
+NO_SITE = ["none"]
+
+
 class ColumnOptions(BaseModel):
-    """How one column is read: its kind, the numbers and words that mean missing, and its marks."""
+    """How one column is read: its kind, the numbers and words that mean missing, and its marks.
+
+    The kind of a region is ``numeric`` (detected), or that of its values, with ``bounds`` (None is no bound) and
+    ``step``; see `crow.cohort.value_kinds`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["numeric", "categorical"] | None = None
+    kind: Literal["numeric", "categorical"] | Kind | None = None
+    bounds: tuple[float | None, float | None] | None = None
+    step: float | None = None
     missing: list[float | str] | None = None
     decimal: Literal[".", ","] | None = None
     thousands: str | None = None
+
+    def values(self) -> ValueKind | None:
+        """The kind of a region's values, if it is given."""
+        if self.kind in (None, "numeric", "categorical"):
+            return None
+        lower, upper = self.bounds or (None, None)
+        return ValueKind(kind=self.kind, lower=lower, upper=upper, step=self.step)
 
 
 class ReadOptions(BaseModel):
     """What to read as what; whatever is None is detected.
 
     ``covariates``, ``regions`` and ``exclude`` are column names or patterns such as ``CTX_*``; ``group`` is a column of
-    families, whose members stay together in every split. ``missing`` is the use of a visit that lacks a region
-    (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers and words that mean missing,
-    everywhere (default: see `crow.cohort.missing_codes`); ``columns`` decides it, and kinds and marks, by column.
-    ``left_out`` are columns without a role. A mapping (`crow.cohort.mapping`) sets all of these. With ``fix``, safe
-    corrections are made and logged.
+    families, whose members stay together in every split. ``site`` are the columns of sites and scanners, whose effects
+    are random (``none``: no column is one; those with such a name are then covariates). ``missing`` is the use of a
+    visit that lacks a region (default model, and drop-visit with ``one_visit``). ``missing_codes`` are the numbers and
+    words that mean missing, everywhere (default: see `crow.cohort.missing_codes`); ``columns`` decides it, and kinds
+    and marks, by column. ``left_out`` are columns without a role. A mapping (`crow.cohort.mapping`) sets all of these.
+    With ``fix``, safe corrections are made and logged.
 
     ``scan`` is the column with the paths of NIfTI files, relative to the folder ``scan_root`` (default: the table's).
     Of a BIDS tree, ``suffix``, ``space`` and ``desc`` choose the files, and ``ages`` is a table with the times of its
@@ -59,6 +77,7 @@ class ReadOptions(BaseModel):
     age_unit: AgeUnit | None = None
     session: str | None = None
     group: str | None = None
+    site: list[str] | None = None
     covariates: list[str] | None = None
     regions: list[str] | None = None
     exclude: list[str] = []
@@ -82,7 +101,7 @@ class ReadOptions(BaseModel):
     def _numbers_are_numbers(cls, value: list[float | str] | None) -> list[float | str] | None:
         return None if value is None else [_number(code) for code in value]
 
-    @field_validator("covariates", "regions", "exclude", "missing_codes", "join", mode="before")
+    @field_validator("site", "covariates", "regions", "exclude", "missing_codes", "join", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str | int | float | Path) else value

@@ -111,3 +111,19 @@ MIN_SUBJECTS = 10
 """Subjects from which something can be learned."""
 MAX_MISSING_SHARE = 0.2
 """Share of incomplete visits from which a region is named as costly."""
+
+# Kinds of values
+MIN_KIND_VALUES = 10
+"""Values of a region from which its kind is decided; fewer are taken for real numbers."""
+LEVEL_TOLERANCE = 1e-6
+"""Distance of a score from a whole number of steps."""
+MAX_SCORE_LEVELS = 200
+"""Different values of a score that moves in steps."""
+MAX_SCORE_STEPS = 150.0
+"""Steps between its 1 % and 99 % quantiles; finer steps are as good as none."""
+MIN_KIND_SHARE = 0.99
+"""Share of values that must be of a kind; the others are then errors."""
+MIN_CEILING_SHARE = 0.05
+"""Share of visits at the largest value of a score that make it the end of the scale."""
+MIN_UNIT_RANGE = 0.5
+"""Range (1 % to 99 %) of values within 0 and 1 that are bounded by both; narrower ones are positive."""

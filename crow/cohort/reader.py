@@ -22,12 +22,14 @@ from crow.cohort.mapping import make_mapping, read_mapping
 from crow.cohort.names import FAMILY, SITE, matches, normal
 from crow.cohort.number_marks import Marks
 from crow.cohort.options import ColumnOptions, ReadOptions, listed, some_columns
-from crow.cohort.roles import Roles, find_roles, never_changes
+from crow.cohort.role_detector import Roles
+from crow.cohort.roles import find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
 from crow.cohort.subject import find_subject
 from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
+from crow.cohort.value_kinds import kinds_of
 from crow.cohort.visits import make_visits, report_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
 from crow.errors import CohortError, ConfigError
@@ -72,9 +74,12 @@ def read_cohort(
             missing=made.missing,
             groups=groups,
             changes=made.changes,
+            as_read=made.as_read,
         )
     columns, schema, roles = _detect(table, options, findings)
     made = make_visits(columns, schema, schema.missing, findings, options.scan_root, options.fix)
+    given = {name: kind for name, column in options.columns.items() if (kind := column.values()) is not None}
+    schema = schema.model_copy(update={"values": kinds_of(made.visits, schema.regions, given)})
     report_usable(made.visits, schema, findings, options.one_visit)
     groups = groups_of(columns, schema.subject, schema.group)
     mapping = make_mapping(schema, columns, roles.reasons, roles.left_out)
@@ -89,6 +94,7 @@ def read_cohort(
         groups,
         mapping,
         made.changes,
+        made.as_read,
     )
     if strict:
         cohort.require_usable()
@@ -142,7 +148,7 @@ def _schema(
         time_kind=timeline.kind,
         session=timeline.session,
         group=group,
-        sites=[name for name in roles.covariates if matches(SITE, name)],
+        sites=roles.sites,
         age=timeline.age,
         covariates=roles.covariates,
         regions=roles.regions,
@@ -256,14 +262,14 @@ def _columns(table: Table, frame: pd.DataFrame, adni: bool, options: ReadOptions
 def _wanted(header: list[str], layout: Layout, options: ReadOptions) -> list[str]:
     """All columns, or, of a table whose roles are known, those with a role and those that a flag names."""
     if not layout.regions:
-        asked = {name for flag in ("regions", "covariates") for name in _asked(header, flag, options)}
+        asked = {name for flag in ("regions", "covariates", "site") for name in _asked(header, flag, options)}
         return [name for name in header if name not in layout.left_out or name in asked]
     flags = (options.subject, options.time, options.age, options.session, options.scan, options.group)
     named = {*(name for name in flags if name), *layout.times}
     chosen = set(header) - set(layout.others)
     chosen |= {name for name in header if name in named or normal(name) in ("years_bl", *USUAL)}
     chosen |= {name for name in header if matches(SITE, name) or matches(FAMILY, name)}
-    for flag in ("regions", "covariates"):
+    for flag in ("regions", "covariates", "site"):
         chosen |= _asked(header, flag, options)
     chosen |= set(options.columns)
     return [name for name in header if name in chosen]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from crow.cohort.dates import DateOrder
 from crow.cohort.options import Missing
 from crow.cohort.times import AgeUnit, TimeKind
+from crow.cohort.value_kinds import ValueKind
 from crow.cohort.visit_codes import VisitCodes
 
 SCAN = "scan"
@@ -29,8 +30,9 @@ class Schema(BaseModel):
 
     ``time_kind`` is what the time column holds: an age in years, years, months or days since some start, a date, or a
     visit code (months). For a wide table ``layout`` is ``"wide"``, the names are those after reshaping, and
-    ``template`` makes the columns of the ``repeated`` ones from ``name`` and ``wave``. ``fixed`` are covariates that
-    never change within a subject; ``since_baseline`` is a column with the years to add to an age at baseline;
+    ``template`` makes the columns of the ``repeated`` ones from ``name`` and ``wave``. ``values`` are the kinds of
+    regions that are not real numbers. ``fixed`` are covariates that never change within a subject; ``since_baseline``
+    is a column with the years to add to an age at baseline; ``sites`` are covariates that are sites or scanners;
     ``codes`` are the numbers that mean missing, by column; ``age_unit`` is what ages are counted in, and
     ``visit_codes`` whose visit codes the table has. ``scan`` is the column with the paths of scans, and ``bids``
     says which files of a tree they are where the cohort was read from one.
@@ -48,6 +50,7 @@ class Schema(BaseModel):
     age: str | None = None
     covariates: dict[str, Literal["numeric", "categorical"]] = {}
     regions: list[str] = []
+    values: dict[str, ValueKind] = {}
     fixed: list[str] = []
     age_is_baseline: bool = False
     since_baseline: str | None = None

@@ -59,11 +59,16 @@ def validation_folds(names: Sequence[str], fraction: float, seed: int) -> list[R
 
 
 def test_subjects(cohort: Cohort, fraction: float, seed: int) -> list[str]:
-    """The subjects that ``split.test`` reserves for a test and training never sees."""
-    subjects = cohort.subjects
+    """The subjects that ``split.test`` reserves for a test and training never sees.
+
+    All subjects of the table are divided, also those that have no visit left, so that the way in which missing values
+    are treated moves no subject from one part to the other.
+    """
+    subjects = cohort.split_subjects
     names = cohort.split_names(subjects)
     end = np.array([round(fraction * len(subjects))])
-    return [subjects[k] for k in _cut(names, ranked(names, seed, Purpose.TEST), end)[0]]
+    test, left = _cut(names, ranked(names, seed, Purpose.TEST), end)[0], set(cohort.subjects)
+    return [subjects[k] for k in test if subjects[k] in left]
 
 
 def digest_of_names(names: Sequence[str]) -> str:

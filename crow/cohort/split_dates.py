@@ -1,4 +1,4 @@
-"""Dates whose year, month and day stand in columns of their own."""
+"""Dates whose year, month and day, or time of day, stand in columns of their own."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ KINDS = {
 }  # fmt: skip
 LIMITS = {"year": (1850, 2150), "month": (1, 12), "day": (1, 31)}
 BIRTH = re.compile(r"(.*_)?(birth|dob|geburts?|naissance|nacimiento)(_.*)?|birth.*|geburts.*")
+DAY_NAME = re.compile(r"(?P<before>.*?)_?(?:date|datum|fecha|day)(?P<after>(_.*)?)")
+CLOCK_NAME = re.compile(r"(?P<before>.*?)_?(?:time|uhrzeit|zeit|heure|hora|clock|time_of_day)(?P<after>(_.*)?)")
+CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?")
 MIDDLE = 15
 VALID = 0.8
 
@@ -40,6 +43,24 @@ def join_dates(table: Table, findings: Findings) -> Table:
     for stem, parts in groups.items():
         if {"year", "month"} <= parts.keys() and _are_parts(table, parts):
             table = _joined(table, stem, parts, findings)
+    return _with_clocks(table, findings)
+
+
+def _with_clocks(table: Table, findings: Findings) -> Table:
+    """The table with the time of day behind its date: ``scan_date, scan_time``."""
+    days = {match["before"] + match["after"]: n for n in table.header if (match := DAY_NAME.fullmatch(normal(n)))}
+    for name in table.header:
+        match = CLOCK_NAME.fullmatch(normal(name))
+        day = days.get(match["before"] + match["after"]) if match else None
+        if day is None or day == name:
+            continue
+        frame = table.frame()
+        clock = frame[name].mask(is_blank(frame[name]), "")
+        if not clock.any() or not clock[clock != ""].str.fullmatch(CLOCK).all() or frame[day].str.contains(":").any():
+            continue
+        frame[day] = (frame[day] + " " + clock).where((clock != "") & ~is_blank(frame[day]), frame[day])
+        findings.add(SPLIT_DATE, day, names=f"{day}, {name}")
+        return table.with_frame(frame.drop(columns=name))
     return table
 
 
@@ -53,7 +74,7 @@ def _are_parts(table: Table, parts: dict[str, str]) -> bool:
 
 
 def _numbers(table: Table, name: str, kind: str) -> pd.Series:
-    values = pd.to_numeric(table.frame([name])[name], errors="coerce")
+    values = pd.to_numeric(table.column(name), errors="coerce")
     low, high = LIMITS[kind]
     return values.where(values.between(low, high) & (values % 1 == 0))
 

@@ -7,13 +7,15 @@ import io
 import re
 import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crow.cohort.catalogue import ENCODING, REPEATED_HEADER, SHORT_ROW
 from crow.cohort.findings import Findings
@@ -31,7 +33,7 @@ SIGNATURES = {
     b"\xfd7zXZ": "compressed with xz: unpack it first",
     b"$FL2": "an SPSS file: export it as CSV",
 }
-CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19]")
+CONTROL = bytes([*range(0x09), *range(0x0E, 0x1A)])
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
 POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
 DECIMAL_ROWS = 200
@@ -41,16 +43,14 @@ GROUPED_NUMBER = re.compile(r"\s*[+-]?\d{1,3}([.,]\d{3})+\s*")
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; ``lines[i]`` is the line of the file where row ``i`` begins (the header is line 1).
+    """Cells as text: a frame indexed by the line of the file where a row begins (the header is line 1).
 
     ``decimal`` is the decimal mark; ``mixed`` means that some columns have a comma and others a point. Of a BIDS tree,
     ``layout`` and ``bids`` are known and ``places`` names the visit of each line.
     """
 
     path: str
-    header: list[str]
-    rows: list[list[str]]
-    lines: list[int]
+    cells: pd.DataFrame
     separator: str = ","
     decimal: str = "."
     mixed: bool = False
@@ -58,24 +58,33 @@ class Table:
     bids: Bids | None = None
     places: Mapping[int, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, path: str, header: list[str], rows: list[list[str]], lines: list[int], **facts: Any) -> Table:
+        """A table of rows of equal length."""
+        array = np.empty((len(rows), len(header)), object)
+        array[:] = rows
+        return cls(path, _frame(array, header, lines), **facts)
+
+    @property
+    def header(self) -> list[str]:
+        return list(self.cells.columns)
+
     def frame(self, names: list[str] | None = None) -> pd.DataFrame:
         """The named columns (default all) as text, stripped, indexed by line."""
-        return self._frame.copy() if names is None else self._frame[names].copy()
+        return (self.cells if names is None else self.cells[names]).copy(deep=False)
 
-    @cached_property
-    def _frame(self) -> pd.DataFrame:
-        columns = dict(zip(self.header, map(list, zip(*self.rows, strict=True)), strict=True))
-        return pd.DataFrame(columns, index=pd.Index(self.lines, name="line"), columns=self.header, dtype=object)
+    def column(self, name: str) -> pd.Series:
+        """One column as text, stripped, indexed by line."""
+        return self.cells[name]
 
     def with_frame(self, frame: pd.DataFrame) -> Table:
         """The same table with other columns or rows, a frame of text indexed by line."""
-        return replace(self, header=list(frame.columns), rows=frame.to_numpy().tolist(), lines=frame.index.tolist())
+        return replace(self, cells=frame)
 
     def with_columns(self, columns: Mapping[str, list[str]]) -> Table:
         """The same table with columns more."""
-        more = zip(*columns.values(), strict=True)
-        rows = [[*row, *cells] for row, cells in zip(self.rows, more, strict=True)]
-        return replace(self, header=[*self.header, *columns], rows=rows)
+        more = pd.DataFrame(columns, index=self.cells.index, dtype=object)
+        return replace(self, cells=pd.concat([self.cells, more], axis=1))
 
 
 def read_table(path: str | Path, findings: Findings) -> Table:
@@ -95,8 +104,11 @@ def read_table(path: str | Path, findings: Findings) -> Table:
         separator = _separator(text)
         if separator == " ":
             text, separator = "\n".join(" ".join(line.split()) for line in text.splitlines()), " "
-        records, lines = _records(str(path), text, separator)
         blank = _has_outer_blanks(text, separator)
+        if not blank and (cells := _plain_cells(text, separator)) is not None:
+            frame = _frame(cells[1:], _header(list(cells[0]), findings), range(2, len(cells) + 1))
+            return Table(str(path), frame, separator, *_decimal(cells[1 : DECIMAL_ROWS + 1].tolist(), separator))
+        records, lines = _records(str(path), text, separator)
     if blank:
         records = [[cell.strip() for cell in record] for record in records]
     if not records:
@@ -104,13 +116,42 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     header = _header(records[0], findings)
     rows, lines = _rows(str(path), header, records[1:], lines[1:], findings)
     decimal, mixed = _decimal(rows, separator)
-    return Table(str(path), header, rows, lines, separator, decimal, mixed)
+    return Table.of(str(path), header, rows, lines, separator=separator, decimal=decimal, mixed=mixed)
+
+
+def _frame(array: NDArray[np.object_], header: list[str], lines: Sequence[int]) -> pd.DataFrame:
+    """Cells ``[row, column]`` as a frame whose columns are contiguous."""
+    return pd.DataFrame(np.asfortranarray(array), pd.Index(lines, name="line"), header, dtype=object, copy=False)
+
+
+def _plain_cells(text: str, separator: str) -> NDArray[np.object_] | None:
+    """The cells ``[line, column]`` of a text without quotes whose lines have equal numbers of them, else None."""
+    if '"' in text or separator == " ":
+        return None
+    text = text.replace("\r\n", "\n").rstrip("\n")
+    if "\r" in text:
+        return None
+    lines = text.split("\n")
+    width = lines[0].count(separator) + 1
+    empty = separator * (width - 1)
+    if len(lines) < 2 or any(line.count(separator) != width - 1 or line == empty for line in lines):
+        return None
+    if max(map(len, lines)) > MAX_CELL:
+        return None
+    return np.array(text.replace("\n", separator).split(separator), dtype=object).reshape(len(lines), width)
 
 
 def _has_outer_blanks(text: str, separator: str) -> bool:
     """Whether a blank stands beside a separator, a quote or a line's end, so that cells must be stripped."""
-    edge = rf'["{re.escape(separator)}]'
-    return re.search(rf"(^|{edge})[ \t\xa0]|[ \t\xa0]({edge}|\r|$)", text, re.MULTILINE) is not None
+    edges = (separator, '"', "\n", "\r")
+    for blank in " \t\xa0":
+        if blank == separator or blank not in text:
+            continue
+        if text.startswith(blank) or text.endswith(blank):
+            return True
+        if any(f"{edge}{blank}" in text or f"{blank}{edge}" in text for edge in edges):
+            return True
+    return False
 
 
 def _require_file(path: Path) -> None:
@@ -138,7 +179,7 @@ def _text(path: Path, findings: Findings) -> str:
         if data.startswith(signature):
             raise CohortError(f"{path}: not a text table but {what}.")
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if not wide and CONTROL.search(data):
+    if not wide and len(data.translate(None, CONTROL)) < len(data):
         raise CohortError(f"{path}: not a text table: it holds bytes that no text has. Export the table as CSV or TSV.")
     try:
         if wide:
@@ -197,7 +238,7 @@ def _split(text: str, separator: str, strict: bool) -> tuple[list[list[str]], li
     records, lines, line = [], [], 1
     try:
         for record in reader:
-            if any(cell and not cell.isspace() for cell in record):
+            if (record and record[0]) or any(cell and not cell.isspace() for cell in record):
                 records.append(record)
                 lines.append(line)
             line = reader.line_num + 1

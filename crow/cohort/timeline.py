@@ -15,6 +15,7 @@ from crow.cohort.facts import Facts
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions, listed, one_column
+from crow.cohort.parameters import MAX_AGE_DISAGREEMENT, MIN_SHARE
 from crow.cohort.subject import ambiguous
 from crow.cohort.times import AGES_PER_YEAR, AgeUnit, TimeKind
 from crow.cohort.visit_codes import VisitCodes, whose_codes
@@ -79,11 +80,25 @@ def _clock(
     best = good[0] if layout.times else min(good, key=lambda clock: clock.rank)
     equal = [clock for clock in good if clock.rank == best.rank and not layout.times]
     if any(_disagreeing(best, other, who, 0.05) for other in equal[1:]):
-        counts = {clock.name: int(clock.years.notna().sum()) for clock in equal}
-        raise ambiguous(columns.path, "time", [clock.name for clock in equal], counts)
+        best = _nearly_equal(columns, equal, findings)
     for other in good:
         if other is not best:
             _compare(columns, best, other, who, findings)
+    return best
+
+
+def _nearly_equal(columns: Columns, clocks: list[Clock], findings: Findings) -> Clock:
+    """The clock that most visits have, of ages that nearly all differ by a year at most; else raises CohortError."""
+    counts = {clock.name: int(clock.years.notna().sum()) for clock in clocks}
+    best = max(clocks, key=lambda clock: counts[clock.name])
+    apart = max(float((best.years - other.years).abs().quantile(MIN_SHARE)) for other in clocks)
+    if not all(clock.kind == "age" for clock in clocks) or not apart <= MAX_AGE_DISAGREEMENT:
+        raise ambiguous(columns.path, "time", list(counts), counts)
+    others = [f"{name} ({counts[name]:,})" for name in counts if name != best.name]
+    findings.add(
+        catalogue.SEVERAL_TIMES, best.name, best=best.name, count=counts[best.name], others=listed(others),
+        flag=next(name for name in counts if name != best.name),
+    )  # fmt: skip
     return best
 
 

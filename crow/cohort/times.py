@@ -10,11 +10,14 @@ from crow.cohort.dates import DateOrder, parse_dates
 from crow.cohort.values import numbers
 from crow.cohort.visit_codes import VisitCodes, code_months
 
-TimeKind = Literal["age", "years", "months", "days", "date", "visit"]
+TimeKind = Literal["age", "years", "months", "weeks", "days", "hours", "date", "visit"]
 AgeUnit = Literal["years", "months", "weeks", "days"]
 
 DAYS_PER_YEAR = 365.25
-PER_YEAR = {"age": 1.0, "years": 1.0, "months": 12.0, "days": DAYS_PER_YEAR, "visit": 12.0}
+PER_YEAR = {
+    "age": 1.0, "years": 1.0, "months": 12.0, "weeks": DAYS_PER_YEAR / 7, "days": DAYS_PER_YEAR,
+    "hours": 24 * DAYS_PER_YEAR, "visit": 12.0,
+}  # fmt: skip
 AGES_PER_YEAR: dict[AgeUnit, float] = {
     "years": 1.0, "months": 12.0, "weeks": DAYS_PER_YEAR / 7, "days": DAYS_PER_YEAR,
 }  # fmt: skip
@@ -22,6 +25,8 @@ MISSING_TIMES = {
     "age": (-1.0, -4.0, -9.0, -99.0, -999.0, -9999.0),
     "years": (-99.0, -999.0, -9999.0),
     "months": (-999.0, -9999.0),
+    "weeks": (-999.0, -9999.0),
+    "hours": (-9999.0, -99999.0),
     "days": (-9999.0, -99999.0),
 }
 """Numbers that mean missing: only those that no time before baseline can be. An age is never negative."""

@@ -27,7 +27,13 @@ WORDS_FOR_MISSING = frozenset({
     "sin datos", "no disponible", "no realizado", "desconocido", "pending", "tbd", "not analysed", "not analyzed",
 })  # fmt: skip
 """Words that mean missing in a column of numbers; they are reported."""
-BOUND = re.compile(r"\s*(?:[<>≤≥]=?\s*([^<>≤≥+]+)|([^<>≤≥+]+?)\s*(?:\+|or (?:older|above|more)))\s*")
+MORE = r"older|above|over|more|up|greater|higher|below|less|younger|under"
+LIMIT = rf"over|above|under|below|at least|at most|up to|(?:{MORE}) than|über|unter|ab|älter als|plus de"
+YEARS = r"(?:\s*(?:years?|yrs?|y|jahre?|ans?)(?:\s*(?:old|of age))?)?"
+BOUND = re.compile(
+    rf"\s*(?:(?:[<>≤≥]=?|(?:{LIMIT})\s)\s*([^<>≤≥+]+?){YEARS}|([^<>≤≥+]+?){YEARS}\s*(?:\+|plus|(?:or|and|&|und|et)\s+(?:{MORE})){YEARS})\s*",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ class Numbers:
             return False
         repeated = len(self.text) and self.text.nunique() <= min(MAX_TEXT_CODES, len(self.text) - 1)
         coded = bool(repeated) and not self.text.str.contains(r"\d", regex=True).any()
-        several = self.values.nunique() > MAX_TEXT_CODES
-        return known >= (MIN_CODED_NUMBER_SHARE if coded and several else MIN_NUMBER_SHARE) * self.filled
+        coded = coded and self.values.nunique() > MAX_TEXT_CODES
+        return known >= (MIN_CODED_NUMBER_SHARE if coded else MIN_NUMBER_SHARE) * self.filled
 
     @property
     def infinite(self) -> list[int]:
@@ -81,15 +87,16 @@ def numbers(
     mixed: bool = False,
     find_far: bool = True,
     marks: Marks | None = None,
+    plain: NDArray[np.float64] | None = None,
 ) -> Numbers:
     """Read a column of stripped text as numbers.
 
     ``codes`` are the numbers and words that mean missing; without them, `crow.cohort.missing_codes` finds the numbers
     (``time``: a column of times; ``find_far``: also those far from all others). ``marks`` separate decimals and
     thousands; without them, they are found from the cells and from ``decimal``, the mark of the table (``mixed``: both
-    marks).
+    marks). ``plain`` is the result of `parsed`, if it is known.
     """
-    array = parsed(cells)
+    array = parsed(cells) if plain is None else plain.copy()
     unread = _others(cells, array, NUMBER_BLANKS)
     if marks is None:
         marks = _found_marks(cells, unread, decimal, mixed)
@@ -134,12 +141,13 @@ def parsed(cells: pd.Series) -> NDArray[np.float64]:
         joined = "".join(texts)
         if joined.isascii() and "_" not in joined:
             return np.array([float(text) if text else np.nan for text in texts], dtype=float)
-    return pd.to_numeric(cells, errors="coerce").to_numpy(float, copy=True)
+    places, different = pd.factorize(cells, use_na_sentinel=False)
+    return pd.to_numeric(pd.Series(different), errors="coerce").to_numpy(float)[places]
 
 
-def is_blank(cells: pd.Series) -> pd.Series:
-    """Where a text cell is missing."""
-    array = parsed(cells)
+def is_blank(cells: pd.Series, plain: NDArray[np.float64] | None = None) -> pd.Series:
+    """Where a text cell is missing; ``plain`` is the result of `parsed`, if it is known."""
+    array = parsed(cells) if plain is None else plain
     return pd.Series(np.isnan(array) & ~_others(cells, array, BLANKS), cells.index)
 
 

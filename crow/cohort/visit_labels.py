@@ -50,7 +50,7 @@ def take_apart(table: Table, findings: Findings) -> Table:
         return table
     others = [name for name in table.header if LABELS.fullmatch(names.normal(name))]
     for name in dict.fromkeys((*subjects, *others, table.header[0])):
-        cells = table.frame([name])[name]
+        cells = table.column(name)
         apart = None if cells.duplicated().any() else parts_of(cells.map(bare))
         if apart is not None and _ages_agree(table, apart):
             return _with_parts(table, name, apart, findings)
@@ -114,6 +114,6 @@ def _with_parts(table: Table, name: str, apart: pd.DataFrame, findings: Findings
     taken = {existing for existing in table.header if existing != name}
     subject, session = (made if made not in taken else f"{made}_of_{name}" for made in (SUBJECT, SESSION))
     apart = apart.rename(columns={SUBJECT: subject, SESSION: session})
-    report_parts(name, table.frame([name])[name].iloc[0], apart, findings)
+    report_parts(name, table.column(name).iloc[0], apart, findings)
     made = table.with_frame(apart.join(table.frame().drop(columns=name)))
     return replace(made, layout=Layout("plain", subject=subject, session=session))

@@ -32,6 +32,7 @@ class Visits(NamedTuple):
     start: pd.Series
     missing: dict[str, float]
     changes: list[Change]
+    as_read: list[str]
 
 
 def make_visits(
@@ -66,10 +67,12 @@ def make_visits(
     rows["age"] = _age(rows, schema, findings)
     if schema.session is None:
         rows["session"] = (rows.groupby("subject").cumcount() + 1).astype(str)
+    as_read = list(rows["subject"].unique())
     rows = usable_visits(rows, schema, missing, columns.path, findings)
-    start = start[start.index.isin(rows["subject"])]
+    kept = set(rows["subject"])
+    start = start[[subject in kept for subject in start.index]]
     visits = rows[[*KEYS, *schema.covariates, *schema.regions, *([SCAN] if schema.scan else [])]]
-    return Visits(visits.reset_index(drop=True), start, share, changes)
+    return Visits(visits.reset_index(drop=True), start, share, changes, as_read)
 
 
 def report_usable(visits: pd.DataFrame, schema: Schema, findings: Findings, one_visit: bool = False) -> None:

@@ -119,6 +119,8 @@ def _family(names: list[str], pattern: re.Pattern[str], before: bool) -> Wide | 
                 continue
             kind = re.sub(r"_?\d+$", "", label).lower().replace("bl", "m")
             groups[match["link"], kind][match["name"]][label] = column
+    if not before:
+        _add_bare(names, groups)
     best: Wide | None = None
     for (link, _), measures in groups.items():
         intervals = _intervals(names, link, {label for columns in measures.values() for label in columns})
@@ -130,6 +132,16 @@ def _family(names: list[str], pattern: re.Pattern[str], before: bool) -> Wide | 
             wide = Wide(template, tuple(waves), columns, intervals)
             best = wide if best is None or len(wide.used) > len(best.used) else best
     return best
+
+
+def _add_bare(names: list[str], groups: dict[tuple[str, str], dict[str, dict[str, str]]]) -> None:
+    """A column without a label is the wave before the first label of its measure: ``age, age_ses02``."""
+    for measures in groups.values():
+        for name, columns in measures.items():
+            first = min(columns, key=_position)
+            number = re.search(r"\d+$", first)
+            if name in names and number is not None and int(number[0]) == 2:
+                columns[first[: number.start()] + "1".zfill(len(number[0]))] = name
 
 
 def _intervals(names: list[str], link: str, labels: set[str]) -> dict[str, dict[tuple[str, str], str]]:

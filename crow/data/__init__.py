@@ -1,0 +1,1 @@
+"""Sequences, examples and forecasts as tensors."""

@@ -40,6 +40,8 @@ class Forecast:
         ``[visit, draw, region]``, in the table's own units.
     history
         The observed visits that the forecast was conditioned on; None if there were none.
+    follow_up
+        The longest follow-up of the training, in years; 0 if it is not known.
 
     Examples
     --------
@@ -55,6 +57,7 @@ class Forecast:
     regions: list[str]
     values: np.ndarray[Any, Any]
     history: pd.DataFrame | None = None
+    follow_up: float = 0.0
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -83,6 +86,44 @@ class Forecast:
         keys["draw"] = np.tile(np.arange(n), visits)
         return pd.concat([keys, pd.DataFrame(self.values.reshape(visits * n, -1), columns=self.regions)], axis=1)
 
+    def probability_of(
+        self, region: str, *, at_least: float | None = None, at_most: float | None = None
+    ) -> pd.DataFrame:
+        """The probability that a region reaches a threshold or level, or lies between two, as the share of draws.
+
+        Parameters
+        ----------
+        region
+            Which region.
+        at_least, at_most
+            The threshold in the table's units; the same value twice asks for one level of a score.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per visit: ``subject, time, age, probability``.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown region, or without a threshold.
+
+        Examples
+        --------
+        >>> visits = pd.DataFrame({"subject": ["s1"], "time": [2.0], "age": [72.0]})
+        >>> forecast = Forecast(visits, ["MMSE"], np.array([22, 23, 23, 26]).reshape(1, 4, 1))
+        >>> float(forecast.probability_of("MMSE", at_most=23)["probability"].iloc[0])
+        0.75
+        """
+        if region not in self.regions:
+            raise ConfigError(f"the forecast has no region {region}. Its regions are {', '.join(self.regions)}.")
+        if at_least is None and at_most is None:
+            raise ConfigError("probability_of needs a threshold: at_least, at_most, or both.")
+        draws = self.values[:, :, self.regions.index(region)]
+        lower, upper = -np.inf if at_least is None else at_least, np.inf if at_most is None else at_most
+        inside = (draws >= lower) & (draws <= upper)
+        return self.visits[["subject", "time", "age"]].assign(probability=inside.mean(1))
+
     def plot(self, subject: str | None = None, regions: list[str] | None = None, unit: str = "") -> Figure:
         """The observed visits of one subject, and the median with its 50 % and 90 % prediction intervals.
 
@@ -108,7 +149,8 @@ class Forecast:
             raise CohortError(f"subject {chosen} is not in this forecast.")
         columns = ["subject", "time", "age", *self.regions]
         past = pd.DataFrame(columns=columns, dtype=float) if self.history is None else self.history[columns]
-        return trajectories(past[past["subject"] == chosen], {"forecast": ahead}, regions, unit, chosen)
+        end = self.follow_up or None
+        return trajectories(past[past["subject"] == chosen], {"forecast": ahead}, regions, unit, chosen, data_end=end)
 
     def to_xarray(self) -> Dataset:
         """A dataset with the dimensions ``visit, draw, region`` and the visits' columns as coordinates.

@@ -101,12 +101,14 @@ SIMPLE: dict[str, Callable[[], Baseline]] = {
     "mean": imported("simple_baselines.SimpleBaseline", "mean of the past"),
     "slope": imported("simple_baselines.SimpleBaseline", "subject slope"),
 }
+MIXED_MODELS = ("multivariate", "mixed")
 BASELINES: dict[str, Callable[[], Baseline]] = {
     **SIMPLE,
     "mixed": imported("mixed_baseline.MixedBaseline"),
     "multivariate": imported("crow_baseline.CRowBaseline.mixed_model"),
     "gru": imported("gru_baseline.GRUBaseline"),
     "cinn": imported("cinn_baseline.CINNBaseline"),
+    "boosting": imported("boosting_baseline.BoostingBaseline"),
     "published": imported("crow_baseline.CRowBaseline.published"),
     "leaspy": imported("leaspy_baseline.LeaspyBaseline"),
 }
@@ -146,3 +148,15 @@ def baseline_names(chosen: str | Sequence[str]) -> list[str]:
             )
         names += [name for name in group if name not in names]
     return names
+
+
+def with_mixed_model(chosen: str | Sequence[str]) -> list[str]:
+    """`baseline_names`, with a mixed model among them: without one named, that which crow is initialised at is added.
+
+    Examples
+    --------
+    >>> with_mixed_model("last")
+    ['last', 'multivariate']
+    """
+    names = baseline_names(chosen)
+    return names if not names or set(names) & set(MIXED_MODELS) else [*names, MIXED_MODELS[0]]

@@ -48,7 +48,7 @@ class CINNBaseline:
         self.years = max(float(observed.visits["time"].std()), 1e-3)
         examples = self._examples(observed.visits)
         number, names = pd.factorize(observed.visits["subject"])
-        chosen = validation_folds(list(names), VALIDATION_FRACTION, seed)[0]
+        chosen = validation_folds(observed.split_names(names), VALIDATION_FRACTION, seed)[0]
         validation = torch.from_numpy(np.isin(number, chosen))
         assert examples.context is not None
         with seeded(seed, 0):
@@ -64,7 +64,7 @@ class CINNBaseline:
         """Draws of ``targets`` (subject, time, age, covariates); ``history`` is not used."""
         rows = self._examples(targets.drop(columns=self.regions, errors="ignore"))
         drawn = self.flow.sample(rows.context, draws, torch.Generator().manual_seed(seed))
-        return Forecast(targets, self.regions, self.table.decode(drawn.transpose(0, 1)))
+        return Forecast(targets, self.regions, self.table.draws(drawn.transpose(0, 1)))
 
     @torch.no_grad()
     def log_prob(self, cohort: Cohort) -> pd.DataFrame:

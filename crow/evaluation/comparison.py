@@ -25,7 +25,7 @@ from crow.evaluation.result import EvaluationResult
 from crow.models.crow import CRow
 from crow.run.config import Config
 
-SLOWEST_FIRST = (OURS, "published", "mixed", "leaspy", "gru", "cinn", "multivariate")
+SLOWEST_FIRST = (OURS, "published", "mixed", "leaspy", "gru", "boosting", "cinn", "multivariate")
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
@@ -63,7 +63,7 @@ def compare(
     *,
     draws: int = 200,
     seed: int = 0,
-    future: FutureCovariates = "known",
+    future: FutureCovariates = "carry",
     jobs: int | None = 1,
     progress: Progress = lambda done, total: done,
 ) -> EvaluationResult:
@@ -85,9 +85,9 @@ def compare(
         Draws per visit.
     seed : int
         Seed of the draws and of the fits of the baselines.
-    future : {"known", "carry", "linear"}
-        Covariates at the visits to forecast: those of the table, the last given ones carried forward, or a line
-        through the given ones.
+    future : {"carry", "linear", "known"}
+        Covariates at the visits to forecast: the last given ones carried forward, a line through the given ones, or
+        those of the table.
     jobs : int or None
         Processes; None uses all cores.
     progress : callable
@@ -96,7 +96,8 @@ def compare(
     Returns
     -------
     EvaluationResult
-        Metrics ``forecast``, ``by_horizon``, ``by``, ``own_units``, ``calibration`` and ``skill``; tables
+        Metrics ``forecast``, ``forecast_known_covariates``, ``by_horizon``, ``by``, ``own_units``, ``calibration``,
+        ``skill`` and ``likelihood_gain``; tables
         ``forecast``, ``own_units``, ``pit``, ``skill``, ``visits`` and ``likelihood``. Errors are in standard
         deviations of the training visits, region by region (for a single region in the table's units);
         log-likelihoods in nats per visit.
@@ -123,7 +124,7 @@ def compare_folds(
     *,
     draws: int = 200,
     seed: int = 0,
-    future: FutureCovariates = "known",
+    future: FutureCovariates = "carry",
     jobs: int | None = 1,
     progress: Progress = lambda done, total: done,
 ) -> tuple[EvaluationResult, FittedFold]:
@@ -154,10 +155,12 @@ def compare_folds(
     CohortError
         If no subject has two visits.
     """
-    names = sorted(cohort.subjects)
+    names = sorted(cohort.split_subjects)
     parts, warnings = [], list[str]()
     for chosen in split_folds(cohort.split_names(names), folds, seed):
         in_test = cohort.visits["subject"].isin([names[i] for i in chosen])
+        if not in_test.any():  # all subjects of this fold lost their visits
+            continue
         training, test = (
             drop_empty_visits(replace(cohort, visits=cohort.visits[rows])) for rows in (~in_test, in_test)
         )

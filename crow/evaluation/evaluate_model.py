@@ -25,7 +25,7 @@ from crow.evaluation.forecasts import (
     with_groups,
 )
 
-FutureCovariates = Literal["known", "carry", "linear"]
+FutureCovariates = Literal["carry", "linear", "known"]
 NO_TRAINING = "the subjects that the run was trained on are not available."
 GROUPS = {"sex": SEX, "diagnosis": DIAGNOSIS, "site": SITE}
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
@@ -67,6 +67,9 @@ class ModelEvaluation:
         One row per visit of the test subjects; None if the model has no density.
     visits : DataFrame
         One row per visit and region: the forecast itself in the table's units; empty unless it is kept.
+    known : DataFrame or None
+        As ``scores``, of forecasts that received the true covariates of the forecast visits; None if ``scores`` did,
+        or if no covariate changes within subjects.
     seconds : float
         Processor time of fit and forecast.
     reason : str or None
@@ -80,6 +83,7 @@ class ModelEvaluation:
     visit_scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     likelihood: pd.DataFrame | None = None
     visits: pd.DataFrame = field(default_factory=pd.DataFrame)
+    known: pd.DataFrame | None = None
     seconds: float = 0.0
     reason: str | None = None
     fitted: Baseline | None = None
@@ -94,7 +98,7 @@ def evaluate_model(
     draws: int = 200,
     seed: int = 0,
     fit_seed: int = 0,
-    future: FutureCovariates = "known",
+    future: FutureCovariates = "carry",
 ) -> ModelEvaluation:
     """Forecast the later half of every test subject's visits.
 
@@ -112,7 +116,7 @@ def evaluate_model(
         Draws per visit and their seed.
     fit_seed : int
         Seed of the fit.
-    future : {"known", "carry", "linear"}
+    future : {"carry", "linear", "known"}
         Covariates at the visits to forecast, as in `crow.evaluation.comparison.compare`.
 
     Returns
@@ -135,6 +139,9 @@ def evaluate_model(
             model.fit(part.training, fit_seed)
         history, targets, inputs = forecast_task(part.test, future)
         forecast = model.forecast(history, inputs, draws, seed)
+        known = None
+        if future != "known" and covariates_that_change(part.test):
+            known = model.forecast(history, forecast_task(part.test, "known")[2], draws, seed)
         likelihood, forecast_log_prob = model.log_prob(drop_empty_visits(part.test)), None
         if likelihood is not None:
             isolated = model.log_prob(isolated_targets(history, targets, inputs))
@@ -152,14 +159,25 @@ def evaluate_model(
     scores = value_scores(forecast, targets, history)
     visits = _as_table(forecast, targets, scores) if keep else pd.DataFrame()
     scale = part.scale[forecast.regions]
-    scores = scores.assign(unit=scores["region"].map(scale).astype(float))
-    scores = in_units(scores, scores["unit"])
+    scores = _scaled(scores, scale)
+    of_known = None if known is None else _scaled(value_scores(known, targets, history), scale)
     groups = group_columns(part.test)
     scores = with_groups(scores, targets, list(groups.values())).rename(columns={v: k for k, v in groups.items()})
     for name in groups:
         scores[name] = scores[name].astype(object).where(scores[name].notna(), "unknown")
     by_visit = visit_scores(forecast, targets, scale.to_numpy(float), forecast_log_prob)
-    return ModelEvaluation(model.name, scores, by_visit, likelihood, visits, seconds, None, model if keep else None)
+    kept = model if keep else None
+    return ModelEvaluation(model.name, scores, by_visit, likelihood, visits, of_known, seconds, None, kept)
+
+
+def _scaled(scores: pd.DataFrame, scale: pd.Series) -> pd.DataFrame:
+    scores = scores.assign(unit=scores["region"].map(scale).astype(float))
+    return in_units(scores, scores["unit"])
+
+
+def covariates_that_change(cohort: Cohort) -> list[str]:
+    """The covariates that can change within a subject."""
+    return [name for name in cohort.covariates if name not in cohort.schema.fixed]
 
 
 def forecast_task(test: Cohort, future: FutureCovariates) -> tuple[Cohort, pd.DataFrame, pd.DataFrame]:
@@ -169,8 +187,9 @@ def forecast_task(test: Cohort, future: FutureCovariates) -> tuple[Cohort, pd.Da
     ----------
     test : Cohort
         Test subjects.
-    future : {"known", "carry", "linear"}
-        Covariates at the visits to forecast. ``known`` values that are missing in the table are carried forward.
+    future : {"carry", "linear", "known"}
+        Covariates at the visits to forecast. ``known`` values that are missing in the table are carried forward, as are
+        covariates that never change within a subject.
 
     Returns
     -------
@@ -193,7 +212,7 @@ def forecast_task(test: Cohort, future: FutureCovariates) -> tuple[Cohort, pd.Da
             "visit. Give subjects with two visits or more."
         )
     targets = targets.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
-    known = ["subject", "time", *(test.covariates if future == "known" else [])]
+    known = ["subject", "time", *(covariates_that_change(test) if future == "known" else [])]
     return history, targets, future_visits(history, targets[known], "carry" if future == "known" else future)
 
 

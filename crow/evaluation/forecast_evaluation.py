@@ -26,6 +26,7 @@ COVERAGES = [f"coverage {share * 100:.0f} %" for share in COVERED]
 VALUE_METRICS = ("MAE", "RMSE", "CRPS", "NLL per value", *COVERAGES)
 GROUP_METRICS = ("MAE", "RMSE", "CRPS", "NLL per value", "forecast NLL", "coverage 90 %")
 VISIT_METRICS = {"energy": "energy", "forecast NLL": "nll"}
+MIXED_MODELS = ("multivariate mixed model", "linear mixed model")
 LeftOut = tuple[str, str]
 
 
@@ -45,8 +46,11 @@ def evaluate_forecasts(parts: list[list[ModelEvaluation]], tests: list[Cohort]) 
         In ``forecast``, by model: means over values of ``MAE``, ``RMSE``, ``CRPS``, coverage and ``NLL per value``
         (normal density with the mean and sd of the draws); means over visits of ``energy``, ``NLL`` (each visit given
         all earlier visits, hence the likelihood of whole sequences) and ``forecast NLL`` (each forecast visit given
-        the history alone). Visits with a missing region do not count for the means over visits. Log-densities are in
-        nats and original units. Skill is 1 - error / error of the best simple baseline.
+        the history alone), both of the values that were measured, and divided by their number ``NLL per measured
+        value`` and ``forecast NLL per measured value``. Log-densities are in nats and original units.
+        ``forecast_known_covariates`` are the means over values of forecasts that received the true covariates. Skill is
+        1 - error / error of the best simple baseline; ``likelihood_gain`` is the NLL of the best mixed model less that
+        of crow, with its interval over subjects.
     """
     models: dict[str, list[ModelEvaluation]] = {}
     left_out: list[LeftOut] = []
@@ -61,22 +65,31 @@ def evaluate_forecasts(parts: list[list[ModelEvaluation]], tests: list[Cohort]) 
     for name, each in models.items():
         forecast[name] = _means(scores[name])
         forecast[name] |= {metric: _mean(visits[name][column]) for metric, column in _visit_metrics(visits[name])}
+        if "nll" in visits[name]:
+            per_value = float(visits[name]["nll"].sum() / visits[name]["values"].sum())
+            forecast[name]["forecast NLL per measured value"] = per_value
         if all(one.likelihood is not None for one in each):
-            forecast[name]["NLL"] = _nll(each, tests)
+            forecast[name] |= _nll(each, tests)
         else:
             left_out.append((f"NLL of {name}", "the model has no density."))
         forecast[name]["seconds"] = sum(one.seconds for one in each)
     table = _table(scores, visits, forecast)
     own = _own_units(scores)
     left_out += _missing_groups(scores[OURS])
-    skills, missing_skills = _skills(scores, visits)
-    left_out += missing_skills
+    skills = _skills(scores, visits)
+    if not len(skills):
+        left_out.append(("skill", "none of the simple baselines (last, mean, slope) was evaluated."))
     calibration, pit = _calibration(scores[OURS])
     metrics: dict[str, Any] = {
         "unit": "sd" if len(tests[0].regions) > 1 else "the table's unit", "forecast": forecast,
         "by_horizon": _by_horizon(table), "by": _by(table, ("region", *SUBJECT_GROUPS)),
         "own_units": _by(own, ("region",)), "calibration": calibration,
     }  # fmt: skip
+    if known := {name: pd.concat([one.known for one in each if one.known is not None]) for name, each in models.items()
+                 if all(one.known is not None for one in each)}:  # fmt: skip
+        metrics["forecast_known_covariates"] = {name: _means(each) for name, each in known.items()}
+    if gain := _likelihood_gain(models):
+        metrics["likelihood_gain"] = gain
     tables = {"forecast": table, "own_units": own, "pit": pit}
     if len(skills):
         metrics["skill"] = {
@@ -101,20 +114,49 @@ def _visit_metrics(visits: pd.DataFrame) -> list[tuple[str, str]]:
     return [(metric, column) for metric, column in VISIT_METRICS.items() if column in visits]
 
 
-def _mean(values: pd.Series) -> float | None:
-    return float(values.mean()) if len(values) else None
+def _mean(values: pd.Series) -> float:
+    return float(values.mean())
 
 
-def _nll(each: list[ModelEvaluation], tests: list[Cohort]) -> float | None:
-    """Nats per visit, over the visits at which every region was observed."""
-    kept = []
+def _nll(each: list[ModelEvaluation], tests: list[Cohort]) -> dict[str, float]:
+    """Nats per visit and per measured value, over the visits with a region."""
+    nats, visits, values = 0.0, 0, 0
     for one, test in zip(each, tests, strict=True):
         assert one.likelihood is not None
-        regions = test.visits[test.regions]
-        complete = regions[regions.notna().any(axis=1)].notna().all(axis=1).to_numpy()
-        kept.append(one.likelihood["log_prob"].to_numpy(float)[complete])
-    log_prob = np.concatenate(kept)
-    return -float(log_prob.mean()) if len(log_prob) else None
+        nats -= float(one.likelihood["log_prob"].sum())
+        visits += len(one.likelihood)
+        values += int(test.visits[test.regions].notna().to_numpy().sum())
+    return {"NLL": nats / visits, "NLL per measured value": nats / values}
+
+
+def _likelihood_gain(models: Mapping[str, list[ModelEvaluation]]) -> dict[str, Any]:
+    """How much higher the log-likelihood of crow is than that of the best mixed model, in nats per visit.
+
+    Neither was fitted to the subjects. Empty if no mixed model was evaluated.
+    """
+    found = {name: _log_prob(models[name]) for name in (OURS, *MIXED_MODELS) if name in models}
+    densities = {name: each for name, each in found.items() if each is not None}
+    own = densities.pop(OURS, None)
+    if own is None or not densities:
+        return {}
+    best = max(densities, key=lambda name: float(densities[name]["log_prob"].sum()))
+    more = own.assign(gain=own["log_prob"].to_numpy() - densities[best]["log_prob"].to_numpy())
+    by_subject = more.groupby("subject")["gain"].agg(["sum", "size"])
+    total, visits = by_subject["sum"].to_numpy(float), by_subject["size"].to_numpy(float)
+    chosen = resample_subjects(len(total))
+    low, high = interval(total[chosen].sum(1) / visits[chosen].sum(1))
+    value = float(total.sum() / visits.sum())
+    verdict = "improves on" if value > 0 else "does not improve on"
+    sentence = (
+        f"crow {verdict} the {best} for these subjects: {value:+.3f} nats per visit (95 % interval {low:+.3f} to "
+        f"{high:+.3f})."
+    )
+    return {"reference": best, "value": value, "low": float(low), "high": float(high), "sentence": sentence}
+
+
+def _log_prob(each: list[ModelEvaluation]) -> pd.DataFrame | None:
+    parts = [one.likelihood for one in each if one.likelihood is not None]
+    return pd.concat(parts, ignore_index=True) if len(parts) == len(each) else None
 
 
 def _table(
@@ -181,23 +223,16 @@ def _by_horizon(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def _skills(
-    scores: Mapping[str, pd.DataFrame], visits: Mapping[str, pd.DataFrame]
-) -> tuple[pd.DataFrame, list[LeftOut]]:
+def _skills(scores: Mapping[str, pd.DataFrame], visits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row per metric: the reference (a simple baseline), the skill, and its 95 % interval over subjects."""
     simple = [rule for rule in RULES if rule in scores]
-    if not simple:
-        return pd.DataFrame(), [("skill", "none of the simple baselines (last, mean, slope) was evaluated.")]
     rows = []
-    for metric, column in SKILLS.items():
+    for metric, column in SKILLS.items() if simple else ():
         tables = visits if metric == "energy" else scores
-        if not len(tables[OURS]):
-            continue
         best = min(simple, key=lambda rule: float(tables[rule][column].mean()))
         value, low, high = skill(tables[OURS], tables[best], column)
         rows.append({"metric": metric, "reference": best, "value": value, "low": low, "high": high})
-    left_out = [] if len(rows) == len(SKILLS) else [("energy", "every forecast visit lacks a region.")]
-    return pd.DataFrame(rows), left_out
+    return pd.DataFrame(rows)
 
 
 def _calibration(scores: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:

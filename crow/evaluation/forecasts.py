@@ -98,7 +98,7 @@ def value_scores(forecast: Forecast, targets: pd.DataFrame, history: Cohort) -> 
 def visit_scores(
     forecast: Forecast, targets: pd.DataFrame, scale: np.ndarray, log_prob: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """Score every forecast visit at which all regions were observed.
+    """Score every forecast visit with a measured region, over the regions that were measured there.
 
     The energy score is ``mean_k |x_k - y| - sum_{k < l} |x_k - x_l| / n^2`` over n draws. scoringrules' energy score
     holds all pairs of all visits in memory and takes a hundred times as long.
@@ -108,26 +108,29 @@ def visit_scores(
     forecast : Forecast
         Draws ``[visit, draw, region]``.
     targets : DataFrame
-        The true regions, one row per visit of the forecast.
+        The true regions, one row per visit of the forecast; NaN if missing.
     scale : ndarray of shape [region]
         Divides draws and truth.
     log_prob : ndarray of shape [visit], optional
-        The model's log-density of each visit (nats).
+        The model's log-density of the measured values of each visit (nats).
 
     Returns
     -------
     DataFrame
-        One row per visit: ``subject``, ``time``, ``energy``, and ``nll`` if ``log_prob`` is given.
+        One row per visit: ``subject``, ``time``, ``values`` (how many regions were measured), ``energy``, and ``nll``
+        if ``log_prob`` is given.
     """
     truth = targets[forecast.regions].to_numpy(float) / scale
-    complete = ~np.isnan(truth).any(1)
+    measured = ~np.isnan(truth)
+    some = measured.any(1)
     energy = [
-        np.linalg.norm(draws - y, axis=1).mean() - pdist(draws).sum() / len(draws) ** 2
-        for draws, y in zip(forecast.values[complete] / scale, truth[complete], strict=True)
+        np.linalg.norm(draws[:, there] - y[there], axis=1).mean() - pdist(draws[:, there]).sum() / len(draws) ** 2
+        for draws, y, there in zip(forecast.values[some] / scale, truth[some], measured[some], strict=True)
     ]
-    table = targets.loc[complete, ["subject", "time"]].assign(energy=np.array(energy, float))
+    table = targets.loc[some, ["subject", "time"]]
+    table = table.assign(values=measured[some].sum(1), energy=np.array(energy, float))
     if log_prob is not None:
-        table["nll"] = -log_prob[complete]
+        table["nll"] = -log_prob[some]
     return table.reset_index(drop=True)
 
 
@@ -161,9 +164,7 @@ def _binned(values: np.ndarray, edges: Sequence[float], names: Sequence[str], ri
 
 def in_units(scores: pd.DataFrame, unit: pd.Series) -> pd.DataFrame:
     """Divide the errors of each row by ``unit``; log-densities stay as they are."""
-    return scores.assign(
-        error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2
-    )
+    return scores.assign(error=scores["error"] / unit, crps=scores["crps"] / unit, squared=scores["squared"] / unit**2)
 
 
 def summarise(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

@@ -87,7 +87,8 @@ class GRUBaseline(PointBaseline):
         data = self.table.encode(observed.visits)
         truth = _padded(observed.visits[self.regions].to_numpy(float), data.mask)
         self.networks, years, errors = [], [], []
-        for k, part in enumerate(validation_folds(observed.subjects, 1 / N_NETWORKS, seed)):
+        names = observed.split_names(observed.subjects)
+        for k, part in enumerate(validation_folds(names, 1 / N_NETWORKS, seed)):
             validation = torch.from_numpy(part)
             with seeded(seed, k):
                 network = GRURegressor(data.x.shape[2], data.context.shape[2])

@@ -131,8 +131,15 @@ def evaluate_usefulness(model: CRow, training: Cohort, test: Cohort, seed: int =
     return EvaluationResult({"usefulness": rows}, {"usefulness": table}, left_out)
 
 
+def by_family(cohort: Cohort) -> pd.DataFrame:
+    """The visits of a cohort with relatives as one subject."""
+    return cohort.visits.assign(subject=cohort.split_names(cohort.visits["subject"]))
+
+
 def evaluate_privacy(model: CRow, training: Cohort, test: Cohort, seed: int = 0) -> EvaluationResult:
     """`audit` of subjects generated for the covariates of equally many training and test subjects, at most 100 each.
+
+    Relatives count as one subject.
 
     Parameters
     ----------
@@ -153,7 +160,7 @@ def evaluate_privacy(model: CRow, training: Cohort, test: Cohort, seed: int = 0)
         visits = synthetic_visits(model, cohort.of(chosen), derived_seed(seed, SeedStream.SYNTHETIC_PRIVACY, k))
         drawn.append(visits.assign(subject=f"{k} " + visits["subject"]))
     synthetic, train, others = (
-        Records.of(visits, mean, sd) for visits in (pd.concat(drawn), training.visits, test.visits)
+        Records.of(visits, mean, sd) for visits in (pd.concat(drawn), by_family(training), by_family(test))
     )
     if (smallest := min(len(set(each.subject)) for each in (synthetic, train, others))) < MIN_SUBJECTS:
         reason = (
@@ -165,7 +172,11 @@ def evaluate_privacy(model: CRow, training: Cohort, test: Cohort, seed: int = 0)
     if model.config.model.objective == "inn":
         left_out.append(("privacy.membership_auc", "the published objective (inn) has no likelihood."))
     else:
-        own, other = (model.log_prob(cohort).groupby("subject")["log_prob"].mean() for cohort in (training, test))
+        own, other = (
+            log_prob.groupby(cohort.split_names(log_prob["subject"]))["log_prob"].mean()
+            for cohort in (training, test)
+            for log_prob in [model.log_prob(cohort)]
+        )
         log_prob = own.to_numpy(float), other.to_numpy(float)
     found = audit(synthetic, train, others, log_prob, seed)
     table = pd.DataFrame({"measure": list(found.figures), "value": list(found.figures.values())})

@@ -1,0 +1,1 @@
+"""Conditional flows, one per file."""

@@ -98,7 +98,7 @@ class CAGlow(nn.Module):
 
     @torch.no_grad()
     def generate(self, context: Tensor, code: Tensor, noise: Tensor) -> Tensor:
-        """x for ``context [batch, channels]``, ``code [batch, code]`` and ``noise [batch, values]``."""
+        """Values x for ``context [batch, channels]``, ``code [batch, code]`` and ``noise [batch, values]``."""
         return self.glow.decode(self.encode(context, code, noise), context)
 
     def encode(self, context: Tensor, code: Tensor, noise: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class CINN(Flow):
 
 
 def _network(inputs: int, hidden: int, features: int, levels: int, depth: int, space: int) -> ConditioningNetwork:
-    """h with one head per coupling. For a prior, `MultiScale` gets the features of the trunk unchanged."""
+    """Network h with one head per coupling. For a prior, `MultiScale` gets the features of the trunk unchanged."""
     trunk: nn.Module
     if space:
         trunk = WideTrunk(inputs, hidden, space)

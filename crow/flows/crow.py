@@ -12,18 +12,21 @@ from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.innovation import MixedModelInnovation, Moments, Prediction
-from crow.bijections.innovation_fit import fit_mixed_model
+from crow.bijections.innovation_fit import fit_mixed_model, plain_log_likelihood
 from crow.bijections.mixing import Rotation
 from crow.bijections.normal import standard_normal_log_prob
 from crow.bijections.ode import ODE
 from crow.bijections.patterns import only
 from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
 from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, running_past
+from crow.bijections.soft_bounds import Bounds, SoftBounds
 from crow.data.sequences import Sequences
 from crow.networks.dynamics import MeasuredUnits
 from crow.networks.mlp import MLP
 
+SOFTNESS = (0.05, 0.15, 0.5, 1.5, 5.0)  # of bounds that are tried, in standard deviations of a region
 BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
+MISFIT, DRIFT = 0.75, 1.5  # how fast uncertainty grows beyond the longest follow-up: chosen by benchmarks/horizon.py
 TIMES = 3  # channels that the flow puts before the context: time since first visit, since last visit, is it the first
 
 
@@ -41,7 +44,8 @@ class FlowState(NamedTuple):
 class CRowFlow(nn.Module):
     """``p(x_1..x_T | c_1..c_T)`` of visits at irregular times, exact, visit by visit.
 
-    A gate that shifts and scales by the past, then (``initialisation="mixed_model"``) the innovations of a linear mixed
+    Bounded values go to the whole line (`SoftBounds`), as the first layer, and all that follows sees them there. A gate
+    that shifts and scales by the past, then (``initialisation="mixed_model"``) the innovations of a linear mixed
     model, then ``blocks`` times two recurrent couplings, with a rotation and a gate between blocks. Everything is
     zero-initialised, so the flow starts as the mixed model itself; with ``initialisation="standard"`` it starts at N(0,
     I) and only sees what the mixed model predicts. Every subnet gets the context, the times, and a summary of the raw
@@ -65,6 +69,7 @@ class CRowFlow(nn.Module):
     """
 
     time_scale: Tensor
+    spread: Tensor
 
     def __init__(
         self,
@@ -80,6 +85,9 @@ class CRowFlow(nn.Module):
         super().__init__()
         self.features, self.initialisation = features, initialisation
         self.register_buffer("time_scale", torch.ones(()))
+        self.follow_up = 0.0  # the longest in training, in years; 0 if it is not known
+        self.register_buffer("spread", torch.ones(features))  # of residuals, where the mixed model is too sure
+        self.bounds = SoftBounds(features)
         self.mixed = MixedModelInnovation(
             features, [0, *range(TIMES, TIMES + context)], trends=[*range(TIMES, TIMES + context)]
         )
@@ -108,10 +116,43 @@ class CRowFlow(nn.Module):
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
 
-    def initialise(self, data: Sequences) -> Tensor:
-        """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``."""
+    def initialise(self, data: Sequences, bounds: Bounds | None = None, softness: Tensor | None = None) -> Tensor:
+        """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``, of x as it is given.
+
+        With ``bounds`` the ``softness [region]`` of bounded regions is given, or the one that gives a region's mixed
+        model the best likelihood.
+        """
         self.time_scale.fill_(_scale(data))
-        return fit_mixed_model(self.mixed, data.x, self._times(data, None), data.mask, data.measured)
+        self.follow_up = float(data.time[data.mask].max())
+        context, values = self.times(data, None), data.values()
+        if bounds is None:
+            return fit_mixed_model(self.mixed, data.x, context, data.mask, data.measured)
+        self.bounds.set(bounds)
+        x = self._dequantised(data, torch.Generator().manual_seed(0)).x
+        self.bounds.soften(self._likeliest_softness(x, data, context) if softness is None else softness)
+        self.bounds.standardise(x, values)
+        y, slope = self.bounds.each(x)
+        return fit_mixed_model(self.mixed, y, context, data.mask, data.measured) + (slope * values).sum((0, 1))
+
+    def _likeliest_softness(self, x: Tensor, data: Sequences, context: Tensor) -> Tensor:
+        log_liks, choices = [], []
+        for softness in SOFTNESS if bool(self.bounds.bounded.any()) else SOFTNESS[:1]:
+            self.bounds.soften(torch.full_like(x[0, 0], softness))
+            self.bounds.standardise(x, data.values())
+            y, slope = self.bounds.each(x)
+            log_lik = plain_log_likelihood(self.mixed, y, context, data.mask, data.measured)
+            log_liks.append(log_lik + (slope * data.values()).sum((0, 1)))
+            choices.append(self.bounds.softness.clone())
+        best = torch.stack(log_liks).nan_to_num(-torch.inf).argmax(0)
+        return torch.stack(choices).gather(0, best[None])[0]
+
+    def start_at(self, other: CRowFlow) -> None:
+        """Take over the bounds and the mixed model that another flow was initialised with."""
+        self.mixed.load_state_dict(other.mixed.state_dict())
+        self.bounds.load_state_dict(other.bounds.state_dict())
+        self.time_scale.copy_(other.time_scale)
+        self.spread.copy_(other.spread)
+        self.follow_up = other.follow_up
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit's values given those before it, ``[batch, time]`` in nats; 0 at pads."""
@@ -119,12 +160,32 @@ class CRowFlow(nn.Module):
 
     def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
-        z, log_det, _ = self.mixed(only(data.measured, data.x), self._times(data, None), None, data.measured)
-        return torch.where(data.mask, _log_base(z, None, data.measured) + log_det, 0.0)
+        data, log_det = self.on_line(data)
+        prediction, _ = self.mixed.predict(data.x, self.times(data, None), None, data.measured)
+        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, None))
+        z, of_model = self.mixed.whiten(data.x, prediction, data.measured)
+        return torch.where(data.mask, _log_base(z, None, data.measured) + of_model + log_det, 0.0)
 
     def loss(self, data: Sequences) -> Tensor:
-        """Mean negative log-likelihood a visit."""
-        return -self.log_prob(data).sum() / data.mask.sum()
+        """Mean negative log-likelihood per visit; scores with levels get noise within their step."""
+        return -self.log_prob(self.dequantised(data)).sum() / data.mask.sum()
+
+    def initial_loss(self, data: Sequences) -> Tensor:
+        """`loss` of the mixed model alone."""
+        return -self.initial_log_prob(self.dequantised(data)).sum() / data.mask.sum()
+
+    def dequantised(self, data: Sequences, noise: Tensor | None = None) -> Sequences:
+        """Scores with levels, each at a point of its step: ``noise`` in [0, 1], from torch's generator if None."""
+        if not self.bounds.has_levels:
+            return data
+        return self._dequantised(data, None, noise)
+
+    def _dequantised(
+        self, data: Sequences, generator: torch.Generator | None, noise: Tensor | None = None
+    ) -> Sequences:
+        if noise is None:
+            noise = torch.rand(data.x.shape, generator=generator, dtype=data.x.dtype, device=data.x.device)
+        return replace(data, x=torch.where(data.values(), self.bounds.dequantise(data.x, noise), data.x))
 
     def step(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, FlowState]:
         """The same given the past of ``state``, and the state after the last column."""
@@ -133,8 +194,8 @@ class CRowFlow(nn.Module):
         return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0), after
 
     def predict(self, data: Sequences, state: FlowState | None) -> Prediction:
-        """What the mixed model predicts of every visit."""
-        return self._context(data, state)[1]
+        """What the mixed model predicts of every visit, on the line of `bounds`."""
+        return self._context(self.on_line(data)[0], state)[1]
 
     def transform(self, data: Sequences, state: FlowState | None = None) -> tuple[Tensor, Tensor, FlowState]:
         """Latent ``[batch, time, region]``, log-determinant ``[batch, time]``, and the state after the last column."""
@@ -165,20 +226,15 @@ class CRowFlow(nn.Module):
     def sample(self, data: Sequences, state: FlowState | None, noise: Tensor) -> Tensor:
         """The visit at the time and context of ``data`` that ``noise [batch, 1, region]`` ~ N(0, I) stands for."""
         if isinstance(self.prior, ConditionalPrior):
-            mean, log_sd = self.prior.moments(self._context(replace(data, x=torch.zeros_like(noise)), state)[0])
+            empty = replace(data, x=torch.zeros_like(noise))
+            mean, log_sd = self.prior.moments(self._context(empty, state)[0])
             noise = mean + log_sd.exp() * noise
         return self._invert(replace(data, x=noise), state)[0]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Runs of before values could be missing have no map of them, and ended in a rotation that changed nothing."""
-        state_dict.setdefault(prefix + "missing.weight", torch.zeros_like(self.missing.weight))
-        state_dict.pop(f"{prefix}layers.{len(self.layers)}.bijection.b", None)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
     def _transform(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Tensor, FlowState]:
-        data = replace(data, x=only(data.measured, data.x))
+        data, of_bounds = self.on_line(data)
         context, prediction, after = self._context(data, state)
-        x, log_dets, states = data.x, [], []
+        x, log_dets, states = data.x, [of_bounds], []
         for i, layer in enumerate(self.layers):
             x, log_det, layer_state = layer(x, context, state and state.layers[i], data.measured)
             log_dets.append(log_det)
@@ -199,9 +255,15 @@ class CRowFlow(nn.Module):
             layer = cast(Layer, self.layers[i])
             x, log_det, _ = layer.inverse(x, context, state and state.layers[i], visit.measured)
             log_dets.append(log_det)
-        return x, sum(log_dets[1:], log_dets[0])
+        x, log_det = self.bounds.inverse(x, None, visit.measured)
+        return x, sum(log_dets, log_det)
 
-    def _times(self, data: Sequences, state: FlowState | None) -> Tensor:
+    def on_line(self, data: Sequences) -> tuple[Sequences, Tensor]:
+        """The data with bounded values on the whole line, and the log-determinant ``[batch, time]``."""
+        x, log_det = self.bounds(only(data.measured, data.x), None, data.measured)
+        return replace(data, x=x), log_det
+
+    def times(self, data: Sequences, state: FlowState | None) -> Tensor:
         """The context of times and covariates, before what the past adds to it."""
         before = data.time[:, :1] if state is None else state.time
         since_last = data.time - torch.cat([before, data.time[:, :-1]], 1)
@@ -211,11 +273,27 @@ class CRowFlow(nn.Module):
         times = torch.stack([data.time / self.time_scale, since_last / self.time_scale, first], -1)
         return torch.cat([times, data.context], -1)
 
+    def _beyond(self, sd: Tensor, time: Tensor, state: FlowState | None) -> Tensor:
+        """``sd``, and more beyond the longest follow-up F of the training, about which no training visit says anything.
+
+        u years after both F and the visit before, the variance v becomes ``v (1 + MISFIT u / F) + DRIFT G_11 u^3 / (3
+        F)``. The first part is for what is no line, the second that of a slope that drifts like a random walk, by the
+        variance G_11 of slopes between subjects in the time F. Nothing changes within the follow-up.
+        """
+        if not self.follow_up:
+            return sd
+        before = torch.cat([time[:, :1] if state is None else state.time, time[:, :-1]], 1)
+        u = (time - before.clamp_min(self.follow_up)).clamp_min(0).unsqueeze(-1) / self.follow_up
+        slopes = (2 * self.mixed.log_sigma).exp() * self.mixed.factor[1:].square().sum(0)
+        of_slopes = slopes * (self.follow_up / self.time_scale).square() * u**3 / 3
+        return (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt()
+
     def _context(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Prediction, FlowState]:
         """Context of every subnet, the mixed model's prediction, and the state without its layers."""
         x = data.x
-        context = self._times(data, state)
+        context = self.times(data, state)
         prediction, moments = self.mixed.predict(x, context, state and state.moments, data.measured)
+        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, state))
         zero = x.new_zeros(x.shape[0], x.shape[2])
         last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
         lasts, means, seen = running_past(x, last, total, visits, data.measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -9,10 +10,18 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.soft_bounds import SoftBounds
 from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow, map_state
+from crow.flows.gross_errors import beyond, cleaned, gross_errors, log_density, without
 
+POINTS = 16  # of a step of a score
 ROWS = 16384  # samples that are moved through a visit at once
+
+
+def step_points(regions: int) -> Tensor:
+    """``[POINTS, region]`` in [0, 1]: where the density within a step is evaluated; each region is evenly covered."""
+    return torch.quasirandom.SobolEngine(regions, scramble=True, seed=0).draw(POINTS)
 
 
 class FlowEnsemble(nn.Module):
@@ -24,16 +33,37 @@ class FlowEnsemble(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, members: list[CRowFlow], weights: Tensor | None = None) -> None:
+    error_rate: Tensor
+
+    def __init__(self, members: list[CRowFlow], weights: Tensor | None = None, error_rate: float = 0.0) -> None:
         super().__init__()
+        self.register_buffer("error_rate", torch.tensor(error_rate))
         self.members = nn.ModuleList(members)
         self.register_buffer("weights", torch.ones(len(members)) / len(members) if weights is None else weights)
 
+    @property
+    def bounds(self) -> SoftBounds:
+        """Bounds and levels of the regions: the same for all members."""
+        return self._flows()[0].bounds
+
+    def set_follow_up(self, years: float) -> None:
+        """The longest follow-up of the training, beyond which every member is less sure."""
+        for member in self._flows():
+            member.follow_up = years
+
     def log_prob(self, data: Sequences) -> Tensor:
-        """Log-density of every visit given those before it, ``[batch, time]``; 0 at pads."""
-        each = torch.stack([member.log_prob(data) for member in self._flows()])
-        pooled = torch.logsumexp(each + self.weights.log()[:, None, None], 0)
-        return torch.where(data.mask, pooled, 0.0)
+        """Log-density of every visit given those before it, ``[batch, time]``; 0 at pads.
+
+        A value beyond `crow.flows.gross_errors.LIMIT` of what the past predicts is a gross error: it has a density of
+        its own, with the probability ``error_rate``, and no later visit is conditioned on it (`_log_prob_with_errors`).
+
+        The density of a score with levels is the mean over its step, so density times step is the probability of the
+        level. The visits before it count by their levels.
+        """
+        found = self._log_prob(data) + data.values().sum(-1) * torch.log1p(-self.error_rate)
+        if self.error_rate > 0 and bool((rows := self._suspect(data).flatten(1).any(1)).any()):
+            found[rows] = self._log_prob_with_errors(data.rows(rows))
+        return found
 
     @torch.no_grad()
     def forecast(self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator) -> Tensor:
@@ -42,6 +72,8 @@ class FlowEnsemble(nn.Module):
         Every member is conditioned once; then all draws of all subjects go through a visit as one batch, each with a
         member drawn for it.
         """
+        if history is not None:
+            history = cleaned(self._flows()[0], history)
         step = max(1, ROWS // n)
         parts = []
         for start in range(0, len(future), step):
@@ -51,7 +83,11 @@ class FlowEnsemble(nn.Module):
 
     @torch.no_grad()
     def predict(self, data: Sequences, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mean and sd ``[batch, time, region]`` of every visit given those before it, from ``n`` draws."""
+        """Mean and sd ``[batch, time, region]`` of every visit given those before it, from ``n`` draws.
+
+        Gross errors are no part of the past.
+        """
+        data = cleaned(self._flows()[0], data)
         states: list[Any] = [None] * len(self.members)
         means, sds = [], []
         for t in range(data.x.shape[1]):
@@ -67,7 +103,7 @@ class FlowEnsemble(nn.Module):
         """Log-density ``[batch]`` of one visit given the past that ``states`` hold, and the states after it."""
         steps = [member.step(visit, state) for member, state in zip(self._flows(), states, strict=True)]
         each = torch.stack([log_prob[:, 0] for log_prob, _ in steps])
-        return torch.logsumexp(each + self.weights.log()[:, None], 0), [state for _, state in steps]
+        return self._mixture(each), [state for _, state in steps]
 
     def draw(self, visit: Sequences, states: list[Any], subjects: int, n: int, generator: torch.Generator) -> Tensor:
         """``[subjects * n, 1, region]``, each draw from a member drawn for it.
@@ -87,7 +123,73 @@ class FlowEnsemble(nn.Module):
             if len(rows):
                 own = map_state(lambda s: s[source[rows]], state)  # noqa: B023
                 draws[rows] = member.sample(visit.rows(source[rows]), own, noise[rows].unsqueeze(1))
-        return draws
+        return self.bounds.settle(draws)
+
+    def _log_prob(self, data: Sequences) -> Tensor:
+        """`log_prob` of values without gross errors."""
+        if self.bounds.has_levels:
+            return self._log_prob_of_levels(data)
+        each = torch.stack([member.log_prob(data) for member in self._flows()])
+        return torch.where(data.mask, self._mixture(each), 0.0)
+
+    @torch.no_grad()
+    def _suspect(self, data: Sequences) -> Tensor:
+        """Values beyond the limit around what all earlier ones predict, ``[batch, time, region]``."""
+        first = self._flows()[0]
+        return beyond(first, data, first.predict(data, None))
+
+    def _log_prob_with_errors(self, data: Sequences) -> Tensor:
+        """``p(x_t | past)`` as the mixture over which of its values are gross errors, of which one term is not 0.
+
+        With the limits ``B_d`` around the prediction of the mixed model given the past, rate e and the density h of
+        errors beyond them
+
+            p(x_t | past) = prod_(x_d in B_d) (1 - e) p(those x_d | past) prod_(x_d not in B_d) e h(x_d).
+
+        The past is that of the visits before, without its gross errors once a value lay beyond its limits. It
+        integrates to one up to the flow's own mass beyond the limits.
+        """
+        first, suspect = self._flows()[0], self._suspect(data).flatten(2).any(2)
+        columns = []
+        for t in range(data.x.shape[1]):
+            visit, state = data.visit(t), None
+            states: list[Any] = [None] * len(self.members)
+            if t:
+                past = data.columns(slice(0, t))
+                doubted = suspect[:, :t].any(1)[:, None, None]
+                past = without(past, gross_errors(first, past) & doubted)
+                states = [member.condition(past) for member in self._flows()]
+                state = states[0]
+            prediction = first.predict(visit, state)
+            gross = beyond(first, visit, prediction)
+            rest = without(visit, gross)
+            log_p = self._visit_log_prob(rest, states) + rest.values().sum(-1)[:, 0] * torch.log1p(-self.error_rate)
+            errors = self.error_rate.log() + log_density(first, visit.x, prediction)
+            columns.append(log_p + torch.where(gross, errors, 0.0).sum((1, 2)))
+        return torch.where(data.mask, torch.stack(columns, 1), 0.0)
+
+    def _visit_log_prob(self, visit: Sequences, states: list[Any]) -> Tensor:
+        """Log-density ``[batch]`` of one visit; that of a score is the mean over its step."""
+        if not self.bounds.has_levels:
+            return self.step(visit, states)[0]
+        noise = step_points(visit.x.shape[2]).to(visit.x)
+        many, at = visit.repeat(POINTS), noise.repeat(len(visit), 1).unsqueeze(1)
+        copies = [map_state(partial(torch.repeat_interleave, repeats=POINTS, dim=0), state) for state in states]
+        log_p, _ = self.step(self._flows()[0].dequantised(many, at), copies)
+        return torch.logsumexp(log_p.view(-1, POINTS), 1) - math.log(POINTS)
+
+    def _log_prob_of_levels(self, data: Sequences) -> Tensor:
+        states: list[Any] = [None] * len(self.members)
+        columns = []
+        for t in range(data.x.shape[1]):
+            visit = data.visit(t)
+            columns.append(self._visit_log_prob(visit, states))
+            states = self._advance(visit, states)
+        return torch.where(data.mask, torch.stack(columns, 1), 0.0)
+
+    def _mixture(self, each: Tensor) -> Tensor:
+        """Log-density of the mixture from ``[member, *]``."""
+        return torch.logsumexp(each + self.weights.log().view(-1, *[1] * (each.ndim - 1)), 0)
 
     def _forecast(self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator) -> Tensor:
         repeat = partial(torch.repeat_interleave, repeats=n, dim=0)

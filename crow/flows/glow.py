@@ -121,7 +121,7 @@ class Glow(nn.Module):
         return z, log_det + total
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """x of ``z: [batch, values]``."""
+        """Values x of ``z: [batch, values]``."""
         x, _ = self.f.inverse(z)
         if self.linear is not None:
             x, _ = self.linear.inverse(x, context)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -144,12 +145,15 @@ class Classifier(CrossSectionalModel):
         other = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
         other.fit(taught.x.flatten(1).numpy(), _label(taught).numpy())
         guess = other.predict(apart[torch.from_numpy(np.flatnonzero(asked))].x.flatten(1).numpy())
+        wrong, subjects = p.argmax(1)[asked] != truth, subject[validation & known].to_numpy()
+        low, high = error_interval(wrong, subjects)
         self.metrics = {
             "validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(label),
             "labelled_visits": int(known.sum()),
-            "validation_error": float((p.argmax(1)[asked] != truth).mean()),
+            "validation_error": float(wrong.mean()), "validation_error_low": low, "validation_error_high": high,
             "validation_error_logistic_regression": float((guess != truth).mean()),
-            "validation_labelled_visits": int(asked.sum()), "threshold": self.threshold,
+            "validation_labelled_visits": int(asked.sum()),
+            "validation_labelled_subjects": len(np.unique(subjects)), "threshold": self.threshold,
         }  # fmt: skip
 
     @torch.no_grad()
@@ -161,6 +165,24 @@ class Classifier(CrossSectionalModel):
             nats.append(flow.log_prob(batch.x))
             p.append(flow.predict(batch.x))
         return torch.cat(p).double().numpy(), torch.cat(nats).double().numpy() - self.inputs.log_scale
+
+
+def error_interval(wrong: NDArray[np.bool_], subject: NDArray[Any], level: float = 0.95) -> tuple[float, float]:
+    """Interval of an error rate over subjects, each of which may have several visits (``wrong [visit]``).
+
+    Wilson's interval with the number of independent visits that have the same variance as the ratio of errors to visits
+    over subjects (Korn & Graubard 1998): visits of one subject tend to be right or wrong together.
+    """
+    table = pd.DataFrame({"wrong": wrong.astype(float), "subject": subject}).groupby("subject")["wrong"]
+    errors, visits = table.sum().to_numpy(), table.size().to_numpy(float)
+    rate, count = float(errors.sum() / visits.sum()), float(len(visits))
+    if 0 < rate < 1 and count > 1:
+        variance = count / (count - 1) * float(((errors - rate * visits) ** 2).sum()) / visits.sum() ** 2
+        count = min(rate * (1 - rate) / variance, float(visits.sum())) if variance > 0 else float(visits.sum())
+    z = float(norm.ppf(0.5 + level / 2))
+    centre = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * float(np.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2)))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _label(examples: Examples | ScanExamples) -> Tensor:

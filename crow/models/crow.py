@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -15,18 +16,24 @@ from torch import Tensor
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.cohort.options import listed
 from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
 from crow.errors import ConfigError
 from crow.flows.completion import complete
+from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import ROWS, FlowEnsemble
+from crow.flows.gross_errors import gross_errors
 from crow.flows.published import PublishedCRow
 from crow.memory import require_memory
-from crow.models.base import FitOptions, Model, Training, name_of
+from crow.models.base import Echo, FitOptions, Model, Training, name_of
+from crow.models.ensemble_at_sites import EnsembleAtSites
 from crow.representation.regions import RegionTable
+from crow.representation.site_effects import SiteEffects
 from crow.run.config import Config
 from crow.training.build import Initialisation, build_flow, build_published, resolve
+from crow.training.site_effects import SiteData, empty_mixed_model
 
 if TYPE_CHECKING:
     from crow.training.ensemble import TrainedEnsemble
@@ -34,6 +41,9 @@ if TYPE_CHECKING:
 CHUNK = 256  # subjects scored at once
 BYTES_PER_WEIGHT = 20  # with its gradient, both moments of Adam, and its average
 BYTES_PER_DRAW = 40  # of a value, with the copies that computing it and its quantiles takes
+MAX_AGE = 122  # years
+SITES = "sites."  # prefix of the tensors of their mixed model
+CrossFitted = Callable[[Tensor], Sequences]
 
 
 class CRow(Model):
@@ -45,6 +55,8 @@ class CRow(Model):
         How visits become tensors: columns, scales, levels of covariates.
     initialisations
         How each member of the ensemble was initialised.
+    site_mixed
+        The mixed model of visits without the effects of their sites; None without such effects.
 
     See Also
     --------
@@ -66,6 +78,7 @@ class CRow(Model):
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         super().__init__(config, **settings)
         self.initialisations: list[Initialisation] = []
+        self.site_mixed: CRowFlow | None = None
 
     @classmethod
     def settings_class(cls, settings: dict[str, Any]) -> type[Config]:
@@ -106,10 +119,11 @@ class CRow(Model):
         cohort.require_usable()
         learned, test = self.split(cohort)
         learned = replace(learned, visits=_observed(learned))
-        self.table = RegionTable.fit(learned)
+        self.table = RegionTable.fit(learned, site_effects=True)
+        sequences = self._encode(learned, learned.visits)
         if test:
             self.table.encode(_observed(cohort), f"{name_of(cohort)} (with the test subjects)")
-        sequences, names = self._encode(learned, learned.visits), learned.split_names(learned.subjects)
+        names = learned.split_names(learned.subjects)
         if self._requested.model.objective == "inn" and sequences.measured is not None:
             raise ConfigError(
                 f"{name_of(cohort)}: model.objective inn needs every region at every visit. "
@@ -128,15 +142,23 @@ class CRow(Model):
             f"at most {self.config.training.max_epochs} epochs"
         )
         where = training.folder, training.resume, training.progress
+        sites = self._fit_sites(learned, sequences, training.echo)
+        if sites is not None:
+            sequences = self._encode(learned, learned.visits)
         if model.objective == "inn":
             self.flow, fit = fit_published(self.config, sequences, names, *where)
             self.log, self.interrupted = fit.history.assign(member=1), fit.interrupted
             self.metrics = {"validation_objective": fit.validation_loss, "epoch": fit.epoch}
         else:
-            ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo)
+            ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo, self.table.bounds, sites)
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
+            self.flow.set_follow_up(self.table.follow_up)
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
-            self.metrics = self._metrics(ensemble, cohort, test, sequences)
+            scale = float(self.table.log_scale_of(sequences, learned.visits).sum() / sequences.count)
+            self.metrics = self._metrics(ensemble, cohort, test, scale)
+            if (counts := ensemble.gross_errors.sum((0, 1))).any():
+                self.metrics["gross_errors"] = dict(zip(self.table.regions, counts.tolist(), strict=True))
+                training.echo(_errors_found(self.metrics["gross_errors"]))
             training.echo(_verdict(self.metrics))
 
     @torch.no_grad()
@@ -155,10 +177,10 @@ class CRow(Model):
             subject's visits is the log-density of its sequence. Visits without a single region are left out. With
             ``missing="impute"`` filled values count as data, and it is not the density of what was measured.
         """
-        cohort = self.as_cohort(data)
-        ensemble, nats = self._ensemble(), []
-        for part in self._chunks(cohort):
-            nats.append((ensemble.log_prob(part).double() - self.table.log_scale_of(part))[part.mask])
+        cohort, density, nats = self.as_cohort(data), self._density(), []
+        for part, visits in self._chunks(cohort):
+            log_prob = density.log_prob(part, visits).double() - self.table.log_scale_of(part, visits)
+            nats.append(log_prob[part.mask])
         return _observed(cohort)[["subject", "session", "time"]].assign(log_prob=torch.cat(nats).numpy())
 
     def score(self, data: Cohort | pd.DataFrame, draws: int = 200, seed: int = 0) -> pd.DataFrame:
@@ -168,11 +190,45 @@ class CRow(Model):
         NaN for a missing value.
         """
         cohort = self.as_cohort(data)
-        parts = [(part.x[part.mask], part.values()[part.mask]) for part in self._chunks(cohort)]
-        x, measured = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        observed = _observed(cohort)
+        sequences = self._encode(cohort, observed)
         mean, sd = self.predict(cohort, draws, seed)
-        z = (mean.rsub(self.table.decode(x)) / sd).where(measured.numpy())
+        values = self.table.decode(sequences.x[sequences.mask], observed)
+        z = (mean.rsub(values) / sd).where(sequences.values()[sequences.mask].numpy())
         return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
+
+    @torch.no_grad()
+    def gross_errors(self, data: Cohort | pd.DataFrame) -> pd.DataFrame:
+        """Values that lie so far from what the subject's other visits predict that they are errors, not measurements.
+
+        Forecasts, z-scores and later visits take them for missing, and they have a density of their own
+        (`crow.flows.gross_errors`).
+
+        Parameters
+        ----------
+        data
+            A cohort, or a table in the columns of the training.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per value: ``subject, session, time, region, value``, and ``expected`` (the median of the training).
+
+        Raises
+        ------
+        CohortError
+            If a region is in other units than in the training.
+        """
+        cohort = self.as_cohort(data)
+        visits = _observed(cohort)
+        first = cast(Any, self._ensemble().members[0])
+        found = [gross_errors(first, part)[part.mask] for part, _ in self._chunks(cohort)]
+        row, region = np.nonzero(torch.cat(found).numpy())
+        regions = np.array(self.table.regions, dtype=object)
+        return visits[["subject", "session", "time"]].iloc[row].reset_index(drop=True).assign(
+            region=regions[region], value=visits[self.table.regions].to_numpy(float)[row, region],
+            expected=np.array(self.table.median)[region],
+        )  # fmt: skip
 
     @torch.no_grad()
     def predict(
@@ -183,11 +239,11 @@ class CRow(Model):
         rows = min(len(cohort), CHUNK * int(cohort.visits.groupby("subject").size().max()))
         size = rows * draws * (len(self.table.regions) + 4)
         require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {rows:,} visits", "Lower --draws.")
-        means, sds = [], []
-        for part in self._chunks(cohort):
-            mean, sd = self._ensemble().predict(part, draws, generator)
-            means.append(self.table.decode(mean[part.mask]))
-            sds.append(sd[part.mask].double().numpy() * np.array(self.table.sd))
+        density, means, sds = self._density(), [], []
+        for part, visits in self._chunks(cohort):
+            mean, sd = density.predict(part, visits, draws, generator)
+            means.append(self.table.decode(mean[part.mask], visits))
+            sds.append(self.table.decode_sd(mean[part.mask], sd[part.mask], visits))
         index, regions = _observed(cohort).index, self.table.regions
         mean_frame = pd.DataFrame(np.concatenate(means), index, regions)
         return mean_frame, pd.DataFrame(np.concatenate(sds), index, regions)
@@ -229,7 +285,7 @@ class CRow(Model):
         CohortError
             For an unknown subject, and for a time that is not after the subject's last visit.
         """
-        cohort, ensemble = self.as_cohort(data), self._ensemble()
+        cohort, density = self.as_cohort(data), self._density()
         visits = visits.assign(subject=visits["subject"].astype(str)) if "subject" in visits else visits
         check_future(cohort, visits)
         ahead = future_visits(cohort, visits, future)
@@ -248,21 +304,27 @@ class CRow(Model):
                 if not rows.any():
                     continue
                 past = history[history["subject"].isin(ahead["subject"][rows])]
-                before = self._encode(cohort, past) if known else None
+                before = (self._encode(cohort, past), past) if known else None
                 after = self.table.encode(ahead[rows], "the visits to forecast")
-                drawn = ensemble.forecast(before, after, draws, torch.Generator().manual_seed(seed))
-                values[rows] = self.table.decode(drawn.transpose(1, 2)[after.mask])
-        return Forecast(ahead, self.table.regions, values, observed)
+                generator = torch.Generator().manual_seed(seed)
+                drawn = density.forecast(before, (after, ahead[rows]), draws, generator)
+                values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask], ahead[rows])
+        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up)
 
     def beyond(self, forecast: Forecast) -> str:
-        """A warning if a forecast visit lies beyond twice the longest follow-up of the training; else empty."""
+        """A warning about visits beyond twice the longest follow-up of the training and impossible ages, or nothing."""
         asked, known = float(forecast.visits["time"].max()), self.table.follow_up
-        if not known or asked <= 2 * known:
-            return ""
-        return (
-            f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
-            f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
-        )
+        warnings = []
+        if known and asked > 2 * known:
+            warnings.append(
+                f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
+                f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
+            )
+        if (age := float(forecast.visits["age"].max())) > MAX_AGE:
+            warnings.append(
+                f"a forecast is for an age of {age:.1f} years; no human is known to have lived longer than {MAX_AGE}."
+            )
+        return "\n".join(warnings)
 
     @torch.no_grad()
     def fill(self, data: Cohort | pd.DataFrame, draws: int = 500, smooth: bool = False, seed: int = 0) -> Filled:
@@ -292,13 +354,14 @@ class CRow(Model):
             empty = np.empty((0, draws, len(self.table.regions)))
             return Filled(visits, self.table.regions, rows, empty, np.empty(0), smooth)
         sequences, generator = self.table.encode(own, name_of(cohort)), torch.Generator().manual_seed(seed)
-        values, effective = [], []
+        values, effective, subject = [], [], pd.factorize(own["subject"])[0]
         step = max(1, ROWS // draws)
         for start in range(0, len(sequences), step):
             part = sequences[start : start + step]
             found = complete(ensemble, part, draws, generator)
             drawn = found.smoothed if smooth else found.filtered
-            values.append(self.table.decode(drawn.transpose(1, 2)[part.mask]))
+            theirs = own[(subject >= start) & (subject < start + step)]
+            values.append(self.table.draws(drawn.transpose(1, 2)[part.mask], theirs))
             effective.append(found.effective[part.mask].numpy())
         chosen = lacking[own.index].to_numpy()
         return Filled(
@@ -313,13 +376,10 @@ class CRow(Model):
             copies = visits.repeat(draws)
             drawn = flow.generate(copies.context, copies.mask, generator).unflatten(0, (-1, draws))
         else:
-            drawn = flow.forecast(None, visits, draws, generator)
-        return Forecast(paths, self.table.regions, self.table.decode(drawn.transpose(1, 2)[visits.mask]))
+            drawn = self._density().forecast(None, (visits, paths), draws, generator)
+        return Forecast(paths, self.table.regions, self.table.draws(drawn.transpose(1, 2)[visits.mask], paths))
 
-    def _metrics(
-        self, ensemble: TrainedEnsemble, cohort: Cohort, test: list[str], sequences: Sequences
-    ) -> dict[str, Any]:
-        scale = float(self.table.log_scale_of(sequences).sum() / sequences.count)
+    def _metrics(self, ensemble: TrainedEnsemble, cohort: Cohort, test: list[str], scale: float) -> dict[str, Any]:
         nats = ("validation", "out_of_sample", "mixed_model")
         metrics: dict[str, Any] = {
             "members": [{**m, **{name: m[name] + scale for name in nats}} for m in ensemble.members],
@@ -337,12 +397,32 @@ class CRow(Model):
         sequences = self.table.encode(visits, name_of(cohort))
         return replace(sequences, measured=None) if cohort.schema.missing == "impute" else sequences
 
-    def _chunks(self, cohort: Cohort) -> Iterator[Sequences]:
-        self._ensemble()
+    def _chunks(self, cohort: Cohort) -> Iterator[tuple[Sequences, pd.DataFrame]]:
+        """Some subjects at a time, as sequences and as visits."""
         self.table.require(cohort.visits, name_of(cohort))
-        data = self._encode(cohort, _observed(cohort))
+        visits = _observed(cohort)
+        data, subject = self._encode(cohort, visits), pd.factorize(visits["subject"])[0]
         for start in range(0, len(data), CHUNK):
-            yield data[start : start + CHUNK]
+            yield data[start : start + CHUNK], visits[(subject >= start) & (subject < start + CHUNK)]
+
+    def _fit_sites(self, learned: Cohort, data: Sequences, echo: Echo) -> CrossFitted | None:
+        """Estimate the effects of sites and scanners, if there are any, for ``table`` to remove."""
+        columns = [name for name in learned.schema.sites if name in learned.visits]
+        sites = SiteEffects.of(learned.visits, columns)
+        if sites is None:
+            return None
+        scale = self.table.site_scale
+        if not bool(scale.has_effects.any()):
+            return None
+        self.table.sites = sites.without_effects(len(self.table.regions))
+        site_data = SiteData(data, self.table.site_codes(learned.visits, data), sites.counts, scale)
+        found = site_data.estimate()
+        self.table.sites, self.site_mixed = sites.with_effects(found.effects), found.mixed
+        echo(self.table.sites.summary())
+        return partial(site_data.cross_fitted, start=found.effects)
+
+    def _density(self) -> EnsembleAtSites:
+        return EnsembleAtSites(self.table, self._ensemble(), self.site_mixed)
 
     def _ensemble(self) -> FlowEnsemble:
         if isinstance(flow := self.fitted(), PublishedCRow):
@@ -356,7 +436,13 @@ class CRow(Model):
         settings, features, channels = self.config.model, len(self.table.regions), self.table.channels
         if settings.objective == "inn":
             return build_published(settings, features, channels)
-        return FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
+        ensemble = FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
+        ensemble.set_follow_up(self.table.follow_up)
+        return ensemble
+
+    def tensors(self) -> dict[str, Tensor]:
+        state = {} if self.site_mixed is None else self.site_mixed.state_dict()
+        return {SITES + name: t for name, t in state.items() if name.startswith(("mixed.", "time_scale"))}
 
     def describe(self) -> dict[str, Any]:
         return {"representation": self.table.model_dump(), "initialisations": self.initialisations}
@@ -364,6 +450,11 @@ class CRow(Model):
     def restore(self, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.table = RegionTable.model_validate(description["representation"])
         self.initialisations = TypeAdapter(list[Initialisation]).validate_python(description["initialisations"])
+        if self.table.sites is not None:
+            regions = int(self.table.site_scale.has_effects.sum())
+            self.site_mixed = empty_mixed_model(regions, self.table.channels).eval()
+            own = {n.removeprefix(SITES): t for n, t in tensors.items() if n.startswith(SITES)}
+            self.site_mixed.load_state_dict(own, strict=False)
 
     def summary(self) -> str:
         regions = f"{len(self.table.regions)} regions"
@@ -381,6 +472,14 @@ class CRow(Model):
 def _observed(cohort: Cohort) -> pd.DataFrame:
     """The visits with at least one region; a subject's other visits still contribute times and covariates."""
     return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]
+
+
+def _errors_found(counts: dict[str, int]) -> str:
+    each = [f"{name} {count}" for name, count in counts.items() if count]
+    return (
+        f"warning: {sum(counts.values())} values are far from what their subject's other visits predict, and count as "
+        f"missing: {listed(each)}. crow check names them; correct them there."
+    )
 
 
 def _verdict(metrics: dict[str, Any]) -> str:

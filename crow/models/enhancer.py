@@ -122,8 +122,10 @@ class Enhancer(CrossSectionalModel):
 
     @torch.no_grad()
     def log_prob(self, data: ScanStore) -> pd.DataFrame:
-        """Of each scan's grey levels in the box around the brain, given its own means over thick slices: ``subject,
-        session, time, log_prob`` (nats, a lower bound, dequantised with seed 0)."""
+        """Log-density of each scan's grey levels in the box around the brain, given its own means over thick slices.
+
+        ``subject, session, time, log_prob`` (nats, a lower bound, dequantised with seed 0).
+        """
         store = store_of(data)
         self.inputs.check(store)
         visits, box = cohort_of(store).visits, self.inputs.box
@@ -181,8 +183,11 @@ class Enhancer(CrossSectionalModel):
         return above[None], context
 
     def _context(self, thick: Volume) -> tuple[Volume, Volume]:
-        """``[3, X, Y, Z]``: thin slices by interpolation and the thick ones, from -0.5 to 0.5 over the range of greys,
-        and where in a thick slice one is; and the grey levels of interpolation ``[X, Y, Z]``."""
+        """The input of the flow ``[3, X, Y, Z]``, and the grey levels of interpolation ``[X, Y, Z]``.
+
+        The input is thin slices by interpolation and the thick ones, from -0.5 to 0.5 over the range of greys, and the
+        place within a thick slice.
+        """
         between, around = self.slices.interpolated(thick), self.slices.repeated(thick)
         levels = [np.clip((v - self.inputs.low) / (GREYS * self.inputs.width), 0, 1) - 0.5 for v in (between, around)]
         return np.stack([*levels, self.slices.places(around.shape)]).astype(np.float32), self._grey(between)

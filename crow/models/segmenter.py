@@ -145,8 +145,11 @@ class Segmenter(CrossSectionalModel):
 
     @torch.no_grad()
     def log_prob(self, data: ScanStore, masks: str | Path) -> pd.DataFrame:
-        """Of each mask in a folder given its scan: ``subject, session, time, log_prob`` (nats, a lower bound by one
-        draw of the noise, with seed 0). Voxels outside the box of training masks are left out."""
+        """Log-probability of each mask in a folder given its scan: ``subject, session, time, log_prob``.
+
+        In nats, a lower bound by one draw of the noise, with seed 0. Voxels outside the box of training masks are left
+        out.
+        """
         store = store_of(data)
         self.inputs.check(store)
         visits = cohort_of(store).visits
@@ -221,8 +224,10 @@ class Segmenter(CrossSectionalModel):
     def _validation_scores(
         self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]
     ) -> dict[str, float]:
-        """Overlap and calibration (around the masks) of the mean of draws, on scans of held-out subjects, given what
-        the masks of the others are like."""
+        """Overlap and calibration (around the masks) of the mean of draws, on scans of held-out subjects.
+
+        Given what the masks of the others are like.
+        """
         grid, apart = store.info.grid.shape, self.validation(subjects)
         others = sum((_unpacked(truth[row], grid).astype(np.float32) for row in subjects.index[~apart]), np.zeros(grid))
         prior, region = _smooth(others / (~apart).sum()).numpy(), _around(others > 0)

@@ -167,8 +167,11 @@ class Translator(CrossSectionalModel):
         return np.stack([one.samples for one in self.translate(source, n, seed)], 1)
 
     def translate(self, source: Data, n: int = 8, seed: int = 0) -> Iterator[Translation]:
-        """``n`` draws for every visit of ``source``, one visit at a time, in intensities of prepared scans or in units
-        of the table. Raises CohortError for a source that the run was not trained on."""
+        """``n`` draws for every visit of ``source``, one visit at a time.
+
+        In intensities of prepared scans, or in units of the table. Raises CohortError for a source that the run was not
+        trained on.
+        """
         flow, source = self.fitted(), self.open(source)
         visits = cohort_of(source).visits
         if isinstance(self.given, ScanInputs):
@@ -207,8 +210,10 @@ class Translator(CrossSectionalModel):
         return DiscreteFlow(flow, UniformDequantizer(GREYS))
 
     def initialise(self, flow: nn.Module, examples: Examples | ScanExamples, subject: Tensor) -> None:
-        """The linear regression on the source: of regions on all of its regions, of a voxel on the same voxel, and the
-        principal components of what that leaves."""
+        """Fit the linear regression on the source, and the principal components of what that leaves.
+
+        Regions depend on all regions of the source, a voxel on the same voxel.
+        """
         parts = list(flow.modules())
         for module in parts:
             if isinstance(module, Regression):

@@ -1,0 +1,1 @@
+"""Networks that compute the parameters of bijections."""

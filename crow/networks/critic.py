@@ -11,8 +11,11 @@ from crow.networks.mlp import MLP
 
 
 class CriticOutput(NamedTuple):
-    """The critic's output for latent values: the logit that they were inferred from data, ``[batch]``, and predictions
-    of their attributes and of the code that they were drawn with, ``[batch, channels]`` each."""
+    """The critic's output for latent values.
+
+    The logit that they were inferred from data, ``[batch]``, and predictions of their attributes and of the code that
+    they were drawn with, ``[batch, channels]`` each.
+    """
 
     real: Tensor
     attributes: Tensor

@@ -56,6 +56,7 @@ def trajectories(
     unit: str = "",
     title: str = "",
     later: pd.DataFrame | None = None,
+    data_end: float | None = None,
 ) -> Figure:
     """Observed visits of one subject, and its forecasts with 50 and 90 % prediction intervals.
 
@@ -72,6 +73,8 @@ def trajectories(
         Label of the y axes, and title of the figure.
     later : DataFrame, optional
         Visits that were observed later and not given to the model, with the columns of ``observed``.
+    data_end : float, optional
+        The longest follow-up of the training, in years since the first visit. Forecasts beyond it have a grey ground.
 
     Returns
     -------
@@ -81,6 +84,7 @@ def trajectories(
     merged = pd.concat(list(forecasts.values()))
     shown = regions or _clearest(observed, merged)
     x = "age" if observed["age"].notna().all() and merged["age"].notna().all() else "time"
+    end = None if data_end is None or data_end >= merged["time"].max() else _on_axis(merged, x, data_end)
     with style():
         figure, panels = _grid(len(shown))
         for axes, region in zip(panels, shown, strict=True):
@@ -89,6 +93,9 @@ def trajectories(
             axes.plot(observed[x], observed[region], "o-", color=INK, markersize=4, linewidth=0.8, zorder=5)
             if later is not None:
                 axes.plot(later[x], later[region], "D", color=VERMILION, markersize=4.5, zorder=6)
+            if end is not None:
+                axes.axvline(end, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
+                axes.axvspan(end, merged[x].max(), color=GREY, alpha=0.12, linewidth=0, zorder=0)
             axes.set_title(region, fontsize=min(10.0, TITLE_WIDTH / max(len(region), 1)))
             if axes.get_ylim()[1] >= 1000:
                 axes.yaxis.set_major_formatter(EngFormatter(sep=""))
@@ -100,7 +107,7 @@ def trajectories(
         left_out = merged["region"].nunique() - len(shown)
         more = f"{len(shown)} of {len(shown) + left_out} regions" if left_out and not regions else ""
         figure.suptitle(" · ".join(part for part in (title, more) if part), x=0.01, ha="left", fontweight="bold")
-        _legend(figure, list(forecasts), later is not None)
+        _legend(figure, list(forecasts), later is not None, end is not None)
     return figure
 
 
@@ -252,6 +259,11 @@ def _fan(axes: Axes, observed: pd.DataFrame, forecast: pd.DataFrame, x: str, reg
     axes.plot(forecast[x], forecast["median"], "o", color="white", markeredgecolor=colour, markersize=4)
 
 
+def _on_axis(forecast: pd.DataFrame, x: str, time: float) -> float:
+    """The place of a time on the axis of ages or of times."""
+    return float(forecast[x].iloc[0] - forecast["time"].iloc[0]) + time
+
+
 def _clearest(observed: pd.DataFrame, forecast: pd.DataFrame) -> list[str]:
     """The regions whose median moves furthest from the last visit, in widths of the 90 % interval, in table order."""
     ends = forecast.sort_values("time").groupby("region", sort=False).last()
@@ -261,7 +273,7 @@ def _clearest(observed: pd.DataFrame, forecast: pd.DataFrame) -> list[str]:
     return [region for region in forecast["region"].unique() if region in chosen]
 
 
-def _legend(figure: Figure, names: list[str], later: bool) -> None:
+def _legend(figure: Figure, names: list[str], later: bool, beyond: bool) -> None:
     handles: list[Any] = [
         Line2D([], [], color=INK, marker="o", markersize=4, linewidth=0.8, label="given" if later else "observed")
     ]
@@ -278,6 +290,8 @@ def _legend(figure: Figure, names: list[str], later: bool) -> None:
             Line2D([], [], color=PATHS[k % len(PATHS)], linestyle=LINES[k % len(LINES)], linewidth=1.8, label=name)
             for k, name in enumerate(names)
         ]
+    if beyond:
+        handles.append(Patch(color=GREY, alpha=0.12, linewidth=0, label="beyond the longest follow-up of the training"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8.5, columnspacing=1.2)
 
 

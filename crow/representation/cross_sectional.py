@@ -96,7 +96,7 @@ class RegionInputs:
 
     def decode(self, x: Tensor) -> pd.DataFrame:
         """Original units of ``x [visit, region]``: one row per visit, one column per region."""
-        return pd.DataFrame(self.table.decode(x), columns=self.table.regions)
+        return pd.DataFrame(self.table.draws(x), columns=self.table.regions)
 
     def tensors(self) -> dict[str, Tensor]:
         """Tensors for model.safetensors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -10,13 +11,24 @@ import torch
 from pydantic import BaseModel, model_validator
 from torch import Tensor
 
+from crow.bijections.site_scale import SiteScale
+from crow.bijections.soft_bounds import Bounds
 from crow.cohort.cohort import Cohort
+from crow.cohort.options import listed
+from crow.cohort.parameters import MAX_LEVELS
+from crow.cohort.value_kinds import ValueKind
 from crow.data.sequences import Sequences
 from crow.errors import CohortError
+from crow.representation.covariate_support import CovariateSupport
+from crow.representation.site_effects import UNSEEN, SiteEffects
 
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
 LONGEST = 200  # years
+UNIT_FACTORS = (10.0, 100.0, 1000.0, 1_000_000.0)
+MAX_UNIT_DEVIATION = 0.2  # of a ratio from such a factor, in powers of ten
+MIN_UNIT_SHARE = 0.6  # of values
+MIN_UNIT_SDS = 2.0  # mean of a region in its sds, for its values to tell the unit
 
 
 class Covariate(BaseModel):
@@ -38,17 +50,27 @@ class Covariate(BaseModel):
 class RegionTable(BaseModel):
     """Regions standardised on training visits, and a context of age and covariates.
 
-    ``encode`` gives `Sequences` with ``x = (value - mean) / sd``; ``decode`` returns to original units; log-densities
-    of the two differ by ``log_scale = sum log sd`` per visit, over its measured regions. A missing value is marked in
-    ``measured``; for models that need one, x holds the subject's last value before it, else the training mean.
+    ``encode`` gives `Sequences` with ``x = (value - mean) / sd``, without the effects of the visit's site; ``decode``
+    returns to original units; log-densities of the two differ by `log_scale_of` per visit, over its measured regions.
+    A missing value is marked in ``measured``; for models that need one, x holds the subject's last value before it,
+    else the training mean.
     """
 
     regions: list[str]
     mean: list[float]
     sd: list[float]
     covariates: list[Covariate]
+    kinds: list[ValueKind] = []
+    """Of each region; empty if all are real."""
+    median: list[float] = []
+    reached: list[bool] = []
+    """Whether training values lie on a bound of the region."""
     follow_up: float = 0.0
     """The longest time in training, in years; 0 in runs that did not keep it."""
+    support: CovariateSupport | None = None
+    """Which combinations of covariates training subjects had; None in runs that did not keep it."""
+    sites: SiteEffects | None = None
+    """Effects of sites and scanners, which ``encode`` removes and ``decode`` adds."""
 
     @model_validator(mode="after")
     def _has_a_scale(self) -> RegionTable:
@@ -58,15 +80,21 @@ class RegionTable(BaseModel):
         return self
 
     @classmethod
-    def fit(cls, cohort: Cohort) -> RegionTable:
-        """Scalers and levels of a cohort of training subjects."""
+    def fit(cls, cohort: Cohort, site_effects: bool = False) -> RegionTable:
+        """Scalers and levels of a cohort of training subjects.
+
+        With ``site_effects`` sites and scanners are no covariates; ``sites`` is for the caller to set. Otherwise those
+        with few levels are covariates as any other.
+        """
         values = cohort.visits[cohort.regions].astype(float)
         where = cohort.path or "the cohort"
         _check_size(values, where)
         _check_spread(values, where)
         numeric = [name for name, kind in cohort.schema.covariates.items() if kind == "numeric"]
         _check_size(cohort.visits[["age", *numeric]].astype(float), where)
-        covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in cohort.schema.covariates.items()]
+        kinds = [cohort.schema.values.get(name, ValueKind()).complete() for name in cohort.regions]
+        known = {n: kind for n, kind in cohort.schema.covariates.items() if not _is_effect(cohort, n, site_effects)}
+        covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in known.items()]
         if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
             covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
         return cls(
@@ -74,7 +102,14 @@ class RegionTable(BaseModel):
             mean=values.mean().tolist(),
             sd=values.std().tolist(),
             covariates=[c for c in covariates if c is not None],
+            median=values.median().tolist(),
+            kinds=kinds if any(kind.kind != "real" for kind in kinds) else [],
+            reached=[
+                k.kind == "bounded" or bool((values[r] == k.lower).any())
+                for r, k in zip(cohort.regions, kinds, strict=True)
+            ],
             follow_up=float(cohort.visits["time"].max()),
+            support=CovariateSupport.fit(cohort),
         )
 
     @property
@@ -83,13 +118,66 @@ class RegionTable(BaseModel):
         return sum((len(c.levels) - 1 if c.levels else 1) + c.has_missing for c in self.covariates)
 
     @property
+    def steps(self) -> np.ndarray[Any, Any]:
+        """Distance of the levels of each region, 0 for a continuous one."""
+        return np.array([kind.step or 0.0 for kind in self.kinds] or [0.0] * len(self.regions))
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Bounds and steps in the units of x; None if all regions are real."""
+        if not self.kinds:
+            return None
+        mean, sd = np.array(self.mean), np.array(self.sd)
+        lower = np.array([-np.inf if kind.lower is None else kind.lower for kind in self.kinds])
+        upper = np.array([np.inf if kind.upper is None else kind.upper for kind in self.kinds])
+        origin = np.where(np.isfinite(lower), lower, 0.0)
+        scaled = [(lower - mean) / sd, (upper - mean) / sd, self.steps / sd, (origin - mean) / sd]
+        least, most, step, start = (torch.tensor(v, dtype=torch.float32) for v in scaled)
+        return Bounds(least, most, ~torch.tensor(self.reached), step, start)
+
+    @property
     def log_scale(self) -> float:
         """``sum log sd``: subtract it from a log-density of x to have that of the values in original units."""
         return float(np.log(self.sd).sum())
 
-    def log_scale_of(self, data: Sequences) -> Tensor:
-        """`log_scale` of each visit's measured regions ``[batch, time]``; 0 at pads."""
-        return data.values().double() @ torch.tensor(self.sd, dtype=torch.double).log()
+    @property
+    def log_units(self) -> np.ndarray[Any, Any]:
+        """``log sd`` per region: what takes a log-density of x to one of values in original units.
+
+        For a score with levels ``log (sd / step)``: what takes it to the log-probability of the level.
+        """
+        steps = self.steps
+        return np.log(np.array(self.sd) / np.where(steps > 0, steps, 1.0))
+
+    @property
+    def site_scale(self) -> SiteScale:
+        """The scale on which sites have effects: of positive regions that never are 0 it is a logarithm."""
+        kinds = self.kinds or [ValueKind()] * len(self.regions)
+        reach = [math.inf] * len(kinds)
+        for d, kind in enumerate(kinds):
+            if kind.kind == "positive" and kind.lower is not None:
+                reach[d] = (self.mean[d] - kind.lower) / self.sd[d]
+        reached = self.reached or [False] * len(kinds)
+        has = [k.kind == "real" or (k.kind == "positive" and not r) for k, r in zip(kinds, reached, strict=True)]
+        return SiteScale(torch.tensor(reach, dtype=torch.double), torch.tensor(has))
+
+    def log_scale_of(self, data: Sequences, visits: pd.DataFrame) -> Tensor:
+        """Sum of `log_units` and of the log-scales of sites over each visit's measured regions ``[batch, time]``.
+
+        ``data`` are the ``visits``, encoded; 0 at pads.
+        """
+        log_scale = torch.from_numpy(self.log_units).expand(data.x.shape).clone()
+        if self.sites is not None:
+            level, of_site = self.sites.effects(visits)
+            log_scale[data.mask] += self.site_scale.add(data.x[data.mask].double(), level, of_site)[1]
+        return torch.where(data.values(), log_scale, 0.0).sum(-1)
+
+    def site_codes(self, visits: pd.DataFrame, data: Sequences) -> Tensor:
+        """Rows of the effects of each visit's site ``[batch, time, factor]``, negative at pads and if unseen."""
+        assert self.sites is not None
+        codes = torch.full((*data.mask.shape, len(self.sites.factors)), UNSEEN)
+        codes[data.mask] = torch.from_numpy(self.sites.codes(visits))
+        return codes
 
     def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Sequences:
         """Sequences of visits sorted by subject and time; subjects in their order of appearance.
@@ -119,22 +207,73 @@ class RegionTable(BaseModel):
         )  # fmt: skip
 
     def require(self, visits: pd.DataFrame, where: str) -> None:
-        """Raise CohortError where a region is not a column of ``visits``."""
+        """Raise CohortError where a region is not a column of ``visits``, or in other units than in the training."""
         if missing := [region for region in self.regions if region not in visits]:
             raise CohortError(f"{where}: its columns are not those of the model. Missing: {', '.join(missing)}.")
+        self._require_units(visits, where)
 
-    def decode(self, x: Tensor) -> np.ndarray[Any, Any]:
-        """Values in original units of ``x: [*batch, region]``."""
-        return x.double().numpy() * np.array(self.sd) + np.array(self.mean)
+    def _require_units(self, visits: pd.DataFrame, where: str) -> None:
+        """Raise CohortError where the values of a region are those of the training times a factor between units."""
+        found = {}
+        for d, name in enumerate(self.regions):
+            values = visits[name].dropna().to_numpy(float)
+            if not len(values) or not self.median or self.median[d] <= 0 or self.mean[d] < MIN_UNIT_SDS * self.sd[d]:
+                continue
+            power = np.log10(np.abs(values).clip(1e-300) / self.median[d])
+            for factor in UNIT_FACTORS:
+                same = np.abs(np.abs(power) - np.log10(factor)) < MAX_UNIT_DEVIATION
+                if same.mean() > MIN_UNIT_SHARE and (np.sign(power[same]) == np.sign(power[same][0])).all():
+                    found[name] = (len(values), float(np.median(values)), self.median[d], factor, power[same][0] > 0)
+        # One value alone may be a typing error; several regions of one visit that agree are not.
+        if sum(count for count, *_ in found.values()) < 2:
+            return
+        if found:
+            name, (_, value, usual, factor, larger) = next(iter(found.items()))
+            others = f" The same holds for {listed(list(found)[1:])}." if len(found) > 1 else ""
+            raise CohortError(
+                f"{where}, column {name}: its values (median {value:g}) are about {factor:,.0f} times "
+                f"{'larger' if larger else 'smaller'} than in the training (median {usual:g}): other units, such as "
+                f"cm³ and mm³. Convert the column.{others}"
+            )
+
+    def decode(self, x: Tensor, visits: pd.DataFrame | None = None) -> np.ndarray[Any, Any]:
+        """Values in original units of ``x: [visit, *draws, region]``, as the site of each of ``visits`` measures them.
+
+        Without ``visits``, as an average site does.
+        """
+        x = x.double()
+        if self.sites is not None and visits is not None:
+            several = (len(visits), *[1] * (x.ndim - 2), len(self.regions))
+            level, log_scale = (effect.reshape(several) for effect in self.sites.effects(visits))
+            x = self.site_scale.add(x, level, log_scale)[0]
+        return np.asarray(x.numpy() * np.array(self.sd) + np.array(self.mean))
+
+    def decode_sd(self, mean: Tensor, sd: Tensor, visits: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Standard deviations in original units of those of x, ``[visit, region]``, around its mean."""
+        scale = np.zeros(mean.shape)
+        if self.sites is not None:
+            scale = self.site_scale.add(mean.double(), *self.sites.effects(visits))[1].numpy()
+        return np.asarray(sd.double().numpy() * np.array(self.sd) * np.exp(scale))
+
+    def draws(self, x: Tensor, visits: pd.DataFrame | None = None) -> np.ndarray[Any, Any]:
+        """`decode` of draws: scores at their exact levels, and no value beyond a bound."""
+        values = self.decode(x, visits)
+        for d, kind in enumerate(self.kinds):
+            if kind.step:
+                origin = kind.lower or 0.0
+                values[..., d] = origin + kind.step * np.round((values[..., d] - origin) / kind.step)
+            if kind.kind != "real":
+                values[..., d] = np.clip(values[..., d], kind.lower, kind.upper)
+        return values
 
     def _values(self, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         values = visits.reindex(columns=self.regions).astype(float)
-        filled = (
-            values.groupby(visits["subject"].to_numpy()).ffill().fillna(dict(zip(self.regions, self.mean, strict=True)))
-        )
         for name, mean, sd in zip(self.regions, self.mean, self.sd, strict=True):
-            _check_near(filled[name], mean, sd, visits, where)
-        return (filled.to_numpy() - np.array(self.mean)) / np.array(self.sd)
+            _check_near(values[name], mean, sd, visits, where)
+        x = (values.to_numpy() - np.array(self.mean)) / np.array(self.sd)
+        if self.sites is not None:
+            x = self.site_scale.remove(torch.from_numpy(x), *self.sites.effects(visits)).numpy()
+        return pd.DataFrame(x).groupby(visits["subject"].to_numpy()).ffill().fillna(0.0).to_numpy()
 
     def _encode_covariate(self, c: Covariate, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         if c.name not in visits:
@@ -156,6 +295,13 @@ class RegionTable(BaseModel):
             if c.shares and not c.has_missing:
                 channels[missing] = c.shares[1:]
         return np.concatenate([channels, missing[:, None]], 1) if c.has_missing else channels
+
+
+def _is_effect(cohort: Cohort, name: str, site_effects: bool) -> bool:
+    """Whether a covariate is left to the effects of sites, or has too many levels for one channel each."""
+    if name not in cohort.schema.sites:
+        return False
+    return site_effects or cohort.visits[name].nunique() > MAX_LEVELS
 
 
 def _check_spread(values: pd.DataFrame, where: str) -> None:

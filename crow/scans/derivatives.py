@@ -16,6 +16,8 @@ from crow.errors import OutputError
 from crow.files import writing
 from crow.version import __version__
 
+MAX_ROUNDING = 0.002
+"""Largest error of rounding to the integers of a scan, in ranges of the values; 8 bits of a full range are enough."""
 FOLDERS = {"pet": "pet", "asl": "perf", "CBF": "perf", "cbf": "perf", "dwi": "dwi", "bold": "func"}
 
 
@@ -53,21 +55,23 @@ def save_scan(
 ) -> None:
     """Write ``values`` as NIfTI in the format of ``like``, with ``facts`` in a JSON sidecar.
 
-    Affine, form codes and units are those of ``like``; data type and scaling too, unless ``integers`` is False.
+    Affine, form codes and units are those of ``like``. Its integers and their scaling are kept too if rounding to them
+    changes the values by less than `MAX_ROUNDING`, and ``integers`` is True; otherwise the data type is float32.
     Raises OutputError if a file exists and ``overwrite`` is False.
     """
     beside = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
     header = like.header.copy()
     kind = like.get_data_dtype()
     scaling = (1.0, 0.0)
-    data: NDArray[Any] = values.reshape(like.shape[:3])
+    data: NDArray[Any] = values.reshape(like.shape[:3]).astype(np.float32)
     if integers and np.issubdtype(kind, np.integer):
         # The header of a loaded image no longer has its scaling; the data proxy does.
         scaling = (getattr(like.dataobj, "slope", 1.0), getattr(like.dataobj, "inter", 0.0))
-        limits = np.iinfo(kind)
-        data = np.clip(np.rint((data - scaling[1]) / scaling[0]), limits.min, limits.max).astype(kind)
-    else:
-        header.set_data_dtype(np.float32)
+        stored = _rounded(data, kind, scaling)
+        error = float(np.abs(stored * scaling[0] + scaling[1] - data).max())
+        coarse = error > MAX_ROUNDING * float(np.ptp(data))
+        data, scaling = (data, (1.0, 0.0)) if coarse else (stored, scaling)
+    header.set_data_dtype(data.dtype)
     header["cal_max"] = header["cal_min"] = 0
     header["descrip"] = f"synthetic, crow {__version__}"[:79].encode()
     image = nib.Nifti1Image(data, like.affine, header)
@@ -79,6 +83,12 @@ def save_scan(
         nib.save(image, whole)
         whole.replace(temporary)
         sidecar.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _rounded(data: NDArray[Any], kind: np.dtype[Any], scaling: tuple[float, float]) -> NDArray[Any]:
+    """The integers that stand for ``data`` under ``scaling`` (slope, intercept)."""
+    limits = np.iinfo(kind)
+    return np.clip(np.rint((data - scaling[1]) / scaling[0]), limits.min, limits.max).astype(kind)
 
 
 def describe_dataset(root: Path, name: str = "Synthetic follow-up scans") -> None:

@@ -69,7 +69,8 @@ def align_subject(images: Sequence[Image]) -> list[Matrix]:
     to_first = np.linalg.inv(guesses[0])
     from_first: list[Matrix] = [np.eye(4)]
     for image, values, guess in zip(images[1:], flat[1:], guesses[1:], strict=True):
-        from_first.append(rigid(flat[0], brains[0], images[0].grid, values, image.grid, guess @ to_first))
+        start = _closer(flat[0], brains[0], images[0].grid, values, image.grid, (guess @ to_first, np.eye(4)))
+        from_first.append(rigid(flat[0], brains[0], images[0].grid, values, image.grid, start))
     back = np.linalg.inv(_mean_rigid(from_first))
     from_middle = [matrix @ back for matrix in from_first]
     affine = _to_template(images, brains, from_middle, np.linalg.inv(from_middle[0]) @ guesses[0])
@@ -148,6 +149,23 @@ def _mutual(image: Image, start: Matrix, sampled: float, kinds: Sequence[Transfo
             starting_affine=matrix,
         ).affine
     return np.asarray(matrix, np.float64)
+
+
+def _closer(
+    fixed: Volume, brain: NDArray[np.bool_], fixed_grid: Grid, moving: Volume, grid: Grid, starts: Sequence[Matrix]
+) -> Matrix:
+    """The start under which two scans of a subject correlate most; that of their headers is often exact."""
+    every = np.maximum(np.round(COARSE / fixed_grid.spacing).astype(int), 1)
+    thin = tuple(slice(None, None, step) for step in every)
+    voxels = np.indices(fixed.shape)[(slice(None), *thin)][:, brain[thin]]
+    f = fixed[tuple(voxels)]
+
+    def correlation(start: Matrix) -> float:
+        to_moving = np.linalg.inv(grid.matrix) @ start @ fixed_grid.matrix
+        m = ndimage.map_coordinates(moving, to_moving[:3, :3] @ voxels + to_moving[:3, 3:], order=1, output=np.float32)
+        return float(np.corrcoef(f, m)[0, 1]) if m.std() > 0 and f.std() > 0 else 0.0
+
+    return max(starts, key=correlation)
 
 
 def _mean_rigid(matrices: Sequence[Matrix]) -> Matrix:

@@ -33,6 +33,8 @@ VELOCITY_MM = 4.0
 MIN_COVERAGE = 0.5  # share of the template's brain in a scan's field of view
 MIN_TEMPLATE_FIT = 0.25  # correlation with the template's tissues below which a scan looks misplaced
 MIRROR_MARGIN = 0.02  # excess correlation of the mirrored scan with the first scan that counts as swapped
+MAX_COUNTED = 1_000_000  # voxels whose different values are counted
+MIN_LEVEL_RATIO = 20  # of the different values of two scans, from which one of them was rounded
 STANDARD_SPACES = (3, 4)  # NIfTI codes of Talairach and MNI space
 SPACE = re.compile(r"_space-([A-Za-z0-9]+)")
 
@@ -54,7 +56,8 @@ class QCRecord:
     """Quality-control record of a prepared scan.
 
     ``fit``: see `template_fit`; ``coverage``: share of the template's brain in the field of view; ``failed``: the
-    reason, if it failed; ``notes`` for the user; ``file``: `file_state` before the scan was read.
+    reason, if it failed; ``notes`` for the user; ``rounded``: see `rounding`; ``file``: `file_state` before the scan
+    was read.
     """
 
     row: int
@@ -63,6 +66,7 @@ class QCRecord:
     seconds: float | None = None
     failed: str | None = None
     notes: tuple[str, ...] = ()
+    rounded: str | None = None
     file: tuple[int, int] | None = None
 
     def outdated(self, scan: str) -> bool:
@@ -118,6 +122,16 @@ def template_fit(intensity: Volume, template: Template) -> float:
     return float(np.sqrt(max(0.0, 1 - ((y - tissue @ coefficients) ** 2).mean() / max(y.var(), 1e-12))))
 
 
+def rounding(levels: dict[int, int]) -> dict[int, str]:
+    """A note for each scan with far fewer different values than the subject's other scans, which ``levels`` counts."""
+    most = max(levels.values(), default=0)
+    return {
+        row: f"{count:,} different values, but {most:,} in another scan of the subject, so it was probably rounded"
+        for row, count in levels.items()
+        if count * MIN_LEVEL_RATIO < most
+    }
+
+
 class _SubjectPreparation:
     """The preparation of a subject: ``images`` of valid rows on the grid; ``failed`` rows with the reason."""
 
@@ -128,6 +142,7 @@ class _SubjectPreparation:
         self.files = {row: file_state(path) for row, path in self.paths.items()}
         self.failed: dict[int, str] = {}
         self.notes: dict[int, list[str]] = {row: [] for row in rows}
+        self.rounded: dict[int, str] = {}
         self.to_scan: dict[int, Matrix] = {}
         self.images: dict[int, Volume] = {}
         self.gains: dict[int, float] = {}
@@ -137,7 +152,7 @@ class _SubjectPreparation:
 
     def align(self) -> None:
         """Resample every scan to the grid in one interpolation; files are read again to limit memory."""
-        coarse, codes = {}, {}
+        coarse, codes, levels = {}, {}, {}
         for row in self.rows:
             try:
                 scan = open_scan(self.paths[row])
@@ -146,8 +161,10 @@ class _SubjectPreparation:
             except ScanError as error:
                 self._fail(row, str(error))
                 continue
+            levels[row] = len(np.unique(values.ravel()[:: max(1, values.size // MAX_COUNTED)]))
             codes[row] = int(scan.header["sform_code"]) or int(scan.header["qform_code"])
             self.notes[row] += [note] if note else []
+        self.rounded = rounding(levels)
         self._require_one_space(codes)
         good = [row for row in self.rows if row not in self.failed]
         if not good:
@@ -215,13 +232,16 @@ class _SubjectPreparation:
 
     def _record(self, row: int, seconds: float) -> QCRecord:
         if row in self.failed:
-            return QCRecord(row, None, None, seconds, self.failed[row], tuple(self.notes[row]), self.files[row])
+            return QCRecord(row, None, None, seconds, self.failed[row], *self._remarks(row))
         image = self.images[row]
         fit = template_fit(image, self.template)
         if fit < MIN_TEMPLATE_FIT:
             self.notes[row].append(f"poor fit to the template ({fit:.2f}); inspect its picture in qc/index.html")
         draw(image, self.template, qc_path(self.store.path, row).with_suffix(".png"))
-        return QCRecord(row, fit, self._coverage(image), seconds, None, tuple(self.notes[row]), self.files[row])
+        return QCRecord(row, fit, self._coverage(image), seconds, None, *self._remarks(row))
+
+    def _remarks(self, row: int) -> tuple[tuple[str, ...], str | None, tuple[int, int] | None]:
+        return tuple(self.notes[row]), self.rounded.get(row), self.files[row]
 
     def _resample(self, row: int, displacement: NDArray[np.floating] | None = None) -> None:
         """Read a scan and resample it to the grid; it fails if it can no longer be read."""

@@ -38,12 +38,16 @@ from crow.scans.grid import Grid
 FORMAT_VERSION = 1
 FILES = ("store.json", "visits.csv", "arrays.zarr", "template.nii.gz", "mask.nii.gz")
 START = "first visit"  # column of visits.csv: each subject's first visit in the cohort's own time
+FAMILY = "family of the subject"  # column of visits.csv, if the cohort has families
 PENDING, DONE, FAILED = 0, 1, 2
 
 
 class StoreInfo(BaseModel):
-    """Description of a store: ``modality`` (BIDS suffix), ``space`` and ``grid`` of its arrays, the grid of velocity
-    fields (None without them), ``settings`` of the preparation (JSON values), and the cohort's schema."""
+    """Description of a store.
+
+    ``modality`` (BIDS suffix), ``space`` and ``grid`` of its arrays, the grid of velocity fields (None without them),
+    ``settings`` of the preparation (JSON values), and the cohort's schema.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -178,7 +182,7 @@ class ScanStore:
                 f"{path}: its preparation was interrupted. Run the same crow prepare command again to continue."
             )
         words = [name for name, kind in info.cohort_schema.covariates.items() if kind == "categorical"]
-        text = dict.fromkeys(["subject", "session", "scan", *words], str)
+        text = dict.fromkeys(["subject", "session", "scan", FAMILY, *words], str)
         visits = pd.read_csv(path / "visits.csv", dtype=text, keep_default_na=False, na_values=[""])
         visits["session"] = visits["session"].fillna("")
         for name in visits.columns.intersection(words):
@@ -226,8 +230,10 @@ class ScanStore:
         return self.subjects.index(self.visits["subject"].iloc[row])
 
     def applied_anatomy(self, row: int) -> NDArray[np.float32] | None:
-        """The displacement psi ``[3, x, y, z]`` with which the scan of a row was resampled before ``to_scan``, in mm on
-        the velocity grid; None if the scan was aligned linearly only."""
+        """The displacement psi ``[3, x, y, z]`` with which the scan of a row was resampled before ``to_scan``.
+
+        In mm on the velocity grid; None if the scan was aligned linearly only.
+        """
         if self.info.velocity_grid is None or "anatomy" not in self.arrays or "velocity" in self.arrays:
             return None
         return np.asarray(self.array("anatomy")[self.subject_index(row)], np.float32)
@@ -246,8 +252,9 @@ class ScanStore:
         began = visits.groupby("subject", sort=False)["time"].transform("first")
         full = Cohort(visits, schema, visits.groupby("subject", sort=False)[START].first())
         start = full.own_time(visits["subject"], began).groupby(visits["subject"], sort=False).first()
-        visits = visits.drop(columns=START).assign(time=visits["time"] - began)
-        return Cohort(visits, schema, start, self.findings, str(self.path))
+        groups = visits.groupby("subject", sort=False)[FAMILY].first() if FAMILY in visits else pd.Series(dtype=object)
+        visits = visits.drop(columns=[START, FAMILY], errors="ignore").assign(time=visits["time"] - began)
+        return Cohort(visits, schema, start, self.findings, str(self.path), groups=groups)
 
     @property
     def findings(self) -> list[Finding]:
@@ -304,6 +311,8 @@ class ScanStore:
 def _table(cohort: Cohort) -> str:
     visits = cohort.visits.reset_index(drop=True)
     visits[START] = visits["subject"].map(cohort.start)
+    if len(cohort.groups):
+        visits[FAMILY] = cohort.split_names(visits["subject"])
     return visits.to_csv(index=False, lineterminator="\n")
 
 

@@ -46,6 +46,7 @@ class CovariateModel:
     covariate, and the months from the first to the last visit of the subjects with the longest follow-up."""
 
     schema: Schema
+    kinds: dict[str, str]
     copula: Copula
     gaps: list[Marginal]
     longest: float
@@ -60,7 +61,7 @@ class CovariateModel:
         records[VISITS] = by_subject.size().astype(float)
         categorical: set[str] = set()
         changes: dict[str, Change] = {}
-        for name, kind in cohort.schema.covariates.items():
+        for name, kind in _kinds(cohort.schema, visits).items():
             records[name] = by_subject[name].first()
             changing = name not in cohort.schema.fixed
             if kind == "categorical":
@@ -75,7 +76,8 @@ class CovariateModel:
         gaps = by_subject["time"].diff().clip(lower=DAY) / MONTH
         copula = Copula.fit(pd.DataFrame(records), categorical)
         longest = by_subject["time"].last().nlargest(MIN_COUNT).mean() / MONTH
-        return cls(cohort.schema, copula, _gaps(gaps, by_subject.cumcount()), float(longest), changes)
+        kinds = _kinds(cohort.schema, visits)
+        return cls(cohort.schema, kinds, copula, _gaps(gaps, by_subject.cumcount()), float(longest), changes)
 
     def draw(self, count: int, generator: np.random.Generator, first: int = 1, digits: int = 4) -> pd.DataFrame:
         """The visits of ``count`` subjects, without regions, in the columns of `Cohort.visits`.
@@ -93,7 +95,7 @@ class CovariateModel:
             "time": time,
         })  # fmt: skip
         visits["age"] = records[AGE].astype(float).to_numpy()[row] + time if AGE in records else np.nan
-        for name, kind in self.schema.covariates.items():
+        for name, kind in self.kinds.items():
             start = records[name] if name in records else pd.Series(np.nan, records.index, dtype=object)
             if name not in self.changes:
                 visits[name] = start.to_numpy()[row]
@@ -147,6 +149,11 @@ class CovariateModel:
             then[chosen] = after.draw(z[chosen])
         values: NDArray[Any] = np.where(position >= when[row], then[row], start[row])
         return values
+
+
+def _kinds(schema: Schema, visits: pd.DataFrame) -> dict[str, str]:
+    """Kinds of the covariates, and of the sites, which are categories."""
+    return {**schema.covariates, **{name: "categorical" for name in schema.sites if name in visits}}
 
 
 def _gaps(gaps: pd.Series, position: pd.Series) -> list[Marginal]:

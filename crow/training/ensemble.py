@@ -12,15 +12,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from crow.bijections.soft_bounds import Bounds
 from crow.cohort.split import validation_folds
 from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import FlowEnsemble
+from crow.flows.gross_errors import without
 from crow.flows.published import PublishedCRow
 from crow.run.config import Config
 from crow.seeds import SeedStream, derived_seed
 from crow.training.build import Initialisation, build_flow, build_published
 from crow.training.fit import Fitted, train
+from crow.training.gross_errors import gross_errors_of_training
+
+PRIOR_ERRORS, PRIOR_VALUES = 0.1, 1000  # what is known of the rate of gross errors before a cohort is seen
 
 Echo = Callable[[str], None]
 
@@ -30,7 +35,8 @@ class TrainedEnsemble:
     """The ensemble, its history (one row per member and epoch), and the result of each member.
 
     ``out_of_sample`` is the negative log-likelihood per visit of subjects that the members were not fitted to, and
-    ``mixed_model`` that of mixed models that were not fitted to them either.
+    ``mixed_model`` that of mixed models that were not fitted to them either. ``gross_errors [batch, time, region]`` are
+    values of the training visits that count as missing.
     """
 
     flow: FlowEnsemble
@@ -39,6 +45,7 @@ class TrainedEnsemble:
     interrupted: bool
     out_of_sample: float
     mixed_model: float
+    gross_errors: Tensor
 
 
 def fit_ensemble(
@@ -49,16 +56,25 @@ def fit_ensemble(
     resume: bool = False,
     progress: bool = False,
     echo: Echo = lambda line: None,
+    bounds: Bounds | None = None,
+    cross_fitted: Callable[[Tensor], Sequences] | None = None,
 ) -> TrainedEnsemble:
     """Train the members of a resolved ``config``, each with its own validation subjects, and combine them.
 
-    A member's validation subjects touch nothing of it but its last epoch: the mixed model that it starts at is fitted
-    without them. With ``initialise: auto`` the first two members are one of each kind on the same split, and the
-    mixture of the two that maximises that split's likelihood decides how many of the ensemble's members start in which
-    way; a kind whose share rounds to none is left out. If the members do not improve on their mixed models out of
-    sample (``Fitted.out_of_sample``), the ensemble is the mixed model of all subjects.
+    A member's validation subjects touch nothing of it but its last epoch, and how bounds are softened and gross errors
+    found: the mixed model that it starts at is fitted without them. With ``initialise: auto`` the first two members are
+    one of each kind on the same split, and the mixture of the two that maximises that split's likelihood decides how
+    many of the ensemble's members start in which way; a kind whose share rounds to none is left out. If the members do
+    not improve on their mixed models out of sample (``Fitted.out_of_sample``), the ensemble is the mixed model of all
+    subjects.
+
+    ``cross_fitted`` gives ``data`` as it is if nothing is learned from some of its rows: members whose validation
+    subjects these are use it.
     """
     features, context = data.x.shape[2], data.context.shape[2]
+    gross, reference = gross_errors_of_training(lambda some: _mixed_model(config, some, bounds), data, bounds)
+    data = without(data, gross)
+    error_rate = (float(gross.sum()) + PRIOR_ERRORS) / (float(data.values().sum() + gross.sum()) + PRIOR_VALUES)
     parts = _validation_rows(names, config)
     count = config.model.members
     auto = config.model.initialise == "auto" and count > 1
@@ -68,26 +84,29 @@ def fit_ensemble(
         plan = [("mixed_model", 0), ("standard", 0)]
     left_out: set[Initialisation] = set()
     starts: dict[int, CRowFlow] = {}
+    own_data: dict[int, Sequences] = {}
     flows: list[CRowFlow] = []
     fits: list[Fitted] = []
     members: list[dict[str, Any]] = []
     while len(flows) < len(plan) and not (fits and fits[-1].interrupted):
         k = len(flows)
         initialisation, fold = plan[k][0], plan[k][1] % len(parts)
-        validation, kept = data[parts[fold]], _without(data, parts[fold])
+        if fold not in own_data:
+            own_data[fold] = data if cross_fitted is None else without(cross_fitted(parts[fold]), gross)
+        own = own_data[fold]
+        validation, kept = own[parts[fold]], _without(own, parts[fold])
         if fold not in starts:
-            starts[fold] = _mixed_model(config, kept, features, context)
+            starts[fold] = _mixed_model(config, kept, bounds, reference)
         with seeded(config.seed, k):
             flow = build_flow(config.model, features, context, initialisation)
-        flow.mixed.load_state_dict(starts[fold].mixed.state_dict())
-        flow.time_scale.copy_(starts[fold].time_scale)
+        flow.start_at(starts[fold])
         seed = derived_seed(config.seed, k)
         fit = train(flow, kept, validation, config.training, seed, folder, resume, progress, f"member-{k + 1}")
         flows.append(flow)
         fits.append(fit)
         member = {
             "initialisation": initialisation, "included": True, "epoch": fit.epoch, "validation": fit.validation_loss,
-            "out_of_sample": fit.out_of_sample, "mixed_model": _initial_loss(starts[fold], validation),
+            "out_of_sample": fit.out_of_sample, "mixed_model": _initial_loss(starts[fold], validation, seed),
             "visits": validation.count,
         }  # fmt: skip
         members.append(member)
@@ -107,11 +126,12 @@ def fit_ensemble(
     ensemble = [flow for flow, member in zip(flows, members, strict=True) if member["included"]]
     ours, mixed = (_mean(members, name) for name in ("out_of_sample", "mixed_model"))
     if config.model.initialise != "standard" and not ours < mixed:
-        ours, ensemble = mixed, [_mixed_model(config, data, features, context)]
+        ours, ensemble = mixed, [_mixed_model(config, data, bounds, reference)]
         for k, member in enumerate(members):
             member["included"] = k == 0
         members[0] |= {"initialisation": "mixed_model", "epoch": 0}
-    return TrainedEnsemble(FlowEnsemble(ensemble).eval(), history, members, fits[-1].interrupted, ours, mixed)
+    whole = FlowEnsemble(ensemble, error_rate=error_rate).eval()
+    return TrainedEnsemble(whole, history, members, fits[-1].interrupted, ours, mixed, gross)
 
 
 def _mean(members: list[dict[str, Any]], name: str) -> float:
@@ -120,11 +140,15 @@ def _mean(members: list[dict[str, Any]], name: str) -> float:
     return float(sum(member[name] * member["visits"] for member in kept) / sum(member["visits"] for member in kept))
 
 
-def _mixed_model(config: Config, data: Sequences, features: int, context: int) -> CRowFlow:
-    """A flow that is the mixed model of ``data``."""
+def _mixed_model(
+    config: Config, data: Sequences, bounds: Bounds | None, reference: CRowFlow | None = None
+) -> CRowFlow:
+    """A flow that is the mixed model of ``data``, with the softness of bounds and the spread of a ``reference``."""
     with seeded(config.seed, 0):
-        flow = build_flow(config.model, features, context, "mixed_model")
-    flow.initialise(data)
+        flow = build_flow(config.model, data.x.shape[2], data.context.shape[2], "mixed_model")
+    flow.initialise(data, bounds, None if reference is None else reference.bounds.softness)
+    if reference is not None:
+        flow.spread.copy_(reference.spread)
     return flow.eval()
 
 
@@ -163,8 +187,10 @@ def _without(data: Sequences, validation: Tensor) -> Sequences:
 
 
 @torch.no_grad()
-def _initial_loss(flow: CRowFlow, validation: Sequences) -> float:
-    return -float(flow.initial_log_prob(validation).sum() / validation.mask.sum())
+def _initial_loss(flow: CRowFlow, validation: Sequences, seed: int) -> float:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # as before every validation epoch: scores with levels get the same noise
+        return float(flow.initial_loss(validation))
 
 
 def _others(share: float, count: int) -> tuple[list[Initialisation], set[Initialisation]]:

@@ -58,9 +58,7 @@ def rounding(bijection: nn.Module, x: Tensor, context: Tensor | None) -> Roundin
     return Rounding(*(scale * torch.cat(parts) for parts in zip(*bounds, strict=True)))
 
 
-def check_round_trip(
-    bijection: nn.Module, x: Tensor, context: Tensor | None, tolerance: float | None = None
-) -> None:
+def check_round_trip(bijection: nn.Module, x: Tensor, context: Tensor | None, tolerance: float | None = None) -> None:
     """Both directions, and in another order of the batch; a ``tolerance`` is for maps with an error of their own."""
     z, log_det = _run(bijection, x, context)
     back, inverse_log_det = _run(bijection.inverse, z, context)

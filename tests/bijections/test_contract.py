@@ -90,7 +90,8 @@ VECTORS = {
     "Discriminant": lambda event, context: Discriminant(event[0], context),
 }
 CONDITIONAL = {
-    "Regression", "Discriminant",
+    "Regression",
+    "Discriminant",
     *("AffineCoupling", "AffineCoupling swapped", "AffineCoupling two-sided"),
     *("SplineCoupling", "SplineCoupling two-sided", "Chain", "Chain with conditioning network"),
     *("FactorOut", "Haar, FactorOut, AffineCoupling"),

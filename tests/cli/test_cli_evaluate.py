@@ -10,8 +10,9 @@ import torch
 from commands import done, refused
 
 import crow
+from crow.cohort import Cohort
 from crow.cohort.reader import read_cohort
-from crow.evaluation.evaluate_model import forecast_task
+from crow.evaluation.evaluate_model import FutureCovariates, forecast_task
 from crow.evaluation.forecasts import isolated_targets
 from crow.simulate import simulate_adni
 
@@ -30,6 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done(["train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK])
     done(["evaluate", "--run", folder / "run", "--draws", "40", "--jobs", "1", "--baselines", "simple,mixed"])
     return folder
+
+
+def forecast_log_prob(folder: Path, test: Cohort, future: FutureCovariates) -> np.ndarray:
+    """Log-density of each forecast visit given the history alone."""
+    isolated = crow.load(folder / "run").log_prob(isolated_targets(*forecast_task(test, future)))
+    return isolated.groupby("subject")["log_prob"].last().to_numpy()
 
 
 def test_evaluation_on_test_subjects(folder: Path) -> None:
@@ -61,16 +68,15 @@ def test_evaluation_on_test_subjects(folder: Path) -> None:
     nats = likelihood["log_prob"]
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(-nats.mean(), rel=1e-5)
     test = read_cohort(folder / "cohort.csv").of(visits["subject"].unique())
-    history, targets, inputs = forecast_task(test, "known")
-    isolated = crow.load(folder / "run").log_prob(isolated_targets(history, targets, inputs))
-    ahead = isolated.groupby("subject")["log_prob"].last().to_numpy()
+    ahead = forecast_log_prob(folder, test, "carry")
     assert metrics["forecast"]["crow"]["forecast NLL"] == pytest.approx(-ahead.mean(), rel=1e-5)
+    by_horizon = [of["forecast NLL"] for of in metrics["by_horizon"]["crow"].values()]
+    assert min(by_horizon) <= -ahead.mean() <= max(by_horizon)
+    ahead, targets = forecast_log_prob(folder, test, "known"), forecast_task(test, "known")[1]
     first = ~targets["subject"].duplicated().to_numpy()  # all earlier visits are given
     sequence = likelihood.set_index(["subject", "session"])["log_prob"]
     rows = pd.MultiIndex.from_frame(targets.loc[first, ["subject", "session"]])
     np.testing.assert_allclose(ahead[first], sequence.loc[rows], rtol=1e-4)
-    by_horizon = [of["forecast NLL"] for of in metrics["by_horizon"]["crow"].values()]
-    assert min(by_horizon) <= -ahead.mean() <= max(by_horizon)
     run = json.loads((folder / "run" / "metrics.json").read_text())
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(run["test_nll_per_visit"], rel=1e-5)
     assert {"models.png", "horizons.png", "calibration.png", "pit.png", "likelihoods.png", "skill.csv"} <= {

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from simulated_tables import adnimerge, plain, save, tadpole
 
 from crow.cohort import Cohort, Finding, names, read_cohort
+from crow.errors import CohortError
 
 SUBJECTS, VISITS = 24, 4
 
@@ -95,6 +96,11 @@ def test_motion_and_head_size_are_covariates(tmp_path: Path, name: str) -> None:
         ("time_to_conversion", 3.4 + SUBJECT * 0.1),
         ("outcome", SUBJECT % 2),
         ("final_dx", np.where(SUBJECT % 4, "AD", "CN")),
+        ("converter", SUBJECT % 2),
+        ("Braak", SUBJECT % 6),
+        ("slope_hippocampus", SUBJECT * 0.37),
+        ("max_cdr", SUBJECT % 3 / 2),
+        ("AgeAtOnset", np.where(SUBJECT % 3 == 0, 60 + 0.7 * SUBJECT + 4.2, np.nan)),
     ],
 )
 def test_a_column_that_knows_the_future_is_left_out_by_name(tmp_path: Path, name: str, values: object) -> None:
@@ -105,6 +111,12 @@ def test_a_column_that_knows_the_future_is_left_out_by_name(tmp_path: Path, name
     assert f"--covariates {name}" in finding.message
     asked = cohort_of(table_of(**{name: values}), tmp_path, covariates=[name])
     assert asked.covariates == [name]
+
+
+def test_a_number_of_groups_is_no_numeric_covariate(tmp_path: Path) -> None:
+    cohort = cohort_of(table_of(cohort_id=300 + SUBJECT // 2, clinic_no=SUBJECT % 4), tmp_path)
+    assert cohort.left_out["cohort_id"] == "a number that only tells subjects or groups apart"
+    assert cohort.covariates == [name for name in cohort.covariates if name not in ("cohort_id", "clinic_no")]
 
 
 def test_the_number_of_visits_and_the_length_of_follow_up_are_found_by_their_values(tmp_path: Path) -> None:
@@ -149,11 +161,36 @@ def test_scanners_and_sites_are_found_in_every_layout(tmp_path: Path, make: Call
     assert {cohort.schema.covariates[name] for name in cohort.schema.sites} == {"categorical"}
 
 
-def test_a_site_with_too_many_levels_is_left_out_with_a_warning(tmp_path: Path) -> None:
+def test_many_sites_are_taken_for_random_effects_and_too_many_for_a_covariate(tmp_path: Path) -> None:
     table = plain(subjects=60)
     number = pd.factorize(table["subject"])[0]
-    cohort = cohort_of(table.assign(site=100 + number // 2), tmp_path)
-    assert "30 levels" in all_of(cohort, "many-sites")[0].message
+    table = table.assign(site=100 + number // 2)
+    assert cohort_of(table, tmp_path).schema.sites == ["site"]
+    for options in ({"site": "none"}, {"one_visit": True}):
+        cohort = cohort_of(table, tmp_path, **options)
+        assert cohort.schema.sites == []
+        assert "30 levels" in all_of(cohort, "many-sites")[0].message
+
+
+def test_any_column_may_be_named_as_the_site(tmp_path: Path) -> None:
+    table = plain(subjects=30)
+    number = pd.factorize(table["subject"])[0]
+    table = table.assign(site=1 + number % 3, ward=np.where(number % 2, "north", "south"), grade=1.5 + number % 2)
+    cohort = cohort_of(table, tmp_path, site=["ward", "grade"])
+    assert cohort.schema.sites == ["ward", "grade"]
+    assert {cohort.schema.covariates[name] for name in ("site", "ward", "grade")} == {"categorical"}
+    assert cohort.mapping is not None
+    assert {n for n, column in cohort.mapping.columns.items() if column.role == "site"} == {"ward", "grade"}
+    path = tmp_path / "mapping.yaml"
+    path.write_text(cohort.mapping.text(), encoding="utf-8")
+    assert cohort_of(table, tmp_path, mapping=path).schema == cohort.schema
+
+
+def test_a_site_that_is_no_column_or_a_region_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="--site scaner: no column has that name"):
+        cohort_of(plain(), tmp_path, site="scaner")
+    with pytest.raises(CohortError, match="cannot be site and region at once"):
+        cohort_of(plain(), tmp_path, site="Hippocampus", regions=["Hippocampus"])
 
 
 def test_a_column_that_looks_like_a_region_is_not_dropped_without_a_warning(tmp_path: Path) -> None:

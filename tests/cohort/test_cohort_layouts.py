@@ -126,10 +126,10 @@ def test_wide_ages_in_whole_years_are_made_exact_by_the_intervals(tmp_path: Path
     assert doubted.visits["time"].iloc[1] == table.loc[0, "AgeMRI_W2"] - table.loc[0, "AgeMRI_W1"]
 
 
-def test_wide_with_two_ages_asks_which(tmp_path: Path) -> None:
+def test_wide_with_two_ages_that_differ_asks_which(tmp_path: Path) -> None:
     table = wide().drop(columns=["MRIW1toW2", "MRIW2toW3", "MRIW1toW3"])
     for wave in (1, 2, 3):
-        table[f"AgeCog_W{wave}"] = table[f"AgeMRI_W{wave}"] + (np.arange(len(table)) + wave) % 2
+        table[f"AgeCog_W{wave}"] = table[f"AgeMRI_W{wave}"] + 2 * ((np.arange(len(table)) + wave) % 2)
     path = save(table, tmp_path / "t.csv")
     with pytest.raises(CohortError, match=r"--time AgeMRI .* or --time AgeCog"):
         read_cohort(path)
@@ -162,8 +162,10 @@ def test_wide_with_months_in_the_names_needs_no_other_time(tmp_path: Path) -> No
 @pytest.mark.skipif(not DATA.exists(), reason="the public tables are not here")
 def test_dlbs_as_downloaded() -> None:
     path = DATA / "dlbs" / "participants.tsv"
-    with pytest.raises(CohortError, match=r"--time AgeCog .* or --time AgeMRI"):
-        read_cohort(path)
+    alone = read_cohort(path)
+    assert alone.schema.time == "AgeCog"
+    choice = next(finding for finding in alone.findings if finding.code == "several-times")
+    assert choice.severity == "warning" and choice.message.endswith("choose another with --time AgeMRI.")
     cohort = read_cohort(path, time="AgeMRI", missing="impute")
     assert cohort.regions == ["Height", "Weight", "BMI", "MMSE"]
     assert set(cohort.covariates) == {"Sex", "Race", "Ethnicity", "EduYrsEstCap", "EduComp", "HandednessScore"}
@@ -178,3 +180,16 @@ def test_leaspy_table_is_ages_and_seven_measures() -> None:
     cohort = read_cohort(DATA / "leaspy" / "alzheimer.csv")
     assert (len(cohort.subjects), len(cohort), len(cohort.regions)) == (200, 1975, 7)
     assert (cohort.schema.subject, cohort.schema.time, cohort.schema.time_kind) == ("ID", "TIME", "age")
+
+
+@pytest.mark.parametrize(("label", "first"), [("_ses02", "ses01"), ("_W2", "W1"), (".t2", "t1")])
+def test_the_first_wave_may_have_no_label(tmp_path: Path, label: str, first: str) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"participant_id": [f"sub-{k:02d}" for k in range(12)], "age": 60 + np.arange(12)})
+    table[f"age{label}"] = table["age"] + 2 + np.arange(12) % 2
+    table["Hippocampus"] = rng.normal(3500, 100, 12).round(1)
+    table[f"Hippocampus{label}"] = (table["Hippocampus"] - 50).round(1)
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
+    assert (len(cohort), cohort.regions, cohort.schema.time) == (24, ["Hippocampus"], "age")
+    assert cohort.visits["session"].unique().tolist() == [first, label[1:]]
+    assert cohort.visits.groupby("subject")["time"].max().isin([2.0, 3.0]).all()

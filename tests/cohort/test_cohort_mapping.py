@@ -44,7 +44,7 @@ def test_every_column_has_its_role_kind_codes_reason_and_examples(tmp_path: Path
     columns = yaml.safe_load(mapping.read_text())["columns"]
     assert list(columns) == list(table.assign(note="x"))
     assert columns["Hippocampus"]["missing"] == [-999.0]
-    assert (columns["Hippocampus"]["role"], columns["Hippocampus"]["kind"]) == ("region", "numeric")
+    assert (columns["Hippocampus"]["role"], columns["Hippocampus"]["kind"]) == ("region", "positive")
     assert (columns["age"]["role"], columns["age"]["kind"], columns["age"]["unit"]) == ("time", "age", "years")
     assert columns["note"] == {"role": "left out", "reason": "the same in every row", "examples": ["x"]}
     assert all(column["reason"] and column["examples"] for column in columns.values())
@@ -93,7 +93,7 @@ def test_a_flag_overrides_the_mapping(tmp_path: Path) -> None:
         ("columns: {subject: {role: patient}}", "columns subject role"),
         ("columns: {a: {role: subject}, b: {role: subject}}", "a, b have the role subject"),
         ("columns: {a: {role: region}}", "no column has the role subject"),
-        ("columns: {s: {role: subject}, a: {role: time, kind: hours}}", "column a: kind hours"),
+        ("columns: {s: {role: subject}, a: {role: time, kind: seconds}}", "column a: kind seconds"),
         ("columns: [", "no YAML file"),
         ("a: 1", "mapping.yaml"),
     ],

@@ -67,10 +67,21 @@ def test_two_subject_columns_that_disagree_are_refused_with_both_flags(tmp_path:
     assert read_cohort(save(table, tmp_path / "t.csv")).schema.subject == "subject"
 
 
-def test_two_times_that_disagree_are_refused_with_both_flags(tmp_path: Path) -> None:
+def test_two_ages_within_a_year_are_a_warning_and_most_visits_decide(tmp_path: Path) -> None:
     table = plain()
     rng = np.random.default_rng(1)
     table["age_at_pet"] = (table["age"].astype(float) + rng.uniform(0, 0.9, len(table))).round(2)
+    table.loc[3, "age_at_pet"] = np.nan
+    cohort = read_cohort(save(table, tmp_path / "t.csv"))
+    assert cohort.schema.time == "age"
+    finding = next(finding for finding in cohort.findings if finding.code == "several-times")
+    assert finding.severity == "warning" and "--time age_at_pet" in finding.message
+
+
+def test_two_times_that_disagree_are_refused_with_both_flags(tmp_path: Path) -> None:
+    table = plain()
+    rng = np.random.default_rng(1)
+    table["age_at_pet"] = (table["age"].astype(float) + rng.uniform(0, 3, len(table))).round(2)
     with pytest.raises(CohortError, match=r"--time age .* or --time age_at_pet"):
         read_cohort(save(table, tmp_path / "t.csv"))
 

@@ -71,3 +71,35 @@ def test_without_families_every_subject_is_its_own_unit(tmp_path: Path) -> None:
     assert cohort.split_names(cohort.subjects) == cohort.subjects
     one = replace(cohort, groups=pd.Series({"S00": "F", "S01": "F"}))
     assert one.split_names(["S00", "S01", "S02"]) == ["F", "F", "S02"]
+
+
+@pytest.mark.parametrize("one_each", [False, True])
+def test_the_way_in_which_missing_values_are_treated_moves_no_subject_into_the_test_set(
+    tmp_path: Path, one_each: bool
+) -> None:
+    table = plain(subjects=40)
+    regions = ["Hippocampus", "Ventricles"]
+    subjects = table["subject"].unique()
+    if one_each:  # no subject is lost entirely, but most visits are
+        table.loc[table.groupby("subject").cumcount() == 1, regions[0]] = np.nan
+    else:  # half of the subjects have no complete visit, a few have none at all
+        table.loc[table["subject"].isin(subjects[::2]), regions[0]] = np.nan
+        table.loc[table["subject"].isin(subjects[::8]), regions] = np.nan
+    path = save(table, tmp_path / "gaps.csv")
+    found = {}
+    for missing in ("model", "impute", "drop-visit"):
+        cohort = read_cohort(path, missing=missing)
+        found[missing] = set(split.test_subjects(cohort, 0.3, seed=2)), set(cohort.subjects)
+    everyone = found["model"][1]
+    assert len(found["model"][0]) == 12
+    for test, kept in found.values():
+        assert test == found["model"][0] & kept
+        assert kept <= everyone
+    if not one_each:
+        assert len(found["drop-visit"][1]) < len(everyone)
+
+
+def test_a_cohort_of_chosen_subjects_is_split_by_itself(tmp_path: Path) -> None:
+    cohort = read_cohort(save(plain(subjects=40), tmp_path / "forty.csv"))
+    half = cohort.of(cohort.subjects[:20])
+    assert len(split.test_subjects(half, 0.25, seed=0)) == 5

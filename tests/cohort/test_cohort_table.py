@@ -19,7 +19,7 @@ def test_separators_give_the_same_cells(tmp_path: Path, separator: str) -> None:
     path.write_text(TEXT.replace(",", separator))
     table = read_table(path, Findings())
     assert table.header == ["subject", "age", "sex", "x"]
-    assert table.rows[1] == ["A", "61.5", "M", "1.25"]
+    assert table.cells.to_numpy().tolist()[1] == ["A", "61.5", "M", "1.25"]
     assert table.separator == separator
 
 
@@ -43,14 +43,14 @@ def test_decimal_comma_reads_as_the_same_cohort(tmp_path: Path) -> None:
 def test_lines_count_quoted_line_breaks_and_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('a,b\n1,"two\nlines"\n\n3,4\n')
-    assert read_table(path, Findings()).lines == [2, 5]
+    assert list(read_table(path, Findings()).cells.index) == [2, 5]
 
 
 def test_short_rows_are_reported_and_long_ones_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b,c\n1,2\n1,2,3\n")
     findings = Findings()
-    assert read_table(path, findings).rows[0] == ["1", "2", ""]
+    assert read_table(path, findings).cells.iloc[0].tolist() == ["1", "2", ""]
     assert findings[0].rows == (2,)
     path.write_text("a,b\n1,2\n1,2,3\n")
     with pytest.raises(CohortError, match=r"line 3: 3 cells, but the header names 2"):
@@ -113,4 +113,4 @@ def test_an_unbalanced_quote_and_a_huge_cell_are_refused_by_their_line(
 def test_a_quote_inside_a_cell_is_a_letter(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('a,b\n1,5" tall\n2,"so ""called"""\n')
-    assert [row[1] for row in read_table(path, Findings()).rows] == ['5" tall', 'so "called"']
+    assert read_table(path, Findings()).column("b").tolist() == ['5" tall', 'so "called"']

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from crow.cohort import Cohort, Schema
-from crow.cohort.covariate_paths import Future, future_visits
+from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.errors import CohortError
 
 NAN = np.nan
 START = pd.Series({"a": 70.0, "b": 60.0, "c": 50.0})
@@ -77,3 +78,22 @@ def test_a_covariate_that_starts_to_be_known(cohort: Cohort) -> None:
 def test_an_age_that_is_not_known_stays_so(cohort: Cohort) -> None:
     cohort.visits["age"] = NAN
     assert future_visits(cohort, asked())["age"].isna().all()
+
+
+@pytest.mark.parametrize("value", [12.0, 16.5])
+def test_a_covariate_that_never_changes_cannot_be_changed(cohort: Cohort, value: float) -> None:
+    with pytest.raises(CohortError, match=r"subject a, covariate edu: found .* but it is 16 at the observed visits"):
+        check_future(cohort, asked(edu=[None, None, value]))
+
+
+def test_what_never_changes_may_be_repeated_and_what_is_unknown_may_be_given(cohort: Cohort) -> None:
+    check_future(cohort, asked(edu=[16.0, None, 16.0], cdr=[9.0, None, None]))
+    cohort.visits.loc[cohort.visits["subject"] == "a", "edu"] = NAN
+    check_future(cohort, asked(edu=[12.0, None, None]))
+
+
+def test_a_level_that_never_changes_cannot_be_changed(cohort: Cohort) -> None:
+    cohort.schema.fixed.append("dx")  # a visits table with two levels: either may be repeated
+    check_future(cohort, asked(dx=["AD", "MCI", None]))
+    with pytest.raises(CohortError, match="covariate dx: found CN, but it is AD and MCI"):
+        check_future(cohort, asked(dx=["CN", None, None]))

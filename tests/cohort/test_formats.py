@@ -84,7 +84,7 @@ def test_any_separator_is_found(
     path = tmp_path_factory.mktemp("separators") / "t.txt"
     path.write_text("\n".join(mark.join(row) for row in [header, *body]) + "\n", encoding="utf-8")
     table = read_table(path, Findings())
-    assert (table.header, table.rows) == (header, body)
+    assert (table.header, table.cells.to_numpy().tolist()) == (header, body)
 
 
 @given(

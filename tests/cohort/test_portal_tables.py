@@ -150,6 +150,14 @@ def test_redcap_carries_enrolment_and_drops_repeats(tmp_path: Path, labels: bool
     assert found(cohort, "enrolment").rows[0] == 2
 
 
+def test_redcap_without_events_has_repeats_as_visits(tmp_path: Path) -> None:
+    cohort = read_cohort(save(portal.redcap_repeats(), tmp_path / "redcap.csv"))
+    assert (len(cohort.subjects), len(cohort)) == (portal.SUBJECTS, 3 * portal.SUBJECTS)
+    assert (cohort.regions, cohort.covariates) == (["hippocampus", "ventricles"], ["sex"])
+    assert cohort.visits["age"].between(60, 80).all()
+    assert len(found(cohort, "repeat-rows").rows) == portal.SUBJECTS
+
+
 def test_nacc_has_split_dates_and_codes_for_missing(tmp_path: Path) -> None:
     cohort = read_cohort(save(portal.nacc(), tmp_path / "nacc.csv"), missing="impute")
     assert cohort.schema.time_kind == "date"

@@ -1,6 +1,7 @@
 """The registry of baselines: a new one takes one line, and one whose library is missing is left out."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ import crow
 from crow.cohort import Cohort
 from crow.data.forecast import Forecast
 from crow.errors import ConfigError
-from crow.evaluation import baselines
+from crow.evaluation import baselines, cinn_baseline, gru_baseline
 from crow.evaluation.comparison import compare, compare_folds
 from crow.evaluation.result import EvaluationResult
+from crow.evaluation.synthetic import by_family
 from crow.run.config import Config
 
 MIXED = {"training": {"max_epochs": 0}, "model": {"members": 1, "initialise": "mixed_model"}}
@@ -75,8 +77,40 @@ def test_an_error_inside_crow_is_not_taken_for_a_missing_library() -> None:
         baselines.imported("no_such_baseline.Class")()
 
 
+def test_the_mixed_model_is_always_among_the_baselines() -> None:
+    assert baselines.with_mixed_model("simple") == ["last", "mean", "slope", "multivariate"]
+    assert baselines.with_mixed_model("mixed,last") == ["mixed", "last"]
+    assert baselines.with_mixed_model("boosting") == ["boosting", "multivariate"]
+    assert baselines.with_mixed_model("none") == []
+
+
 def test_names_are_expanded_in_order_and_unknown_ones_refused() -> None:
     assert baselines.baseline_names("gru, simple,last") == ["gru", "last", "mean", "slope"]
     assert baselines.baseline_names("none") == [] and set(baselines.baseline_names("all")) == set(baselines.BASELINES)
     with pytest.raises(ConfigError, match="--baselines magic: there is no such baseline"):
         baselines.baseline_names("last,magic")
+
+
+@pytest.mark.parametrize("baseline", [gru_baseline.GRUBaseline, cinn_baseline.CINNBaseline])
+def test_validation_subjects_of_a_baseline_are_whole_families(baseline: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names that are split are those of the families; equal names stay together (`crow.cohort.split`)."""
+    cohort = small_cohort()
+    family = {name: f"F{k // 2}" for k, name in enumerate(cohort.subjects)}
+    split: list[list[str]] = []
+
+    def record(names: list[str], *rest: object) -> list[np.ndarray]:
+        split.append(list(names))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[baseline.__module__], "validation_folds", record)
+    with pytest.raises(KeyboardInterrupt):
+        baseline().fit(replace(cohort, groups=pd.Series(family)))
+    assert split == [list(family.values())]
+
+
+def test_relatives_count_as_one_subject_in_the_privacy_audit() -> None:
+    cohort = small_cohort()
+    family = {name: f"F{k // 2}" for k, name in enumerate(cohort.subjects)}
+    visits = by_family(replace(cohort, groups=pd.Series(family)))
+    assert list(visits["subject"]) == [family[name] for name in cohort.visits["subject"]]
+    assert by_family(cohort).equals(cohort.visits)

@@ -86,7 +86,7 @@ def test_energy_of_one_region_is_its_crps() -> None:
     truth, scale = targets[["A", "B"]].to_numpy(), np.array([2.0, 0.5])
     whole = visit_scores(forecast, targets, scale)["energy"]
     np.testing.assert_allclose(whole, scoringrules.es_ensemble(truth / scale, forecast.values / scale), rtol=1e-6)
-    assert len(visit_scores(forecast, targets.assign(A=np.nan), np.ones(2))) == 0
+    assert len(visit_scores(forecast, targets.assign(A=np.nan, B=np.nan), np.ones(2))) == 0
 
 
 def test_each_target_is_isolated_after_its_history() -> None:
@@ -105,7 +105,17 @@ def test_each_target_is_isolated_after_its_history() -> None:
     log_prob = stats.norm.logpdf(targets[["A", "B"]], [10, -3], [2, 0.5]).sum(1)
     incomplete = targets.assign(B=targets["B"].mask(targets.index == 0))
     scores = visit_scores(true_forecast(targets), incomplete, np.ones(2), log_prob)
-    np.testing.assert_allclose(scores["nll"], -log_prob[1:])
+    np.testing.assert_allclose(scores["nll"], -log_prob)
+    assert scores["values"].tolist() == [1, *[2] * (len(targets) - 1)]
+
+
+def test_an_incomplete_visit_is_scored_over_its_measured_regions() -> None:
+    _, targets = split_history(cohort(10))
+    forecast = true_forecast(targets)
+    lacking = targets.assign(B=np.nan)
+    one = Forecast(targets, ["A"], forecast.values[..., :1])
+    energy = visit_scores(forecast, lacking, np.array([2.0, 0.5]))["energy"]
+    np.testing.assert_allclose(energy, visit_scores(one, targets, np.array([2.0]))["energy"])
 
 
 def test_scores_by_group_average_to_the_scores_of_all() -> None:

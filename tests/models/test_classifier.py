@@ -14,6 +14,7 @@ from crow.cohort import Cohort
 from crow.cohort.split import validation_of_each_class
 from crow.data.examples import UNKNOWN
 from crow.errors import CohortError, RunError
+from crow.models.classifier import error_interval
 from crow.representation.classes import Classes
 from crow.scans.store import ScanStore
 
@@ -153,3 +154,23 @@ def test_a_visit_more_changes_no_other(model: crow.Classifier) -> None:
     cohort = groups()
     few = with_visits(cohort, cohort.visits.iloc[:7])
     pd.testing.assert_frame_equal(model.predict(few), model.predict(cohort).iloc[:7])
+
+
+def test_the_interval_of_the_error_is_over_subjects() -> None:
+    """Ten visits of one subject that are wrong together tell no more than one."""
+    alone, repeated = np.arange(30), np.repeat(np.arange(30), 10)
+    wrong = np.arange(30) % 5 == 0
+    low, high = error_interval(wrong, alone)
+    assert error_interval(np.repeat(wrong, 10), repeated) == pytest.approx((low, high), abs=0.01)
+    apart = error_interval(np.repeat(wrong, 10), np.arange(300))
+    assert apart[1] - apart[0] < 0.5 * (high - low)
+    assert error_interval(np.zeros(200, bool), np.repeat(np.arange(20), 10))[1] > 0.1
+
+
+def test_the_interval_of_the_error_covers_the_true_rate() -> None:
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(300):
+        rate = rng.beta(1, 4, 40)
+        low, high = error_interval(rng.random(200) < np.repeat(rate, 5), np.repeat(np.arange(40), 5))
+        covered += low <= 0.2 <= high
+    assert 0.91 < covered / 300 < 0.99

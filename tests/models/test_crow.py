@@ -1,6 +1,7 @@
 """The model that users hold: exact in original units, the same after saving, and honest about what it cannot do."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -407,4 +408,7 @@ def test_a_forecast_beyond_twice_the_follow_up_is_warned_of(cohort: Cohort, mode
         for time in (1.9 * known, 2.5 * known)
     )
     assert model.beyond(near) == ""
+    assert near.follow_up == pytest.approx(known)
+    old = replace(near, visits=near.visits.assign(age=130.0))
+    assert "age of 130.0 years" in model.beyond(old) and "122" in model.beyond(old)
     assert f"{2.5 * known:.1f} years" in model.beyond(far) and f"{known:.1f} years" in model.beyond(far)

@@ -53,6 +53,19 @@ def test_trajectories_draw_median_and_intervals_from_the_last_visit() -> None:
     assert figure.get_suptitle() == "Subject 7"
 
 
+@pytest.mark.parametrize(("age", "place"), [(70.0, 72.5), (np.nan, 2.5)])
+def test_trajectories_mark_where_the_data_of_the_training_end(age: float, place: float) -> None:
+    def ends(data_end: float | None) -> tuple[list[float], bool]:
+        paths = {"forecast": forecast([5, 1], age)}
+        figure = figures.trajectories(observed(age=age), paths, data_end=data_end)
+        dotted = [one for one in figure.axes[1].lines if one.get_linestyle() == ":"]
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        return [float(np.asarray(one.get_xdata())[0]) for one in dotted], any("follow-up" in text for text in labels)
+
+    assert ends(2.5) == ([place], True)
+    assert ends(3.0) == ends(None) == ([], False)
+
+
 def test_trajectories_without_ages_use_the_time() -> None:
     figure = figures.trajectories(observed(age=np.nan), {"forecast": forecast([5, 1], age=np.nan)})
     assert figure.axes[0].get_xlabel() == "years since the first visit"

@@ -52,12 +52,18 @@ def test_a_scan_is_written_in_the_format_of_the_real_one(
     assert json.loads((tmp_path / "x.json").read_text()) == {"synthetic": True}
 
 
-def test_integers_are_rounded_and_clipped(tmp_path: Path) -> None:
-    values = np.full((2, 3, 4), 300.4, np.float32)
-    values[0, 0, 0], values[0, 0, 1] = -7.0, 10.6
+def test_integers_are_rounded(tmp_path: Path) -> None:
+    values = np.linspace(0, 255, 24, dtype=np.float32).reshape(2, 3, 4)
     save_scan(tmp_path / "x.nii.gz", values, scan(tmp_path, np.uint8), {})
-    found = np.asarray(nib.load(tmp_path / "x.nii.gz").dataobj)
-    assert (found.max(), found[0, 0, 0], found[0, 0, 1]) == (255, 0, 11)
+    found = nib.load(tmp_path / "x.nii.gz")
+    assert found.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(found.get_fdata(), np.rint(values))
+
+
+def test_values_beyond_the_integers_are_not_clipped(tmp_path: Path) -> None:
+    values = np.linspace(-7, 300, 24, dtype=np.float32).reshape(2, 3, 4)
+    save_scan(tmp_path / "x.nii.gz", values, scan(tmp_path, np.uint8), {})
+    np.testing.assert_allclose(nib.load(tmp_path / "x.nii.gz").get_fdata(), values, rtol=1e-6)
 
 
 def test_maps_are_floats_whatever_the_scan_is(tmp_path: Path) -> None:
@@ -91,3 +97,32 @@ def test_datasets_of_other_tools_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "raw" / "dataset_description.json").write_text('{"Name": "study", "BIDSVersion": "1.8.0"}')
     with pytest.raises(OutputError, match="crow did not make"):
         describe_dataset(tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("kind", "slope", "intercept", "low", "high"),
+    [(np.int16, None, 0.0, 0.0, 1.3), (np.uint8, None, 0.0, 0.0, 2.0), (np.int16, None, 0.0, 40.0, 90.0),
+     (np.int16, 0.1, 0.0, 0.0, 3.0), (np.uint8, 0.01, 1.0, 0.8, 1.4)],
+)  # fmt: skip
+def test_a_small_change_is_not_rounded_away(
+    tmp_path: Path, kind: type, slope: float | None, intercept: float, low: float, high: float
+) -> None:
+    """Ratios, Jacobians and percentages in coarse integers, as tools write them without a slope."""
+    values = np.linspace(low, high, 24, dtype=np.float32).reshape(2, 3, 4)
+    save_scan(tmp_path / "x.nii.gz", values, scan(tmp_path, kind, slope, intercept), {})
+    found = nib.load(tmp_path / "x.nii.gz")
+    assert found.get_data_dtype() == np.float32
+    np.testing.assert_allclose(found.get_fdata(), values, rtol=1e-6)
+
+
+def test_integers_with_a_fine_slope_are_kept(tmp_path: Path) -> None:
+    values = np.linspace(0, 1.3, 24, dtype=np.float32).reshape(2, 3, 4)
+    save_scan(tmp_path / "x.nii.gz", values, scan(tmp_path, np.int16, 0.0005), {})
+    found = nib.load(tmp_path / "x.nii.gz")
+    assert found.get_data_dtype() == np.int16 and found.dataobj.slope == pytest.approx(0.0005)
+    np.testing.assert_allclose(found.get_fdata(), values, atol=0.0003)
+
+
+def test_masks_and_labels_stay_integers(tmp_path: Path) -> None:
+    save_scan(tmp_path / "x.nii.gz", np.eye(24, dtype=np.float32)[1].reshape(2, 3, 4), scan(tmp_path, np.uint8), {})
+    assert nib.load(tmp_path / "x.nii.gz").get_data_dtype() == np.uint8

@@ -239,3 +239,32 @@ def test_two_real_visits_on_different_grids_are_aligned(tmp_path: Path) -> None:
     first, second = (store.array("intensity")[row][load_template(4.0).mask] for row in (0, 1))
     assert np.corrcoef(first, second)[0, 1] > 0.9
     assert all(fit > 0.4 for fit in (read_qc(store.path, row).fit or 0 for row in (0, 1)))
+
+
+def test_a_scan_that_was_rounded_is_reported(tmp_path: Path) -> None:
+    table = cohort(tmp_path, suffix="pet")
+    path = tmp_path / "sub-1_ses-1_pet.nii.gz"
+    scan = nib.load(path)
+    rounded = (scan.get_fdata() > 200).astype(np.int16)  # type: ignore[attr-defined]
+    nib.save(nib.Nifti1Image(rounded, scan.affine), path)  # type: ignore[attr-defined]
+    done = run(table, tmp_path / "store")
+    warnings = [finding for finding in done.findings if finding.code == "scan-rounded"]
+    assert len(warnings) == 1 and warnings[0].severity == "warning"
+    assert warnings[0].message.startswith(f"{path}: 2 different values, but ")
+
+
+@pytest.mark.parametrize("codes", ["ARS", "PIL", "SLA"])
+def test_visits_whose_axes_are_in_another_order_lie_on_one_grid(tmp_path: Path, codes: str) -> None:
+    table = cohort(tmp_path)
+    straight = run(table, tmp_path / "straight").store
+    path = tmp_path / "sub-0_ses-1_T1w.nii.gz"
+    scan = nib.load(path)
+    change = nib.orientations.ornt_transform(
+        nib.io_orientation(scan.affine),
+        nib.orientations.axcodes2ornt(codes),  # type: ignore[attr-defined]
+    )
+    nib.save(scan.as_reoriented(change), path)  # type: ignore[attr-defined]
+    assert nib.aff2axcodes(nib.load(path).affine) == tuple(codes)  # type: ignore[attr-defined]
+    permuted = run(table, tmp_path / "permuted")
+    assert permuted.failed == 0 and not failures(permuted)
+    np.testing.assert_allclose(permuted.store.array("intensity")[1], straight.array("intensity")[1], atol=1e-4)

@@ -1,6 +1,7 @@
 """A store returns what was written, one piece at a time, and reports damage."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,16 @@ def test_only_stores_are_replaced_and_only_with_overwrite(store: ScanStore, tmp_
     (tmp_path / "other" / "a.txt").write_text("x")
     with pytest.raises(OutputError, match="not a scan store"):
         create(tmp_path / "other", overwrite=True)
+
+
+def test_families_are_kept(tmp_path: Path) -> None:
+    alone = create(tmp_path / "store")
+    alone.array("status")[:] = DONE
+    plain = alone.cohort()
+    assert plain.groups.empty
+    alone = alone.update_cohort(replace(plain, groups=pd.Series({"01": "F1", "02": "F1"})))
+    alone.finish([])
+    again = ScanStore.open(alone.path).cohort()
+    assert again.split_names(again.subjects) == ["F1", "F1"]
+    assert list(again.visits.columns) == ["subject", "session", "time", "age", "code", "scan"]
+    assert ScanStore.open(alone.path).matches(again) and not alone.matches(plain)

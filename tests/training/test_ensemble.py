@@ -71,7 +71,8 @@ def test_a_start_that_is_asked_for_is_every_members(start: str) -> None:
     assert all(m["included"] for m in found.members)
     assert not members[0].mixed.beta.equal(members[1].mixed.beta), "each is fitted without its validation subjects"
     each = torch.stack([member.log_prob(data) for member in members])
-    expected = torch.logsumexp(each, 0) - torch.tensor(2.0).log()
+    no_errors = torch.log1p(-found.flow.error_rate) * data.x.shape[2]
+    expected = torch.logsumexp(each, 0) - torch.tensor(2.0).log() + no_errors
     torch.testing.assert_close(found.flow.log_prob(data)[data.mask], expected[data.mask])
 
 
@@ -116,7 +117,8 @@ def test_what_is_no_better_than_the_mixed_model_is_the_mixed_model_of_all_subjec
     found = fitted(data, members=2, training={"max_epochs": 0})
     alone = fitted(data, members=1, training={"max_epochs": 0})
     assert len(found.flow.members) == 1
-    torch.testing.assert_close(found.flow.log_prob(data), found.flow.members[0].initial_log_prob(data))
+    no_errors = data.values().sum(-1) * torch.log1p(-found.flow.error_rate)
+    torch.testing.assert_close(found.flow.log_prob(data), found.flow.members[0].initial_log_prob(data) + no_errors)
     torch.testing.assert_close(found.flow.log_prob(data), alone.flow.log_prob(data))
 
 

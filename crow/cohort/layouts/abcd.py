@@ -24,7 +24,7 @@ def recognise(table: Table) -> bool:
     if session is None or "participant_id" not in columns or not mostly(table, session, ABCD):
         return False
     named = any(DOMAIN.fullmatch(name) for name in table.header)
-    return named or whose_codes(table.frame([session])[session]) == "abcd"
+    return named or whose_codes(table.column(session)) == "abcd"
 
 
 def read(table: Table, findings: Findings) -> Table:

@@ -54,7 +54,7 @@ def read(table: Table, findings: Findings) -> Table:
 
 def _numbered(table: Table, name: str) -> bool:
     """Whether a column numbers the rows."""
-    numbers = pd.to_numeric(table.frame([name])[name], errors="coerce")
+    numbers = pd.to_numeric(table.column(name), errors="coerce")
     return bool(numbers.notna().all()) and numbers.is_unique and numbers.is_monotonic_increasing
 
 

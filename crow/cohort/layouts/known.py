@@ -40,14 +40,13 @@ def present(names: Iterable[str], columns: dict[str, str]) -> tuple[str, ...]:
 
 def filled(table: Table, name: str) -> list[str]:
     """The cells of a column that are not missing."""
-    cells = table.frame([name])[name]
+    cells = table.column(name)
     return list(cells[~is_blank(cells)])
 
 
 def mostly(table: Table, name: str, pattern: re.Pattern[str]) -> bool:
     """Whether nearly all filled cells of a column look like this; the first rows are asked first."""
-    place = table.header.index(name)
-    first = [cell for row in table.rows[:FIRST_ROWS] if (cell := row[place].strip())]
+    first = [cell for cell in table.column(name).iloc[:FIRST_ROWS] if cell]
     if first and not any(pattern.fullmatch(cell) for cell in first):
         return False
     cells = filled(table, name)

@@ -28,7 +28,7 @@ def read(table: Table, findings: Findings) -> Table:
     subject = next((name for name in table.header[:8] if mostly(table, name, SUBJECT)), None)
     if subject is None:
         assert labels is not None
-        taken = [match[1] if (match := LABEL.fullmatch(cell)) else "" for cell in table.frame([labels])[labels]]
+        taken = [match[1] if (match := LABEL.fullmatch(cell)) else "" for cell in table.column(labels)]
         table, subject = table.with_columns({MADE: taken}), MADE
         first = next(iter(filled(table, labels)))
         findings.add(TAKEN_APART, labels, label=first, subject=taken[0], session=first)

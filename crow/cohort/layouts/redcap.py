@@ -37,20 +37,22 @@ def read(table: Table, findings: Findings) -> Table:
     keys = {subject, event, *about}
     finished = [name for name in frame.columns if names.normal(name).endswith("_complete")]
     data = [name for name in frame.columns if name not in keys and name not in finished]
-    frame = _without_repeats(frame, present((*REPEATS, *INSTANCES), columns), data, findings)
+    frame = _without_repeats(frame, subject, present((*REPEATS, *INSTANCES), columns), data, findings)
     frame = _carried(frame, subject, data, findings)
     left_out = dict.fromkeys(about, "bookkeeping of REDCap") | dict.fromkeys(finished, "whether a form is complete")
     return replace(table.with_frame(frame), layout=Layout("redcap", subject=subject, session=event, left_out=left_out))
 
 
 def _without_repeats(
-    frame: pd.DataFrame, repeats: tuple[str, ...], data: list[str], findings: Findings
+    frame: pd.DataFrame, subject: str, repeats: tuple[str, ...], data: list[str], findings: Findings
 ) -> pd.DataFrame:
     """The rows but those of repeating instruments that hold no measure that rows of events hold."""
     if not repeats:
         return frame
     repeated = ~frame[list(repeats)].apply(is_blank).all(axis=1)
     blank = frame[data].apply(is_blank)
+    if not frame.loc[~repeated, subject].duplicated().any():
+        return _of_one_instrument(frame, repeats[0], repeated, blank, findings)
     own = [name for name in data if not blank.loc[~repeated, name].all()]
     dates = [name for name in data if names.is_date(name)]
     measured = [name for name in (own if not repeated.all() else data) if name not in dates]
@@ -59,6 +61,18 @@ def _without_repeats(
         return frame
     findings.add(REPEAT_ROWS, rows=frame.index[empty])
     return frame[~empty]
+
+
+def _of_one_instrument(
+    frame: pd.DataFrame, instrument: str, repeated: pd.Series, blank: pd.DataFrame, findings: Findings
+) -> pd.DataFrame:
+    """The rows of the instrument with most numbers, whose repeats are the visits, and those that are no repeats."""
+    numbers = frame[blank.columns].apply(pd.to_numeric, errors="coerce").notna().sum(axis=1)
+    most = numbers[repeated].groupby(frame[instrument][repeated]).sum()
+    other = repeated & (frame[instrument] != most.idxmax())
+    if other.any():
+        findings.add(REPEAT_ROWS, rows=frame.index[other])
+    return frame[~other]
 
 
 def _carried(frame: pd.DataFrame, subject: str, data: list[str], findings: Findings) -> pd.DataFrame:

@@ -37,6 +37,8 @@ class SubjectForecast:
         Later observed visits; None for a forecast of the future.
     description : str
         Why the subject is shown.
+    data_end : float or None
+        The longest follow-up of the training, in years; None if it is not known.
     """
 
     subject: str
@@ -44,6 +46,7 @@ class SubjectForecast:
     forecast: pd.DataFrame
     later: pd.DataFrame | None
     description: str
+    data_end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class WhatIf:
     given: pd.DataFrame
     paths: Mapping[str, pd.DataFrame]
     description: str
+    data_end: float | None = None
 
 
 def forecasts_section(
@@ -77,7 +81,8 @@ def what_if_section(what_ifs: Sequence[WhatIf], missing: str) -> Section:
     for one in what_ifs:
         short_names = without_ending(next(iter(one.paths.values()))["region"])
         paths = {name: _renamed(path, short_names) for name, path in one.paths.items()}
-        figure = figures.trajectories(one.given.rename(columns=short_names), paths, title=f"Subject {one.subject}")
+        given, title = one.given.rename(columns=short_names), f"Subject {one.subject}"
+        figure = figures.trajectories(given, paths, title=title, data_end=one.data_end)
         alt = f"Median forecasts and 90 % prediction intervals of subject {one.subject} for: {'; '.join(one.paths)}."
         blocks.append(drawn(figure, alt, one.description))
     return Section("what-if", title, tuple(blocks))
@@ -93,7 +98,7 @@ def _figure(one: SubjectForecast) -> Block:
     if later is not None and shown is None:
         shown = _furthest(forecast, later)
         title += f" · the {PANELS} of {len(regions)} regions furthest from their forecast"
-    figure = figures.trajectories(given, {"forecast": forecast}, shown, title=title, later=later)
+    figure = figures.trajectories(given, {"forecast": forecast}, shown, title=title, later=later, data_end=one.data_end)
     visits = one.forecast["time"].nunique()
     alt = f"Subject {one.subject}: {counted(len(one.given), 'visit')} given, {counted(visits, 'visit')} forecast"
     if later is not None:

@@ -28,8 +28,13 @@ def skill_section(evaluation: Evaluation | None, missing: str) -> Section:
             "the negative log-likelihood of each visit given all earlier visits; forecast NLL is that of each forecast "
             "visit given the observed history alone (nats per visit, original units). Lower is better."
         ),
-        _errors(evaluation),
+        _errors(evaluation, "forecast", "Forecast errors by model (bold: best)"),
     ]
+    if sentence := evaluation.part("likelihood_gain").get("sentence"):
+        blocks.append(paragraph(f"Out of sample, {sentence}"))
+    if evaluation.part("forecast_known_covariates"):
+        caption = "Forecast errors with the true covariates of the later visits (bold: best)"
+        blocks.append(_errors(evaluation, "forecast_known_covariates", caption))
     if evaluation.part("skill"):
         blocks.append(skill_table(evaluation, ("skill",), SKILL))
     if (picture := _bars(evaluation, unit)) is not None:
@@ -39,12 +44,11 @@ def skill_section(evaluation: Evaluation | None, missing: str) -> Section:
     return Section(name, title, tuple(blocks))
 
 
-def _errors(evaluation: Evaluation) -> Table:
-    models = list(evaluation.part("forecast"))
-    shown = [c for c in COLUMNS if any(evaluation.number("forecast", model, c) for model in models)]
-    rows = tuple((model, *(evaluation.number("forecast", model, c) for c in shown)) for model in models)
-    header = ("model", *shown)
-    return Table("Forecast errors by model (bold: best)", header, rows, _best(rows), _ours(models))
+def _errors(evaluation: Evaluation, part: str, caption: str) -> Table:
+    models = list(evaluation.part(part))
+    shown = [c for c in COLUMNS if any(evaluation.number(part, model, c) for model in models)]
+    rows = tuple((model, *(evaluation.number(part, model, c) for c in shown)) for model in models)
+    return Table(caption, ("model", *shown), rows, _best(rows), _ours(models))
 
 
 def skill_table(evaluation: Evaluation, path: tuple[str, ...], caption: str) -> Table:
