@@ -23,7 +23,7 @@ Result = Literal[
 ]  # fmt: skip
 """What a folder can be; "file" for whatever is no folder."""
 WHOLE = ("arrays.zarr", "checkpoints", "logs", "qc")  # subfolders that change while crow works; all in them is crow's
-ADDED = ("evaluation", "mapping.yaml", "report.html", "site_effects.csv", "training.png")  # to a run, which has a config.yaml
+ADDED = ("evaluation", "mapping.yaml", "report.html", "site_effects.csv", "training.png")  # to a run
 FOLDER = "folder"  # has a marker of its own
 LARGE = 1 << 20  # bytes; the digest of a larger file is that of its size
 IGNORED = (".DS_Store", "Thumbs.db", "desktop.ini")  # which file managers leave behind
