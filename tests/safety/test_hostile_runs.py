@@ -168,7 +168,7 @@ def test_the_run_as_it_was_is_accepted(tmp_path: Path) -> None:
 
 
 def _words(run: Path, folder: Path) -> list[str | Path]:
-    rows = "".join(f"a,{70 + k},F,{k}," + ",".join(str(1000 + k) for _ in range(REGIONS)) + "\n" for k in range(2))
+    rows = "".join(f"a,{70 + k},F,{k}," + ",".join(str(1.5 + k / 10) for _ in range(REGIONS)) + "\n" for k in range(2))
     header = ",".join(["subject", "age", "sex", "CDRSB", *(f"ROI{k + 1:02d}" for k in range(REGIONS))])
     (folder / "cohort.csv").write_text(f"{header}\n{rows}")
     return ["score", "--run", run, "--cohort", folder / "cohort.csv", "--out", folder / "s.csv"]
