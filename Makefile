@@ -15,7 +15,7 @@ LEASPY_ENV := .venv-leaspy
 LEASPY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick browser lint types coverage wheel plain presets notebooks bench leaspy clean
+.PHONY: help install demo test quick fuzz browser lint types coverage wheel plain presets notebooks bench leaspy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ QUICK := tests/bijections/test_contract.py tests/bijections/test_recurrent_contr
 
 quick: $(INSTALLED) ## pytest on the parts that train no model, in under two minutes
 	$(PYTEST) $(QUICK)
+
+fuzz: $(INSTALLED) ## damage tables, runs and scans at random, for minutes, with new examples each time
+	CROW_FUZZ=fuzz $(PYTEST) tests/safety/test_fuzz.py
 
 coverage: $(INSTALLED) ## the share of lines and branches that the tests run; a page in build/coverage
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import console, echo, echo_written, plain
+from crow.models.registry import kind_of_run
+from crow.places import check_places, folder
 
 if TYPE_CHECKING:
     from crow.pipelines.adapt import Adapted
@@ -27,26 +30,27 @@ def adapt(
 
     Example: [bold]crow adapt --run demo/run --cohort new_site.csv --out demo/adapted[/bold]
     """
+    check_places(folder("--out", out, "run"), {"--run": run, "--cohort": cohort}, overwrite)
+    kind_of_run(run, "train")
+
     from crow.pipelines.adapt import adapt as run_adapt
 
     _show(run_adapt(run, cohort, out, missing=missing, overwrite=overwrite))
 
 
 def _show(made: "Adapted") -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
     for (column, level), rows in made.effects.groupby(["column", "level"], sort=False):
         count = int(rows["subjects"].iloc[0])
-        typer.echo(f"{column} {level}, from {count} subject{'s' * (count > 1)}:")
+        echo(f"{column} {level}, from {count} subject{'s' * (count > 1)}:")
         largest = rows.reindex(rows["shift_sd"].abs().sort_values(ascending=False).index)[:MAX_REGIONS]
         table = Table("region", "shift", "in sd (90%)", "scale (90%)", box=None)
         for _, row in largest.iterrows():
             shift = f"{row['shift_sd']:+.2f} ({row['shift_sd_q05']:+.2f} to {row['shift_sd_q95']:+.2f})"
             scale = f"{row['scale']:.2f} ({row['scale_q05']:.2f} to {row['scale_q95']:.2f})"
-            table.add_row(row["region"], f"{row['shift']:+.4g}", shift, scale)
-        console.print(table)
+            table.add_row(plain(row["region"]), f"{row['shift']:+.4g}", shift, scale)
+        console().print(table)
         if (rest := len(rows) - len(largest)) > 0:
-            typer.echo(f"  and {rest} more regions, in site_effects.csv")
-    typer.echo(f"Wrote {made.folder} (the run with these effects, and site_effects.csv)")
+            echo(f"  and {rest} more regions, in site_effects.csv")
+    echo_written([made.folder], " (the run with these effects, and site_effects.csv)")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import console, echo, echo_written, plain
 from crow.cli.wrapping import print_wrapped
+from crow.places import check_places, file, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from crow.pipelines.check import Check
 
 COLOURS = {"info": "cyan", "warning": "yellow", "error": "bold red"}
+YAML = (".yaml", ".yml")
 ROLES = {
     "covariate": ("covariate", "covariates"),
     "site": ("site or scanner, with random effects", "sites or scanners, with random effects"),
@@ -59,11 +62,15 @@ def check(
 
     Example: [bold]crow check demo/cohort.csv[/bold]
     """
+    inputs = {"PATH": [cohort, *(reading["join"] or [])], "--config": config, "--mapping": reading["mapping"]}
+    log = None if out is None else out.with_name(f"{out.stem}.log.csv") if out.name else out
+    check_places([*table("--out", out), *file("--out", log), *file("--write", write, YAML)], inputs, overwrite)
+
     from crow.pipelines.check import check as run
 
     result = run(cohort, config=config, out=out, write=write, overwrite=overwrite, **reading)
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2, default=str))
+        echo(json.dumps(result.as_dict(), indent=2, default=str))
     else:
         _show(result, columns, full)
     if not result.usable:
@@ -71,25 +78,24 @@ def check(
 
 
 def _show(result: "Check", columns: bool, full: bool) -> None:
-    from rich.console import Console
 
-    console = Console(highlight=False)
-    _show_findings(result.findings, full, console)
+    screen = console()
+    _show_findings(result.findings, full, screen)
     if result.cohort is not None:
-        _show_summary(result.as_dict(), console)
+        _show_summary(result.as_dict(), screen)
         if columns:
-            _show_columns(result.as_dict()["columns"], console)
+            _show_columns(result.as_dict()["columns"], screen)
     if result.error:
-        print_wrapped(Console(stderr=True), "Error: ", result.error, "bold red")
+        print_wrapped(console(stderr=True), "Error: ", result.error, "bold red")
     elif result.usable:
-        console.print("[bold green]usable[/]")
+        screen.print("usable", style="bold green")
     else:
-        console.print("[bold red]not usable[/]")
+        screen.print("not usable", style="bold red")
     if result.written:
-        print_wrapped(console, "", f"Wrote {' and '.join(str(path) for path in result.written)}")
+        echo_written(result.written)
 
 
-def _show_findings(findings: "list[Finding]", full: bool, console: "Console") -> None:
+def _show_findings(findings: "list[Finding]", full: bool, screen: "Console") -> None:
     """Errors and warnings first, one line per kind unless ``full``; of notes, only their codes."""
     kinds = list(_by_kind(findings))
     important = [kind for kind in kinds if full or kind[0] != "info"]
@@ -98,13 +104,13 @@ def _show_findings(findings: "list[Finding]", full: bool, console: "Console") ->
     for severity, _, alike in shown:
         for finding in alike if full else alike[:1]:
             text = str(finding) if full else _short(str(finding), letters)
-            print_wrapped(console, f"{severity:>7} ", text, COLOURS[severity])
+            print_wrapped(screen, f"{severity:>7} ", text, COLOURS[severity])
         if not full and len(alike) > 1:
             others = [finding.column or finding.message for finding in alike[1:]]
             more = f", and {len(others) - 5} more" if len(others) > 5 else ""
-            print_wrapped(console, " " * 8, f"The same for {_short(', '.join(others[:5]), MIN_LETTERS)}{more}.")
+            print_wrapped(screen, " " * 8, f"The same for {_short(', '.join(others[:5]), MIN_LETTERS)}{more}.")
     if rest := [code for severity, code, alike in kinds if (severity, code, alike) not in shown]:
-        print_wrapped(console, "   also ", f"{', '.join(rest)} (--all prints every finding, --json too)", "cyan")
+        print_wrapped(screen, "   also ", f"{', '.join(rest)} (--all prints every finding, --json too)", "cyan")
 
 
 def _by_kind(findings: "list[Finding]") -> "Iterator[tuple[str, str, list[Finding]]]":
@@ -119,9 +125,9 @@ def _short(text: str, letters: int) -> str:
     return text if len(text) <= letters else text[:letters].rsplit(" ", 1)[0] + " ..."
 
 
-def _show_summary(summary: dict[str, Any], console: "Console") -> None:
+def _show_summary(summary: dict[str, Any], screen: "Console") -> None:
     print_wrapped(
-        console,
+        screen,
         "",
         f"{summary['subjects']:,} subjects, {summary['visits']:,} visits"
         f" ({_what(summary)}, time: {summary['time']['column']}, {summary['time']['kind']})",
@@ -129,26 +135,27 @@ def _show_summary(summary: dict[str, Any], console: "Console") -> None:
     )
     counts = {int(number): count for number, count in summary["visits_per_subject"].items()}
     visits = ", ".join(f"{number}: {count:,}" for number, count in list(counts.items())[:8])
-    print_wrapped(console, "", f"Subjects by number of visits: {visits}{', ...' if len(counts) > 8 else ''}")
+    print_wrapped(screen, "", f"Subjects by number of visits: {visits}{', ...' if len(counts) > 8 else ''}")
     if gaps := summary["gaps"]:
         gaps_text = ", ".join(f"{name} {_years(value)}" for name, value in gaps.items())
-        print_wrapped(console, "", f"Years between visits: {gaps_text}")
+        print_wrapped(screen, "", f"Years between visits: {gaps_text}")
     for role, (one, several) in ROLES.items():
         names = [column["name"] for column in summary["columns"] if column["role"] == role]
         if names:
             noun = one if len(names) == 1 else several
             more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-            print_wrapped(console, "", f"{len(names)} {noun}: {_short(', '.join(names[:6]), MIN_LETTERS)}{more}")
+            print_wrapped(screen, "", f"{len(names)} {noun}: {_short(', '.join(names[:6]), MIN_LETTERS)}{more}")
 
 
-def _show_columns(columns: list[dict[str, Any]], console: "Console") -> None:
+def _show_columns(columns: list[dict[str, Any]], screen: "Console") -> None:
     from rich.table import Table
 
-    table = Table("column", "role", "kind", "missing", "reason", title="Columns", title_justify="left", box=None)
+    rows = Table("column", "role", "kind", "missing", "reason", title="Columns", title_justify="left", box=None)
     for column in columns:
         share = "" if column["missing"] is None else f"{column['missing']:.1%}"
-        table.add_row(column["name"], column["role"], column["kind"] or "", share, column["reason"] or "")
-    console.print(table)
+        cells = (column["name"], column["role"], column["kind"] or "", share, column["reason"] or "")
+        rows.add_row(*map(plain, cells))
+    screen.print(rows)
 
 
 def _years(value: float) -> str:

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from crow.cli import cohort_options, options, two_uses
+from crow.cli.terminal import echo, echo_written
+from crow.models.registry import kind_of_run
+from crow.places import check_places, table
+from crow.run.cross_sectional_config import named_settings
 
 if TYPE_CHECKING:
     from crow.models.classifier import Classifier
@@ -49,21 +53,31 @@ def classify(
     Example: [bold]crow classify --cohort demo/cohort.csv --label DX --out demo/dx[/bold], then
     [bold]crow classify --run demo/dx --cohort demo/cohort.csv --out demo/predictions.csv[/bold]
     """
-    from crow.pipelines import classify as pipeline
-
     two_uses.check_use(context)
     if run is not None:
         if cohort is None:
             raise typer.BadParameter("--cohort is missing: name the visits to classify.")
-        _show_classified(pipeline.classify(run, cohort, out or Path("predictions.csv"), overwrite=overwrite))
+        out = out or Path("predictions.csv")
+        check_places(table("--out", out), {"--run": run, "--cohort": cohort}, overwrite)
+        kind_of_run(run, "classify")
+
+        from crow.pipelines import classify as pipeline
+
+        _show_classified(pipeline.classify(run, cohort, out, overwrite=overwrite))
         return
     if cohort is None:
         raise typer.BadParameter("Give --cohort to train, or --run to apply a trained model.")
     if label is None:
         raise typer.BadParameter("--label is missing: name the column with the classes, for instance DX.")
+    out, sets = out or Path("runs/classify"), options.with_test(sets, test)
+    options.check_reading(out, cohort, config, reading, resume, overwrite)
+    named_settings("classify", config, sets or [], architecture)
+
+    from crow.pipelines import classify as pipeline
+
     learned = pipeline.learn(
-        cohort, label, out or Path("runs/classify"), architecture=architecture, config=config,
-        sets=options.with_test(sets, test), resume=resume, overwrite=overwrite, echo=typer.echo, **reading,
+        cohort, label, out, architecture=architecture, config=config, sets=sets, resume=resume,
+        overwrite=overwrite, echo=echo, **reading,
     )  # fmt: skip
     _show_learned(learned)
 
@@ -73,12 +87,12 @@ def _show_learned(learned: "Learned[Classifier]") -> None:
     count, subjects = metrics["validation_labelled_visits"], metrics["validation_labelled_subjects"]
     low, high = metrics["validation_error_low"], metrics["validation_error_high"]
     other = metrics["validation_error_logistic_regression"]
-    typer.echo(
+    echo(
         f"Validation subjects: error {metrics['validation_error']:.1%} at {count} labelled visits of {subjects} "
         f"subjects (95% interval over subjects {low:.0%} to {high:.0%}); logistic regression on the same labels "
         f"{other:.1%}."
     )
-    typer.echo(
+    echo(
         f"Visits with log p(x) below {metrics['threshold']:.2f} are refused: at most 1% of the training visits, and of "
         "the validation visits."
     )
@@ -86,8 +100,8 @@ def _show_learned(learned: "Learned[Classifier]") -> None:
 
 
 def _show_classified(classified: "Classified") -> None:
-    table = classified.predictions
-    kept = table[~table["refused"]]
+    rows = classified.predictions
+    kept = rows[~rows["refused"]]
     counts = ", ".join(f"{level} {count:,}" for level, count in kept["predicted"].value_counts().items())
-    typer.echo(f"{len(table):,} visits: {counts or 'none classified'}; refused {len(table) - len(kept):,}.")
-    typer.echo(f"Wrote {classified.file}")
+    echo(f"{len(rows):,} visits: {counts or 'none classified'}; refused {len(rows) - len(kept):,}.")
+    echo_written([classified.file])

@@ -6,6 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from crow.cli import options, two_uses
+from crow.cli.terminal import echo, echo_written
+from crow.models.registry import kind_of_run
+from crow.places import check_places, folder
+from crow.run.cross_sectional_config import named_settings
 
 
 def enhance(
@@ -46,24 +50,33 @@ def enhance(
     Example: [bold]crow enhance --cohort demo/store --factor 2 --out demo/thin_run[/bold], then
     [bold]crow enhance --run demo/thin_run --scan demo/sub-0002_T1w.nii.gz --out demo/thin[/bold]
     """
-    from crow.pipelines import enhance as pipeline
-
     two_uses.check_use(context)
     if run is not None:
         if scan is None:
             raise typer.BadParameter("--scan is missing: name the file with thick slices.")
+        out = out or Path("enhanced")
+        check_places(folder("--out", out, "file", grows=True), {"--run": run, "--scan": scan}, overwrite)
+        kind_of_run(run, "enhance")
+
+        from crow.pipelines import enhance as pipeline
+
         made = pipeline.enhance(
-            run, scan, out or Path("enhanced"), samples=draws, keep=save_scan_draws, seed=seed, overwrite=overwrite,
-            echo=typer.echo,
+            run, scan, out, samples=draws, keep=save_scan_draws, seed=seed, overwrite=overwrite,
+            echo=echo,
         )  # fmt: skip
-        typer.echo(f"{made.draws} draws; mean standard deviation {made.sd:.3g}, in the units of the scan.")
-        typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
+        echo(f"{made.draws} draws; mean standard deviation {made.sd:.3g}, in the units of the scan.")
+        echo_written(made.written)
         return
     if cohort is None:
         raise typer.BadParameter("Give --cohort to train, or --run to apply a trained model.")
+    out, sets = out or Path("runs/enhance"), options.with_test(sets, test)
+    options.check_reading(out, cohort, config, {}, resume, overwrite)
+    named_settings("enhance", config, sets or [])
+
+    from crow.pipelines import enhance as pipeline
+
     learned = pipeline.learn(
-        cohort, out or Path("runs/enhance"), factor, axis, config=config, sets=options.with_test(sets, test),
-        resume=resume, overwrite=overwrite, echo=typer.echo,
+        cohort, out, factor, axis, config=config, sets=sets, resume=resume, overwrite=overwrite, echo=echo,
     )  # fmt: skip
     two_uses.show_likelihood(learned.model.metrics)
     two_uses.show_written(learned)

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import console, echo, echo_written, plain
+from crow.errors import ConfigError
+from crow.evaluation.baselines import baseline_names
+from crow.models.registry import FOLLOW_UPS, kind_of_run
+from crow.places import check_places, file, folder
 
 if TYPE_CHECKING:
     from crow.pipelines.evaluate import EvaluationOutput
@@ -52,26 +57,29 @@ def evaluate(
     Example: [bold]crow train --cohort demo/cohort.csv --test 0.2 --out demo/run[/bold], then
     [bold]crow evaluate --run demo/run --baselines all[/bold], then [bold]crow report --run demo/run[/bold]
     """
-    from rich.console import Console
+    outputs = [*folder("--out", out or run / "evaluation", "evaluation"), *file("--tadpole", tadpole, (".csv",))]
+    check_places(outputs, {"--run": run, "--cohort": cohort}, overwrite)
+    if kind_of_run(run, "train") in FOLLOW_UPS and tadpole is not None:
+        raise ConfigError(f"--tadpole {tadpole}: runs of scans do not forecast TADPOLE's values.")
+    baseline_names(baselines)
+
     from rich.progress import track
 
     from crow.pipelines.evaluate import evaluate as run_evaluate
 
     def shown(steps: Iterable[Any], total: int | None) -> Iterable[Any]:
-        return track(steps, "Evaluating", total=total, console=Console(stderr=True), transient=True)
+        return track(steps, "Evaluating", total=total, console=console(stderr=True), transient=True)
 
-    typer.echo(f"Baselines {baselines}, {draws} draws, future covariates {future_covariates}, seed {seed}.")
+    echo(f"Baselines {baselines}, {draws} draws, future covariates {future_covariates}, seed {seed}.")
     made = run_evaluate(
         run, out, cohort=cohort, folds=folds, baselines=baselines, draws=draws, seed=seed, future=future_covariates,
-        submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=typer.echo, progress=shown,
+        submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=echo, progress=shown,
     )  # fmt: skip
     _show(made, trained_before=folds is None)
-    also = f", {tadpole}" if tadpole else ""
-    typer.echo(f"Wrote {made.folder} (metrics.json, tables, figures){also}")
+    echo_written([*([tadpole] if tadpole else []), made.folder], " (metrics.json, tables, figures)")
 
 
 def _show(made: "EvaluationOutput", trained_before: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     metrics = made.metrics
@@ -82,31 +90,31 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
     table = Table("model", *names, box=None, title=f"Test subjects (errors in {unit}; NLL in nats per visit)",
                   title_justify="left")  # fmt: skip
     for model, found in forecast.items():
-        table.add_row(model, *(_short(found.get(name)) for name in names))
-    Console(highlight=False).print(table)
+        table.add_row(plain(model), *(_short(found.get(name)) for name in names))
+    console().print(table)
     if "seconds" in names and trained_before:
-        typer.echo("Seconds are those of one processor, without the training of crow.")
+        echo("Seconds are those of one processor, without the training of crow.")
     if known := metrics.get("forecast_known_covariates"):
         each = (f"{model} {_short(found['MAE'])} / {_short(found['CRPS'])}" for model, found in known.items())
-        typer.echo(f"MAE / CRPS with the true covariates of later visits: {', '.join(each)}")
+        echo(f"MAE / CRPS with the true covariates of later visits: {', '.join(each)}")
     if gain := metrics.get("likelihood_gain"):
-        typer.echo(gain["sentence"])
+        echo(gain["sentence"])
     for metric, skill in (metrics.get("skill") or scans.get("skill") or {}).items():
         interval = f"{skill['low']:.3f} to {skill['high']:.3f}"
-        typer.echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.3f} ({interval})")
+        echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.3f} ({interval})")
     for contrast, found in metrics.get("group_effects", {}).items():
         if found.get("concordance") is not None:
-            typer.echo(f"Group effects, {contrast}: concordance of synthetic with real {found['concordance']:.2f}")
+            echo(f"Group effects, {contrast}: concordance of synthetic with real {found['concordance']:.2f}")
     if "privacy" in metrics:
-        typer.echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
+        echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
     if "tadpole" in metrics:
         own = {name: value for name, value in metrics["tadpole"].items() if isinstance(value, float)}
         shown = (f"{name} {_short(value)}" for name, value in own.items() if not name.startswith("last visit"))
-        typer.echo(f"TADPOLE: {', '.join(shown)}")
+        echo(f"TADPOLE: {', '.join(shown)}")
     for warning in metrics["warnings"]:
-        typer.echo(f"warning: {warning}")
+        echo(f"warning: {warning}")
     for one in metrics["left_out"]:
-        typer.echo(f"left out: {one['metric']}: {one['reason']}")
+        echo(f"left out: {one['metric']}: {one['reason']}")
 
 
 def _short(number: float | None) -> str:

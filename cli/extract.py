@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from crow.cli import options
+from crow.cli.terminal import echo, echo_written
+from crow.places import check_places, table
 
 
 def extract(
@@ -16,7 +18,7 @@ def extract(
     parcels: Annotated[
         int | None,
         typer.Option(
-            min=2, show_default="50",
+            min=2, max=100_000, show_default="50",
             help="Number of regions to learn from PET and maps without --atlas. They are learned from all subjects of "
             "the store, including those of a later test set.",
         ),
@@ -27,10 +29,12 @@ def extract(
 
     Example: [bold]crow extract --scans demo/store --out demo/structures.csv[/bold]
     """
+    check_places(table("--out", out), {"--scans": scans, "--atlas": atlas, "--labels": labels}, overwrite)
+
     from crow.pipelines.extract import extract as run
 
     done = run(scans, out, atlas=atlas, labels=labels, parcels=parcels, overwrite=overwrite)
     for line in done.notes:
-        typer.echo(f"note: {line}.")
-    typer.echo(f"{len(done.table):,} visits, {len(done.regions)} regions ({done.what}).")
-    typer.echo(f"Wrote {' and '.join(str(path) for path in done.written)}")
+        echo(f"note: {line}.")
+    echo(f"{len(done.table):,} visits, {len(done.regions)} regions ({done.what}).")
+    echo_written(done.written)

@@ -6,6 +6,9 @@ from typing import Annotated
 import typer
 
 from crow.cli import options
+from crow.cli.terminal import echo, echo_written
+from crow.models.registry import kind_of_run
+from crow.places import beside, check_places, folder, table
 
 
 def fill(
@@ -17,7 +20,9 @@ def fill(
     ] = Path("filled.csv"),
     tables: Annotated[
         int | None,
-        typer.Option(min=1, metavar="M", help="Write M completed tables, each one draw, for multiple imputation."),
+        typer.Option(
+            min=1, max=10_000, metavar="M", help="Write M completed tables, each one draw, for multiple imputation."
+        ),
     ] = None,
     smooth: Annotated[
         bool, typer.Option("--smooth", help="Also use a subject's later visits. --tables always does.")
@@ -33,17 +38,24 @@ def fill(
 
     Example: [bold]crow fill --run demo/run --cohort demo/cohort.csv --out demo/filled.csv[/bold]
     """
+    if tables is None:
+        outputs = [*table("--out", out), *table("--out (its intervals)", beside(out, "_intervals"))]
+    else:
+        outputs = folder("--out", out, "set of filled tables")
+    check_places(outputs, {"--run": run, "--cohort": cohort}, overwrite)
+    kind_of_run(run, "train")
+
     from crow.pipelines.fill import fill as run_fill
 
     made = run_fill(run, cohort, out, tables=tables, smooth=smooth, draws=draws, seed=seed, overwrite=overwrite)
     filled = made.filled
     values, visits = int(filled.missing.sum()), len(filled.rows)
     if not values:
-        typer.echo("No region is missing: the table is complete.")
+        echo("No region is missing: the table is complete.")
     else:
         subjects = filled.visits["subject"].iloc[filled.rows].nunique()
         given = "all visits of the subject" if filled.smooth else "the visit and those before it"
-        typer.echo(f"{values:,} missing values of {visits:,} visits of {subjects:,} subjects, drawn given {given}.")
+        echo(f"{values:,} missing values of {visits:,} visits of {subjects:,} subjects, drawn given {given}.")
         if (low := float(filled.effective.min())) < draws / 20:
-            typer.echo(f"warning: at one visit {draws} draws are worth {low:.0f} independent ones. Raise --draws.")
-    typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
+            echo(f"warning: at one visit {draws} draws are worth {low:.0f} independent ones. Raise --draws.")
+    echo_written(made.written)

@@ -1,11 +1,18 @@
 """`crow generate`."""
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import console, echo, echo_written, plain
+from crow.errors import ConfigError, OutputError
+from crow.models.registry import FOLLOW_UPS, kind_of_run
+from crow.places import FIGURES, Output, check_places, file, folder, table
+from crow.places import figure as picture
+from crow.run.folder import read_description
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +60,20 @@ def generate(
     ] = None,
     new_subjects: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW),
+        typer.Option(
+            min=1, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW,
+            callback=options.at_most(1_000_000, "subjects", 4000),
+        ),
     ] = None,
+    covariates_of_subjects: Annotated[
+        bool,
+        typer.Option(
+            "--covariates-of-subjects",
+            help="Copy times and covariates from real subjects, instead of drawing them from a model of the cohort. "
+            "The table then contains data of these subjects.",
+            rich_help_panel=NEW,
+        ),
+    ] = False,
     future_covariates: options.FutureCovariates = "carry",
     path: Annotated[
         bool,
@@ -102,48 +121,85 @@ def generate(
 
     Example: [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
     """
-    from crow.models.registry import class_of_run
-    from crow.pipelines import generate as pipeline
-    from crow.pipelines.covariate_paths import CovariateChange, parse_times
-
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
+        "--covariates-of-subjects": covariates_of_subjects,
     }  # fmt: skip
-    scans = class_of_run(run).uses_scans
+    scans = kind_of_run(run, "train") in FOLLOW_UPS
     if path and (scans or new_subjects):
         raise typer.BadParameter("--path is for forecasts of regions.")
     _check_kind({**given, "--space": space != "native", "--save-scan-draws": save_scan_draws}, scans)
     _check_together(given, cohort)
+    out = out or Path("followup" if scans else "forecast.csv" if new_subjects is None else "synthetic.csv")
+    inputs = {"--run": run, "--cohort": cohort, "--covariates": covariates, "--visits": visits}
+    outputs = _outputs(scans, out, save_draws, figure, subject or [])
+    if new_subjects is not None:
+        outputs += file("--out (its provenance)", out.with_name(f"{out.stem}.provenance.json") if out.name else out)
+        if covariates is not None and covariates_of_subjects:
+            raise typer.BadParameter("--covariates-of-subjects cannot be used with --covariates, which gives them.")
+    check_places(outputs, inputs, overwrite)
+    _check_covariates(run, set_covariate or [])
+
+    from crow.pipelines import generate as pipeline
+    from crow.pipelines.covariate_paths import CovariateChange, parse_times
+
+    if new_subjects is not None:
+        from crow.pipelines.new_subjects import new_subjects as simulate
+
+        found = simulate(
+            run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects, seed=seed,
+            missing=missing, overwrite=overwrite,
+        )  # fmt: skip
+        echo(f"{found.subjects:,} new subjects with {found.visits:,} visits.")
+        echo(f"Times and covariates: {found.covariates}.")
+        if covariates_of_subjects:
+            echo("warning: the table has times and covariates of real subjects: keep it as confidential as the cohort.")
+        echo_written(found.written)
+        return
     changes = [CovariateChange.parse(text) for text in set_covariate or []]
     if scans:
         _write_scans(
-            run, out or Path("followup"), subject or [], at, cohort=cohort, visits=visits, changes=changes,
+            run, out, subject or [], at, cohort=cohort, visits=visits, changes=changes,
             covariates=covariates, future=future_covariates, samples=max(draws, save_scan_draws),
             keep=save_scan_draws, seed=seed, space=space, missing=missing, overwrite=overwrite,
         )  # fmt: skip
         return
-    if new_subjects is not None:
-        made = pipeline.new_subjects(
-            run, out or Path("synthetic.csv"), new_subjects, cohort=cohort, covariates=covariates, seed=seed,
-            missing=missing, overwrite=overwrite,
-        )  # fmt: skip
-        typer.echo(f"{new_subjects} new subjects with {len(made.forecast.visits)} visits.")
-        typer.echo(f"Times and covariates: {made.covariates}.")
-        typer.echo(f"Wrote {made.written[0]}")
-        return
-    outputs = pipeline.Outputs(out or Path("forecast.csv"), save_draws, figure, unit, overwrite)
+    targets = pipeline.Outputs(out, save_draws, figure, unit, overwrite)
     shared: dict[str, Any] = {
         "future": future_covariates, "draws": draws, "seed": seed, "path": path, "missing": missing,
     }  # fmt: skip
     if visits is not None and cohort is not None:
-        made = pipeline.forecast_visits(run, outputs, cohort, visits, **shared)
+        made = pipeline.forecast_visits(run, targets, cohort, visits, **shared)
     else:
         made = pipeline.forecast_subjects(
-            run, outputs, subject or [], parse_times(at or ""), cohort=cohort, changes=changes, covariates=covariates,
+            run, targets, subject or [], parse_times(at or ""), cohort=cohort, changes=changes, covariates=covariates,
             **shared,
         )  # fmt: skip
     _show(made)
+
+
+def _outputs(scans: bool, out: Path, draws: Path | None, figure: Path | None, subjects: list[str]) -> list[Output]:
+    if scans:
+        return folder("--out", out, "file", grows=True)
+    if figure is not None and figure.suffix.lower() in FIGURES and len(set(subjects)) > 1:
+        raise OutputError(
+            f"{figure}: one file cannot show {len(set(subjects))} subjects. Name a folder, without an ending."
+        )
+    one = figure is not None and figure.suffix
+    pictures = picture("--figure", figure) if one else folder("--figure", figure, "set of figures")
+    return [*table("--out", out), *table("--save-draws", draws), *pictures]
+
+
+def _check_covariates(run: Path, changes: list[str]) -> None:
+    """Raise ConfigError for a covariate that the run does not have."""
+    known = read_description(run).get("schema", {}).get("covariates", {})
+    for text in changes:
+        name = text.partition("=")[0].strip()
+        if name and "=" in text and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Its covariates are {', '.join(known) or 'none'}."
+            raise ConfigError(f"--set-covariate {name}: the run has no such covariate. {hint}")
 
 
 def _check_kind(given: dict[str, Any], scans: bool) -> None:
@@ -160,7 +216,7 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
     allowed = {
         "--subject": {"--at", "--set-covariate", "--covariates", "--save-draws", "--figure"},
         "--visits": {"--save-draws", "--figure"},
-        "--new-subjects": {"--covariates"},
+        "--new-subjects": {"--covariates", "--covariates-of-subjects"},
     }
     chosen = [name for name in allowed if given[name]]
     if len(chosen) != 1:
@@ -177,7 +233,6 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
 
 
 def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **options: Any) -> None:
-    from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
@@ -185,47 +240,48 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
     from crow.pipelines.follow_up import follow_up_scans
 
     made = follow_up_scans(
-        run, out, subjects, parse_times(at) if at else [], echo=typer.echo,
-        progress=lambda visits: track(visits, "Follow-up scans", console=Console(stderr=True)), **options,
+        run, out, subjects, parse_times(at) if at else [], echo=echo,
+        progress=lambda visits: track(visits, "Follow-up scans", console=console(stderr=True)), **options,
     )  # fmt: skip
     visits, draws = len(made.forecast.visits), made.forecast.values.shape[1]
-    typer.echo(f"{visits} follow-up scan{'s' * (visits > 1)}, {draws} draws each.")
+    echo(f"{visits} follow-up scan{'s' * (visits > 1)}, {draws} draws each.")
     if made.folded:
-        typer.echo(f"warning: the deformations fold at {made.folded} voxels: check the pictures.")
+        echo(f"warning: the deformations fold at {made.folded} voxels: check the pictures.")
     if len(made.volumes) and visits <= MAX_VISITS:
         for (subject, session), rows in made.volumes.groupby(["subject", "session"], sort=False):
-            table = Table(f"{subject} {session}", "last (ml)", "follow-up (ml)", "change (90%)", box=None)
+            rows_of = Table(plain(f"{subject} {session}"), "last (ml)", "follow-up (ml)", "change (90%)", box=None)
             for _, row in rows.iterrows():
                 change = f"{row['change']:+.1%} ({row['q05']:+.1%} to {row['q95']:+.1%})"
-                table.add_row(row["structure"], f"{row['last'] / 1e3:.2f}", f"{row['median'] / 1e3:.2f}", change)
-            Console(highlight=False).print(table)
-    typer.echo(f"Wrote {len(made.written)} files into {out}: *_desc-synthetic, -change, -uncertainty, and pictures:")
+                rows_of.add_row(row["structure"], f"{row['last'] / 1e3:.2f}", f"{row['median'] / 1e3:.2f}", change)
+            console().print(rows_of)
+    if missing := [path for path in made.written if not path.exists()]:
+        raise OutputError(f"{missing[0]}: was written, but is not there any more. Run the command again.")
+    echo(f"Wrote {len(made.written)} files into {out}: *_desc-synthetic, -change, -uncertainty, and pictures:")
     for path in made.written:
         if path.suffix == ".png":
-            typer.echo(f"  {path}")
+            echo(f"  {path}")
 
 
 def _show(made: "Generated") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     forecast = made.forecast
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
-    typer.echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
-    typer.echo(f"Future covariates: {made.covariates}.")
+    echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
+    echo(f"Future covariates: {made.covariates}.")
     if made.sites:
-        typer.echo(f"Forecasts are for {made.sites}.")
+        echo(f"Forecasts are for {made.sites}.")
     for line in made.warning.splitlines():
-        typer.echo(f"warning: {line}")
+        echo(f"warning: {line}")
     if made.note:
-        typer.echo(made.note)
+        echo(made.note)
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
         visits = [visit for _, visit in forecast.summary.iterrows()]
-        table = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)
+        cells = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)
         for region in forecast.regions:
-            table.add_row(region, *(_interval(visit, region) for visit in visits))
-        Console(highlight=False).print(table)
-    typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
+            cells.add_row(plain(region), *(_interval(visit, region) for visit in visits))
+        console().print(cells)
+    echo_written(made.written)
 
 
 def _interval(visit: "pd.Series", region: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from crow import __version__
@@ -25,6 +24,7 @@ from crow.cli.segment import segment
 from crow.cli.settings import settings
 from crow.cli.simulate import simulate
 from crow.cli.synthesize import synthesize
+from crow.cli.terminal import console, plain, protect_output
 from crow.cli.train import train
 from crow.cli.translate import translate
 from crow.errors import CrowError
@@ -51,6 +51,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
     ``--debug`` may stand anywhere on the command line.
     """
+    protect_output()
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     try:
@@ -59,7 +60,7 @@ def main(args: Sequence[str] | None = None) -> None:
         _show_error(str(error), debug)
         sys.exit(2)
     except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted.")
+        console(stderr=True).print("Interrupted.")
         sys.exit(130)
     except Exception as error:
         advice = "" if debug else " Run the command again with --debug, and report the output."
@@ -86,4 +87,5 @@ def _options(
 def _show_error(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), (message, "red")))
+    text = Text.assemble(("Error: ", "bold red"), (plain(message), "red"))
+    console(stderr=True).print(text, soft_wrap=True)

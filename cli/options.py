@@ -8,27 +8,48 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
+from crow.places import check_places, folder
+
 TRAINING, APPLYING, SCANS = "Training", "Applying a trained model (with --run)", "Scans"
+
+MAX_DRAWS = 1_000_000
+MAX_SEED = 2**32 - 1
 
 Reading = dict[str, Any]
 Command = Callable[..., None]
 
 
+def at_most(most: int, what: str, each: float) -> Callable[[int | None], int | None]:
+    """A callback that refuses a number above ``most``, with the memory that so many would take at ``each`` bytes."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value > most:
+            size = f"{value * each / 2**30:,.1f}" if value * each < 2**33 else f"{value * each / 2**30:,.0f}"
+            raise typer.BadParameter(f"{value:,} {what} take about {size} GiB of memory; give at most {most:,}.")
+        return value
+
+    return check
+
+
 def draws(minimum: int, panel: str | None = None) -> typer.models.OptionInfo:
     """How many draws; quantiles need more of them than a median."""
-    return typer.Option("--draws", min=minimum, help="Number of draws from the model.", rich_help_panel=panel)
+    return typer.Option(
+        "--draws", min=minimum, help="Number of draws from the model.", rich_help_panel=panel,
+        callback=at_most(MAX_DRAWS, "draws of a visit with 100 regions", 800),
+    )  # fmt: skip
 
 
 def save_scan_draws(panel: str) -> typer.models.OptionInfo:
     """How many draws become files."""
     return typer.Option(
-        "--save-scan-draws", min=0, help="Number of draws to write as scans of their own.", rich_help_panel=panel
-    )
+        "--save-scan-draws", min=0, help="Number of draws to write as scans of their own.", rich_help_panel=panel,
+        callback=at_most(10_000, "scans", 4e6),
+    )  # fmt: skip
 
 
 def _seed(panel: str | None = None) -> typer.models.OptionInfo:
     return typer.Option(
-        "--seed", min=0, help="Random seed: the same seed gives the same output.", rich_help_panel=panel
+        "--seed", min=0, max=MAX_SEED, help="Random seed: the same seed gives the same output.", rich_help_panel=panel
     )
 
 
@@ -99,7 +120,8 @@ FutureCovariates = Annotated[
 # Everywhere
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier output.")]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", min=1, help="Number of parallel processes.", show_default="one per core")
+    int | None,
+    typer.Option("--jobs", min=1, max=1024, help="Number of parallel processes.", show_default="one per core"),
 ]
 Atlas = Annotated[Path | None, typer.Option("--atlas", help="NIfTI file of labelled regions.")]
 Labels = Annotated[
@@ -115,6 +137,18 @@ def with_test(sets: list[str] | None, test: float | None) -> list[str] | None:
     if any(pair.split("=")[0].strip() == "split.test" for pair in sets or []):
         raise typer.BadParameter("--test and --set split.test are the same setting: give one of them.")
     return [*(sets or []), f"split.test={test}"]
+
+
+def check_reading(
+    out: Path, cohort: Path, config: Path | None, reading: Mapping[str, Any], resume: bool, overwrite: bool,
+    **inputs: Path | None,
+) -> None:  # fmt: skip
+    """Raise OutputError if a run may not be written at ``out``: see `crow.places.check_places`."""
+    files = {f"--{name.replace('_', '-')}": reading.get(name) for name in ("mapping", "ages")}
+    given = {"--cohort": [cohort, *(reading.get("join") or [])], "--config": config, **files, **inputs}
+    if config is not None and not config.suffix:
+        given.pop("--config")  # the name of a preset
+    check_places(folder("--out", out, "run", grows=resume), given, overwrite)
 
 
 def reads_cohort(*groups: Mapping[str, Any]) -> Callable[[Command], Command]:

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import echo
+from crow.errors import ConfigError
+from crow.places import check_places, folder
 
 
 @options.reads_cohort(cohort_options.OF_TABLES, cohort_options.OF_SCANS)
@@ -39,14 +42,20 @@ def prepare(
 
     Example: [bold]crow prepare --cohort demo/scans --suffix T1w --out demo/store[/bold]
     """
+    inputs = {"--cohort": [cohort, *(reading["join"] or [])], "--mask": mask, "--mapping": reading["mapping"],
+              "--ages": reading["ages"]}  # fmt: skip
+    check_places(folder("--out", out, "store", grows=not overwrite), inputs, overwrite)
+    if not 0.9 <= resolution <= 16:
+        raise ConfigError(f"--resolution {resolution:g}: out of range. Choose 1 to 16 mm.")
+
     from crow.pipelines.prepare import prepare as run
 
     done = run(
         cohort, out, resolution=resolution, modality=modality, registration=registration, mask=mask,
-        reference=reference, jobs=jobs, overwrite=overwrite, echo=typer.echo, **reading,
+        reference=reference, jobs=jobs, overwrite=overwrite, echo=echo, **reading,
     )  # fmt: skip
     for finding in done.findings:
         if finding.severity != "info":
-            typer.echo(f"{finding.severity}: {finding}")
-    typer.echo(repr(done.store))
-    typer.echo(f"Check the scans: {done.page}")
+            echo(f"{finding.severity}: {finding}")
+    echo(repr(done.store))
+    echo(f"Check the scans: {done.page}")

@@ -6,6 +6,9 @@ from typing import Annotated
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import console, echo, echo_written
+from crow.errors import ConfigError
+from crow.places import PAGES, check_places, file
 
 
 @options.joins_tables
@@ -45,15 +48,16 @@ def report(
 
     Example: [bold]crow report --run demo/run --subject 9002[/bold]
     """
-    from rich.console import Console
+    if labels is not None and atlas is None:
+        raise ConfigError(f"--labels {labels}: the names belong to an atlas. Give it with --atlas.")
+    inputs = {"--run": run, "--cohort": cohort, "--evaluation": evaluation, "--atlas": atlas, "--labels": labels}
+    check_places(file("--out", out or run / "report.html", PAGES), inputs, overwrite)
+
     from rich.progress import track
 
-    from crow.errors import ConfigError
     from crow.pipelines.report import report as run_report
     from crow.pipelines.report_longitudinal import ReportOptions
 
-    if labels is not None and atlas is None:
-        raise ConfigError(f"--labels {labels}: the names belong to an atlas. Give it with --atlas.")
     content = ReportOptions(
         cohort=cohort, evaluation=evaluation, subjects=tuple(dict.fromkeys(subject or [])),
         what_if=tuple(what_if or []), atlas=atlas, labels=labels, draws=draws, seed=seed, missing=missing,
@@ -61,8 +65,8 @@ def report(
     )  # fmt: skip
     made = run_report(
         run, out, content, overwrite, echo=lambda line: None,
-        progress=lambda steps: track(steps, "Report", console=Console(stderr=True), transient=True),
+        progress=lambda steps: track(steps, "Report", console=console(stderr=True), transient=True),
     )  # fmt: skip
     for part, reason in made.left_out:
-        typer.echo(f"left out: {part}: {reason}")
-    typer.echo(f"Wrote {made.path} ({made.size / 1e6:.1f} MB)")
+        echo(f"left out: {part}: {reason}")
+    echo_written([made.path], f" ({made.size / 1e6:.1f} MB)")

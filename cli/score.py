@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import console, echo, echo_written, plain
+from crow.errors import ConfigError
+from crow.models.registry import FOLLOW_UPS, kind_of_run
+from crow.places import beside, check_places, folder, table
+from crow.places import figure as picture
 
 if TYPE_CHECKING:
     from crow.pipelines.score import Scores
@@ -39,37 +44,43 @@ def score(
 
     Example: [bold]crow score --run demo/run --cohort demo/cohort.csv --out demo/scores.csv[/bold]
     """
-    from rich.console import Console
+    by_subject = table("--out (by subject)", beside(out, "_subjects"))
+    maps = folder("--save-maps", save_maps, "file", grows=True)
+    outputs = [*table("--out", out), *by_subject, *picture("--figure", figure), *maps]
+    check_places(outputs, {"--run": run, "--cohort": cohort}, overwrite)
+    kind = kind_of_run(run, "train")
+    if save_maps is not None and kind not in FOLLOW_UPS:
+        raise ConfigError(f"--save-maps {save_maps}: only runs of scans have maps; {run} is a run of regions.")
+
     from rich.progress import track
 
     from crow.pipelines.score import score as run_score
 
     scores = run_score(
         run, cohort, out, figure=figure, maps=save_maps, draws=draws, seed=seed, missing=missing,
-        overwrite=overwrite, echo=typer.echo, progress=lambda rows: track(rows, "Maps", console=Console(stderr=True)),
+        overwrite=overwrite, echo=echo, progress=lambda rows: track(rows, "Maps", console=console(stderr=True)),
     )  # fmt: skip
     _show(scores, max_rows)
 
 
 def _show(scores: "Scores", max_rows: int) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     visits, subjects = scores.visits, scores.subjects
     for finding in scores.cohort.findings:
         if finding.severity == "warning":
-            typer.echo(f"warning: {finding}")
+            echo(f"warning: {finding}")
     if given := int(visits["log_prob"].isna().sum()):
-        typer.echo(f"{given:,} first scans have no likelihood: later scans are compared with them.")
-    typer.echo(
+        echo(f"{given:,} first scans have no likelihood: later scans are compared with them.")
+    echo(
         f"{len(subjects):,} subjects, {len(visits):,} visits: {visits['log_prob'].mean():.3f} nats per visit, "
         f"{int(visits['outlier'].sum())} outliers."
     )
     if max_rows:
-        table = Table("subject", "session", "years", "nats", "outlier score", "largest z", box=None)
+        rows = Table("subject", "session", "years", "nats", "outlier score", "largest z", box=None)
         for _, visit in scores.by_outlier_score.head(max_rows).iterrows():
             largest = f"{visit['region']} {visit['z']:+.1f}"
             numbers = (f"{visit['time']:.2f}", f"{visit['log_prob']:.1f}", f"{visit['outlier_score']:.1f}")
-            table.add_row(str(visit["subject"]), str(visit["session"]), *numbers, largest)
-        Console(highlight=False).print(table)
-    typer.echo(f"Wrote {', '.join(str(path) for path in scores.written)}")
+            rows.add_row(*map(plain, (str(visit["subject"]), str(visit["session"]), *numbers, largest)))
+        console().print(rows)
+    echo_written(scores.written)

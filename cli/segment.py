@@ -6,6 +6,10 @@ from typing import Annotated
 import typer
 
 from crow.cli import options, two_uses
+from crow.cli.terminal import echo, echo_written
+from crow.models.registry import kind_of_run
+from crow.places import check_places, folder
+from crow.run.cross_sectional_config import named_settings
 
 
 def segment(
@@ -54,31 +58,40 @@ def segment(
     demo/ventricles[/bold], then
     [bold]crow segment --run demo/ventricles --cohort demo/store --subject 0002 --out demo/masks[/bold]
     """
-    from rich.progress import track
-
-    from crow.pipelines import segment as pipeline
-
     two_uses.check_use(context)
     if cohort is None:
         raise typer.BadParameter("--cohort is missing: name the scans to train on, or (with --run) to segment.")
     if run is not None:
+        out = out or Path("masks")
+        check_places(folder("--out", out, "file", grows=True), {"--run": run, "--cohort": cohort}, overwrite)
+        kind_of_run(run, "segment")
+
+        from rich.progress import track
+
+        from crow.pipelines import segment as pipeline
+
         made = pipeline.segment(
-            run, cohort, out or Path("masks"), subject, samples=draws, keep=save_scan_draws, seed=seed,
-            overwrite=overwrite, echo=typer.echo, progress=lambda rows: track(rows, "Scans", transient=True),
+            run, cohort, out, subject, samples=draws, keep=save_scan_draws, seed=seed,
+            overwrite=overwrite, echo=echo, progress=lambda rows: track(rows, "Scans", transient=True),
         )  # fmt: skip
         for row in made.volumes.head(10).itertuples():
             name = f"{row.subject} {row.session}".strip()
-            typer.echo(f"{name}: {row.volume:,.0f} mm3 (90% of draws {row.q05:,.0f} to {row.q95:,.0f})")
-        typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
+            echo(f"{name}: {row.volume:,.0f} mm3 (90% of draws {row.q05:,.0f} to {row.q95:,.0f})")
+        echo_written(made.written)
         return
     if masks is None:
         raise typer.BadParameter("Give --masks (a folder) to train, or --run to apply a trained model.")
+    out, sets = out or Path("runs/segment"), options.with_test(sets, test)
+    options.check_reading(out, cohort, config, {}, resume, overwrite, masks=masks)
+    named_settings("segment", config, sets or [])
+
+    from crow.pipelines import segment as pipeline
+
     learned = pipeline.learn(
-        cohort, out or Path("runs/segment"), masks, label, config=config, sets=options.with_test(sets, test),
-        resume=resume, overwrite=overwrite, echo=typer.echo,
+        cohort, out, masks, label, config=config, sets=sets, resume=resume, overwrite=overwrite, echo=echo,
     )  # fmt: skip
     metrics = learned.model.metrics
-    typer.echo(
+    echo(
         f"Validation subjects: Dice {metrics['validation_dice']:.3f}, calibration error "
         f"{metrics['validation_calibration_error']:.3f}, at epoch {metrics['epoch']}."
     )

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crow.cli.terminal import console, echo
+
 if TYPE_CHECKING:
     from crow.run.describe import Kind
 
@@ -41,16 +43,15 @@ def settings(
     if yaml:
         if len(chosen) > 1:
             raise typer.BadParameter("--yaml prints one file: name a command, and an --architecture if it has several.")
-        typer.echo(commented_yaml(chosen[0].model_validate({}), default_header(chosen[0])), nl=False)
+        echo(commented_yaml(chosen[0].model_validate({}), default_header(chosen[0])).rstrip("\n"))
         return
     for kind in chosen:
         _show(kind)
-    typer.echo("Change settings with --set KEY=VALUE, or --config with a preset or a YAML file (--yaml prints one).")
+    echo("Change settings with --set KEY=VALUE, or --config with a preset or a YAML file (--yaml prints one).")
 
 
 def _show(kind: "Kind") -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from crow.run.describe import command_line, describe, presets_of
@@ -59,4 +60,4 @@ def _show(kind: "Kind") -> None:
     table = Table("setting", "default", "meaning", box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for setting in describe(kind):
         table.add_row(*setting)
-    Console(highlight=False).print(table)
+    console().print(table)

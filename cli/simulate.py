@@ -6,22 +6,31 @@ from typing import Annotated, Any
 import typer
 
 from crow.cli import options
+from crow.cli.terminal import echo
 from crow.errors import ConfigError
+from crow.places import check_places, folder
 
 
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write the cohort and its truth into.")],
     subjects: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of subjects.", show_default="200; with --scans 80, with --av45 279"),
+        typer.Option(
+            min=1, callback=options.at_most(1_000_000, "subjects", 4000), help="Number of subjects.",
+            show_default="200; with --scans 80, with --av45 279",
+        ),
     ] = None,
     visits: Annotated[
         int | None,
-        typer.Option(min=1, help="Planned visits per subject.", show_default="5; with --scans 4, with --av45 3"),
+        typer.Option(
+            min=1, max=1000, help="Planned visits per subject.", show_default="5; with --scans 4, with --av45 3"
+        ),
     ] = None,
     regions: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of regions; the first six are those of ADNIMERGE.", show_default="6"),
+        typer.Option(
+            min=1, max=100_000, help="Number of regions; the first six are those of ADNIMERGE.", show_default="6"
+        ),
     ] = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -48,7 +57,8 @@ def simulate(
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="Number of parallel processes.", rich_help_panel=options.SCANS, show_default="one per core"
+            min=-1, max=1024, help="Number of parallel processes.", rich_help_panel=options.SCANS,
+            show_default="one per core",
         ),
     ] = None,
 ) -> None:  # fmt: skip
@@ -60,6 +70,7 @@ def simulate(
 
     Example: [bold]crow simulate --scans --out brains --subjects 80 --visits 4 --resolution 2 --modality T1w[/bold]
     """
+    check_places(folder("--out", out, "simulation"), {}, overwrite)
     size = {"subjects": subjects, "visits": visits}
     only_scans = {"modality": modality, "resolution": resolution, "scanner_change": scanner_change, "jobs": jobs}
     if av45:
@@ -79,10 +90,10 @@ def _write_table(out: Path, settings: dict[str, Any]) -> None:
     from crow.pipelines.simulate import simulate as run
 
     written = run(out, **settings)
-    typer.echo(f"Simulated {written.subjects} subjects, {written.visits} visits, {len(written.regions)} regions (mm3).")
+    echo(f"Simulated {written.subjects} subjects, {written.visits} visits, {len(written.regions)} regions (mm3).")
     _list(written.files)
     if written.more:
-        typer.echo(f"To model all regions, add to crow check and crow train: --regions {','.join(written.regions)}")
+        echo(f"To model all regions, add to crow check and crow train: --regions {','.join(written.regions)}")
 
 
 def _write_av45(out: Path, settings: dict[str, Any]) -> None:
@@ -90,7 +101,7 @@ def _write_av45(out: Path, settings: dict[str, Any]) -> None:
 
     written = simulate_tadpole(out, **settings)
     many = len(written.regions)
-    typer.echo(f"Simulated {written.subjects} subjects, {written.visits} visits, {many} regions (AV45 uptake ratios).")
+    echo(f"Simulated {written.subjects} subjects, {written.visits} visits, {many} regions (AV45 uptake ratios).")
     _list(written.files)
 
 
@@ -98,13 +109,13 @@ def _write_scans(out: Path, settings: dict[str, Any]) -> None:
     from crow.pipelines.simulate_scans import write_scans
 
     written = write_scans(out, **settings)
-    typer.echo(f"Simulated {written.subjects} subjects, {written.scans} scans.")
+    echo(f"Simulated {written.subjects} subjects, {written.scans} scans.")
     _list(written.files)
 
 
 def _list(files: dict[Path, str]) -> None:
     for path, what in files.items():
-        typer.echo(f"  {path}  {what}")
+        echo(f"  {path}  {what}")
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from crow.cli import cohort_options, options, two_uses
+from crow.cli.terminal import echo, echo_written
+from crow.models.registry import kind_of_run
+from crow.places import check_places, figure, file, folder, table
+from crow.run.cross_sectional_config import named_settings
+from crow.run.folder import read_description
 
 if TYPE_CHECKING:
     from crow.models.synthesizer import Synthesizer
@@ -40,7 +45,11 @@ def synthesize(
         ),
     ] = "",
     count: Annotated[
-        int, typer.Option(min=1, help="Number of visits to draw.", rich_help_panel=options.APPLYING)
+        int,
+        typer.Option(
+            min=1, help="Number of visits to draw.", rich_help_panel=options.APPLYING,
+            callback=options.at_most(10_000_000, "visits", 1000),
+        ),
     ] = 100,
     seed: options.AppliedSeed = 0,
     out: Annotated[
@@ -57,12 +66,20 @@ def synthesize(
     Example: [bold]crow synthesize --cohort demo/cohort.csv --condition sex,age,diagnosis --out demo/profiles[/bold],
     then [bold]crow synthesize --run demo/profiles --attributes sex=F,age=75,diagnosis=AD --out demo/women.csv[/bold]
     """
-    from rich.progress import track
-
-    from crow.pipelines import synthesize as pipeline
-
     two_uses.check_use(context)
     if run is not None:
+        kind_of_run(run, "synthesize")
+        scans = read_description(run).get("inputs", {}).get("kind") != "regions"
+        out = out or Path("synthetic" if scans else "synthetic.csv")
+        picture = figure("--out (its picture)", out.with_suffix(".png") if out.name else out)
+        origin = file("--out (its provenance)", out.with_name(f"{out.stem}.provenance.json") if out.name else out)
+        outputs = folder("--out", out, "set of synthetic scans") if scans else [*table("--out", out), *picture, *origin]
+        check_places(outputs, {"--run": run}, overwrite)
+
+        from rich.progress import track
+
+        from crow.pipelines import synthesize as pipeline
+
         made = pipeline.synthesize(
             run, attributes, count, out, seed=seed, overwrite=overwrite,
             progress=lambda rows: track(rows, "Scans", transient=True),
@@ -74,9 +91,15 @@ def synthesize(
     if condition is None:
         raise typer.BadParameter("--condition is missing: name the attributes, for instance sex,age,diagnosis.")
     names = [name.strip() for name in condition.split(",") if name.strip()]
+    out, sets = out or Path("runs/synthesize"), options.with_test(sets, test)
+    options.check_reading(out, cohort, config, reading, resume, overwrite)
+    named_settings("synthesize", config, sets or [], architecture)
+
+    from crow.pipelines import synthesize as pipeline
+
     learned = pipeline.learn(
-        cohort, out or Path("runs/synthesize"), names, architecture=architecture, config=config,
-        sets=options.with_test(sets, test), resume=resume, overwrite=overwrite, echo=typer.echo, **reading,
+        cohort, out, names, architecture=architecture, config=config, sets=sets, resume=resume,
+        overwrite=overwrite, echo=echo, **reading,
     )  # fmt: skip
     _show_learned(learned)
 
@@ -85,11 +108,11 @@ def _show_learned(learned: "Learned[Synthesizer]") -> None:
     from crow.pipelines.synthesize import needed
 
     two_uses.show_likelihood(learned.model.metrics)
-    typer.echo(f"Attributes: {needed(learned.model)}.")
+    echo(f"Attributes: {needed(learned.model)}.")
     two_uses.show_written(learned)
 
 
 def _show_made(made: "Synthesized") -> None:
     rest = f"; {', '.join(made.drawn)} drawn as in training" if made.drawn else ""
-    typer.echo(f"{len(made.attributes):,} synthetic visits{rest}.")
-    typer.echo(f"Wrote {', '.join(str(path) for path in made.written)}")
+    echo(f"{len(made.attributes):,} synthetic visits{rest}.")
+    echo_written(made.written)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.terminal import echo, echo_written
+from crow.run.config import load_config
 
 if TYPE_CHECKING:
     from crow.cohort import Cohort
@@ -33,35 +35,39 @@ def train(
 
     Example: [bold]crow train --cohort demo/scans --out demo/scan_run --set scans.resolution=3[/bold]
     """
+    out = out or Path("runs") / (cohort.stem.removesuffix("_store") or "cohort")
+    sets = options.with_test(sets, test)
+    options.check_reading(out, cohort, config, reading, resume, overwrite)
+    load_config(config, sets or [])
+
     from crow.pipelines.train import train as run
 
     trained = run(
-        cohort, out or Path("runs") / cohort.stem.removesuffix("_store"), config=config,
-        sets=options.with_test(sets, test), resume=resume, overwrite=overwrite, on_cohort=_show_cohort, echo=typer.echo,
+        cohort, out, config=config, sets=sets, resume=resume, overwrite=overwrite, on_cohort=_show_cohort, echo=echo,
         **reading,
     )  # fmt: skip
     _show(trained)
 
 
 def _show_cohort(cohort: "Cohort") -> None:
-    typer.echo(repr(cohort))
+    echo(repr(cohort))
     for finding in cohort.findings:
         if finding.severity == "warning":
-            typer.echo(f"warning: {finding}")
+            echo(f"warning: {finding}")
 
 
 def _show(trained: "Trained") -> None:
     metrics = trained.model.metrics
     if "validation_objective" in metrics:
-        typer.echo(f"Validation subjects: published objective {metrics['validation_objective']:.3f}.")
+        echo(f"Validation subjects: published objective {metrics['validation_objective']:.3f}.")
     else:
         baseline = "mixed model" if "mixed_model_nll_per_visit" in metrics else "linear forecast"
         nll, other = (metrics[f"{name}_nll_per_visit"] for name in ("validation", baseline.replace(" ", "_")))
         unit = "nats per visit" + (" of coefficients" if "mode_01" in trained.model.schema.regions else "")
-        typer.echo(f"Validation subjects: {nll:.3f} {unit} (negative log-likelihood); {baseline} {other:.3f}.")
+        echo(f"Validation subjects: {nll:.3f} {unit} (negative log-likelihood); {baseline} {other:.3f}.")
     if "test_nll_per_visit" in metrics:
-        typer.echo(f"Test subjects ({metrics['test_subjects']}): {metrics['test_nll_per_visit']:.3f} nats per visit.")
-    typer.echo(f"Wrote {trained.folder} (model, settings, metrics, training.png)")
+        echo(f"Test subjects ({metrics['test_subjects']}): {metrics['test_nll_per_visit']:.3f} nats per visit.")
+    echo_written([trained.folder], " (model, settings, metrics, training.png)")
     if trained.interrupted:
-        typer.echo("Training stopped early. The run is usable as it is; --resume continues the training.")
+        echo("Training stopped early. The run is usable as it is; --resume continues the training.")
         raise typer.Exit(130)

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crow.cli import cohort_options, options, two_uses
+from crow.cli.terminal import echo, echo_written
+from crow.models.registry import kind_of_run
+from crow.places import check_places, folder
+from crow.run.cross_sectional_config import named_settings
 
 
 @options.reads_cohort(cohort_options.OF_TABLES)
@@ -53,33 +57,41 @@ def translate(
     --out demo/to_pet[/bold], then [bold]crow translate --run demo/to_pet --source demo/store --out
     demo/pet_of_t1w[/bold]
     """
-    from rich.progress import track
-
-    from crow.models.translator import Translation
-    from crow.pipelines import translate as pipeline
-
     two_uses.check_use(context)
     if run is not None:
         if source is None:
             raise typer.BadParameter("--source is missing: name the scans or the table to translate.")
+        out = out or Path("translated")
+        check_places(folder("--out", out, "set of translations"), {"--run": run, "--source": Path(source)}, overwrite)
+        kind_of_run(run, "translate")
 
-        def shown(made: Iterator[Translation], count: int) -> Iterator[Translation]:
+        from rich.progress import track
+
+        from crow.pipelines import translate as pipeline
+
+        def shown(made: Iterator[Any], count: int) -> Iterator[Any]:
             return iter(track(made, "Translating", count, transient=True))
 
         done = pipeline.translate(
-            run, Path(source), out or Path("translated"), draws, seed=seed, overwrite=overwrite, echo=typer.echo,
+            run, Path(source), out, draws, seed=seed, overwrite=overwrite, echo=echo,
             progress=shown,
         )  # fmt: skip
-        typer.echo(f"Translated {done.visits:,} visits, {draws} draws each.")
-        typer.echo(f"Wrote {done.folder}")
+        echo(f"Translated {done.visits:,} visits, {draws} draws each.")
+        echo_written([done.folder])
         return
     if cohort is None:
         raise typer.BadParameter("Give --cohort to train, or --run to apply a trained model.")
     if source is None:
         raise typer.BadParameter("--source is missing: name the store of the source scans, or columns of the table.")
+    out, sets = out or Path("runs/translate"), options.with_test(sets, test)
+    store = Path(source) if (Path(source) / "store.json").is_file() else None
+    options.check_reading(out, cohort, config, reading, resume, overwrite, source=store)
+    named_settings("translate", config, sets or [])
+
+    from crow.pipelines import translate as pipeline
+
     learned = pipeline.learn(
-        cohort, source, out or Path("runs/translate"), target, config=config, sets=options.with_test(sets, test),
-        resume=resume, overwrite=overwrite, echo=typer.echo, **reading,
+        cohort, source, out, target, config=config, sets=sets, resume=resume, overwrite=overwrite, echo=echo, **reading,
     )  # fmt: skip
     two_uses.show_likelihood(learned.model.metrics)
     two_uses.show_written(learned)

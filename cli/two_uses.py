@@ -6,6 +6,7 @@ import typer
 
 from crow.cli import cohort_options
 from crow.cli.options import APPLYING, TRAINING
+from crow.cli.terminal import echo, echo_written
 
 if TYPE_CHECKING:
     from crow.pipelines.cross_sectional_runs import Learned
@@ -31,14 +32,14 @@ def show_likelihood(metrics: dict[str, Any]) -> None:
     """Print the validation likelihood of a run, in its unit."""
     for name, unit in (("nll_per_visit", "nats per visit"), ("bits_per_dim", "bits per voxel")):
         if (found := metrics.get(f"validation_{name}")) is not None:
-            typer.echo(
+            echo(
                 f"Validation subjects: {found:.3f} {unit} (negative log-likelihood), at epoch {metrics['epoch']}."
             )
 
 
 def show_written(learned: "Learned[Any]") -> None:
     """Print where the run is; after Ctrl-C print how to continue, and exit with status 130."""
-    typer.echo(f"Wrote {learned.folder} (model, settings, metrics, training.png)")
+    echo_written([learned.folder], " (model, settings, metrics, training.png)")
     if learned.interrupted:
-        typer.echo("Training stopped early. The run is usable as it is; --resume continues the training.")
+        echo("Training stopped early. The run is usable as it is; --resume continues the training.")
         raise typer.Exit(130)

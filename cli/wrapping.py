@@ -11,6 +11,9 @@ def print_wrapped(console: "Console", label: str, text: str, style: str = "") ->
     """Print a coloured label and a text, wrapped between words; a word longer than the line is left whole."""
     from rich.text import Text
 
+    from crow.cli.terminal import plain
+
+    text = plain(text)
     lines = textwrap.wrap(
         label + text,
         max(console.width, 20),

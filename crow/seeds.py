@@ -23,6 +23,8 @@ class SeedStream(IntEnum):
     GROUP_CONTRAST = 14  # per contrast
     GROUP_DRAWS = 15  # per group
     GROUP_REFERENCE = 16  # per group
+    SYNTHETIC_COVARIATES = 17  # per part of the new subjects
+    NEW_SUBJECTS = 18  # per part
 
 
 def derived_seed(*parts: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crow.files import write_text
+from crow.files import write_text, writing
 from crow.models.adapted import adapted
 from crow.models.crow import CRow
 from crow.pipelines.history import Missing, read_history
@@ -36,7 +36,8 @@ def adapt(run: Path, cohort: Path, out: Path, *, missing: Missing | None = None,
     other.save(out, overwrite)
     for name in ("mapping.yaml", "training.png"):
         if (run / name).is_file():
-            shutil.copy2(run / name, out / name)
+            with writing(out / name, overwrite=True) as temporary:
+                shutil.copy2(run / name, temporary)
     write_site_effects(other, out)
     return Adapted(out, effects)
 

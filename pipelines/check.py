@@ -15,6 +15,7 @@ from crow.cohort.reader import read_options
 from crow.errors import CohortError
 from crow.files import write_text, writing
 from crow.run.config import load_config
+from crow.tables import save_table
 
 GAP_POINTS = {"least": 0.0, "lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75, "most": 1.0}
 
@@ -128,7 +129,7 @@ def _write(cohort: Cohort, out: Path, overwrite: bool) -> tuple[Path, Path]:
     if visits["age"].isna().all():
         visits = visits.drop(columns="age")
     with writing(out, overwrite) as table, writing(log, overwrite) as text:
-        visits.to_csv(table, index=False, lineterminator="\n")
+        save_table(visits, table, out.suffix, digits=None)
         text.write_text(_log(cohort), encoding="utf-8")
     return out, log
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from crow.cohort import Cohort
 from crow.errors import CohortError, ConfigError
-from crow.files import writing
-from crow.models.classifier import Classifier
-from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data, refuse_existing
-from crow.representation.cross_sectional import RegionInputs
-from crow.scans.store import ScanStore
+from crow.files import check_free, writing
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
+from crow.places import is_store
+from crow.representation.attributes import covariate_named
+from crow.tables import save_table
+
+if TYPE_CHECKING:
+    from crow.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ def learn(
     """
     settings = learning_settings(out, "classify", config, sets, resume, overwrite, reading, architecture)
     data = open_data(cohort, settings.cohort)
+    if isinstance(data, Cohort):
+        covariate_named(label, data, str(cohort))
+
+    from crow.models.classifier import Classifier
+
     model = Classifier(settings)
     model.fit(data, label, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
@@ -55,14 +64,19 @@ def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> 
     """
     if out.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"--out {out}: predictions are a table. Name a .csv or .tsv file.")
-    refuse_existing(out, overwrite)
+    check_free(out, overwrite)
+
+    from crow.models.classifier import Classifier
+    from crow.representation.cross_sectional import RegionInputs
+    from crow.scans.store import ScanStore
+
     model = Classifier.load(run)
-    scans = ScanStore.is_store(cohort)
+    scans = is_store(cohort)
     if scans and isinstance(model.inputs, RegionInputs):
         raise CohortError(f"{cohort}: scans; the run was trained on a table of regions. Give such a table.")
     schema = model.schema.model_copy(update={"covariates": {}, "fixed": []})
     data = ScanStore.open(cohort) if scans else open_data(cohort, {}, schema)
     predictions = model.predict(data)
     with writing(out, overwrite) as temporary:
-        predictions.to_csv(temporary, index=False, float_format="%.8g", sep="\t" if out.suffix == ".tsv" else ",")
+        save_table(predictions, temporary, out.suffix)
     return Classified(predictions, out)

@@ -12,8 +12,7 @@ from typing import Any
 import pandas as pd
 
 from crow.cohort import Cohort
-from crow.cohort.split import test_subjects
-from crow.errors import CohortError, ConfigError, OutputError, RunError
+from crow.errors import CohortError, ConfigError, RunError
 from crow.evaluation import tadpole
 from crow.evaluation.baselines import with_mixed_model
 from crow.evaluation.comparison import compare, compare_folds
@@ -32,6 +31,7 @@ from crow.report import charts, figures
 from crow.report.evaluated import FORMAT
 from crow.report.group_effects import group_figure
 from crow.run.folder import load_run, sha256
+from crow.tables import save_table
 
 METRICS = "metrics.json"
 Echo = Callable[[str], None]
@@ -150,13 +150,13 @@ def evaluate(
     """
     names = with_mixed_model(baselines)
     out = out or run / "evaluation"
-    _check_place(out, overwrite)
+    check_free(out, overwrite, "evaluation")
     scans = class_of_run(run).uses_scans
     if submission is not None:
         if scans:
             raise ConfigError(f"--tadpole {submission}: runs of scans do not forecast TADPOLE's values.")
         check_free(submission, overwrite)
-    with writing(out, overwrite) as folder:
+    with writing(out, overwrite, "evaluation") as folder:
         folder.mkdir()
         if scans:
             result = evaluate_scans(
@@ -185,7 +185,7 @@ def evaluate(
             _draw(result, folder)
         metrics = _metrics(run, result, draws, seed, future)
         for name, table in result.tables.items():
-            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
+            save_table(table, folder / f"{name}.csv", ".csv", digits=10)
         (folder / METRICS).write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return EvaluationOutput(out, metrics)
 
@@ -210,14 +210,6 @@ def _evaluate_folds(
     return result, fold.model, Split(fold.test, fold.training, f"{folds} folds by subject", (note,))
 
 
-def _check_place(out: Path, overwrite: bool) -> None:
-    check_free(out, overwrite)
-    if not out.exists():
-        return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / METRICS).is_file()) or (out / "model.json").exists():
-        raise OutputError(f"{out}: not a folder of crow evaluate, so --overwrite does not replace it.")
-
-
 def _check_folds(folds: int, cohort: Cohort) -> None:
     if not 2 <= folds <= len(cohort.subjects) // 2:
         most = len(cohort.subjects) // 2
@@ -236,7 +228,8 @@ def _check_submission(path: Path | None, model: CRow, training: Cohort | None, c
 def _split(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missing: Missing | None) -> Split:
     """The test subjects of the table that the run was trained on, or the subjects of another table that are new."""
     if everyone.path is not None and sha256(everyone.path) == model.source.get("sha256"):
-        test = set(test_subjects(everyone, model.config.split.test, model.config.seed))
+        as_trained = everyone if missing is None else read_history(model, cohort, None)
+        test = set(model.test_set(as_trained)).intersection(everyone.subjects)
         if not test:
             raise RunError(
                 f"{run}: trained on all subjects of {everyone.path}, so there are no test subjects. Train with --test "
@@ -247,7 +240,8 @@ def _split(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missin
     model.table.encode(everyone.visits, str(everyone.path))  # raises for a value that the run does not know
     try:
         own = read_history(model, trained_on(model.source, "table", ""), missing)
-        reserved = set(test_subjects(own, model.config.split.test, model.config.seed))
+        as_trained = own if missing is None else read_history(model, None, None)
+        reserved = set(model.test_set(as_trained))
         trained = own.of(name for name in own.subjects if name not in reserved)
     except CohortError:
         warning = (

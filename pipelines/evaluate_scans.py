@@ -14,7 +14,6 @@ import pandas as pd
 
 from crow.cohort import Cohort
 from crow.cohort.split import folds as split_folds
-from crow.cohort.split import test_subjects
 from crow.errors import CohortError, ConfigError, RunError
 from crow.evaluation.evaluate_model import FutureCovariates
 from crow.evaluation.outlier_score import with_outlier_scores
@@ -185,7 +184,7 @@ def _folds(
 def _training(model: FollowUpModel, store: ScanStore) -> pd.DataFrame:
     """The visits of a store that the model was trained on."""
     cohort = model.cohort(store)
-    test = test_subjects(cohort, model.config.split.test, model.config.seed)
+    test = model.test_set(cohort)
     return cohort.visits[~cohort.visits["subject"].isin(test)]
 
 

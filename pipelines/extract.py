@@ -16,6 +16,7 @@ from crow.scans.atlas import Atlas, built_in, read_atlas
 from crow.scans.intensity import STRUCTURAL
 from crow.scans.region_values import means, volumes
 from crow.scans.store import ScanStore
+from crow.tables import save_table
 
 PARCELS = 50
 
@@ -64,7 +65,7 @@ def extract(
     names = list(regions.names.values())
     table = _visits(store, names).join(pd.DataFrame(values.round(6), rows, names))
     with writing(out, overwrite) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", sep="\t" if out.suffix == ".tsv" else ",")
+        save_table(table, temporary, out.suffix, digits=None)
         if learned:  # inside the block of the table, so that both files are written or none
             with writing(targets[1], overwrite) as beside:
                 image = nib.Nifti1Image(regions.labels, store.info.grid.matrix)

@@ -14,6 +14,7 @@ from crow.errors import ConfigError, OutputError
 from crow.files import writing
 from crow.models.crow import CRow
 from crow.pipelines.history import read_history
+from crow.tables import save_table
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,16 @@ def fill(
     history = read_history(model, cohort, "model")
     filled = model.fill(history, draws, smooth or tables is not None, seed)
     if tables is not None:
-        with writing(out, overwrite) as folder:
+        with writing(out, overwrite, "set of filled tables") as folder:
             folder.mkdir()
             digits = max(3, len(str(tables)))
             for k, visits in enumerate(filled.completed(tables, seed)):
                 _write(folder / f"table_{k + 1:0{digits}d}.csv", visits, history)
         return FilledTable(filled, history, (out,))
     intervals = out.with_name(f"{out.stem}_intervals{out.suffix}")
-    separator = "\t" if out.suffix.lower() == ".tsv" else ","
     with writing(out, overwrite) as table, writing(intervals, overwrite) as beside:
         _write(table, filled.table, history)
-        filled.intervals.to_csv(beside, index=False, sep=separator, float_format="%.8g", lineterminator="\n")
+        save_table(filled.intervals, beside, out.suffix)
     return FilledTable(filled, history, (out, intervals))
 
 

@@ -31,9 +31,11 @@ from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_figures import follow_up as figure_of
 from crow.representation.follow_up import FollowUp
+from crow.run.folder import sha256
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path, session_label
 from crow.scans.store import ScanStore
 from crow.scans.template import SPACE
+from crow.tables import save_table, with_formulas
 
 Space = Literal["native", "template"]
 
@@ -158,7 +160,10 @@ def _facts(
     return {
         "synthetic": True,
         "Sources": [Path(path).name for path in scans["scan"]],
-        "Model": {"run": run.name, "representation": model.representation, "seed": seed},
+        "Model": {
+            "run": run.name, "sha256": sha256(run / "model.safetensors"), "representation": model.representation,
+            "seed": seed,
+        },
         "Draws": forecast.values.shape[1],
         "YearsSinceFirstScan": round(float(visit["time"]), 6),
         "Age": _json(visit["age"]),
@@ -192,11 +197,11 @@ def _add_volumes(path: Path, volumes: pd.DataFrame) -> Path:
     keys = ["subject", "session"]
     volumes = volumes[[*keys, "years", *volumes.columns.drop([*keys, "years"])]]
     if path.exists():
-        old = pd.read_csv(path, sep="\t", dtype={"subject": str, "session": str})
+        old = with_formulas(pd.read_csv(path, sep="\t", dtype={"subject": str, "session": str}))
         again = pd.MultiIndex.from_frame(old[keys]).isin(pd.MultiIndex.from_frame(volumes[keys]))
         volumes = pd.concat([old[~again], volumes], ignore_index=True)
     with writing(path, overwrite=True) as temporary:
-        volumes.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+        save_table(volumes, temporary, ".tsv", digits=6)
     return path
 
 

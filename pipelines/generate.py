@@ -1,4 +1,4 @@
-"""Forecasts of subjects of a cohort, and new synthetic subjects."""
+"""Forecasts of subjects of a cohort."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from crow.cohort import Cohort, read_cohort
+from crow.cohort import Cohort
 from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
 from crow.cohort.options import listed
 from crow.cohort.times import date_text
-from crow.cohort.writing import table_text, to_table
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
-from crow.files import writing
+from crow.files import file_name, writing
 from crow.models.crow import CRow
 from crow.pipelines.covariate_paths import (
     MEANING,
@@ -31,6 +29,7 @@ from crow.pipelines.covariate_paths import (
 )  # fmt: skip
 from crow.pipelines.history import Missing, doubtful_values, read_history
 from crow.report import figures
+from crow.tables import save_table
 
 CARRIED = "covariates carried forward"
 
@@ -137,49 +136,6 @@ def _generated(
     return Generated(forecast, how, written, warnings, note, _sites(model, forecast))
 
 
-def new_subjects(
-    run: Path,
-    out: Path,
-    count: int,
-    *,
-    cohort: Path | None = None,
-    covariates: Path | None = None,
-    seed: int = 0,
-    missing: Missing | None = None,
-    overwrite: bool = False,
-) -> Generated:
-    """Write ``count`` synthetic subjects as a table in the columns of the one that the run was trained on.
-
-    Times and covariates of each are those of a subject: in turn of the table ``covariates`` (subject, time, age,
-    covariates; no regions), or else of the cohort, drawn at random.
-    """
-    model = CRow.load(run)
-    if covariates is not None:
-        source = read_cohort(covariates, schema=model.schema.model_copy(update={"regions": []}))
-        chosen = np.arange(count) % len(source.subjects)
-        how = f"those of {covariates}, in turn"
-    else:
-        source = read_history(model, cohort, missing)
-        chosen = np.random.default_rng([seed, 1]).integers(len(source.subjects), size=count)
-        how = f"those of subjects of {Path(source.path or 'the cohort').name}, drawn at random"
-    paths = _copies(source, chosen)
-    forecast = model.sample(paths, seed=seed)
-    drawn = pd.DataFrame(forecast.values[:, 0], paths.index, forecast.regions)
-    with writing(out, overwrite) as temporary:
-        text = table_text(to_table(pd.concat([paths, drawn], axis=1), model.schema), model.schema)
-        temporary.write_text(text, encoding="utf-8", newline="")
-    return Generated(forecast, how, (out,))
-
-
-def _copies(source: Cohort, chosen: np.ndarray) -> pd.DataFrame:
-    """The visits of the chosen subjects without regions, under new names."""
-    by_subject = {name: rows for name, rows in source.visits.groupby("subject", sort=False)}
-    names = source.subjects
-    digits = max(4, len(str(len(chosen))))
-    copies = [by_subject[names[k]].assign(subject=f"synthetic{n + 1:0{digits}d}") for n, k in enumerate(chosen)]
-    return pd.concat(copies, ignore_index=True).drop(columns=source.regions)
-
-
 def _how(history: Cohort, future: Future, sources: list[str]) -> str:
     """The source of the future covariates, in words."""
     given = "; ".join(part for part in sources if part)
@@ -203,10 +159,10 @@ def _sites(model: CRow, forecast: Forecast) -> str:
 def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:
     with ExitStack() as files:
         summary = files.enter_context(writing(out.summary, out.overwrite))
-        _in_own_time(history, forecast.summary).to_csv(summary, index=False, float_format="%.8g", lineterminator="\n")
+        save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix)
         if out.draws is not None:
             draws = files.enter_context(writing(out.draws, out.overwrite))
-            forecast.draws.to_csv(draws, index=False, float_format="%.8g", lineterminator="\n")
+            save_table(forecast.draws, draws, out.draws.suffix)
         if out.figure is not None:
             _draw(out.figure, out, history, shown)
     return tuple(path for path in (out.summary, out.draws, out.figure) if path is not None)
@@ -243,6 +199,10 @@ def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast
     if target.suffix:
         figures.save(draw(subjects[0]), target, out.overwrite)
         return
-    with writing(target, out.overwrite) as folder:
+    with writing(target, out.overwrite, "set of figures") as folder:
+        taken: set[str] = set()
         for subject in subjects:
-            figures.save(draw(subject), folder / f"{subject.replace('/', '_')}.png")
+            name = file_name(subject)
+            name = name if name not in taken else f"{name}-{len(taken)}"
+            taken.add(name)
+            figures.save(draw(subject), folder / f"{name}.png")

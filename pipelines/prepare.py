@@ -19,6 +19,7 @@ from crow.cohort import Cohort, Finding, read_cohort
 from crow.cohort.reader import read_options
 from crow.cohort.schema import Schema
 from crow.errors import CohortError, ConfigError, OutputError, ScanError
+from crow.places import is_store
 from crow.scans.intensity import PET, STRUCTURAL, check_modality, check_reference
 from crow.scans.nifti import open_scan, read_scan
 from crow.scans.prepare import VELOCITY_MM, Plan, QCRecord, prepare_subject, read_qc
@@ -161,7 +162,7 @@ def _store(
         cohort_schema=cohort.schema,
         cohort_path=cohort.path,
     )
-    if overwrite or not ScanStore.is_store(out):
+    if overwrite or not is_store(out):
         return ScanStore.create(out, info, cohort, template.t1, template.mask, overwrite, plan.velocities)
     store = ScanStore.open(out, unfinished=True)
     same = store.info.settings == settings and store.info.modality == info.modality

@@ -11,6 +11,7 @@ from crow.cohort import Cohort, Schema, read_cohort
 from crow.errors import CohortError
 from crow.models.follow_up import FollowUpModel
 from crow.pipelines.history import Missing, trained_on
+from crow.places import is_store
 from crow.scans.compatibility import require_same_preparation
 from crow.scans.store import ScanStore
 
@@ -38,7 +39,7 @@ def open_scans(
     if cohort is None:
         advice = "Use --cohort with the subject's scans: a table, a BIDS folder or a store."
         return ScanStore.open(trained_on(model.source, "store", advice).parent)
-    if ScanStore.is_store(cohort):
+    if is_store(cohort):
         store = ScanStore.open(cohort)
     else:
         echo(f"Preparing the scans of {cohort} in {work}, like the training scans.")
@@ -88,6 +89,6 @@ def preparation_settings(facts: dict[str, Any], source: Path) -> dict[str, Any]:
 
 def has_scans_of(work: Path, cohort: Cohort) -> bool:
     """Whether ``work`` is absent or a store of the scans of a cohort, so that nothing has to be replaced."""
-    if not ScanStore.is_store(work):
+    if not is_store(work):
         return True
     return ScanStore.open(work, unfinished=True).visits["scan"].tolist() == cohort.visits["scan"].tolist()

@@ -15,6 +15,7 @@ from crow.cohort import read_cohort
 from crow.errors import CohortError
 from crow.models.base import Echo
 from crow.pipelines.scan_history import has_scans_of, preparation_settings
+from crow.places import is_store
 from crow.representation.cross_sectional import ScanInputs
 from crow.scans.store import ScanStore
 
@@ -27,7 +28,7 @@ def open_source(given: ScanInputs, source: Path, work: Path, echo: Echo, overwri
     Raises CohortError for scans that do not fit ``given``, and if training scans were prepared with a user's mask;
     OutputError if ``work`` exists with other scans and may not be replaced.
     """
-    if ScanStore.is_store(source):
+    if is_store(source):
         store = ScanStore.open(source)
     else:
         from crow.pipelines.prepare import prepare  # takes seconds to import

@@ -20,6 +20,7 @@ from crow.report import figures
 from crow.representation.scan_space import ScanSpace
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
+from crow.tables import save_table
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,9 @@ def score(
             echo(f"warning: {line}")
         scored = model.score(history, draws, seed)
     visits, subjects = _scores(scored)
-    separator = "\t" if out.suffix.lower() == ".tsv" else ","
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
-        visits.to_csv(by_visit, index=False, sep=separator, lineterminator="\n")
-        subjects.to_csv(by_subject, index=False, sep=separator, lineterminator="\n")
+        save_table(visits, by_visit, out.suffix, digits=None)
+        save_table(subjects, by_subject, out.suffix, digits=None)
         if figure is not None:
             figures.save(figures.likelihoods(visits), figure, overwrite)
     if maps is not None:

@@ -25,6 +25,7 @@ from crow.report.segmentation import outlines
 from crow.representation.patches import store_of
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
+from crow.tables import save_table, with_formulas
 
 MAX_SHOWN = 8  # scans in the picture
 
@@ -110,10 +111,10 @@ def segment(
         if len(shown) < MAX_SHOWN:
             volume = f"{middle:,.0f} ({low:,.0f} to {high:,.0f}) mm3"
             shown.append((found, f"{visit['subject']} {visit['session']}\n{volume}"))
-    volumes = pd.DataFrame(rows)
+    volumes = pd.DataFrame(rows).round(1)
     earlier = _earlier_rows(table, volumes)
     with writing(table, overwrite) as temporary:
-        pd.concat([earlier, volumes]).to_csv(temporary, sep="\t", index=False, float_format="%.1f")
+        save_table(pd.concat([earlier, volumes]), temporary, ".tsv")
     _draw(shown, picture, overwrite)
     return Segmented(volumes, (out, table, picture))
 
@@ -123,7 +124,7 @@ def _earlier_rows(table: Path, volumes: pd.DataFrame) -> pd.DataFrame:
     if not table.exists():
         return volumes.iloc[:0]
     key = ["subject", "session"]
-    earlier = pd.read_csv(table, sep="\t", dtype=dict.fromkeys(key, str), keep_default_na=False)
+    earlier = with_formulas(pd.read_csv(table, sep="\t", dtype=dict.fromkeys(key, str), keep_default_na=False))
     again = pd.MultiIndex.from_frame(volumes[key].astype(str))
     return earlier[~pd.MultiIndex.from_frame(earlier[key]).isin(again)]
 

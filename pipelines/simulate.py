@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from crow.errors import OutputError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.simulate import Simulation, simulate_adni, simulate_av45
 
 FILES = {
@@ -37,7 +36,7 @@ def simulate(
 ) -> SimulatedFiles:
     """Simulate an ADNIMERGE-like cohort into the folder ``out``, whole or not at all.
 
-    Raises OutputError if ``out`` exists and ``overwrite`` is not set, or has other files than a simulation.
+    Raises OutputError if ``out`` exists and ``overwrite`` is not set, or is not a folder that crow wrote.
     """
     return _write(out, lambda: simulate_adni(subjects, visits, regions, seed), overwrite)
 
@@ -50,9 +49,8 @@ def simulate_tadpole(
 
 
 def _write(out: Path, draw: Callable[[], Simulation], overwrite: bool) -> SimulatedFiles:
-    if other := _other_files(out):
-        raise OutputError(f"{out}: has {other[0]}, which is not part of a simulation. Choose another folder.")
-    with writing(out, overwrite or _is_empty(out)) as folder:
+    check_free(out, overwrite, "simulation")
+    with writing(out, overwrite, "simulation") as folder:
         folder.mkdir()
         simulation = draw()
         simulation.table.to_csv(folder / "cohort.csv", index=False)
@@ -61,15 +59,3 @@ def _write(out: Path, draw: Callable[[], Simulation], overwrite: bool) -> Simula
     parameters, files = simulation.parameters, {out / name: what for name, what in FILES.items()}
     return SimulatedFiles(parameters["subjects"], len(simulation.table), list(parameters["regions"]), files)
 
-
-def _other_files(out: Path) -> list[str]:
-    """Files in ``out`` that are not part of a simulation."""
-    if not out.exists():
-        return []
-    if not out.is_dir():
-        return ["a file of that name"]
-    return sorted(path.name for path in out.iterdir() if path.name not in FILES)
-
-
-def _is_empty(out: Path) -> bool:
-    return out.is_dir() and not any(out.iterdir())

@@ -14,8 +14,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from rich.progress import track
 
-from crow.errors import OutputError
-from crow.files import writing
+from crow.files import check_free, writing
 from crow.scans.grid import Grid
 from crow.scans.template import STRUCTURES
 from crow.simulate import ScanSimulation, simulate_scans
@@ -71,9 +70,8 @@ def write_scans(
     """
     arguments = (subjects, visits, resolution, modality, seed, scanner_change)
     simulation = simulate_scans(*arguments)
-    if other := _other_file(out):
-        raise OutputError(f"{out}: has {other}, which is not part of a simulation. Choose another folder.")
-    with writing(out, overwrite or (out.is_dir() and not any(out.iterdir()))) as folder:
+    check_free(out, overwrite, "simulation")
+    with writing(out, overwrite, "simulation") as folder:
         (folder / TRUTH).mkdir(parents=True)
         _write_tables(folder, simulation)
         work = [delayed(_write_subject)(folder, subject, arguments) for subject in simulation.subjects.index]
@@ -168,18 +166,3 @@ def _table(path: Path, frame: pd.DataFrame) -> None:
 def _json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
-
-def _other_file(out: Path) -> str | None:
-    """A file in ``out`` that is not part of a simulation of scans."""
-    if not out.exists():
-        return None
-    if not out.is_dir():
-        return "a file of that name"
-    found = sorted(path.name for path in out.iterdir())
-    if found and not (out / TRUTH / "truth.json").is_file():
-        return found[0]
-    known = {*TABLES, *map(_sidecar, SIDECARS), "derivatives"}
-    others = [name for name in found if name not in known and not name.startswith("sub-")]
-    if (out / "derivatives").is_dir():
-        others += [f"derivatives/{path.name}" for path in (out / "derivatives").iterdir() if path.name != "truth"]
-    return others[0] if others else None

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
-import numpy as np
 import pandas as pd
 
+from crow.cohort import Cohort
 from crow.cohort.options import listed
 from crow.errors import ConfigError
-from crow.files import writing
-from crow.models.synthesizer import Synthesizer
-from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data, refuse_existing
-from crow.report import figures
-from crow.report.images import montage
-from crow.report.synthetic_profiles import profile
-from crow.scans.derivatives import check_dataset_place, describe_dataset, save_scan, scan_path
+from crow.files import check_free, writing
+from crow.memory import require_memory
+from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
+from crow.pipelines.provenance import provenance_beside, write_provenance
+from crow.representation.attributes import AttributeTable, covariate_named
+from crow.run.folder import read_description, sha256
+from crow.tables import save_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from crow.models.synthesizer import Synthesizer
 
 MAX_SHOWN = 12  # scans in the picture
+MAX_PROFILES = 10_000  # visits in the picture of a table
+BYTES_PER_ROW = 64  # of one column in memory
+Part = tuple[pd.DataFrame, Any]
 SCANS = "Synthetic scans"
 
 
@@ -53,6 +60,12 @@ def learn(
     """
     settings = learning_settings(out, "synthesize", config, sets, resume, overwrite, flags, architecture)
     data = open_data(cohort, settings.cohort)
+    if isinstance(data, Cohort):
+        for name in attributes:
+            covariate_named(name, data, str(cohort))
+
+    from crow.models.synthesizer import Synthesizer
+
     model = Synthesizer(settings)
     model.fit(data, attributes, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
     return learned(model, out)
@@ -72,43 +85,109 @@ def synthesize(
 
     Raises RunError, ConfigError for attributes that are not in the run, and OutputError if ``out`` exists.
     """
+    given = AttributeTable.model_validate(read_description(run).get("attributes")).parse(attributes)
+
+    from crow.models.synthesizer import Synthesizer
+
     model = Synthesizer.load(run)
-    given = model.attributes.parse(attributes)
     out = out or Path("synthetic.csv" if not model.uses_scans else "synthetic")
     if not model.uses_scans and out.suffix not in (".csv", ".tsv"):
         raise ConfigError(f"--out {out}: regions are written as a table. Use a name that ends in .csv or .tsv.")
-    picture = out.with_suffix(".png")
-    if not model.uses_scans:
-        for path in (out, picture):
-            refuse_existing(path, overwrite)
-    else:
-        check_dataset_place(out, SCANS, overwrite)
-    rows, values = model.sample(given, count, seed)
-    names = [f"synthetic{n + 1:0{max(4, len(str(count)))}d}" for n in range(count)]
-    rows.insert(0, "subject", names)
+    check_free(out, overwrite, "set of synthetic scans" if model.uses_scans else "file")
+    require_memory(
+        count * BYTES_PER_ROW * (1 + len(model.attributes.names)), f"--count {count}", "Choose a smaller number."
+    )
+    parts = model.draw(given, count, seed)
     drawn = [name for name in model.attributes.names if name not in given]
-    if isinstance(values, pd.DataFrame):
-        with writing(out, overwrite) as temporary:
-            table = pd.concat([rows, values], axis=1)
-            table.to_csv(temporary, index=False, float_format="%.8g", sep="\t" if out.suffix == ".tsv" else ",")
-        scale, chosen = model.inputs.table, ", ".join(_short(value) for value in given.values())  # type: ignore[union-attr]
-        figures.save(profile(values, scale.mean, scale.sd, _title(count, chosen)), picture, overwrite)
-        return Synthesized(rows, drawn, (out, picture))
-    with writing(out, overwrite) as folder:
+    digits = max(4, len(str(count)))
+    if model.uses_scans:
+        rows = _write_scans(model, parts, out, count, digits, run, seed, overwrite, progress)
+        return Synthesized(rows, drawn, (out,))
+    picture = out.with_suffix(".png")
+    check_free(picture, overwrite)
+    title = _title(count, ", ".join(_short(value) for value in given.values()))
+    rows = _write_table(model, parts, out, picture, title, digits, run, seed, overwrite)
+    return Synthesized(rows, drawn, (out, provenance_beside(out), picture))
+
+
+def _write_table(
+    model: Synthesizer, parts: Iterator[Part], out: Path, picture: Path, title: str, digits: int, run: Path, seed: int,
+    overwrite: bool,
+) -> pd.DataFrame:  # fmt: skip
+    """Write visits as they are drawn, and a picture of the first ones."""
+    from crow.report import figures
+    from crow.report.synthetic_profiles import profile
+
+    rows: list[pd.DataFrame] = []
+    shown: list[pd.DataFrame] = []
+    with writing(out, overwrite) as temporary, writing(provenance_beside(out), overwrite) as beside:
+        for attributes, values in parts:
+            assert isinstance(values, pd.DataFrame)
+            named = _named(attributes, sum(map(len, rows)), digits)
+            if sum(map(len, shown)) < MAX_PROFILES:
+                shown.append(values)
+            table = pd.concat([named, values.set_axis(named.index)], axis=1)
+            save_table(table, temporary, out.suffix, append=bool(rows))
+            rows.append(named)
+        write_provenance(beside, run, "visits", seed, {"Visits": sum(map(len, rows))})
+        scale = model.inputs.table  # type: ignore[union-attr]
+        figures.save(profile(pd.concat(shown), scale.mean, scale.sd, title), picture, overwrite)
+    return pd.concat(rows)
+
+
+def _write_scans(
+    model: Synthesizer, parts: Iterator[Part], out: Path, count: int, digits: int, run: Path, seed: int,
+    overwrite: bool, progress: Callable[[list[int]], Any],
+) -> pd.DataFrame:  # fmt: skip
+    """Write scans as they are drawn, with a table of their attributes and a picture of the first ones."""
+    import numpy as np
+
+    from crow.report import figures
+    from crow.report.images import montage
+    from crow.scans.derivatives import describe_dataset
+
+    rows: list[pd.DataFrame] = []
+    shown: list[np.ndarray] = []
+    scans, digest = _each(parts), sha256(run / "model.safetensors")
+    with writing(out, overwrite, "set of synthetic scans") as folder:
         folder.mkdir()
         describe_dataset(folder, SCANS)
-        subjects = rows.drop(columns="subject")
-        subjects.insert(0, "participant_id", [f"sub-{name}" for name in names])
-        subjects.to_csv(folder / "participants.tsv", sep="\t", index=False, float_format="%.6g")
         for k in progress(list(range(count))):
-            _save(model, folder, rows.iloc[k], values[k], run, seed)
-        shown = min(count, MAX_SHOWN)
-        titles = [", ".join(_short(value) for value in rows.drop(columns="subject").iloc[k]) for k in range(shown)]
-        figures.save(montage(values[:shown], titles), folder / "samples.png")
-    return Synthesized(rows, drawn, (out,))
+            attributes, values = next(scans)
+            row = _named(attributes, k, digits)
+            _save(model, folder, row.iloc[0], values, run, digest, seed)
+            rows.append(row)
+            shown += [values] if k < MAX_SHOWN else []
+        table = pd.concat(rows)
+        subjects = table.rename(columns={"subject": "participant_id"})
+        subjects["participant_id"] = "sub-" + subjects["participant_id"]
+        save_table(subjects, folder / "participants.tsv", ".tsv", digits=6)
+        titles = [", ".join(map(_short, table.drop(columns="subject").iloc[k])) for k in range(len(shown))]
+        figures.save(montage(np.stack(shown), titles), folder / "samples.png")
+    return table
 
 
-def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, run: Path, seed: int) -> None:
+def _each(parts: Iterator[Part]) -> Iterator[Part]:
+    for attributes, values in parts:
+        for k in range(len(attributes)):
+            yield attributes.iloc[[k]], values[k]
+
+
+def _named(attributes: pd.DataFrame, before: int, digits: int) -> pd.DataFrame:
+    """The attributes of visits, with their subjects, after ``before`` other ones."""
+    names = [f"synthetic{before + n + 1:0{digits}d}" for n in range(len(attributes))]
+    named = attributes.copy()
+    named.insert(0, "subject", names)
+    return named
+
+
+def _save(
+    model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, run: Path, digest: str, seed: int
+) -> None:
+    import nibabel as nib
+
+    from crow.scans.derivatives import save_scan, scan_path
+
     visits = model.inputs
     suffix = visits.facts["modality"]  # type: ignore[union-attr]
     space = visits.facts["space"]  # type: ignore[union-attr]
@@ -116,7 +195,9 @@ def _save(model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, 
     attributes = {name: _plain(value) for name, value in row.drop("subject").items()}
     facts = {
         "synthetic": True, "Description": "scan of a synthetic subject", "Attributes": attributes,
-        "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
+        "Model": {
+            "run": run.name, "sha256": digest, "architecture": model.config.architecture, "seed": seed
+        },
         "Units": "units of prepared scans",
     }  # fmt: skip
     save_scan(scan_path(folder, row["subject"], "", "synthetic", suffix, space), values, image, facts)

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crow.cohort import Cohort, read_cohort
 from crow.cohort.reader import read_options
 from crow.errors import ConfigError
 from crow.files import write_text
-from crow.models.base import FitOptions, Model
-from crow.models.crow import CRow
-from crow.models.scans import ScanModel
-from crow.models.voxels import VoxelModel
-from crow.pipelines.adapt import write_site_effects
+from crow.locks import locked
 from crow.pipelines.cross_sectional_runs import RESUMED, Echo
-from crow.pipelines.scan_history import store_beside
-from crow.report import figures
+from crow.places import is_store
 from crow.run.config import Config, load_config
 from crow.run.folder import check_place, unfinished_config
-from crow.scans.store import ScanStore
+
+if TYPE_CHECKING:  # torch takes seconds to import, and wrong settings and tables are refused without it
+    from crow.models.base import Model
+    from crow.scans.store import ScanStore
 
 
 @dataclass(frozen=True)
@@ -53,44 +51,67 @@ def train(
     started in ``out``. Raises ConfigError, CohortError, RunError if there is nothing to resume, and OutputError if
     ``out`` exists.
     """
+    with locked(out):
+        return _train(cohort, out, config, sets, resume, overwrite, on_cohort, echo, reading)
+
+
+def _train(
+    cohort: Path, out: Path, config: Path | None, sets: list[str] | None, resume: bool, overwrite: bool,
+    on_cohort: Callable[[Cohort], None], echo: Echo, reading: dict[str, Any],
+) -> Trained:  # fmt: skip
     settings = _resumed(out, config, sets, reading) if resume else _fresh(config, sets, reading)
-    if ScanStore.is_store(cohort):
-        if settings.cohort:
-            raise ConfigError(
-                f"{cohort}: the reading options of a store ({', '.join(settings.cohort)}) are those of crow prepare. "
-                "Run crow prepare again with these options, or leave them out."
-            )
-        store: ScanStore | None = ScanStore.open(cohort)
-    else:
+    if not resume:
+        check_place(out, overwrite)
+    visits = None
+    if not is_store(cohort):
         visits = read_cohort(cohort, read_options(settings.cohort))
         on_cohort(visits)
-        store = _prepared(cohort, visits, out, settings, resume, overwrite, echo) if visits.has_scans else None
-    options = FitOptions(resume=resume, overwrite=overwrite, progress=True, echo=echo)
-    model: Model
-    if store is None:
-        model = CRow(settings).fit(visits, out, **options)
-    elif settings.scans.representation == "voxels":
-        model = VoxelModel(settings).fit(store, out, **options)
-    else:
-        model = ScanModel(settings).fit(store, out, **options)
-    if store is None and visits.mapping is not None:
+        visits.require_usable()
+    elif settings.cohort:
+        raise ConfigError(
+            f"{cohort}: the reading options of a store ({', '.join(settings.cohort)}) are those of crow prepare. "
+            "Run crow prepare again with these options, or leave them out."
+        )
+    model = _fitted(cohort, visits, out, settings, resume, overwrite, echo)
+    if visits is not None and not visits.has_scans and visits.mapping is not None:
         write_text(out / "mapping.yaml", visits.mapping.text(cohort.name), overwrite=True)
-    if isinstance(model, CRow):
-        write_site_effects(model, out)
+    if visits is not None and not visits.has_scans:
+        from crow.models.crow import CRow
+        from crow.pipelines.adapt import write_site_effects
+
+        if isinstance(model, CRow):
+            write_site_effects(model, out)
     if len(model.log):
+        from crow.report import figures
+
         figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
     return Trained(out, model, model.interrupted)
 
 
-def _prepared(
-    cohort: Path, visits: Cohort, out: Path, settings: Config, resume: bool, overwrite: bool, echo: Echo
-) -> ScanStore:
-    """The store of a cohort's scans, prepared beside the run."""
-    from crow.pipelines.prepare import prepare  # what registers scans takes seconds to import
+def _fitted(
+    cohort: Path, visits: Cohort | None, out: Path, settings: Config, resume: bool, overwrite: bool, echo: Echo
+) -> Model:
+    """The model of the table ``visits``, or else of the scans of ``cohort``."""
+    from crow.models.base import FitOptions
+    from crow.models.crow import CRow
+    from crow.models.scans import ScanModel
+    from crow.models.voxels import VoxelModel
+    from crow.scans.store import ScanStore
 
-    visits.require_usable()
-    if not resume:
-        check_place(out, overwrite)
+    options = FitOptions(resume=resume, overwrite=overwrite, progress=True, echo=echo)
+    if visits is not None and not visits.has_scans:
+        return CRow(settings).fit(visits, out, **options)
+    store = ScanStore.open(cohort) if visits is None else _prepared(cohort, visits, out, settings, echo)
+    model = VoxelModel if settings.scans.representation == "voxels" else ScanModel
+    return model(settings).fit(store, out, **options)
+
+
+def _prepared(cohort: Path, visits: Cohort, out: Path, settings: Config, echo: Echo) -> ScanStore:
+    """The store of a cohort's scans, prepared beside the run."""
+    from crow.pipelines.prepare import prepare
+    from crow.pipelines.scan_history import store_beside
+    from crow.scans.store import ScanStore
+
     work = store_beside(out)
     echo(f"Preparing {len(visits)} scans into {work}; later trainings can use it with --cohort.")
     scans = settings.scans

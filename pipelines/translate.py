@@ -14,18 +14,20 @@ import torch
 from numpy.typing import NDArray
 
 from crow.cohort import Schema
-from crow.errors import CohortError, ConfigError, OutputError
+from crow.errors import CohortError, ConfigError
 from crow.files import check_free, writing
 from crow.models.translator import Translation, Translator
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
+from crow.places import is_store
 from crow.report import figures
 from crow.report.translations import TranslationRow, translations
 from crow.representation.cross_sectional import RegionInputs, ScanInputs
 from crow.run.cross_sectional_config import CINNConfig
-from crow.scans.derivatives import check_dataset_place, describe_dataset, require_apart, save_scan, scan_path
+from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
+from crow.tables import save_table
 
 MAX_SHOWN = 5  # visits in the picture
 SCANS = "Translated scans"
@@ -59,7 +61,7 @@ def learn(
     ConfigError, CohortError, RunError if there is nothing to resume, OutputError if ``out`` exists.
     """
     sides = [[name.strip() for name in names.split(",") if name.strip()] for names in (source, target)]
-    scans = ScanStore.is_store(cohort)
+    scans = is_store(cohort)
     if not scans and not resume and not flags.get("regions") and target:
         flags["regions"] = [*sides[0], *sides[1]]
     settings = learning_settings(out, "translate", config, sets, resume, overwrite, flags)
@@ -95,17 +97,17 @@ def translate(
     """
     model = Translator.load(run)
     if isinstance(model.given, RegionInputs):
-        _check_tables(out, overwrite)
+        check_free(out, overwrite, "set of translations")
         schema = model.schema.model_copy(update={"regions": model.given.table.regions, "covariates": {}, "fixed": []})
         return _write_tables(model, source, schema, out, samples, seed, overwrite, progress)
-    check_dataset_place(out, SCANS, overwrite)
+    check_free(out, overwrite, "set of translations")
     store = open_source(model.given, source, store_beside(out), echo, overwrite)
     visits, suffix = store.cohort().visits, model.inputs.facts["modality"]  # type: ignore[union-attr]
     names = zip(visits["subject"], visits["session"], strict=True)
     require_apart(out, [scan_path(out, subject, session, "median", suffix) for subject, session in names])
     count = len(store.rows)
     drawn = progress(model.translate(store, samples, seed), count)
-    with writing(out, overwrite) as folder:
+    with writing(out, overwrite, "set of translations") as folder:
         folder.mkdir()
         describe_dataset(folder, SCANS)
         shown = []
@@ -117,21 +119,12 @@ def translate(
     return Translated(count, out)
 
 
-def _check_tables(out: Path, overwrite: bool) -> None:
-    """Raise OutputError if ``out`` exists and may not be replaced."""
-    if not out.exists():
-        return
-    check_free(out, overwrite)
-    if not out.is_dir() or sorted(path.name for path in out.iterdir()) not in ([], sorted(TABLES)):
-        raise OutputError(f"{out}: not a folder of translations, so --overwrite does not replace it.")
-
-
 def _write_tables(
     model: Translator, source: Path, schema: Schema, out: Path, samples: int, seed: int, overwrite: bool,
     progress: Callable[[Iterator[Translation], int], Iterator[Translation]],
 ) -> Translated:  # fmt: skip
     """Write ``median.csv`` and ``sd.csv`` (one row per visit) and ``samples.csv`` (one row per visit and sample)."""
-    if ScanStore.is_store(source):
+    if is_store(source):
         raise CohortError(f"{source}: a store of scans; the run was trained on a table of regions. Use such a table.")
     data = open_data(source, {}, schema)
     assert not isinstance(data, ScanStore)
@@ -149,10 +142,10 @@ def _write_tables(
         table(np.concatenate([one.samples for one in drawn]), repeated),
         table(np.stack([one.sd for one in drawn]), visits),
     )
-    with writing(out, overwrite) as folder:
+    with writing(out, overwrite, "set of translations") as folder:
         folder.mkdir()
         for name, rows in zip(TABLES, tables, strict=True):
-            rows.to_csv(folder / name, index=False, float_format="%.8g")
+            save_table(rows, folder / name, ".csv")
     return Translated(len(drawn), out)
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 hypothesis.settings.register_profile("crow", deadline=None, derandomize=True)
-hypothesis.settings.load_profile("crow")  # no timing, and the same examples on every machine
+hypothesis.settings.register_profile("fuzz", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("CROW_FUZZ", "crow"))  # no timing; the same examples on every machine
 
 LONGEST = (
     "test_readme.py", "test_cli_scans.py", "test_notebooks.py", "test_packaging.py", "test_cli_evaluate.py",

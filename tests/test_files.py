@@ -26,7 +26,8 @@ def test_an_existing_file_is_refused_unless_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_failure_leaves_what_stood_there(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "result"
-    _make(path, kind, "old")
+    with writing(path) as temporary:
+        _make(temporary, kind, "old")
     with pytest.raises(ZeroDivisionError), writing(path, overwrite=True) as temporary:
         _make(temporary, kind, "new")
         raise ZeroDivisionError
@@ -34,15 +35,32 @@ def test_a_failure_leaves_what_stood_there(tmp_path: Path, kind: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["result"]
 
 
-@pytest.mark.parametrize("before", ["file", "folder"])
-@pytest.mark.parametrize("after", ["file", "folder"])
-def test_files_and_folders_replace_each_other(tmp_path: Path, before: str, after: str) -> None:
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_overwriting_replaces_what_crow_wrote(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "result"
-    _make(path, before, "old")
-    with writing(path, overwrite=True) as temporary:
-        _make(temporary, after, "new")
+    for content in ("old", "new"):
+        with writing(path, overwrite=True) as temporary:
+            _make(temporary, kind, content)
     assert _content(path) == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["result"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("file", "folder"), ("folder", "file")])
+def test_files_and_folders_do_not_replace_each_other(tmp_path: Path, before: str, after: str) -> None:
+    path = tmp_path / "result"
+    with writing(path) as temporary:
+        _make(temporary, before, "old")
+    refused = pytest.raises(OutputError, match=f"a {before}, which a {after} does not replace")
+    with refused, writing(path, overwrite=True) as temporary:
+        _make(temporary, after, "new")
+    assert _content(path) == "old"
+
+
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
+    (tmp_path / "result").mkdir()
+    with writing(tmp_path / "result") as temporary:
+        _make(temporary, "folder", "new")
+    assert _content(tmp_path / "result") == "new"
 
 
 def test_an_error_about_another_file_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:

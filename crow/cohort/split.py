@@ -71,6 +71,11 @@ def test_subjects(cohort: Cohort, fraction: float, seed: int) -> list[str]:
     return [subjects[k] for k in test if subjects[k] in left]
 
 
+def digest_of_names(names: Sequence[str]) -> str:
+    """One digest of a set of names, from which no single name can be guessed."""
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def validation_of_each_class(subject: Sequence[str], label: Rows, fraction: float, seed: int) -> NDArray[np.bool_]:
     """Which visits belong to validation subjects: about ``fraction`` of each class, and of the unlabelled subjects.
 

@@ -111,6 +111,8 @@ def read_table(path: str | Path, findings: Findings) -> Table:
         records, lines = _records(str(path), text, separator)
     if blank:
         records = [[cell.strip() for cell in record] for record in records]
+    if not records:
+        raise CohortError(f"{path}: no cell has text; a header and one row per visit are needed.")
     header = _header(records[0], findings)
     rows, lines = _rows(str(path), header, records[1:], lines[1:], findings)
     decimal, mixed = _decimal(rows, separator)
@@ -195,7 +197,7 @@ def _separator(text: str) -> str:
     sample = [line[:MAX_LINE] for line in text.splitlines()[:20]]
 
     def agreement(separator: str) -> tuple[int, int]:
-        counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row]
+        counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row] or [0]
         return sum(count == counts[0] for count in counts) * (counts[0] > 1), counts[0]
 
     best = max(",;\t|", key=agreement)

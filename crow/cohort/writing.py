@@ -9,6 +9,7 @@ import pandas as pd
 
 from crow.cohort.schema import SCAN, Schema
 from crow.cohort.times import AGES_PER_YEAR, PER_YEAR, SOME_DAY, date_text, whole_days, years_later
+from crow.tables import without_formulas
 
 
 def to_table(visits: pd.DataFrame, schema: Schema, start: pd.Series | None = None) -> pd.DataFrame:
@@ -36,7 +37,8 @@ def to_table(visits: pd.DataFrame, schema: Schema, start: pd.Series | None = Non
 
 def table_text(table: pd.DataFrame, schema: Schema) -> str:
     """A table as text, with the separator and the decimal sign of the one that was read."""
-    return table.to_csv(index=False, sep=schema.separator, decimal=schema.decimal, lineterminator="\n")
+    safe = without_formulas(table)
+    return safe.to_csv(index=False, sep=schema.separator, decimal=schema.decimal, lineterminator="\n")
 
 
 def _first_age(visits: pd.DataFrame) -> pd.Series:

@@ -7,16 +7,16 @@ To add a baseline, write a class with the methods of `Baseline` in a new file of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import pandas as pd
-
-from crow.cohort.cohort import Cohort
-from crow.data.forecast import Forecast
 from crow.errors import ConfigError, CrowError
-from crow.evaluation.simple_baselines import RULES, SimpleBaseline
+
+if TYPE_CHECKING:  # a wrong name is refused before pandas is imported
+    import pandas as pd
+
+    from crow.cohort.cohort import Cohort
+    from crow.data.forecast import Forecast
 
 
 class BaselineUnavailable(CrowError):
@@ -74,7 +74,7 @@ class Baseline(Protocol):
         """
 
 
-def imported(path: str) -> Callable[[], Baseline]:
+def imported(path: str, *arguments: Any) -> Callable[[], Baseline]:
     """A factory that imports ``module.Class`` or ``module.Class.method`` of this folder when it is called.
 
     The factory raises BaselineUnavailable if a library that the module needs is not installed.
@@ -86,7 +86,7 @@ def imported(path: str) -> Callable[[], Baseline]:
             found = import_module(f"crow.evaluation.{module}")
             for name in names:
                 found = getattr(found, name)
-            return found()  # type: ignore[operator]
+            return found(*arguments)  # type: ignore[operator]
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] == "crow":
                 raise
@@ -97,7 +97,9 @@ def imported(path: str) -> Callable[[], Baseline]:
 
 
 SIMPLE: dict[str, Callable[[], Baseline]] = {
-    word: partial(SimpleBaseline, rule) for word, rule in zip(("last", "mean", "slope"), RULES, strict=True)
+    "last": imported("simple_baselines.SimpleBaseline", "last visit"),
+    "mean": imported("simple_baselines.SimpleBaseline", "mean of the past"),
+    "slope": imported("simple_baselines.SimpleBaseline", "subject slope"),
 }
 MIXED_MODEL = "multivariate"
 BASELINES: dict[str, Callable[[], Baseline]] = {

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import Missing
 from crow.cohort.reader import read_cohort
 from crow.cohort.schema import Schema
-from crow.cohort.split import test_subjects
+from crow.cohort.split import digest_of_names, test_subjects
 from crow.errors import CohortError, ConfigError, RunError
 from crow.models.registry import model_class
 from crow.run.config import Settings, validated
@@ -25,6 +25,8 @@ from crow.run.folder import Run, anonymous, check_place, load_run, save_run, sha
 
 Echo = Callable[[str], None]
 MIN_SUBJECTS = 5  # to train on: one in each validation set
+LAYERS = ("blocks", "depth")  # settings that count layers
+TEST = "test_subjects_sha256"  # in the description
 REPRESENTATION = "representation."  # prefix of a run's tensors that do not belong to the flow
 
 
@@ -125,6 +127,7 @@ class Model(ABC):
         self.metrics: dict[str, Any] = {}
         self.log = pd.DataFrame()
         self.interrupted = False
+        self.test_digest: str | None = None  # of the names of the test subjects, together
         self.family: dict[str, str] = {}  # of each subject of the training; never saved
 
     @classmethod
@@ -161,7 +164,8 @@ class Model(ABC):
         """
         tensors = {**self.fitted().state_dict(), **{REPRESENTATION + name: t for name, t in self.tensors().items()}}
         description = {
-            "kind": self.kind, "schema": self.schema.model_dump(), "cohort": self.source, **self.describe()
+            "kind": self.kind, "schema": self.schema.model_dump(), "cohort": self.source, TEST: self.test_digest,
+            **self.describe(),
         }  # fmt: skip
         run = Run(self.config, tensors, description, self.metrics, self.log, self.findings, not self.interrupted)
         save_run(folder, run, overwrite)
@@ -179,19 +183,27 @@ class Model(ABC):
         Raises RunError if the folder is not whole, or holds a model of another class.
         """
         run = load_run(folder)
+        check_size(Path(folder), run)
         try:
             found = model_class(str(run.description.get("kind")))
             if not issubclass(found, cls):
                 raise RunError(f"{folder}: a run of crow {found.command}, not of crow {cls.command}.")
             model = found(run.config)
             model.schema = Schema.model_validate(run.description["schema"])
-            model.source, model.findings = run.description["cohort"], run.findings
+            source = TypeAdapter(dict[str, str]).validate_python(run.description["cohort"])
+            model.source, model.findings = source, run.findings
+            model.test_digest = run.description.get(TEST)
             model.metrics, model.log, model.interrupted = run.metrics, run.log, not run.finished
             own = {n.removeprefix(REPRESENTATION): t for n, t in run.tensors.items() if n.startswith(REPRESENTATION)}
             model.restore(run.description, own)
             model.flow = model.build().eval()
-            model.flow.load_state_dict({n: t for n, t in run.tensors.items() if not n.startswith(REPRESENTATION)})
-        except (KeyError, TypeError, ValueError, RuntimeError, ValidationError, ConfigError):
+            saved = {n: t for n, t in run.tensors.items() if not n.startswith(REPRESENTATION)}
+            if any(saved[name].dtype != tensor.dtype for name, tensor in model.flow.state_dict().items()):
+                raise RunError(f"{folder}: tensors of another type than the model's. Restore the run or train again.")
+            model.flow.load_state_dict(saved)
+        except RunError:
+            raise
+        except Exception:  # a description that was not written by crow can break any of these steps
             raise RunError(f"{folder}: the tensors do not fit model.json and config.yaml. Restore them all.") from None
         return model
 
@@ -201,6 +213,7 @@ class Model(ABC):
         Raises CohortError if too few subjects are left to train on.
         """
         test = test_subjects(cohort, self.config.split.test, self.config.seed)
+        self.test_digest = digest_of_names(test)
         training = replace(cohort, visits=cohort.visits[~cohort.visits["subject"].isin(test)])
         if (left := len(training.subjects)) < MIN_SUBJECTS:
             raise CohortError(
@@ -210,6 +223,20 @@ class Model(ABC):
         self.schema, self.source, self.findings = cohort.schema, source_of(cohort), anonymous(cohort.findings)
         self.family = dict(zip(cohort.subjects, cohort.split_names(cohort.subjects), strict=True))
         return training, test
+
+    def test_set(self, cohort: Cohort) -> list[str]:
+        """The test subjects of the cohort that the model was trained on, read as for training.
+
+        Raises RunError if they are not those that the training left out, so that no training subject is evaluated.
+        """
+        test = test_subjects(cohort, self.config.split.test, self.config.seed)
+        if self.test_digest is not None and digest_of_names(test) != self.test_digest:
+            raise RunError(
+                f"{name_of(cohort)}: its test subjects by the run's settings (seed {self.config.seed}, split.test "
+                f"{self.config.split.test:g}) are not those that the training left out, so that training subjects "
+                "would be evaluated. Restore the table and the run as they were, or train again."
+            )
+        return test
 
     def as_cohort(self, data: Cohort | pd.DataFrame) -> Cohort:
         """A DataFrame is read like the table of the training if there was one, and like any table otherwise."""
@@ -257,6 +284,27 @@ class Model(ABC):
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>"
+
+
+def check_size(folder: Path, run: Run) -> None:
+    """Raise RunError if a run describes more layers than it has tensors, which would only be built to be refused."""
+    layers = max(_numbers(run.config.model_dump(), LAYERS), default=1)
+    members = run.description.get("initialisations")
+    count = layers * len(members) if isinstance(members, list) and members else layers
+    if count > len(run.tensors):
+        raise RunError(
+            f"{folder}: its settings describe {count:,} layers, but it has {len(run.tensors):,} tensors. Restore the "
+            "run or train again."
+        )
+
+
+def _numbers(settings: dict[str, Any], names: Collection[str]) -> Iterator[int]:
+    """The values of some settings, in all groups."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, names) if name != "voxels" else ()
+        elif name in names and isinstance(value, int):
+            yield value
 
 
 def name_of(cohort: Cohort) -> str:

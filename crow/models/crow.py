@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
@@ -25,6 +26,7 @@ from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import ROWS, FlowEnsemble
 from crow.flows.gross_errors import gross_errors
 from crow.flows.published import PublishedCRow
+from crow.memory import require_memory
 from crow.models.base import Echo, FitOptions, Model, Training, name_of
 from crow.models.ensemble_at_sites import EnsembleAtSites
 from crow.representation.regions import RegionTable
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from crow.training.ensemble import TrainedEnsemble
 
 CHUNK = 256  # subjects scored at once
+BYTES_PER_WEIGHT = 20  # with its gradient, both moments of Adam, and its average
+BYTES_PER_DRAW = 40  # of a value, with the copies that computing it and its quantiles takes
 MAX_AGE = 122  # years
 SITES = "sites."  # prefix of the tensors of their mixed model
 CrossFitted = Callable[[Tensor], Sequences]
@@ -126,8 +130,12 @@ class CRow(Model):
                 "Choose --missing drop-visit or --missing impute."
             )
         self.config = resolve(self._requested, sequences)
-        training.begin(self.config)
         model = self.config.model
+        width = int(model.hidden or 0)
+        weights = model.members * model.blocks * 8.0 * width * (width + len(self.table.regions) + self.table.channels)
+        what = f"{model.members:,} members of {model.blocks:,} blocks, {width:,} wide"
+        require_memory(weights * BYTES_PER_WEIGHT, what, "Lower model.members, model.blocks or model.hidden.")
+        training.begin(self.config)
         training.echo(
             f"training on {len(sequences)} subjects, {int(sequences.mask.sum())} visits, {len(self.table.regions)} "
             f"regions, {self.table.channels} context channels: {model.members} members, hidden width {model.hidden}, "
@@ -228,6 +236,9 @@ class CRow(Model):
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Mean and sd of every visit given the observed visits before it: one row per visit, one column per region."""
         cohort, generator = self.as_cohort(data), torch.Generator().manual_seed(seed)
+        rows = min(len(cohort), CHUNK * int(cohort.visits.groupby("subject").size().max()))
+        size = rows * draws * (len(self.table.regions) + 4)
+        require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {rows:,} visits", "Lower --draws.")
         density, means, sds = self._density(), [], []
         for part, visits in self._chunks(cohort):
             mean, sd = density.predict(part, visits, draws, generator)
@@ -282,6 +293,8 @@ class CRow(Model):
         observed = _observed(cohort)
         history = observed[observed["subject"].isin(ahead["subject"])].sort_values(["subject", "time"])
         self.table.encode(ahead, "the visits to forecast")  # refuses what cannot be asked together, as a time twice
+        size = len(ahead) * draws * (len(self.table.regions) + 4)
+        require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {len(ahead):,} visits", "Lower --draws.")
         values = np.empty((len(ahead), draws, len(self.table.regions)))
         has_history = ahead["subject"].isin(history["subject"]).to_numpy()
         question = np.zeros(len(ahead), int) if path else ahead.groupby("subject").cumcount().to_numpy()
@@ -334,6 +347,8 @@ class CRow(Model):
         visits = cohort.visits.reset_index(drop=True)
         lacking = visits[self.table.regions].isna().any(axis=1)
         own = visits[visits["subject"].isin(visits["subject"][lacking])]
+        size = len(own) * draws * (len(self.table.regions) + 4)
+        require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {len(own):,} visits", "Lower --draws.")
         rows = np.flatnonzero(lacking)
         if not len(rows):
             empty = np.empty((0, draws, len(self.table.regions)))
@@ -435,7 +450,7 @@ class CRow(Model):
 
     def restore(self, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.table = RegionTable.model_validate(description["representation"])
-        self.initialisations = description["initialisations"]
+        self.initialisations = TypeAdapter(list[Initialisation]).validate_python(description["initialisations"])
         if self.table.sites is not None:
             regions = int(self.table.site_scale.has_effects.sum())
             self.site_mixed = empty_mixed_model(regions, self.table.channels).eval()

@@ -24,6 +24,11 @@ MODELS = {
 }
 """kind: where its class is. Classes are imported when they are asked for, since torch takes seconds."""
 
+LONGITUDINAL = ("regions", "scans", "voxels")
+"""The kinds that crow train makes; every other kind has the name of its command."""
+FOLLOW_UPS = ("scans", "voxels")
+"""The kinds whose forecasts are scans."""
+
 
 def model_class(kind: str) -> type[Model]:
     """The class of a kind; raises RunError if there is none of that name."""
@@ -32,6 +37,20 @@ def model_class(kind: str) -> type[Model]:
     module, _, name = MODELS[kind].partition(":")
     found: type[Model] = getattr(import_module(module), name)
     return found
+
+
+def kind_of_run(folder: str | Path, command: str) -> str:
+    """The kind of the model in a run folder, without importing or loading it.
+
+    Raises RunError if there is no such run, or if it is one of another command than ``command``.
+    """
+    kind = str(read_description(folder).get("kind"))
+    if kind not in MODELS:
+        raise RunError(f"{folder}: there is no kind of model {kind!r}. Known are {', '.join(MODELS)}.")
+    found = "train" if kind in LONGITUDINAL else kind
+    if found != command:
+        raise RunError(f"{folder}: a run of crow {found}, not of crow {command}.")
+    return kind
 
 
 def class_of_run(folder: str | Path) -> type[Model]:

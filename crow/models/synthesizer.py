@@ -16,6 +16,7 @@ from crow.data.examples import Examples
 from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
 from crow.flows.glow import Glow
+from crow.memory import require_memory
 from crow.models.base import FitOptions, Training
 from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
 from crow.models.flow_builders import built
@@ -117,7 +118,20 @@ class Synthesizer(CrossSectionalModel):
         log_prob = torch.cat(nats).double().numpy() - self.inputs.log_scale
         return visits[["subject", "session", "time"]].assign(log_prob=log_prob)
 
-    @torch.no_grad()
+    def draw(
+        self, given: dict[str, float | str], count: int, seed: int = 0
+    ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame | NDArray[np.float32]]]:
+        """`sample` in parts of bounded memory, one after the other."""
+        flow: Any = self.fitted()
+        generator = torch.Generator().manual_seed(seed)
+        rows = self.attributes.draw(given, count, seed)
+        size = SCANS_AT_ONCE if self.uses_scans else CHUNK
+        for start in range(0, count, size):
+            part = rows.iloc[start : start + size]
+            with torch.no_grad():
+                drawn = flow.sample(self.attributes.encode(part), 1, generator)[0]
+            yield part, self.inputs.decode(drawn)
+
     def sample(
         self, attributes: str | dict[str, float | str] = "", count: int = 1, seed: int = 0
     ) -> tuple[pd.DataFrame, pd.DataFrame | NDArray[np.float32]]:
@@ -136,14 +150,15 @@ class Synthesizer(CrossSectionalModel):
             One row per visit; and its regions, or scans ``[count, X, Y, Z]`` on the grid of ``inputs.affine``, in the
             intensities of prepared scans.
         """
-        flow: Any = self.fitted()
         if not isinstance(attributes, str):
             attributes = ",".join(f"{name}={value}" for name, value in attributes.items())
-        rows = self.attributes.draw(self.attributes.parse(attributes), count, seed)
-        context, generator = self.attributes.encode(rows), torch.Generator().manual_seed(seed)
-        parts = context.split(SCANS_AT_ONCE if self.uses_scans else CHUNK)
-        drawn = torch.cat([flow.sample(part, 1, generator)[0] for part in parts])
-        return rows, self.inputs.decode(drawn)
+        self.fitted()
+        require_memory(
+            8.0 * count * int(np.prod(self.inputs.shape)), f"{count} visits", "Draw fewer at once, with other seeds."
+        )
+        rows, values = zip(*self.draw(self.attributes.parse(attributes), count, seed), strict=True)
+        whole = pd.concat(values) if isinstance(values[0], pd.DataFrame) else np.concatenate(values)
+        return pd.concat(rows), whole.reset_index(drop=True) if isinstance(whole, pd.DataFrame) else whole
 
     def build(self) -> nn.Module:
         flow = built(self.config, self.inputs.shape, self.inputs.greys, self.attributes.channels)

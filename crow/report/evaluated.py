@@ -13,6 +13,7 @@ import pandas as pd
 from crow.errors import RunError
 from crow.report.blocks import Metric, Picture, metric_at, numbers_of
 from crow.report.embed import png
+from crow.tables import with_formulas
 
 FORMAT = 1
 NAMES = ("subject", "session", "region", "model", "by", "group", "contrast", "stem", "which")
@@ -48,7 +49,8 @@ class Evaluation:
         if not path.is_file():
             return None
         try:
-            table = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
+            text = dict.fromkeys(NAMES, str)
+            table = with_formulas(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""]))
         except (ValueError, OSError) as error:
             raise RunError(f"{path}: cannot be read: {error}. Run crow evaluate again with --overwrite.") from None
         if absent := [column for column in columns if column not in table]:
@@ -84,7 +86,7 @@ def read_evaluation(folder: Path) -> Evaluation | None:
         return None
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read: {error}. Run crow evaluate again with --overwrite.") from None
     found = metrics.get("format") if isinstance(metrics, dict) else None
     if not isinstance(found, int):

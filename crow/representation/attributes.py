@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import BaseModel
-from torch import Tensor
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.names import DIAGNOSIS, SEX, matches
 from crow.cohort.options import listed
 from crow.errors import CohortError, ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEANINGS = {"ad": "dementia", "hc": "cn", "nc": "cn", "control": "cn"}
 GROUPS = {"sex": SEX, "gender": SEX, "diagnosis": DIAGNOSIS, "dx": DIAGNOSIS, "group": DIAGNOSIS}
@@ -104,6 +105,8 @@ class AttributeTable(BaseModel):
 
     def encode(self, visits: pd.DataFrame, where: str = "the cohort") -> Tensor:
         """Channels ``[visit, channels]``; raises CohortError for missing values and levels unseen in training."""
+        import torch  # takes seconds, and wrong names are refused without it
+
         parts = []
         for attribute in self.attributes:
             if attribute.name not in visits or visits[attribute.name].isna().any():

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from torch import Tensor
 
 from crow.bijections.site_scale import SiteScale
@@ -71,6 +71,13 @@ class RegionTable(BaseModel):
     """Which combinations of covariates training subjects had; None in runs that did not keep it."""
     sites: SiteEffects | None = None
     """Effects of sites and scanners, which ``encode`` removes and ``decode`` adds."""
+
+    @model_validator(mode="after")
+    def _has_a_scale(self) -> RegionTable:
+        """A run of a stranger may have any numbers here."""
+        if not len(self.regions) == len(self.mean) == len(self.sd) or not all(0 < sd < np.inf for sd in self.sd):
+            raise ValueError("a mean and a positive standard deviation are needed for every region")
+        return self
 
     @classmethod
     def fit(cls, cohort: Cohort, site_effects: bool = False) -> RegionTable:

@@ -11,28 +11,52 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from crow.errors import ConfigError
 from crow.run.presets import preset_path
 from crow.run.yaml_settings import Places, read_yaml, set_pair
 
-Seed = Annotated[int, Field(ge=0, description="Decides the split, the initial weights and all noise in training.")]
+
+def at_most(most: int, what: str, each: float) -> AfterValidator:
+    """Refuse a number above ``most``, with the memory that so many would take at ``each`` bytes."""
+
+    def check(value: int) -> int:
+        if value > most:
+            size = value * each / 2**30
+            raise ValueError(f"{value:,} {what} take about {size:,.1f} GiB of memory or more; at most {most:,}")
+        return value
+
+    return AfterValidator(check)
+
+
+Seed = Annotated[
+    int,
+    Field(ge=0, le=2**32 - 1, description="Decides the split, the initial weights and all noise in training."),
+]
 CohortOptions = Annotated[
     dict[str, Any],
     Field(description="How the cohort is read: the options of crow check, such as subject, time, covariates, regions."),
 ]
 Epochs = Annotated[
-    int, Field(ge=0, description="Most epochs; after each, the loss of the validation subjects is computed.")
+    int,
+    Field(
+        ge=0, le=1_000_000, description="Most epochs; after each, the loss of the validation subjects is computed."
+    ),
 ]
-StepsPerEpoch = Annotated[int, Field(ge=1, description="Optimiser steps per epoch.")]
-BatchSize = Annotated[int, Field(ge=1, description="Subjects, visits or patches per optimiser step.")]
+StepsPerEpoch = Annotated[int, Field(ge=1, le=1_000_000, description="Optimiser steps per epoch.")]
+BatchSize = Annotated[
+    int,
+    Field(ge=1, description="Subjects, visits or patches per optimiser step."),
+    at_most(1_000_000, "subjects or visits per step", 4000),
+]
+Layers = Annotated[int, at_most(1000, "blocks", 50_000)]
 LearningRate = Annotated[float, Field(gt=0, description="Largest learning rate of the schedule.")]
 Validation = Annotated[
     float,
     Field(gt=0, lt=1, description="Share of the training subjects in the validation set, which decides when to stop."),
 ]
-Threads = Annotated[int, Field(ge=1, description="Processor threads.")]
+Threads = Annotated[int, Field(ge=1, le=1024, description="Processor threads.")]
 
 
 class Settings(BaseModel):
@@ -54,7 +78,7 @@ class ModelSettings(Settings):
     objective: Literal["likelihood", "inn"] = Field(
         "likelihood", description="Training objective: likelihood (the exact density) or inn (the published recipe)."
     )
-    members: int = Field(
+    members: Annotated[int, at_most(1000, "ensemble members", 400_000)] = Field(
         8, ge=1, description="Ensemble members: flows with validation sets of their own, combined into one model."
     )
     initialise: Literal["auto", "mixed_model", "standard"] = Field(
@@ -62,7 +86,7 @@ class ModelSettings(Settings):
         description="Initialisation: mixed_model (the linear mixed model), standard (the standard normal), or auto "
         "(both are tried, and the validation subjects decide).",
     )
-    blocks: int = Field(3, ge=1, description="Recurrent coupling blocks per flow.")
+    blocks: Layers = Field(3, ge=1, description="Recurrent coupling blocks per flow.")
     hidden: int | None = Field(
         None, ge=1, le=4096, description="Width of the recurrent subnets; null chooses it from the number of visits."
     )
@@ -104,7 +128,7 @@ class Optimisation(Settings):
         description="Decay of the moving average of the weights, which is evaluated and kept; 0 is no average.",
     )
     patience: int = Field(
-        10, ge=1, description="Epochs without a better validation loss after which training stops."
+        10, ge=1, le=1_000_000, description="Epochs without a better validation loss after which training stops."
     )
     validation_fraction: Validation | None = Field(
         None,
@@ -143,9 +167,9 @@ class VoxelSettings(Settings):
         32, ge=4, description="Longest side of the box, whose voxels average those of the scan; null takes every voxel."
     )
     levels: int = Field(2, ge=1, le=6, description="Levels of the wavelet.")
-    depth: int = Field(4, ge=1, description="Couplings per level.")
-    hidden: int = Field(16, ge=1, description="Channels of the subnets.")
-    batch_size: int = Field(8, ge=1, description="Subjects per optimiser step.")
+    depth: Layers = Field(4, ge=1, description="Couplings per level.")
+    hidden: int = Field(16, ge=1, le=4096, description="Channels of the subnets.")
+    batch_size: BatchSize = Field(8, description="Subjects per optimiser step.")
     memory: Literal["plain", "checkpoint", "reversible"] = Field(
         "plain",
         description="Memory in training: plain, checkpoint (less), or reversible (does not grow with depth).",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from crow.run.config import (
     CohortOptions,
     Config,
     Epochs,
+    Layers,
     LearningRate,
     Optimisation,
     Seed,
@@ -24,13 +25,18 @@ from crow.run.config import (
     load_config,
     load_settings,
 )  # fmt: skip
-from crow.run.yaml_settings import read_yaml
+from crow.run.presets import preset_path
+from crow.run.yaml_settings import read_yaml, set_pair
 
 Levels = Annotated[int, Field(ge=1, le=6, description="Levels of an image's flow; a table of regions has one.")]
-Depth = Annotated[int, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")]
-Blocks = Annotated[int, Field(ge=1, description="Continuous blocks per level; the solver decides how deep each is.")]
+Depth = Annotated[
+    Layers, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")
+]
+Blocks = Annotated[
+    Layers, Field(ge=1, description="Continuous blocks per level; the solver decides how deep each is.")
+]
 Hidden = Annotated[int, Field(ge=1, le=4096, description="Width of the networks that compute the parameters.")]
-Patch = Annotated[int, Field(ge=4, description="Voxels of a patch along every axis; divisible by 2^levels.")]
+Patch = Annotated[int, Field(ge=4, le=512, description="Voxels of a patch along every axis; divisible by 2^levels.")]
 
 
 class ImageSettings(Settings):
@@ -128,9 +134,14 @@ class CAGlowConfig(CrossSectionalConfig):
         "caglow", description="caglow: an encoder maps the attributes to latents, trained against a critic."
     )
     pretrain_epochs: int = Field(
-        60, ge=1, description="Epochs that train the Glow by likelihood, before it is frozen and the encoder trained."
+        60,
+        ge=1,
+        le=1_000_000,
+        description="Epochs that train the Glow by likelihood, before it is frozen and the encoder trained.",
     )
-    code: int = Field(2, ge=1, description="Latent numbers without a name, by which the encoder varies a visit.")
+    code: int = Field(
+        2, ge=1, le=4096, description="Latent numbers without a name, by which the encoder varies a visit."
+    )
 
 
 class CINNConfig(CrossSectionalConfig):
@@ -141,7 +152,10 @@ class CINNConfig(CrossSectionalConfig):
         "cinn", description="cinn: one conditioning network h informs every coupling about the source."
     )
     pretrain_epochs: int = Field(
-        30, ge=0, description="Epochs in which h learns to predict the target, before the flow is trained."
+        30,
+        ge=0,
+        le=1_000_000,
+        description="Epochs in which h learns to predict the target, before the flow is trained.",
     )
     freeze_conditioning: bool = Field(
         False, description="Whether h stays as pretrain_epochs left it; false trains it along with the flow."
@@ -243,6 +257,28 @@ ARCHITECTURES: dict[str, type[CrossSectionalConfig]] = {
 def architectures_of(model: str) -> list[str]:
     """The architectures that a kind of model trains, the default first."""
     return [name for name, settings in ARCHITECTURES.items() if settings.model == model]
+
+
+def named_settings(
+    command: str, config: Path | None, sets: list[str], architecture: str | None = None
+) -> CrossSectionalConfig:
+    """The settings of a training by ``command``: defaults, changed by a YAML file or preset, changed by pairs.
+
+    The architecture is ``architecture``, or else the one that the file or a pair names, or else the default of the
+    command. Raises ConfigError.
+    """
+    if architecture is None:
+        own = architectures_of(command)
+        values: dict[str, Any] = {} if config is None else read_yaml(preset_path(config))[0]
+        for pair in sets:
+            if pair.partition("=")[0].strip() == "architecture":
+                set_pair(values, {}, pair)
+        architecture = values.get("architecture", own[0])
+        if architecture not in own:
+            raise ConfigError(
+                f"architecture {architecture!r} is not one of crow {command}. Choose {' or '.join(own)}."
+            )
+    return load_settings(ARCHITECTURES[architecture], config, sets)
 
 
 def load_any(path: str | Path) -> Config | CrossSectionalConfig:

@@ -1,6 +1,6 @@
 """A run folder: one fitted model with all that is needed to use, evaluate and repeat it. Reading one runs no code.
 
-    config.yaml        the resolved settings
+    config.yaml        the resolved settings; the description has their digest
     model.safetensors  every tensor; its header holds the digest of model.json's description
     model.json         format and versions, seed, columns and scalers, the digest of model.safetensors
     metrics.json  findings.json  log.csv  logs/
@@ -14,29 +14,30 @@ import hashlib
 import json
 import math
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import safetensors.torch
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from crow import __version__
-from crow.cohort.cohort import Finding
 from crow.errors import ConfigError, OutputError, RunError
-from crow.files import writing
+from crow.files import check_free, writing
+from crow.ownership import is_own
 from crow.run.config import Config, Kind, dump_config
 from crow.run.cross_sectional_config import CrossSectionalConfig, load_any
 
+if TYPE_CHECKING:  # torch and pandas take seconds to import, and a damaged run is refused without them
+    import pandas as pd
+    from torch import Tensor
+
+    from crow.cohort.cohort import Finding
+
 FORMAT_VERSION = 4
+CONFIG = "config_sha256"  # in the description: the digest of config.yaml, which decides the test subjects
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
 
 
@@ -76,21 +77,20 @@ class ModelFile(BaseModel):
 def start_run(folder: str | Path, config: Config | CrossSectionalConfig, overwrite: bool = False) -> None:
     """Make the folder of a new training; raises OutputError if it exists and may not be replaced."""
     folder = Path(folder)
-    with writing(folder, check_place(folder, overwrite)) as temporary:
+    check_place(folder, overwrite)
+    with writing(folder, overwrite, "run") as temporary:
         (temporary / "checkpoints").mkdir(parents=True)
         (temporary / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
 
-def check_place(folder: str | Path, overwrite: bool = False) -> bool:
-    """Whether a new run may replace what is at ``folder``; raises OutputError if a run is there and must stay."""
+def check_place(folder: str | Path, overwrite: bool = False) -> None:
+    """Raise OutputError if a new run may not be written at ``folder``."""
     folder = Path(folder)
     if (folder / "checkpoints").is_dir() and not overwrite:
         raise OutputError(
             f"{folder}: a training was started here. Continue it with --resume or replace it with --overwrite."
         )
-    if not (may := _may_replace(folder, overwrite)):
-        raise OutputError(f"{folder}: exists already. Choose another name, or replace it with --overwrite.")
-    return may
+    check_free(folder, overwrite, "run")
 
 
 def unfinished_config(folder: str | Path, kind: type[Kind]) -> Kind:
@@ -100,6 +100,11 @@ def unfinished_config(folder: str | Path, kind: type[Kind]) -> Kind:
         reason = "training has finished" if (folder / "model.json").exists() else "no training was started here"
         raise RunError(f"{folder}: {reason}, so there is nothing to resume. Leave --resume out.")
     config = read_config(folder)
+    if not is_own(folder / "config.yaml"):
+        raise RunError(
+            f"{folder / 'config.yaml'}: changed since the training began, so it cannot be continued as it began. "
+            "Restore the file, or train again with --overwrite."
+        )
     if not isinstance(config, kind):
         raise RunError(f"{folder}: the training of another model. Resume it with the command that started it.")
     return config
@@ -110,11 +115,15 @@ def save_run(folder: str | Path, run: Run, overwrite: bool = False) -> None:
 
     Raises OutputError if another run exists and ``overwrite`` is not set, or if the disk refuses.
     """
+    import safetensors.torch
+
     folder = Path(folder)
     unfinished = (folder / "checkpoints").is_dir()
-    with writing(folder, _may_replace(folder, overwrite or unfinished)) as temporary:
+    keeping = (lambda name: not run.finished or name != "checkpoints") if unfinished else None
+    with writing(folder, overwrite, "run", keeping) as temporary:
         temporary.mkdir()
-        description = json.loads(_json(run.description))
+        config = dump_config(run.config)
+        description = json.loads(_json({**run.description, CONFIG: _sha256(config)}))
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in run.tensors.items()}
         data = safetensors.torch.save(tensors, {"description": _digest(description)})
         (temporary / "model.safetensors").write_bytes(data)
@@ -127,14 +136,11 @@ def save_run(folder: str | Path, run: Run, overwrite: bool = False) -> None:
             sha256=hashlib.sha256(data).hexdigest(),
             description=description,
         )
-        (temporary / "config.yaml").write_text(dump_config(run.config), encoding="utf-8")
+        (temporary / "config.yaml").write_text(config, encoding="utf-8")
         (temporary / "model.json").write_text(_json(model.model_dump()), encoding="utf-8")
         (temporary / "metrics.json").write_text(_json(_finite(run.metrics)), encoding="utf-8")
         (temporary / "findings.json").write_text(_json(run.findings), encoding="utf-8")
         run.log.to_csv(temporary / "log.csv", index=False)
-        for name in ["logs", *([] if run.finished else ["checkpoints"])]:
-            if unfinished and (folder / name).is_dir():
-                shutil.copytree(folder / name, temporary / name)
 
 
 def load_run(folder: str | Path) -> Run:
@@ -143,6 +149,8 @@ def load_run(folder: str | Path) -> Run:
     Raises RunError for a folder that is missing, unfinished, truncated, changed since it was written, or from a newer
     crow.
     """
+    import pandas as pd
+
     folder = Path(folder)
     _check_files(folder)
     model = _read_model(folder / "model.json")
@@ -151,13 +159,16 @@ def load_run(folder: str | Path) -> Run:
         log = pd.read_csv(folder / "log.csv")
     except (ValueError, OSError) as error:
         raise RunError(f"{folder / 'log.csv'}: cannot be read: {error}. Restore the file or train again.") from None
+    if (epochs := log.drop(columns="member", errors="ignore")).select_dtypes("object").shape[1]:
+        name = epochs.select_dtypes("object").columns[0]
+        raise RunError(f"{folder / 'log.csv'}: column {name} has text. Restore the file or train again.")
     return Run(
-        config=read_config(folder),
+        config=_config_of(folder, model),
         tensors=tensors,
-        description=model.description,
-        metrics=_read_json(folder / "metrics.json"),
+        description={name: value for name, value in model.description.items() if name != CONFIG},
+        metrics=_read(folder / "metrics.json", dict),
         log=log,
-        findings=_read_json(folder / "findings.json"),
+        findings=_read(folder / "findings.json", list),
         finished=model.finished,
         versions=model.versions,
         git=model.git,
@@ -180,15 +191,6 @@ def sha256(path: str | Path) -> str:
     """The digest of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _may_replace(folder: Path, overwrite: bool) -> bool:
-    """Whether ``folder`` may be replaced: an empty one always, a run with ``overwrite``, anything else never."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return True
-    if overwrite and not (folder / "config.yaml").is_file():
-        raise OutputError(f"{folder}: not a run folder, so --overwrite does not replace it. Choose another name.")
-    return overwrite
 
 
 def _check_files(folder: Path) -> None:
@@ -230,6 +232,8 @@ def _read_model(path: Path) -> ModelFile:
 
 
 def _read_tensors(path: Path, model: ModelFile) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -238,6 +242,9 @@ def _read_tensors(path: Path, model: ModelFile) -> dict[str, Tensor]:
         raise RunError(f"{path}: truncated or damaged ({error}). Restore the file or train again.") from None
     if sha256(path) != model.sha256:
         raise RunError(f"{path}: not the file that model.json was written with: it was changed. Restore both files.")
+    # The bounds of a region without bounds are infinite.
+    if bad := [n for n, t in tensors.items() if t.isnan().any() or (".bounds." not in n and t.isinf().any())]:
+        raise RunError(f"{path}: tensor {bad[0]} has NaN or infinite values. Restore the file or train again.")
     if metadata.get("description") != _digest(model.description):
         raise RunError(
             f"{path.with_name('model.json')}: its columns or scalers are not those that {path.name} was "
@@ -254,13 +261,35 @@ def read_config(folder: Path) -> Config | CrossSectionalConfig:
         raise RunError(f"{error} Restore the file as the training wrote it.") from None
 
 
+def _config_of(folder: Path, model: ModelFile) -> Config | CrossSectionalConfig:
+    """The settings of a finished run, if they are those that it was trained with; raises RunError."""
+    config = read_config(folder)
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    if model.description.get(CONFIG, _sha256(text)) != _sha256(text) or model.seed != config.seed:
+        raise RunError(
+            f"{folder / 'config.yaml'}: changed since the training: its settings are not those of the model. Restore "
+            "the file, or train again with the settings that you need."
+        )
+    return config
+
+
+def _read(path: Path, kind: type) -> Any:
+    """The content of a JSON file that has to be an object or a list of objects; raises RunError."""
+    content = _read_json(path)
+    items = content if isinstance(content, list) else []
+    if not isinstance(content, kind) or not all(isinstance(item, dict) for item in items):
+        what = "an object" if kind is dict else "a list of objects"
+        raise RunError(f"{path}: not what crow writes there, which is {what}. Restore the file or train again.")
+    return content
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise RunError(f"{path}, {place}: truncated or damaged ({error.msg}). Restore it or train again.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read: {error}. Restore the file or train again.") from None
 
 
@@ -269,7 +298,11 @@ def _json(value: Any) -> str:
 
 
 def _digest(description: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    return _sha256(json.dumps(description, sort_keys=True))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _finite(value: Any) -> Any:
@@ -283,7 +316,7 @@ def _finite(value: Any) -> Any:
 
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("lightning", "numpy", "pandas", "safetensors")}
-    return {"crow": __version__, **packages, "torch": torch.__version__, "python": platform.python_version()}
+    return {"crow": __version__, **packages, "torch": version("torch"), "python": platform.python_version()}
 
 
 def _git_revision() -> str | None:

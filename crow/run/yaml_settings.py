@@ -20,14 +20,14 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise ConfigError(f"{path}: cannot be read as YAML settings: {reason}.") from None
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         values = {} if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: settings are needed as 'key: value' lines; found {type(values).__name__}.")
@@ -42,7 +42,7 @@ def set_pair(values: dict[str, Any], places: Places, pair: str) -> None:
         raise ConfigError(f"--set {pair}: write it as key=value, for instance training.max_epochs=50.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {pair}: the value {text!r} is not valid YAML; put it in quotes.") from None
     for depth, part in enumerate(name[:-1]):
         values = values.setdefault(part, {})

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crow.errors import OutputError
-from crow.files import check_free, writing
+from crow.files import writing
 from crow.version import __version__
 
 MAX_ROUNDING = 0.002
@@ -109,18 +109,6 @@ def describe_dataset(root: Path, name: str = "Synthetic follow-up scans") -> Non
     }
     with writing(path) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def check_dataset_place(root: Path, name: str, overwrite: bool) -> None:
-    """Raise OutputError unless the folder ``root`` may be written: it is absent or empty, or, with ``overwrite``, has a
-    dataset by crow of this ``name``."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return
-    check_free(root, overwrite)
-    if not root.is_dir() or _dataset_name(root / "dataset_description.json") != name:
-        raise OutputError(
-            f"{root}: not a folder of {name.lower()} by crow, so --overwrite does not replace it. Choose another name."
-        )
 
 
 def _dataset_name(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from crow.errors import ScanError
@@ -16,6 +17,11 @@ from crow.errors import ScanError
 RETRY = "Download or convert it again, or remove it from the cohort."
 COPIES = 4  # float32 volumes in memory while a scan is prepared
 MAX_NAN_SHARE = 0.5
+DAMAGE = (
+    ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, LookupError, TypeError,
+    MemoryError,
+)  # fmt: skip
+"""What a damaged file can raise in nibabel."""
 
 
 def open_scan(path: str | Path) -> nib.Nifti1Image:
@@ -28,7 +34,7 @@ def open_scan(path: str | Path) -> nib.Nifti1Image:
         image = nib.load(path)
     except FileNotFoundError:
         raise ScanError(f"{path}: no such file. Correct the path.") from None
-    except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+    except DAMAGE as error:
         raise ScanError(f"{path}: cannot be read as NIfTI ({_short(error)}). {RETRY}") from None
     if not isinstance(image, nib.Nifti1Image):
         raise ScanError(f"{path}: not a NIfTI file but {type(image).__name__}. Convert it to NIfTI.")
@@ -48,7 +54,7 @@ def read_scan(image: nib.Nifti1Image) -> tuple[NDArray[np.float32], str | None]:
     path = image.get_filename()
     try:
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
-    except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
+    except DAMAGE as error:
         raise ScanError(f"{path}: truncated or damaged ({_short(error)}). {RETRY}") from None
     bad = ~np.isfinite(values)
     share, note = float(bad.mean()), None

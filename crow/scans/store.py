@@ -30,8 +30,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from crow.cohort.cohort import Cohort
 from crow.cohort.findings import Finding
 from crow.cohort.schema import Schema
-from crow.errors import CohortError, OutputError
+from crow.errors import CohortError
 from crow.files import write_text, writing
+from crow.places import is_store
 from crow.scans.grid import Grid
 
 FORMAT_VERSION = 1
@@ -139,13 +140,10 @@ class ScanStore:
         Raises
         ------
         OutputError
-            If ``path`` exists and may not be replaced, or is not a store.
+            If ``path`` exists and may not be replaced.
         """
         path = Path(path)
-        replace = overwrite and (path / "store.json").is_file()
-        if overwrite and path.exists() and any(path.iterdir()) and not replace:
-            raise OutputError(f"{path}: not a scan store, so --overwrite does not replace it. Choose another name.")
-        with writing(path, replace or (path.is_dir() and not any(path.iterdir()))) as folder:
+        with writing(path, overwrite, "store") as folder:
             folder.mkdir()
             write_text(folder / "visits.csv", _table(cohort))
             nib.save(nib.Nifti1Image(template.astype(np.float32), info.grid.matrix), folder / "template.nii.gz")
@@ -196,7 +194,7 @@ class ScanStore:
     @staticmethod
     def is_store(path: str | Path) -> bool:
         """Whether a folder is a scan store."""
-        return (Path(path) / "store.json").is_file()
+        return is_store(path)
 
     def array(self, name: str) -> zarr.Array[Any]:
         """An array by name: ``intensity``, ``scale``, ``to_scan``, ``status``, ``velocity`` or ``anatomy``."""

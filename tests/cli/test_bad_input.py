@@ -100,7 +100,7 @@ def test_training_refuses_places(trained: Path, tmp_path: Path, capsys: pytest.C
         (("--cohort", tmp_path, "--out", tmp_path / "r"), "is a folder; name the table inside it"),
         (("--cohort", cohort, "--out", trained / "run"), "run: exists already. Choose another name"),
         (("--cohort", cohort, "--out", cohort), "cohort.csv: exists already"),
-        (("--cohort", cohort, "--out", cohort, "--overwrite"), "not a run folder, so --overwrite does not replace it"),
+        (("--cohort", cohort, "--out", cohort, "--overwrite"), "cohort.csv: is a file, but a folder is written"),
         (("--cohort", cohort, "--out", cohort / "below"), "cannot be written"),
         (("--cohort", cohort, "--out", tmp_path / "r", "--config", tmp_path / "c.yaml"), "c.yaml: cannot be read"),
     ):

@@ -86,7 +86,7 @@ def test_data_of_another_kind_are_refused(
     assert "--label, --regions: only for training" in refused(
         capsys, "classify", "--run", diagnosis, "--cohort", few_labels, "--label", "DX", "--regions", "Hippocampus"
     )
-    assert "predictions are a table" in refused(
+    assert "written as .csv or .tsv; found no ending" in refused(
         capsys, "classify", "--run", diagnosis, "--cohort", few_labels, "--out", tmp_path / "predictions"
     )
     make_store(tmp_path / "store", ball())

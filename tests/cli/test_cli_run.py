@@ -183,7 +183,7 @@ def test_generate_many_at_once_with_a_picture_each(folder: Path, tmp_path: Path)
     forecast = pd.read_csv(tmp_path / "forecast.csv")
     assert list(forecast["EXAMDATE"]) == ["2030-01-01", "2031-01-01"]
     assert list(forecast["CDRSB"]) == [3.0, last_visit(folder, "9005")["CDRSB"]]
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["9002.png", "9005.png"]
+    assert sorted(path.name for path in (tmp_path / "pictures").glob("*.png")) == ["9002.png", "9005.png"]
 
 
 def test_generate_new_subjects_in_the_columns_of_the_cohort(folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from commands import done, refused
 
 from crow.pipelines.prepare import prepare
+from crow.places import is_store
 from crow.scans.store import ScanStore
 from crow.scans.template import load_template
 
@@ -74,7 +75,7 @@ def test_a_scan_that_is_not_prepared(folder: Path, tmp_path: Path) -> None:
     done(["segment", "--run", folder / "run", "--cohort", scan, "--draws", "2", "--out", tmp_path / "made"])
     (p,) = (tmp_path / "made").rglob("*_probseg.nii.gz")
     assert p.name == "sub-5_ses-1_desc-segmented_probseg.nii.gz" and nib.load(p).shape == nib.load(scan).shape
-    assert ScanStore.is_store(tmp_path / "made_store")
+    assert is_store(tmp_path / "made_store")
 
 
 def test_bad_masks_leave_no_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

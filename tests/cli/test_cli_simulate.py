@@ -25,7 +25,7 @@ def test_writes_cohort_and_truth(tmp_path: Path) -> None:
     assert list(table["RID"]) == list(truth["RID"]) and list(table["VISCODE"]) == list(truth["VISCODE"])
     assert json.loads((tmp_path / "adni" / "truth.json").read_text())["subjects"] == 12
     assert "12 subjects" in output and "truth.csv" in output
-    assert sorted(path.name for path in (tmp_path / "adni").iterdir()) == ["cohort.csv", "truth.csv", "truth.json"]
+    assert sorted(path.name for path in (tmp_path / "adni").glob("[!.]*")) == ["cohort.csv", "truth.csv", "truth.json"]
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:

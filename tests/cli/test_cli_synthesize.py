@@ -59,7 +59,7 @@ def test_scans_become_derivatives(tmp_path: Path) -> None:
         (["--attributes", "sex=X"], "the training levels are Female, Male"),
         (["--attributes", "age=150"], "outside the range of the training visits"),
         (["--attributes", "weight=3"], "no attribute weight in this run. Choose from PTGENDER, age, DX"),
-        (["--out", "profiles"], "regions are written as a table"),
+        (["--out", "profiles"], "written as .csv or .tsv; found no ending"),
         (["--condition", "sex"], "--condition: only for training"),
     ],
 )
@@ -109,7 +109,7 @@ def test_only_folders_of_its_own_are_replaced(
     done(["simulate", "--scans", "--out", out, "--subjects", 2, "--visits", 1, "--resolution", 8])
     before = sorted(path.name for path in out.iterdir())
     output = refused(capsys, "synthesize", "--run", run, "--count", 1, "--out", out, "--overwrite")
-    assert "not a folder of synthetic scans by crow" in output
+    assert "there is a simulation of crow" in output
     assert sorted(path.name for path in out.iterdir()) == before
     table = tmp_path / "a.csv"
     for extra in ([], ["--overwrite"]):

@@ -143,7 +143,7 @@ def test_an_existing_run_is_replaced_only_when_told_to(folder: Path, run: Run) -
 def test_a_folder_that_is_no_run_is_never_replaced(tmp_path: Path, run: Run, begin: bool) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "precious.nii").write_text("")
-    with pytest.raises(OutputError, match="scans: not a run folder"):
+    with pytest.raises(OutputError, match="scans: --overwrite replaces only earlier results of the same kind"):
         if begin:
             start_run(tmp_path / "scans", run.config, overwrite=True)
         else:

@@ -1,0 +1,105 @@
+"""One command at a time on an output: a lock file beside it, which names the process that works there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from crow.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: no locks there
+    fcntl = None  # type: ignore[assignment]
+
+_held: dict[Path, int] = {}
+"""How often this process holds the lock of each path."""
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Hold the lock of an output file or folder; the system releases it when the process ends, however it ends.
+
+    Raises OutputError with the command and number of the process that holds it. The same process may lock a path again.
+    """
+    place = Path(os.path.realpath(path))
+    key = place.with_name(hidden_name(place.name, "lock"))
+    if fcntl is None or key in _held:
+        _held[key] = _held.get(key, 0) + 1
+        file, made = None, []
+    else:
+        made = _make_parents(place)
+        file = _acquire(key, Path(path))
+        _held[key] = 1
+    try:
+        yield
+    finally:
+        _held[key] -= 1
+        if not _held[key]:
+            del _held[key]
+        if file is not None:
+            with suppress(OSError):
+                key.unlink()  # still locked, so nobody else can hold it
+            file.close()
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()  # unless something was written there
+
+
+def hidden_name(name: str, ending: str) -> str:
+    """A hidden name beside ``name``, short enough for any disk."""
+    short = name if len(os.fsencode(name)) <= 200 else os.fsencode(name)[:180].decode("utf-8", "ignore")
+    return f".{short}.{ending}"
+
+
+def _make_parents(path: Path) -> list[Path]:
+    """Make the folders above ``path``; returns those that were missing, innermost first."""
+    missing = [folder for folder in path.parents if not os.path.lexists(folder)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _acquire(key: Path, path: Path) -> IO[str] | None:
+    """The locked file; None where the disk has no locks."""
+    while True:
+        try:
+            file = open(key, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 (it stays open while locked)
+        except OSError:
+            return None  # the folder cannot be written, which whoever writes there reports with its reason
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise OutputError(
+                f"{path}: {holder} is writing there now. Wait until it has finished, or choose another name."
+            ) from None
+        except OSError:
+            file.close()
+            return None
+        if _is_at(file, key):
+            file.truncate(0)
+            place = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M')}"
+            file.write(f"{_command()} ({place})")
+            file.flush()
+            return file
+        file.close()  # its holder removed it in the meantime
+
+
+def _is_at(file: IO[str], key: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(key))
+    except OSError:
+        return False
+
+
+def _command() -> str:
+    words = [word for word in sys.argv[1:2] if not word.startswith("-")]
+    return " ".join(["crow", *words]) if Path(sys.argv[0]).stem == "crow" else "a program that uses crow"

@@ -1,0 +1,54 @@
+"""Requests that this computer cannot meet are refused, with what they would take, before anything is computed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from crow.errors import ConfigError
+
+GIB = 2**30
+
+
+def available_memory() -> int:
+    """Bytes of memory that are free: of the computer, and of this process's group if that has a limit."""
+    free = _meminfo() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    group = Path("/sys/fs/cgroup")
+    limit, used = (_number(group / name) for name in ("memory.max", "memory.current"))
+    return free if limit is None else max(min(free, limit - (used or 0)), 0)
+
+
+def require_memory(needed: float, what: str, advice: str) -> None:
+    """Raise ConfigError if ``what`` needs more bytes than are free.
+
+    Examples
+    --------
+    >>> require_memory(2**60, "--draws 10000000", "Lower --draws.")
+    Traceback (most recent call last):
+    ...
+    crow.errors.ConfigError: --draws 10000000: needs about 1,073,741,824 GiB of memory...
+    """
+    free = available_memory()
+    if needed > free:
+        raise ConfigError(
+            f"{what}: needs about {_gib(needed)} of memory; {_gib(free)} are free on this computer. {advice}"
+        )
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:,.0f} GiB" if size >= 10 * GIB else f"{size / GIB:,.1f} GiB"
+
+
+def _meminfo() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

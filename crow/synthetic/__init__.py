@@ -1,0 +1,1 @@
+"""Covariates and visits of synthetic subjects, drawn from a model of their own."""
