@@ -126,7 +126,7 @@ class ScanModel(FollowUpModel):
                 visits[cohort.regions] -= visits.groupby("subject", sort=False)[cohort.regions].transform("first")
             visits.loc[first, [*basis.names, *cohort.regions]] = np.nan
         # Coefficients and changes of regions are real numbers, whatever the regions are, and have no effects of sites.
-        changed = {"regions": [*basis.names, *cohort.regions], "scan": None, "sites": [], "values": {}}
+        changed: dict[str, Any] = {"regions": [*basis.names, *cohort.regions], "scan": None, "sites": [], "values": {}}
         schema = cohort.schema.model_copy(update=changed)
         return replace(cohort, visits=visits, schema=schema, path=str(store.path / "visits.csv"))
 
