@@ -50,7 +50,7 @@ def new_subjects(
     """Write ``count`` synthetic subjects as a table in the columns of the one that the run was trained on.
 
     Times and covariates are drawn from a model that is fitted to the cohort (`CovariateModel`), so that none is a
-    subject's own. With ``of_subjects`` they are copied from subjects drawn at random, whom the table then contains;
+    subject's own. With ``of_subjects`` they are copied from real subjects, drawn at random;
     with a table ``covariates`` (subject, time, age, covariates; no regions) they are those of its subjects, in turn. A
     file beside the table tells which, with the model and the seed. Raises RunError, CohortError, OutputError.
     """

@@ -246,7 +246,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut tensors": (_cut("model.safetensors"), "model.safetensors: truncated or damaged"),
     "cut model": (_cut("model.json"), "model.json, line "),
     "no log": (lambda run: (run / "log.csv").unlink(), "log.csv missing"),
-    "newer": (_newer, "run format 99, newer than format 3"),
+    "newer": (_newer, "run format 99, newer than format 4"),
     "tampered": (_scaled, "it was changed. Restore both files"),
 }
 
