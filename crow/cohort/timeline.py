@@ -91,7 +91,7 @@ def _nearly_equal(columns: Columns, clocks: list[Clock], findings: Findings) -> 
     """The clock that most visits have, of ages that nearly all differ by a year at most; else raises CohortError."""
     counts = {clock.name: int(clock.years.notna().sum()) for clock in clocks}
     best = max(clocks, key=lambda clock: counts[clock.name])
-    apart = max(float((best.years - other.years).abs().quantile(MIN_SHARE)) for other in clocks)
+    apart = max(float((best.years - other.years).abs().quantile(MIN_SHARE, interpolation="linear")) for other in clocks)
     if not all(clock.kind == "age" for clock in clocks) or not apart <= MAX_AGE_DISAGREEMENT:
         raise ambiguous(columns.path, "time", list(counts), counts)
     others = [f"{name} ({counts[name]:,})" for name in counts if name != best.name]

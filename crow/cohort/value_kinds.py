@@ -93,7 +93,7 @@ def kind_of(values: pd.Series, name: str) -> ValueKind:
     if len(v) < MIN_KIND_VALUES or len(np.unique(v)) < 2:
         return ValueKind()
     scale = _scale(v, name)
-    low, high = np.quantile(v, [0.01, 0.99])
+    low, high = np.quantile(v, [0.01, 0.99], method="linear")
     positive = _most(v >= 0)
     if (step := _step(v)) is not None:
         lower, upper = scale or (0.0 if positive else None, _ceiling(v))
@@ -119,16 +119,17 @@ def _scale(v: np.ndarray[Any, Any], name: str) -> tuple[float, float] | None:
     """The range of a well-known score, if the values are in its units: within it, and not a share of it."""
     words = re.sub(r"[^a-z0-9]", "", name.lower())
     known = SCALES.get(words) or SCALES.get(re.sub(r"(total|score|tot|sum)$", "", words))
-    if known is None or not _most((v >= known[0]) & (v <= known[1])) or np.quantile(v, 0.99) <= 1 < known[1] / 3:
+    if known is None or not _most((v >= known[0]) & (v <= known[1])):
         return None
-    return known
+    is_share = np.quantile(v, 0.99, method="linear") <= 1 < known[1] / 3
+    return None if is_share else known
 
 
 def _step(v: np.ndarray[Any, Any]) -> float | None:
     """The step of a score; None if values are no levels, or so many that steps do not matter."""
     for step in STEPS:
         if _most(np.abs(v / step - np.round(v / step)) < LEVEL_TOLERANCE):
-            low, high = np.quantile(v, [0.01, 0.99])
+            low, high = np.quantile(v, [0.01, 0.99], method="linear")
             few = len(np.unique(v)) <= MAX_SCORE_LEVELS and (high - low) / step <= MAX_SCORE_STEPS
             return step if few else None
     return None

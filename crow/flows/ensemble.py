@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.innovation import Prediction
 from crow.bijections.soft_bounds import SoftBounds
 from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow, map_state
@@ -139,15 +140,16 @@ class FlowEnsemble(nn.Module):
         return beyond(first, data, first.predict(data, None))
 
     def _log_prob_with_errors(self, data: Sequences) -> Tensor:
-        """``p(x_t | past)`` as the mixture over which of its values are gross errors, of which one term is not 0.
+        """``p(x_t | past)`` as a mixture over the sets S of its D values that may be gross errors.
 
-        With the limits ``B_d`` around the prediction of the mixed model given the past, rate e and the density h of
-        errors beyond them
+        With the rate e, and the density h of errors, which is 0 within the limits around the prediction of the mixed
+        model given the past,
 
-            p(x_t | past) = prod_(x_d in B_d) (1 - e) p(those x_d | past) prod_(x_d not in B_d) e h(x_d).
+            p(x) = sum_S e^|S| (1 - e)^(D - |S|) p(those of x not in S | past) prod_(d in S) h(x_d),
 
-        The past is that of the visits before, without its gross errors once a value lay beyond its limits. It
-        integrates to one up to the flow's own mass beyond the limits.
+        where S is part of the values G beyond the limits: none, one, all, or all but one of them. That is every set if
+        G has at most three values, and all that matter if it has more. The past is that of the visits before, without
+        its gross errors once a value lay beyond its limits.
         """
         first, suspect = self._flows()[0], self._suspect(data).flatten(2).any(2)
         columns = []
@@ -160,13 +162,30 @@ class FlowEnsemble(nn.Module):
                 past = without(past, gross_errors(first, past) & doubted)
                 states = [member.condition(past) for member in self._flows()]
                 state = states[0]
-            prediction = first.predict(visit, state)
-            gross = beyond(first, visit, prediction)
-            rest = without(visit, gross)
-            log_p = self._visit_log_prob(rest, states) + rest.values().sum(-1)[:, 0] * torch.log1p(-self.error_rate)
-            errors = self.error_rate.log() + log_density(first, visit.x, prediction)
-            columns.append(log_p + torch.where(gross, errors, 0.0).sum((1, 2)))
+            columns.append(self._mixture_of_errors(visit, states, first.predict(visit, state)))
         return torch.where(data.mask, torch.stack(columns, 1), 0.0)
+
+    def _mixture_of_errors(self, visit: Sequences, states: list[Any], prediction: Prediction) -> Tensor:
+        """Log-density ``[batch]`` of one visit."""
+        first, values = self._flows()[0], visit.values()
+        gross = beyond(first, visit, prediction)
+        impossible = values & ~self.bounds.allows(visit.x)
+        h, found = log_density(first, visit.x, prediction), gross.sum((1, 2))
+
+        def term(errors: Tensor) -> Tensor:
+            size = errors.sum((1, 2))
+            weight = size * self.error_rate.log() + (values.sum((1, 2)) - size) * torch.log1p(-self.error_rate)
+            log_p = weight + self._visit_log_prob(without(visit, errors), states) + (h * errors).sum((1, 2))
+            return torch.where((impossible & ~errors).any(2)[:, 0], -torch.inf, log_p)
+
+        terms = [term(torch.zeros_like(gross)), torch.where(found > 1, term(gross), -torch.inf)]
+        for d in gross[:, 0].any(0).nonzero()[:, 0].tolist():
+            one = torch.zeros_like(gross)
+            one[..., d] = gross[..., d]
+            terms.append(torch.where(one[:, 0, d], term(one), -torch.inf))
+            if bool((found > 2).any()):
+                terms.append(torch.where(one[:, 0, d] & (found > 2), term(gross & ~one), -torch.inf))
+        return torch.logsumexp(torch.stack(terms), 0)
 
     def _visit_log_prob(self, visit: Sequences, states: list[Any]) -> Tensor:
         """Log-density ``[batch]`` of one visit; that of a score is the mean over its step."""

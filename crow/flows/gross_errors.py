@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crow.flows.crow import CRowFlow
 
 LIMIT = 8.0  # standard deviations of a prediction, times the region's spread
+NEVER = 1e30  # spread of a region without gross errors
 WIDTH = 8.0  # of the Cauchy density of gross errors, in standard deviations of a region
 
 
@@ -72,11 +73,12 @@ def beyond(flow: CRowFlow, data: Sequences, prediction: Prediction) -> Tensor:
 
 
 def log_density(flow: CRowFlow, x: Tensor, prediction: Prediction) -> Tensor:
-    """Of gross errors x, given that they lie beyond the limit around a prediction: ``[batch, time, region]``.
+    """Log-density of gross errors x, given that they lie beyond the limit around a prediction.
 
-    A Cauchy density around the mean of the training, without the part of it within the limit.
+    A Cauchy density around the mean of the training, without the part of it within the limit; ``[batch, time,
+    region]``.
     """
-    reach = LIMIT * flow.spread * prediction.sd
+    reach = LIMIT * torch.where(flow.spread < NEVER, flow.spread, 0.0) * prediction.sd
     low, high = (flow.bounds.inverse(prediction.mean + side * reach)[0] for side in (-1, 1))
     within = (_cauchy(high) - _cauchy(low)).clamp(0, 1 - 1e-6)
     return -torch.log(torch.pi * WIDTH * (1 + (x / WIDTH).square())) - torch.log1p(-within)

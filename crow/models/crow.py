@@ -235,11 +235,11 @@ class CRow(Model):
         self, data: Cohort | pd.DataFrame, draws: int = 200, seed: int = 0
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Mean and sd of every visit given the observed visits before it: one row per visit, one column per region."""
-        cohort, generator = self.as_cohort(data), torch.Generator().manual_seed(seed)
+        density, cohort, generator = self._density(), self.as_cohort(data), torch.Generator().manual_seed(seed)
         rows = min(len(cohort), CHUNK * int(cohort.visits.groupby("subject").size().max()))
         size = rows * draws * (len(self.table.regions) + 4)
         require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {rows:,} visits", "Lower --draws.")
-        density, means, sds = self._density(), [], []
+        means, sds = [], []
         for part, visits in self._chunks(cohort):
             mean, sd = density.predict(part, visits, draws, generator)
             means.append(self.table.decode(mean[part.mask], visits))

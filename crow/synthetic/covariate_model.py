@@ -186,7 +186,7 @@ def _changes_of_numbers(visits: pd.DataFrame, name: str, slopes: pd.Series) -> C
     rest = rest[later & rest.notna()]
     sd = float(rest.std()) / 2**0.5 if len(rest) > 2 else 0.0  # two noisy values differ by sqrt(2) sd
     known = values.dropna()
-    low, high = (known.quantile(share) for share in (0.01, 0.99)) if len(known) else (0.0, 0.0)
+    low, high = (known.quantile(share, interpolation="linear") for share in (0.01, 0.99)) if len(known) else (0.0, 0.0)
     return Change(sd, {}, _lost(visits, name, later), float(low), float(high), step_of(known.to_numpy()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -11,13 +10,14 @@ from torch import Tensor
 from crow.bijections.soft_bounds import Bounds
 from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow
-from crow.flows.gross_errors import gross_errors, leave_one_out, without
+from crow.flows.gross_errors import NEVER, gross_errors, leave_one_out, without
 
 FAR = 12.0  # robust standard deviations of all values, before there is a model
 ROUNDS = 4  # of fitting without the gross errors that the last fit showed
 MAX_SHARE = 0.05  # of a region's values: more are how it is distributed
 QUANTILE, NORMAL_QUANTILE = 0.95, 1.96  # of |z|: the scale of residuals that errors do not move
 TAILS, NORMAL_TAILS = (0.05, 0.95), 3.29
+LEAST_SD = 1e-3  # of what is left of a region without its gross errors, in standard deviations
 
 
 @torch.no_grad()
@@ -42,11 +42,13 @@ def gross_errors_of_training(
         flow = fit(without(data, gross))
         z = leave_one_out(flow, without(data, gross)).abs()
         spread = _scale(z, data.values() & ~gross)
-        spread[closed] = math.inf
+        spread[closed] = NEVER
         flow.spread.copy_(spread)
         found = gross_errors(flow, data)
         common = found.sum((0, 1)) > MAX_SHARE * data.values().sum((0, 1))
-        spread[common] = math.inf
+        kept = torch.where(data.values() & ~found, data.x, torch.nan).flatten(0, 1)
+        common |= (kept - kept.nanmean(0)).square().nanmean(0) < LEAST_SD**2
+        spread[common] = NEVER
         found = found & ~common
         if bool((found == gross).all()):
             break
@@ -68,11 +70,12 @@ def far_values(data: Sequences, bounds: Bounds | None) -> Tensor:
 
 
 def _far(x: Tensor) -> Tensor:
-    low, middle, high = torch.nanquantile(x, torch.tensor([TAILS[0], 0.5, TAILS[1]], dtype=x.dtype), 0)
+    shares = torch.tensor([TAILS[0], 0.5, TAILS[1]], dtype=x.dtype)
+    low, middle, high = torch.nanquantile(x, shares, 0, interpolation="linear")
     return ((x - middle).abs() * NORMAL_TAILS / (high - low).clamp_min(1e-9) > FAR) & (high > low)
 
 
 def _scale(z: Tensor, present: Tensor) -> Tensor:
     """How wide residuals are, per region: 1 where the model is right about them."""
     z = torch.where(present, z, torch.nan).flatten(0, 1)
-    return (torch.nanquantile(z, QUANTILE, 0) / NORMAL_QUANTILE).nan_to_num(1.0).clamp_min(0.05)
+    return (torch.nanquantile(z, QUANTILE, 0, interpolation="linear") / NORMAL_QUANTILE).nan_to_num(1.0).clamp_min(0.05)

@@ -160,14 +160,6 @@ def test_a_bend_is_seen_through_noise_that_all_regions_share() -> None:
     assert below > 0.75 and above < 0.25
 
 
-def test_runs_of_before_bends_and_effects_of_the_first_visit_have_none() -> None:
-    model = fitted(*drawn(), trends=(1, 2))[0]
-    old = {name: value for name, value in model.state_dict().items() if name not in ("knots", "bend")}
-    again = MixedModelInnovation(2, range(3), (1, 2)).double()
-    again.load_state_dict({**old, "beta": old["beta"][:-2]})
-    assert not again.bend.any() and again.beta[:-2].equal(model.beta[:-2]) and not again.beta[-2:].any()
-
-
 def test_log_likelihood_is_that_of_the_flow_s_own_density() -> None:
     """Prediction by prediction it adds up to the marginal likelihood that the fit maximised."""
     data = drawn()

@@ -56,7 +56,7 @@ COHORTS: dict[str, tuple[pd.DataFrame | str | bytes, list[str], str]] = {
         "add --subject subject or --subject patient",
     ),
     "two times": (
-        plain().assign(age_mri=plain()["age"] + np.sin(np.arange(42)) / 9),
+        plain().assign(age_mri=plain()["age"] + 3 * np.sin(np.arange(42))),
         [],
         r"--time age \(42 visits\) or --time age_mri",
     ),

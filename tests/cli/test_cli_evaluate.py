@@ -140,5 +140,5 @@ def test_impossible_evaluations_are_refused(
     assert "words.csv: column DX holds 'AD?'" in refused(capsys, *ask, *out, "--cohort", tmp_path / "words.csv")
     other.groupby("RID").head(1).to_csv(tmp_path / "once.csv", index=False)
     assert "Give subjects with two visits or more" in refused(capsys, *ask, *out, "--cohort", tmp_path / "once.csv")
-    assert "not a folder of crow evaluate" in refused(capsys, *ask, "--out", folder, "--overwrite")
+    assert "replaces only earlier results" in refused(capsys, *ask, "--out", folder, "--overwrite")
     assert not (tmp_path / "e").exists() and not (tmp_path / "t.csv").exists()

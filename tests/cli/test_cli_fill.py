@@ -50,7 +50,7 @@ def test_fill_writes_tables_for_multiple_imputation(trained: Path, gaps: Path, t
     out = tmp_path / "tables"
     words = ("--run", str(trained / "run"), "--cohort", str(gaps), "--out", str(out), "--draws", "50")
     assert run(*words, "--tables", "3") == 0
-    tables = [pd.read_csv(path) for path in sorted(out.iterdir())]
+    tables = [pd.read_csv(path) for path in sorted(out.glob("*.csv"))]
     assert len(tables) == 3 and all(table[REGIONS].notna().all(axis=None) for table in tables)
     assert not tables[0]["Hippocampus"].equals(tables[1]["Hippocampus"])
     assert run(*words, "--tables", "51", "--overwrite") == 2

@@ -176,7 +176,7 @@ def test_impossible_reports_are_refused_with_the_reason(broken: Path, capsys: py
     def refusal(*words: str | Path) -> str:
         return refused(capsys, "report", "--run", broken, *words)
 
-    assert "written as .html; found .pdf" in refusal("--out", broken / "report.pdf")
+    assert "written as .html or .htm; found .pdf" in refusal("--out", broken / "report.pdf")
     assert "has no subject nobody" in refusal("--subject", "nobody")
     assert "--what-if CDRS: the run has no such covariate" in refusal("--what-if", "CDRS=9")
     assert "leave one of them out" in refusal("--subject", EVIL[0], "--hide-subjects")

@@ -164,12 +164,12 @@ def test_generate_sets_a_covariate_and_follows_a_table(folder: Path, tmp_path: P
     """A row of the table belongs to a visit even if their times differ by rounding."""
     last = last_visit(folder, "9002")
     table = tmp_path / "path.csv"
-    table.write_text(f"RID,time,ICV\n9002,{last['time'] + 2 + 1e-12:.14f},1500000\n")
+    table.write_text(f"RID,time,DX\n9002,{last['time'] + 2 + 1e-12:.14f},Dementia\n")
     run("generate", "--run", folder / "run", "--subject", "9002", "--at", "1,2", "--covariates", table,
         "--set-covariate", "CDRSB=7.5@2", "--draws", "20", "--out", tmp_path / "forecast.csv",
         "--figure", tmp_path / "fan.svg")  # fmt: skip
     forecast = pd.read_csv(tmp_path / "forecast.csv")
-    assert list(forecast["ICV"]) == [last["ICV"], 1_500_000.0]
+    assert list(forecast["DX"]) == [last["DX"], "Dementia"]
     assert list(forecast["CDRSB"]) == [last["CDRSB"], 7.5]
     drawn = (tmp_path / "fan.svg").read_text()
     assert "without CDRSB 7.5 at 2 years" in drawn and "carried forward" not in drawn
@@ -195,7 +195,7 @@ def test_generate_new_subjects_in_the_columns_of_the_cohort(folder: Path, tmp_pa
     again = crow.read_cohort(tmp_path / "new.csv")
     assert again.regions == REGIONS
     assert 5_000 < again.visits["Hippocampus"].mean() < 9_000
-    assert again.visits["CDRSB"].isin(crow.read_cohort(folder / "cohort.csv").visits["CDRSB"]).all()
+    assert again.visits["CDRSB"].between(0, 18).all()
 
 
 def test_generate_new_subjects_along_given_paths(folder: Path, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_score_finds_a_visit_that_does_not_fit(folder: Path, tmp_path: Path) -> 
     worst = visits.loc[visits["outlier_score"].idxmax()]
     assert (worst["subject"], worst["session"], worst["outlier"]) == (9010, table.loc[row, "VISCODE"], True)
     assert worst["Hippocampus_z"] > 10
-    first = next(line for line in output.splitlines() if "9010" in line)
+    first = next(line for line in output.splitlines() if "9010" in line and "warning" not in line)
     assert "Hippocampus +" in first
 
 

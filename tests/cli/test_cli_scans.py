@@ -109,7 +109,7 @@ def test_a_patient_outside_the_cohort_is_prepared_first(folder: Path, tmp_path: 
                "--at", "2", "--draws", "10", "--out", tmp_path / "fu")  # fmt: skip
     assert "missing for these subjects" in output and "CDRSB" in output
     assert len(list((tmp_path / "fu" / "sub-new" / "ses-plus2y").rglob("*desc-synthetic_T1w.nii.gz"))) == 1
-    assert crow.is_store(tmp_path / "fu_store")
+    assert crow.ScanStore.is_store(tmp_path / "fu_store")
     run("score", "--run", folder / "run", "--cohort", tmp_path / "fu_store", "--out", tmp_path / "scores.csv")
     assert pd.read_csv(tmp_path / "scores.csv")["log_prob"].isna().tolist() == [True]
 

@@ -189,15 +189,3 @@ def test_draws_given_an_incomplete_past_follow_the_density() -> None:
     mean = float((grid * density).sum()) * 0.02
     sd = (float((grid.square() * density).sum()) * 0.02 - mean**2) ** 0.5
     assert float(draws.mean()) == pytest.approx(mean, abs=0.1 * sd) and float(draws.std()) == pytest.approx(sd, rel=0.1)
-
-
-def test_runs_of_before_values_could_be_missing_give_the_same_numbers() -> None:
-    """They lack the map of missing values and have a last rotation, which does not change the density."""
-    flow = random_flow(3, seed=1)
-    old = {name: value for name, value in flow.state_dict().items() if name != "missing.weight"}
-    old[f"layers.{len(flow.layers)}.bijection.b"] = torch.randn(3, 3, dtype=torch.float64)
-    other = random_flow(3, seed=2)
-    other.load_state_dict(old)
-    data: Sequences = sequences(3, 3)
-    torch.testing.assert_close(other.log_prob(data), flow.log_prob(data), atol=0, rtol=0)
-    assert not other.missing.weight.any()

@@ -41,7 +41,9 @@ def mixed() -> tuple[Cohort, crow.CRow]:
     """A cohort of one region and the mixed model of it."""
     torch.set_num_threads(1)
     cohort = small_cohort(20, 1)
-    return cohort, crow.CRow(**MIXED).fit(cohort)
+    model = crow.CRow(**MIXED).fit(cohort)
+    model.flow.set_follow_up(0.0)  # beyond the follow-up intervals are wider than those of the mixed model
+    return cohort, model
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +180,7 @@ def test_what_cannot_be_forecast_is_refused(cohort: Cohort, model: crow.CRow) ->
         ({"subject": [name], "time": [last]}, rf"subject {name}: .* does not come after the last visit"),
         ({"subject": [name], "time": [np.nan]}, rf"subject {name}: nan .* does not come after the last visit"),
         ({"subject": [name], "time": [30.0], "CDRS": [1.0]}, r"CDRS: no covariate of the cohort \(known: sex, CDRSB\)"),
-        ({"subject": [name], "time": [30.0], "sex": ["male"]}, r"column sex holds 'male'.*known: F, M"),
+        ({"subject": [name], "time": [30.0], "sex": ["male"]}, "covariate sex: found male, but it is [FM] at"),
         ({"subject": [name] * 2, "time": [30.0, 30.0]}, rf"subject {name}, time 30: .*sorted.*once"),
         ({"subject": [], "time": []}, "holds no visit"),
     ):
@@ -294,7 +296,7 @@ def test_missing_regions_are_filled_from_the_past_alone(cohort: Cohort) -> None:
     last = ~visits["subject"].duplicated(keep="last")
     for value in (np.nan, 2.0):
         after = model.log_prob(with_visits(cohort, visits.assign(ROI02=visits["ROI02"].where(~last, value))))
-        np.testing.assert_array_equal(before[~last], after["log_prob"][~last])
+        np.testing.assert_allclose(before[~last], after["log_prob"][~last], rtol=1e-5)
 
 
 def test_a_model_shows_itself_without_its_subjects(cohort: Cohort, model: crow.CRow) -> None:
@@ -328,7 +330,7 @@ def test_other_settings_than_those_of_the_tensors_are_refused(cohort: Cohort, tm
     key = change.split(":")[0]
     lines = [f"  {change}" if line.startswith(f"  {key}:") else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines))
-    with pytest.raises(RunError, match=r"run: the tensors do not fit model\.json and config\.yaml"):
+    with pytest.raises(RunError, match=r"config\.yaml: changed since the training"):
         crow.load(tmp_path / "run")
 
 

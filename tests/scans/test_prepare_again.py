@@ -53,7 +53,7 @@ def test_a_finished_store_is_used_by_the_same_command_and_not_overwritten_by_ano
     assert run(table, tmp_path / "store", modality="T2w", overwrite=True).store.info.modality == "T2w"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").write_text("x")
-    with pytest.raises(OutputError, match="not a scan store"):
+    with pytest.raises(OutputError, match="replaces only earlier results"):
         run(table, tmp_path / "other", overwrite=True)
     assert (tmp_path / "other" / "precious.txt").exists()
 

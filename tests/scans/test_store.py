@@ -103,7 +103,7 @@ def test_only_stores_are_replaced_and_only_with_overwrite(store: ScanStore, tmp_
     assert len(create(store.path, overwrite=True).rows) == 0
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("x")
-    with pytest.raises(OutputError, match="not a scan store"):
+    with pytest.raises(OutputError, match="replaces only earlier results"):
         create(tmp_path / "other", overwrite=True)
 
 
