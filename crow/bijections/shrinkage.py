@@ -53,7 +53,8 @@ def covariance(e: Tensor, measured: Tensor) -> Tensor:
     A region without a value has variance 1 and no correlation. Source: Little & Rubin 2002, section 11.2.
     """
     if bool(measured.all()):
-        return e.T @ e / len(e)
+        s = e.T @ e / len(e)
+        return s + (TINY - s.diagonal()).clamp_min(0).diag()  # a region may be constant in these visits
     each, index = torch.unique(measured, dim=0, return_inverse=True)
     counts = torch.bincount(index, minlength=len(each)).to(e.dtype)
     variance = e.square().sum(0) / measured.sum(0).clamp_min(1)

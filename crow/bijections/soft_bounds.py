@@ -12,7 +12,7 @@ from crow.bijections.base import Bijection
 from crow.bijections.patterns import only
 
 NEAREST = 10  # distance from a bound, in softness and the spacing of numbers at 1
-LEAST_SD = 1e-6
+LEAST_SD = 1e-2  # of the values on the line, in standard deviations of a region: a member may see hardly any variation
 ROUNDING = 1e-4  # of values in single precision, in standard deviations
 
 
