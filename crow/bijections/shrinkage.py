@@ -16,6 +16,7 @@ FOLDS = 5
 LARGEST_SHARE = 0.99  # of a region's variance that factors explain
 ITERATIONS, TOLERANCE = 50, 1e-4  # of EM
 RIDGE, TINY = 1e-2, 1e-12
+LEAST = 1e-4  # variance of standardised innovations: a region may be constant in these visits
 
 
 def shrunk_covariance(e: Tensor, subject: Tensor, measured: Tensor | None = None) -> Tensor:
@@ -54,7 +55,7 @@ def covariance(e: Tensor, measured: Tensor) -> Tensor:
     """
     if bool(measured.all()):
         s = e.T @ e / len(e)
-        return s + (TINY - s.diagonal()).clamp_min(0).diag()  # a region may be constant in these visits
+        return s + (LEAST - s.diagonal()).clamp_min(0).diag()
     each, index = torch.unique(measured, dim=0, return_inverse=True)
     counts = torch.bincount(index, minlength=len(each)).to(e.dtype)
     variance = e.square().sum(0) / measured.sum(0).clamp_min(1)

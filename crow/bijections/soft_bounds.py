@@ -12,7 +12,7 @@ from crow.bijections.base import Bijection
 from crow.bijections.patterns import only
 
 NEAREST = 10  # distance from a bound, in softness and the spacing of numbers at 1
-LEAST_SD = 1e-2  # of the values on the line, in standard deviations of a region: a member may see hardly any variation
+LEAST_SD = 1e-2  # of values on the line: a region that varies less in these visits is not stretched
 ROUNDING = 1e-4  # of values in single precision, in standard deviations
 
 
@@ -135,7 +135,8 @@ class SoftBounds(Bijection):
         weight = present.expand_as(x).flatten(0, -2).to(y.dtype)
         count = weight.sum(0).clamp_min(1)
         mean = (y * weight).sum(0) / count
-        sd = ((y - mean).square() * weight).sum(0).div(count).sqrt().clamp_min(LEAST_SD)
+        sd = ((y - mean).square() * weight).sum(0).div(count).sqrt()
+        sd = torch.where(sd < LEAST_SD, 1.0, sd)
         self.shift.copy_(torch.where(self.bounded, mean, 0.0))
         self.scale.copy_(torch.where(self.bounded, sd, 1.0))
 

@@ -25,6 +25,7 @@ from crow.representation.site_effects import UNSEEN, SiteEffects
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
 LONGEST = 200  # years
+FAR_BOUND = 100.0  # standard deviations from the mean
 UNIT_FACTORS = (10.0, 100.0, 1000.0, 1_000_000.0)
 MAX_UNIT_DEVIATION = 0.2  # of a ratio from such a factor, in powers of ten
 MIN_UNIT_SHARE = 0.6  # of values
@@ -124,14 +125,19 @@ class RegionTable(BaseModel):
 
     @property
     def bounds(self) -> Bounds | None:
-        """Bounds and steps in the units of x; None if all regions are real."""
+        """Bounds and steps in the units of x; None if all regions are real.
+
+        A bound that no value comes near is none: so far away, single precision has no digits for the values.
+        """
         if not self.kinds:
             return None
         mean, sd = np.array(self.mean), np.array(self.sd)
         lower = np.array([-np.inf if kind.lower is None else kind.lower for kind in self.kinds])
         upper = np.array([np.inf if kind.upper is None else kind.upper for kind in self.kinds])
         origin = np.where(np.isfinite(lower), lower, 0.0)
-        scaled = [(lower - mean) / sd, (upper - mean) / sd, self.steps / sd, (origin - mean) / sd]
+        low, high = (lower - mean) / sd, (upper - mean) / sd
+        low, high = np.where(low < -FAR_BOUND, -np.inf, low), np.where(high > FAR_BOUND, np.inf, high)
+        scaled = [low, high, self.steps / sd, (origin - mean) / sd]
         least, most, step, start = (torch.tensor(v, dtype=torch.float32) for v in scaled)
         return Bounds(least, most, ~torch.tensor(self.reached), step, start)
 
