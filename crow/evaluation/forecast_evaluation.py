@@ -26,6 +26,7 @@ COVERAGES = [f"coverage {share * 100:.0f} %" for share in COVERED]
 VALUE_METRICS = ("MAE", "RMSE", "CRPS", "NLL per value", *COVERAGES)
 GROUP_METRICS = ("MAE", "RMSE", "CRPS", "NLL per value", "forecast NLL", "coverage 90 %")
 VISIT_METRICS = {"energy": "energy", "forecast NLL": "nll"}
+SAME = 5e-4  # nats per visit
 MIXED_MODELS = ("multivariate mixed model", "linear mixed model")
 LeftOut = tuple[str, str]
 
@@ -151,6 +152,8 @@ def _likelihood_gain(models: Mapping[str, list[ModelEvaluation]]) -> dict[str, A
         f"crow {verdict} the {best} for these subjects: {value:+.3f} nats per visit (95 % interval {low:+.3f} to "
         f"{high:+.3f})."
     )
+    if max(abs(low), abs(high)) < SAME:
+        sentence = f"crow is the {best} here: its training found no improvement."
     return {"reference": best, "value": value, "low": float(low), "high": float(high), "sentence": sentence}
 
 
