@@ -237,8 +237,7 @@ class CRow(Model):
         """Mean and sd of every visit given the observed visits before it: one row per visit, one column per region."""
         density, cohort, generator = self._density(), self.as_cohort(data), torch.Generator().manual_seed(seed)
         rows = min(len(cohort), CHUNK * int(cohort.visits.groupby("subject").size().max()))
-        size = rows * draws * (len(self.table.regions) + 4)
-        require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {rows:,} visits", "Lower --draws.")
+        self._require_memory(draws, rows)
         means, sds = [], []
         for part, visits in self._chunks(cohort):
             mean, sd = density.predict(part, visits, draws, generator)
@@ -293,8 +292,7 @@ class CRow(Model):
         observed = _observed(cohort)
         history = observed[observed["subject"].isin(ahead["subject"])].sort_values(["subject", "time"])
         self.table.encode(ahead, "the visits to forecast")  # refuses what cannot be asked together, as a time twice
-        size = len(ahead) * draws * (len(self.table.regions) + 4)
-        require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {len(ahead):,} visits", "Lower --draws.")
+        self._require_memory(draws, len(ahead))
         values = np.empty((len(ahead), draws, len(self.table.regions)))
         has_history = ahead["subject"].isin(history["subject"]).to_numpy()
         question = np.zeros(len(ahead), int) if path else ahead.groupby("subject").cumcount().to_numpy()
@@ -347,8 +345,7 @@ class CRow(Model):
         visits = cohort.visits.reset_index(drop=True)
         lacking = visits[self.table.regions].isna().any(axis=1)
         own = visits[visits["subject"].isin(visits["subject"][lacking])]
-        size = len(own) * draws * (len(self.table.regions) + 4)
-        require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {len(own):,} visits", "Lower --draws.")
+        self._require_memory(draws, len(own))
         rows = np.flatnonzero(lacking)
         if not len(rows):
             empty = np.empty((0, draws, len(self.table.regions)))
@@ -420,6 +417,11 @@ class CRow(Model):
         self.table.sites, self.site_mixed = sites.with_effects(found.effects), found.mixed
         echo(self.table.sites.summary())
         return partial(site_data.cross_fitted, start=found.effects)
+
+    def _require_memory(self, draws: int, visits: int) -> None:
+        """Raise ConfigError if so many draws of so many visits do not fit into memory."""
+        size = visits * draws * (len(self.table.regions) + 4)
+        require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {visits:,} visits", "Lower --draws.")
 
     def _density(self) -> EnsembleAtSites:
         ensemble = self._ensemble()
