@@ -177,12 +177,12 @@ def _words(run: Path, folder: Path) -> list[str | Path]:
 def test_a_run_with_many_blocks_in_its_settings_is_not_built(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Even if the digests fit: the settings may not ask for more layers than there are tensors."""
+    """Even if the digests fit: settings and members together may not ask for many more layers than tensors."""
     run = tmp_path / "run"
     shutil.copytree(RUNS / "regions", run)
     setting("blocks: ", "blocks: 999 #")(run)
     digest = hashlib.sha256((run / "config.yaml").read_bytes()).hexdigest()
-    described(config_sha256=digest)(run)
+    described(config_sha256=digest, initialisations=["mixed_model"] * 9)(run)
     assert "layers, but it has" in refused(
         capsys, "generate", "--run", run, "--subject", "a", "--at", "1", "--out", tmp_path / "a.csv"
     )
