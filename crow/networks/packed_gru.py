@@ -82,7 +82,7 @@ class PackedGRU(torch.autograd.Function):
         ctx.save_for_backward(x, w_i, w_h, before, gates, gh_n)
 
     @staticmethod
-    def backward(ctx: Any, grad_before: Tensor | None, grad_after: Tensor | None, *_: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_before: Tensor | None, grad_after: Tensor | None, *_: Any) -> Any:
         x, w_i, w_h, before, gates, gh_n = ctx.saved_tensors
         r, z, n = gates.chunk(3, -1)
         slopes, rest = torch.empty_like(gates), 1 - z  # of h' by gh

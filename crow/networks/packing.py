@@ -50,20 +50,22 @@ class Packing:
 
     def take(self, v: Tensor) -> Tensor:
         """``[model x batch, time, channels] -> [model, visit, channels]``, with a faster gradient than `pack`."""
-        taken: Tensor = _Take.apply(v.reshape(-1, self.shape[0] * self.shape[1], v.shape[-1]), self.at)
+        taken: Tensor = _Take.apply(  # type: ignore[no-untyped-call]
+            v.reshape(-1, self.shape[0] * self.shape[1], v.shape[-1]), self.at
+        )
         return taken
 
     def unpack(self, v: Tensor) -> Tensor:
         """``[model, visit, channels] -> [model x batch, time, channels]``, 0 elsewhere."""
-        flat: Tensor = _Put.apply(v, self.at, self.shape[0] * self.shape[1])
+        flat: Tensor = _Put.apply(v, self.at, self.shape[0] * self.shape[1])  # type: ignore[no-untyped-call]
         return flat.reshape(-1, self.shape[1], v.shape[-1])
 
     def remember(self, memory: nn.GRU, x: Tensor) -> tuple[Tensor, Tensor]:
         """The hidden states before and after each visit, ``[model, visit, hidden]``; ``x [model, visit, channels]``."""
-        weights = (memory.weight_ih_l0, memory.weight_hh_l0, memory.bias_ih_l0, memory.bias_hh_l0)
-        if memory.weight_hh_l0.ndim == 2:
-            weights = tuple(weight.unsqueeze(0) for weight in weights)
-        before, after, _, _ = PackedGRU.apply(x, *weights, self.steps)
+        weights = [getattr(memory, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        if weights[0].ndim == 2:
+            weights = [weight.unsqueeze(0) for weight in weights]
+        before, after, _, _ = PackedGRU.apply(x, *weights, self.steps)  # type: ignore[no-untyped-call]
         return before, after
 
     def drop(self, h: Tensor) -> Tensor:
@@ -85,7 +87,7 @@ class _Take(torch.autograd.Function):
         ctx.rows = v.shape[-2]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (at,) = ctx.saved_tensors
         return _put(grad, at, ctx.rows), None
 
@@ -102,7 +104,7 @@ class _Put(torch.autograd.Function):
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (at,) = ctx.saved_tensors
         return grad.index_select(-2, at), None, None
 

@@ -15,7 +15,7 @@ from crow.bijections.patterns import patterns
 from crow.data.sequences import Sequences
 from crow.flows.crow import BeforeLayers, CRowFlow
 from crow.networks.packed_gru import Steps
-from crow.networks.packing import Packing
+from crow.networks.packing import Packing, Patterns
 
 FIELDS = ("x", "context", "time", "mask", "measured")
 Weights = Mapping[str, Tensor]  # of a flow, or stacked with the flow as the first axis
@@ -63,14 +63,13 @@ class Batch:
 
     def packing(self, dropout: Tensor | None = None) -> Packing:
         """With ``dropout [flow, layer, visit, unit]``."""
-        pairs = [
-            (self.tensors[name], self.tensors[f"{name}_of_visits"]) if name in self.tensors else None
-            for name in ("patterns", "new_patterns")
-        ]
         shape = self.tensors["mask"].shape[1:]
-        return Packing(
-            self.at, self.steps, (shape[0], shape[1]), *pairs, None if dropout is None else iter(dropout.unbind(1))
-        )
+        masks = None if dropout is None else iter(dropout.unbind(1))
+        measured, new_and_measured = self._patterns("patterns"), self._patterns("new_patterns")
+        return Packing(self.at, self.steps, (shape[0], shape[1]), measured, new_and_measured, masks)
+
+    def _patterns(self, name: str) -> Patterns | None:
+        return (self.tensors[name], self.tensors[f"{name}_of_visits"]) if name in self.tensors else None
 
     def total(self, log_prob: Tensor, some: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sum of ``log_prob [flow, visit]`` over all visits or ``some``, and how many these are: ``[flow]``."""
@@ -99,7 +98,7 @@ class FlowStack:
         self.trained = {name: nn.Parameter(value) for name, value in stacked.items() if name in needed}
         self.fixed = {name: value for name, value in stacked.items() if name not in needed}
         self.dropouts = [module for module in flows[0].modules() if isinstance(module, nn.Dropout)]
-        self.hidden = flows[0].layers[0].memory.hidden_size  # type: ignore[union-attr]
+        self.hidden = int(flows[0].layers[0].inner.out_features)  # type: ignore[union-attr, arg-type]
 
     def __len__(self) -> int:
         return len(next(iter(self.fixed.values())))

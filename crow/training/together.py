@@ -166,9 +166,9 @@ class _Training:
             row |= {f"validation_half_{half}": values[i] for half, values in enumerate(halves, 1)}
             history = self.histories[k]
             if history.is_better(row["validation"]):
-                found = {**self.stack.fixed, **self.stack.trained, **weights}
+                state = {**self.stack.fixed, **self.stack.trained, **weights}
                 names = self.members[k].flow.state_dict()
-                history.best = {name: found[name][i].detach().cpu().clone() for name in names}
+                history.best = {name: state[name][i].detach().cpu().clone() for name in names}
             history.add({**row, "learning_rate": rate})
             log.write(k, history)
 
