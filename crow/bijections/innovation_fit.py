@@ -381,7 +381,7 @@ def _newton(
         better = value_there > value
         theta, value = torch.where(better, trial, theta), torch.where(better, value_there, value)
         damping = torch.where(better, damping / 5, damping * 5).clamp(1e-8, 1e12)
-        if bool(((gradient * step).sum(0).abs() < 1e-9).all()):
+        if bool(((gradient * step).sum(0).abs() < 1e-12).all()):
             break
     return theta
 
