@@ -60,11 +60,32 @@ class MixedModelInnovation(RecurrentBijection):
     A channel c of ``design`` counts as ``c + sum_k bend_k max(c - knot_k, 0)``, the same for all regions: a clinical
     score whose effect per unit decreases (or increases) with its value is bent before it has its effects.
 
-    Args:
-        features: number of regions.
-        design: context channels with a fixed effect.
-        trends: channels of ``design`` whose value at the first visit has a fixed effect on the slope, and one on the
-            level.
+    Parameters
+    ----------
+    features : int
+        Number of regions.
+    design : sequence of int
+        Context channels with a fixed effect.
+    trends : sequence of int
+        Channels of ``design`` whose value at the first visit has a fixed effect on the slope, and one on the level.
+
+    Raises
+    ------
+    ValueError
+        If a channel of ``trends`` is not in ``design``.
+
+    References
+    ----------
+    Laird & Ware 1982, equation 3.2; Mundlak 1978.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = MixedModelInnovation(features=3, design=[0])
+    >>> x, time = torch.randn(5, 4, 3), torch.arange(4.0).expand(5, 4).unsqueeze(-1)
+    >>> z, log_det, past = model(x, time)
+    >>> torch.allclose(model.inverse(z, time)[0], x, atol=1e-5), log_det.shape
+    (True, torch.Size([5, 4]))
     """
 
     knots: Tensor

@@ -8,6 +8,13 @@ class RecurrentSubnet(nn.Module):
     """A GRU over ``[batch, time, inputs]`` and a two-layer head on its state and input; zero at initialisation.
 
     Returns outputs ``[batch, time, outputs]`` and the last state of the GRU, ``[batch, hidden]``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> outputs, state = RecurrentSubnet(3, hidden=8, outputs=2)(torch.randn(4, 5, 3))
+    >>> outputs.shape, state.shape
+    (torch.Size([4, 5, 2]), torch.Size([4, 8]))
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
