@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.patterns import apply_each, only, patterns
+from crow.bijections.shared_effects import Evidence, expected, most_factors
 
 KNOTS = 3
 
@@ -41,13 +42,16 @@ class MixedModelInnovation(RecurrentBijection):
     """Maps each visit to its innovation under a linear mixed model, ``z_t = L^-1 (x_t - mu_t) / sd_t``.
 
     Per region, ``x_t = f_t' beta + b0 + b1 t + eps`` with ``b ~ N(0, G)`` and ``eps ~ N(0, sigma^2)``; ``mu_t`` and
-    ``sd_t`` are the exact prediction of visit t from the region's measured values before it. With ``Z_t = (1, t)``,
-    ``g = G / sigma^2`` and the past's ``S = sum Z Z'`` and ``u = sum Z r`` the Kalman recursion has a closed form
-    (Laird & Ware 1982, 3.2)
+    ``sd_t`` are the prediction of visit t from the values measured before it. With ``Z_t = (1, t)``, ``g = G /
+    sigma^2`` and the past's ``S = sum Z Z'`` and ``u = sum Z r`` the Kalman recursion has a closed form (Laird & Ware
+    1982, 3.2)
 
         C = (I + g S)^-1 g,   mu_t = f_t' beta + Z_t' C u,   sd_t^2 = sigma^2 (1 + Z_t' C Z_t),
 
-    so cumulative sums replace the loop over time. ``L`` is the Cholesky factor of the correlation of the standardised
+    so cumulative sums replace the loop over time. This is of one region from its own past. ``loadings`` correlate the
+    effects b of all regions by a few factors, so that a region that was seldom measured borrows from the others
+    (`crow.bijections.shared_effects.expected`; residuals of the past count as independent between regions there, and 0
+    is the formula above). ``L`` is the Cholesky factor of the correlation of the standardised
     innovations across regions. Its rows are those of one factor for regions that have not been measured before, whose
     spread is that between subjects, and of another for all others. Of a visit that lacks regions, ``L`` is the Cholesky
     factor of the block of ``L L'`` that was measured: the marginal of the complete visit given the same past. A missing
@@ -90,6 +94,7 @@ class MixedModelInnovation(RecurrentBijection):
 
     knots: Tensor
     bend: Tensor
+    loadings: Tensor
 
     def __init__(self, features: int, design: Sequence[int], trends: Sequence[int] = ()) -> None:
         super().__init__()
@@ -101,6 +106,7 @@ class MixedModelInnovation(RecurrentBijection):
         self.beta = nn.Parameter(torch.zeros(1 + len(self.design) + 2 * len(self.trends), features))
         self.log_sigma = nn.Parameter(torch.zeros(features))
         self.factor = nn.Parameter(torch.zeros(3, features))  # rows l11, l21, l22 of the Cholesky factor of g
+        self.register_buffer("loadings", torch.zeros(2, features, most_factors(features)))
         self.correlation = nn.Parameter(torch.eye(features).repeat(2, 1, 1))  # Cholesky: new regions, all others
 
     def forward(
@@ -145,9 +151,10 @@ class MixedModelInnovation(RecurrentBijection):
         one = torch.ones_like(t) if measured is None else measured.to(x.dtype)
         terms = (one, one * t, one * t * t, r, t * r)
         n, s, ss, u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[:5], terms, strict=True))
-        c00, c01, c11, _ = posterior(self.factor, n, s, ss)
-        mean = fixed + c00 * u0 + c01 * (u1 + t * u0) + c11 * t * u1
-        sd = self.log_sigma.exp() * (1 + c00 + 2 * c01 * t + c11 * t * t).sqrt()
+        sigma, (l11, l21, l22) = self.log_sigma.exp(), self.factor
+        evidence = Evidence.of(self.factor, sigma, n, s, ss, u0, u1)
+        effect, variance = expected(evidence, self.loadings, l11 + l21 * t, l22 * t)
+        mean, sd = fixed + sigma * effect, sigma * (1 + variance).sqrt()
         sums = [before + v.sum(1) for before, v in zip(state[:5], terms, strict=True)]
         return Prediction(mean, sd, n < 1), Moments._make([*sums, state.baseline])
 

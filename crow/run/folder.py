@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import, and a damaged run 
 
     from crow.cohort.cohort import Finding
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 CONFIG = "config_sha256"  # in the description: the digest of config.yaml, which decides the test subjects
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
 
