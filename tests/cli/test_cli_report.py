@@ -152,6 +152,7 @@ def test_without_an_evaluation_and_with_hidden_subjects(folder: Path, tmp_path: 
 def test_a_missing_cohort_is_reported_and_the_rest_is_shown(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(folder / "run", run)
+    shutil.copytree(folder / "run_evaluation", tmp_path / "run_evaluation")
     model = json.loads((run / "model.json").read_text())
     place = model["description"]["cohort"]["path"]
     moved = Path(place).rename(tmp_path / "elsewhere.csv")
