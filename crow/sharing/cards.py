@@ -24,7 +24,7 @@ Rows = Sequence[Sequence[object]]
 
 
 def data_sheet(run: Run, disclosure: Disclosure, licence: str | None) -> str:
-    """Whom the model was trained on: subjects, ages, years, sites and covariates, without small counts."""
+    """The cohort of the training: subjects, ages, years, sites and covariates, without small counts."""
     cohort, visits = disclosure.cohort, disclosure.visits
     times = visits.groupby("subject")["time"].last()
     facts = [

@@ -97,7 +97,7 @@ def _levels(
     """Levels with rare ones renamed, and shares without theirs, rounded so that no count can be read from them."""
     shown = [disclosure.is_shown(name, level) for level in levels]
     kept = [level for level, show in zip(levels, shown, strict=True) if show]
-    renamed, number = [], 0
+    renamed, number = list[str](), 0
     for level, show in zip(levels, shown, strict=True):
         while not show and (number == 0 or f"{WITHHELD} {number}" in [*kept, *renamed]):
             number += 1
