@@ -41,7 +41,9 @@ def audit_table(
     """
     encoder = RecordEncoder.fit(training, regions)
     families = [dict(zip(c.subjects, c.split_names(c.subjects), strict=True)) for c in (training, test)]
-    tables: list[tuple[pd.DataFrame, dict[str, str]]] = [(synthetic, {}), (training.visits, families[0]), (test.visits, families[1])]
+    tables: list[tuple[pd.DataFrame, dict[str, str]]] = [
+        (synthetic, {}), (training.visits, families[0]), (test.visits, families[1])
+    ]  # fmt: skip
     whole = [_renamed(encoder.whole(visits), family) for visits, family in tables]
     covariates = [_renamed(encoder.covariates(visits), family) for visits, family in tables]
     attributes = [encoder.attributes(visits) for visits, _ in tables]
