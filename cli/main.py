@@ -22,6 +22,7 @@ from crow.cli.report import report
 from crow.cli.score import score
 from crow.cli.segment import segment
 from crow.cli.settings import settings
+from crow.cli.share import share
 from crow.cli.simulate import simulate
 from crow.cli.synthesize import synthesize
 from crow.cli.terminal import console, plain, protect_output
@@ -39,8 +40,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    simulate, check, prepare, extract, train, adapt, generate, fill, score, evaluate, report, synthesize, translate,
-    classify, enhance, segment, settings,
+    simulate, check, prepare, extract, train, adapt, generate, fill, score, evaluate, report, share, synthesize,
+    translate, classify, enhance, segment, settings,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
