@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.patterns import apply_each, only, patterns
 from crow.bijections.shared_effects import Evidence, expected, most_factors
+from crow.networks.packing import Packing
 
 KNOTS = 3
 
@@ -158,10 +159,12 @@ class MixedModelInnovation(RecurrentBijection):
         sums = [before + v.sum(1) for before, v in zip(state[:5], terms, strict=True)]
         return Prediction(mean, sd, n < 1), Moments._make([*sums, state.baseline])
 
-    def whiten(self, x: Tensor, prediction: Prediction, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def whiten(
+        self, x: Tensor, prediction: Prediction, measured: Tensor | None = None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``z = L^-1 (x - mean) / sd`` and its log-determinant, both of the measured values."""
         e = only(measured, (x - prediction.mean) / prediction.sd)
-        factors, visit = self._factors(prediction.new, measured)
+        factors, visit = self._factors(prediction.new, measured, packing)
         eye = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand_as(factors)
         inverse = torch.linalg.solve_triangular(factors, eye, upper=False)
         return apply_each(inverse, visit, e), self._log_det(prediction.sd, factors, visit, measured)
@@ -172,17 +175,20 @@ class MixedModelInnovation(RecurrentBijection):
         x = prediction.mean + prediction.sd * apply_each(factors, visit, z)
         return only(measured, x), -self._log_det(prediction.sd, factors, visit, measured)
 
-    def _factors(self, new: Tensor, measured: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _factors(self, new: Tensor, measured: Tensor | None, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
         """``L [pattern, region, region]`` of every pattern of new and measured regions, and each visit's pattern.
 
         The identity in the rows and columns of missing regions.
         """
         first, later = self.correlation.tril()
+        if packing is not None and measured is None:  # whole sequences: all regions are new at the first visit
+            return torch.stack([later, first]), new[..., 0].long()
         new = new.expand(*new.shape[:-1], len(first))
         if measured is None:
             each, visit = patterns(new)
             return torch.where(each.unsqueeze(-1), first, later), visit
-        each, visit = patterns(torch.cat([new & measured, measured], -1))
+        there = torch.cat([new & measured, measured], -1)
+        each, visit = (packing and packing.new_and_measured) or patterns(there)
         is_new, there = each.chunk(2, -1)
         rows = torch.where(is_new.unsqueeze(-1), first, later)
         block = there.unsqueeze(-1) & there.unsqueeze(-2)

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from crow.bijections.channels import ChannelBijection
 from crow.bijections.patterns import apply_each, patterns
+from crow.networks.packing import Packing
 
 
 class Permutation(ChannelBijection):
@@ -75,16 +76,22 @@ class Rotation(ChannelBijection):
         self.b = nn.Parameter(torch.randn(channels, channels, generator=generator) / (2 * channels) ** 0.5)
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, measured: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor]:
-        return self._rotate(x, measured, inverse=False)
+        return self._rotate(x, measured, packing, inverse=False)
 
     def inverse(
         self, z: Tensor, context: Tensor | None = None, measured: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        return self._rotate(z, measured, inverse=True)
+        return self._rotate(z, measured, None, inverse=True)
 
-    def _rotate(self, x: Tensor, measured: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _rotate(
+        self, x: Tensor, measured: Tensor | None, packing: Packing | None, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
         self.check(x)
         a = self.b - self.b.mT
         a = -a if inverse else a
@@ -92,7 +99,7 @@ class Rotation(ChannelBijection):
         log_det = x.new_zeros(x.shape[: self.axis])
         if measured is None:
             return _mix(torch.linalg.solve(eye + a, eye - a), x, self.space), log_det
-        each, visit = patterns(measured)
+        each, visit = (packing and packing.measured) or patterns(measured)
         blocks = a * (each.unsqueeze(-1) & each.unsqueeze(-2))
         return apply_each(torch.linalg.solve(eye + blocks, eye - blocks), visit, x), log_det
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.coupling import scale_and_shift, soft_clamp
 from crow.bijections.patterns import only
+from crow.networks.packing import Packing
 from crow.networks.recurrent import RecurrentSubnet
 
 
@@ -98,11 +99,18 @@ class TemporalContextGate(RecurrentBijection):
         nn.init.zeros_(self.outer.bias)
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Past | None = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Past]:
-        state = state or self._start(x)
-        past, state = self._remember(x, context, state, measured)
-        m, g = self._shift_and_scale(past, context)
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: Past | None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
+    ) -> tuple[Tensor, Tensor, Past | None]:
+        if packing is None:
+            past, state = self._remember(x, context, state or self._start(x), measured)
+        else:
+            past = self._recall(x, context, measured, packing)
+        m, g = self._shift_and_scale(past, context, packing)
         return only(measured, (x - m) * torch.exp(-g)), -only(measured, g).sum(-1), state
 
     def inverse(
@@ -128,10 +136,24 @@ class TemporalContextGate(RecurrentBijection):
         last, mean, seen = running_past(x, state.last, state.total, state.visits, measured)
         return (before, last, mean), Past(h[:, -1], *seen)
 
-    def _shift_and_scale(self, past: tuple[Tensor, Tensor, Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _recall(
+        self, x: Tensor, context: Tensor | None, measured: Tensor | None, packing: Packing
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`_remember` of packed sequences."""
+        before, _ = packing.remember(self.memory, x if context is None else torch.cat([x, context], -1))
+        padded, zero = packing.unpack(x), x.new_zeros(packing.shape[0], x.shape[2])
+        there = None if measured is None else packing.unpack(measured)
+        last, mean, _ = running_past(padded, zero, zero, zero[:, :1], there)
+        last, mean = packing.take(torch.cat([last, mean], -1)).chunk(2, -1)
+        return before, last, mean
+
+    def _shift_and_scale(
+        self, past: tuple[Tensor, Tensor, Tensor], context: Tensor | None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
         before, last, mean = past
         extra = [] if context is None else [context]
-        h = self.dropout(nn.functional.silu(self.inner(torch.cat([before, *extra], -1))))
+        h = nn.functional.silu(self.inner(torch.cat([before, *extra], -1)))
+        h = self.dropout(h) if packing is None else packing.drop(h)
         m, g = self.outer(h).chunk(2, -1)
         return m + self.direct(torch.cat([last, mean, *extra], -1)), soft_clamp(g, self.clamp)
 
@@ -202,21 +224,32 @@ class RecurrentCoupling(RecurrentBijection):
         return subnet(_with_context(passive, context))[0]
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Tensor | None = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return self._couple(x, context, state, measured, inverse=False)
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: Tensor | None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        return self._couple(x, context, state, measured, packing, inverse=False)
 
     def inverse(
         self, z: Tensor, context: Tensor | None = None, state: Tensor | None = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return self._couple(z, context, state, measured, inverse=True)
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        return self._couple(z, context, state, measured, None, inverse=True)
 
     def _couple(
-        self, x: Tensor, context: Tensor | None, state: Tensor | None, measured: Tensor | None, inverse: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        state: Tensor | None,
+        measured: Tensor | None,
+        packing: Packing | None,
+        inverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         halves = list(x.split(self.sizes, self.axis))
         (active,), (subnet,) = self.actives, self.subnets
-        theta, state = subnet(_with_context(halves[1 - active], context), state)
+        theta, state = subnet(_with_context(halves[1 - active], context), state, packing)
         if measured is None:
             halves[active], log_det = self.transform(halves[active], theta, inverse)
         else:
