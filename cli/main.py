@@ -14,6 +14,7 @@ from crow.cli.check import check
 from crow.cli.classify import classify
 from crow.cli.enhance import enhance
 from crow.cli.evaluate import evaluate
+from crow.cli.explore import explore
 from crow.cli.extract import extract
 from crow.cli.fill import fill
 from crow.cli.generate import generate
@@ -39,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    simulate, check, prepare, extract, train, adapt, generate, fill, score, evaluate, report, synthesize, translate,
+    simulate, check, prepare, extract, train, adapt, generate, explore, fill, score, evaluate, report, synthesize, translate,
     classify, enhance, segment, settings,
 )  # fmt: skip
 for command in COMMANDS:
