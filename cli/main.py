@@ -40,8 +40,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    simulate, check, prepare, extract, train, adapt, generate, explore, fill, score, evaluate, report, synthesize, translate,
-    classify, enhance, segment, settings,
+    simulate, check, prepare, extract, train, adapt, generate, explore, fill, score, evaluate, report, synthesize,
+    translate, classify, enhance, segment, settings,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -132,8 +132,8 @@ class MixedModelInnovation(RecurrentBijection):
     def filtered(self, x: Tensor, context: Tensor, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and sd ``[batch, time, region]`` of the level of every visit, given its values and those before it.
 
-        The level is ``f_t' beta + b0 + b1 t``: the value without measurement error. With the sums S and u up to and with
-        visit t its mean is ``f_t' beta + Z_t' C u`` and its variance ``sigma^2 Z_t' C Z_t``.
+        The level is ``f_t' beta + b0 + b1 t``: the value without measurement error. With the sums S and u up to and
+        with visit t its mean is ``f_t' beta + Z_t' C u`` and its variance ``sigma^2 Z_t' C Z_t``.
         """
         t = context[..., :1]
         fixed = effects(self, context, context[:, 0, self.trends]) @ self.beta

@@ -1,1 +1,1 @@
-"""The page of `crow explore`: a local server, its answers, and the page itself. Above pipelines, beside the commands."""
+"""The page of `crow explore`: a local server and its answers. Above the pipelines, as the commands are."""

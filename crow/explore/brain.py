@@ -12,11 +12,12 @@ from typing import Any
 ATLAS = "atlas.json"
 SIDES = {"left": "left", "lh": "left", "l": "left", "right": "right", "rh": "right", "r": "right"}
 # Words of a name that tell a measure, a tracer, a side that is both, or a table, and not the structure.
-PLAIN = frozenset(
-    "ctx cortex gray grey matter volume vol volumes thickness thick thk area surface surfarea mean avg average suvr suv "
-    "uptake bilateral both total roi region mm3 ml cm3 gm gmv bl the of gyrus aparc aseg dk desikan fs freesurfer "
-    "proper".split()
-)
+PLAIN = frozenset((
+    "ctx", "cortex", "gray", "grey", "matter", "volume", "vol", "volumes", "thickness", "thick", "thk", "area",
+    "surface", "surfarea", "mean", "avg", "average", "suvr", "suv", "uptake", "bilateral", "both", "total", "roi",
+    "region", "mm3", "ml", "cm3", "gm", "gmv", "bl", "the", "of", "gyrus", "aparc", "aseg", "dk", "desikan", "fs",
+    "freesurfer", "proper",
+))  # fmt: skip
 SYNONYMS = {
     "ventricle": "lateralventricle", "ventricles": "lateralventricle", "lateralventricles": "lateralventricle",
     "latvent": "lateralventricle", "hippo": "hippocampus", "hippocampal": "hippocampus", "hip": "hippocampus",

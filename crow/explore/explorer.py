@@ -45,30 +45,33 @@ class Explorer:
 
     def start(self) -> dict[str, Any]:
         """What the page shows before a subject is chosen."""
-        schema, table = self.cohort.schema, self.model.table
-        names = without_ending(self.cohort.regions)
-        known = {one.name: one for one in table.covariates}
-        covariates = []
-        for name, kind in schema.covariates.items():
-            if name not in known and name not in schema.sites:
-                continue
-            values = self.cohort.visits[name].dropna()
-            numeric = kind == "numeric"
-            levels = [] if numeric else known[name].levels if name in known else sorted(map(str, values.unique()))
-            whole = bool(numeric and (values.astype(float) % 1 == 0).all())
-            low, high = (float(values.min()), float(values.max())) if numeric and len(values) else (0.0, 1.0)
-            changes = name not in schema.fixed and name not in schema.sites
-            covariates.append({
-                "name": name, "numeric": numeric, "levels": levels, "low": low, "high": high, "whole": whole,
-                "changes": changes,
-            })  # fmt: skip
+        names, table = without_ending(self.cohort.regions), self.model.table
         return {
-            "first": self.source.subject, "run": self.source.run.name, "cohort": Path(self.cohort.path or "the cohort").name,
+            "first": self.source.subject,
+            "run": self.source.run.name, "cohort": Path(self.cohort.path or "the cohort").name,
             "subjects": len(self.cohort.subjects), "draws": self.source.draws, "unit": self.source.unit,
-            "regions": [{"name": name, "short": short} for name, short in names.items()], "covariates": covariates,
+            "regions": [{"name": name, "short": short} for name, short in names.items()],
+            "covariates": self._covariates(),
             "has_age": any(one.name == "age" for one in table.covariates), "max_horizon": MAX_HORIZON,
             "shares": SHARES, "brain": drawing(self.cohort.regions), "typical": finite(np.array(table.median)),
         }  # fmt: skip
+
+    def _covariates(self) -> list[dict[str, Any]]:
+        """Those that the model knows: kind, levels, range, and whether a forecast can change them."""
+        schema, found = self.cohort.schema, []
+        known = {one.name: one for one in self.model.table.covariates}
+        for name, kind in schema.covariates.items():
+            if name not in known and name not in schema.sites:
+                continue
+            values, numeric = self.cohort.visits[name].dropna(), kind == "numeric"
+            levels = known[name].levels if name in known else sorted(map(str, values.unique()))
+            low, high = (float(values.min()), float(values.max())) if numeric and len(values) else (0.0, 1.0)
+            found.append({
+                "name": name, "numeric": numeric, "levels": [] if numeric else levels, "low": low, "high": high,
+                "whole": bool(numeric and (values.astype(float) % 1 == 0).all()),
+                "changes": name not in schema.fixed and name not in schema.sites,
+            })  # fmt: skip
+        return found
 
     def subjects(self, search: str) -> dict[str, Any]:
         """Subjects whose name contains the text, those that begin with it first."""
@@ -88,13 +91,14 @@ class Explorer:
                 "subject": self._name(whose), "doubtful": doubtful_values(self.model, state.cohort),
                 "data_end": self.model.table.follow_up - last if self.model.table.follow_up else None,
                 "observed": {
-                    "times": finite(measured["time"].to_numpy() - last), "ages": finite(measured["age"].to_numpy(float)),
+                    "times": finite(measured["time"].to_numpy() - last),
+                    "ages": finite(measured["age"].to_numpy(float)),
                     "values": {name: finite(measured[name].to_numpy(float)) for name in self.cohort.regions},
                     "levels": self._by_region(state.levels(SHARES)),
                 },
                 "covariates": {
                     "times": finite(visits["time"].to_numpy() - last),
-                    "values": {name: _cells(visits[name], kind) for name, kind in self.cohort.schema.covariates.items()},
+                    "values": self._cells(visits),
                 },
                 "reference": None if found is None else {
                     "label": found.label, "times": found.times, "bands": self._by_region(found.values),
@@ -147,7 +151,7 @@ class Explorer:
         who = "A new subject" if new else f"Subject {name}"
         return {
             "bands": self._by_region(np.moveaxis(quantiles_of(values, SHARES, axis=1), 0, 1)),
-            "covariates": {key: _cells(visits[key], kind) for key, kind in self.cohort.schema.covariates.items()},
+            "covariates": self._cells(visits),
             "words": words(who, len(state.cohort.visits), times[-1], course),
             "command": command(self.source, name, times, course, NEW_TABLE if new else None),
             "alike": {
@@ -189,6 +193,9 @@ class Explorer:
 
     def _key(self, whose: Whose) -> str:
         return whose.new.model_dump_json() if whose.new is not None else f"subject {whose.subject}"
+
+    def _cells(self, visits: pd.DataFrame) -> dict[str, list[Any]]:
+        return {name: _cells(visits[name], kind) for name, kind in self.cohort.schema.covariates.items()}
 
     def _name(self, whose: Whose) -> str:
         return NAME if whose.new is not None else str(whose.subject)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -24,8 +25,9 @@ def new_cohort(model: CRow, cohort: Cohort, typed: NewSubject) -> Cohort:
     Raises CohortError for a time that is not after the one before it, and for a cell that is not a number or a level.
     """
     times = [_as_written(visit.time, cohort) for visit in typed.visits]
-    if times[0] != 0 or any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
-        raise CohortError(f"the new subject: its visits are at {', '.join(f'{t:.3g}' for t in times)} years. Start at 0, and let each be later.")
+    if times[0] != 0 or any(later <= earlier for earlier, later in pairwise(times)):
+        found = ", ".join(f"{time:.3g}" for time in times)
+        raise CohortError(f"the new subject: its visits are at {found} years. Start at 0, and let each be later.")
     schema = cohort.schema
     needs_age = any(one.name == "age" for one in model.table.covariates)
     age = number(typed.age, "age of the new subject", "Give it in years.")
@@ -38,7 +40,8 @@ def new_cohort(model: CRow, cohort: Cohort, typed: NewSubject) -> Cohort:
             given = typed.covariates if name in schema.fixed else visit.covariates
             row[name] = covariate(model, cohort, name, given.get(name, ""))
         for name in schema.regions:
-            row[name] = number(visit.regions.get(name, ""), f"{name} of visit {k + 1}", "Type a number, or leave it empty.")
+            typed_value = visit.regions.get(name, "")
+            row[name] = number(typed_value, f"{name} of visit {k + 1}", "Type a number, or leave it empty.")
         rows.append(row)
     visits = pd.DataFrame(rows, columns=[name for name in cohort.visits if name in rows[0]])
     visits = visits.astype({name: float for name in schema.regions})

@@ -29,10 +29,10 @@ def open_run(
     Raises RunError for another kind of run, and CohortError for a table that does not fit or an unknown subject.
     """
     if (kind := kind_of_run(run, "train")) != CRow.kind:
-        raise RunError(f"{run}: a run of {kind}; crow explore shows runs of regions. Use crow generate for follow-up scans.")
+        raise RunError(f"{run}: a run of {kind}; crow explore shows runs of regions. Use crow generate for this run.")
     model = CRow.load(run)
     if model.config.model.objective == "inn":
-        raise RunError(f"{run}: was trained with the published objective (inn), which has no forecasts. Train without it.")
+        raise RunError(f"{run}: was trained with the published objective (inn), which has no forecasts. Train another.")
     history = read_history(model, cohort, missing)
     if not len(history):
         raise CohortError(f"{history.path}: has no visits.")

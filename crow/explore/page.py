@@ -10,7 +10,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-SCRIPTS = ("numbers.js", "svg.js", "chart.js", "brain.js", "source.js", "covariates.js", "subject.js", "save.js", "explore.js")
+SCRIPTS = (
+    "numbers.js", "svg.js", "chart.js", "brain.js", "source.js", "covariates.js", "subject.js", "save.js", "explore.js",
+)  # fmt: skip
 STYLE = "explore.css"
 
 

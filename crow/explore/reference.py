@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,18 +56,19 @@ def reference(state: HistoryState, cohort: Cohort, horizon: float, seed: int = 0
     profile, label = _profile(state.cohort, cohort)
     age = float((own["age"] - own["time"]).dropna().iloc[-1]) + last
     rows = pd.DataFrame({"subject": [f"reference {k}" for k in range(POINTS)], "time": 0.0, "age": age + times})
-    rows = rows.assign(**{name: [value] * POINTS for name, value in profile.items()})
+    for name, value in profile.items():
+        rows[name] = [value] * POINTS
     empty = HistoryState(state.model, state.cohort, None, [None] * len(state.states))
     drawn = empty.forecast(rows, DRAWS, seed)
     values = np.moveaxis(quantiles_of(drawn, SHARES, axis=1), 0, 1)
     return Reference(label, times.tolist(), values) if bool(torch.isfinite(torch.from_numpy(values)).all()) else None
 
 
-def _profile(own: Cohort, cohort: Cohort) -> tuple[dict[str, object], str]:
+def _profile(own: Cohort, cohort: Cohort) -> tuple[dict[str, Any], str]:
     """The covariates of a reference subject, and a sentence."""
     found, schema = healthy_level(cohort), cohort.schema
     among = cohort.visits if found is None else cohort.visits[cohort.visits[found[0]].astype(str) == found[1]]
-    profile: dict[str, object] = {}
+    profile: dict[str, Any] = {}
     for name, kind in schema.covariates.items():
         values = own.visits[name].dropna()
         if name in schema.fixed or name in schema.sites:

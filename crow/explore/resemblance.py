@@ -26,8 +26,8 @@ class Resemblance:
 class Resembling:
     """Subjects of a cohort who had, at one visit, the age and the covariates of a course.
 
-    Only covariates that change within subjects are compared. Levels have to be equal, and numbers within half a standard
-    deviation of the cohort.
+    Only covariates that change within subjects are compared. Levels have to be equal, and numbers within half a
+    standard deviation of the cohort.
     """
 
     def __init__(self, cohort: Cohort) -> None:

@@ -132,15 +132,21 @@ def application(explorer: Explorer, address: Address) -> Starlette:
         shown = parsed(Shown, body)
         return explorer.subject(shown, shown.horizon)
 
+    def subjects(body: bytes) -> dict[str, Any]:
+        return explorer.subjects(parsed(Search, body).text)
+
+    def forecast(body: bytes) -> dict[str, Any]:
+        return explorer.forecast(parsed(Question, body))
+
     base = f"/{address.token}"
     return Starlette(
         routes=[
             Route(f"{base}/", index),
             Route(f"{base}/static/{{name}}", file),
             Route(f"{base}/start", answers(lambda body: explorer.start()), methods=["POST"]),
-            Route(f"{base}/subjects", answers(lambda body: explorer.subjects(parsed(Search, body).text)), methods=["POST"]),
+            Route(f"{base}/subjects", answers(subjects), methods=["POST"]),
             Route(f"{base}/subject", answers(subject), methods=["POST"]),
-            Route(f"{base}/forecast", answers(lambda body: explorer.forecast(parsed(Question, body))), methods=["POST"]),
+            Route(f"{base}/forecast", answers(forecast), methods=["POST"]),
         ],
         middleware=[Middleware(OnlyThisPage, address=address)],
     )

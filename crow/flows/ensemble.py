@@ -121,8 +121,8 @@ class FlowEnsemble(nn.Module):
     def draw_each(self, visits: Sequences, states: list[Any], n: int, generator: torch.Generator) -> Tensor:
         """``[visit, n, region]``: each row of ``visits`` is a question of its own about one subject.
 
-        All have the past that ``states`` hold (one row) and the same random numbers, so that two answers differ as their
-        questions do. Every row has the draws that `draw` gives if it is asked alone.
+        All have the past that ``states`` hold (one row) and the same random numbers, so that two answers differ as
+        their questions do. Every row has the draws that `draw` gives if it is asked alone.
         """
         source = torch.arange(len(visits)).repeat_interleave(n)
         chosen, noise = self._noise(1, n, visits, generator)
@@ -145,10 +145,8 @@ class FlowEnsemble(nn.Module):
         history = cleaned(self._flows()[0], history)
         return [member.condition(history) for member in self._flows()]
 
-    def _noise(
-        self, subjects: int, n: int, visit: Sequences, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """A member ``[subjects * n]`` and noise ``[subjects * n, region]`` for each draw, in pairs of opposite noise."""
+    def _noise(self, subjects: int, n: int, visit: Sequences, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A member ``[subjects * n]`` and noise ``[subjects * n, region]`` by draw, in pairs of opposite noise."""
         pairs = (subjects, -(-n // 2))
         chosen = torch.multinomial(self.weights, pairs[0] * pairs[1], True, generator=generator).view(pairs)
         noise = torch.randn(*pairs, visit.x.shape[2], generator=generator, dtype=visit.x.dtype)
@@ -158,7 +156,7 @@ class FlowEnsemble(nn.Module):
     def _drawn(
         self, visit: Sequences, of_visit: Tensor, states: list[Any], of_state: Tensor, chosen: Tensor, noise: Tensor
     ) -> Tensor:  # fmt: skip
-        """The visits ``[draw, 1, region]`` that the noise stands for; ``of_visit`` and ``of_state`` are rows by draw."""
+        """The visits ``[draw, 1, region]`` of the noise; ``of_visit`` and ``of_state`` tell the row of each draw."""
         draws = torch.empty_like(noise).unsqueeze(1)
         for k, (member, state) in enumerate(zip(self._flows(), states, strict=True)):
             rows = (chosen == k).nonzero().squeeze(-1)

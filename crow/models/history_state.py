@@ -73,7 +73,8 @@ class HistoryState:
         """
         table, apart = self.model.table, visits.assign(subject=[f"question {k}" for k in range(len(visits))])
         if table.sites is not None and self._unseen(visits):
-            parts = [self.model.forecast(self.cohort, visits.iloc[[k]], "carry", draws, seed) for k in range(len(visits))]
+            rows = [visits.iloc[[k]] for k in range(len(visits))]
+            parts = [self.model.forecast(self.cohort, row, draws=draws, seed=seed) for row in rows]
             return np.concatenate([part.values for part in parts])
         after = table.encode(apart.drop(columns=table.regions, errors="ignore"), "the visits to forecast")
         generator = torch.Generator().manual_seed(seed)

@@ -147,6 +147,7 @@
       return item;
     });
     if (all.length > shown.length) items.push(Crow.html("button", { type: "button", class: "more", onclick: () => { view.all = true; multiples(); } }, `Show all ${all.length}`));
+    $("multiples-title").textContent = (view.answer.difference ? "All regions: difference of B from A" : "All regions: change since the last visit") + `, at ${Crow.years(view.answer.times[view.at])}`;
     box.replaceChildren(...items);
     if (focused !== undefined) items.find((item) => item.dataset.region === focused)?.focus({ preventScroll: true });
   }
@@ -167,10 +168,18 @@
     const association = Crow.html("p", { class: "soft" }, "Forecasts are associations in the training data, not effects of an intervention. The difference of two courses uses the same random numbers in both: its interval has no measurement error.");
     $("words").replaceChildren(...blocks, ...doubtful, association);
     $("commands").replaceChildren(...view.answer.courses.map((course, k) => {
-      const copy = Crow.html("button", { type: "button", class: "small", onclick: async () => { await navigator.clipboard.writeText(course.command); copy.textContent = "Copied"; setTimeout(() => { copy.textContent = "Copy"; }, 1500); } }, "Copy");
+      const code = Crow.html("code", {}, course.command);
+      const copy = Crow.html("button", { type: "button", class: "small", onclick: () => copied(code, copy) }, "Copy");
       copy.setAttribute("aria-label", `Copy the command of course ${"AB"[k]}`);
-      return Crow.html("div", { class: "command" }, Crow.html("code", {}, course.command), copy);
+      return Crow.html("div", { class: "command" }, Crow.html("p", { class: "row" }, Crow.html("strong", { class: "ab"[k] }, "AB"[k]), Crow.html("span", { class: "stretch" }), copy), code);
     }));
+  }
+
+  // The command is selected, too, for browsers that refuse the clipboard to a page.
+  async function copied(code, button) {
+    getSelection().selectAllChildren(code);
+    await navigator.clipboard.writeText(code.textContent).then(() => { button.textContent = "Copied"; }, () => { button.textContent = "Selected"; });
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
   }
 
   function pick(region) {
