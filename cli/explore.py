@@ -1,6 +1,5 @@
 """`crow explore`."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +7,8 @@ import typer
 
 from crow.cli import cohort_options, options
 from crow.cli.terminal import echo, echo_written
-from crow.errors import ConfigError
 from crow.places import PAGES, check_places, file
 
-NEEDED = ("starlette", "uvicorn")
 SAVED = "A saved page (with --export)"
 
 
@@ -60,7 +57,6 @@ def explore(
     if export is not None and subject is None:
         raise typer.BadParameter("--export needs --subject.")
     check_places(file("--export", export, PAGES), {"--run": run, "--cohort": cohort}, overwrite)
-    require_server(export)
 
     from crow.explore.open_run import open_run
 
@@ -72,15 +68,6 @@ def explore(
         echo_written([export], ". It contains data of this subject: keep it as confidential as the cohort.")
         return
     _serve(explorer, browser)
-
-
-def require_server(export: Path | None) -> None:
-    """Raise ConfigError unless the packages of the page's server are installed; a saved page needs none."""
-    if export is None and (missing := [name for name in NEEDED if find_spec(name) is None]):
-        raise ConfigError(
-            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed. Install with: "
-            "pip install 'crow-longitudinal[explore]'"
-        )
 
 
 def _serve(explorer: Any, browser: bool) -> None:

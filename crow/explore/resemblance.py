@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,9 +36,11 @@ class Resembling:
         kinds = {"age": "numeric", **schema.covariates}
         kept = [n for n in kinds if n not in schema.fixed and n not in schema.sites and self.visits[n].notna().any()]
         self.reach = {n: REACH * float(self.visits[n].astype(float).std()) for n in kept if kinds[n] == "numeric"}
-        self.names = kept
-        self.subjects = self.visits["subject"].to_numpy()
-        self.count = self.visits["subject"].nunique()
+        self.columns: dict[str, NDArray[Any]] = {}
+        for name in kept:
+            column = self.visits[name]
+            self.columns[name] = column.to_numpy(float) if name in self.reach else column.astype("string").to_numpy()
+        self.subjects, self.count = pd.factorize(self.visits["subject"])[0], self.visits["subject"].nunique()
 
     def fewest(self, course: pd.DataFrame) -> Resemblance:
         """Over the rows of a course."""
@@ -47,20 +50,16 @@ class Resembling:
 
     def _subjects(self, asked: pd.Series) -> int:
         there: NDArray[np.bool_] = np.ones(len(self.subjects), dtype=bool)
-        for name in self.names:
-            if not pd.isna(asked[name]):
-                there &= self._alike(name, asked[name])
+        for name, column in self.columns.items():
+            value: Any = asked[name]
+            if not pd.isna(value):
+                alike = np.abs(column - value) <= self.reach[name] if name in self.reach else column == value
+                there &= np.asarray(alike, dtype=bool)
         return len(np.unique(self.subjects[there]))
-
-    def _alike(self, name: str, value: float | str) -> NDArray[np.bool_]:
-        column = self.visits[name]
-        if name in self.reach:
-            return (column.astype(float) - float(value)).abs().le(self.reach[name]).to_numpy()
-        return column.astype("string").eq(str(value)).fillna(False).to_numpy(bool)
 
     def _words(self, asked: pd.Series) -> str:
         parts = []
-        for name in (name for name in self.names if not pd.isna(asked[name])):
+        for name in (name for name in self.columns if not pd.isna(asked[name])):
             if name in self.reach:
                 low, high = float(asked[name]) - self.reach[name], float(asked[name]) + self.reach[name]
                 low = max(low, 0.0) if float(self.visits[name].min()) >= 0 else low

@@ -71,18 +71,16 @@ def test_reference_centiles_are_of_healthy_subjects(explorer: Explorer) -> None:
 
 def test_resemblance_is_none_for_a_combination_that_no_subject_had(explorer: Explorer) -> None:
     def alike(course: Course) -> dict[str, object]:
-        found = explorer.forecast(Question(subject=explorer.cohort.subjects[3], horizon=1, courses=[course]))
+        found = explorer.forecast(Question(subject=explorer.cohort.subjects[3], horizon=0.05, courses=[course]))
         return dict(found["courses"][0]["alike"])
 
     assert alike(Course(steps={"CDRSB": [Step(value="16")], "DX": [Step(value="CN")]}))["count"] == 0
     visits = explorer.cohort.visits
     usual = visits[visits["subject"] == explorer.cohort.subjects[3]].iloc[-1]
-    near = (visits["age"] - usual["age"]).abs() <= visits["age"].std() / 2
+    near = (visits["age"] - usual["age"] - 0.05).abs() <= visits["age"].std() / 2
     near &= (visits["CDRSB"] - usual["CDRSB"]).abs() <= visits["CDRSB"].std() / 2
     near &= visits["DX"] == usual["DX"]
-    first = alike(Course())
-    assert first["of"] == 30
-    assert 0 <= int(str(first["count"])) <= visits["subject"][near].nunique() + 5
+    assert alike(Course()).items() >= {"of": 30, "count": visits["subject"][near].nunique()}.items()
 
 
 def test_times_are_round_and_end_at_the_horizon() -> None:
@@ -112,7 +110,7 @@ def test_no_drawing_without_known_names() -> None:
 
 
 def test_runs_and_options_that_do_not_fit_are_refused(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = ["explore", "--run", folder / "run", "--cohort", folder / "cohort.csv"]
     assert "has no subject nobody" in refused(capsys, *run, "--subject", "nobody")
@@ -124,7 +122,4 @@ def test_runs_and_options_that_do_not_fit_are_refused(
     assert "sex" in refused(capsys, *saved, tmp_path / "page.html", "--what-if", "sex=M")
     scans = Path(__file__).parents[1] / "data" / "runs-v4" / "scans"
     assert "runs of regions" in refused(capsys, "explore", "--run", scans)
-    monkeypatch.setattr("crow.cli.explore.find_spec", lambda name: None)
-    message = refused(capsys, *run)
-    assert "pip install 'crow-longitudinal[explore]'" in message and message.count(".") <= 3
     assert not list(tmp_path.iterdir())

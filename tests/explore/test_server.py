@@ -19,7 +19,8 @@ def ask(served: Served, what: str, question: Any = None, token: str | None = Non
     connection = http.client.HTTPConnection("127.0.0.1", int(address.port or 0), timeout=60)
     path = f"{address.path if token is None else f'/{token}/'}{what}"
     body = question if isinstance(question, bytes) else None if question is None else json.dumps(question).encode()
-    connection.request("GET" if body is None else "POST", path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request("GET" if body is None else "POST", path, body, named)
     response = connection.getresponse()
     text = response.read().decode()
     connection.close()

@@ -7,41 +7,53 @@
   const view = { start: null, whose: null, shown: null, answer: null, horizon: 5, courses: [{ future: "carry", steps: {} }], editing: 0, region: "", at: null, reference: true, filter: "", all: false, unit: "", chosen: [0, null] };
   Crow.view = view;
 
-  const ask = Crow.latest((answer) => { trouble(""); view.answer = answer; settle(); draw(); }, trouble);
+  let choice = 0; // of a subject: answers about an earlier one are dropped
+  const ask = Crow.latest((answer, mark) => { if (mark === choice) take(answer); }, trouble);
+
+  function take(answer) {
+    trouble("");
+    view.answer = answer;
+    settle();
+    draw();
+  }
 
   function trouble(error) {
     $("trouble").textContent = error ? error.message : "";
     $("trouble").hidden = !error;
   }
 
-  function question() {
+  function question(whose) {
     if (Crow.saved) return { chosen: view.chosen.filter((k) => k !== null) };
     const courses = view.courses.map((course) => ({ future: course.future, steps: Object.fromEntries(Object.entries(course.steps).map(([name, steps]) => [name, steps.map((step) => ({ value: String(step.value), at: Math.min(step.at, view.horizon) }))])) }));
-    return { ...view.whose, horizon: view.horizon, courses };
+    return { ...whose, horizon: view.horizon, courses };
   }
 
   function forecast() {
-    if (view.whose) ask("forecast", question());
+    if (view.whose) ask("forecast", question(view.whose), choice);
   }
 
   async function choose(whose, failed) {
+    const own = ++choice;
     try {
-      view.shown = await Crow.ask("subject", { ...whose, horizon: view.horizon });
-      view.whose = whose;
-      view.at = null;
-      view.answer = null;
+      const shown = await Crow.ask("subject", { ...whose, horizon: view.horizon });
+      const answer = await Crow.ask("forecast", question(whose));
+      if (own !== choice) return;
+      Object.assign(view, { whose, shown, at: null });
       facts();
+      take(answer);
       Crow.editor(view, edited);
-      forecast();
     } catch (error) {
-      (failed || trouble)(error);
+      if (own === choice) (failed || trouble)(error);
     }
   }
 
   // Reference centiles reach as far as the horizon.
   async function farther() {
+    const own = choice;
     try {
-      view.shown = await Crow.ask("subject", { ...view.whose, horizon: view.horizon });
+      const shown = await Crow.ask("subject", { ...view.whose, horizon: view.horizon });
+      if (own !== choice) return;
+      view.shown = shown;
       mark();
       draw();
     } catch (error) {
@@ -219,9 +231,9 @@
       forecast();
     });
     $("drop-b").addEventListener("click", () => { view.courses.length = 1; edit(0); forecast(); });
-    $("save-png").addEventListener("click", () => Crow.savePng(view));
-    $("save-svg").addEventListener("click", () => Crow.saveSvg(view));
-    $("save-csv").addEventListener("click", () => Crow.saveCsv(view));
+    for (const [id, save] of [["save-png", Crow.savePng], ["save-svg", Crow.saveSvg], ["save-csv", Crow.saveCsv]]) {
+      $(id).addEventListener("click", () => { if (view.answer) save(view); });
+    }
     $("save-table").addEventListener("click", () => Crow.download(view.shown.table.name, view.shown.table.text, "text/csv"));
     let width = 0;
     new ResizeObserver(() => { if (Math.abs($("fan").clientWidth - width) > 1) { width = $("fan").clientWidth; draw(); } }).observe($("fan"));

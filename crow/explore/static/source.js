@@ -35,17 +35,17 @@
     async function next() {
       busy = true;
       while (waiting) {
-        const [what, question] = waiting;
+        const [what, question, mark] = waiting;
         waiting = null;
         try {
           const found = await Crow.ask(what, question);
-          if (!waiting) answered(found);
+          if (!waiting) answered(found, mark);
         } catch (error) {
           if (!waiting) failed(error);
         }
       }
       busy = false;
     }
-    return (what, question) => { waiting = [what, question]; if (!busy) next(); };
+    return (what, question, mark) => { waiting = [what, question, mark]; if (!busy) next(); };
   };
 })();
