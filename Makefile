@@ -44,8 +44,8 @@ demo: $(INSTALLED) ## simulate cohorts of regions and of scans; train, forecast,
 		'  $(DEMO)/cohort.csv           the simulated cohort, with its truth in truth.csv and truth.json' \
 		'  $(DEMO)/run                  the trained model; other commands load it with --run' \
 		'  $(DEMO)/run/training.png     picture: training and validation loss' \
-		'  $(DEMO)/run/evaluation       comparison with baselines on test subjects' \
-		'  $(DEMO)/run/report.html      page: all results, to open in a browser' \
+		'  $(DEMO)/run_evaluation       comparison with baselines on test subjects' \
+		'  $(DEMO)/run_report.html      page: all results, to open in a browser' \
 		'  $(DEMO)/forecast.csv         forecast of subject 9002 over five years' \
 		'  $(DEMO)/forecast.png         picture: its trajectories' \
 		'  $(DEMO)/scores.csv           log-likelihood and z of each visit' \

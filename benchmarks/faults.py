@@ -135,7 +135,7 @@ def main() -> None:
         took = time.monotonic() - began
         crow("train", "--cohort", folder / "cohort.csv", "--out", folder / "whole", *QUICK)
         whole = digest(folder / "whole" / "model.safetensors")
-        out, evaluation = folder / "new.csv", folder / "run" / "evaluation"
+        out, evaluation = folder / "new.csv", folder / "run_evaluation"
         store, of_run = folder / "store", ["--run", folder / "run", "--overwrite"]
         commands: dict[str, tuple[list[str | Path], Path]] = {
             "generate": (["generate", *of_run, "--new-subjects", "200", "--out", out], out),

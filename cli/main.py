@@ -23,6 +23,7 @@ from crow.cli.report import report
 from crow.cli.score import score
 from crow.cli.segment import segment
 from crow.cli.settings import settings
+from crow.cli.share import share
 from crow.cli.simulate import simulate
 from crow.cli.synthesize import synthesize
 from crow.cli.terminal import console, plain, protect_output
@@ -57,6 +58,7 @@ PANELS: dict[str, dict[Command, str]] = {
         score: "Find visits that do not fit their subject.",
         evaluate: "Compare forecasts with baselines on test subjects.",
         report: "Write all results of a run into one HTML file.",
+        share: "Pack a run for others, without subjects.",
     },
     "Single visits": {
         synthesize: "Draw synthetic visits with given attributes.",

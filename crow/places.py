@@ -23,6 +23,7 @@ PAGES = (".html", ".htm")
 RUN = ("model.json", "model.safetensors", "config.yaml", "metrics.json", "findings.json", "log.csv", "checkpoints",
        "logs", "mapping.yaml", "site_effects.csv", "training.png", ".crow")  # fmt: skip
 STORE = ("store.json", "visits.csv", "arrays.zarr", "template.nii.gz", "mask.nii.gz", "findings.json", "qc", ".crow")
+EVALUATION, REPORT = "_evaluation", "_report.html"  # what follows the name of a run, by default
 MAX_NAME, MAX_PATH = 255, 4095  # bytes
 DEVICES = ("/dev", "/proc", "/sys")
 
@@ -70,6 +71,12 @@ def folder(option: str, path: Path | None, what: Result, grows: bool = False) ->
 def beside(path: Path, addition: str) -> Path:
     """``a/scores_subjects.csv`` for ``a/scores.csv`` and ``_subjects``; the path itself if it has no name."""
     return path.with_name(f"{path.stem}{addition}{path.suffix}") if path.name else path
+
+
+def beside_run(run: Path, addition: str) -> Path:
+    """``demo/run_report.html`` for ``demo/run``: what shows single subjects is no part of a run."""
+    whole = Path(os.path.abspath(run))
+    return (whole if run.name in ("", "..") else run).with_name(f"{whole.name}{addition}")
 
 
 def check_places(

@@ -23,6 +23,7 @@ from crow.bijections.soft_bounds import Bounds, SoftBounds
 from crow.data.sequences import Sequences
 from crow.networks.dynamics import MeasuredUnits
 from crow.networks.mlp import MLP
+from crow.networks.packing import Packing
 
 SOFTNESS = (0.05, 0.15, 0.5, 1.5, 5.0)  # of bounds that are tried, in standard deviations of a region
 BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
@@ -57,18 +58,45 @@ class CRowFlow(nn.Module):
     mixed model this is the marginal of the complete visit given the same past; the density of a trained flow need not
     be the marginal of another pattern's.
 
-    Source: Hwang et al., ICCV 2019; the starting point, the shift and missing values are this project's.
+    Parameters
+    ----------
+    features : int
+        Number of regions.
+    context : int
+        Channels of the context (covariates, age).
+    initialisation : str
+        Where training starts: ``mixed_model`` or ``standard``.
+    blocks, hidden, dropout
+        Size and regularisation of the subnets.
+    summary : int
+        The raw past is projected to at most so many numbers.
+    base : str
+        Of the latent variables: N(0, I), a normal given context and past, or what a continuous flow given these makes
+        of N(0, I), visit by visit.
 
-    Args:
-        features: regions.
-        context: channels of the context (covariates, age).
-        blocks, hidden, dropout: size and regularisation of the subnets.
-        summary: the raw past is projected to at most so many numbers.
-        base: of the latent variables, N(0, I), a normal given context and past, or what a continuous flow given these
-            makes of N(0, I), visit by visit.
+    References
+    ----------
+    Hwang et al., ICCV 2019; the starting point, the shift and missing values are this project's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> visits = torch.tensor([[True, True, True], [True, True, False]])
+    >>> time = torch.tensor([[0.0, 1.0, 2.5], [0.0, 0.5, 0.0]])
+    >>> x = torch.randn(2, 3, 4) * visits[..., None]
+    >>> data = Sequences(x, context=torch.zeros(2, 3, 1), time=time, mask=visits)
+    >>> flow = CRowFlow(features=4, context=1).eval()
+    >>> flow.log_prob(data).shape  # one log-density per visit; 0 for padding
+    torch.Size([2, 3])
+    >>> past = flow.condition(data.columns(slice(0, 2)))
+    >>> future = Sequences(x[:, :1], data.context[:, :1], torch.tensor([[4.0], [3.0]]), visits[:, :1])
+    >>> flow.sample(future, past, torch.randn(2, 1, 4)).shape
+    torch.Size([2, 1, 4])
     """
 
     time_scale: Tensor
+    follow_up: Tensor
+    starts_mixed: Tensor
     spread: Tensor
 
     def __init__(
@@ -83,9 +111,11 @@ class CRowFlow(nn.Module):
         base: Literal["standard", "conditional", "continuous"] = "standard",
     ) -> None:
         super().__init__()
-        self.features, self.initialisation = features, initialisation
+        self.features = features
         self.register_buffer("time_scale", torch.ones(()))
-        self.follow_up = 0.0  # the longest in training, in years; 0 if it is not known
+        # The longest follow-up in training, in years; 0 if it is not known.
+        self.register_buffer("follow_up", torch.zeros(()), persistent=False)
+        self.register_buffer("starts_mixed", torch.tensor(initialisation == "mixed_model"), persistent=False)
         self.register_buffer("spread", torch.ones(features))  # of residuals, where the mixed model is too sure
         self.bounds = SoftBounds(features)
         self.mixed = MixedModelInnovation(
@@ -116,6 +146,10 @@ class CRowFlow(nn.Module):
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
 
+    @property
+    def initialisation(self) -> Literal["mixed_model", "standard"]:
+        return "mixed_model" if bool(self.starts_mixed) else "standard"
+
     def initialise(self, data: Sequences, bounds: Bounds | None = None, softness: Tensor | None = None) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``, of x as it is given.
 
@@ -123,12 +157,12 @@ class CRowFlow(nn.Module):
         model the best likelihood.
         """
         self.time_scale.fill_(_scale(data))
-        self.follow_up = float(data.time[data.mask].max())
+        self.follow_up.copy_(data.time[data.mask].max())
         context, values = self.times(data, None), data.values()
         if bounds is None:
             return fit_mixed_model(self.mixed, data.x, context, data.mask, data.measured)
         self.bounds.set(bounds)
-        x = self._dequantised(data, torch.Generator().manual_seed(0)).x
+        x = self.dequantised(data, generator=torch.Generator().manual_seed(0)).x
         self.bounds.soften(self._likeliest_softness(x, data, context) if softness is None else softness)
         self.bounds.standardise(x, values)
         y, slope = self.bounds.each(x)
@@ -152,7 +186,7 @@ class CRowFlow(nn.Module):
         self.bounds.load_state_dict(other.bounds.state_dict())
         self.time_scale.copy_(other.time_scale)
         self.spread.copy_(other.spread)
-        self.follow_up = other.follow_up
+        self.follow_up.copy_(other.follow_up)
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit's values given those before it, ``[batch, time]`` in nats; 0 at pads."""
@@ -174,15 +208,12 @@ class CRowFlow(nn.Module):
         """`loss` of the mixed model alone."""
         return -self.initial_log_prob(self.dequantised(data)).sum() / data.mask.sum()
 
-    def dequantised(self, data: Sequences, noise: Tensor | None = None) -> Sequences:
-        """Scores with levels, each at a point of its step: ``noise`` in [0, 1], from torch's generator if None."""
+    def dequantised(
+        self, data: Sequences, noise: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Sequences:
+        """Scores with levels, each at a point of its step: ``noise`` in [0, 1], from a generator if it is None."""
         if not self.bounds.has_levels:
             return data
-        return self._dequantised(data, None, noise)
-
-    def _dequantised(
-        self, data: Sequences, generator: torch.Generator | None, noise: Tensor | None = None
-    ) -> Sequences:
         if noise is None:
             noise = torch.rand(data.x.shape, generator=generator, dtype=data.x.dtype, device=data.x.device)
         return replace(data, x=torch.where(data.values(), self.bounds.dequantise(data.x, noise), data.x))
@@ -193,9 +224,19 @@ class CRowFlow(nn.Module):
         moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
         return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0), after
 
+    def packed_log_prob(self, data: Sequences, packing: Packing) -> Tensor:
+        """`log_prob` of whole sequences in the order of a ``packing``, ``[visit]``, without a look at any value.
+
+        Several flows can be evaluated at once by `torch.func.vmap`. What padding in short sequences gets is arbitrary.
+        """
+        z, log_det, context, _ = self._transform(data, None, packing)
+        moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
+        measured = None if data.measured is None else packing.pack(data.measured)
+        return (_log_base(z, moments, measured) + log_det)[0]
+
     def predict(self, data: Sequences, state: FlowState | None) -> Prediction:
         """What the mixed model predicts of every visit, on the line of `bounds`."""
-        return self._context(self.on_line(data)[0], state)[1]
+        return self._past(self.on_line(data)[0], state)[2]
 
     def filtered(self, data: Sequences, shares: Tensor) -> Tensor:
         """Quantiles ``[share, batch, time, region]`` of the level of every visit, given the visits up to and with it.
@@ -237,29 +278,40 @@ class CRowFlow(nn.Module):
         """The visit at the time and context of ``data`` that ``noise [batch, 1, region]`` ~ N(0, I) stands for."""
         if isinstance(self.prior, ConditionalPrior):
             empty = replace(data, x=torch.zeros_like(noise))
-            mean, log_sd = self.prior.moments(self._context(empty, state)[0])
+            times, past, _, _ = self._past(empty, state)
+            mean, log_sd = self.prior.moments(self._context(times, past, empty.measured))
             noise = mean + log_sd.exp() * noise
         return self._invert(replace(data, x=noise), state)[0]
 
-    def _transform(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Tensor, FlowState]:
+    def _transform(
+        self, data: Sequences, state: FlowState | None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, FlowState]:
         data, of_bounds = self.on_line(data)
-        context, prediction, after = self._context(data, state)
-        x, log_dets, states = data.x, [of_bounds], []
+        times, past, prediction, after = self._past(data, state)
+        x, measured = data.x, data.measured
+        if packing is not None:
+            x, of_bounds, times, past = (packing.pack(v) for v in (x, of_bounds, times, past))
+            prediction = Prediction(*(packing.pack(v) for v in prediction))
+            measured = None if measured is None else packing.pack(measured)
+        context = self._context(times, past, measured)
+        log_dets, states = [of_bounds], []
         for i, layer in enumerate(self.layers):
-            x, log_det, layer_state = layer(x, context, state and state.layers[i], data.measured)
+            x, log_det, layer_state = layer(x, context, state and state.layers[i], measured, packing)
             log_dets.append(log_det)
             states.append(layer_state)
-            if i == 0 and self.initialisation == "mixed_model":
-                x, log_det = self.mixed.whiten(x, prediction, data.measured)
-                log_dets.append(log_det)
+            if i == 0 and (packing is not None or bool(self.starts_mixed)):
+                z, log_det = self.mixed.whiten(x, prediction, measured, packing)
+                x = z if packing is None else torch.where(self.starts_mixed, z, x)
+                log_dets.append(log_det if packing is None else torch.where(self.starts_mixed, log_det, 0.0))
         return x, sum(log_dets[1:], log_dets[0]), context, after._replace(layers=tuple(states))
 
     def _invert(self, visit: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor]:
         visit = replace(visit, x=only(visit.measured, visit.x))
-        context, prediction, _ = self._context(visit, state)
+        times, past, prediction, _ = self._past(visit, state)
+        context = self._context(times, past, visit.measured)
         x, log_dets = visit.x, []
         for i in reversed(range(len(self.layers))):
-            if i == 0 and self.initialisation == "mixed_model":
+            if i == 0 and bool(self.starts_mixed):
                 x, log_det = self.mixed.colour(x, prediction, visit.measured)
                 log_dets.append(log_det)
             layer = cast(Layer, self.layers[i])
@@ -290,29 +342,29 @@ class CRowFlow(nn.Module):
         F)``. The first part is for what is no line, the second that of a slope that drifts like a random walk, by the
         variance G_11 of slopes between subjects in the time F. Nothing changes within the follow-up.
         """
-        if not self.follow_up:
-            return sd
         before = torch.cat([time[:, :1] if state is None else state.time, time[:, :-1]], 1)
-        u = (time - before.clamp_min(self.follow_up)).clamp_min(0).unsqueeze(-1) / self.follow_up
+        follow_up = torch.where(self.follow_up > 0, self.follow_up, torch.inf)
+        u = (time - torch.maximum(before, follow_up)).clamp_min(0).unsqueeze(-1) / follow_up
         slopes = (2 * self.mixed.log_sigma).exp() * self.mixed.factor[1:].square().sum(0)
         of_slopes = slopes * (self.follow_up / self.time_scale).square() * u**3 / 3
-        return (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt()
+        return torch.where(u > 0, (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt(), sd)
 
-    def _context(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Prediction, FlowState]:
-        """Context of every subnet, the mixed model's prediction, and the state without its layers."""
+    def _past(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Prediction, FlowState]:
+        """Times and covariates, the summary of the past, the mixed model's prediction, the state without its layers."""
         x = data.x
-        context = self.times(data, state)
-        prediction, moments = self.mixed.predict(x, context, state and state.moments, data.measured)
+        times = self.times(data, state)
+        prediction, moments = self.mixed.predict(x, times, state and state.moments, data.measured)
         prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, state))
         zero = x.new_zeros(x.shape[0], x.shape[2])
         last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
         lasts, means, seen = running_past(x, last, total, visits, data.measured)
         past = torch.cat([lasts, means, prediction.mean, prediction.sd.log()], -1)
-        after = FlowState(data.time[:, -1:], *seen, moments, ())
-        context = torch.cat([context, self.summary(past)], -1)
-        if data.measured is not None:
-            context = context + self.missing((~data.measured).to(x.dtype))
-        return context, prediction, after
+        return times, past, prediction, FlowState(data.time[:, -1:], *seen, moments, ())
+
+    def _context(self, times: Tensor, past: Tensor, measured: Tensor | None) -> Tensor:
+        """What every subnet receives."""
+        context = torch.cat([times, self.summary(past)], -1)
+        return context if measured is None else context + self.missing((~measured).to(past.dtype))
 
 
 def map_state(f: Callable[..., Tensor], *states: Any) -> Any:
@@ -329,7 +381,12 @@ class Layer(RecurrentBijection):
     """A layer of the flow: a recurrent bijection of the values that were ``measured [batch, time, region]``."""
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Any = None, measured: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: Any = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor, Any]:
         raise NotImplementedError
 
@@ -347,9 +404,14 @@ class _Rotate(Layer):
         self.bijection = Rotation(features)
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection(x, context, measured), None
+        return *self.bijection(x, context, measured, packing), None
 
     def inverse(
         self, z: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
@@ -365,7 +427,12 @@ class _Continuous(Layer):
         self.bijection = ODE(features, MeasuredUnits(features, context, hidden=hidden), steps=BASE_STEPS)
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor, None]:
         return *self.bijection(x, self._with_measured(x, context, measured)), None
 

@@ -50,7 +50,7 @@ class FlowEnsemble(nn.Module):
     def set_follow_up(self, years: float) -> None:
         """The longest follow-up of the training, beyond which every member is less sure."""
         for member in self._flows():
-            member.follow_up = years
+            member.follow_up.fill_(years)
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit given those before it, ``[batch, time]``; 0 at pads.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import, and a damaged run 
 
     from crow.cohort.cohort import Finding
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 CONFIG = "config_sha256"  # in the description: the digest of config.yaml, which decides the test subjects
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
 
@@ -194,6 +194,8 @@ def sha256(path: str | Path) -> str:
 
 
 def _check_files(folder: Path) -> None:
+    if folder.is_file() and folder.suffix.lower() == ".zip":
+        raise RunError(f"{folder}: a zip file. Unpack it first: python -m zipfile -e {folder} {folder.stem}")
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder. Give the folder that crow train --out wrote.")
     if not (folder / "model.json").exists() and (folder / "checkpoints").is_dir():

@@ -56,29 +56,33 @@ def test_level_at_a_visit_has_an_interval_narrower_than_that_of_a_measurement(co
     assert (width[-1] < 2 * 1.645 * sd.to_numpy()[-1]).all()
 
 
-def test_levels_of_the_mixed_model_are_its_posterior() -> None:
-    """Against the normal equations of one region, ``b | x ~ N(V Z' r / s^2, V)``, ``V = (G^-1 + Z' Z / s^2)^-1``."""
+@pytest.mark.parametrize("shared", [0.0, 0.6], ids=["regions apart", "shared factors"])
+def test_levels_of_the_mixed_model_are_its_posterior(shared: float) -> None:
+    """Against the normal equations of all effects, ``b | x ~ N(V Z' S^-1 r, V)``, ``V = (G^-1 + Z' S^-1 Z)^-1``."""
     torch.manual_seed(3)
-    model = MixedModelInnovation(2, [1]).double()
-    with torch.no_grad():
-        for parameter in (model.beta, model.log_sigma, model.factor):
-            parameter.copy_(torch.randn_like(parameter) * 0.7)
-    time = torch.tensor([0.0, 0.4, 1.1, 2.0]).double()
+    regions, time = 3, torch.tensor([0.0, 0.4, 1.1, 2.0]).double()
+    model = MixedModelInnovation(regions, [1]).double()
+    for parameter in (model.beta, model.log_sigma, model.factor):
+        parameter.data.copy_(torch.randn_like(parameter) * 0.7)
+    model.loadings.copy_(shared * torch.randn_like(model.loadings).sign())
+    model.loadings[..., 1:] = 0.0
     context = torch.stack([time, torch.randn(4).double()], -1)[None]
-    x = torch.randn(1, 4, 2).double()
-    measured = torch.tensor([[[1, 1], [1, 0], [0, 1], [1, 1]]]).bool()
-    mean, sd = model.filtered(x, context, measured)
-    for d in range(2):
-        sigma2 = float(model.log_sigma.detach()[d].mul(2).exp())
-        l11, l21, l22 = model.factor.detach()[:, d]
-        root = torch.stack([torch.stack([l11, l11 * 0]), torch.stack([l21, l22])])
-        g = sigma2 * root @ root.T
-        fixed = torch.stack([torch.ones(4).double(), context[0, :, 1]], 1) @ model.beta.detach()[:, d]
-        for k in range(4):
-            there = measured[0, : k + 1, d]
-            z = torch.stack([torch.ones(k + 1).double(), time[: k + 1]], 1)[there]
-            v = torch.linalg.inv(torch.linalg.inv(g) + z.T @ z / sigma2)
-            b = v @ z.T @ (x[0, : k + 1, d] - fixed[: k + 1])[there] / sigma2
-            now = torch.stack([torch.ones(()).double(), time[k]])
-            assert mean[0, k, d].item() == pytest.approx((fixed[k] + now @ b).item())
-            assert sd[0, k, d].item() == pytest.approx((now @ v @ now).sqrt().item())
+    x = torch.randn(1, 4, regions).double()
+    measured = torch.rand(1, 4, regions) > 0.3
+    mean, sd = (found.detach() for found in model.filtered(x, context, measured))
+    sigma, (l11, l21, l22) = model.log_sigma.detach().exp(), model.factor.detach()
+    u = model.loadings.flatten(0, 1)  # one set of factors for levels and slopes
+    correlation = u @ u.T + torch.diag(1 - u.square().sum(1))
+    level, slope = torch.cat([torch.diag(l11), torch.diag(l21)]), torch.cat([0 * torch.diag(l11), torch.diag(l22)])
+    roots = torch.cat([sigma, sigma])[:, None] * torch.cat([level, slope], 1)
+    g = roots @ correlation @ roots.T  # of the levels of all regions, then of their slopes
+    fixed = torch.stack([torch.ones(4).double(), context[0, :, 1]], 1) @ model.beta.detach()
+    for k in range(4):
+        eye = torch.eye(regions).double()
+        rows = torch.cat([torch.cat([eye, t * eye], 1) for t in time[: k + 1]])[measured[0, : k + 1].flatten()]
+        weight = sigma.square().reciprocal().repeat(k + 1)[measured[0, : k + 1].flatten()]
+        r = (x[0, : k + 1] - fixed[: k + 1])[measured[0, : k + 1]]
+        v = torch.linalg.inv(torch.linalg.inv(g) + rows.T @ (weight[:, None] * rows))
+        now = torch.cat([eye, time[k] * eye], 1)
+        torch.testing.assert_close(mean[0, k], fixed[k] + now @ v @ rows.T @ (weight * r))
+        torch.testing.assert_close(sd[0, k], (now @ v @ now.T).diagonal().sqrt())
