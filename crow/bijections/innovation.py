@@ -152,12 +152,31 @@ class MixedModelInnovation(RecurrentBijection):
         one = torch.ones_like(t) if measured is None else measured.to(x.dtype)
         terms = (one, one * t, one * t * t, r, t * r)
         n, s, ss, u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[:5], terms, strict=True))
+        deviation, variance = self._line(t, n, s, ss, u0, u1)
+        sd = self.log_sigma.exp() * (1 + variance).sqrt()
+        sums = [before + v.sum(1) for before, v in zip(state[:5], terms, strict=True)]
+        return Prediction(fixed + deviation, sd, n < 1), Moments._make([*sums, state.baseline])
+
+    def filtered(self, x: Tensor, context: Tensor, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and sd ``[batch, time, region]`` of the level of every visit, given its values and those before it.
+
+        The level is ``f_t' beta + b0 + b1 t``: the value without measurement error. With the sums S and u up to and
+        with visit t, without loadings, its mean is ``f_t' beta + Z_t' C u`` and its variance ``sigma^2 Z_t' C Z_t``.
+        """
+        t = context[..., :1]
+        fixed = effects(self, context, context[:, 0, self.trends]) @ self.beta
+        r = only(measured, x - fixed)
+        one = torch.ones_like(r) if measured is None else measured.to(x.dtype)
+        n, s, ss, u0, u1 = (v.cumsum(1) for v in (one, one * t, one * t * t, r, t * r))
+        deviation, variance = self._line(t, n, s, ss, u0, u1)
+        return fixed + deviation, self.log_sigma.exp() * variance.clamp_min(0).sqrt()
+
+    def _line(self, t: Tensor, n: Tensor, s: Tensor, ss: Tensor, u0: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean of ``b0 + b1 t``, and its variance in units of sigma^2."""
         sigma, (l11, l21, l22) = self.log_sigma.exp(), self.factor
         evidence = Evidence.of(self.factor, sigma, n, s, ss, u0, u1)
         effect, variance = expected(evidence, self.loadings, l11 + l21 * t, l22 * t)
-        mean, sd = fixed + sigma * effect, sigma * (1 + variance).sqrt()
-        sums = [before + v.sum(1) for before, v in zip(state[:5], terms, strict=True)]
-        return Prediction(mean, sd, n < 1), Moments._make([*sums, state.baseline])
+        return sigma * effect, variance
 
     def whiten(
         self, x: Tensor, prediction: Prediction, measured: Tensor | None = None, packing: Packing | None = None

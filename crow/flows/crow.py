@@ -251,6 +251,16 @@ class CRowFlow(nn.Module):
         """What the mixed model predicts of every visit, on the line of `bounds`."""
         return self._past(self.on_line(data)[0], state)[2]
 
+    def filtered(self, data: Sequences, shares: Tensor) -> Tensor:
+        """Quantiles ``[share, batch, time, region]`` of the level of every visit, given the visits up to and with it.
+
+        The level is the value without measurement error, by the mixed model (`MixedModelInnovation.filtered`).
+        """
+        on_line, _ = self.on_line(data)
+        mean, sd = self.mixed.filtered(on_line.x, self.times(data, None), data.measured)
+        z = torch.special.ndtri(shares).to(mean.dtype).view(-1, 1, 1, 1)
+        return self.bounds.inverse(mean + z * sd)[0]
+
     def transform(self, data: Sequences, state: FlowState | None = None) -> tuple[Tensor, Tensor, FlowState]:
         """Latent ``[batch, time, region]``, log-determinant ``[batch, time]``, and the state after the last column."""
         z, log_det, _, state = self._transform(data, state)
