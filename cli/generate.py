@@ -267,7 +267,9 @@ def _show(made: "Generated") -> None:
 
     forecast = made.forecast
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
-    echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
+    visits = len(forecast.visits)
+    counts = f"{visits:,} visit{'s' * (visits > 1)} of {subjects:,} subject{'s' * (subjects > 1)}"
+    echo(f"{counts}, {draws:,} draws{' each' * (visits > 1)}.")
     echo(f"Future covariates: {made.covariates}.")
     if made.sites:
         echo(f"Forecasts are for {made.sites}.")
@@ -276,10 +278,10 @@ def _show(made: "Generated") -> None:
     if made.note:
         echo(made.note)
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
-        visits = [visit for _, visit in forecast.summary.iterrows()]
-        cells = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)
+        each = [visit for _, visit in forecast.summary.iterrows()]
+        cells = Table("median (90%)", *map(plain, made.times), box=None)
         for region in forecast.regions:
-            cells.add_row(plain(region), *(_interval(visit, region) for visit in visits))
+            cells.add_row(plain(region), *(_interval(visit, region) for visit in each))
         console().print(cells)
     echo_written(made.written)
 

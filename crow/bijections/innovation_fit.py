@@ -13,6 +13,7 @@ from torch.func import functional_call
 from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects, posterior
 from crow.bijections.normal import LOG_2PI
 from crow.bijections.patterns import only
+from crow.bijections.shared_effects import Evidence, fit_loadings
 from crow.bijections.shrinkage import shrunk_covariance
 
 SUBJECTS_FOR_SLOPES = 5
@@ -46,7 +47,8 @@ def fit_mixed_model(
     would fit two visits without any error. With fewer than four values per effect
     only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the Bayesian information
     criterion of all regions (on the slope all or none, on the level one by one), and so do bends, which need 30
-    subjects. With ``measured`` everything is the likelihood of the measured values.
+    subjects. Random effects are shared between regions if that predicts visits of other subjects better
+    (`fit_loadings`). With ``measured`` everything is the likelihood of the measured values.
 
     Returns each region's log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
@@ -71,6 +73,8 @@ def fit_mixed_model(
     if len(x) >= SUBJECTS_FOR_BENDS and _bend(exact, data, rows):
         sums = _Sums.of(data, exact, rows)
         log_lik = _set(exact, sums, rows, _likeliest_factor(sums, slopes, pool_slopes))
+        _correlate(exact, data)
+    if _share(exact, data):
         _correlate(exact, data)
     model.load_state_dict(exact.state_dict())
     return log_lik
@@ -156,6 +160,24 @@ def _set(model: MixedModelInnovation, sums: _Sums, rows: list[int], factor: Tens
     model.log_sigma.copy_(torch.where(few, 0.0, sigma.log()))
     model.factor.copy_(torch.where(few, 0.0, factor))
     return torch.where(few, 0.0, log_lik)
+
+
+def _share(model: MixedModelInnovation, data: _Data) -> bool:
+    """Sets the loadings; False if regions share nothing."""
+    sigma, (l11, l21, l22), t = model.log_sigma.exp(), model.factor, data.context[..., :1]
+    e = only(data.measured, data.x - effects(model, data.context, data.context[:, 0, model.trends]) @ model.beta)
+    e = e * data.mask.unsqueeze(-1)
+    terms = [data.there, data.there * t, data.there * t * t, e, t * e]
+    model.loadings.copy_(
+        fit_loadings(
+            Evidence.of(model.factor, sigma, *(v.sum(1) for v in terms)),
+            Evidence.of(model.factor, sigma, *(v.cumsum(1) - v for v in terms)),
+            ((l11 + l21 * t), (l22 * t)),
+            e / sigma,
+            data.there.bool().expand_as(e),
+        )
+    )
+    return bool(model.loadings.any())
 
 
 def _correlate(model: MixedModelInnovation, data: _Data) -> None:

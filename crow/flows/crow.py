@@ -71,15 +71,40 @@ class CRowFlow(nn.Module):
     mixed model this is the marginal of the complete visit given the same past; the density of a trained flow need not
     be the marginal of another pattern's.
 
-    Source: Hwang et al., ICCV 2019; the starting point, the shift and missing values are this project's.
+    Parameters
+    ----------
+    features : int
+        Number of regions.
+    context : int
+        Channels of the context (covariates, age).
+    initialisation : str
+        Where training starts: ``mixed_model`` or ``standard``.
+    blocks, hidden, dropout
+        Size and regularisation of the subnets.
+    summary : int
+        The raw past is projected to at most so many numbers.
+    base : str
+        Of the latent variables: N(0, I), a normal given context and past, or what a continuous flow given these makes
+        of N(0, I), visit by visit.
 
-    Args:
-        features: regions.
-        context: channels of the context (covariates, age).
-        blocks, hidden, dropout: size and regularisation of the subnets.
-        summary: the raw past is projected to at most so many numbers.
-        base: of the latent variables, N(0, I), a normal given context and past, or what a continuous flow given these
-            makes of N(0, I), visit by visit.
+    References
+    ----------
+    Hwang et al., ICCV 2019; the starting point, the shift and missing values are this project's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> visits = torch.tensor([[True, True, True], [True, True, False]])
+    >>> time = torch.tensor([[0.0, 1.0, 2.5], [0.0, 0.5, 0.0]])
+    >>> x = torch.randn(2, 3, 4) * visits[..., None]
+    >>> data = Sequences(x, context=torch.zeros(2, 3, 1), time=time, mask=visits)
+    >>> flow = CRowFlow(features=4, context=1).eval()
+    >>> flow.log_prob(data).shape  # one log-density per visit; 0 for padding
+    torch.Size([2, 3])
+    >>> past = flow.condition(data.columns(slice(0, 2)))
+    >>> future = Sequences(x[:, :1], data.context[:, :1], torch.tensor([[4.0], [3.0]]), visits[:, :1])
+    >>> flow.sample(future, past, torch.randn(2, 1, 4)).shape
+    torch.Size([2, 1, 4])
     """
 
     time_scale: Tensor
@@ -225,6 +250,16 @@ class CRowFlow(nn.Module):
     def predict(self, data: Sequences, state: FlowState | None) -> Prediction:
         """What the mixed model predicts of every visit, on the line of `bounds`."""
         return self._past(self.on_line(data)[0], state)[2]
+
+    def filtered(self, data: Sequences, shares: Tensor) -> Tensor:
+        """Quantiles ``[share, batch, time, region]`` of the level of every visit, given the visits up to and with it.
+
+        The level is the value without measurement error, by the mixed model (`MixedModelInnovation.filtered`).
+        """
+        on_line, _ = self.on_line(data)
+        mean, sd = self.mixed.filtered(on_line.x, self.times(data, None), data.measured)
+        z = torch.special.ndtri(shares).to(mean.dtype).view(-1, 1, 1, 1)
+        return self.bounds.inverse(mean + z * sd)[0]
 
     def transform(self, data: Sequences, state: FlowState | None = None) -> tuple[Tensor, Tensor, FlowState]:
         """Latent ``[batch, time, region]``, log-determinant ``[batch, time]``, and the state after the last column."""

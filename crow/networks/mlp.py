@@ -14,6 +14,12 @@ class MLP(nn.Module):
     """``[*batch, inputs] -> [*batch, outputs]`` with ``depth`` hidden layers of width ``hidden``.
 
     With ``zero`` its output is zero at initialisation. As a subnet factory: ``functools.partial(MLP, hidden=256)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> MLP(3, 2, hidden=8)(torch.randn(4, 5, 3)).shape
+    torch.Size([4, 5, 2])
     """
 
     def __init__(

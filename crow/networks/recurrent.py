@@ -14,6 +14,13 @@ class RecurrentSubnet(nn.Module):
 
     Returns outputs ``[batch, time, outputs]`` and the last state of the GRU, ``[batch, hidden]``. With a ``packing``
     there is no such state: a packed sequence is whole.
+
+    Examples
+    --------
+    >>> import torch
+    >>> outputs, state = RecurrentSubnet(3, hidden=8, outputs=2)(torch.randn(4, 5, 3))
+    >>> outputs.shape, state.shape
+    (torch.Size([4, 5, 2]), torch.Size([4, 8]))
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
