@@ -12,7 +12,6 @@ from crow.errors import ConfigError, OutputError
 from crow.models.registry import FOLLOW_UPS, kind_of_run
 from crow.places import FIGURES, Output, check_places, file, folder, table
 from crow.places import figure as picture
-from crow.run.folder import read_description
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,6 +192,7 @@ def _outputs(scans: bool, out: Path, draws: Path | None, figure: Path | None, su
 
 def _check_covariates(run: Path, changes: list[str]) -> None:
     """Raise ConfigError for a covariate that the run does not have."""
+    from crow.run.folder import read_description
     known = read_description(run).get("schema", {}).get("covariates", {})
     for text in changes:
         name = text.partition("=")[0].strip()

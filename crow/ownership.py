@@ -90,6 +90,8 @@ def _fingerprint(path: Path) -> str:
 
 def _read(folder: Path) -> tuple[str | None, dict[str, str]]:
     """The kind and the files of a marker; None and nothing if there is none, or if crow did not write it."""
+    if not (folder / MARKER).is_file():  # nor a pipe, which would never end
+        return None, {}
     try:
         content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         what, files = content["what"], content["files"]

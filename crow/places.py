@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crow.errors import OutputError
-from crow.files import check_free
+from crow.files import check_free, read_text
 from crow.ownership import Result
 
 TABLES = (".csv", ".tsv")
@@ -203,7 +203,7 @@ def _each(inputs: Mapping[str, Path | Iterable[Path] | None]) -> Iterable[tuple[
 def _training_cohort(run: Path) -> Path | None:
     """The table or store that a run was trained on, as its model.json has it."""
     try:
-        content: Any = json.loads((run / "model.json").read_text(encoding="utf-8"))
+        content: Any = json.loads(read_text(run / "model.json"))
         path = Path(content["description"]["cohort"]["path"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from crow.cohort import Cohort
 from crow.cohort.covariate_paths import Future
@@ -28,8 +28,10 @@ from crow.pipelines.covariate_paths import (
     with_changes,
 )  # fmt: skip
 from crow.pipelines.history import Missing, doubtful_values, read_history
-from crow.report import figures
 from crow.tables import save_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CARRIED = "covariates carried forward"
 
@@ -202,6 +204,8 @@ def _check_figure(figure: Path | None, subjects: list[str]) -> None:
 
 def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast]) -> None:
     """One figure, or a folder with a figure per subject."""
+    from crow.report import figures  # matplotlib takes half a second to import
+
     longs = {name: forecast.long for name, forecast in shown.items()}
     end = next(iter(shown.values())).follow_up or None
     subjects = next(iter(longs.values()))["subject"].unique()

@@ -199,25 +199,26 @@ class MixedModelInnovation(RecurrentBijection):
 
         The identity in the rows and columns of missing regions.
         """
-        first, later = self.correlation.tril()
+        first, later = self.correlation.tril().unbind(-3)
         if packing is not None and measured is None:  # whole sequences: all regions are new at the first visit
-            return torch.stack([later, first]), new[..., 0].long()
-        new = new.expand(*new.shape[:-1], len(first))
+            return torch.stack([later, first], -3), new[..., 0].long()
+        new = new.expand(*new.shape[:-1], first.shape[-1])
         if measured is None:
             each, visit = patterns(new)
             return torch.where(each.unsqueeze(-1), first, later), visit
         there = torch.cat([new & measured, measured], -1)
         each, visit = (packing and packing.new_and_measured) or patterns(there)
         is_new, there = each.chunk(2, -1)
-        rows = torch.where(is_new.unsqueeze(-1), first, later)
+        rows = torch.where(is_new.unsqueeze(-1), first.unsqueeze(-3), later.unsqueeze(-3))
         block = there.unsqueeze(-1) & there.unsqueeze(-2)
         eye = torch.eye(new.shape[-1], dtype=rows.dtype, device=rows.device)
         cut = torch.linalg.cholesky(torch.where(block, rows @ rows.mT, eye))
-        return torch.where(there.all(-1)[:, None, None], rows, cut), visit
+        return torch.where(there.all(-1)[..., None, None], rows, cut), visit
 
     def _log_det(self, sd: Tensor, factors: Tensor, visit: Tensor, measured: Tensor | None) -> Tensor:
         of_factors = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-        return -only(measured, sd.log()).sum(-1) - of_factors[visit]
+        of_visits = of_factors[visit] if of_factors.ndim == 1 else of_factors.gather(1, visit)
+        return -only(measured, sd.log()).sum(-1) - of_visits
 
     def _start(self, x: Tensor, context: Tensor) -> Moments:
         one, many = x.new_zeros(x.shape[0], 1), x.new_zeros(x.shape[0], x.shape[2])

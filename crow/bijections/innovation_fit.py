@@ -374,8 +374,8 @@ def _newton(
 
     def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
         if theta.ndim > 2 and sums.zx.numel() > LARGE:  # as many copies would fill the memory
-            value, gradient = zip(*(objective(each) for each in theta), strict=True)
-            return torch.stack(value), torch.stack(gradient)
+            each = [objective(own) for own in theta]
+            return torch.stack([value for value, _ in each]), torch.stack([gradient for _, gradient in each])
         log_lik, gradient = sums.slope(theta)
         l22 = torch.where(slopes, theta[..., 2, :], 1.0)
         prior, by_size = log_prior(l22.abs().clamp_min(TINY).log())

@@ -98,9 +98,10 @@ class Rotation(ChannelBijection):
         eye = torch.eye(self.channels, dtype=a.dtype, device=a.device)
         log_det = x.new_zeros(x.shape[: self.axis])
         if measured is None:
-            return _mix(torch.linalg.solve(eye + a, eye - a), x, self.space), log_det
+            q = torch.linalg.solve(eye + a, eye - a)
+            return (x @ q.mT if q.ndim > 2 else _mix(q, x, self.space)), log_det
         each, visit = (packing and packing.measured) or patterns(measured)
-        blocks = a * (each.unsqueeze(-1) & each.unsqueeze(-2))
+        blocks = a.unsqueeze(-3) * (each.unsqueeze(-1) & each.unsqueeze(-2))
         return apply_each(torch.linalg.solve(eye + blocks, eye - blocks), visit, x), log_det
 
 

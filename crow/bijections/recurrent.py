@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.coupling import scale_and_shift, soft_clamp
 from crow.bijections.patterns import only
+from crow.networks.linear import Linear
 from crow.networks.packing import Packing
 from crow.networks.recurrent import RecurrentSubnet
 
@@ -90,10 +91,10 @@ class TemporalContextGate(RecurrentBijection):
         super().__init__()
         self.clamp = clamp
         self.memory = nn.GRU(features + context, hidden, batch_first=True)
-        self.inner = nn.Linear(hidden + context, hidden)
+        self.inner = Linear(hidden + context, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.outer = nn.Linear(hidden, 2 * features)
-        self.direct = nn.Linear(2 * features + context, features, bias=False)
+        self.outer = Linear(hidden, 2 * features)
+        self.direct = Linear(2 * features + context, features, bias=False)
         for layer in (self.outer, self.direct):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.outer.bias)
@@ -141,7 +142,8 @@ class TemporalContextGate(RecurrentBijection):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """`_remember` of packed sequences."""
         before, _ = packing.remember(self.memory, x if context is None else torch.cat([x, context], -1))
-        padded, zero = packing.unpack(x), x.new_zeros(packing.shape[0], x.shape[2])
+        padded = packing.unpack(x)
+        zero = x.new_zeros(len(padded), x.shape[2])
         there = None if measured is None else packing.unpack(measured)
         last, mean, _ = running_past(padded, zero, zero, zero[:, :1], there)
         last, mean = packing.take(torch.cat([last, mean], -1)).chunk(2, -1)

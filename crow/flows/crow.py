@@ -22,6 +22,7 @@ from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, ru
 from crow.bijections.soft_bounds import Bounds, SoftBounds
 from crow.data.sequences import Sequences
 from crow.networks.dynamics import MeasuredUnits
+from crow.networks.linear import Linear
 from crow.networks.mlp import MLP
 from crow.networks.packing import Packing
 
@@ -40,6 +41,18 @@ class FlowState(NamedTuple):
     visits: Tensor  # [batch, 1] or, with missing values, [batch, region]: how many
     moments: Moments
     layers: tuple[Any, ...]
+
+
+class BeforeLayers(NamedTuple):
+    """Of every visit: its values on the line and that log-determinant, times and covariates, past, and prediction."""
+
+    x: Tensor
+    log_det: Tensor
+    times: Tensor
+    past: Tensor
+    mean: Tensor
+    sd: Tensor
+    new: Tensor
 
 
 class CRowFlow(nn.Module):
@@ -124,9 +137,9 @@ class CRowFlow(nn.Module):
         self.mixed.requires_grad_(False)
         self.mixed.correlation.requires_grad_(initialisation == "mixed_model")
         raw = 4 * features
-        self.summary = nn.Linear(raw, summary) if raw > summary else nn.Identity()
+        self.summary = Linear(raw, summary) if raw > summary else nn.Identity()
         channels = TIMES + context + min(raw, summary)
-        self.missing = nn.Linear(features, channels, bias=False)
+        self.missing = Linear(features, channels, bias=False)
         nn.init.zeros_(self.missing.weight)
         gate = partial(TemporalContextGate, features, channels, hidden, dropout=dropout)
         self.layers = nn.ModuleList([gate()])
@@ -224,15 +237,15 @@ class CRowFlow(nn.Module):
         moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
         return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0), after
 
-    def packed_log_prob(self, data: Sequences, packing: Packing) -> Tensor:
-        """`log_prob` of whole sequences in the order of a ``packing``, ``[visit]``, without a look at any value.
+    def packed_log_prob(self, before: BeforeLayers, measured: Tensor | None, packing: Packing) -> Tensor:
+        """`log_prob` of packed whole sequences, ``[model, visit]``.
 
-        Several flows can be evaluated at once by `torch.func.vmap`. What padding in short sequences gets is arbitrary.
+        The weights may be those of several flows, stacked; then each has its own sequences. What is there for padding
+        is arbitrary.
         """
-        z, log_det, context, _ = self._transform(data, None, packing)
+        z, log_det, context, _ = self._through(before, measured, None, packing)
         moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
-        measured = None if data.measured is None else packing.pack(data.measured)
-        return (_log_base(z, moments, measured) + log_det)[0]
+        return _log_base(z, moments, measured) + log_det
 
     def predict(self, data: Sequences, state: FlowState | None) -> Prediction:
         """What the mixed model predicts of every visit, on the line of `bounds`."""
@@ -283,27 +296,29 @@ class CRowFlow(nn.Module):
             noise = mean + log_sd.exp() * noise
         return self._invert(replace(data, x=noise), state)[0]
 
-    def _transform(
-        self, data: Sequences, state: FlowState | None, packing: Packing | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, FlowState]:
-        data, of_bounds = self.on_line(data)
-        times, past, prediction, after = self._past(data, state)
-        x, measured = data.x, data.measured
-        if packing is not None:
-            x, of_bounds, times, past = (packing.pack(v) for v in (x, of_bounds, times, past))
-            prediction = Prediction(*(packing.pack(v) for v in prediction))
-            measured = None if measured is None else packing.pack(measured)
+    def _transform(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Tensor, FlowState]:
+        before, after = self.before_layers(data, state)
+        z, log_det, context, states = self._through(before, data.measured, state)
+        return z, log_det, context, after._replace(layers=states)
+
+    def _through(
+        self, before: BeforeLayers, measured: Tensor | None, state: FlowState | None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Any, ...]]:
+        x, log_det, times, past, *prediction = before
         context = self._context(times, past, measured)
-        log_dets, states = [of_bounds], []
+        log_dets, states = [log_det], []
         for i, layer in enumerate(self.layers):
             x, log_det, layer_state = layer(x, context, state and state.layers[i], measured, packing)
             log_dets.append(log_det)
             states.append(layer_state)
             if i == 0 and (packing is not None or bool(self.starts_mixed)):
-                z, log_det = self.mixed.whiten(x, prediction, measured, packing)
-                x = z if packing is None else torch.where(self.starts_mixed, z, x)
-                log_dets.append(log_det if packing is None else torch.where(self.starts_mixed, log_det, 0.0))
-        return x, sum(log_dets[1:], log_dets[0]), context, after._replace(layers=tuple(states))
+                z, log_det = self.mixed.whiten(x, Prediction(*prediction), measured, packing)
+                if packing is not None:
+                    mixed = self.starts_mixed.view(-1, 1)
+                    z, log_det = torch.where(mixed.unsqueeze(-1), z, x), torch.where(mixed, log_det, 0.0)
+                x = z
+                log_dets.append(log_det)
+        return x, sum(log_dets[1:], log_dets[0]), context, tuple(states)
 
     def _invert(self, visit: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor]:
         visit = replace(visit, x=only(visit.measured, visit.x))
@@ -348,6 +363,12 @@ class CRowFlow(nn.Module):
         slopes = (2 * self.mixed.log_sigma).exp() * self.mixed.factor[1:].square().sum(0)
         of_slopes = slopes * (self.follow_up / self.time_scale).square() * u**3 / 3
         return torch.where(u > 0, (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt(), sd)
+
+    def before_layers(self, data: Sequences, state: FlowState | None) -> tuple[BeforeLayers, FlowState]:
+        """What the layers need to know of ``data``, and the state after them without its layers."""
+        data, log_det = self.on_line(data)
+        times, past, prediction, after = self._past(data, state)
+        return BeforeLayers(data.x, log_det, times, past, *prediction), after
 
     def _past(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Prediction, FlowState]:
         """Times and covariates, the summary of the past, the mixed model's prediction, the state without its layers."""

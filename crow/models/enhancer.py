@@ -15,6 +15,7 @@ from crow.data.examples import Examples
 from crow.errors import ConfigError
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import ConditionalFlow, flow_of_greys, resized
+from crow.memory import require_draws
 from crow.models.base import FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, Visits, cohort_of
@@ -118,6 +119,7 @@ class Enhancer(CrossSectionalModel):
         flow, multiple = self.fitted(), 2**self.config.flow.levels
         context, start = self._context(thick)
         x, y, z = start.shape
+        require_draws(n, start.shape, "a scan")
         full = tuple(-(-size // multiple) * multiple for size in start.shape)
         missing = [(0, size - known) for size, known in zip(full, start.shape, strict=True)]
         given = _tensor(np.pad(context, [(0, 0), *missing], mode="edge"))[None]

@@ -19,6 +19,7 @@ from crow.data.mask_scores import calibration_error, dice
 from crow.errors import CohortError
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks, resized
+from crow.memory import require_draws
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
@@ -148,6 +149,7 @@ class Segmenter(CrossSectionalModel):
         return self._draw(store, row, self.extra["prior"].numpy(), n, seed) & self.extra["region"].numpy()
 
     def _draw(self, store: ScanStore, row: int, prior: Volume, n: int, seed: int) -> Mask:
+        require_draws(n, store.info.grid.shape, "a mask")
         context = self._context(store, row, prior)[None]
         flow = resized(self.fitted(), *self.shape)
         generator = torch.Generator().manual_seed(derived_seed(seed, SeedStream.SEGMENTATION_DRAWS, row))
@@ -159,8 +161,9 @@ class Segmenter(CrossSectionalModel):
     def segment(self, data: ScanStore, row: int, n: int = 32, seed: int = 0) -> Segmentation:
         """`sample`, in the own space of the scan in a row of the store."""
         store = store_of(data)
-        drawn = self.sample(store, row, n, seed).astype(np.float32)
         own = ScanSpace(store, row)
+        require_draws(n, own.grid.shape, "a mask")
+        drawn = self.sample(store, row, n, seed).astype(np.float32)
         outside = np.zeros((n + 1, *own.grid.shape), np.float32)
         placed = own.place(np.concatenate([drawn, drawn.mean(0, keepdims=True)]), outside)
         masks: Mask = placed[:n] > 0.5

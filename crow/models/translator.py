@@ -26,6 +26,7 @@ from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
 from crow.flows.image_initialisation import initialise_images
 from crow.flows.predictor import Predictor
+from crow.memory import require_draws
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
 from crow.representation.cross_sectional import (
@@ -203,6 +204,8 @@ class Translator(CrossSectionalModel):
         """
         flow, source = self.fitted(), self.open(source)
         visits = cohort_of(source).visits
+        together = min(len(visits), self._chunk)
+        require_draws(n, (together, *self.inputs.shape), f"{together} visits" if together > 1 else "a visit")
         if isinstance(self.given, ScanInputs):
             self.given.check(source)
         else:

@@ -82,7 +82,7 @@ class PackedGRU(torch.autograd.Function):
         ctx.save_for_backward(x, w_i, w_h, before, gates, gh_n)
 
     @staticmethod
-    def backward(ctx: Any, grad_before: Tensor | None, grad_after: Tensor | None, *_: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_before: Tensor | None, grad_after: Tensor | None, *_: Any) -> Any:
         x, w_i, w_h, before, gates, gh_n = ctx.saved_tensors
         r, z, n = gates.chunk(3, -1)
         slopes, rest = torch.empty_like(gates), 1 - z  # of h' by gh
@@ -107,14 +107,3 @@ class PackedGRU(torch.autograd.Function):
         torch.mul(of_n, dh, out=dgi.chunk(3, -1)[2])
         dx = torch.bmm(dgi, w_i) if ctx.needs_input_grad[0] else None
         return dx, torch.bmm(dgi.mT, x), dw_h, dgi.sum(1), db_h, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        """Of several models; each has a leading axis of length 1."""
-        *tensors, steps = inputs
-        whole = [
-            (v.expand(info.batch_size, *v.shape) if dim is None else v.movedim(dim, 0)).flatten(0, 1)
-            for v, dim in zip(tensors, in_dims[:-1], strict=True)
-        ]
-        out = PackedGRU.apply(*whole, steps)
-        return tuple(v.unflatten(0, (info.batch_size, -1)) for v in out), (0, 0, 0, 0)

@@ -16,7 +16,9 @@ Patterns = tuple[Tensor, Tensor]  # as `crow.bijections.patterns.patterns` retur
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the visits of ``[batch, time]`` are in ``[1, visit]``, and what is random or shared about them.
+    """Where the visits of ``[batch, time]`` are in ``[visit]``, and what is random or shared about them.
+
+    It is one for several models, each with a batch of its own.
 
     The sequences are in order of decreasing length: first comes visit 1 of all of them, then visit 2 of those that have
     one, and so on. The last visits of some sequences may be padding.
@@ -32,7 +34,7 @@ class Packing:
     measured, new_and_measured : Patterns, optional
         Patterns of the measured values, and of those that are new to a subject and measured.
     dropout : iterator of Tensor, optional
-        What the units of one layer after the other are multiplied by, ``[visit, unit]``.
+        What the units of one layer after the other are multiplied by, ``[model, visit, unit]``.
     """
 
     at: Tensor
@@ -43,23 +45,27 @@ class Packing:
     dropout: Iterator[Tensor] | None = None
 
     def pack(self, v: Tensor) -> Tensor:
-        """``[batch, time, *] -> [1, visit, *]``."""
-        return v.flatten(0, 1).index_select(0, self.at).unsqueeze(0)
+        """``[model, batch, time, *] -> [model, visit, *]``."""
+        return v.flatten(1, 2).index_select(1, self.at)
 
     def take(self, v: Tensor) -> Tensor:
-        """`pack` of ``[batch, time, channels]``, with a faster gradient."""
-        flat: Tensor = _Take.apply(v.flatten(0, 1), self.at)
-        return flat.unsqueeze(0)
+        """``[model x batch, time, channels] -> [model, visit, channels]``, with a faster gradient than `pack`."""
+        taken: Tensor = _Take.apply(  # type: ignore[no-untyped-call]
+            v.reshape(-1, self.shape[0] * self.shape[1], v.shape[-1]), self.at
+        )
+        return taken
 
     def unpack(self, v: Tensor) -> Tensor:
-        """``[1, visit, channels] -> [batch, time, channels]``, 0 elsewhere."""
-        flat: Tensor = _Put.apply(v[0], self.at, self.shape[0] * self.shape[1])
-        return flat.reshape(*self.shape, -1)
+        """``[model, visit, channels] -> [model x batch, time, channels]``, 0 elsewhere."""
+        flat: Tensor = _Put.apply(v, self.at, self.shape[0] * self.shape[1])  # type: ignore[no-untyped-call]
+        return flat.reshape(-1, self.shape[1], v.shape[-1])
 
     def remember(self, memory: nn.GRU, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The hidden state before and after each visit, ``[1, visit, hidden]``, of ``x [1, visit, channels]``."""
-        weights = (memory.weight_ih_l0, memory.weight_hh_l0, memory.bias_ih_l0, memory.bias_hh_l0)
-        before, after, _, _ = PackedGRU.apply(x, *(w.unsqueeze(0) for w in weights), self.steps)
+        """The hidden states before and after each visit, ``[model, visit, hidden]``; ``x [model, visit, channels]``."""
+        weights = [getattr(memory, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        if weights[0].ndim == 2:
+            weights = [weight.unsqueeze(0) for weight in weights]
+        before, after, _, _ = PackedGRU.apply(x, *weights, self.steps)  # type: ignore[no-untyped-call]
         return before, after
 
     def drop(self, h: Tensor) -> Tensor:
@@ -81,13 +87,9 @@ class _Take(torch.autograd.Function):
         ctx.rows = v.shape[-2]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (at,) = ctx.saved_tensors
         return _put(grad, at, ctx.rows), None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, None], v: Tensor, at: Tensor) -> tuple[Tensor, int]:
-        return _Take.apply(_first(v, in_dims[0], info.batch_size), at), 0
 
 
 class _Put(torch.autograd.Function):
@@ -102,18 +104,10 @@ class _Put(torch.autograd.Function):
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (at,) = ctx.saved_tensors
         return grad.index_select(-2, at), None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, None, None], v: Tensor, at: Tensor, rows: int) -> tuple[Tensor, int]:
-        return _Put.apply(_first(v, in_dims[0], info.batch_size), at, rows), 0
 
 
 def _put(v: Tensor, at: Tensor, rows: int) -> Tensor:
     return v.new_zeros(*v.shape[:-2], rows, v.shape[-1]).index_copy_(v.ndim - 2, at, v)
-
-
-def _first(v: Tensor, dim: int | None, size: int) -> Tensor:
-    return v.expand(size, *v.shape) if dim is None else v.movedim(dim, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from crow.networks.linear import Linear
 from crow.networks.packing import Packing
 
 
@@ -25,9 +26,9 @@ class RecurrentSubnet(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.memory = nn.GRU(inputs, hidden, batch_first=True)
-        self.inner = nn.Linear(hidden + inputs, hidden)
+        self.inner = Linear(hidden + inputs, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.outer = nn.Linear(hidden, outputs)
+        self.outer = Linear(hidden, outputs)
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 

@@ -31,13 +31,14 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.findings import Finding
 from crow.cohort.schema import Schema
 from crow.errors import CohortError
-from crow.files import write_text, writing
+from crow.files import read_text, write_text, writing
 from crow.places import is_store
 from crow.scans.grid import Grid
 from crow.scans.store_content import FAMILY, START, check_volume, open_arrays, read_findings, read_visits, read_volume
 
 FORMAT_VERSION = 1
-FILES = ("store.json", "visits.csv", "arrays.zarr", "template.nii.gz", "mask.nii.gz")
+ARRAYS = "arrays.zarr"
+FILES = ("store.json", "visits.csv", ARRAYS, "template.nii.gz", "mask.nii.gz", "findings.json")
 PENDING, DONE, FAILED = 0, 1, 2
 
 
@@ -178,7 +179,8 @@ class ScanStore:
         """
         path = Path(path)
         info = _read_info(path)
-        if missing := [name for name in FILES if not (path / name).exists()]:
+        there = {name: (path / name).is_dir() if name == ARRAYS else (path / name).is_file() for name in FILES}
+        if missing := [name for name, found in there.items() if not found]:
             raise CohortError(f"{path}: {', '.join(missing)} missing. Run crow prepare again with --overwrite.")
         if not (info.finished or unfinished):
             raise CohortError(
@@ -331,7 +333,7 @@ def _make_arrays(path: Path, info: StoreInfo, visits: int, subjects: int, veloci
 
 def _read_info(path: Path) -> StoreInfo:
     try:
-        content = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        content = json.loads(read_text(path / "store.json"))
         found = content["format_version"]
         if isinstance(found, int) and found > FORMAT_VERSION:
             raise CohortError(f"{path}: store format {found} is newer than this crow reads ({FORMAT_VERSION}). Update.")

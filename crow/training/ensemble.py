@@ -106,21 +106,21 @@ def fit_ensemble(
             group.append(Member(flow, kept, validation, derived_seed(config.seed, k), f"member-{k + 1}"))
         trained += group
         fits += train_together(group, config.training, folder, resume, progress)
-        for k, member in enumerate(group, len(members)):
+        for k, each in enumerate(group, len(members)):
             initialisation, fit = plan[k][0], fits[k]
-            found = {
+            member = {
                 "initialisation": initialisation, "included": True, "epoch": fit.epoch,
                 "validation": fit.validation_loss, "out_of_sample": fit.out_of_sample,
-                "mixed_model": _initial_loss(starts[plan[k][1] % len(parts)], member.validation, member.seed),
-                "visits": member.validation.count,
+                "mixed_model": _initial_loss(starts[plan[k][1] % len(parts)], each.validation, each.seed),
+                "visits": each.validation.count,
             }  # fmt: skip
-            members.append(found)
+            members.append(member)
             echo(
                 f"member {k + 1} ({initialisation}): validation loss {fit.validation_loss:.3f} at epoch {fit.epoch}, "
-                f"mixed model {found['mixed_model']:.3f}"
+                f"mixed model {member['mixed_model']:.3f}"
             )
         if auto and len(plan) == 2 == len(trained):
-            share = _share_of_second([member.flow for member in trained], trained[0].validation)
+            share = _share_of_second([each.flow for each in trained], trained[0].validation)
             echo(f"best mixture on the validation subjects: {1 - share:.0%} mixed model, {share:.0%} standard")
             others, left_out = _others(share, count)
             plan += zip(others, range(1, count), strict=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from torch.func import functional_call, vmap
 
 from crow.bijections.patterns import patterns
 from crow.data.sequences import Sequences
-from crow.flows.crow import CRowFlow
+from crow.flows.crow import BeforeLayers, CRowFlow
 from crow.networks.packed_gru import Steps
 from crow.networks.packing import Packing, Patterns
 
-Weights = dict[str, Tensor]  # of a flow, or stacked with the flow as the first axis
+FIELDS = ("x", "context", "time", "mask", "measured")
+Weights = Mapping[str, Tensor]  # of a flow, or stacked with the flow as the first axis
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Batch:
     """A batch of each flow, packed to the same shape (`crow.networks.packing.Packing`).
 
     ``tensors`` have the flow as their first axis: the fields of `Sequences`, and ``patterns`` and ``new_patterns`` with
-    the pattern of each visit. ``visits [flow, visit]`` tells which are not padding.
+    the pattern of each visit. ``visits [flow, visit]`` tells which are not padding, ``subject [flow, visit]`` of which
+    row of the flow's batch they are.
     """
 
     tensors: dict[str, Tensor]
     visits: Tensor
+    subject: Tensor
     at: Tensor
     steps: Steps
 
@@ -54,16 +57,24 @@ class Batch:
             tensors |= {"measured": measured, **_patterns("new_patterns", both)}
             tensors |= _patterns("patterns", measured.flatten(1, 2)[:, at])
         moved = {name: tensor.to(device) for name, tensor in tensors.items()}
-        return cls(moved | {"mask": mask.to(device)}, visits.to(device), at.to(device), steps)
+        subject = _padded([order.unsqueeze(1) for order in orders], [shape[0], 1])[:, row, 0]
+        moved |= {"mask": mask.to(device)}
+        return cls(moved, visits.to(device), subject.to(device), at.to(device), steps)
 
-    @property
-    def counts(self) -> Tensor:
-        """Visits per flow."""
-        return self.visits.sum(1)
+    def packing(self, dropout: Tensor | None = None) -> Packing:
+        """With ``dropout [flow, layer, visit, unit]``."""
+        shape = self.tensors["mask"].shape[1:]
+        masks = None if dropout is None else iter(dropout.unbind(1))
+        measured, new_and_measured = self._patterns("patterns"), self._patterns("new_patterns")
+        return Packing(self.at, self.steps, (shape[0], shape[1]), measured, new_and_measured, masks)
 
-    def sums(self, log_prob: Tensor) -> Tensor:
-        """Of ``log_prob [flow, visit]``, per flow."""
-        return torch.where(self.visits, log_prob, 0.0).sum(1)
+    def _patterns(self, name: str) -> Patterns | None:
+        return (self.tensors[name], self.tensors[f"{name}_of_visits"]) if name in self.tensors else None
+
+    def total(self, log_prob: Tensor, some: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Sum of ``log_prob [flow, visit]`` over all visits or ``some``, and how many these are: ``[flow]``."""
+        visits = self.visits if some is None else self.visits & some
+        return torch.where(visits, log_prob, 0.0).sum(1), visits.sum(1)
 
 
 class FlowStack:
@@ -80,14 +91,14 @@ class FlowStack:
     """
 
     def __init__(self, flows: Sequence[CRowFlow], device: torch.device) -> None:
-        self._frame = _LogProb(flows[0])
+        self._frame = _Frame(flows[0])
         states = [{**dict(flow.named_parameters()), **dict(flow.named_buffers())} for flow in flows]
         stacked = {name: torch.stack([state[name].detach() for state in states]).to(device) for name in states[0]}
         needed = {name for flow in flows for name, p in flow.named_parameters() if p.requires_grad}
         self.trained = {name: nn.Parameter(value) for name, value in stacked.items() if name in needed}
         self.fixed = {name: value for name, value in stacked.items() if name not in needed}
         self.dropouts = [module for module in flows[0].modules() if isinstance(module, nn.Dropout)]
-        self.hidden = flows[0].layers[0].memory.hidden_size  # type: ignore[union-attr]
+        self.hidden = int(flows[0].layers[0].inner.out_features)  # type: ignore[union-attr, arg-type]
 
     def __len__(self) -> int:
         return len(next(iter(self.fixed.values())))
@@ -98,23 +109,32 @@ class FlowStack:
             weight.data, weight.grad = weight.data[rows], None
         self.fixed = {name: value[rows] for name, value in self.fixed.items()}
 
-    def log_prob(self, weights: Weights, batch: Batch, dropout: Tensor | None = None) -> Tensor:
+    @torch.no_grad()
+    def prepared(self, batch: Batch) -> BeforeLayers:
+        """Of a packed batch what does not depend on the trained weights."""
+        known = {name: batch.tensors[name] for name in FIELDS if name in batch.tensors}
+        if len(self) == 1:
+            fixed, alone = ({name: v[0] for name, v in each.items()} for each in (self.fixed, known))
+            found = [v.unsqueeze(0) for v in self._call(fixed, alone)]
+        else:
+            found = vmap(self._call)(self.fixed, known)
+        return BeforeLayers(*map(batch.packing().pack, found))
+
+    def log_prob(self, weights: Weights, batch: Batch, before: BeforeLayers, dropout: Tensor | None = None) -> Tensor:
         """Log-density of each visit by the flow whose batch it is in, ``[flow, visit]``; arbitrary where it is padding.
 
         ``weights`` replace those of ``trained``; ``dropout [flow, layer, visit, unit]`` multiplies hidden units.
         """
-        state = {f"flow.{name}": value for name, value in {**self.fixed, **weights}.items()}
-        tensors = batch.tensors if dropout is None else {**batch.tensors, "dropout": dropout}
-
-        def of_one(state: Weights, tensors: dict[str, Tensor]) -> Tensor:
-            each: Tensor = functional_call(self._frame, state, (tensors, batch))
-            return each
-
-        if len(self) == 1:  # for flows that look at values, as the solver of a differential equation does
-            alone = of_one(*({name: value[0] for name, value in each.items()} for each in (state, tensors)))
-            return alone.unsqueeze(0)
-        found: Tensor = vmap(of_one)(state, tensors)
+        state = {name: v for name, v in {**self.fixed, **weights}.items() if not name.startswith("bounds.")}
+        if len(self) == 1:  # the layers may look at values, as the solver of a differential equation does
+            state = {name: value[0] for name, value in state.items()}
+        packing = batch.packing(dropout)
+        measured = packing.pack(batch.tensors["measured"]) if "measured" in batch.tensors else None
+        found: Tensor = self._call(state, before, measured, packing)
         return found
+
+    def _call(self, state: Weights, *inputs: Any) -> Any:
+        return functional_call(self._frame, {f"flow.{name}": value for name, value in state.items()}, inputs)
 
     def draw_dropout(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor | None:
         """Each flow's from its own generator, in the order of its own visits: ``[flow, layer, visit, unit]``."""
@@ -127,24 +147,20 @@ class FlowStack:
         return kept.to(batch.visits.device)
 
 
-class _LogProb(nn.Module):
-    """`CRowFlow.packed_log_prob` as the call of a module, for `functional_call`."""
+class _Frame(nn.Module):
+    """Both parts of a flow as the call of a module, for `functional_call`."""
 
     def __init__(self, flow: CRowFlow) -> None:
         super().__init__()
         self.flow = flow
 
-    def forward(self, tensors: dict[str, Tensor], batch: Batch) -> Tensor:
-        data = Sequences(*(tensors.get(name) for name in ("x", "context", "time", "mask", "measured")))  # type: ignore[arg-type]
-        packing = Packing(
-            batch.at,
-            batch.steps,
-            (data.mask.shape[0], data.mask.shape[1]),
-            _pair(tensors, "patterns"),
-            _pair(tensors, "new_patterns"),
-            iter(tensors["dropout"]) if "dropout" in tensors else None,
-        )
-        return self.flow.packed_log_prob(data, packing)
+    def forward(
+        self, data: dict[str, Tensor] | BeforeLayers, measured: Tensor | None = None, packing: Packing | None = None
+    ) -> tuple[Tensor, ...] | Tensor:
+        if isinstance(data, BeforeLayers):
+            assert packing is not None
+            return self.flow.packed_log_prob(data, measured, packing)
+        return tuple(self.flow.before_layers(Sequences(**data), None)[0])
 
 
 def _kept(shape: tuple[int, ...], rate: float, generator: torch.Generator) -> Tensor:
@@ -169,8 +185,3 @@ def _patterns(name: str, present: Tensor) -> dict[str, Tensor]:
     most = max(map(len, each))
     filled = [torch.cat([own, own[:1].expand(most - len(own), -1)]) for own in each]
     return {name: torch.stack(filled), f"{name}_of_visits": torch.stack(index)}
-
-
-def _pair(tensors: dict[str, Any], name: str) -> Patterns | None:
-    """The index as that of one packed sequence."""
-    return (tensors[name], tensors[f"{name}_of_visits"].unsqueeze(0)) if name in tensors else None

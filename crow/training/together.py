@@ -15,7 +15,7 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from crow.data.sequences import Sequences
-from crow.flows.crow import CRowFlow
+from crow.flows.crow import BeforeLayers, CRowFlow
 from crow.run.config import TrainingSettings
 from crow.seeds import SeedStream, derived_seed
 from crow.training import checkpoint
@@ -133,7 +133,9 @@ class _Training:
         for drawn in zip(*batches, strict=True):
             batch = self._batch([part for part, _ in drawn])
             dropout = self.stack.draw_dropout(batch, [generator for _, generator in drawn])
-            losses = -batch.sums(self.stack.log_prob(self.stack.trained, batch, dropout)) / batch.counts
+            before = self.stack.prepared(batch)
+            log_prob, visits = batch.total(self.stack.log_prob(self.stack.trained, batch, before, dropout))
+            losses = -log_prob / visits
             losses.sum().backward()
             _clip(weights, self.settings.gradient_clip)
             self.optimiser.step()
@@ -151,9 +153,12 @@ class _Training:
         """Evaluate the flows and keep the weights of those that are better than ever."""
         weights = self.average if self.settings.ema_decay else dict(self.stack.trained)
         sums, counts = torch.zeros(2, len(self.active)), torch.zeros(2, len(self.active))
-        for half, batch in self.validation:
-            sums[half] -= batch.sums(self.stack.log_prob(weights, batch)).cpu()
-            counts[half] += batch.counts.cpu()
+        for batch, before in self.validation:
+            log_prob = self.stack.log_prob(weights, batch, before)
+            for half in (0, 1):  # each is evaluated at the epoch that the other would choose
+                found, visits = batch.total(log_prob, batch.subject % 2 == half)
+                sums[half] -= found.cpu()
+                counts[half] += visits.cpu()
         halves, whole = (sums / counts).tolist(), (sums.sum(0) / counts.sum(0)).tolist()
         rate = float(self.optimiser.param_groups[0]["lr"])
         for i, k in enumerate(self.active):
@@ -161,9 +166,9 @@ class _Training:
             row |= {f"validation_half_{half}": values[i] for half, values in enumerate(halves, 1)}
             history = self.histories[k]
             if history.is_better(row["validation"]):
-                found = {**self.stack.fixed, **self.stack.trained, **weights}
+                state = {**self.stack.fixed, **self.stack.trained, **weights}
                 names = self.members[k].flow.state_dict()
-                history.best = {name: found[name][i].detach().cpu().clone() for name in names}
+                history.best = {name: state[name][i].detach().cpu().clone() for name in names}
             history.add({**row, "learning_rate": rate})
             log.write(k, history)
 
@@ -180,19 +185,14 @@ class _Training:
         self.active = left
         self.validation = self._validation_batches()
 
-    def _validation_batches(self) -> list[tuple[int, Batch]]:
-        """The same in every epoch, each of one half of the validation subjects."""
-        size = max(self.settings.batch_size, VALIDATED)
-        parts = zip_longest(*(_validation(self.members[k], size) for k in self.active))
-        nothing = [(0, m.validation.rows(torch.arange(0))) for m in (self.members[k] for k in self.active)]
-        found = []
-        for drawn in parts:
-            each = [own or none for own, none in zip(drawn, nothing, strict=True)]
-            for half in (0, 1):
-                own = [part if of == half else part.rows(torch.arange(0)) for of, part in each]
-                if any(map(len, own)):
-                    found.append((half, self._batch(own)))
-        return found
+    def _validation_batches(self) -> list[tuple[Batch, BeforeLayers]]:
+        """The same in every epoch, each with an even number of subjects."""
+        size = 2 * (max(self.settings.batch_size, VALIDATED) // 2)
+        members = [self.members[k] for k in self.active]
+        nothing = [m.validation.rows(torch.arange(0)) for m in members]
+        parts = zip_longest(*(_validation(m, size) for m in members))
+        batches = [self._batch([own or none for own, none in zip(drawn, nothing, strict=True)]) for drawn in parts]
+        return [(batch, self.stack.prepared(batch)) for batch in batches]
 
     def _batch(self, parts: list[Sequences]) -> Batch:
         if self.missing:
@@ -222,13 +222,11 @@ def _batches(member: Member, settings: TrainingSettings, epoch: int) -> Iterator
         yield member.flow.dequantised(batch, generator=generator), generator
 
 
-def _validation(member: Member, size: int) -> Iterator[tuple[int, Sequences]]:
-    """Batches of every other validation subject: each half is evaluated at the epoch that the other would choose."""
-    rows, generator = torch.arange(len(member.validation)), torch.Generator().manual_seed(member.seed)
-    for half in (0, 1):
-        for chunk in rows[half::2].split(size):
-            if len(chunk):
-                yield half, member.flow.dequantised(member.validation[chunk], generator=generator)
+def _validation(member: Member, size: int) -> Iterator[Sequences]:
+    """Batches of its validation subjects."""
+    generator = torch.Generator().manual_seed(member.seed)
+    for start in range(0, len(member.validation), size):
+        yield member.flow.dequantised(member.validation[start : start + size], generator=generator)
 
 
 def _clip(weights: list[torch.nn.Parameter], largest: float) -> None:
