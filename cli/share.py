@@ -44,7 +44,9 @@ def share(
     """
     inputs = {"--run": run, "--cohort": cohort, "--evaluation": evaluation}
     check_places(file("--out", out, (".zip",)), inputs, overwrite)
+
     from crow.run.folder import read_description
+
     read_description(run)
 
     from crow.pipelines.share import share as run_share
