@@ -54,8 +54,7 @@ def evaluate(
 
     Measured are forecast errors, calibration, likelihood, synthetic against real subjects, group effects, and privacy.
 
-    Example: [bold]crow train --cohort demo/cohort.csv --test 0.2 --out demo/run[/bold], then
-    [bold]crow evaluate --run demo/run --baselines all[/bold], then [bold]crow report --run demo/run[/bold]
+    Example: [bold]crow evaluate --run demo/run --baselines all[/bold]
     """
     out = out or beside_run(run, EVALUATION)
     outputs = [*folder("--out", out, "evaluation"), *file("--tadpole", tadpole, (".csv",))]

@@ -66,9 +66,19 @@ class CRow(Model):
 
     Examples
     --------
-    >>> cohort = crow.read_cohort("adni.csv")  # doctest: +SKIP
-    >>> model = crow.CRow(seed=1, model={"members": 3}).fit(cohort, "run")  # doctest: +SKIP
-    >>> model.forecast(cohort, visits).summary  # doctest: +SKIP
+    >>> import crow
+    >>> cohort = crow.read_cohort("adni.csv")
+    >>> quick = {"max_epochs": 2, "steps_per_epoch": 2}  # the defaults train until nothing improves
+    >>> model = crow.CRow(seed=1, model={"members": 1}, training=quick).fit(cohort, "run")
+    >>> last = cohort.visits.groupby("subject").tail(1)
+    >>> future = last.assign(time=last["time"] + 2, age=last["age"] + 2)
+    >>> forecast = model.forecast(cohort, future, draws=50)
+    >>> forecast.values.shape  # visits, draws, regions
+    (24, 50, 3)
+    >>> list(forecast.long)[:5]
+    ['subject', 'time', 'age', 'region', 'median']
+    >>> model.log_prob(cohort).shape == (len(cohort), 4)
+    True
     """
 
     kind = "regions"

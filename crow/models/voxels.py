@@ -46,6 +46,16 @@ class VoxelModel(FollowUpModel):
         The two-way map between scans and volumes.
     table
         Encodes age and covariates.
+
+    Examples
+    --------
+    >>> import crow
+    >>> store = crow.ScanStore.open("store")
+    >>> training = {"max_epochs": 1, "steps_per_epoch": 2}  # to be quick: the defaults train until nothing improves
+    >>> scans = {"representation": "voxels", "voxels": {"size": None, "levels": 1, "depth": 2, "hidden": 4}}
+    >>> model = crow.VoxelModel(seed=1, training=training, scans=scans).fit(store)
+    >>> list(model.log_prob(store))
+    ['subject', 'session', 'time', 'log_prob']
     """
 
     kind = "voxels"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import, and a damaged run 
 
     from crow.cohort.cohort import Finding
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 CONFIG = "config_sha256"  # in the description: the digest of config.yaml, which decides the test subjects
 LOSSES = ("epoch", "train", "validation")  # columns of the log
 NUMBERS = ("_per_visit", "_loss", "epoch", "visits", "test_subjects")  # ends of the names of metrics

@@ -93,10 +93,14 @@ class ScanStore:
     Examples
     --------
     >>> from crow import ScanStore
-    >>> store = ScanStore.open("store")  # doctest: +SKIP
-    >>> store.cohort().visits[["subject", "session", "time"]]  # doctest: +SKIP
-    >>> store.array("intensity")[0].shape  # doctest: +SKIP
-    (99, 117, 95)
+    >>> store = ScanStore.open("t1w")
+    >>> store.cohort().visits[["subject", "time"]].head(3)
+      subject  time
+    0     s00   0.0
+    1     s00   1.0
+    2     s01   0.0
+    >>> store.array("intensity")[0].shape
+    (8, 10, 9)
     """
 
     def __init__(
