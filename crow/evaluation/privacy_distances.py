@@ -48,7 +48,7 @@ def compare_distances(
     exact, exact_test = (float((distance[:, rows].min(1) <= reach).mean()) for rows in (members, others))
     by_chance = float((of_test <= reach).mean())
     ratio, near, near_test = float(np.exp(found[0])), float(found[1]), float(found[2])
-    tail = [float(np.quantile(each, 0.05)) for each in (distance[:, members].min(1), of_test)]
+    tail = [float(np.quantile(each, 0.05, method="linear")) for each in (distance[:, members].min(1), of_test)]
     numbers = {
         "nearest_distance_ratio": ratio, "nearest_distance_p": ratio_p,
         "closest_record": tail[0], "closest_record_of_test": tail[1], "exact_copies": exact,

@@ -114,7 +114,7 @@ def separation(train: Values, test: Values, seed: int = 0) -> tuple[float, float
         greater[rng.integers(len(train), size=len(train))][:, rng.integers(len(test), size=len(test))].mean()
         for _ in range(N_BOOTSTRAP)
     ]
-    low, high = np.quantile(several, [0.025, 0.975])
+    low, high = np.quantile(several, [0.025, 0.975], method="linear")
     equal = np.ptp(np.concatenate([train, test])) == 0
     p = 1.0 if equal else float(stats.mannwhitneyu(train, test, alternative="greater").pvalue)
     return float(greater.mean()), float(low), float(high), p

@@ -34,10 +34,12 @@ def read_visits(path: Path, info: StoreInfo) -> pd.DataFrame:
     except (ValueError, OSError, OverflowError) as error:
         raise CohortError(f"{file}: cannot be read: {error}. {AGAIN}") from None
     scan = ["scan"] if schema.scan is not None else []
-    needed = ["subject", "session", "time", "age", START, *scan, *schema.covariates, *schema.regions]
+    own = [*schema.covariates, *schema.regions]
+    # An unfinished store may have been stopped between its schema and its visits; crow prepare writes both again.
+    needed = ["subject", "session", "time", "age", START, *scan, *(own if info.finished else ())]
     if missing := [name for name in needed if name not in visits]:
         raise CohortError(f"{file}: has no column {', '.join(missing)}. {AGAIN}")
-    numbers = ["time", "age", *(name for name in [*schema.covariates, *schema.regions] if name not in words)]
+    numbers = ["time", "age", *(name for name in own if name not in words and name in visits)]
     for name in numbers:
         if not pd.api.types.is_numeric_dtype(visits[name]) or np.isinf(visits[name].to_numpy(float)).any():
             raise CohortError(f"{file}, column {name}: has text or infinite values, not numbers. {AGAIN}")

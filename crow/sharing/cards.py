@@ -152,7 +152,7 @@ def _ages(ages: pd.Series, disclosure: Disclosure) -> str:
     known = ages.dropna().astype(float)
     if known.empty:
         return "not known"
-    low, middle, high = (round(value) for value in np.quantile(known, QUANTILES))
+    low, middle, high = (round(value) for value in np.quantile(known, QUANTILES, method="linear"))
     words = [f"{TOP_AGE + 1} or older" if value > TOP_AGE else str(value) for value in (low, middle, high)]
     return f"10 % {words[0]}, median {words[1]}, 90 % {words[2]}"
 
@@ -161,7 +161,8 @@ def _quantiles(column: pd.Series, name: str, disclosure: Disclosure) -> str:
     known = column.dropna().astype(float)
     if known.empty:
         return "not known"
-    return ", ".join(f"{disclosure.apart(float(value), name, 2):g}" for value in np.quantile(known, QUANTILES))
+    values = np.quantile(known, QUANTILES, method="linear")
+    return ", ".join(f"{disclosure.apart(float(value), name, 2):g}" for value in values)
 
 
 def _table(header: Sequence[str], rows: Rows) -> list[str]:

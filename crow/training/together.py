@@ -123,6 +123,7 @@ class _Training:
         if path is not None:
             checkpoint.save_checkpoint({"facts": facts, **self._state()}, path)
 
+    @torch.enable_grad()
     def _train(self) -> list[float]:
         """An epoch; returns the mean losses."""
         total = torch.zeros(len(self.active), device=self.device)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from commands import done, refused, run
 
-from crow.run.folder import sha256
+from crow.run.folder import FORMAT_VERSION, sha256
 
 QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
 RUN_CROW = "from crow.cli.main import main; main()"
@@ -246,7 +246,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut tensors": (_cut("model.safetensors"), "model.safetensors: truncated or damaged"),
     "cut model": (_cut("model.json"), "model.json, line "),
     "no log": (lambda run: (run / "log.csv").unlink(), "log.csv missing"),
-    "newer": (_newer, "run format 99, newer than format 4"),
+    "newer": (_newer, f"run format 99, newer than format {FORMAT_VERSION}"),
     "tampered": (_scaled, "it was changed. Restore both files"),
 }
 
