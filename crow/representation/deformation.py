@@ -25,18 +25,22 @@ from crow.representation.warped_follow_up import unexplained, warped_follow_up, 
 from crow.scans.compatibility import require_same_grid
 from crow.scans.grid import Grid
 from crow.scans.intensity import STRUCTURAL
+from crow.scans.region_values import label_volumes
 from crow.scans.store import DONE, ScanStore
+from crow.scans.template import STRUCTURES, load_template
 
 DEFAULT_COMPONENTS = 4  # further modes mostly fit the noise of first scans, shared by all velocities of a subject
 Z90 = 1.6449
+VOLUMES_MM = 3.0  # voxels in which the volumes of structures are measured
 
 
 class Deformation(ScanRepresentation):
     """A two-way map between the scans of a store and K deformation coefficients per visit.
 
     ``modes [K, 3, x, y, z]`` mm on ``nodes``; ``share [K]``: share of the visible change in training that each mode
-    explains; ``noise [X, Y, Z]``: sd of the intensities around a warped scan, on the store's ``grid``; ``folded``:
-    number of nodes of training visits at which the fitted deformation folds.
+    explains; ``noise [X, Y, Z]``: sd of the intensities around a warped scan, on the store's ``grid``; ``structures
+    [S, S]``: root of the covariance of the log volumes of structures around those of the modes; ``folded``: number of
+    nodes of training visits at which the fitted deformation folds.
     """
 
     kind = "deformation"
@@ -44,10 +48,10 @@ class Deformation(ScanRepresentation):
 
     def __init__(
         self, grid: Grid, nodes: Grid, modes: NDArray[np.float32], share: NDArray[np.float64],
-        noise: NDArray[np.float32], folded: int,
+        noise: NDArray[np.float32], structures: NDArray[np.float32], folded: int,
     ) -> None:  # fmt: skip
         self.grid, self.nodes, self.modes, self.share = grid, nodes, modes, share
-        self.noise, self.folded = noise, folded
+        self.noise, self.structures, self.folded = noise, structures, folded
 
     @classmethod
     def suits(cls, store: ScanStore) -> bool:
@@ -86,7 +90,8 @@ class Deformation(ScanRepresentation):
         nodes = store.info.velocity_grid
         assert nodes is not None
         found = VelocityModes.fit(store, later, nodes, components or DEFAULT_COMPONENTS)
-        basis = cls(store.info.grid, nodes, found.fields, found.share, np.ones(store.info.grid.shape, np.float32), 0)
+        noise, structures = np.ones(store.info.grid.shape, np.float32), np.zeros(2 * (len(STRUCTURES),), np.float32)
+        basis = cls(store.info.grid, nodes, found.fields, found.share, noise, structures, 0)
         basis._measure_noise(store, rows)
         return basis
 
@@ -131,7 +136,7 @@ class Deformation(ScanRepresentation):
 
     def tensors(self) -> dict[str, Tensor]:
         """Tensors for model.safetensors."""
-        arrays = {"modes": self.modes, "share": self.share, "noise": self.noise}
+        arrays = {"modes": self.modes, "share": self.share, "noise": self.noise, "structures": self.structures}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
     def describe(self) -> dict[str, Any]:
@@ -152,11 +157,15 @@ class Deformation(ScanRepresentation):
             grid = Grid.model_validate(description["grid"])
             nodes = Grid.model_validate(description["velocity_grid"])
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            found = cls(grid, nodes, arrays["modes"], arrays["share"], arrays["noise"], int(description["folded"]))
+            nothing = np.zeros(2 * (len(STRUCTURES),), np.float32)  # in runs of earlier versions
+            found = cls(grid, nodes, arrays["modes"], arrays["share"], arrays["noise"],
+                        arrays.get("structures", nothing), int(description["folded"]))  # fmt: skip
             shape = (int(description["components"]), 3, *nodes.shape)
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's deformations are damaged. Restore the folder.") from None
         if found.modes.shape != shape or found.noise.shape != grid.shape or len(found.share) != shape[0]:
+            raise RunError("The run's deformation tensors do not fit model.json. Restore the folder.")
+        if found.structures.shape != 2 * (len(STRUCTURES),):
             raise RunError("The run's deformation tensors do not fit model.json. Restore the folder.")
         return found
 
@@ -164,8 +173,9 @@ class Deformation(ScanRepresentation):
         return f"{len(self.modes)} deformation modes, which explain {self.share.sum():.0%} of the visible change"
 
     def _measure_noise(self, store: ScanStore, rows: NDArray[np.int64]) -> None:
-        """Estimate the noise of training visits around the previous scan, warped, such that 90 % lie within 1.64 sd."""
-        total, thinned = np.zeros(self.grid.shape), []
+        """Estimate the noise of training visits around the previous scan, warped, such that 90 % lie within 1.64 sd,
+        and the changes of structures that the modes leave out."""
+        total, thinned, left_out = np.zeros(self.grid.shape), [], list[NDArray[np.float64]]()
         rows = np.sort(rows)
         sampled = SampledModes(self.grid, self.nodes, self.modes, store.mask)
         every = slice(None, None, max(1, sampled.x.shape[1] // 2000))
@@ -173,6 +183,8 @@ class Deformation(ScanRepresentation):
             visits = rows[where]
             c = [scans.coefficients(int(row)) for row in visits]
             self.folded += sum(sampled.folded(each) for each in c)
+            left_out += list(np.diff([self._left_out(store, scans.psi, *each) for each in zip(visits, c, strict=True)],
+                                     axis=0))  # fmt: skip
             for before, row, c_before, c_row in zip(visits[:-1], visits[1:], c[:-1], c[1:], strict=True):
                 square = scans.in_template(unexplained(self, store, int(before), int(row), c_before, c_row) ** 2)
                 total[sampled.inside] += square
@@ -181,6 +193,22 @@ class Deformation(ScanRepresentation):
         variance = np.maximum(variance, 0.04 * float(np.median(variance[store.mask])))
         ratio = np.stack(thinned) / variance[sampled.inside][every]
         self.noise = np.sqrt(variance * np.quantile(ratio, 0.9) / Z90**2).astype(np.float32)
+        # The modes were fitted to the same visits, which are therefore too close to them.
+        few = max(len(left_out) - len(self.modes), 1)
+        values, vectors = np.linalg.eigh(np.stack(left_out).T @ np.stack(left_out) / few)
+        self.structures = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+
+    def _left_out(
+        self, store: ScanStore, psi: NDArray[np.floating], row: int, coefficients: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Log volume of each structure at a visit, as registered, minus that of its coefficients, ``[S]``."""
+        template = load_template(VOLUMES_MM)
+        of = (np.asarray(store.array("velocity")[int(row)], np.float32), self.velocity(coefficients))
+        registered, modelled = (
+            label_volumes(psi, velocity, self.nodes, template.structures, template.grid, len(STRUCTURES))[1:]
+            for velocity in of
+        )
+        return np.asarray(np.log(registered / modelled))
 
     def _by_subject(
         self, store: ScanStore, rows: NDArray[np.int64]

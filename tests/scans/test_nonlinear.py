@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from crow.scans import deform
+from crow.scans.change import register_subject
 from crow.scans.grid import Grid
-from crow.scans.nonlinear import register_subject
 from crow.scans.template import Template
 
 SHAPE = (26, 28, 24)
