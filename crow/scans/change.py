@@ -25,7 +25,8 @@ from crow.scans.nonlinear import ANATOMY, FINEST, Points, box_around, register
 from crow.scans.template import Template
 
 MARGIN = 16.0  # mm around the brain in which velocities are estimated
-STEPS, BIAS_STEPS, MAX_ITERATIONS = 2, 2, 20
+BIAS_STEPS, MAX_STEPS, MAX_ITERATIONS = 2, 6, 20
+CONVERGED = 0.3  # mm: largest change of the velocity by a step; yearly changes need two steps
 TOLERANCE = 1e-7
 PAIRS = tuple((i, j) for i in range(4) for j in range(i, 4))
 
@@ -69,9 +70,16 @@ class ChangeRegistration:
         """u ``[3, x, y, z]`` mm on the velocity grid: later(x) ~ exp(b(x)) first(exp(u)(x))."""
         later = self._on_fine(later)
         fixed, gradient = sample(later[None], self.fine, self.x)[0], sample(self._gradient(later), self.fine, self.x)
+        first = self._at(self.x)
+        gain = float((first * first).sum()) / max(float((first * fixed).sum()), 1e-12)
+        fixed, gradient = fixed * np.float32(gain), gradient * np.float32(gain)
         field = np.zeros((4, *self.nodes.shape), np.float32)
-        for step in range(BIAS_STEPS + STEPS):
-            field = self._step(field, fixed, gradient, bias_only=step < BIAS_STEPS)
+        for _ in range(BIAS_STEPS):
+            field = self._step(field, fixed, gradient, bias_only=True)
+        for step in range(MAX_STEPS):
+            before, field = field, self._step(field, fixed, gradient, bias_only=False)
+            if step and np.abs(field[:3] - before[:3]).max() < CONVERGED:
+                break
         return np.pad(field[:3], [(0, 0), *self.around], mode="edge")
 
     def _step(self, field: Array, fixed: Array, gradient: Array, bias_only: bool) -> Array:
