@@ -10,12 +10,13 @@ SCANS ?= --subjects 12 --visits 3 --resolution 3
 TRAIN_SCANS ?= --set scans.resolution=3
 INSTALLED := $(VENV)/.installed
 BENCH := .venv-bench
+DOCS := .venv-docs
 LEASPY_ENV := .venv-leaspy
 # Its options: make leaspy LEASPY="--simulate 0"
 LEASPY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick fuzz browser lint types coverage wheel plain presets notebooks bench leaspy clean
+.PHONY: help install demo test quick fuzz browser lint types coverage wheel plain presets notebooks docs bench leaspy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,8 +44,8 @@ demo: $(INSTALLED) ## simulate cohorts of regions and of scans; train, forecast,
 		'  $(DEMO)/cohort.csv           the simulated cohort, with its truth in truth.csv and truth.json' \
 		'  $(DEMO)/run                  the trained model; other commands load it with --run' \
 		'  $(DEMO)/run/training.png     picture: training and validation loss' \
-		'  $(DEMO)/run/evaluation       comparison with baselines on test subjects' \
-		'  $(DEMO)/run/report.html      page: all results, to open in a browser' \
+		'  $(DEMO)/run_evaluation       comparison with baselines on test subjects' \
+		'  $(DEMO)/run_report.html      page: all results, to open in a browser' \
 		'  $(DEMO)/forecast.csv         forecast of subject 9002 over five years' \
 		'  $(DEMO)/forecast.png         picture: its trajectories' \
 		'  $(DEMO)/scores.csv           log-likelihood and z of each visit' \
@@ -111,6 +112,16 @@ presets: $(INSTALLED) ## write configs/ again, with the meanings of all settings
 notebooks: $(INSTALLED) ## run the notebooks again and keep their results (NOTEBOOKS="03_what_if.ipynb": some)
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/rerun.py $(NOTEBOOKS)
 
+$(DOCS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install -q -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(DOCS)/.installed ## build the documentation site; docs/_build/index.html opens without a network
+	rm -rf docs/_build build/site
+	$(DOCS)/bin/python docs/site/assemble.py build/site
+	$(DOCS)/bin/python -m sphinx -q -W --keep-going -b html build/site docs/_build
+
 $(BENCH)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install -q -c constraints.txt -e '.[dev,benchmark]'
@@ -135,4 +146,4 @@ leaspy: $(LEASPY_ENV)/.installed ## forecasts of leaspy, which benchmarks/foreca
 	OMP_NUM_THREADS=1 $(LEASPY_ENV)/bin/python benchmarks/leaspy_forecast.py $(LEASPY)
 
 clean: ## remove the environment and all results of the targets
-	rm -rf $(VENV) $(BENCH) $(LEASPY_ENV) $(DEMO) build
+	rm -rf $(VENV) $(BENCH) $(DOCS) $(LEASPY_ENV) $(DEMO) build docs/_build

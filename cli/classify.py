@@ -9,7 +9,6 @@ from crow.cli import cohort_options, options, two_uses
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import check_places, table
-from crow.run.cross_sectional_config import named_settings
 
 if TYPE_CHECKING:
     from crow.models.classifier import Classifier
@@ -71,6 +70,7 @@ def classify(
         raise typer.BadParameter("--label is missing: name the column with the classes, for instance DX.")
     out, sets = out or Path("runs/classify"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, reading, resume, overwrite)
+    from crow.run.cross_sectional_config import named_settings
     named_settings("classify", config, sets or [], architecture)
 
     from crow.pipelines import classify as pipeline

@@ -9,7 +9,6 @@ from crow.cli import options, two_uses
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import check_places, folder
-from crow.run.cross_sectional_config import named_settings
 
 
 def enhance(
@@ -71,6 +70,7 @@ def enhance(
         raise typer.BadParameter("Give --cohort to train, or --run to apply a trained model.")
     out, sets = out or Path("runs/enhance"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, {}, resume, overwrite)
+    from crow.run.cross_sectional_config import named_settings
     named_settings("enhance", config, sets or [])
 
     from crow.pipelines import enhance as pipeline

@@ -11,7 +11,7 @@ from crow.cli.terminal import console, echo, echo_written, plain
 from crow.errors import ConfigError
 from crow.evaluation.baselines import baseline_names
 from crow.models.registry import FOLLOW_UPS, kind_of_run
-from crow.places import check_places, file, folder
+from crow.places import EVALUATION, beside_run, check_places, file, folder
 
 if TYPE_CHECKING:
     from crow.pipelines.evaluate import EvaluationOutput
@@ -43,7 +43,7 @@ def evaluate(
     future_covariates: options.KnownCovariates = "carry",
     draws: Annotated[int, options.draws(20)] = 200,
     seed: options.Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="RUN/evaluation")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="RUN_evaluation")] = None,
     tadpole: Annotated[
         Path | None, typer.Option(help="CSV file for a submission to TADPOLE: 60 months per subject.")
     ] = None,
@@ -55,10 +55,10 @@ def evaluate(
 
     Measured are forecast errors, calibration, likelihood, synthetic against real subjects, group effects, and privacy.
 
-    Example: [bold]crow train --cohort demo/cohort.csv --test 0.2 --out demo/run[/bold], then
-    [bold]crow evaluate --run demo/run --baselines all[/bold], then [bold]crow report --run demo/run[/bold]
+    Example: [bold]crow evaluate --run demo/run --baselines all[/bold]
     """
-    outputs = [*folder("--out", out or run / "evaluation", "evaluation"), *file("--tadpole", tadpole, (".csv",))]
+    out = out or beside_run(run, EVALUATION)
+    outputs = [*folder("--out", out, "evaluation"), *file("--tadpole", tadpole, (".csv",))]
     check_places(outputs, {"--run": run, "--cohort": cohort}, overwrite)
     if kind_of_run(run, "train") in FOLLOW_UPS and tadpole is not None:
         raise ConfigError(f"--tadpole {tadpole}: runs of scans do not forecast TADPOLE's values.")

@@ -12,7 +12,6 @@ from crow.errors import ConfigError, OutputError
 from crow.models.registry import FOLLOW_UPS, kind_of_run
 from crow.places import FIGURES, Output, check_places, file, folder, table
 from crow.places import figure as picture
-from crow.run.folder import read_description
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,6 +192,7 @@ def _outputs(scans: bool, out: Path, draws: Path | None, figure: Path | None, su
 
 def _check_covariates(run: Path, changes: list[str]) -> None:
     """Raise ConfigError for a covariate that the run does not have."""
+    from crow.run.folder import read_description
     known = read_description(run).get("schema", {}).get("covariates", {})
     for text in changes:
         name = text.partition("=")[0].strip()
@@ -267,7 +267,9 @@ def _show(made: "Generated") -> None:
 
     forecast = made.forecast
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
-    echo(f"{len(forecast.visits):,} visits of {subjects:,} subject{'s' * (subjects > 1)}, {draws} draws each.")
+    visits = len(forecast.visits)
+    counts = f"{visits:,} visit{'s' * (visits > 1)} of {subjects:,} subject{'s' * (subjects > 1)}"
+    echo(f"{counts}, {draws:,} draws{' each' * (visits > 1)}.")
     echo(f"Future covariates: {made.covariates}.")
     if made.sites:
         echo(f"Forecasts are for {made.sites}.")
@@ -276,10 +278,10 @@ def _show(made: "Generated") -> None:
     if made.note:
         echo(made.note)
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
-        visits = [visit for _, visit in forecast.summary.iterrows()]
-        cells = Table("median (90%)", *(f"year {visit['time']:.2f}" for visit in visits), box=None)
+        each = [visit for _, visit in forecast.summary.iterrows()]
+        cells = Table("median (90%)", *map(plain, made.times), box=None)
         for region in forecast.regions:
-            cells.add_row(plain(region), *(_interval(visit, region) for visit in visits))
+            cells.add_row(plain(region), *(_interval(visit, region) for visit in each))
         console().print(cells)
     echo_written(made.written)
 

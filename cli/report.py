@@ -8,7 +8,7 @@ import typer
 from crow.cli import cohort_options, options
 from crow.cli.terminal import console, echo, echo_written
 from crow.errors import ConfigError
-from crow.places import PAGES, check_places, file
+from crow.places import PAGES, REPORT, beside_run, check_places, file
 
 
 @options.joins_tables
@@ -18,7 +18,7 @@ def report(
         Path | None, typer.Option(help="Cohort to show.", show_default="the cohort of the training, if unchanged")
     ] = None,
     evaluation: Annotated[
-        Path | None, typer.Option(help="Folder that crow evaluate wrote.", show_default="RUN/evaluation")
+        Path | None, typer.Option(help="Folder that crow evaluate wrote.", show_default="RUN_evaluation")
     ] = None,
     subject: Annotated[
         list[str] | None,
@@ -33,7 +33,7 @@ def report(
     ] = None,
     atlas: options.Atlas = None,
     labels: options.Labels = None,
-    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="RUN/report.html")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="RUN_report.html")] = None,
     hide_subjects: Annotated[
         bool, typer.Option("--hide-subjects", help="Show no single subject, so that the report can be shared.")
     ] = False,
@@ -51,7 +51,7 @@ def report(
     if labels is not None and atlas is None:
         raise ConfigError(f"--labels {labels}: the names belong to an atlas. Give it with --atlas.")
     inputs = {"--run": run, "--cohort": cohort, "--evaluation": evaluation, "--atlas": atlas, "--labels": labels}
-    check_places(file("--out", out or run / "report.html", PAGES), inputs, overwrite)
+    check_places(file("--out", out or beside_run(run, REPORT), PAGES), inputs, overwrite)
 
     from rich.progress import track
 

@@ -9,7 +9,6 @@ from crow.cli import options, two_uses
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import check_places, folder
-from crow.run.cross_sectional_config import named_settings
 
 
 def segment(
@@ -83,6 +82,7 @@ def segment(
         raise typer.BadParameter("Give --masks (a folder) to train, or --run to apply a trained model.")
     out, sets = out or Path("runs/segment"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, {}, resume, overwrite, masks=masks)
+    from crow.run.cross_sectional_config import named_settings
     named_settings("segment", config, sets or [])
 
     from crow.pipelines import segment as pipeline

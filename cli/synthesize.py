@@ -9,8 +9,6 @@ from crow.cli import cohort_options, options, two_uses
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import check_places, figure, file, folder, table
-from crow.run.cross_sectional_config import named_settings
-from crow.run.folder import read_description
 
 if TYPE_CHECKING:
     from crow.models.synthesizer import Synthesizer
@@ -69,6 +67,7 @@ def synthesize(
     two_uses.check_use(context)
     if run is not None:
         kind_of_run(run, "synthesize")
+        from crow.run.folder import read_description
         scans = read_description(run).get("inputs", {}).get("kind") != "regions"
         out = out or Path("synthetic" if scans else "synthetic.csv")
         picture = figure("--out (its picture)", out.with_suffix(".png") if out.name else out)
@@ -93,6 +92,7 @@ def synthesize(
     names = [name.strip() for name in condition.split(",") if name.strip()]
     out, sets = out or Path("runs/synthesize"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, reading, resume, overwrite)
+    from crow.run.cross_sectional_config import named_settings
     named_settings("synthesize", config, sets or [], architecture)
 
     from crow.pipelines import synthesize as pipeline

@@ -7,7 +7,6 @@ import typer
 
 from crow.cli import cohort_options, options
 from crow.cli.terminal import echo, echo_written
-from crow.run.config import load_config
 
 if TYPE_CHECKING:
     from crow.cohort import Cohort
@@ -38,6 +37,7 @@ def train(
     out = out or Path("runs") / (cohort.stem.removesuffix("_store") or "cohort")
     sets = options.with_test(sets, test)
     options.check_reading(out, cohort, config, reading, resume, overwrite)
+    from crow.run.config import load_config
     load_config(config, sets or [])
 
     from crow.pipelines.train import train as run

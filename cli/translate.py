@@ -10,7 +10,6 @@ from crow.cli import cohort_options, options, two_uses
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import check_places, folder
-from crow.run.cross_sectional_config import named_settings
 
 
 @options.reads_cohort(cohort_options.OF_TABLES)
@@ -86,6 +85,7 @@ def translate(
     out, sets = out or Path("runs/translate"), options.with_test(sets, test)
     store = Path(source) if (Path(source) / "store.json").is_file() else None
     options.check_reading(out, cohort, config, reading, resume, overwrite, source=store)
+    from crow.run.cross_sectional_config import named_settings
     named_settings("translate", config, sets or [])
 
     from crow.pipelines import translate as pipeline

@@ -5,6 +5,15 @@ class CrowError(Exception):
     """A problem that the user can fix. Commands print its message and exit with status 2.
 
     The message gives the place (file, row, column), what was found, and what to do.
+
+    Examples
+    --------
+    >>> import crow
+    >>> try:
+    ...     crow.read_cohort("no_such_file.csv")
+    ... except crow.CrowError as error:
+    ...     print(type(error).__name__)
+    CohortError
     """
 
 

@@ -1,5 +1,6 @@
 """Writing of files and folders: the whole result, or nothing."""
 
+import errno
 import hashlib
 import os
 import re
@@ -13,11 +14,23 @@ from crow.errors import OutputError
 from crow.locks import hidden_name, locked
 from crow.ownership import MARKER, Result, foreign, is_own, mark, register
 
+MAX_TEXT = 64 << 20  # bytes
+
 
 def write_text(path: str | Path, text: str, overwrite: bool = False) -> None:
     """Write a UTF-8 text file; raises OutputError as `writing` does."""
     with writing(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a small file, such as settings; raises OSError for a pipe or device, which may never end."""
+    facts = path.stat()
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        raise OSError(errno.ESPIPE, "no file but a pipe or a device", str(path))
+    if facts.st_size > MAX_TEXT:
+        raise OSError(errno.EFBIG, f"larger than {MAX_TEXT >> 20} MiB", str(path))
+    return path.read_text(encoding="utf-8-sig")
 
 
 def check_free(path: Path, overwrite: bool, what: Result = "file") -> None:

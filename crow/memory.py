@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from crow.errors import ConfigError
 
 GIB = 2**30
+BYTES_PER_VALUE = 16  # of a voxel or region of a draw, with the copies that computing it takes
 
 
 def available_memory() -> int:
@@ -33,6 +36,20 @@ def require_memory(needed: float, what: str, advice: str) -> None:
         raise ConfigError(
             f"{what}: needs about {_gib(needed)} of memory; {_gib(free)} are free on this computer. {advice}"
         )
+
+
+def require_draws(draws: int, shape: Iterable[int], what: str, option: str = "--draws") -> None:
+    """Raise ConfigError if ``draws`` of something of a shape do not fit into memory.
+
+    Examples
+    --------
+    >>> require_draws(10**9, (200, 200, 200), "a scan")
+    Traceback (most recent call last):
+    ...
+    crow.errors.ConfigError: 1,000,000,000 draws of a scan: needs about 119,209,290 GiB of memory...
+    """
+    needed = float(draws) * math.prod(shape) * BYTES_PER_VALUE
+    require_memory(needed, f"{draws:,} draws of {what}", f"Lower {option}.")
 
 
 def _gib(size: float) -> str:

@@ -1,6 +1,6 @@
 """Proof that a folder was written by crow: a marker with the digest of every file, so that nothing else is deleted.
 
-    .crow    {"what": "run", "files": {"model.json": "sha256...", "evaluation": "folder"}, "digest": "sha256..."}
+    .crow    {"what": "run", "files": {"model.json": "sha256...", "training.png": "sha256..."}, "digest": "sha256..."}
 
 `mark` writes it when a folder is complete, `register` adds what later commands write into a run, and `foreign` names
 the first thing in a folder that crow did not write, or that belongs to another result.
@@ -23,7 +23,7 @@ Result = Literal[
 ]  # fmt: skip
 """What a folder can be; "file" for whatever is no folder."""
 WHOLE = ("arrays.zarr", "checkpoints", "logs", "qc")  # subfolders that change while crow works; all in them is crow's
-ADDED = ("evaluation", "mapping.yaml", "report.html", "site_effects.csv", "training.png")  # to a run
+ADDED = ("mapping.yaml", "site_effects.csv", "training.png")  # to a run
 FOLDER = "folder"  # has a marker of its own
 LARGE = 1 << 20  # bytes; the digest of a larger file is that of its size
 IGNORED = (".DS_Store", "Thumbs.db", "desktop.ini")  # which file managers leave behind
@@ -90,6 +90,8 @@ def _fingerprint(path: Path) -> str:
 
 def _read(folder: Path) -> tuple[str | None, dict[str, str]]:
     """The kind and the files of a marker; None and nothing if there is none, or if crow did not write it."""
+    if not (folder / MARKER).is_file():  # nor a pipe, which would never end
+        return None, {}
     try:
         content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         what, files = content["what"], content["files"]

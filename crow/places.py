@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crow.errors import OutputError
-from crow.files import check_free
+from crow.files import check_free, read_text
 from crow.ownership import Result
 
 TABLES = (".csv", ".tsv")
@@ -23,6 +23,7 @@ PAGES = (".html", ".htm")
 RUN = ("model.json", "model.safetensors", "config.yaml", "metrics.json", "findings.json", "log.csv", "checkpoints",
        "logs", "mapping.yaml", "site_effects.csv", "training.png", ".crow")  # fmt: skip
 STORE = ("store.json", "visits.csv", "arrays.zarr", "template.nii.gz", "mask.nii.gz", "findings.json", "qc", ".crow")
+EVALUATION, REPORT = "_evaluation", "_report.html"  # what follows the name of a run, by default
 MAX_NAME, MAX_PATH = 255, 4095  # bytes
 DEVICES = ("/dev", "/proc", "/sys")
 
@@ -70,6 +71,12 @@ def folder(option: str, path: Path | None, what: Result, grows: bool = False) ->
 def beside(path: Path, addition: str) -> Path:
     """``a/scores_subjects.csv`` for ``a/scores.csv`` and ``_subjects``; the path itself if it has no name."""
     return path.with_name(f"{path.stem}{addition}{path.suffix}") if path.name else path
+
+
+def beside_run(run: Path, addition: str) -> Path:
+    """``demo/run_report.html`` for ``demo/run``: what shows single subjects is no part of a run."""
+    whole = Path(os.path.abspath(run))
+    return (whole if run.name in ("", "..") else run).with_name(f"{whole.name}{addition}")
 
 
 def check_places(
@@ -196,7 +203,7 @@ def _each(inputs: Mapping[str, Path | Iterable[Path] | None]) -> Iterable[tuple[
 def _training_cohort(run: Path) -> Path | None:
     """The table or store that a run was trained on, as its model.json has it."""
     try:
-        content: Any = json.loads((run / "model.json").read_text(encoding="utf-8"))
+        content: Any = json.loads(read_text(run / "model.json"))
         path = Path(content["description"]["cohort"]["path"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -14,7 +14,6 @@ from crow.cohort.findings import Findings
 from crow.cohort.reader import read_options
 from crow.errors import CohortError
 from crow.files import write_text, writing
-from crow.run.config import load_config
 from crow.tables import save_table
 
 GAP_POINTS = {"least": 0.0, "lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75, "most": 1.0}
@@ -65,7 +64,12 @@ def check(
     beside them. Flags are those of `read_options` and override the ``cohort`` part of the YAML file ``config``. Raises
     ConfigError for settings and OutputError for files that exist or cannot be written.
     """
-    options = read_options(load_config(config).cohort, **flags)
+    given = None
+    if config is not None:
+        from crow.run.config import load_config  # the classes of all settings: half of the time of a check
+
+        given = load_config(config).cohort
+    options = read_options(given, **flags)
     paths = [path] if isinstance(path, Path) else list(path)
     label = ", ".join(map(str, (*paths, *options.join)))
     findings = Findings()

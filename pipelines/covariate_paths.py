@@ -13,6 +13,7 @@ from crow.cohort.covariate_paths import Future, future_visits
 from crow.errors import CohortError, ConfigError
 from crow.representation.regions import RegionTable
 
+MAX_TIMES = 1000  # each is a question of its own
 DIGITS = 9  # of years: 0.7 + 0.1 is the 0.8 of a table
 MEANING = "What-if forecasts are differences between such subjects, not the effect of an intervention."
 
@@ -38,7 +39,10 @@ class CovariateChange:
 
 def parse_times(text: str) -> list[float]:
     """``1,2.5,5``: years after the last visit, above 0; raises ConfigError for anything else."""
-    return sorted({_years(f"--at {text}", part) for part in text.split(",")})
+    parts = text.split(",")
+    if len(parts) > MAX_TIMES:
+        raise ConfigError(f"--at {text[:20]}...: {len(parts):,} times; at most {MAX_TIMES:,} are answered at once.")
+    return sorted({_years(f"--at {text}", part) for part in parts})
 
 
 def visits_after(history: Cohort, subjects: list[str], at: list[float]) -> pd.DataFrame:

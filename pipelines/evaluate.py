@@ -27,6 +27,7 @@ from crow.models.registry import class_of_run
 from crow.pipelines.evaluate_scans import evaluate_scans
 from crow.pipelines.history import Missing, read_history, trained_on
 from crow.pipelines.scan_history import store_beside
+from crow.places import EVALUATION, beside_run
 from crow.report import charts, figures
 from crow.report.evaluated import FORMAT
 from crow.report.group_effects import group_figure
@@ -109,7 +110,7 @@ def evaluate(
     run : Path
         The run folder.
     out : Path, optional
-        The folder to write; ``RUN/evaluation`` by default.
+        The folder to write; ``RUN_evaluation`` by default.
     cohort : Path, optional
         Other subjects to evaluate on.
     folds : int, optional
@@ -149,7 +150,7 @@ def evaluate(
         If ``out`` exists and ``overwrite`` is not set.
     """
     names = with_mixed_model(baselines)
-    out = out or run / "evaluation"
+    out = out or beside_run(run, EVALUATION)
     check_free(out, overwrite, "evaluation")
     scans = class_of_run(run).uses_scans
     if submission is not None:

@@ -17,6 +17,7 @@ from crow.cohort.future import read_future
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import check_free, writing
+from crow.memory import require_draws
 from crow.models.follow_up import FollowUpModel
 from crow.pipelines.covariate_paths import (
     MEANING,
@@ -31,6 +32,7 @@ from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_figures import follow_up as figure_of
 from crow.representation.follow_up import FollowUp
+from crow.representation.scan_space import ScanSpace
 from crow.run.folder import sha256
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path, session_label
 from crow.scans.store import ScanStore
@@ -98,6 +100,8 @@ def follow_up_scans(
         for who, years in zip(forecast.visits["subject"], ahead, strict=True)
     ]
     _check_free(places, keep, overwrite)
+    rows = history.visits.index[history.visits["subject"].isin(forecast.visits["subject"])]
+    require_draws(keep, ScanSpace(store, int(rows[-1]), space).grid.shape, "a scan", "--save-scan-draws")
     describe_dataset(out)
     how = {"known": changes_text(changes or []), "table": (covariates or visits or Path()).name or None, "rest": future}
     written, volumes, folded = [], [], 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from crow.cohort import Cohort
 from crow.cohort.covariate_paths import Future
@@ -28,15 +28,20 @@ from crow.pipelines.covariate_paths import (
     with_changes,
 )  # fmt: skip
 from crow.pipelines.history import Missing, doubtful_values, read_history
-from crow.report import figures
 from crow.tables import save_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CARRIED = "covariates carried forward"
 
 
 @dataclass(frozen=True)
 class Generated:
-    """A forecast, the source of its covariates in words, the files written, warnings, and what a what-if means."""
+    """A forecast, the source of its covariates in words, the files written, warnings, and what a what-if means.
+
+    ``times`` are those of the visits as the user gave them: ``in 1 year``, or in the cohort's own time.
+    """
 
     forecast: Forecast
     covariates: str
@@ -44,6 +49,7 @@ class Generated:
     warning: str = ""
     note: str = ""
     sites: str = ""
+    times: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,9 @@ def forecast_subjects(
     how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
     given_in_table = [] if table is None else [name for name in history.covariates if name in table]
     changed = [*(one.name for one in changes or []), *given_in_table]
-    return _generated(model, history, forecast, how, _write(out, history, forecast, shown), changed)
+    last = forecast.visits["subject"].map(history.visits.groupby("subject")["time"].max())
+    times = [_ahead(years) for years in forecast.visits["time"] - last]
+    return _generated(model, history, forecast, how, _write(out, history, forecast, shown), changed, times)
 
 
 def forecast_visits(
@@ -118,12 +126,15 @@ def forecast_visits(
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     written = _write(out, history, forecast, {"forecast": forecast})
-    return _generated(model, history, forecast, _how(history, future, sources), written, given)
+    own = history.own_time(forecast.visits["subject"], forecast.visits["time"])
+    times = date_text(own).tolist() if pd.api.types.is_datetime64_any_dtype(own) else [f"{time:g}" for time in own]
+    return _generated(model, history, forecast, _how(history, future, sources), written, given, times)
 
 
 def _generated(
-    model: CRow, history: Cohort, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str]
-) -> Generated:
+    model: CRow, history: Cohort, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str],
+    times: list[str],
+) -> Generated:  # fmt: skip
     """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
     asked = history.of(forecast.visits["subject"].unique())
     lines = [*doubtful_values(model, asked), model.beyond(forecast), unsupported(model.table, forecast.visits, changed)]
@@ -133,7 +144,13 @@ def _generated(
         )
     warnings = "\n".join(filter(None, lines))
     note = MEANING if set(changed) - set(history.schema.sites) else ""
-    return Generated(forecast, how, written, warnings, note, _sites(model, forecast))
+    return Generated(forecast, how, written, warnings, note, _sites(model, forecast), tuple(times))
+
+
+def _ahead(years: float) -> str:
+    """``in 1 year``, ``in 2.5 years``."""
+    number = f"{round(years, 6):g}"
+    return f"in {number} year{'' if number == '1' else 's'}"
 
 
 def _how(history: Cohort, future: Future, sources: list[str]) -> str:
@@ -162,7 +179,7 @@ def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, F
         save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix)
         if out.draws is not None:
             draws = files.enter_context(writing(out.draws, out.overwrite))
-            save_table(forecast.draws, draws, out.draws.suffix)
+            save_table(_in_own_time(history, forecast.draws), draws, out.draws.suffix)
         if out.figure is not None:
             _draw(out.figure, out, history, shown)
     return tuple(path for path in (out.summary, out.draws, out.figure) if path is not None)
@@ -187,6 +204,8 @@ def _check_figure(figure: Path | None, subjects: list[str]) -> None:
 
 def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast]) -> None:
     """One figure, or a folder with a figure per subject."""
+    from crow.report import figures  # matplotlib takes half a second to import
+
     longs = {name: forecast.long for name, forecast in shown.items()}
     end = next(iter(shown.values())).follow_up or None
     subjects = next(iter(longs.values()))["subject"].unique()

@@ -14,6 +14,7 @@ from crow.errors import CohortError, ConfigError, OutputError, RunError
 from crow.files import check_free, write_text
 from crow.pipelines.history import trained_on
 from crow.pipelines.report_longitudinal import LongitudinalReport, ReportOptions
+from crow.places import EVALUATION, REPORT, beside_run
 from crow.report.blocks import Heading, Note, Picture, Section
 from crow.report.embed import png
 from crow.report.evaluated import Evaluation, read_evaluation
@@ -50,7 +51,7 @@ def report(
     run : Path
         The run folder.
     out : Path, optional
-        The HTML file to write; ``RUN/report.html`` by default.
+        The HTML file to write; ``RUN_report.html`` by default.
     options : ReportOptions, optional
         The content of the report.
     overwrite : bool
@@ -75,7 +76,7 @@ def report(
         If ``out`` exists and ``overwrite`` is not set.
     """
     options = options or ReportOptions()
-    out = run / "report.html" if out is None else out
+    out = beside_run(run, REPORT) if out is None else out
     _check_out(out, overwrite)
     saved = load_run(run)
     evaluation = _evaluation(run, options.evaluation)
@@ -142,7 +143,7 @@ def _pictures(run: Path) -> list[Picture]:
 
 
 def _evaluation(run: Path, folder: Path | None) -> Evaluation | None:
-    found = read_evaluation(folder or run / "evaluation")
+    found = read_evaluation(folder or beside_run(run, EVALUATION))
     if found is None and folder is not None:
         raise RunError(f"{folder}: there is no evaluation here (metrics.json). Make one: crow evaluate --run {run}")
     return found

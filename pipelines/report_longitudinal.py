@@ -55,7 +55,7 @@ class ReportOptions:
     cohort : Path or None
         Visits to show instead of those of the training.
     evaluation : Path or None
-        Folder of crow evaluate; ``RUN/evaluation`` by default.
+        Folder of crow evaluate; ``RUN_evaluation`` by default.
     subjects : tuple of str
         Subjects to show beside the worst and the median one.
     what_if : tuple of str

@@ -94,13 +94,14 @@ def _fitted(
     """The model of the table ``visits``, or else of the scans of ``cohort``."""
     from crow.models.base import FitOptions
     from crow.models.crow import CRow
-    from crow.models.scans import ScanModel
-    from crow.models.voxels import VoxelModel
-    from crow.scans.store import ScanStore
 
     options = FitOptions(resume=resume, overwrite=overwrite, progress=True, echo=echo)
     if visits is not None and not visits.has_scans:
         return CRow(settings).fit(visits, out, **options)
+    from crow.models.scans import ScanModel  # nibabel and scipy, which a table does not need
+    from crow.models.voxels import VoxelModel
+    from crow.scans.store import ScanStore
+
     store = ScanStore.open(cohort) if visits is None else _prepared(cohort, visits, out, settings, echo)
     model = VoxelModel if settings.scans.representation == "voxels" else ScanModel
     return model(settings).fit(store, out, **options)

@@ -50,8 +50,13 @@ def wait_for(frame: Any, true: str, seconds: float = 30) -> None:
 
 
 @contextmanager
-def opened(file: Path, width: int = 1200, height: int = 900) -> Iterator[tuple[Any, Seen]]:
-    """The page of a file in a headless browser, every request to an address refused and noted."""
+def opened(
+    place: Path | str, width: int = 1200, height: int = 900, dark: bool = False
+) -> Iterator[tuple[Any, Seen]]:
+    """A page in a headless browser: that of a file, or of a server on this computer.
+
+    Every request to another address is refused and noted.
+    """
     path = found()
     if path is None:
         pytest.skip("no Chromium or Chrome here: install one (Debian: apt-get install chromium) for this test")
@@ -60,13 +65,19 @@ def opened(file: Path, width: int = 1200, height: int = 900) -> Iterator[tuple[A
     seen = Seen()
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=FLAGS)
-        context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
+        own = place if isinstance(place, str) else place.resolve().as_uri()
+        allowed = (*LOCAL, own) if isinstance(place, str) else LOCAL
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, offline=isinstance(place, Path),
+            color_scheme="dark" if dark else "light", accept_downloads=True,
+        )  # fmt: skip
+        context.route("**", lambda route: route.continue_() if route.request.url.startswith(allowed) else route.abort())
         page: Page = context.new_page()
-        context.on("request", lambda one: None if one.url.startswith(LOCAL) else seen.requests.append(one.url))
+        context.on("request", lambda one: None if one.url.startswith(allowed) else seen.requests.append(one.url))
         page.on("console", lambda said: seen.errors.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.dismiss()))
-        page.goto(file.resolve().as_uri())
+        page.goto(own)
         try:
             yield page, seen
         finally:

@@ -60,7 +60,7 @@ def found(text: str) -> list[tuple[str, str]]:
 def pages(root: Path) -> Iterator[tuple[str, str]]:
     """Path and text of the Markdown pages, without code."""
     paths = [root / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")]
-    for path in [*paths, *sorted(root.glob("docs/*.md"))]:
+    for path in [*paths, *sorted(root.glob("docs/*.md")), *sorted(root.glob("docs/site/**/*.md"))]:
         yield str(path.relative_to(root)), re.sub("`[^`]*`", "", FENCED.sub("", path.read_text(encoding="utf-8")))
 
 

@@ -42,11 +42,8 @@ def test_a_folder_with_anything_else_is_not_replaced(folder: Path, change: str) 
 
 
 def test_what_crow_adds_later_belongs_to_the_folder(folder: Path) -> None:
-    write_text(folder / "report.html", "page")
-    write_text(folder / "report.html", "another page", overwrite=True)
-    with writing(folder / "evaluation") as temporary:
-        temporary.mkdir()
-        (temporary / "metrics.json").write_text("{}")
+    write_text(folder / "training.png", "picture")
+    write_text(folder / "training.png", "another picture", overwrite=True)
     (folder / "logs" / "events").write_text("of the training")
     assert foreign(folder) is None
     (folder / ".DS_Store").write_text("of a file manager")
@@ -54,8 +51,10 @@ def test_what_crow_adds_later_belongs_to_the_folder(folder: Path) -> None:
     write_text(folder / "forecast.csv", "another result of crow")
     assert "crow did not write forecast.csv" in str(foreign(folder))
     (folder / "forecast.csv").unlink()
-    (folder / "evaluation" / "notes.txt").write_text("mine")
-    assert "evaluation: crow did not write notes.txt" in str(foreign(folder))
+    with writing(folder / "evaluation") as temporary:
+        temporary.mkdir()
+        (temporary / "metrics.json").write_text("{}")
+    assert "crow did not write evaluation/" in str(foreign(folder))
 
 
 def test_completing_a_folder_keeps_what_the_user_put_there(folder: Path) -> None:

@@ -25,7 +25,8 @@ print(crow.__file__)
 from crow.evaluation.baselines import BASELINES
 print([make().name for name, make in BASELINES.items() if name != "leaspy"])
 from importlib.resources import files
-print(sorted(path.name for path in files("crow.report").joinpath("templates").iterdir()))
+for package, folder in ("crow.report", "templates"), ("crow.explore", "static"):
+    print(sorted(path.name for path in files(package).joinpath(folder).iterdir()))
 """
 
 
@@ -151,4 +152,5 @@ def test_the_wheel_runs(plain: Path, tmp_path: Path) -> None:
 def test_every_module_baseline_and_template_is_in_the_plain_install(plain: Path, tmp_path: Path) -> None:
     output = run(plain, "python", "-c", EVERYTHING, where=tmp_path)
     assert str(plain) in output and "linear mixed model" in output
-    assert all(path.name in output for path in (ROOT / "crow" / "report" / "templates").iterdir())
+    for pages in ("report/templates", "explore/static"):
+        assert all(path.name in output for path in (ROOT / "crow" / pages).iterdir())

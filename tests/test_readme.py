@@ -32,7 +32,7 @@ SIZES = {
     "prepare": "--resolution 8", "train": f"{STEPS} model.members=1",
     "train --cohort demo/scans": f"{STEPS} model.members=1 scans.resolution=8",
     "generate": "--draws 20", "fill": "--draws 20", "score": "--draws 20", "evaluate": "--draws 20",
-    "report": "--draws 20",
+    "report": "--draws 20", "explore": "--draws 20",
     "translate --cohort": f"{IMAGES} pretrain_epochs=1", "translate --run": "--draws 2",
     "enhance --cohort": IMAGES, "enhance --run": "--draws 2", "segment --cohort": IMAGES, "segment --run": "--draws 2",
     "classify --cohort": STEPS, "synthesize --cohort": STEPS,

@@ -99,6 +99,13 @@ class Standardise(Bijection):
     ------
     ValueError
         If x has another event shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z, log_det = Standardise(torch.full((3,), 10.0), torch.full((3,), 2.0))(torch.full((4, 3), 12.0))
+    >>> z[0].tolist(), log_det.shape
+    ([1.0, 1.0, 1.0], torch.Size([4]))
     """
 
     mean: Tensor

@@ -81,6 +81,20 @@ class RecurrentBijection(nn.Module):
     ``forward(x[:, :k])`` followed by ``forward(x[:, k:], state=state)`` equals ``forward(x)``. ``state=None`` is the
     beginning of a sequence. ``forward`` has no Python loop over time; ``inverse`` steps through time and reuses the
     state.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Changes(RecurrentBijection):
+    ...     'Each visit minus the last one; the state is the last visit.'
+    ...     def forward(self, x, context=None, state=None):
+    ...         last = torch.zeros_like(x[:, :1]) if state is None else state
+    ...         return x - torch.cat([last, x[:, :-1]], 1), x.new_zeros(x.shape[:2]), x[:, -1:]
+    >>> x = torch.randn(4, 5, 2)
+    >>> first, _, state = Changes()(x[:, :3])
+    >>> rest, _, _ = Changes()(x[:, 3:], state=state)
+    >>> torch.equal(torch.cat([first, rest], 1), Changes()(x)[0])
+    True
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None, state: Any = None) -> tuple[Tensor, Tensor, Any]:

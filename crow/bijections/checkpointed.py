@@ -14,6 +14,17 @@ class CheckpointedChain(Chain):
 
     Its memory grows slowly with depth, unlike that of `ReversibleChain`. What is recomputed is identical bit for bit,
     so the subnets may use low precision or dropout.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from functools import partial
+    >>> from crow.bijections.coupling import AffineCoupling
+    >>> from crow.networks.mlp import MLP
+    >>> chain = CheckpointedChain(AffineCoupling(6, 0, partial(MLP, hidden=8)) for _ in range(4))
+    >>> z, log_det = chain(torch.randn(5, 6))
+    >>> z.shape, log_det.shape
+    (torch.Size([5, 6]), torch.Size([5]))
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

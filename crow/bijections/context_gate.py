@@ -31,6 +31,17 @@ class ContextGate(ChannelBijection):
     References
     ----------
     Hwang et al., ICCV 2019, section 3. The shift and the direct path were added in this project.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from functools import partial
+    >>> from crow.networks.convolutional import ConvNet
+    >>> gate = ContextGate(torch.ones(1, 8, 8), context=2, subnet=partial(ConvNet, hidden=4, space=2))
+    >>> x, past = torch.randn(3, 1, 8, 8), torch.randn(3, 2, 8, 8)
+    >>> z, log_det = gate(x, past)
+    >>> torch.allclose(gate.inverse(z, past)[0], x), log_det.shape
+    (True, torch.Size([3]))
     """
 
     inside: Tensor

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.patterns import apply_each, only, patterns
+from crow.bijections.shared_effects import Evidence, expected, most_factors
+from crow.networks.packing import Packing
 
 KNOTS = 3
 
@@ -41,13 +43,16 @@ class MixedModelInnovation(RecurrentBijection):
     """Maps each visit to its innovation under a linear mixed model, ``z_t = L^-1 (x_t - mu_t) / sd_t``.
 
     Per region, ``x_t = f_t' beta + b0 + b1 t + eps`` with ``b ~ N(0, G)`` and ``eps ~ N(0, sigma^2)``; ``mu_t`` and
-    ``sd_t`` are the exact prediction of visit t from the region's measured values before it. With ``Z_t = (1, t)``,
-    ``g = G / sigma^2`` and the past's ``S = sum Z Z'`` and ``u = sum Z r`` the Kalman recursion has a closed form
-    (Laird & Ware 1982, 3.2)
+    ``sd_t`` are the prediction of visit t from the values measured before it. With ``Z_t = (1, t)``, ``g = G /
+    sigma^2`` and the past's ``S = sum Z Z'`` and ``u = sum Z r`` the Kalman recursion has a closed form (Laird & Ware
+    1982, 3.2)
 
         C = (I + g S)^-1 g,   mu_t = f_t' beta + Z_t' C u,   sd_t^2 = sigma^2 (1 + Z_t' C Z_t),
 
-    so cumulative sums replace the loop over time. ``L`` is the Cholesky factor of the correlation of the standardised
+    so cumulative sums replace the loop over time. This is of one region from its own past. ``loadings`` correlate the
+    effects b of all regions by a few factors, so that a region that was seldom measured borrows from the others
+    (`crow.bijections.shared_effects.expected`; residuals of the past count as independent between regions there, and 0
+    is the formula above). ``L`` is the Cholesky factor of the correlation of the standardised
     innovations across regions. Its rows are those of one factor for regions that have not been measured before, whose
     spread is that between subjects, and of another for all others. Of a visit that lacks regions, ``L`` is the Cholesky
     factor of the block of ``L L'`` that was measured: the marginal of the complete visit given the same past. A missing
@@ -60,15 +65,37 @@ class MixedModelInnovation(RecurrentBijection):
     A channel c of ``design`` counts as ``c + sum_k bend_k max(c - knot_k, 0)``, the same for all regions: a clinical
     score whose effect per unit decreases (or increases) with its value is bent before it has its effects.
 
-    Args:
-        features: number of regions.
-        design: context channels with a fixed effect.
-        trends: channels of ``design`` whose value at the first visit has a fixed effect on the slope, and one on the
-            level.
+    Parameters
+    ----------
+    features : int
+        Number of regions.
+    design : sequence of int
+        Context channels with a fixed effect.
+    trends : sequence of int
+        Channels of ``design`` whose value at the first visit has a fixed effect on the slope, and one on the level.
+
+    Raises
+    ------
+    ValueError
+        If a channel of ``trends`` is not in ``design``.
+
+    References
+    ----------
+    Laird & Ware 1982, equation 3.2; Mundlak 1978.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = MixedModelInnovation(features=3, design=[0])
+    >>> x, time = torch.randn(5, 4, 3), torch.arange(4.0).expand(5, 4).unsqueeze(-1)
+    >>> z, log_det, past = model(x, time)
+    >>> torch.allclose(model.inverse(z, time)[0], x, atol=1e-5), log_det.shape
+    (True, torch.Size([5, 4]))
     """
 
     knots: Tensor
     bend: Tensor
+    loadings: Tensor
 
     def __init__(self, features: int, design: Sequence[int], trends: Sequence[int] = ()) -> None:
         super().__init__()
@@ -80,6 +107,7 @@ class MixedModelInnovation(RecurrentBijection):
         self.beta = nn.Parameter(torch.zeros(1 + len(self.design) + 2 * len(self.trends), features))
         self.log_sigma = nn.Parameter(torch.zeros(features))
         self.factor = nn.Parameter(torch.zeros(3, features))  # rows l11, l21, l22 of the Cholesky factor of g
+        self.register_buffer("loadings", torch.zeros(2, features, most_factors(features)))
         self.correlation = nn.Parameter(torch.eye(features).repeat(2, 1, 1))  # Cholesky: new regions, all others
 
     def forward(
@@ -124,16 +152,38 @@ class MixedModelInnovation(RecurrentBijection):
         one = torch.ones_like(t) if measured is None else measured.to(x.dtype)
         terms = (one, one * t, one * t * t, r, t * r)
         n, s, ss, u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[:5], terms, strict=True))
-        c00, c01, c11, _ = posterior(self.factor, n, s, ss)
-        mean = fixed + c00 * u0 + c01 * (u1 + t * u0) + c11 * t * u1
-        sd = self.log_sigma.exp() * (1 + c00 + 2 * c01 * t + c11 * t * t).sqrt()
+        deviation, variance = self._line(t, n, s, ss, u0, u1)
+        sd = self.log_sigma.exp() * (1 + variance).sqrt()
         sums = [before + v.sum(1) for before, v in zip(state[:5], terms, strict=True)]
-        return Prediction(mean, sd, n < 1), Moments._make([*sums, state.baseline])
+        return Prediction(fixed + deviation, sd, n < 1), Moments._make([*sums, state.baseline])
 
-    def whiten(self, x: Tensor, prediction: Prediction, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def filtered(self, x: Tensor, context: Tensor, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and sd ``[batch, time, region]`` of the level of every visit, given its values and those before it.
+
+        The level is ``f_t' beta + b0 + b1 t``: the value without measurement error. With the sums S and u up to and
+        with visit t, without loadings, its mean is ``f_t' beta + Z_t' C u`` and its variance ``sigma^2 Z_t' C Z_t``.
+        """
+        t = context[..., :1]
+        fixed = effects(self, context, context[:, 0, self.trends]) @ self.beta
+        r = only(measured, x - fixed)
+        one = torch.ones_like(r) if measured is None else measured.to(x.dtype)
+        n, s, ss, u0, u1 = (v.cumsum(1) for v in (one, one * t, one * t * t, r, t * r))
+        deviation, variance = self._line(t, n, s, ss, u0, u1)
+        return fixed + deviation, self.log_sigma.exp() * variance.clamp_min(0).sqrt()
+
+    def _line(self, t: Tensor, n: Tensor, s: Tensor, ss: Tensor, u0: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean of ``b0 + b1 t``, and its variance in units of sigma^2."""
+        sigma, (l11, l21, l22) = self.log_sigma.exp(), self.factor
+        evidence = Evidence.of(self.factor, sigma, n, s, ss, u0, u1)
+        effect, variance = expected(evidence, self.loadings, l11 + l21 * t, l22 * t)
+        return sigma * effect, variance
+
+    def whiten(
+        self, x: Tensor, prediction: Prediction, measured: Tensor | None = None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``z = L^-1 (x - mean) / sd`` and its log-determinant, both of the measured values."""
         e = only(measured, (x - prediction.mean) / prediction.sd)
-        factors, visit = self._factors(prediction.new, measured)
+        factors, visit = self._factors(prediction.new, measured, packing)
         eye = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand_as(factors)
         inverse = torch.linalg.solve_triangular(factors, eye, upper=False)
         return apply_each(inverse, visit, e), self._log_det(prediction.sd, factors, visit, measured)
@@ -144,27 +194,31 @@ class MixedModelInnovation(RecurrentBijection):
         x = prediction.mean + prediction.sd * apply_each(factors, visit, z)
         return only(measured, x), -self._log_det(prediction.sd, factors, visit, measured)
 
-    def _factors(self, new: Tensor, measured: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _factors(self, new: Tensor, measured: Tensor | None, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
         """``L [pattern, region, region]`` of every pattern of new and measured regions, and each visit's pattern.
 
         The identity in the rows and columns of missing regions.
         """
-        first, later = self.correlation.tril()
-        new = new.expand(*new.shape[:-1], len(first))
+        first, later = self.correlation.tril().unbind(-3)
+        if packing is not None and measured is None:  # whole sequences: all regions are new at the first visit
+            return torch.stack([later, first], -3), new[..., 0].long()
+        new = new.expand(*new.shape[:-1], first.shape[-1])
         if measured is None:
             each, visit = patterns(new)
             return torch.where(each.unsqueeze(-1), first, later), visit
-        each, visit = patterns(torch.cat([new & measured, measured], -1))
+        there = torch.cat([new & measured, measured], -1)
+        each, visit = (packing and packing.new_and_measured) or patterns(there)
         is_new, there = each.chunk(2, -1)
-        rows = torch.where(is_new.unsqueeze(-1), first, later)
+        rows = torch.where(is_new.unsqueeze(-1), first.unsqueeze(-3), later.unsqueeze(-3))
         block = there.unsqueeze(-1) & there.unsqueeze(-2)
         eye = torch.eye(new.shape[-1], dtype=rows.dtype, device=rows.device)
         cut = torch.linalg.cholesky(torch.where(block, rows @ rows.mT, eye))
-        return torch.where(there.all(-1)[:, None, None], rows, cut), visit
+        return torch.where(there.all(-1)[..., None, None], rows, cut), visit
 
     def _log_det(self, sd: Tensor, factors: Tensor, visit: Tensor, measured: Tensor | None) -> Tensor:
         of_factors = factors.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-        return -only(measured, sd.log()).sum(-1) - of_factors[visit]
+        of_visits = of_factors[visit] if of_factors.ndim == 1 else of_factors.gather(1, visit)
+        return -only(measured, sd.log()).sum(-1) - of_visits
 
     def _start(self, x: Tensor, context: Tensor) -> Moments:
         one, many = x.new_zeros(x.shape[0], 1), x.new_zeros(x.shape[0], x.shape[2])

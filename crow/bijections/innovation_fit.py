@@ -13,6 +13,7 @@ from torch.func import functional_call
 from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects, posterior
 from crow.bijections.normal import LOG_2PI
 from crow.bijections.patterns import only
+from crow.bijections.shared_effects import Evidence, fit_loadings
 from crow.bijections.shrinkage import shrunk_covariance
 
 SUBJECTS_FOR_SLOPES = 5
@@ -23,6 +24,8 @@ MIN_VALUES = 5  # of a region that is fitted
 POOLED = 0.5  # sd of log |l22| over regions
 TINY = 1e-6
 LEAST_VARIANCE = 1e-6  # of a visit, standardised: a region that hardly varies in these subjects may do so in others
+LARGE = 2**20  # sums
+NEAR = 1e-5  # of a number, for differences of gradients
 NEW = 1e-3  # of the variance of a first visit's channel, that time and the channel do not say
 
 
@@ -43,7 +46,8 @@ def fit_mixed_model(
     would fit two visits without any error. With fewer than four values per effect
     only the intercept and time have one. The effects of ``trends`` stay 0 unless they lower the Bayesian information
     criterion of all regions (on the slope all or none, on the level one by one), and so do bends, which need 30
-    subjects. With ``measured`` everything is the likelihood of the measured values.
+    subjects. Random effects are shared between regions if that predicts visits of other subjects better
+    (`fit_loadings`). With ``measured`` everything is the likelihood of the measured values.
 
     Returns each region's log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
@@ -68,6 +72,8 @@ def fit_mixed_model(
     if len(x) >= SUBJECTS_FOR_BENDS and _bend(exact, data, rows):
         sums = _Sums.of(data, exact, rows)
         log_lik = _set(exact, sums, rows, _likeliest_factor(sums, slopes, pool_slopes))
+        _correlate(exact, data)
+    if _share(exact, data):
         _correlate(exact, data)
     model.load_state_dict(exact.state_dict())
     return log_lik
@@ -153,6 +159,24 @@ def _set(model: MixedModelInnovation, sums: _Sums, rows: list[int], factor: Tens
     model.log_sigma.copy_(torch.where(few, 0.0, sigma.log()))
     model.factor.copy_(torch.where(few, 0.0, factor))
     return torch.where(few, 0.0, log_lik)
+
+
+def _share(model: MixedModelInnovation, data: _Data) -> bool:
+    """Sets the loadings; False if regions share nothing."""
+    sigma, (l11, l21, l22), t = model.log_sigma.exp(), model.factor, data.context[..., :1]
+    e = only(data.measured, data.x - effects(model, data.context, data.context[:, 0, model.trends]) @ model.beta)
+    e = e * data.mask.unsqueeze(-1)
+    terms = [data.there, data.there * t, data.there * t * t, e, t * e]
+    model.loadings.copy_(
+        fit_loadings(
+            Evidence.of(model.factor, sigma, *(v.sum(1) for v in terms)),
+            Evidence.of(model.factor, sigma, *(v.cumsum(1) - v for v in terms)),
+            ((l11 + l21 * t), (l22 * t)),
+            e / sigma,
+            data.there.bool().expand_as(e),
+        )
+    )
+    return bool(model.loadings.any())
 
 
 def _correlate(model: MixedModelInnovation, data: _Data) -> None:
@@ -257,26 +281,60 @@ class _Sums(NamedTuple):
         )  # fmt: skip
 
     def profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Best beta ``[effect, region]``, sigma and log-likelihood ``[region]`` for a factor of g ``[3, region]``."""
-        c00, c01, c11, det = posterior(factor, self.n, self.t, self.tt)  # [batch, region]
-        c = torch.stack([torch.stack([c00, c01], -1), torch.stack([c01, c11], -1)], -1)  # [batch, region, 2, 2]
-        c_zx = torch.einsum("bdij,bjd->bid", c, self.zx)
+        """Best beta ``[effect, region]``, sigma and log-likelihood ``[region]`` for a factor of g ``[3, region]``.
+
+        The factor may have other axes first; then all have them.
+        """
+        beta, variance, log_lik, *_ = self._profile(factor)
+        return beta, variance.sqrt(), log_lik
+
+    def slope(self, factor: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-likelihood ``[*, region]`` and its gradient ``[*, 3, region]`` by the factor of g.
+
+        Beta and sigma are at their best, so only what depends on g itself changes to first order. With the residuals r
+        of beta, ``u = Z' r``, ``v = u - S C u`` and S and C as in `MixedModelInnovation`,
+
+            dl = sum over subjects of tr((v v' / sigma^2 - (S - S C S)) dg) / 2.
+        """
+        beta, variance, log_lik, (c00, c01, c11) = self._profile(factor)
+        n, t, tt = self.n, self.t, self.tt
+        effect = "bip,...pd->...bid" if self.zf.shape[1] == 1 else "bdip,...pd->...bid"
+        u0, u1 = (self.zx - torch.einsum(effect, self.zf[:, 0] if self.zf.shape[1] == 1 else self.zf, beta)).unbind(-2)
+        w0, w1 = c00 * u0 + c01 * u1, c01 * u0 + c11 * u1
+        v0, v1 = u0 - n * w0 - t * w1, u1 - t * w0 - tt * w1
+        precision = torch.where(variance > LEAST_VARIANCE, 1 / variance, 0.0)
+        w00, w01, w11 = ((a * b).sum(-2) * precision for a, b in ((v0, v0), (v0, v1), (v1, v1)))
+        s00 = n - n * n * c00 - 2 * n * t * c01 - t * t * c11
+        s01 = t - n * t * c00 - (n * tt + t * t) * c01 - t * tt * c11
+        s11 = tt - t * t * c00 - 2 * t * tt * c01 - tt * tt * c11
+        by_g00, by_g01, by_g11 = w00 - s00.sum(-2), 2 * (w01 - s01.sum(-2)), w11 - s11.sum(-2)
+        l11, l21, l22 = factor.unbind(-2)
+        by_factor = (l11 * by_g00 + 0.5 * l21 * by_g01, 0.5 * l11 * by_g01 + l21 * by_g11, l22 * by_g11)
+        return log_lik, torch.stack(by_factor, -2)
+
+    def _profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Beta, variance and log-likelihood, and the entries of C ``[*, batch, region]``."""
+        c00, c01, c11, det = posterior(factor.movedim(-2, 0).unsqueeze(-2), self.n, self.t, self.tt)
+        x0, x1 = self.zx.unbind(-2)
+        c_zx = torch.stack([c00 * x0 + c01 * x1, c01 * x0 + c11 * x1], -2)  # [*, batch, 2, region]
+        c = torch.stack([c00, c01, c01, c11], -1).unflatten(-1, (2, 2))
         if self.zf.shape[1] == 1:
             shared = self.zf[:, 0]
-            a = self.ff - torch.einsum("bdij,biq,bjp->dpq", c, shared, shared)
-            b = self.fx - torch.einsum("bip,bid->pd", shared, c_zx)
+            pairs = (shared.unsqueeze(2).unsqueeze(-1) * shared.unsqueeze(1).unsqueeze(-2)).flatten(3)
+            explained = torch.einsum("...bdij,bijk->...dk", c, pairs).unflatten(-1, shared.shape[-1:] * 2)
+            b = self.fx - torch.einsum("bip,...bid->...pd", shared, c_zx)
         else:
-            a = self.ff - torch.einsum("bdij,bdiq,bdjp->dpq", c, self.zf, self.zf)
-            b = self.fx - torch.einsum("bdip,bid->pd", self.zf, c_zx)
-        a = a * self.kept.unsqueeze(-1) * self.kept.unsqueeze(-2) + torch.diag_embed(1 - self.kept)
+            explained = torch.einsum("...bdij,bdiq,bdjp->...dpq", c, self.zf, self.zf)
+            b = self.fx - torch.einsum("bdip,...bid->...pd", self.zf, c_zx)
+        a = (self.ff - explained) * self.kept.unsqueeze(-1) * self.kept.unsqueeze(-2) + torch.diag_embed(1 - self.kept)
         b = b * self.kept.T
-        y = self.xx - (self.zx * c_zx).sum((0, 1))
+        y = self.xx - (self.zx * c_zx).sum((-3, -2))
         # Constant or collinear covariates leave directions without information: those get no effect.
-        ridge = 1e-9 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] * torch.eye(a.shape[-1], dtype=a.dtype)
-        beta = torch.linalg.solve(a + ridge, b.T.unsqueeze(-1)).squeeze(-1).T
-        variance = ((y - (b * beta).sum(0)) / self.visits).clamp_min(LEAST_VARIANCE)
-        log_lik = -0.5 * (self.visits * (variance.log() + 1 + LOG_2PI) + det.log().sum(0))
-        return beta, variance.sqrt(), log_lik
+        ridge = 1e-9 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] * torch.eye(a.shape[-1], dtype=a.dtype)
+        beta = torch.linalg.solve(a + ridge, b.mT.unsqueeze(-1)).squeeze(-1).mT
+        variance = ((y - (b * beta).sum(-2)) / self.visits).clamp_min(LEAST_VARIANCE)
+        log_lik = -0.5 * (self.visits * (variance.log() + 1 + LOG_2PI) + det.log().sum(-2))
+        return beta, variance, log_lik, (c00, c01, c11)
 
     def criterion(self, factor: Tensor) -> float:
         """Log-likelihood of all regions less the penalty of the Bayesian information criterion."""
@@ -293,31 +351,46 @@ def _likeliest_factor(sums: _Sums, slopes: Tensor, pool_slopes: bool) -> Tensor:
     with log |l22| normal around its median over regions: those that say little borrow from the others.
     """
     if not pool_slopes or not bool(slopes.any()):
-        return _newton(sums, slopes, lambda size: torch.zeros_like(size))
-    theta = _newton(sums, slopes, lambda size: size)
-    spread = theta[2][slopes].abs().log()
-    return _newton(sums, slopes, lambda size: -0.5 * ((size - spread.median()) / POOLED).square())
+        return _newton(sums, slopes, lambda size: (torch.zeros_like(size), torch.zeros_like(size)))
+    theta = _newton(sums, slopes, lambda size: (size, torch.ones_like(size)))
+    middle = theta[2][slopes].abs().log().median()
+
+    def near(size: Tensor) -> tuple[Tensor, Tensor]:
+        z = (size - middle) / POOLED
+        return -0.5 * z.square(), -z / POOLED
+
+    return _newton(sums, slopes, near)
 
 
-def _newton(sums: _Sums, slopes: Tensor, log_prior: Callable[[Tensor], Tensor], iterations: int = 100) -> Tensor:
+def _newton(
+    sums: _Sums, slopes: Tensor, log_prior: Callable[[Tensor], tuple[Tensor, Tensor]], iterations: int = 100
+) -> Tensor:
     """Maximises the profile likelihood and the prior of log |l22| over g's factor ``[3, region]``.
 
     From the best of a few starts. A region without ``slopes [region]`` only over its first row: a random intercept.
+    ``log_prior`` returns the prior and its derivative. The Hessian is made of differences of gradients: regions are
+    independent, so three steps give it all.
     """
 
-    def objective(theta: Tensor) -> Tensor:
-        size = torch.where(slopes, theta[2], 1.0).abs().clamp_min(TINY).log()
-        return sums.profile(theta)[2] + torch.where(slopes, log_prior(size), 0.0)
+    def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
+        if theta.ndim > 2 and sums.zx.numel() > LARGE:  # as many copies would fill the memory
+            each = [objective(own) for own in theta]
+            return torch.stack([value for value, _ in each]), torch.stack([gradient for _, gradient in each])
+        log_lik, gradient = sums.slope(theta)
+        l22 = torch.where(slopes, theta[..., 2, :], 1.0)
+        prior, by_size = log_prior(l22.abs().clamp_min(TINY).log())
+        by_l22 = torch.where(slopes & (l22.abs() > TINY), by_size / l22, 0.0)
+        gradient = torch.cat([gradient[..., :2, :], (gradient[..., 2, :] + by_l22).unsqueeze(-2)], -2)
+        return log_lik + torch.where(slopes, prior, 0.0), gradient * free
 
     free = torch.stack([torch.ones_like(slopes), slopes, slopes]).to(sums.xx.dtype)
     scale = (sums.tt.sum() / sums.n.sum()).sqrt().clamp_min(1e-3)
     starts = [free * torch.tensor([[a], [0.0], [b / scale]]) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
-    values = torch.stack([objective(start) for start in starts])
+    values = objective(torch.stack(starts))[0]
     theta = torch.stack(starts).gather(0, values.argmax(0).expand(1, 3, -1))[0]  # [3, region]
     value, damping = values.max(0).values, torch.ones(len(slopes), dtype=theta.dtype)
     for _ in range(iterations):
         gradient, hessian = _derivatives(objective, theta)
-        gradient = gradient * free
         hessian = hessian * free.T.unsqueeze(-1) * free.T.unsqueeze(-2)
         size, basis = torch.linalg.eigh(-hessian)  # [region, 3]
         step = (
@@ -326,7 +399,7 @@ def _newton(sums: _Sums, slopes: Tensor, log_prior: Callable[[Tensor], Tensor], 
             .T
         )
         trial = theta + step
-        value_there = objective(trial)
+        value_there = objective(trial)[0]
         better = value_there > value
         theta, value = torch.where(better, trial, theta), torch.where(better, value_there, value)
         damping = torch.where(better, damping / 5, damping * 5).clamp(1e-8, 1e12)
@@ -335,13 +408,13 @@ def _newton(sums: _Sums, slopes: Tensor, log_prior: Callable[[Tensor], Tensor], 
     return theta
 
 
-def _derivatives(objective: Callable[[Tensor], Tensor], theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient ``[3, region]`` and Hessian ``[region, 3, 3]``: regions are independent, so three passes give it all."""
-    with torch.enable_grad():
-        theta = theta.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(objective(theta).sum(), theta, create_graph=True)
-        rows = [torch.autograd.grad(g.sum(), theta, retain_graph=True)[0] for g in gradient]
-    return gradient.detach(), torch.stack(rows).permute(2, 0, 1)
+def _derivatives(objective: Callable[[Tensor], tuple[Tensor, Tensor]], theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient ``[3, region]`` and Hessian ``[region, 3, 3]``."""
+    steps = NEAR * theta.abs() + NEAR**2
+    gradient, *moved = objective(torch.stack([theta, *(theta + steps * row[:, None] for row in torch.eye(3))]))[1]
+    hessian = torch.stack([(there - gradient) / step for there, step in zip(moved, steps, strict=True)])
+    hessian = hessian.permute(2, 0, 1)
+    return gradient, (hessian + hessian.mT) / 2
 
 
 def _factor(e: Tensor, subject: Tensor, measured: Tensor) -> Tensor:

@@ -24,6 +24,15 @@ class Logarithm(Bijection):
     ------
     ValueError
         If x has another number of features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer, age = Logarithm(2), torch.randn(500, 1)
+    >>> x = torch.cat([torch.randn(500, 1).exp(), 10 + torch.randn(500, 1)], 1)  # skewed, and symmetric
+    >>> layer.fit(x, age, zero=torch.zeros(2))
+    >>> layer.selected.tolist()
+    [True, False]
     """
 
     zero: Tensor

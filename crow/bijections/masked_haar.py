@@ -28,6 +28,16 @@ class MaskedHaar(ChannelBijection):
     ----------
     Ardizzone et al. 2019, cINN, section 3.2, for whole cubes. The basis of the others is theirs, orthonormalised on the
     voxels inside.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mask = torch.ones(4, 4, dtype=torch.bool)
+    >>> mask[0, 0] = False
+    >>> haar = MaskedHaar(mask)
+    >>> z, log_det = haar(torch.randn(5, 1, 4, 4))
+    >>> z.shape, int(haar.inside.sum())  # 15 coefficients are of voxels inside
+    (torch.Size([5, 4, 2, 2]), 15)
     """
 
     signs: Tensor

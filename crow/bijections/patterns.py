@@ -21,11 +21,18 @@ def patterns(present: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def apply_each(matrices: Tensor, index: Tensor, x: Tensor) -> Tensor:
-    """``W x`` with the matrix ``W`` of each visit's pattern: ``[pattern, out, in]``, ``[batch, time]`` and x."""
-    if len(matrices) == 1:
-        return x @ matrices[0].mT
-    if len(matrices) == 2:  # twice the arithmetic of a product, which is less than the copies of two matrices
-        return torch.where(index.unsqueeze(-1) == 0, x @ matrices[0].mT, x @ matrices[1].mT)
+    """``W x`` with the matrix ``W`` of each visit's pattern: ``[pattern, out, in]``, ``[batch, time]`` and x.
+
+    Of several models: ``[model, pattern, out, in]``, ``[model, visit]`` and ``[model, visit, in]``.
+    """
+    if matrices.shape[-3] == 1:
+        return x @ matrices[..., 0, :, :].mT
+    if matrices.shape[-3] == 2:  # twice the arithmetic of a product, which is less than the copies of two matrices
+        first, second = matrices.unbind(-3)
+        return torch.where(index.unsqueeze(-1) == 0, x @ first.mT, x @ second.mT)
+    if matrices.ndim == 4:
+        start = torch.arange(0, len(matrices) * matrices.shape[1], matrices.shape[1], device=index.device)
+        return apply_each(matrices.flatten(0, 1), index + start.unsqueeze(1), x)
     rows, flat = index.flatten(), x.flatten(0, -2)
     step = max(1, VALUES // matrices[0].numel())
     parts = [

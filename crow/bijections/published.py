@@ -46,6 +46,14 @@ class PublishedBlock(RecurrentBijection):
     References
     ----------
     Hwang, Tao, Kim & Singh, "Conditional recurrent flow", ICCV 2019, sections 3.2 and 3.3, and its code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> block, x = PublishedBlock(6), torch.randn(4, 5, 6)
+    >>> z, log_det, state = block(x)
+    >>> torch.allclose(block.inverse(z)[0], x, atol=1e-4), log_det.shape
+    (True, torch.Size([4, 5]))
     """
 
     def __init__(self, features: int, clamp: float = 2.0) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from crow.bijections.base import RecurrentBijection
 from crow.bijections.coupling import scale_and_shift, soft_clamp
 from crow.bijections.patterns import only
+from crow.networks.linear import Linear
+from crow.networks.packing import Packing
 from crow.networks.recurrent import RecurrentSubnet
 
 
@@ -59,32 +61,57 @@ class TemporalContextGate(RecurrentBijection):
     direct linear path from the last value, the mean of the past and the context. The identity at initialisation.
     Elementwise at each visit, so a missing value, which is 0 in x and z, has no part in the log-determinant.
 
-    Args:
-        features: values per visit.
-        context: channels of the context (0 for none).
-        hidden: width of the recurrent network.
-        clamp: bound of ``|g_t|``.
-        dropout: of the network's hidden layer.
+    Parameters
+    ----------
+    features : int
+        Values per visit.
+    context : int
+        Channels of the context (0 for none).
+    hidden : int
+        Width of the recurrent network.
+    clamp : float
+        Bound of ``|g_t|``.
+    dropout : float
+        Of the network's hidden layer.
+
+    References
+    ----------
+    Hwang et al., ICCV 2019, section 3.3. The shift and the direct path were added in this project.
+
+    Examples
+    --------
+    >>> import torch
+    >>> gate, x, context = TemporalContextGate(3, context=2, hidden=8), torch.randn(4, 5, 3), torch.randn(4, 5, 2)
+    >>> z, log_det, past = gate(x, context)
+    >>> torch.allclose(gate.inverse(z, context)[0], x, atol=1e-5), log_det.shape
+    (True, torch.Size([4, 5]))
     """
 
     def __init__(self, features: int, context: int, hidden: int, clamp: float = 2.0, dropout: float = 0.0) -> None:
         super().__init__()
         self.clamp = clamp
         self.memory = nn.GRU(features + context, hidden, batch_first=True)
-        self.inner = nn.Linear(hidden + context, hidden)
+        self.inner = Linear(hidden + context, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.outer = nn.Linear(hidden, 2 * features)
-        self.direct = nn.Linear(2 * features + context, features, bias=False)
+        self.outer = Linear(hidden, 2 * features)
+        self.direct = Linear(2 * features + context, features, bias=False)
         for layer in (self.outer, self.direct):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.outer.bias)
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Past | None = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Past]:
-        state = state or self._start(x)
-        past, state = self._remember(x, context, state, measured)
-        m, g = self._shift_and_scale(past, context)
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: Past | None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
+    ) -> tuple[Tensor, Tensor, Past | None]:
+        if packing is None:
+            past, state = self._remember(x, context, state or self._start(x), measured)
+        else:
+            past = self._recall(x, context, measured, packing)
+        m, g = self._shift_and_scale(past, context, packing)
         return only(measured, (x - m) * torch.exp(-g)), -only(measured, g).sum(-1), state
 
     def inverse(
@@ -110,10 +137,25 @@ class TemporalContextGate(RecurrentBijection):
         last, mean, seen = running_past(x, state.last, state.total, state.visits, measured)
         return (before, last, mean), Past(h[:, -1], *seen)
 
-    def _shift_and_scale(self, past: tuple[Tensor, Tensor, Tensor], context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _recall(
+        self, x: Tensor, context: Tensor | None, measured: Tensor | None, packing: Packing
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`_remember` of packed sequences."""
+        before, _ = packing.remember(self.memory, x if context is None else torch.cat([x, context], -1))
+        padded = packing.unpack(x)
+        zero = x.new_zeros(len(padded), x.shape[2])
+        there = None if measured is None else packing.unpack(measured)
+        last, mean, _ = running_past(padded, zero, zero, zero[:, :1], there)
+        last, mean = packing.take(torch.cat([last, mean], -1)).chunk(2, -1)
+        return before, last, mean
+
+    def _shift_and_scale(
+        self, past: tuple[Tensor, Tensor, Tensor], context: Tensor | None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor]:
         before, last, mean = past
         extra = [] if context is None else [context]
-        h = self.dropout(nn.functional.silu(self.inner(torch.cat([before, *extra], -1))))
+        h = nn.functional.silu(self.inner(torch.cat([before, *extra], -1)))
+        h = self.dropout(h) if packing is None else packing.drop(h)
         m, g = self.outer(h).chunk(2, -1)
         return m + self.direct(torch.cat([last, mean, *extra], -1)), soft_clamp(g, self.clamp)
 
@@ -129,11 +171,38 @@ class RecurrentCoupling(RecurrentBijection):
     run on whole sequences. The identity at initialisation. A missing value, which is 0 in x and z, stays and has no
     part in the log-determinant.
 
-    Args:
-        features: values per visit, at least 2; the first half is passive, or the second with ``swap``.
-        context: channels of the context (0 for none).
-        hidden: width of the recurrent network.
-        clamp: bound of ``|s|``.
+    Parameters
+    ----------
+    features : int
+        Values per visit, at least 2.
+    context : int
+        Channels of the context (0 for none).
+    hidden : int
+        Width of the recurrent network.
+    swap : bool
+        Whether the second part is passive; else the first.
+    clamp : float
+        Bound of ``|s|``.
+    dropout : float
+        Of the network's hidden layer.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 features.
+
+    References
+    ----------
+    Hwang et al., ICCV 2019, section 3.2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> coupling, x = RecurrentCoupling(4, context=0, hidden=8), torch.randn(4, 5, 4)
+    >>> first, _, state = coupling(x[:, :3])  # a sequence may be cut anywhere
+    >>> rest, log_det, _ = coupling(x[:, 3:], state=state)
+    >>> torch.allclose(torch.cat([first, rest], 1), coupling(x)[0], atol=1e-5), log_det.shape
+    (True, torch.Size([4, 2]))
     """
 
     def __init__(
@@ -157,21 +226,32 @@ class RecurrentCoupling(RecurrentBijection):
         return subnet(_with_context(passive, context))[0]
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Tensor | None = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return self._couple(x, context, state, measured, inverse=False)
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: Tensor | None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        return self._couple(x, context, state, measured, packing, inverse=False)
 
     def inverse(
         self, z: Tensor, context: Tensor | None = None, state: Tensor | None = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return self._couple(z, context, state, measured, inverse=True)
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        return self._couple(z, context, state, measured, None, inverse=True)
 
     def _couple(
-        self, x: Tensor, context: Tensor | None, state: Tensor | None, measured: Tensor | None, inverse: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        state: Tensor | None,
+        measured: Tensor | None,
+        packing: Packing | None,
+        inverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         halves = list(x.split(self.sizes, self.axis))
         (active,), (subnet,) = self.actives, self.subnets
-        theta, state = subnet(_with_context(halves[1 - active], context), state)
+        theta, state = subnet(_with_context(halves[1 - active], context), state, packing)
         if measured is None:
             halves[active], log_det = self.transform(halves[active], theta, inverse)
         else:

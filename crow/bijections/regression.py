@@ -30,6 +30,15 @@ class Regression(Bijection):
     ------
     ValueError
         If x or the context has another shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = Regression(features=2, context=1)
+    >>> age = torch.linspace(-1, 1, 200)[:, None]
+    >>> layer.fit(torch.cat([3 * age, -age], 1) + torch.randn(200, 2) / 100, age)
+    >>> layer.effect.detach().round().flatten().tolist()
+    [3.0, -1.0]
     """
 
     def __init__(self, features: int, context: int) -> None:

@@ -35,6 +35,16 @@ class ReversibleChain(Chain):
     References
     ----------
     Gomez et al., The reversible residual network, 2017, algorithm 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from functools import partial
+    >>> from crow.bijections.coupling import AffineCoupling
+    >>> from crow.networks.mlp import MLP
+    >>> chain = ReversibleChain(AffineCoupling(6, 0, partial(MLP, hidden=8)) for _ in range(4))
+    >>> z, log_det = chain(torch.randn(5, 6))
+    >>> (z.square().sum() - log_det.sum()).backward()
     """
 
     def __init__(

@@ -117,7 +117,14 @@ def _targets(s: Tensor, factors: Iterable[int]) -> list[Tensor]:
 
 def _likelihood(parts: list[tuple[Tensor, Tensor]], s: Tensor, f: Tensor) -> Tensor:
     """Of all visits, for every weight ``[weight]``; -inf for a singular covariance."""
-    w = torch.tensor(WEIGHTS, dtype=s.dtype)[:, None, None]
+    step = max(1, VALUES // len(s) ** 2)
+    return torch.cat([_of_weights(parts, s, f, WEIGHTS[k : k + step]) for k in range(0, len(WEIGHTS), step)])
+
+
+def _of_weights(
+    parts: list[tuple[Tensor, Tensor]], s: Tensor, f: Tensor, weights: tuple[float, ...]
+) -> Tensor:
+    w = torch.tensor(weights, dtype=s.dtype)[:, None, None]
     mixed = (1 - w) * s + w * f
     found = torch.zeros(len(w), dtype=s.dtype)
     for regions, e in parts:

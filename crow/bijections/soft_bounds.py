@@ -52,6 +52,18 @@ class SoftBounds(Bijection):
     ----------
     features : int
         Number of regions.
+
+    Examples
+    --------
+    A score from 0 to 30 beside a region without bounds:
+
+    >>> import torch
+    >>> endless, none = torch.tensor([0.0, -torch.inf]), torch.zeros(2)
+    >>> layer = SoftBounds(2)
+    >>> layer.set(Bounds(endless, torch.tensor([30.0, torch.inf]), none.bool(), torch.tensor([1.0, 0.0]), none))
+    >>> x = layer.inverse(torch.tensor([[-9.0, -9.0], [90.0, 90.0]]))[0]
+    >>> [f"{value:.1f}" for value in x[:, 0].tolist()], x[:, 1].tolist()  # half a step beyond the bounds at most
+    (['-0.5', '30.5'], [-9.0, 90.0])
     """
 
     least: Tensor

@@ -13,7 +13,24 @@ class Squeeze(ChannelBijection):
     """``[*batch, channels, *space]`` to ``[*batch, channels * 2^n, *space / 2]`` for n spatial axes.
 
     Positions of even parity come first (in 2-D: 00, 11, 01, 10), so a coupling after it is a checkerboard coupling.
-    Source: Dinh et al., Real NVP, 2017, section 3.6.
+
+    Parameters
+    ----------
+    channels : int
+        Number of channels of x.
+    space : int
+        Number of spatial axes, whose sizes are even.
+
+    References
+    ----------
+    Dinh et al., Real NVP, 2017, section 3.6.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z, log_det = Squeeze(1, space=3)(torch.randn(2, 1, 4, 6, 8))
+    >>> z.shape, log_det.tolist()
+    (torch.Size([2, 8, 2, 3, 4]), [0.0, 0.0])
     """
 
     order: Tensor

@@ -28,6 +28,14 @@ class LatentTemperature(Bijection):
     ------
     ValueError
         If x has another number of values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = LatentTemperature([3, 2])
+    >>> layer.fit(torch.tensor([[2.0, 2, 2, 1, 1]]).expand(1000, 5))
+    >>> [f"{sd:.1f}" for sd in layer.log_sd.exp().tolist()]
+    ['2.0', '1.0']
     """
 
     log_sd: Tensor

@@ -25,14 +25,41 @@ __all__ = ["Cohort", "Finding", "Schema"]
 class Cohort:
     """The visits of a cohort, sorted by subject and time.
 
-    ``visits`` has the columns ``subject`` (str), ``session`` (str), ``time`` (years since the subject's first visit),
-    ``age`` (years at the visit, NaN where unknown), then the covariates and the regions, under their names in the
-    table, and, for a cohort of scans, ``scan`` (str, the absolute path of the visit's NIfTI file). ``start`` maps a
-    subject to its first visit in the table's own time (a number, an age, or a Timestamp). ``left_out`` maps a column
-    without a role to the reason; ``missing`` a covariate or region to the share of visits in the table (before any was
-    dropped) that lack it. ``groups`` maps a subject to its family, if there are families. ``mapping`` holds the role
-    of every column, if the table was read by detection; ``changes`` are the cells that ``fix`` corrected. ``as_read``
-    are the subjects before visits were left out for a missing region, if the cohort was read.
+    Attributes
+    ----------
+    visits
+        One row per visit: ``subject`` (str), ``session`` (str), ``time`` (years since the subject's first visit),
+        ``age`` (years at the visit, NaN if unknown), then the covariates and the regions, under their names in the
+        table, and, for a cohort of scans, ``scan`` (str, the absolute path of the visit's NIfTI file).
+    schema
+        The role of every column.
+    start
+        A subject's first visit in the table's own time (a number, an age, or a Timestamp).
+    findings
+        What the reader noticed.
+    path
+        The file or folder that was read; None for a DataFrame.
+    left_out
+        The reason for every column without a role.
+    missing
+        The share of the table's visits, before any was dropped, that lack a covariate or region.
+    groups
+        A subject's family, if there are families.
+    mapping
+        The role of every column, if the table was read by detection.
+    changes
+        The cells that ``fix`` corrected.
+    as_read
+        The subjects before visits were left out for a missing region, if the cohort was read.
+
+    Examples
+    --------
+    >>> import crow
+    >>> cohort = crow.read_cohort("adni.csv")
+    >>> len(cohort.subjects), len(cohort)
+    (24, 96)
+    >>> list(cohort.visits)[:4]
+    ['subject', 'session', 'time', 'age']
     """
 
     visits: pd.DataFrame

@@ -19,6 +19,7 @@ from crow.cohort.options import listed
 from crow.cohort.table import Table
 from crow.cohort.times import AgeUnit
 from crow.cohort.values import is_blank
+from crow.files import read_text
 
 ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".xlsx", ".parquet")
 MISSING_WORDS = (
@@ -70,8 +71,8 @@ def read_sidecar(path: Path, findings: Findings) -> Descriptions:
     if not path.is_file():
         return Descriptions()
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        found = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         findings.add(BAD_SIDECAR, name=path.name, error=error)
         return Descriptions()
     columns = (

@@ -58,8 +58,11 @@ def unpacked(path: Path, data: bytes) -> bytes:
 def _kind(path: Path) -> str | None:
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return None  # reading it as text reports the reason
     if start == PARQUET:
         return "Parquet"
     if start != ZIP:

@@ -15,6 +15,7 @@ from crow.cohort.times import AgeUnit, TimeKind
 from crow.cohort.value_kinds import KINDS, ValueKind
 from crow.cohort.values import is_blank
 from crow.errors import ConfigError
+from crow.files import read_text
 
 Role = Literal[
     "subject", "time", "session", "age", "group", "scan", "covariate", "site", "region", "since baseline", "left out"
@@ -114,10 +115,10 @@ def read_mapping(path: str | Path) -> Mapping:
     Raises ConfigError for a file that cannot be read, and for a role, kind or unit that does not exist.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(Path(path)))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}. Check the name.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: no YAML file: {error}") from None
     try:
         mapping = Mapping.model_validate(content)

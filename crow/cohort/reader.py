@@ -46,13 +46,41 @@ def read_cohort(
 ) -> Cohort:
     """Read a cohort: a table (a file or a DataFrame), a BIDS tree, or several tables of one cohort.
 
-    ``flags`` are those of `ReadOptions`; all others are detected. Several tables are joined by subject and visit, or
-    by the nearest time (`crow.cohort.join`). ``findings`` receives the findings, also those of a refused cohort. With
-    ``schema`` (of a trained run) the table is read just as that one was.
+    Parameters
+    ----------
+    path
+        A file, a folder or a DataFrame, or a list of them. Several tables are joined by subject and visit, or by the
+        nearest time (`crow.cohort.join`).
+    options
+        How to read it. All that is not given is detected.
+    schema
+        The schema of a trained run: the table is read just as that one was.
+    strict
+        Whether a cohort from which nothing can be learned is refused.
+    findings
+        Receives the findings, also those of a refused cohort.
+    **flags
+        The fields of `ReadOptions` by name.
 
-    Raises CohortError if the table cannot be read as visits, if its columns are not those of ``schema``, and, unless
-    ``strict`` is False, if nothing can be learned from it (one visit per subject, but for ``one_visit``; fewer than 10
-    subjects); ConfigError for a flag that does not exist.
+    Returns
+    -------
+    Cohort
+        One row per visit.
+
+    Raises
+    ------
+    CohortError
+        If the table cannot be read as visits, if its columns are not those of ``schema``, and, unless ``strict`` is
+        False, if nothing can be learned from it (one visit per subject without ``one_visit``; fewer than 10 subjects).
+    ConfigError
+        For a flag that does not exist.
+
+    Examples
+    --------
+    >>> import crow
+    >>> cohort = crow.read_cohort("adni.csv", missing="model")
+    >>> cohort.regions, cohort.covariates
+    (['Hippocampus', 'Ventricles', 'Entorhinal'], ['sex', 'DX', 'CDRSB'])
     """
     options = read_options(options, **flags)
     findings = Findings() if findings is None else findings

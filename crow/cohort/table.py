@@ -37,6 +37,7 @@ CONTROL = bytes([*range(0x09), *range(0x0E, 0x1A)])
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
 POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
 DECIMAL_ROWS = 200
+LINES_AT_ONCE = 1000  # so that their cells stay near the processor
 MAX_LINE = MAX_CELL
 GROUPED_NUMBER = re.compile(r"\s*[+-]?\d{1,3}([.,]\d{3})+\s*")
 
@@ -105,9 +106,10 @@ def read_table(path: str | Path, findings: Findings) -> Table:
         if separator == " ":
             text, separator = "\n".join(" ".join(line.split()) for line in text.splitlines()), " "
         blank = _has_outer_blanks(text, separator)
-        if not blank and (cells := _plain_cells(text, separator)) is not None:
-            frame = _frame(cells[1:], _header(list(cells[0]), findings), range(2, len(cells) + 1))
-            return Table(str(path), frame, separator, *_decimal(cells[1 : DECIMAL_ROWS + 1].tolist(), separator))
+        if not blank and (plain := _plain_cells(text, separator)) is not None:
+            first, cells = plain
+            frame = _frame(cells, _header(first, findings), range(2, len(cells) + 2))
+            return Table(str(path), frame, separator, *_decimal(cells[:DECIMAL_ROWS].tolist(), separator))
         records, lines = _records(str(path), text, separator)
     if blank:
         records = [[cell.strip() for cell in record] for record in records]
@@ -124,8 +126,8 @@ def _frame(array: NDArray[np.object_], header: list[str], lines: Sequence[int]) 
     return pd.DataFrame(np.asfortranarray(array), pd.Index(lines, name="line"), header, dtype=object, copy=False)
 
 
-def _plain_cells(text: str, separator: str) -> NDArray[np.object_] | None:
-    """The cells ``[line, column]`` of a text without quotes whose lines have equal numbers of them, else None."""
+def _plain_cells(text: str, separator: str) -> tuple[list[str], NDArray[np.object_]] | None:
+    """The header and the cells ``[row, column]`` of a text without quotes and with equal lines, else None."""
     if '"' in text or separator == " ":
         return None
     text = text.replace("\r\n", "\n").rstrip("\n")
@@ -138,7 +140,12 @@ def _plain_cells(text: str, separator: str) -> NDArray[np.object_] | None:
         return None
     if max(map(len, lines)) > MAX_CELL:
         return None
-    return np.array(text.replace("\n", separator).split(separator), dtype=object).reshape(len(lines), width)
+    cells = np.empty((len(lines) - 1, width), dtype=object, order="F")
+    for start in range(0, len(cells), LINES_AT_ONCE):
+        part = lines[start + 1 : start + 1 + LINES_AT_ONCE]
+        flat = np.array(separator.join(part).split(separator), dtype=object)
+        cells[start : start + len(part)] = flat.reshape(len(part), width)
+    return lines[0].split(separator), cells
 
 
 def _has_outer_blanks(text: str, separator: str) -> bool:

@@ -12,14 +12,18 @@ from crow.cohort.cohort import Cohort
 from crow.evaluation.contrasts import Contrast
 from crow.evaluation.distribution import FOLDS, by_region, overall
 from crow.evaluation.group_evaluation import evaluate_groups
-from crow.evaluation.privacy import MIN_SUBJECTS, Records, audit
+from crow.evaluation.privacy import audit
+from crow.evaluation.privacy_result import MIN_SUBJECTS, NO_GUARANTEE, Records
+from crow.evaluation.privacy_table import audit_table
 from crow.evaluation.result import EvaluationResult
 from crow.evaluation.tadpole_forecast import evaluate_tadpole
 from crow.evaluation.usefulness import usefulness
 from crow.models.crow import CRow
 from crow.seeds import SeedStream, derived_seed
+from crow.synthetic.covariate_model import CovariateModel
 
 MAX_AUDITED = 100  # training subjects, and as many test subjects, whose covariates the audited subjects have
+N_NEW = 200  # synthetic subjects whose whole records are audited
 
 
 def evaluate_synthetic(
@@ -137,9 +141,10 @@ def by_family(cohort: Cohort) -> pd.DataFrame:
 
 
 def evaluate_privacy(model: CRow, training: Cohort, test: Cohort, seed: int = 0) -> EvaluationResult:
-    """`audit` of subjects generated for the covariates of equally many training and test subjects, at most 100 each.
+    """Audit of what the flow memorised, and of the whole records of new synthetic subjects.
 
-    Relatives count as one subject.
+    `audit` compares subjects generated for the covariates of as many training as test subjects, at most 100 each.
+    `audit_table` compares new subjects, as ``crow generate --new-subjects`` writes them. Relatives count as one.
 
     Parameters
     ----------
@@ -179,9 +184,21 @@ def evaluate_privacy(model: CRow, training: Cohort, test: Cohort, seed: int = 0)
         )
         log_prob = own.to_numpy(float), other.to_numpy(float)
     found = audit(synthetic, train, others, log_prob, seed)
+    new = new_visits(model, training, N_NEW, seed)
+    found = found.merge(audit_table(new, training, test, model.table.regions, seed))
     table = pd.DataFrame({"measure": list(found.figures), "value": list(found.figures.values())})
-    numbers = {"verdict": found.verdict, "reasons": found.reasons, **found.figures}
+    numbers = {
+        "verdict": found.verdict, "reasons": found.reasons, "differential_privacy": NO_GUARANTEE, **found.figures,
+    }  # fmt: skip
     return EvaluationResult({"privacy": numbers}, {"privacy": table}, left_out)
+
+
+def new_visits(model: CRow, training: Cohort, count: int, seed: int = 0) -> pd.DataFrame:
+    """The visits of new synthetic subjects, whose covariates and times come from a model of their own."""
+    generator = np.random.default_rng(derived_seed(seed, SeedStream.SYNTHETIC_PRIVACY, 2))
+    paths = CovariateModel.fit(training).draw(count, generator)
+    drawn = model.sample(paths, seed=derived_seed(seed, SeedStream.SYNTHETIC_PRIVACY, 3))
+    return pd.concat([paths, pd.DataFrame(drawn.values[:, 0], paths.index, drawn.regions)], axis=1)
 
 
 def synthetic_visits(model: CRow, cohort: Cohort, seed: int = 0) -> pd.DataFrame:

@@ -22,7 +22,9 @@ from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, ru
 from crow.bijections.soft_bounds import Bounds, SoftBounds
 from crow.data.sequences import Sequences
 from crow.networks.dynamics import MeasuredUnits
+from crow.networks.linear import Linear
 from crow.networks.mlp import MLP
+from crow.networks.packing import Packing
 
 SOFTNESS = (0.05, 0.15, 0.5, 1.5, 5.0)  # of bounds that are tried, in standard deviations of a region
 BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
@@ -41,6 +43,18 @@ class FlowState(NamedTuple):
     layers: tuple[Any, ...]
 
 
+class BeforeLayers(NamedTuple):
+    """Of every visit: its values on the line and that log-determinant, times and covariates, past, and prediction."""
+
+    x: Tensor
+    log_det: Tensor
+    times: Tensor
+    past: Tensor
+    mean: Tensor
+    sd: Tensor
+    new: Tensor
+
+
 class CRowFlow(nn.Module):
     """``p(x_1..x_T | c_1..c_T)`` of visits at irregular times, exact, visit by visit.
 
@@ -57,18 +71,45 @@ class CRowFlow(nn.Module):
     mixed model this is the marginal of the complete visit given the same past; the density of a trained flow need not
     be the marginal of another pattern's.
 
-    Source: Hwang et al., ICCV 2019; the starting point, the shift and missing values are this project's.
+    Parameters
+    ----------
+    features : int
+        Number of regions.
+    context : int
+        Channels of the context (covariates, age).
+    initialisation : str
+        Where training starts: ``mixed_model`` or ``standard``.
+    blocks, hidden, dropout
+        Size and regularisation of the subnets.
+    summary : int
+        The raw past is projected to at most so many numbers.
+    base : str
+        Of the latent variables: N(0, I), a normal given context and past, or what a continuous flow given these makes
+        of N(0, I), visit by visit.
 
-    Args:
-        features: regions.
-        context: channels of the context (covariates, age).
-        blocks, hidden, dropout: size and regularisation of the subnets.
-        summary: the raw past is projected to at most so many numbers.
-        base: of the latent variables, N(0, I), a normal given context and past, or what a continuous flow given these
-            makes of N(0, I), visit by visit.
+    References
+    ----------
+    Hwang et al., ICCV 2019; the starting point, the shift and missing values are this project's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> visits = torch.tensor([[True, True, True], [True, True, False]])
+    >>> time = torch.tensor([[0.0, 1.0, 2.5], [0.0, 0.5, 0.0]])
+    >>> x = torch.randn(2, 3, 4) * visits[..., None]
+    >>> data = Sequences(x, context=torch.zeros(2, 3, 1), time=time, mask=visits)
+    >>> flow = CRowFlow(features=4, context=1).eval()
+    >>> flow.log_prob(data).shape  # one log-density per visit; 0 for padding
+    torch.Size([2, 3])
+    >>> past = flow.condition(data.columns(slice(0, 2)))
+    >>> future = Sequences(x[:, :1], data.context[:, :1], torch.tensor([[4.0], [3.0]]), visits[:, :1])
+    >>> flow.sample(future, past, torch.randn(2, 1, 4)).shape
+    torch.Size([2, 1, 4])
     """
 
     time_scale: Tensor
+    follow_up: Tensor
+    starts_mixed: Tensor
     spread: Tensor
 
     def __init__(
@@ -83,9 +124,11 @@ class CRowFlow(nn.Module):
         base: Literal["standard", "conditional", "continuous"] = "standard",
     ) -> None:
         super().__init__()
-        self.features, self.initialisation = features, initialisation
+        self.features = features
         self.register_buffer("time_scale", torch.ones(()))
-        self.follow_up = 0.0  # the longest in training, in years; 0 if it is not known
+        # The longest follow-up in training, in years; 0 if it is not known.
+        self.register_buffer("follow_up", torch.zeros(()), persistent=False)
+        self.register_buffer("starts_mixed", torch.tensor(initialisation == "mixed_model"), persistent=False)
         self.register_buffer("spread", torch.ones(features))  # of residuals, where the mixed model is too sure
         self.bounds = SoftBounds(features)
         self.mixed = MixedModelInnovation(
@@ -94,9 +137,9 @@ class CRowFlow(nn.Module):
         self.mixed.requires_grad_(False)
         self.mixed.correlation.requires_grad_(initialisation == "mixed_model")
         raw = 4 * features
-        self.summary = nn.Linear(raw, summary) if raw > summary else nn.Identity()
+        self.summary = Linear(raw, summary) if raw > summary else nn.Identity()
         channels = TIMES + context + min(raw, summary)
-        self.missing = nn.Linear(features, channels, bias=False)
+        self.missing = Linear(features, channels, bias=False)
         nn.init.zeros_(self.missing.weight)
         gate = partial(TemporalContextGate, features, channels, hidden, dropout=dropout)
         self.layers = nn.ModuleList([gate()])
@@ -116,6 +159,10 @@ class CRowFlow(nn.Module):
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
 
+    @property
+    def initialisation(self) -> Literal["mixed_model", "standard"]:
+        return "mixed_model" if bool(self.starts_mixed) else "standard"
+
     def initialise(self, data: Sequences, bounds: Bounds | None = None, softness: Tensor | None = None) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``, of x as it is given.
 
@@ -123,12 +170,12 @@ class CRowFlow(nn.Module):
         model the best likelihood.
         """
         self.time_scale.fill_(_scale(data))
-        self.follow_up = float(data.time[data.mask].max())
+        self.follow_up.copy_(data.time[data.mask].max())
         context, values = self.times(data, None), data.values()
         if bounds is None:
             return fit_mixed_model(self.mixed, data.x, context, data.mask, data.measured)
         self.bounds.set(bounds)
-        x = self._dequantised(data, torch.Generator().manual_seed(0)).x
+        x = self.dequantised(data, generator=torch.Generator().manual_seed(0)).x
         self.bounds.soften(self._likeliest_softness(x, data, context) if softness is None else softness)
         self.bounds.standardise(x, values)
         y, slope = self.bounds.each(x)
@@ -152,7 +199,7 @@ class CRowFlow(nn.Module):
         self.bounds.load_state_dict(other.bounds.state_dict())
         self.time_scale.copy_(other.time_scale)
         self.spread.copy_(other.spread)
-        self.follow_up = other.follow_up
+        self.follow_up.copy_(other.follow_up)
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit's values given those before it, ``[batch, time]`` in nats; 0 at pads."""
@@ -174,15 +221,12 @@ class CRowFlow(nn.Module):
         """`loss` of the mixed model alone."""
         return -self.initial_log_prob(self.dequantised(data)).sum() / data.mask.sum()
 
-    def dequantised(self, data: Sequences, noise: Tensor | None = None) -> Sequences:
-        """Scores with levels, each at a point of its step: ``noise`` in [0, 1], from torch's generator if None."""
+    def dequantised(
+        self, data: Sequences, noise: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Sequences:
+        """Scores with levels, each at a point of its step: ``noise`` in [0, 1], from a generator if it is None."""
         if not self.bounds.has_levels:
             return data
-        return self._dequantised(data, None, noise)
-
-    def _dequantised(
-        self, data: Sequences, generator: torch.Generator | None, noise: Tensor | None = None
-    ) -> Sequences:
         if noise is None:
             noise = torch.rand(data.x.shape, generator=generator, dtype=data.x.dtype, device=data.x.device)
         return replace(data, x=torch.where(data.values(), self.bounds.dequantise(data.x, noise), data.x))
@@ -193,9 +237,29 @@ class CRowFlow(nn.Module):
         moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
         return torch.where(data.mask, _log_base(z, moments, data.measured) + log_det, 0.0), after
 
+    def packed_log_prob(self, before: BeforeLayers, measured: Tensor | None, packing: Packing) -> Tensor:
+        """`log_prob` of packed whole sequences, ``[model, visit]``.
+
+        The weights may be those of several flows, stacked; then each has its own sequences. What is there for padding
+        is arbitrary.
+        """
+        z, log_det, context, _ = self._through(before, measured, None, packing)
+        moments = self.prior.moments(context) if isinstance(self.prior, ConditionalPrior) else None
+        return _log_base(z, moments, measured) + log_det
+
     def predict(self, data: Sequences, state: FlowState | None) -> Prediction:
         """What the mixed model predicts of every visit, on the line of `bounds`."""
-        return self._context(self.on_line(data)[0], state)[1]
+        return self._past(self.on_line(data)[0], state)[2]
+
+    def filtered(self, data: Sequences, shares: Tensor) -> Tensor:
+        """Quantiles ``[share, batch, time, region]`` of the level of every visit, given the visits up to and with it.
+
+        The level is the value without measurement error, by the mixed model (`MixedModelInnovation.filtered`).
+        """
+        on_line, _ = self.on_line(data)
+        mean, sd = self.mixed.filtered(on_line.x, self.times(data, None), data.measured)
+        z = torch.special.ndtri(shares).to(mean.dtype).view(-1, 1, 1, 1)
+        return self.bounds.inverse(mean + z * sd)[0]
 
     def transform(self, data: Sequences, state: FlowState | None = None) -> tuple[Tensor, Tensor, FlowState]:
         """Latent ``[batch, time, region]``, log-determinant ``[batch, time]``, and the state after the last column."""
@@ -227,29 +291,42 @@ class CRowFlow(nn.Module):
         """The visit at the time and context of ``data`` that ``noise [batch, 1, region]`` ~ N(0, I) stands for."""
         if isinstance(self.prior, ConditionalPrior):
             empty = replace(data, x=torch.zeros_like(noise))
-            mean, log_sd = self.prior.moments(self._context(empty, state)[0])
+            times, past, _, _ = self._past(empty, state)
+            mean, log_sd = self.prior.moments(self._context(times, past, empty.measured))
             noise = mean + log_sd.exp() * noise
         return self._invert(replace(data, x=noise), state)[0]
 
     def _transform(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Tensor, FlowState]:
-        data, of_bounds = self.on_line(data)
-        context, prediction, after = self._context(data, state)
-        x, log_dets, states = data.x, [of_bounds], []
+        before, after = self.before_layers(data, state)
+        z, log_det, context, states = self._through(before, data.measured, state)
+        return z, log_det, context, after._replace(layers=states)
+
+    def _through(
+        self, before: BeforeLayers, measured: Tensor | None, state: FlowState | None, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Any, ...]]:
+        x, log_det, times, past, *prediction = before
+        context = self._context(times, past, measured)
+        log_dets, states = [log_det], []
         for i, layer in enumerate(self.layers):
-            x, log_det, layer_state = layer(x, context, state and state.layers[i], data.measured)
+            x, log_det, layer_state = layer(x, context, state and state.layers[i], measured, packing)
             log_dets.append(log_det)
             states.append(layer_state)
-            if i == 0 and self.initialisation == "mixed_model":
-                x, log_det = self.mixed.whiten(x, prediction, data.measured)
+            if i == 0 and (packing is not None or bool(self.starts_mixed)):
+                z, log_det = self.mixed.whiten(x, Prediction(*prediction), measured, packing)
+                if packing is not None:
+                    mixed = self.starts_mixed.view(-1, 1)
+                    z, log_det = torch.where(mixed.unsqueeze(-1), z, x), torch.where(mixed, log_det, 0.0)
+                x = z
                 log_dets.append(log_det)
-        return x, sum(log_dets[1:], log_dets[0]), context, after._replace(layers=tuple(states))
+        return x, sum(log_dets[1:], log_dets[0]), context, tuple(states)
 
     def _invert(self, visit: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor]:
         visit = replace(visit, x=only(visit.measured, visit.x))
-        context, prediction, _ = self._context(visit, state)
+        times, past, prediction, _ = self._past(visit, state)
+        context = self._context(times, past, visit.measured)
         x, log_dets = visit.x, []
         for i in reversed(range(len(self.layers))):
-            if i == 0 and self.initialisation == "mixed_model":
+            if i == 0 and bool(self.starts_mixed):
                 x, log_det = self.mixed.colour(x, prediction, visit.measured)
                 log_dets.append(log_det)
             layer = cast(Layer, self.layers[i])
@@ -280,29 +357,35 @@ class CRowFlow(nn.Module):
         F)``. The first part is for what is no line, the second that of a slope that drifts like a random walk, by the
         variance G_11 of slopes between subjects in the time F. Nothing changes within the follow-up.
         """
-        if not self.follow_up:
-            return sd
         before = torch.cat([time[:, :1] if state is None else state.time, time[:, :-1]], 1)
-        u = (time - before.clamp_min(self.follow_up)).clamp_min(0).unsqueeze(-1) / self.follow_up
+        follow_up = torch.where(self.follow_up > 0, self.follow_up, torch.inf)
+        u = (time - torch.maximum(before, follow_up)).clamp_min(0).unsqueeze(-1) / follow_up
         slopes = (2 * self.mixed.log_sigma).exp() * self.mixed.factor[1:].square().sum(0)
         of_slopes = slopes * (self.follow_up / self.time_scale).square() * u**3 / 3
-        return (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt()
+        return torch.where(u > 0, (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt(), sd)
 
-    def _context(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Prediction, FlowState]:
-        """Context of every subnet, the mixed model's prediction, and the state without its layers."""
+    def before_layers(self, data: Sequences, state: FlowState | None) -> tuple[BeforeLayers, FlowState]:
+        """What the layers need to know of ``data``, and the state after them without its layers."""
+        data, log_det = self.on_line(data)
+        times, past, prediction, after = self._past(data, state)
+        return BeforeLayers(data.x, log_det, times, past, *prediction), after
+
+    def _past(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Prediction, FlowState]:
+        """Times and covariates, the summary of the past, the mixed model's prediction, the state without its layers."""
         x = data.x
-        context = self.times(data, state)
-        prediction, moments = self.mixed.predict(x, context, state and state.moments, data.measured)
+        times = self.times(data, state)
+        prediction, moments = self.mixed.predict(x, times, state and state.moments, data.measured)
         prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, state))
         zero = x.new_zeros(x.shape[0], x.shape[2])
         last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
         lasts, means, seen = running_past(x, last, total, visits, data.measured)
         past = torch.cat([lasts, means, prediction.mean, prediction.sd.log()], -1)
-        after = FlowState(data.time[:, -1:], *seen, moments, ())
-        context = torch.cat([context, self.summary(past)], -1)
-        if data.measured is not None:
-            context = context + self.missing((~data.measured).to(x.dtype))
-        return context, prediction, after
+        return times, past, prediction, FlowState(data.time[:, -1:], *seen, moments, ())
+
+    def _context(self, times: Tensor, past: Tensor, measured: Tensor | None) -> Tensor:
+        """What every subnet receives."""
+        context = torch.cat([times, self.summary(past)], -1)
+        return context if measured is None else context + self.missing((~measured).to(past.dtype))
 
 
 def map_state(f: Callable[..., Tensor], *states: Any) -> Any:
@@ -319,7 +402,12 @@ class Layer(RecurrentBijection):
     """A layer of the flow: a recurrent bijection of the values that were ``measured [batch, time, region]``."""
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: Any = None, measured: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: Any = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor, Any]:
         raise NotImplementedError
 
@@ -337,9 +425,14 @@ class _Rotate(Layer):
         self.bijection = Rotation(features)
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection(x, context, measured), None
+        return *self.bijection(x, context, measured, packing), None
 
     def inverse(
         self, z: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
@@ -355,7 +448,12 @@ class _Continuous(Layer):
         self.bijection = ODE(features, MeasuredUnits(features, context, hidden=hidden), steps=BASE_STEPS)
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        state: None = None,
+        measured: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor, None]:
         return *self.bijection(x, self._with_measured(x, context, measured)), None
 

@@ -50,7 +50,7 @@ class FlowEnsemble(nn.Module):
     def set_follow_up(self, years: float) -> None:
         """The longest follow-up of the training, beyond which every member is less sure."""
         for member in self._flows():
-            member.follow_up = years
+            member.follow_up.fill_(years)
 
     def log_prob(self, data: Sequences) -> Tensor:
         """Log-density of every visit given those before it, ``[batch, time]``; 0 at pads.
@@ -114,16 +114,55 @@ class FlowEnsemble(nn.Module):
         draws come in pairs of opposite noise from the same member, which steadies their mean and median.
         """
         source = torch.arange(len(visit)).repeat_interleave(subjects * n // len(visit))
+        chosen, noise = self._noise(subjects, n, visit, generator)
+        return self._drawn(visit, source, states, source, chosen, noise)
+
+    @torch.no_grad()
+    def draw_each(self, visits: Sequences, states: list[Any], n: int, generator: torch.Generator) -> Tensor:
+        """``[visit, n, region]``: each row of ``visits`` is a question of its own about one subject.
+
+        All have the past that ``states`` hold (one row) and the same random numbers, so that two answers differ as
+        their questions do. Every row has the draws that `draw` gives if it is asked alone.
+        """
+        source = torch.arange(len(visits)).repeat_interleave(n)
+        chosen, noise = self._noise(1, n, visits, generator)
+        chosen, noise = chosen.repeat(len(visits)), noise.repeat(len(visits), 1)
+        return self._drawn(visits, source, states, torch.zeros_like(source), chosen, noise).view(len(visits), n, -1)
+
+    @torch.no_grad()
+    def filtered(self, history: Sequences, shares: Tensor) -> Tensor:
+        """Quantiles ``[share, batch, time, region]`` of the level of every visit, a mean over the members.
+
+        Gross errors are no part of the history.
+        """
+        history = cleaned(self._flows()[0], history)
+        each = torch.stack([member.filtered(history, shares) for member in self._flows()])
+        return torch.einsum("m,m...->...", self.weights, each)
+
+    @torch.no_grad()
+    def condition(self, history: Sequences) -> list[Any]:
+        """The state of every member after each subject's last visit; gross errors are no part of the history."""
+        history = cleaned(self._flows()[0], history)
+        return [member.condition(history) for member in self._flows()]
+
+    def _noise(self, subjects: int, n: int, visit: Sequences, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A member ``[subjects * n]`` and noise ``[subjects * n, region]`` by draw, in pairs of opposite noise."""
         pairs = (subjects, -(-n // 2))
         chosen = torch.multinomial(self.weights, pairs[0] * pairs[1], True, generator=generator).view(pairs)
         noise = torch.randn(*pairs, visit.x.shape[2], generator=generator, dtype=visit.x.dtype)
         chosen, noise = (torch.cat([a, b], 1)[:, :n].flatten(0, 1) for a, b in ((chosen, chosen), (noise, -noise)))
+        return chosen, noise
+
+    def _drawn(
+        self, visit: Sequences, of_visit: Tensor, states: list[Any], of_state: Tensor, chosen: Tensor, noise: Tensor
+    ) -> Tensor:  # fmt: skip
+        """The visits ``[draw, 1, region]`` of the noise; ``of_visit`` and ``of_state`` tell the row of each draw."""
         draws = torch.empty_like(noise).unsqueeze(1)
         for k, (member, state) in enumerate(zip(self._flows(), states, strict=True)):
             rows = (chosen == k).nonzero().squeeze(-1)
             if len(rows):
-                own = map_state(lambda s: s[source[rows]], state)  # noqa: B023
-                draws[rows] = member.sample(visit.rows(source[rows]), own, noise[rows].unsqueeze(1))
+                own = map_state(lambda s: s[of_state[rows]], state)  # noqa: B023
+                draws[rows] = member.sample(visit.rows(of_visit[rows]), own, noise[rows].unsqueeze(1))
         return self.bounds.settle(draws)
 
     def _log_prob(self, data: Sequences) -> Tensor:

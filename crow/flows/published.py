@@ -47,6 +47,13 @@ class PublishedCRow(nn.Module):
     References
     ----------
     Hwang, Tao, Kim & Singh, "Conditional recurrent flow", ICCV 2019, sections 3 and 4, and its code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> flow = PublishedCRow(features=6, covariates=2)
+    >>> flow.generate(torch.randn(3, 4, 2), torch.ones(3, 4, dtype=torch.bool)).shape
+    torch.Size([3, 4, 6])
     """
 
     step: Tensor

@@ -32,9 +32,24 @@ LABELLED = 0.25  # of a batch, at least
 class Classifier(CrossSectionalModel):
     """p(class | visit) and p(visit), from visits of which few have a label (``architecture="semi-conditional"``).
 
-    ``Classifier().fit(cohort, "DX")`` with a Cohort of regions or a ScanStore; then ``predict`` answers. A visit is
-    refused if ``log p(x)`` lies below ``threshold``: the 1 % quantile over validation visits or over training visits,
-    whichever is lower, because a small validation set may contain no outlier.
+    A visit is refused if ``log p(x)`` lies below ``threshold``: the 1 % quantile over validation visits or over
+    training visits, whichever is lower, because a small validation set may contain no outlier.
+
+    Attributes
+    ----------
+    classes
+        Names of the classes.
+    threshold
+        The lowest log-density in nats of a visit that is not refused.
+
+    Examples
+    --------
+    >>> import crow
+    >>> cohort = crow.read_cohort("adni.csv")
+    >>> training = {"max_epochs": 2, "steps_per_epoch": 2}  # to be quick: the defaults train until nothing improves
+    >>> model = crow.Classifier(seed=1, training=training).fit(cohort, "DX")
+    >>> list(model.predict(cohort))
+    ['subject', 'session', 'time', 'p_CN', 'p_MCI', 'predicted', 'log_prob', 'refused']
     """
 
     kind = command = "classify"

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 CHUNK = 256  # subjects scored at once
 BYTES_PER_WEIGHT = 20  # with its gradient, both moments of Adam, and its average
+MANY_REGIONS = 1000
+COPIES = 20  # of the correlations of all regions, while the mixed model is fitted
 BYTES_PER_DRAW = 40  # of a value, with the copies that computing it and its quantiles takes
 MAX_AGE = 122  # years
 SITES = "sites."  # prefix of the tensors of their mixed model
@@ -64,9 +66,19 @@ class CRow(Model):
 
     Examples
     --------
-    >>> cohort = crow.read_cohort("adni.csv")  # doctest: +SKIP
-    >>> model = crow.CRow(seed=1, model={"members": 3}).fit(cohort, "run")  # doctest: +SKIP
-    >>> model.forecast(cohort, visits).summary  # doctest: +SKIP
+    >>> import crow
+    >>> cohort = crow.read_cohort("adni.csv")
+    >>> quick = {"max_epochs": 2, "steps_per_epoch": 2}  # the defaults train until nothing improves
+    >>> model = crow.CRow(seed=1, model={"members": 1}, training=quick).fit(cohort, "run")
+    >>> last = cohort.visits.groupby("subject").tail(1)
+    >>> future = last.assign(time=last["time"] + 2, age=last["age"] + 2)
+    >>> forecast = model.forecast(cohort, future, draws=50)
+    >>> forecast.values.shape  # visits, draws, regions
+    (24, 50, 3)
+    >>> list(forecast.long)[:5]
+    ['subject', 'time', 'age', 'region', 'median']
+    >>> model.log_prob(cohort).shape == (len(cohort), 4)
+    True
     """
 
     kind = "regions"
@@ -131,11 +143,16 @@ class CRow(Model):
             )
         self.config = resolve(self._requested, sequences)
         model = self.config.model
-        width = int(model.hidden or 0)
-        weights = model.members * model.blocks * 8.0 * width * (width + len(self.table.regions) + self.table.channels)
-        what = f"{model.members:,} members of {model.blocks:,} blocks, {width:,} wide"
-        require_memory(weights * BYTES_PER_WEIGHT, what, "Lower model.members, model.blocks or model.hidden.")
+        width, regions = int(model.hidden or 0), len(self.table.regions)
+        what = f"{model.members:,} members of {model.blocks:,} blocks, {width:,} wide, for {regions:,} regions"
+        advice = "Lower model.members, model.blocks or model.hidden, or choose fewer regions (--regions)."
+        require_memory(training_memory(model.members, model.blocks, width, regions, self.table.channels), what, advice)
         training.begin(self.config)
+        if regions > MANY_REGIONS:
+            training.echo(
+                f"warning: the correlations of {regions:,} regions are estimated, and the time grows with the third "
+                "power of their number: minutes to hours. Choose fewer with --regions."
+            )
         training.echo(
             f"training on {len(sequences)} subjects, {int(sequences.mask.sum())} visits, {len(self.table.regions)} "
             f"regions, {self.table.channels} context channels: {model.members} members, hidden width {model.hidden}, "
@@ -470,6 +487,12 @@ class CRow(Model):
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>{pd.DataFrame(self.metrics.get('members', [])).to_html(index=False)}"
+
+
+def training_memory(members: int, blocks: int, width: int, regions: int, channels: int) -> float:
+    """Bytes that a training takes at least: weights of the flows, and correlations between regions."""
+    weights = members * blocks * 8.0 * width * (width + regions + channels)
+    return weights * BYTES_PER_WEIGHT + 8.0 * regions**2 * (members + COPIES)
 
 
 def _observed(cohort: Cohort) -> pd.DataFrame:

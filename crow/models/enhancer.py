@@ -15,6 +15,7 @@ from crow.data.examples import Examples
 from crow.errors import ConfigError
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import ConditionalFlow, flow_of_greys, resized
+from crow.memory import require_draws
 from crow.models.base import FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, Visits, cohort_of
@@ -31,9 +32,26 @@ MIN_SLICES = 2  # thick slices that a scan is cut into at least
 class Enhancer(CrossSectionalModel):
     """p(thin slices | thick slices) of scans in 256 grey levels, by the conditional flow of what interpolation misses.
 
-    ``Enhancer().fit(store, factor=2, axis="z")`` learns from thin scans, whose means of ``factor`` slices are the thick
-    ones; it sees patches of `images.size` voxels along an axis. Nothing in the flow depends on the size, so that
-    `sample` draws a whole volume at once: neighbouring slices of a draw belong together.
+    The training scans are thin, and their means of ``factor`` slices are the thick ones. Training sees patches of
+    `images.size` voxels along an axis. Nothing in the flow depends on the size, so that `sample` draws a whole volume
+    at once: neighbouring slices of a draw belong together.
+
+    Attributes
+    ----------
+    inputs
+        How grey levels represent a scan, and the box around the brain.
+    factor, axis
+        How many thin slices make a thick one, and along which axis.
+
+    Examples
+    --------
+    >>> import crow
+    >>> store = crow.ScanStore.open("t1w")
+    >>> training = {"max_epochs": 1, "steps_per_epoch": 2}  # to be quick: the defaults train until nothing improves
+    >>> model = crow.Enhancer(seed=1, training=training, images={"size": 4}).fit(store, factor=2, axis="z")
+    >>> thick = store.array("intensity")[0][:, :, :4]
+    >>> thick.shape, model.sample(thick, n=3, seed=1).shape
+    ((8, 10, 4), (3, 8, 10, 8))
     """
 
     kind = command = "enhance"
@@ -101,6 +119,7 @@ class Enhancer(CrossSectionalModel):
         flow, multiple = self.fitted(), 2**self.config.flow.levels
         context, start = self._context(thick)
         x, y, z = start.shape
+        require_draws(n, start.shape, "a scan")
         full = tuple(-(-size // multiple) * multiple for size in start.shape)
         missing = [(0, size - known) for size, known in zip(full, start.shape, strict=True)]
         given = _tensor(np.pad(context, [(0, 0), *missing], mode="edge"))[None]

@@ -25,5 +25,13 @@ def load(folder: str | Path) -> Any:
     ------
     RunError
         If the folder is not whole.
+
+    Examples
+    --------
+    >>> import crow
+    >>> quick = {"max_epochs": 2, "steps_per_epoch": 2}  # the defaults train until nothing improves
+    >>> model = crow.CRow(model={"members": 1}, training=quick).fit(crow.read_cohort("adni.csv"), "adni_run")
+    >>> repr(crow.load("adni_run")) == repr(model)
+    True
     """
     return Model.load(folder)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crow.errors import RunError
-from crow.run.folder import read_description
 
 if TYPE_CHECKING:
     from crow.models.base import Model
@@ -44,6 +43,8 @@ def kind_of_run(folder: str | Path, command: str) -> str:
 
     Raises RunError if there is no such run, or if it is one of another command than ``command``.
     """
+    from crow.run.folder import read_description  # the classes of all settings, with pydantic
+
     kind = str(read_description(folder).get("kind"))
     if kind not in MODELS:
         raise RunError(f"{folder}: there is no kind of model {kind!r}. Known are {', '.join(MODELS)}.")
@@ -55,6 +56,8 @@ def kind_of_run(folder: str | Path, command: str) -> str:
 
 def class_of_run(folder: str | Path) -> type[Model]:
     """The class of the model in a run folder, without loading it; raises RunError if there is no such run."""
+    from crow.run.folder import read_description
+
     try:
         return model_class(str(read_description(folder).get("kind")))
     except RunError as error:

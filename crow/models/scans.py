@@ -28,9 +28,7 @@ from crow.scans.store import ScanStore
 class ScanModel(FollowUpModel):
     """The conditional recurrent flow of a cohort's scans, together with its regions.
 
-    ``ScanModel().fit(store)`` with a `ScanStore` that ``crow prepare`` made. Then ``log_prob``, ``score``, ``forecast``
-    and ``follow_up`` answer. With deformations all values are relative to a subject's first scan, which is given and
-    not modelled.
+    With deformations all values are relative to a subject's first scan, which is given and not modelled.
 
     Attributes
     ----------
@@ -38,6 +36,18 @@ class ScanModel(FollowUpModel):
         The two-way map between scans and coefficients.
     crow
         The flow of the coefficients.
+
+    Examples
+    --------
+    >>> import crow
+    >>> store = crow.ScanStore.open("store")
+    >>> quick = {"max_epochs": 1, "steps_per_epoch": 2}  # the defaults train until nothing improves
+    >>> scans = {"representation": "subspace", "components": 2}
+    >>> model = crow.ScanModel(seed=1, training=quick, model={"members": 1}, scans=scans).fit(store)
+    >>> last = store.cohort().visits.groupby("subject").tail(1)
+    >>> future = last.assign(time=last["time"] + 2, age=last["age"] + 2)
+    >>> model.forecast(store, future, draws=20)
+    Forecast of 10 visits of 10 subjects, 2 regions, 20 draws
     """
 
     kind = "scans"
@@ -156,7 +166,8 @@ class ScanModel(FollowUpModel):
         check_future(every, visits)
         # Scans of the others are not read.
         theirs = store.subset(every.visits.index[every.visits["subject"].isin(visits["subject"])].to_numpy())
-        forecast = self.crow.forecast(self.coefficients(theirs), visits, future, draws, seed)
+        asked = visits.drop(columns=str(every.schema.scan), errors="ignore")
+        forecast = self.crow.forecast(self.coefficients(theirs), asked, future, draws, seed)
         regions = [name for name in store.info.cohort_schema.regions if name in forecast.regions]
         if self.relative and regions:
             first = every.visits.groupby("subject")[regions].first().astype(float)

@@ -19,6 +19,7 @@ from crow.data.mask_scores import calibration_error, dice
 from crow.errors import CohortError
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks, resized
+from crow.memory import require_draws
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
@@ -38,9 +39,18 @@ SCANS_SCORED, DRAWS_SCORED = 20, 16
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A scan's mask in the scan's own space: ``probability [X, Y, Z]``, draws ``masks [n, X, Y, Z]``, and the scan.
+    """A scan's mask in the scan's own space.
 
-    ``volumes [n]`` (mm3) are of the draws before they are cut to whole voxels of the scan.
+    Attributes
+    ----------
+    scan
+        The scan itself.
+    probability
+        ``[X, Y, Z]``, from 0 to 1.
+    masks
+        Draws ``[n, X, Y, Z]``.
+    volumes
+        ``[n]``, mm3: of the draws before they are cut to whole voxels of the scan.
     """
 
     scan: nib.Nifti1Image
@@ -52,10 +62,25 @@ class Segmentation:
 class Segmenter(CrossSectionalModel):
     """p(mask | scan) of one structure, by the conditional flow, whose draws are whole masks.
 
-    ``Segmenter().fit(store, masks, label)`` trains on patches of `images.size` voxels along an axis. The context is the
-    grey levels, and how often the training masks of other subjects hold a voxel. The model covers the box around all
-    training masks and `MARGIN` voxels more, at the store's resolution. The box is drawn at once: voxels of a draw
-    belong together, so that the spread of the draws' volumes is the uncertainty of the volume.
+    Training sees patches of `images.size` voxels along an axis. The context is the grey levels, and how often the
+    training masks of other subjects hold a voxel. The model covers the box around all training masks and `MARGIN`
+    voxels more, at the store's resolution. The box is drawn at once: voxels of a draw belong together, so that the
+    spread of the draws' volumes is the uncertainty of the volume.
+
+    Attributes
+    ----------
+    inputs
+        How grey levels represent a scan, and the box that the model covers.
+
+    Examples
+    --------
+    >>> import crow
+    >>> store = crow.ScanStore.open("store")
+    >>> training = {"max_epochs": 1, "steps_per_epoch": 2}  # to be quick: the defaults train until nothing improves
+    >>> model = crow.Segmenter(seed=1, training=training, images={"size": 4}).fit(store, "masks")
+    >>> result = model.segment(store, row=0, n=5)
+    >>> result.masks.shape[0], result.volumes.shape
+    (5, (5,))
     """
 
     kind = command = "segment"
@@ -124,6 +149,7 @@ class Segmenter(CrossSectionalModel):
         return self._draw(store, row, self.extra["prior"].numpy(), n, seed) & self.extra["region"].numpy()
 
     def _draw(self, store: ScanStore, row: int, prior: Volume, n: int, seed: int) -> Mask:
+        require_draws(n, store.info.grid.shape, "a mask")
         context = self._context(store, row, prior)[None]
         flow = resized(self.fitted(), *self.shape)
         generator = torch.Generator().manual_seed(derived_seed(seed, SeedStream.SEGMENTATION_DRAWS, row))
@@ -135,8 +161,9 @@ class Segmenter(CrossSectionalModel):
     def segment(self, data: ScanStore, row: int, n: int = 32, seed: int = 0) -> Segmentation:
         """`sample`, in the own space of the scan in a row of the store."""
         store = store_of(data)
-        drawn = self.sample(store, row, n, seed).astype(np.float32)
         own = ScanSpace(store, row)
+        require_draws(n, own.grid.shape, "a mask")
+        drawn = self.sample(store, row, n, seed).astype(np.float32)
         outside = np.zeros((n + 1, *own.grid.shape), np.float32)
         placed = own.place(np.concatenate([drawn, drawn.mean(0, keepdims=True)]), outside)
         masks: Mask = placed[:n] > 0.5

@@ -35,8 +35,15 @@ class Synthesizer(CrossSectionalModel):
     CGlow (``architecture="cglow"``) has a prior that depends on the attributes. CAGlow (``architecture="caglow"``) is a
     Glow with an encoder that finds latents for them.
 
-    ``Synthesizer().fit(cohort, ["sex", "age", "DX"])`` with a Cohort of regions or a ScanStore; then ``log_prob`` and
-    ``sample`` answer.
+    Examples
+    --------
+    >>> import crow
+    >>> cohort = crow.read_cohort("adni.csv")
+    >>> training = {"max_epochs": 2, "steps_per_epoch": 2}  # to be quick: the defaults train until nothing improves
+    >>> model = crow.Synthesizer(seed=1, training=training).fit(cohort, ["sex", "age"])
+    >>> attributes, values = model.sample("sex=F,age=75", 5, seed=1)
+    >>> values.shape  # 5 visits, 3 regions
+    (5, 3)
     """
 
     kind = command = "synthesize"

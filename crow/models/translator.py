@@ -26,6 +26,7 @@ from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
 from crow.flows.image_initialisation import initialise_images
 from crow.flows.predictor import Predictor
+from crow.memory import require_draws
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
 from crow.representation.cross_sectional import (
@@ -48,7 +49,15 @@ SOURCE = "source."  # of the tensors of the source's representation
 
 @dataclass(frozen=True)
 class Translation:
-    """What one visit's target may be: its row in ``Cohort.visits``, and ``samples [n, X, Y, Z]`` or ``[n, region]``."""
+    """What the target of one visit may be.
+
+    Attributes
+    ----------
+    visit
+        The row of the visit in ``Cohort.visits``.
+    samples
+        Draws ``[n, X, Y, Z]`` of a scan, or ``[n, region]``, in original units.
+    """
 
     visit: pd.Series
     samples: NDArray[np.float32]
@@ -65,9 +74,30 @@ class Translation:
 class Translator(CrossSectionalModel):
     """The conditional invertible network (``architecture="cinn"``) from one modality of a visit to another.
 
-    ``Translator().fit(pet, t1w)`` with two `ScanStore` of the same subjects on one grid, or
-    ``Translator().fit(cohort, source=["Hippocampus", ...], target=["FDG", ...])`` with the regions of a table; then
-    ``log_prob``, ``sample`` and ``translate`` answer. ``inputs`` represents the target, ``given`` the source.
+    The modalities are two stores of the same subjects on one grid, or regions of one table.
+
+    Attributes
+    ----------
+    inputs, given
+        How tensors represent the target and the source.
+
+    Examples
+    --------
+    >>> import crow
+    >>> training = {"max_epochs": 1, "steps_per_epoch": 2}  # to be quick: the defaults train until nothing improves
+    >>> model = crow.Translator(seed=1, training=training, pretrain_epochs=1)
+    >>> cohort = crow.read_cohort("adni.csv")
+    >>> model = model.fit(cohort, source=["Hippocampus"], target=["Ventricles", "Entorhinal"])
+    >>> model.sample(cohort, n=4, seed=1).shape  # draws, visits, regions
+    (4, 96, 2)
+
+    Scans are translated in the same way:
+
+    >>> pet, t1w = crow.ScanStore.open("pet"), crow.ScanStore.open("t1w")
+    >>> flow = {"levels": 1, "depth": 1, "hidden": 4}
+    >>> model = crow.Translator(seed=1, training=training, flow=flow, pretrain_epochs=1).fit(pet, t1w)
+    >>> next(model.translate(t1w, n=2)).samples.shape
+    (2, 6, 8, 8)
     """
 
     kind = command = "translate"
@@ -174,6 +204,8 @@ class Translator(CrossSectionalModel):
         """
         flow, source = self.fitted(), self.open(source)
         visits = cohort_of(source).visits
+        together = min(len(visits), self._chunk)
+        require_draws(n, (together, *self.inputs.shape), f"{together} visits" if together > 1 else "a visit")
         if isinstance(self.given, ScanInputs):
             self.given.check(source)
         else:

@@ -20,6 +20,7 @@ from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
 from crow.flows.crow import map_state
 from crow.flows.voxels import VoxelFlow, VoxelState
+from crow.memory import require_draws
 from crow.models.base import FitOptions, Training
 from crow.models.follow_up import FollowUpModel
 from crow.representation.follow_up import FollowUp, Volume
@@ -45,6 +46,16 @@ class VoxelModel(FollowUpModel):
         The two-way map between scans and volumes.
     table
         Encodes age and covariates.
+
+    Examples
+    --------
+    >>> import crow
+    >>> store = crow.ScanStore.open("store")
+    >>> training = {"max_epochs": 1, "steps_per_epoch": 2}  # to be quick: the defaults train until nothing improves
+    >>> scans = {"representation": "voxels", "voxels": {"size": None, "levels": 1, "depth": 2, "hidden": 4}}
+    >>> model = crow.VoxelModel(seed=1, training=training, scans=scans).fit(store)
+    >>> list(model.log_prob(store))
+    ['subject', 'session', 'time', 'log_prob']
     """
 
     kind = "voxels"
@@ -178,6 +189,7 @@ class VoxelModel(FollowUpModel):
     def _draw(self, store: ScanStore, past: pd.DataFrame, ahead: pd.DataFrame, n: int, seed: int) -> Tensor:
         """``n`` draws ``[n, 1, *box]`` of one visit given the scans of ``past``."""
         flow, generator = self.fitted(), torch.Generator().manual_seed(seed)
+        require_draws(n, flow.event, "a scan")
         state: VoxelState | None = None
         if len(past):
             state = flow.condition(self.voxels.sequences(store, past, self.table)[:])

@@ -7,11 +7,19 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crow.networks.linear import linear
+
 
 class MLP(nn.Module):
     """``[*batch, inputs] -> [*batch, outputs]`` with ``depth`` hidden layers of width ``hidden``.
 
     With ``zero`` its output is zero at initialisation. As a subnet factory: ``functools.partial(MLP, hidden=256)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> MLP(3, 2, hidden=8)(torch.randn(4, 5, 3)).shape
+    torch.Size([4, 5, 2])
     """
 
     def __init__(
@@ -36,7 +44,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Functions, not modules: in small flows on a CPU the calls take longer than the arithmetic.
         for layer in cast(Iterable[nn.Linear], self.hidden):
-            x = self.activation(functional.linear(x, layer.weight, layer.bias))
+            x = self.activation(linear(x, layer.weight, layer.bias))
             if self.dropout:
                 x = functional.dropout(x, self.dropout, self.training)
-        return functional.linear(x, self.last.weight, self.last.bias)
+        return linear(x, self.last.weight, self.last.bias)

@@ -59,12 +59,13 @@ class Bins(BaseModel):
 class CovariateSupport(BaseModel):
     """For every two covariates, how many training subjects had each pair of their bins at one visit.
 
-    Of two numbers, a subject in the bins next to them counts as well. ``pairs[first][second]``
-    is ``[bin of first][bin of second]``, with ``first`` before ``second`` in ``bins``. Counts below `MIN_COUNT` are 0,
+    Of two numbers, a subject in the bins next to them counts as well. ``pairs[first][second]`` is
+    ``[bin of first][bin of second]``, with ``first`` before ``second`` in ``bins``. Counts below ``min_count`` are 0,
     and edges are rounded, so that no value of a single subject is kept.
     """
 
     subjects: int
+    min_count: int = MIN_COUNT
     bins: dict[str, Bins]
     pairs: dict[str, dict[str, list[list[int]]]]
 
@@ -78,18 +79,24 @@ class CovariateSupport(BaseModel):
         kinds = {name: kind for name, kind in kinds.items() if visits[name].notna().any()}
         bins = {name: Bins.of(visits[name], kind == "numeric", subjects) for name, kind in kinds.items()}
         bins = {name: each for name, each in bins.items() if 1 < len(each) <= MAX_LEVELS}
+        return cls.counted(cohort, bins)
+
+    @classmethod
+    def counted(cls, cohort: Cohort, bins: dict[str, Bins], min_count: int = MIN_COUNT) -> CovariateSupport:
+        """Counts in given bins; those below ``min_count`` are 0."""
+        visits = cohort.visits
         placed = {name: each.place(visits[name]) for name, each in bins.items()}
         names, pairs = list(bins), dict[str, dict[str, list[list[int]]]]()
         for i, first in enumerate(names):
             pairs[first] = {}
             for second in names[i + 1 :]:
                 pairs[first][second] = _counts(
-                    visits["subject"], placed[first], placed[second], bins[first], bins[second]
+                    visits["subject"], placed[first], placed[second], bins[first], bins[second], min_count
                 )
-        return cls(subjects=subjects, bins=bins, pairs=pairs)
+        return cls(subjects=visits["subject"].nunique(), min_count=min_count, bins=bins, pairs=pairs)
 
     def warnings(self, visits: pd.DataFrame, changed: Iterable[str]) -> list[str]:
-        """One sentence per pair of values at ``visits`` that fewer than `MIN_COUNT` training subjects had.
+        """One sentence per pair of values at ``visits`` that fewer than ``min_count`` training subjects had.
 
         Only pairs with a covariate that was ``changed`` are looked at.
         """
@@ -106,18 +113,19 @@ class CovariateSupport(BaseModel):
 
     def _rare(self, name: str, a: int, other: str, b: int) -> str:
         counts, own, others = self._table(name, other), self.bins[name], self.bins[other]
-        if counts[a, b] >= MIN_COUNT:
+        if counts[a, b] >= self.min_count:
             return ""
         reach = _reach(own, others)
         start = (
-            f"fewer than {MIN_COUNT} of the {self.subjects} training subjects had {own.text(name, a, reach)} together "
-            f"with {others.text(other, b, reach)}"
+            f"fewer than {self.min_count} of the {self.subjects} training subjects had {own.text(name, a, reach)} "
+            f"together with {others.text(other, b, reach)}"
         )
-        near = [k for k in np.argsort(np.abs(np.arange(len(counts)) - a), kind="stable") if counts[k, b] >= MIN_COUNT]
+        order = np.argsort(np.abs(np.arange(len(counts)) - a), kind="stable")
+        near = [k for k in order if counts[k, b] >= self.min_count]
         if not near or own.levels:
             return start + "."
         nearest = own.text(name, near[0], reach)
-        return f"{start}; the nearest that {MIN_COUNT} or more had is {nearest} ({counts[near[0], b]} subjects)."
+        return f"{start}; the nearest that {self.min_count} or more had is {nearest} ({counts[near[0], b]} subjects)."
 
     def _table(self, name: str, other: str) -> NDArray[np.int64]:
         if other in self.pairs.get(name, {}):
@@ -131,7 +139,8 @@ def _reach(first: Bins, second: Bins) -> int:
 
 
 def _counts(
-    subject: pd.Series, a: NDArray[np.int64], b: NDArray[np.int64], first: Bins, second: Bins
+    subject: pd.Series, a: NDArray[np.int64], b: NDArray[np.int64], first: Bins, second: Bins,
+    min_count: int,
 ) -> list[list[int]]:
     reach, names = _reach(first, second), subject.to_numpy()
     known = (a >= 0) & (b >= 0)
@@ -139,6 +148,6 @@ def _counts(
     def count(row: int, column: int) -> int:
         there = known & (np.abs(a - row) <= reach) & (np.abs(b - column) <= reach)
         found = len(np.unique(names[there]))
-        return found if found >= MIN_COUNT else 0
+        return found if found >= min_count else 0
 
     return [[count(row, column) for column in range(len(second))] for row in range(len(first))]

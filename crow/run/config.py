@@ -213,7 +213,24 @@ class SplitSettings(Settings):
 
 
 class Config(Settings):
-    """Everything that, with a cohort, decides a run of CRow."""
+    """Everything that, with a cohort, decides a run of CRow.
+
+    Attributes
+    ----------
+    seed
+        Of every random number.
+    cohort
+        How the table is read, as `crow.cohort.options.ReadOptions`.
+    model, training, scans, split
+        Groups of settings; ``crow settings train`` prints each with its default and meaning.
+
+    Examples
+    --------
+    >>> from crow import Config
+    >>> config = Config(seed=1, model={"members": 3})
+    >>> config.model.members, config.split.test
+    (3, 0.0)
+    """
 
     seed: Seed = 0
     cohort: CohortOptions = Field(default_factory=dict)

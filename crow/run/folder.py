@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crow import __version__
 from crow.errors import ConfigError, OutputError, RunError
-from crow.files import check_free, writing
+from crow.files import check_free, read_text, writing
 from crow.ownership import is_own
 from crow.run.config import Config, Kind, dump_config
 from crow.run.cross_sectional_config import CrossSectionalConfig, load_any
@@ -36,8 +36,10 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import, and a damaged run 
 
     from crow.cohort.cohort import Finding
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 CONFIG = "config_sha256"  # in the description: the digest of config.yaml, which decides the test subjects
+LOSSES = ("epoch", "train", "validation")  # columns of the log
+NUMBERS = ("_per_visit", "_loss", "epoch", "visits", "test_subjects")  # ends of the names of metrics
 FILES = ("config.yaml", "model.safetensors", "model.json", "metrics.json", "findings.json", "log.csv")
 
 
@@ -159,16 +161,14 @@ def load_run(folder: str | Path) -> Run:
         log = pd.read_csv(folder / "log.csv")
     except (ValueError, OSError) as error:
         raise RunError(f"{folder / 'log.csv'}: cannot be read: {error}. Restore the file or train again.") from None
-    if (epochs := log.drop(columns="member", errors="ignore")).select_dtypes("object").shape[1]:
-        name = epochs.select_dtypes("object").columns[0]
-        raise RunError(f"{folder / 'log.csv'}: column {name} has text. Restore the file or train again.")
+    _check_log(folder / "log.csv", log)
     return Run(
         config=_config_of(folder, model),
         tensors=tensors,
         description={name: value for name, value in model.description.items() if name != CONFIG},
-        metrics=_read(folder / "metrics.json", dict),
+        metrics=_checked_metrics(folder / "metrics.json"),
         log=log,
-        findings=_read(folder / "findings.json", list),
+        findings=_checked_findings(folder / "findings.json"),
         finished=model.finished,
         versions=model.versions,
         git=model.git,
@@ -194,6 +194,8 @@ def sha256(path: str | Path) -> str:
 
 
 def _check_files(folder: Path) -> None:
+    if folder.is_file() and folder.suffix.lower() == ".zip":
+        raise RunError(f"{folder}: a zip file. Unpack it first: python -m zipfile -e {folder} {folder.stem}")
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such run folder. Give the folder that crow train --out wrote.")
     if not (folder / "model.json").exists() and (folder / "checkpoints").is_dir():
@@ -283,9 +285,42 @@ def _read(path: Path, kind: type) -> Any:
     return content
 
 
+def _check_log(path: Path, log: pd.DataFrame) -> None:
+    """Raise RunError unless the log has the losses of epochs."""
+    epochs = log.drop(columns="member", errors="ignore")
+    if missing := [name for name in LOSSES if name not in log]:
+        raise RunError(f"{path}: has no column {', '.join(missing)}. Restore the file or train again.")
+    for name in epochs.columns:
+        if epochs[name].dtype.kind not in "fiu" or (epochs[name].abs() == math.inf).any():
+            raise RunError(f"{path}: column {name} has text or infinite values. Restore the file or train again.")
+    if len(log) and (log["epoch"].isna().any() or log["validation"].isna().all()):
+        raise RunError(f"{path}: an epoch or the validation losses are missing. Restore the file or train again.")
+
+
+def _checked_metrics(path: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = _read(path, dict)
+    members = metrics.get("members", [])
+    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
+        raise RunError(f"{path}: members is not a list of objects. Restore the file or train again.")
+    for name, value in metrics.items():
+        if name.endswith(NUMBERS) and not (value is None or isinstance(value, int | float)):
+            raise RunError(f"{path}: {name} is not a number. Restore the file or train again.")
+    return metrics
+
+
+def _checked_findings(path: Path) -> list[dict[str, Any]]:
+    findings: list[dict[str, Any]] = _read(path, list)
+    for one in findings:
+        words = (one.get(name) for name in ("code", "severity", "column"))
+        rows = one.get("rows", 0)
+        if not all(word is None or isinstance(word, str) for word in words) or not isinstance(rows, int):
+            raise RunError(f"{path}: a finding has not the values that crow writes. Restore the file or train again.")
+    return findings
+
+
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise RunError(f"{path}, {place}: truncated or damaged ({error.msg}). Restore it or train again.") from None

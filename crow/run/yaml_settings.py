@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from crow.errors import ConfigError
+from crow.files import read_text
 
 Places = dict[tuple[str, ...], str]
 
@@ -16,7 +17,7 @@ Places = dict[tuple[str, ...], str]
 def read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
     """The settings of a file, and the line of each; raises ConfigError if it is not YAML of ``key: value``."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise ConfigError(f"{path}: cannot be read as YAML settings: {reason}.") from None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from crow.errors import ScanError
+from crow.files import read_text
 from crow.scans.grid import Grid
 from crow.scans.nifti import open_scan, read_scan
 from crow.scans.template import STRUCTURES, load_template
@@ -70,7 +71,7 @@ def read_atlas(path: Path, table: Path | None, grid: Grid) -> Atlas:
 def read_names(path: Path) -> dict[int, str]:
     """Label names from a TSV or CSV with a header (``index``, ``name``: BIDS dseg.tsv) or a FreeSurfer LUT."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ScanError(
             f"{path}: cannot be read as text ({error}). Use a table with the columns index and name."

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+
+MAX_SIZE = 2000  # voxels per axis
 
 
 class Grid(BaseModel):
@@ -14,6 +16,16 @@ class Grid(BaseModel):
 
     shape: tuple[int, int, int]
     affine: tuple[tuple[float, float, float, float], ...]
+
+    @model_validator(mode="after")
+    def _is_a_grid(self) -> Grid:
+        """A store of a stranger may have any numbers here."""
+        matrix = np.array(self.affine)
+        if not all(0 < size <= MAX_SIZE for size in self.shape):
+            raise ValueError(f"a shape of 1 to {MAX_SIZE} voxels per axis is needed")
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
+            raise ValueError("an affine of four rows that can be inverted is needed")
+        return self
 
     @classmethod
     def of(cls, shape: tuple[int, ...], affine: NDArray[np.floating]) -> Grid:

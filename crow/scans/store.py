@@ -31,14 +31,14 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.findings import Finding
 from crow.cohort.schema import Schema
 from crow.errors import CohortError
-from crow.files import write_text, writing
+from crow.files import read_text, write_text, writing
 from crow.places import is_store
 from crow.scans.grid import Grid
+from crow.scans.store_content import FAMILY, START, check_volume, open_arrays, read_findings, read_visits, read_volume
 
 FORMAT_VERSION = 1
-FILES = ("store.json", "visits.csv", "arrays.zarr", "template.nii.gz", "mask.nii.gz")
-START = "first visit"  # column of visits.csv: each subject's first visit in the cohort's own time
-FAMILY = "family of the subject"  # column of visits.csv, if the cohort has families
+ARRAYS = "arrays.zarr"
+FILES = ("store.json", "visits.csv", ARRAYS, "template.nii.gz", "mask.nii.gz", "findings.json")
 PENDING, DONE, FAILED = 0, 1, 2
 
 
@@ -93,10 +93,14 @@ class ScanStore:
     Examples
     --------
     >>> from crow import ScanStore
-    >>> store = ScanStore.open("store")  # doctest: +SKIP
-    >>> store.cohort().visits[["subject", "session", "time"]]  # doctest: +SKIP
-    >>> store.array("intensity")[0].shape  # doctest: +SKIP
-    (99, 117, 95)
+    >>> store = ScanStore.open("t1w")
+    >>> store.cohort().visits[["subject", "time"]].head(3)
+      subject  time
+    0     s00   0.0
+    1     s00   1.0
+    2     s01   0.0
+    >>> store.array("intensity")[0].shape
+    (8, 10, 9)
     """
 
     def __init__(
@@ -175,21 +179,17 @@ class ScanStore:
         """
         path = Path(path)
         info = _read_info(path)
-        if missing := [name for name in FILES if not (path / name).exists()]:
+        there = {name: (path / name).is_dir() if name == ARRAYS else (path / name).is_file() for name in FILES}
+        if missing := [name for name, found in there.items() if not found]:
             raise CohortError(f"{path}: {', '.join(missing)} missing. Run crow prepare again with --overwrite.")
         if not (info.finished or unfinished):
             raise CohortError(
                 f"{path}: its preparation was interrupted. Run the same crow prepare command again to continue."
             )
-        words = [name for name, kind in info.cohort_schema.covariates.items() if kind == "categorical"]
-        text = dict.fromkeys(["subject", "session", "scan", FAMILY, *words], str)
-        visits = pd.read_csv(path / "visits.csv", dtype=text, keep_default_na=False, na_values=[""])
-        visits["session"] = visits["session"].fillna("")
-        for name in visits.columns.intersection(words):
-            visits[name] = visits[name].astype(object).where(visits[name].notna(), None)
-        if info.cohort_schema.time_kind == "date":
-            visits[START] = pd.to_datetime(visits[START])
-        return cls(path, info, visits, zarr.open_group(path / "arrays.zarr", mode="r+" if _writable(path) else "r"))
+        for name in ("template.nii.gz", "mask.nii.gz"):
+            check_volume(path / name, info.grid.shape)
+        visits = read_visits(path, info)
+        return cls(path, info, visits, open_arrays(path, info, visits, _writable(path)))
 
     @staticmethod
     def is_store(path: str | Path) -> bool:
@@ -203,12 +203,12 @@ class ScanStore:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """Brain mask of the template, ``[X, Y, Z]``."""
-        return np.asarray(nib.load(self.path / "mask.nii.gz").dataobj) > 0  # type: ignore[attr-defined]
+        return read_volume(self.path / "mask.nii.gz", self.info.grid.shape) > 0
 
     @cached_property
     def template(self) -> NDArray[np.float32]:
         """The template's intensities, ``[X, Y, Z]``."""
-        return np.asarray(nib.load(self.path / "template.nii.gz").dataobj, np.float32)  # type: ignore[attr-defined]
+        return read_volume(self.path / "template.nii.gz", self.info.grid.shape).astype(np.float32)
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -259,8 +259,7 @@ class ScanStore:
     @property
     def findings(self) -> list[Finding]:
         """Findings of the cohort and of the preparation."""
-        rows = json.loads((self.path / "findings.json").read_text(encoding="utf-8"))
-        return [Finding(**{**row, "rows": tuple(row["rows"])}) for row in rows]
+        return read_findings(self.path / "findings.json")
 
     def masked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Intensities inside the mask, ``[rows, voxels]``, read one row at a time."""
@@ -334,12 +333,12 @@ def _make_arrays(path: Path, info: StoreInfo, visits: int, subjects: int, veloci
 
 def _read_info(path: Path) -> StoreInfo:
     try:
-        content = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        content = json.loads(read_text(path / "store.json"))
         found = content["format_version"]
         if isinstance(found, int) and found > FORMAT_VERSION:
             raise CohortError(f"{path}: store format {found} is newer than this crow reads ({FORMAT_VERSION}). Update.")
         return StoreInfo.model_validate(content)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         if isinstance(error, FileNotFoundError):
             raise CohortError(f"{path}: not a scan store. Make one: crow prepare --cohort ... --out {path}") from None
         raise CohortError(f"{path / 'store.json'}: damaged. Run crow prepare again with --overwrite.") from None

@@ -1,67 +1,40 @@
-"""The state of a training: the best weights, the history, and the checkpoint to resume from."""
+"""Lightning's part of keeping a training: the rows of its epochs, the best weights, and the checkpoint."""
 
-import io
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from torch import Tensor
 
-from crow.files import writing
+from crow.training import checkpoint
+from crow.training.history import History
 from crow.training.module import FlowModule
 
-SECONDS_BETWEEN_CHECKPOINTS = 2.0
 
-
-@dataclass(eq=False)
 class BestCheckpoint(pl.Callback):
-    """Keeps the history and the weights with the best validation loss, stops early, and writes the checkpoint.
+    """Keeps a `History`, stops early, and writes the checkpoint.
 
-    The initial weights are epoch 0, a candidate like any other. Lightning's EarlyStopping and ModelCheckpoint never
-    evaluate them, so they are not used. History, best weights and early stopping are part of one checkpoint, so a
-    resumed run knows them.
+    Lightning's EarlyStopping and ModelCheckpoint never evaluate the initial weights, so they are not used. History,
+    best weights and early stopping are part of one checkpoint, so a resumed run knows them.
 
     Parameters
     ----------
-    patience : int
-        Number of epochs without improvement after which training stops.
-    max_epochs : int
-        Largest number of epochs.
-    checkpoint : Path or None
+    history : History
+        Is continued.
+    path : Path or None
         Where the checkpoint goes, if anywhere.
-    warm_up : int
-        Epochs before patience begins to count.
     facts : dict
         Settings and data that a resumed run must share with the checkpoint.
     """
 
-    patience: int
-    max_epochs: int
-    checkpoint: Path | None
-    facts: dict[str, Any]
-    warm_up: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    best_epoch: int = 0
-    saved: float = field(default_factory=time.monotonic)
+    def __init__(self, history: History, path: Path | None, facts: dict[str, Any]) -> None:
+        self.history, self.path, self.facts = history, path, facts
+        self.saved = time.monotonic()
 
     @property
     def state_key(self) -> str:
         return "best_checkpoint"
-
-    @property
-    def best_loss(self) -> float:
-        return self.history[self.best_epoch]["validation"]
-
-    @property
-    def done(self) -> bool:
-        """Whether the last epoch is reached, or ``patience`` epochs after the warm-up have brought no improvement."""
-        epoch = len(self.history) - 1
-        return epoch >= self.max_epochs or epoch - max(self.best_epoch, self.warm_up) >= self.patience
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, FlowModule)
@@ -69,36 +42,28 @@ class BestCheckpoint(pl.Callback):
         halves = {f"validation_half_{k}": half.take() for k, half in enumerate(module.validation_halves, 1)}
         row = {"train": module.train_loss.take(), "validation": module.validation_loss.take(), **halves}
         row["learning_rate"] = float(rate)
-        self.history.append({"epoch": len(self.history), **row})
-        if len(self.history) == 1 or row["validation"] < self.best_loss or self.best_loss != self.best_loss:
-            self.best_epoch = len(self.history) - 1
-            self.best = {name: tensor.detach().clone() for name, tensor in module.evaluated.state_dict().items()}
+        if self.history.is_better(row["validation"]):
+            state = module.evaluated.state_dict()
+            self.history.best = {name: tensor.detach().clone() for name, tensor in state.items()}
+        self.history.add(row)
         for logger in trainer.loggers:
-            logger.log_metrics({k: v for k, v in row.items() if v == v}, step=len(self.history) - 1)
+            logger.log_metrics({k: v for k, v in row.items() if v == v}, step=len(self.history.rows) - 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        trainer.should_stop = self.done
-        due = self.done or time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
-        if self.checkpoint is not None and due:
-            trainer.save_checkpoint(self.checkpoint)
+        done = trainer.should_stop = self.history.done
+        if self.path is not None and (done or time.monotonic() - self.saved > checkpoint.SECONDS_BETWEEN_CHECKPOINTS):
+            trainer.save_checkpoint(self.path)
             self.saved = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"facts": self.facts, "history": self.history, "best": self.best, "best_epoch": self.best_epoch}
+        return {"facts": self.facts, **self.history.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history, self.best = state_dict["history"], state_dict["best"]
-        self.best_epoch = state_dict["best_epoch"]
+        self.history.load_state_dict(state_dict)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file and renames it, so that no partial checkpoint exists.
+    """Writes a checkpoint whole (`crow.training.checkpoint.save_checkpoint`)."""
 
-    It goes through memory, because the error of torch's own writer does not identify a full disk.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        memory = io.BytesIO()
-        torch.save(checkpoint, memory)
-        with writing(path, overwrite=True) as temporary:
-            temporary.write_bytes(memory.getbuffer())
+    def save_checkpoint(self, checkpoint_state: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        checkpoint.save_checkpoint(checkpoint_state, Path(path))

@@ -16,6 +16,8 @@ from crow.run.config import Config, ModelSettings
 Initialisation = Literal["mixed_model", "standard"]
 # Steps of a flow no wider than this are so short that threads mostly wait for each other, minutes on a busy machine.
 NARROW = 64
+MEMBERS_AT_ONCE = 16  # more are hardly faster
+VALUES_AT_ONCE, VALUES_A_UNIT = 2**28, 16  # that a step keeps for the gradient: 1 GiB
 VALUE_DROPOUT = 0.1  # of subjects per batch, in cohorts that lack values
 
 
@@ -50,6 +52,15 @@ def resolve(config: Config, data: SequenceSource) -> Config:
     }
     training = config.training.model_copy(update=chosen)
     return config.model_copy(update={"model": model, "training": training})
+
+
+def members_at_once(config: Config, data: SequenceSource) -> int:
+    """How many members of resolved settings are trained together."""
+    if config.model.base == "continuous":  # its solver looks at values
+        return 1
+    visits = min(config.training.batch_size, len(data)) * data.mask.shape[1]
+    units = VALUES_A_UNIT * 3 * config.model.blocks * int(config.model.hidden or 0) * visits
+    return int(np.clip(VALUES_AT_ONCE // units, 1, MEMBERS_AT_ONCE))
 
 
 def build_flow(settings: ModelSettings, features: int, context: int, initialisation: Initialisation) -> CRowFlow:

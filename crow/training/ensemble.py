@@ -21,9 +21,10 @@ from crow.flows.gross_errors import without
 from crow.flows.published import PublishedCRow
 from crow.run.config import Config
 from crow.seeds import SeedStream, derived_seed
-from crow.training.build import Initialisation, build_flow, build_published
+from crow.training.build import Initialisation, build_flow, build_published, members_at_once
 from crow.training.fit import Fitted, train
 from crow.training.gross_errors import gross_errors_of_training
+from crow.training.together import Member, train_together
 
 PRIOR_ERRORS, PRIOR_VALUES = 0.1, 1000  # what is known of the rate of gross errors before a cohort is seen
 
@@ -85,37 +86,41 @@ def fit_ensemble(
     left_out: set[Initialisation] = set()
     starts: dict[int, CRowFlow] = {}
     own_data: dict[int, Sequences] = {}
-    flows: list[CRowFlow] = []
+    trained: list[Member] = []
     fits: list[Fitted] = []
     members: list[dict[str, Any]] = []
-    while len(flows) < len(plan) and not (fits and fits[-1].interrupted):
-        k = len(flows)
-        initialisation, fold = plan[k][0], plan[k][1] % len(parts)
-        if fold not in own_data:
-            own_data[fold] = data if cross_fitted is None else without(cross_fitted(parts[fold]), gross)
-        own = own_data[fold]
-        validation, kept = own[parts[fold]], _without(own, parts[fold])
-        if fold not in starts:
-            starts[fold] = _mixed_model(config, kept, bounds, reference)
-        with seeded(config.seed, k):
-            flow = build_flow(config.model, features, context, initialisation)
-        flow.start_at(starts[fold])
-        seed = derived_seed(config.seed, k)
-        fit = train(flow, kept, validation, config.training, seed, folder, resume, progress, f"member-{k + 1}")
-        flows.append(flow)
-        fits.append(fit)
-        member = {
-            "initialisation": initialisation, "included": True, "epoch": fit.epoch, "validation": fit.validation_loss,
-            "out_of_sample": fit.out_of_sample, "mixed_model": _initial_loss(starts[fold], validation, seed),
-            "visits": validation.count,
-        }  # fmt: skip
-        members.append(member)
-        echo(
-            f"member {k + 1} ({initialisation}): validation loss {fit.validation_loss:.3f} at epoch {fit.epoch}, "
-            f"mixed model {member['mixed_model']:.3f}"
-        )
-        if auto and len(flows) == 2:
-            share = _share_of_second(flows, validation)
+    most = members_at_once(config, data)
+    while len(trained) < len(plan) and not (fits and fits[-1].interrupted):
+        group: list[Member] = []
+        for k, (initialisation, fold) in enumerate(plan[len(trained) :][:most], len(trained)):
+            fold %= len(parts)
+            if fold not in own_data:
+                own_data[fold] = data if cross_fitted is None else without(cross_fitted(parts[fold]), gross)
+            own = own_data[fold]
+            validation, kept = own[parts[fold]], _without(own, parts[fold])
+            if fold not in starts:
+                starts[fold] = _mixed_model(config, kept, bounds, reference)
+            with seeded(config.seed, k):
+                flow = build_flow(config.model, features, context, initialisation)
+            flow.start_at(starts[fold])
+            group.append(Member(flow, kept, validation, derived_seed(config.seed, k), f"member-{k + 1}"))
+        trained += group
+        fits += train_together(group, config.training, folder, resume, progress)
+        for k, each in enumerate(group, len(members)):
+            initialisation, fit = plan[k][0], fits[k]
+            member = {
+                "initialisation": initialisation, "included": True, "epoch": fit.epoch,
+                "validation": fit.validation_loss, "out_of_sample": fit.out_of_sample,
+                "mixed_model": _initial_loss(starts[plan[k][1] % len(parts)], each.validation, each.seed),
+                "visits": each.validation.count,
+            }  # fmt: skip
+            members.append(member)
+            echo(
+                f"member {k + 1} ({initialisation}): validation loss {fit.validation_loss:.3f} at epoch {fit.epoch}, "
+                f"mixed model {member['mixed_model']:.3f}"
+            )
+        if auto and len(plan) == 2 == len(trained):
+            share = _share_of_second([each.flow for each in trained], trained[0].validation)
             echo(f"best mixture on the validation subjects: {1 - share:.0%} mixed model, {share:.0%} standard")
             others, left_out = _others(share, count)
             plan += zip(others, range(1, count), strict=False)
@@ -123,7 +128,7 @@ def fit_ensemble(
     for k, member in enumerate(members):
         member["included"] = k in begun and member["initialisation"] not in left_out
     history = pd.concat([fit.history.assign(member=k + 1) for k, fit in enumerate(fits)])
-    ensemble = [flow for flow, member in zip(flows, members, strict=True) if member["included"]]
+    ensemble = [each.flow for each, member in zip(trained, members, strict=True) if member["included"]]
     ours, mixed = (_mean(members, name) for name in ("out_of_sample", "mixed_model"))
     if config.model.initialise != "standard" and not ours < mixed:
         ours, ensemble = mixed, [_mixed_model(config, data, bounds, reference)]
@@ -140,9 +145,7 @@ def _mean(members: list[dict[str, Any]], name: str) -> float:
     return float(sum(member[name] * member["visits"] for member in kept) / sum(member["visits"] for member in kept))
 
 
-def _mixed_model(
-    config: Config, data: Sequences, bounds: Bounds | None, reference: CRowFlow | None = None
-) -> CRowFlow:
+def _mixed_model(config: Config, data: Sequences, bounds: Bounds | None, reference: CRowFlow | None = None) -> CRowFlow:
     """A flow that is the mixed model of ``data``, with the softness of bounds and the spread of a ``reference``."""
     with seeded(config.seed, 0):
         flow = build_flow(config.model, data.x.shape[2], data.context.shape[2], "mixed_model")

@@ -11,7 +11,8 @@ from crow.data.examples import Examples
 from crow.data.sequences import Sequences
 from crow.run.config import Optimisation, TrainingSettings
 from crow.seeds import SeedStream, derived_seed
-from crow.training.data import drop_values, drop_visits
+from crow.training.batches import drop_values, drop_visits
+from crow.training.optimiser import make_optimiser, make_schedule
 
 
 class FlowModule(pl.LightningModule):
@@ -24,7 +25,7 @@ class FlowModule(pl.LightningModule):
     def __init__(self, flow: nn.Module, settings: Optimisation, max_epochs: int, seed: int) -> None:
         super().__init__()
         self.flow, self.settings, self.seed = flow, settings, seed
-        self.steps = max(1, max_epochs) * settings.steps_per_epoch
+        self.max_epochs = max_epochs
         self.average: AveragedModel | None = None
         if settings.ema_decay:
             self.average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
@@ -66,20 +67,10 @@ class FlowModule(pl.LightningModule):
             mean.add(loss, batch.count)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(
-            _groups(self.flow, self.settings.weight_decay), lr=self.settings.learning_rate, fused=True
-        )
-        if self.settings.schedule == "published":
-            decay = torch.optim.lr_scheduler.StepLR(optimizer, step_size=12, gamma=0.01 ** (1 / 120))
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "epoch"}}
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=self.settings.learning_rate,
-            total_steps=self.steps,
-            pct_start=self.settings.pct_start,
-            cycle_momentum=False,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = make_optimiser(self.flow.named_parameters(), self.settings)
+        interval = "epoch" if self.settings.schedule == "published" else "step"
+        schedule = make_schedule(optimizer, self.settings, self.max_epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
 
 
 class _Mean:
@@ -101,15 +92,3 @@ class _Mean:
         mean = float(self.total / self.weight) if self.weight else float("nan")
         self.total = self.weight = 0.0
         return mean
-
-
-def _groups(flow: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay applies to weight matrices only, not to biases, gains and the parameters of the mixed model."""
-    decayed: list[nn.Parameter] = []
-    other: list[nn.Parameter] = []
-    for name, parameter in flow.named_parameters():
-        if parameter.requires_grad:
-            is_weight = name.rpartition(".")[2].startswith("weight") and parameter.ndim > 1
-            (decayed if is_weight else other).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": other, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]

@@ -1,19 +1,28 @@
-"""One progress line per ensemble member in the terminal."""
+"""One progress line per training in the terminal."""
 
-from typing import Any
+from __future__ import annotations
 
-import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from crow.training.best_checkpoint import BestCheckpoint
+from crow.training.history import History
 
 
-class EpochBar(pl.Callback):
-    """Epochs, validation loss and remaining time, updated once per epoch; silent if stderr is not a terminal."""
+class EpochLine:
+    """Epochs, validation loss and remaining time, updated once per epoch; silent if stderr is not a terminal.
 
-    def __init__(self, best_checkpoint: BestCheckpoint, label: str) -> None:
-        self.best_checkpoint, self.label = best_checkpoint, label
+    Of flows that are trained together it shows those that are furthest, and the mean of their losses.
+
+    Parameters
+    ----------
+    label : str
+        What is trained.
+    histories : list of History
+        One per flow.
+    """
+
+    def __init__(self, label: str, histories: list[History]) -> None:
+        self.label, self.histories = label, histories
         console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -26,21 +35,17 @@ class EpochBar(pl.Callback):
             refresh_per_second=2,
         )
 
-    def on_train_start(self, *_: Any) -> None:
+    def start(self) -> None:
         self.progress.start()
-        self.task = self.progress.add_task(self.label, total=self.best_checkpoint.max_epochs, validation="")
-        self._show()
+        self.task = self.progress.add_task(self.label, total=self.histories[0].max_epochs, validation="")
+        self.show()
 
-    def on_train_epoch_end(self, *_: Any) -> None:
-        self._show()
+    def show(self) -> None:
+        count = len(self.histories)
+        last = sum(history.rows[-1]["validation"] for history in self.histories) / count
+        best = sum(history.best_loss for history in self.histories) / count
+        done = max(len(history.rows) for history in self.histories) - 1
+        self.progress.update(self.task, completed=done, validation=f"{last:.4g} (best {best:.4g})")
 
-    def on_train_end(self, *_: Any) -> None:
+    def stop(self) -> None:
         self.progress.stop()
-
-    def on_exception(self, *_: Any) -> None:
-        self.progress.stop()
-
-    def _show(self) -> None:
-        last, best = self.best_checkpoint.history[-1]["validation"], self.best_checkpoint.best_loss
-        validation = f"{last:.4g} (best {best:.4g})"
-        self.progress.update(self.task, completed=len(self.best_checkpoint.history) - 1, validation=validation)

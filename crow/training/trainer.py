@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -15,7 +16,7 @@ from crow.run.config import Optimisation
 from crow.training.best_checkpoint import AtomicCheckpointIO, BestCheckpoint
 from crow.training.data import BatchData
 from crow.training.module import FlowModule
-from crow.training.progress import EpochBar
+from crow.training.progress import EpochLine
 
 
 def make_trainer(
@@ -26,10 +27,10 @@ def make_trainer(
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=1,
-        max_epochs=best_checkpoint.max_epochs,
+        max_epochs=best_checkpoint.history.max_epochs,
         gradient_clip_val=settings.gradient_clip,
-        num_sanity_val_steps=0 if best_checkpoint.history else -1,
-        callbacks=[best_checkpoint, EpochBar(best_checkpoint, label)] if progress else [best_checkpoint],
+        num_sanity_val_steps=0 if best_checkpoint.history.rows else -1,
+        callbacks=[best_checkpoint, *([_Line(EpochLine(label, [best_checkpoint.history]))] if progress else [])],
         logger=logger,
         log_every_n_steps=settings.steps_per_epoch,
         # Under SLURM, Lightning's default environment would requeue from the checkpoint of another member.
@@ -68,3 +69,22 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+class _Line(pl.Callback):
+    """Shows an `EpochLine`."""
+
+    def __init__(self, line: EpochLine) -> None:
+        self.line = line
+
+    def on_train_start(self, *_: Any) -> None:
+        self.line.start()
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self.line.show()
+
+    def on_train_end(self, *_: Any) -> None:
+        self.line.stop()
+
+    def on_exception(self, *_: Any) -> None:
+        self.line.stop()

@@ -87,6 +87,7 @@ def independent_log_lik(model: MixedModelInnovation, x: Tensor, context: Tensor,
     """Log-likelihood of all visits under the model's own density, with regions independent."""
     with torch.no_grad():
         model.correlation.copy_(torch.eye(x.shape[2]).repeat(2, 1, 1))
+        model.loadings.zero_()
         z, log_det, _ = model(x, context)
         return (StandardPrior((x.shape[2],)).log_prob(z) + log_det)[mask].sum()
 

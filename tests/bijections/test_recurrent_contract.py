@@ -18,19 +18,26 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 BATCH, TIME, CONTEXT, HIDDEN = 3, 5, 3, 4
 BUILD: dict[str, Callable[[int, int], RecurrentBijection]] = {
     "MixedModelInnovation": lambda features, context: MixedModelInnovation(features, [0, 1, 2], [1, 2]),
+    "MixedModelInnovation shared": lambda features, context: sharing(MixedModelInnovation(features, [0, 1, 2])),
     "TemporalContextGate": lambda features, context: TemporalContextGate(features, context, HIDDEN),
     "RecurrentCoupling": lambda features, context: RecurrentCoupling(features, context, HIDDEN),
     "RecurrentCoupling swapped": lambda features, context: RecurrentCoupling(features, context, HIDDEN, swap=True),
     "PublishedBlock": lambda features, context: PublishedBlock(features),
 }
 FEATURES = {"RecurrentCoupling": (2, 5), "RecurrentCoupling swapped": (2, 5), "PublishedBlock": (2, 6)}
-CONTEXTS = {"MixedModelInnovation": (CONTEXT,), "PublishedBlock": (0,)}
+CONTEXTS = {"MixedModelInnovation": (CONTEXT,), "MixedModelInnovation shared": (CONTEXT,), "PublishedBlock": (0,)}
 CASES = [
     (name, features, context)
     for name in BUILD
     for features in FEATURES.get(name, (1, 2, 5))
     for context in CONTEXTS.get(name, (CONTEXT, 0))
 ]
+
+
+def sharing(model: MixedModelInnovation) -> MixedModelInnovation:
+    """The same model with random effects that regions share."""
+    model.loadings.copy_(0.6 / max(1, model.loadings.shape[2]) ** 0.5 * torch.randn_like(model.loadings).sign())
+    return model
 
 
 class Case:

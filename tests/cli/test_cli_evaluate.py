@@ -40,7 +40,7 @@ def forecast_log_prob(folder: Path, test: Cohort, future: FutureCovariates) -> n
 
 
 def test_evaluation_on_test_subjects(folder: Path) -> None:
-    made = folder / "run" / "evaluation"
+    made = folder / "run_evaluation"
     metrics = json.loads((made / "metrics.json").read_text())
     simple = ["last visit", "mean of the past", "subject slope"]
     assert list(metrics["forecast"]) == ["crow", *simple, "linear mixed model", "multivariate mixed model"]

@@ -47,6 +47,15 @@ def test_help_lists_every_command_and_loads_no_torch() -> None:
         assert heavy not in done.stdout
 
 
+def test_each_command_has_one_line_in_a_panel_at_80_columns() -> None:
+    lines = crow("--help", COLUMNS="80", NO_COLOR="1", TERM="dumb").stdout.splitlines()
+    for name, command in COMMANDS.items():
+        (line,) = [line for line in lines if line[1:].split()[:1] == [name]]
+        assert " ".join(line.strip("│| ").split()[1:]) == command.short_help
+    assert [panel for panel in ("Cohorts", "Longitudinal models", "Single visits", "Settings")
+            if not any(f"─ {panel} ─" in line for line in lines)] == []  # fmt: skip
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_begins_with_one_sentence_and_has_an_example(name: str) -> None:
     first, *others = (COMMANDS[name].help or "").split("\n\n")

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.to_csv(folder / "cohort.csv", index=False)
     done(["train", "--cohort", folder / "cohort.csv", "--out", folder / "run", *QUICK])
     cohort = read_cohort(folder / "cohort.csv")
-    make_evaluation(folder / "run" / "evaluation", cohort, [*EVIL, *cohort.subjects[5:8]])
+    make_evaluation(folder / "run_evaluation", cohort, [*EVIL, *cohort.subjects[5:8]])
     return folder
 
 
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(folder: Path) -> Path:
     words = [word for name in EVIL[:2] for word in ("--subject", name)]
     done(["report", "--run", folder / "run", *words, "--draws", "20"])
-    return folder / "run" / "report.html"
+    return folder / "run_report.html"
 
 
 def test_the_page_loads_nothing_and_shows_names_as_text(page: Path) -> None:
@@ -118,13 +118,14 @@ def at(metrics: Any, place: str) -> Any:
 def test_every_number_of_the_page_equals_its_source_in_metrics_json(page: Path) -> None:
     numbers = Numbers()
     numbers.feed(page.read_text(encoding="utf-8"))
-    files = {name: json.loads((page.parent / name).read_text()) for name in ("metrics.json", "evaluation/metrics.json")}
+    places = {"metrics.json": "run/metrics.json", "run_evaluation/metrics.json": "run_evaluation/metrics.json"}
+    files = {name: json.loads((page.parent / place).read_text()) for name, place in places.items()}
     for file, place, value, text in numbers.found:
         expected = at(files[file], place)
         assert float(value) == expected, place
         assert text in (short(expected, 4), percent(expected)), place
-    regions = files["evaluation/metrics.json"]["own_units"]["region"]
-    shown = {place: text for file, place, _, text in numbers.found if file == "evaluation/metrics.json"}
+    regions = files["run_evaluation/metrics.json"]["own_units"]["region"]
+    shown = {place: text for file, place, _, text in numbers.found if file == "run_evaluation/metrics.json"}
     assert shown["forecast.crow.CRPS"] == "0.2208"
     assert shown["skill.CRPS.value"] == "8.1 %"
     assert shown["by_horizon.mixed model.2-4 y.MAE"] == "0.5520"
@@ -139,7 +140,7 @@ def test_every_number_of_the_page_equals_its_source_in_metrics_json(page: Path) 
 
 def test_without_an_evaluation_and_with_hidden_subjects(folder: Path, tmp_path: Path) -> None:
     bare = tmp_path / "run"
-    shutil.copytree(folder / "run", bare, ignore=shutil.ignore_patterns("evaluation", "report.html"))
+    shutil.copytree(folder / "run", bare)
     done(["report", "--run", bare, "--draws", "20", "--hide-subjects", "--out", tmp_path / "shared.html"])
     text = (tmp_path / "shared.html").read_text(encoding="utf-8")
     assert f"crow evaluate --run {bare} --folds 5" in text  # there are no test subjects
@@ -150,16 +151,17 @@ def test_without_an_evaluation_and_with_hidden_subjects(folder: Path, tmp_path: 
 
 def test_a_missing_cohort_is_reported_and_the_rest_is_shown(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(folder / "run", run, ignore=shutil.ignore_patterns("report.html"))
+    shutil.copytree(folder / "run", run)
+    shutil.copytree(folder / "run_evaluation", tmp_path / "run_evaluation")
     model = json.loads((run / "model.json").read_text())
     place = model["description"]["cohort"]["path"]
     moved = Path(place).rename(tmp_path / "elsewhere.csv")
     try:
         done(["report", "--run", run, "--draws", "20"])
-        text = (run / "report.html").read_text(encoding="utf-8")
+        text = (tmp_path / "run_report.html").read_text(encoding="utf-8")
         assert "Give the table" in text and "Forecasts and later observations" in text
         done(["report", "--run", run, "--draws", "20", "--cohort", moved, "--overwrite", "--what-if", "CDRSB=9@2"])
-        assert "CDRSB 9 at 2 years" in (run / "report.html").read_text(encoding="utf-8")
+        assert "CDRSB 9 at 2 years" in (tmp_path / "run_report.html").read_text(encoding="utf-8")
     finally:
         moved.rename(place)
 
@@ -167,9 +169,10 @@ def test_a_missing_cohort_is_reported_and_the_rest_is_shown(folder: Path, tmp_pa
 @pytest.fixture
 def broken(folder: Path, tmp_path: Path) -> Iterator[Path]:
     """A copy of the run with its evaluation, to break."""
-    shutil.copytree(folder / "run", tmp_path / "run", ignore=shutil.ignore_patterns("report.html"))
+    shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.copytree(folder / "run_evaluation", tmp_path / "run_evaluation")
     yield tmp_path / "run"
-    assert not list((tmp_path / "run").glob("*report*"))
+    assert not list(tmp_path.rglob("*report*"))
 
 
 def test_impossible_reports_are_refused_with_the_reason(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,12 +185,12 @@ def test_impossible_reports_are_refused_with_the_reason(broken: Path, capsys: py
     assert "leave one of them out" in refusal("--subject", EVIL[0], "--hide-subjects")
     assert "Give it with --atlas" in refusal("--labels", broken / "x.tsv")
     assert "no evaluation here" in refusal("--evaluation", broken / "logs")
-    (broken / "evaluation" / "visits.csv").write_text("subject,time\na,1\n")
+    (broken.with_name("run_evaluation") / "visits.csv").write_text("subject,time\na,1\n")
     assert "visits.csv: has no column region, truth" in refusal()
-    (broken / "evaluation" / "metrics.json").write_text('{"format": 99}')
+    (broken.with_name("run_evaluation") / "metrics.json").write_text('{"format": 99}')
     assert "is newer than 1" in refusal()
-    (broken / "evaluation" / "metrics.json").write_text('{"format": ')
-    assert "evaluation/metrics.json: cannot be read" in refusal()
+    (broken.with_name("run_evaluation") / "metrics.json").write_text('{"format": ')
+    assert "run_evaluation/metrics.json: cannot be read" in refusal()
     (broken / "model.json").unlink()
     (broken / "checkpoints").mkdir()
     assert "training has not finished. Continue it with --resume" in refusal()
@@ -196,5 +199,5 @@ def test_impossible_reports_are_refused_with_the_reason(broken: Path, capsys: py
 
 def test_an_earlier_report_is_replaced_only_with_overwrite(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = page.read_bytes()
-    assert "--overwrite" in refused(capsys, "report", "--run", page.parent)
+    assert "--overwrite" in refused(capsys, "report", "--run", page.parent / "run")
     assert page.read_bytes() == before

@@ -57,9 +57,9 @@ def test_scans_are_compared_with_sliders_and_viewers(tmp_path: Path) -> None:
     run = tmp_path / "run"
     done(["train", "--cohort", tmp_path / "store", "--out", run, "--set", "model.members=1",
           "--set", "scans.components=2", *QUICK])  # fmt: skip
-    evaluate_scans(run / "evaluation", "<i>s01</i>")
+    evaluate_scans(run.with_name("run_evaluation"), "<i>s01</i>")
     done(["report", "--run", run, "--subject", "s02", "--draws", "20"])
-    with opened(run / "report.html") as (shown, seen):
+    with opened(run.with_name("run_report.html")) as (shown, seen):
         scans = shown.inner_text("#scans")
         assert "<i>s01</i> 3, 1.0 years after the last scan (median forecast)." in scans
         assert "s02, 2 years after the last scan" in scans and "90.3 %" in scans
@@ -78,7 +78,7 @@ def test_the_published_objective_has_no_forecasts(tmp_path: Path) -> None:
     run = tmp_path / "run"
     done(["train", "--cohort", tmp_path / "cohort.csv", "--out", run, "--set", "model.objective=inn", *QUICK])
     done(["report", "--run", run])
-    text = (run / "report.html").read_text(encoding="utf-8")
+    text = run.with_name("run_report.html").read_text(encoding="utf-8")
     assert text.count("uses no history and has no likelihood") >= 3 and "published objective (inn)" in text
 
 
@@ -91,6 +91,6 @@ def test_a_cross_sectional_run_shows_its_training_and_refuses_other_options(
     assert "Leave --cohort" in refused(capsys, "report", "--run", run, "--subject", "a")
     Image.new("RGB", (30, 10)).save(run / "<b>.png")
     done(["report", "--run", run])
-    text = (run / "report.html").read_text(encoding="utf-8")
+    text = run.with_name("run_report.html").read_text(encoding="utf-8")
     assert "Glow: generative flow" in text and "Figure &lt;b&gt;.png of the run." in text
     assert 'data-metric="validation_loss"' in text and 'id="forecasts"' not in text

@@ -1,5 +1,6 @@
 """`crow train`, `crow generate` and `crow score`, one after the other as a user runs them."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,16 @@ def test_generate_forecasts_years_after_the_last_visit(folder: Path, tmp_path: P
     assert len(samples) == 80 and samples["draw"].max() == 39
     assert figure.read_bytes()[:4] == b"\x89PNG"
     assert "carried forward" in output and "CDRSB" in output
+
+
+def test_generate_prints_the_times_as_they_were_given(folder: Path, tmp_path: Path) -> None:
+    subject = str(pd.read_csv(folder / "cohort.csv")["RID"].iloc[0])
+    words = ["generate", "--run", folder / "run", "--subject", subject, "--draws", "20"]
+    shown = run(*words, "--at", "1,2.5", "--out", tmp_path / "out.csv", "--save-draws", tmp_path / "draws.csv")
+    assert "2 visits of 1 subject, 20 draws each." in shown
+    assert re.search(r"median \(90%\) +in 1 year +in 2.5 years", shown)
+    assert "EXAMDATE" in pd.read_csv(tmp_path / "draws.csv")
+    assert "1 visit of 1 subject, 20 draws." in run(*words, "--at", "0.5", "--out", tmp_path / "one.csv")
 
 
 def test_generate_is_the_same_for_the_same_seed(folder: Path, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path,
     run(*train, "--out", tmp_path / "run", "--test", "0.3")
     output = run("evaluate", "--run", tmp_path / "run", "--draws", "20")
     assert "last scan" in output and "Skill in change RMSE over last scan" in output
-    made = tmp_path / "run" / "evaluation"
+    made = tmp_path / "run_evaluation"
     metrics = json.loads((made / "metrics.json").read_text())["scans"]
     assert list(metrics["forecast"]) == ["crow", "last scan", "mean change"] and metrics["subjects"] == 3
     scans = pd.read_csv(made / "scans.csv")
@@ -237,11 +237,11 @@ def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path,
     stem = pd.read_csv(made / "scan_pictures.csv")["stem"].iloc[0]
     assert all((made / f"{stem}_{kind}.png").is_file() for kind in ("last", "real", "synthetic", "change_real"))
     run("report", "--run", tmp_path / "run", "--draws", "20")
-    page = (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run_report.html").read_text()
     assert 'type="range"' in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
 def test_a_run_without_a_test_set_cannot_be_evaluated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = refused(capsys, "evaluate", "--run", folder / "run")
     assert "Train with --test 0.2, or cross-validate with --folds 5" in message
-    assert not (folder / "run" / "evaluation").exists()
+    assert not (folder / "run_evaluation").exists()

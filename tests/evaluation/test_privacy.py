@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from crow.evaluation.privacy import PrivacyAudit, Records, audit
+from crow.evaluation.privacy import audit
+from crow.evaluation.privacy_result import PrivacyAudit, Records
 
 
 def records(seed: int, n: int = 100, visits: int = 2) -> Records:
@@ -43,6 +44,9 @@ def test_a_likelihood_gap_is_a_caution_and_a_large_one_fails() -> None:
     cohorts = records(0), records(1), records(2)
     some, much = audited(*cohorts, gap=1.0), audited(*cohorts, gap=4.0)
     assert some.verdict == "caution" and "(AUC 0.8" in some.reasons[0] and some.figures["likelihood_gap"] > 0.5
+    weak = audited(*cohorts, gap=0.45)
+    assert weak.figures["membership_auc"] <= 0.7 and weak.figures["membership_p"] <= 0.01 and weak.verdict == "caution"
+    assert "95 % interval" in weak.reasons[0] and "p = " in weak.reasons[0]
     assert much.verdict == "fail" and "reveals which subjects were trained on" in much.reasons[0]
 
 

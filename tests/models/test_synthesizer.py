@@ -169,7 +169,7 @@ def test_an_interrupted_training_goes_on_to_the_same_model(tmp_path: Path, monke
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(FlowModule, "training_step", interrupted)
-        patch.setattr("crow.training.best_checkpoint.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        patch.setattr("crow.training.checkpoint.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         part = crow.Synthesizer(**settings).fit(cohort, ["sex"], tmp_path / "part")
     signal.signal(signal.SIGINT, handler)
     assert len(part.log) == 3 and (tmp_path / "part" / "checkpoints").is_dir()
@@ -182,7 +182,7 @@ def test_an_interrupted_training_goes_on_to_the_same_model(tmp_path: Path, monke
         with monkeypatch.context() as patch:
             steps.clear()
             patch.setattr(FlowModule, "training_step", interrupted)
-            patch.setattr("crow.training.best_checkpoint.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+            patch.setattr("crow.training.checkpoint.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
             crow.Synthesizer(**settings).fit(cohort, ["sex"], patched)
         signal.signal(signal.SIGINT, handler)
         crow.Synthesizer(**settings).fit(cohort, ["CDRSB"], patched, resume=True)

@@ -174,11 +174,15 @@ def test_a_follow_up_is_the_warped_last_scan(store, rows, basis, space):
     assert (volumes["change"] <= volumes["q95"]).all()
 
 
-def test_volumes_of_draws_match_their_deformation(store, rows, basis):
+def test_volumes_of_draws_match_their_deformation(store, rows, basis, monkeypatch):
     c = basis.encode(store, rows[23:24])[0]
     centre = np.tile(c, (9, 1))
     draws = np.concatenate([centre, 1.1 * centre[:1], 0.9 * centre[:1]])
+    whole = basis.follow_up(store, rows[21:23], draws).volumes.set_index("structure").loc["ventricles"]
+    assert (basis.structures**2).sum() > 0
+    monkeypatch.setattr(basis, "structures", np.zeros_like(basis.structures))
     wide = basis.follow_up(store, rows[21:23], draws).volumes.set_index("structure").loc["ventricles"]
+    assert whole["change"] == wide["change"] and whole["q05"] != wide["q05"]
     alone = basis.follow_up(store, rows[21:23], 1.1 * centre).volumes.set_index("structure").loc["ventricles"]
     (top,) = quantiles_of(np.array([0.0] * 10 + [1.0]), [0.95], 0)
     assert wide["q95"] - wide["change"] == pytest.approx(top * (alone["change"] - wide["change"]), rel=0.1)

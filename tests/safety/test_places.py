@@ -50,7 +50,7 @@ REFUSED = {
     f"{SCORE} --out a.csv --figure a_subjects.csv": "written as .png",
     f"{SCORE} --out maps/a.csv --save-maps maps/a.csv": "the same path",
     "evaluate --run run --out e --tadpole e/t.csv": "written as a whole",
-    "evaluate --run run --tadpole run/evaluation/t.csv": "written as a whole",
+    "evaluate --run run --tadpole run_evaluation/t.csv": "written as a whole",
     "check cohort.csv --out a.csv --write a.csv": "written as .yaml",
     "check cohort.csv --out a.csv --write b": "written as .yaml",
     # an input

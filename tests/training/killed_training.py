@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crow.data.sequences import Sequences
 from crow.run.config import TrainingSettings
-from crow.training import best_checkpoint
+from crow.training import checkpoint
 from crow.training.fit import train
 
 
@@ -24,7 +24,7 @@ class DoomedFlow(GaussianFlow):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    best_checkpoint.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    checkpoint.SECONDS_BETWEEN_CHECKPOINTS = 0.0
     flow = DoomedFlow()
     flow.load_state_dict(new_flow().state_dict())
     settings = TrainingSettings.model_validate_json(sys.argv[2])

@@ -16,6 +16,7 @@ from crow.training import ensemble
 from crow.training.build import resolve
 from crow.training.ensemble import TrainedEnsemble, fit_ensemble
 from crow.training.fit import Fitted
+from crow.training.together import Member
 
 QUICK = {"max_epochs": 1, "steps_per_epoch": 2}
 NAMES = [f"s{k:03d}" for k in range(1000)]
@@ -95,15 +96,16 @@ def test_a_start_that_does_not_pay_is_left_out() -> None:
 def test_the_validation_subjects_choose_the_start(shift: float, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mixed start that is far off is left out; if both are the same, the mixed one stays."""
 
-    def changed(flow: Any, *args: Any) -> Fitted:
+    def changed(members: list[Member], *args: Any) -> list[Fitted]:
         with torch.no_grad():
-            if flow.initialisation == "mixed_model":
-                flow.initialisation = "standard"
-                flow.layers[0].outer.bias[: flow.features] += shift
-        return real(flow, *args)
+            for flow in (member.flow for member in members):
+                if flow.initialisation == "mixed_model":
+                    flow.starts_mixed.fill_(False)
+                    flow.layers[0].outer.bias[: flow.features] += shift
+        return real(members, *args)
 
-    real = ensemble.train
-    monkeypatch.setattr(ensemble, "train", changed)
+    real = ensemble.train_together
+    monkeypatch.setattr(ensemble, "train_together", changed)
     said: list[str] = []
     found = fitted(sequences(40), said, training={"max_epochs": 0}, members=2)
     assert [m["initialisation"] for m in found.members if m["included"]] == ["mixed_model"]
@@ -147,16 +149,17 @@ def test_members_see_different_subjects() -> None:
 def test_a_member_that_never_began_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C before the third member's first look at its held-out subjects."""
     calls = []
-    real = ensemble.train
+    real = ensemble.train_together
 
-    def stopped(flow: Any, *args: Any) -> Fitted:
-        calls.append(flow)
-        fit = real(flow, *args)
+    def stopped(members: list[Member], *args: Any) -> list[Fitted]:
+        calls.append(members)
+        fits = real(members, *args)
         if len(calls) < 3:
-            return fit
-        return Fitted(float("nan"), 0, fit.history[:0], interrupted=True)
+            return fits
+        return [Fitted(float("nan"), 0, fit.history[:0], interrupted=True) for fit in fits]
 
-    monkeypatch.setattr(ensemble, "train", stopped)
+    monkeypatch.setattr(ensemble, "train_together", stopped)
+    monkeypatch.setattr(ensemble, "members_at_once", lambda *_: 1)
     found = fitted(sequences(), members=4, initialise="standard", training={"max_epochs": 0})
     assert found.interrupted
     assert [m["included"] for m in found.members] == [True, True, False]

@@ -3,7 +3,8 @@ import torch
 from stub_flow import invented
 
 from crow.data.sequences import Sequences
-from crow.training.data import BatchData, Shuffles, drop_visits
+from crow.training.batches import Shuffles, drop_visits
+from crow.training.data import BatchData
 
 
 def test_an_epoch_is_repeated_whole_shuffles() -> None:

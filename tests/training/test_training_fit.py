@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from crow.data.sequences import Sequences
 from crow.errors import RunError
 from crow.run.config import TrainingSettings
-from crow.training import best_checkpoint
+from crow.training import checkpoint
 from crow.training.fit import train
 from crow.training.module import FlowModule
 
@@ -26,7 +26,7 @@ SETTINGS = TrainingSettings(
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(best_checkpoint, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,75 @@
+"""Time of an answer of ``crow explore``: ``explore_time.py [--members 8] [--draws 200]``.
+
+A simulated cohort in the columns of ADNIMERGE, and an ensemble that is trained for a moment: the time of an answer does
+not depend on what it learned. The state of the subject is kept, as it is while a slider moves. The aim is 200 ms for
+one course at 5 times. The difference between processor and wall milliseconds shows how busy the machine was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from timing import write
+
+from crow import CRow
+from crow.cohort import read_cohort
+from crow.explore.explorer import Explorer
+from crow.explore.question import Course, Question, Step, Whose
+from crow.explore.wording import Source
+from crow.simulate import simulate_adni
+
+ROUNDS = 15
+SLIDER = Course(steps={"CDRSB": [Step(value="9", at=2)]})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--members", type=int, default=8)
+    parser.add_argument("--draws", type=int, default=200)
+    options = parser.parse_args()
+    explorer = trained(options.members, options.draws)
+    subject = explorer.cohort.subjects[0]
+    questions = {
+        "1 course, 5 times": Question(subject=subject, horizon=0.25, courses=[SLIDER]),
+        "1 course, 10 times": Question(subject=subject, horizon=5, courses=[SLIDER]),
+        "2 courses, 10 times": Question(subject=subject, horizon=5, courses=[Course(), SLIDER]),
+    }
+    rows = [{"question": "first answer about a subject", **timed(lambda: first(explorer, subject), 3)}]
+    rows += [{"question": name, **timed(lambda asked=one: explorer.forecast(asked))} for name, one in questions.items()]
+    title = f"Answers of crow explore: {options.members} members, {options.draws} draws"
+    write("explore_time", title, rows)
+
+
+def trained(members: int, draws: int) -> Explorer:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cohort.csv"
+        simulate_adni(120, 6, seed=1).table.to_csv(path, index=False)
+        cohort = read_cohort(path)
+    model = CRow(model={"members": members}, training={"max_epochs": 1, "steps_per_epoch": 2}).fit(cohort)
+    return Explorer(model, cohort, Source(Path("run"), (path,), draws, 0))
+
+
+def first(explorer: Explorer, subject: str) -> None:
+    """The visits, levels and reference centiles, nothing of which is kept."""
+    Explorer(explorer.model, explorer.cohort, explorer.source).subject(Whose(subject=subject), 5.0)
+
+
+def timed(answer: Callable[[], object], rounds: int = ROUNDS) -> dict[str, float]:
+    """Medians over rounds, in milliseconds."""
+    answer()
+    wall, processor = [], []
+    for _ in range(rounds):
+        began, used = time.perf_counter(), time.process_time()
+        answer()
+        wall.append(time.perf_counter() - began)
+        processor.append(time.process_time() - used)
+    return {"wall_ms": 1000 * statistics.median(wall), "processor_ms": 1000 * statistics.median(processor)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""One subject's history, kept as the state of every ensemble member, so that its future can be asked about quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from crow.cohort.cohort import Cohort
+from crow.data.sequences import Sequences
+from crow.errors import ConfigError
+from crow.flows.ensemble import FlowEnsemble
+
+if TYPE_CHECKING:
+    from crow.models.crow import CRow
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HistoryState:
+    """A subject's visits, encoded and passed through the ensemble once.
+
+    Attributes
+    ----------
+    model
+        The fitted model.
+    cohort
+        The cohort with this subject alone.
+    """
+
+    model: CRow
+    cohort: Cohort
+    history: Sequences | None
+    states: list[Any]
+
+    @classmethod
+    def of(cls, model: CRow, cohort: Cohort) -> HistoryState:
+        """The state after the visits of the one subject of ``cohort``.
+
+        Raises
+        ------
+        CohortError
+            If a visit does not have the columns of the model, or a value that cannot be.
+        """
+        if not isinstance(ensemble := model.fitted(), FlowEnsemble):
+            raise ConfigError("This model was trained with the published objective (inn), which has no history.")
+        visits = _observed(cohort)
+        if visits.empty:
+            return cls(model, cohort, None, [None] * len(ensemble.members))
+        sequences = model.table.encode(visits, cohort.path or "the history")
+        if cohort.schema.missing == "impute":
+            sequences = replace(sequences, measured=None)
+        return cls(model, cohort, sequences, ensemble.condition(sequences))
+
+    def forecast(self, visits: pd.DataFrame, draws: int = 200, seed: int = 0) -> Values:
+        """Draws ``[visit, draw, region]`` in the table's units, each visit a question of its own.
+
+        They are those of `crow.models.crow.CRow.forecast` with the same seed.
+
+        Parameters
+        ----------
+        visits
+            Complete rows of `crow.cohort.covariate_paths.future_visits`. A time may be asked several times, under other
+            covariates: all rows have the same random numbers.
+        draws, seed
+            How many draws per visit, and their seed.
+        """
+        table, apart = self.model.table, visits.assign(subject=[f"question {k}" for k in range(len(visits))])
+        if table.sites is not None and self._unseen(visits):
+            rows = [visits.iloc[[k]] for k in range(len(visits))]
+            parts = [self.model.forecast(self.cohort, row, draws=draws, seed=seed) for row in rows]
+            return np.concatenate([part.values for part in parts])
+        after = table.encode(apart.drop(columns=table.regions, errors="ignore"), "the visits to forecast")
+        generator = torch.Generator().manual_seed(seed)
+        drawn = self._ensemble.draw_each(after, self.states, draws, generator)
+        return table.draws(drawn, visits)
+
+    def levels(self, shares: Sequence[float]) -> Values:
+        """Quantiles ``[visit, share, region]`` of the level at each observed visit, given the visits up to and with it.
+
+        The level is a region's value without measurement error, by the mixed model in which the flow begins. Its
+        interval is therefore narrower than one for a new measurement, and not zero.
+        """
+        if self.history is None:
+            return np.empty((0, len(shares), len(self.model.table.regions)))
+        found = self._ensemble.filtered(self.history, torch.tensor(shares, dtype=torch.float64))[:, 0]
+        return self.model.table.decode(found.transpose(0, 1), _observed(self.cohort))
+
+    @property
+    def _ensemble(self) -> FlowEnsemble:
+        return cast(FlowEnsemble, self.model.fitted())
+
+    def _unseen(self, visits: pd.DataFrame) -> bool:
+        sites = self.model.table.sites
+        assert sites is not None
+        return bool(np.any(sites.unseen(visits)) or np.any(sites.unseen(_observed(self.cohort))))
+
+
+def _observed(cohort: Cohort) -> pd.DataFrame:
+    """The visits with at least one region."""
+    return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]

@@ -1,0 +1,109 @@
+"""A GRU over packed sequences, for several sets of weights at once, with the gradient in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Steps:
+    """Visits in order of their number: ``sizes[t]`` sequences have a visit t.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        They never increase.
+    device : torch.device
+        Of the visits.
+
+    Attributes
+    ----------
+    rows : list of slice
+        The visits with each number.
+    before : Tensor
+        ``[visit]``: where the visit before is, if ``sizes[0]`` starts come first and then all visits.
+    """
+
+    # No tuple: torch.func would look at every size in every call.
+    def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
+        ends = list(accumulate(sizes))
+        self.first = sizes[0]
+        self.rows = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+        starts = [0, *(self.first + rows.start for rows in self.rows[:-1])]
+        before = [torch.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+        self.before = torch.cat(before).to(device)
+
+
+class PackedGRU(torch.autograd.Function):
+    """The GRU of torch over visits in order of their number (`crow.networks.packing.Packing`).
+
+    With ``gi = W_i x + b_i`` and ``gh = W_h h + b_h`` in parts r, z and n,
+
+        r = sigmoid(gi_r + gh_r),  z = sigmoid(gi_z + gh_z),  n = tanh(gi_n + r gh_n),  h' = n + z (h - n).
+
+    Torch's own makes a node of the graph of each of these for every visit. Here the loops over time contain only what
+    needs the state of the visit before (forward) or after it (backward).
+
+    Shapes: ``x [model, visit, input]``, ``w_i [model, 3 hidden, input]``, ``w_h [model, 3 hidden, hidden]`` and the
+    biases ``[model, 3 hidden]``. Returns the state before and after each visit,
+    ``[model, visit, hidden]``, and what the gradient needs.
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor, w_i: Tensor, w_h: Tensor, b_i: Tensor, b_h: Tensor, steps: Steps
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        hidden = w_h.shape[-1]
+        gates = torch.baddbmm(b_i.unsqueeze(1), x, w_i.mT)  # gi, then r, z, n
+        gh = torch.empty_like(gates)
+        states = gates.new_zeros(gates.shape[0], steps.first + gates.shape[1], hidden)
+        w_h, b_h = w_h.mT, b_h.unsqueeze(1)
+        h, after = states[:, : steps.first], states[:, steps.first :]
+        for rows in steps.rows:
+            h, now, own = h[:, : rows.stop - rows.start], gates[:, rows], gh[:, rows]
+            torch.baddbmm(b_h, h, w_h, out=own)
+            rz, n = now[..., : 2 * hidden], now[..., 2 * hidden :]
+            rz.add_(own[..., : 2 * hidden]).sigmoid_()
+            n.addcmul_(rz[..., :hidden], own[..., 2 * hidden :]).tanh_()
+            h = torch.lerp(n, h, rz[..., hidden:], out=after[:, rows])
+        before = states.index_select(1, steps.before)
+        return before, after, gates, gh[..., 2 * hidden :]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, w_i, w_h, _, _, ctx.steps = inputs
+        before, _, gates, gh_n = output
+        ctx.mark_non_differentiable(gates, gh_n)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, w_i, w_h, before, gates, gh_n)
+
+    @staticmethod
+    def backward(ctx: Any, grad_before: Tensor | None, grad_after: Tensor | None, *_: Any) -> Any:
+        x, w_i, w_h, before, gates, gh_n = ctx.saved_tensors
+        r, z, n = gates.chunk(3, -1)
+        slopes, rest = torch.empty_like(gates), 1 - z  # of h' by gh
+        of_n = torch.addcmul(rest, n * n, rest, value=-1)
+        of_r, of_z, of_gh_n = slopes.chunk(3, -1)
+        torch.mul(of_n, r, out=of_gh_n)
+        torch.mul(of_gh_n, gh_n, out=of_r).mul_(1 - r)
+        torch.sub(before, n, out=of_z).mul_(z).mul_(rest)
+        dh = torch.zeros_like(before) if grad_after is None else grad_after.clone()
+        dgh, later = slopes.unflatten(-1, (3, -1)), None
+        for rows in reversed(ctx.steps.rows):
+            own = dh[:, rows]
+            if later is not None:
+                own[:, : later.shape[1]] += later
+            now = dgh[:, rows].mul_(own.unsqueeze(2))
+            later = torch.baddbmm(own * z[:, rows], now.flatten(2), w_h)
+            if grad_before is not None:
+                later += grad_before[:, rows]
+        dgh = slopes
+        dw_h, db_h = torch.bmm(dgh.mT, before), dgh.sum(1)
+        dgi = dgh
+        torch.mul(of_n, dh, out=dgi.chunk(3, -1)[2])
+        dx = torch.bmm(dgi, w_i) if ctx.needs_input_grad[0] else None
+        return dx, torch.bmm(dgi.mT, x), dw_h, dgi.sum(1), db_h, None

@@ -1,0 +1,1 @@
+"""What of a run may leave: everything but what belongs to single subjects."""
