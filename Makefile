@@ -135,6 +135,7 @@ bench: $(BENCH)/.installed ## measure the speed of crow and of other libraries, 
 	$(BENCH)/bin/python benchmarks/speed_images.py
 	$(BENCH)/bin/python benchmarks/memory_reversible.py
 	$(BENCH)/bin/python benchmarks/train_time.py
+	$(BENCH)/bin/python benchmarks/train_speed.py
 
 # leaspy needs older versions of numpy, pandas and torch than constraints.txt.
 $(LEASPY_ENV)/.installed: pyproject.toml

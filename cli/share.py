@@ -8,7 +8,6 @@ import typer
 from crow.cli import options
 from crow.cli.terminal import echo, echo_written
 from crow.places import check_places, file
-from crow.run.folder import read_description
 
 MAX_COUNT = 1_000_000
 
@@ -45,6 +44,9 @@ def share(
     """
     inputs = {"--run": run, "--cohort": cohort, "--evaluation": evaluation}
     check_places(file("--out", out, (".zip",)), inputs, overwrite)
+
+    from crow.run.folder import read_description
+
     read_description(run)
 
     from crow.pipelines.share import share as run_share

@@ -24,6 +24,7 @@ MIN_VALUES = 5  # of a region that is fitted
 POOLED = 0.5  # sd of log |l22| over regions
 TINY = 1e-6
 LEAST_VARIANCE = 1e-6  # of a visit, standardised: a region that hardly varies in these subjects may do so in others
+ROUNDING = 1e-13  # of a sum
 LARGE = 2**20  # sums
 NEAR = 1e-5  # of a number, for differences of gradients
 NEW = 1e-3  # of the variance of a first visit's channel, that time and the channel do not say
@@ -400,10 +401,10 @@ def _newton(
         )
         trial = theta + step
         value_there = objective(trial)[0]
-        better = value_there > value
+        better = value_there > value - ROUNDING * value.abs()  # a last step is too short for the value to show it
         theta, value = torch.where(better, trial, theta), torch.where(better, value_there, value)
         damping = torch.where(better, damping / 5, damping * 5).clamp(1e-8, 1e12)
-        if bool(((gradient * step).sum(0).abs() < 1e-9).all()):
+        if bool(((gradient * step).sum(0).abs() < 1e-12).all()):
             break
     return theta
 

@@ -29,9 +29,10 @@ def save_page(
     whose = Whose(subject=subject)
     answer, draws = explorer.answers(whose, horizon, list(named.values()))
     each = answer.pop("courses")
+    second = next((k for k, one in enumerate(named.values()) if one.steps), None)
     content = {
         "start": explorer.start(), "subject": explorer.subject(whose, horizon), "horizon": horizon,
-        "forecast": answer | {"milliseconds": 0},
+        "forecast": answer | {"milliseconds": 0}, "chosen": [0, second],
         "courses": [{"label": label, "answer": one} for label, one in zip(named, each, strict=True)],
         "differences": [
             [None if first is second else explorer.difference(first, second) for second in draws] for first in draws

@@ -314,12 +314,12 @@ def test_a_disk_that_fills_up_in_training_leaves_what_can_be_resumed(
 
 
 def test_a_killed_training_resumes_to_the_same_tensors(trained: Path, tmp_path: Path) -> None:
-    """SIGKILL as soon as the second member has a checkpoint, then --resume, against an undisturbed run."""
+    """SIGKILL as soon as the first two members have a checkpoint, then --resume, against an undisturbed run."""
     sets = ["model.members=3", "model.hidden=4", "model.blocks=1", "training.max_epochs=2", "training.threads=1"]
     words = ["train", "--cohort", str(trained / "cohort.csv"), *(word for s in sets for word in ("--set", s))]
     command = [sys.executable, "-c", RUN_CROW, *words, "--out", str(tmp_path / "killed")]
     training = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    checkpoint = tmp_path / "killed" / "checkpoints" / "member-2.ckpt"
+    checkpoint = tmp_path / "killed" / "checkpoints" / "member-1-to-2.ckpt"
     while not checkpoint.exists() and training.poll() is None:
         time.sleep(0.002)
     training.send_signal(signal.SIGKILL)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from site_cohorts import site_cohort
 from small_cohorts import small_cohort
 
 from crow.bijections.innovation import MixedModelInnovation
@@ -54,6 +55,19 @@ def test_level_at_a_visit_has_an_interval_narrower_than_that_of_a_measurement(co
     assert (width[-1] < width[0]).all()
     _, sd = model.predict(one, draws=400)
     assert (width[-1] < 2 * 1.645 * sd.to_numpy()[-1]).all()
+
+
+@pytest.mark.parametrize("site", ["site1", "a new one"])
+def test_draws_are_those_of_the_site(site: str) -> None:
+    cohort = site_cohort(40).cohort
+    model = CRow(**QUICK).fit(cohort)
+    one = cohort.of(["s003"])
+    asked = pd.DataFrame({"subject": "s003", "time": one.visits["time"].max() + np.array([1.0, 2.0]), "site": site})
+    expected = model.forecast(one, asked, draws=40, seed=2)
+    state = HistoryState.of(model, one)
+    np.testing.assert_allclose(state.forecast(future_visits(one, asked), draws=40, seed=2), expected.values, rtol=1e-4)
+    values, levels = one.visits[cohort.regions].to_numpy(), state.levels([0.5])[:, 0]
+    assert np.abs(levels - values).max() < 4 * values.std()
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.6], ids=["regions apart", "shared factors"])

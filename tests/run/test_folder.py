@@ -23,7 +23,7 @@ def run() -> Run:
         config=load_config(None, ["seed=5", "training.max_epochs=3"]),
         tensors={"members.0.weight": torch.arange(6.0).reshape(2, 3), "members.0.done": torch.tensor(True)},
         description={"regions": ["Hippocampus", "Ventricles"], "mean": np.array([0.1, 2.0]), "count": np.int64(7)},
-        metrics={"validation": 1.25, "crps": float("nan"), "members": [1.0, float("inf")]},
+        metrics={"validation": 1.25, "crps": float("nan"), "by_fold": [1.0, float("inf")]},
         log=pd.DataFrame({"member": [1, 1], "epoch": [0, 1], "train": [np.nan, 2.0], "validation": [3.0, 1.25]}),
         findings=anonymous([Finding("minus-four", "warning", "2 rows of subject S_0012", "CDRSB", (7, 9))]),
     )
@@ -43,7 +43,7 @@ def test_a_run_reads_back_the_same(folder: Path, run: Run) -> None:
         assert found.tensors[name].equal(tensor)
         assert found.tensors[name].dtype == tensor.dtype
     assert found.description == {"regions": ["Hippocampus", "Ventricles"], "mean": [0.1, 2.0], "count": 7}
-    assert found.metrics == {"validation": 1.25, "crps": None, "members": [1.0, None]}
+    assert found.metrics == {"validation": 1.25, "crps": None, "by_fold": [1.0, None]}
     assert found.findings == [{"code": "minus-four", "severity": "warning", "column": "CDRSB", "rows": 2}]
     assert found.finished
     assert found.versions["torch"] == torch.__version__
@@ -202,7 +202,8 @@ from crow.run.config import Config
 from crow.errors import OutputError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-run = Run(Config(), {"weight": torch.zeros(10_000)}, {}, {}, pd.DataFrame({"epoch": [0]}))
+log = pd.DataFrame({"epoch": [0], "train": [1.0], "validation": [1.0]})
+run = Run(Config(), {"weight": torch.zeros(10_000)}, {}, {}, log)
 try:
     save_run(sys.argv[1], run, overwrite=True)
 except OutputError as error:

@@ -89,7 +89,7 @@
     const seen = view.shown.observed, constant = view.start.covariates.filter((one) => !one.changes);
     const known = constant.map((one) => [one.name, view.shown.covariates.values[one.name].filter((value) => value !== null).pop()]).filter((one) => one[1] !== undefined);
     const ages = seen.ages.filter((age) => age !== null);
-    const parts = [`${seen.times.length} visit${seen.times.length === 1 ? "" : "s"}`];
+    const parts = [...(Crow.saved ? [`Subject ${view.shown.subject}`] : []), `${seen.times.length} visit${seen.times.length === 1 ? "" : "s"}`];
     if (ages.length) parts.push(`age ${ages[0].toFixed(1)}${ages.length > 1 ? ` to ${ages[ages.length - 1].toFixed(1)}` : ""}`);
     $("facts").textContent = [...parts, ...known.map(([name, value]) => `${name} ${value}`)].join(" · ");
     $("save-table").hidden = !view.shown.table;
@@ -252,14 +252,14 @@
     view.region = start.regions[0].name;
     document.title = `${start.run} · crow explore`;
     $("about").textContent = `${start.run} · ${start.cohort} · ${start.subjects.toLocaleString("en")} subjects, ${start.regions.length} regions`;
-    $("region").replaceChildren(...start.regions.map((one) => Crow.html("option", { value: one.name }, one.name)));
+    $("region").replaceChildren(...start.regions.map((one) => Crow.html("option", { value: one.name }, one.short)));
     $("filter").hidden = start.regions.length <= 9;
     controls();
     if (Crow.saved) {
       document.body.classList.add("saved");
       document.querySelector(".private").textContent = "A saved page of one subject. It contains data of this subject.";
       view.horizon = Crow.saved.horizon;
-      view.chosen = [0, Crow.saved.courses.length > 1 ? 1 : null];
+      view.chosen = Crow.saved.chosen;
       for (const id of ["course-a", "course-b"]) $(id).parentElement.hidden = true;
       await choose({ subject: Crow.saved.subject.subject });
       return;

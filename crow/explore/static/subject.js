@@ -97,7 +97,7 @@
     }
 
     function region(typical) {
-      return Crow.html("input", { type: "number", step: "any", placeholder: typical === null || typical === undefined ? "" : `e.g. ${typical}` });
+      return Crow.html("input", { type: "number", step: "any", placeholder: typical === null || typical === undefined ? "" : String(Number(typical.toPrecision(3))) });
     }
 
     function labelled(text, input) {
