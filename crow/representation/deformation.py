@@ -160,8 +160,7 @@ class Deformation(ScanRepresentation):
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             if "modes" in arrays and "duals" not in arrays:
                 raise RunError("The run is of an earlier version, which measured change differently. Train again.")
-            fields = (arrays[name] for name in ARRAYS)
-            found = cls(grid, nodes, *fields, int(description["folded"]))
+            found = cls(grid, nodes, folded=int(description["folded"]), **{name: arrays[name] for name in ARRAYS})
             shape = (int(description["components"]), 3, *nodes.shape)
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's deformations are damaged. Restore the folder.") from None
