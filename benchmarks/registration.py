@@ -38,11 +38,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from timing import write
 
+from crow.scans.change import ChangeRegistration
 from crow.scans.deform import exponential, jacobian, sample
 from crow.scans.grid import Grid
-from crow.scans.nonlinear import CHANGE, register
 from crow.scans.prepare import VELOCITY_MM
-from crow.scans.template import STRUCTURES
+from crow.scans.template import STRUCTURES, load_template
 from crow.simulate import ScanSimulation, simulate_scans
 from crow.simulate.anatomy import CENTRE
 from crow.simulate.atrophy import change_fields
@@ -165,16 +165,12 @@ def true_change(pair: Pair) -> Volume:
     return pair.truth
 
 
-def crow(typical: float) -> Method:
-    """Like `register_subject`, on the velocity grid of a store."""
-    levels = tuple(replace(level, typical=typical) for level in CHANGE)
-
-    def run(pair: Pair) -> Volume:
-        nodes = pair.grid.coarser(VELOCITY_MM)
-        velocity = register(pair.last, pair.first, pair.grid, pair.brain[0], nodes, levels)
-        return sample(exponential(velocity, nodes), nodes, pair.grid.points())
-
-    return run
+def crow(pair: Pair) -> Volume:
+    """Like `register_subject` in the space of the pair, on the velocity grid of a store."""
+    nodes = pair.grid.coarser(VELOCITY_MM)
+    space = replace(load_template(1.0), grid=pair.grid, mask=pair.brain[0], structures=pair.labels)
+    velocity = ChangeRegistration(pair.first, space, nodes).velocity(pair.last)
+    return sample(exponential(velocity, nodes), nodes, pair.grid.points())
 
 
 def syn(**settings: Any) -> Method:
@@ -206,12 +202,10 @@ def dipy(metric: Callable[[], SimilarityMetric]) -> Method:
 
 CC: dict[str, Any] = {"syn_metric": "CC", "syn_sampling": 2}
 FULL = {**CC, "reg_iterations": (10,)}  # at full resolution, at which ANTsPy has no iterations by default
-DEFAULT_PRIOR = CHANGE[-1].typical
 METHODS: dict[str, Method] = {
     "no change": no_change,
     "true change": true_change,
-    "crow": crow(DEFAULT_PRIOR),
-    "crow, prior twice as wide": crow(2 * DEFAULT_PRIOR),
+    "crow": crow,
     "ANTsPy SyNOnly": syn(),
     "ANTsPy SyNOnly, CC": syn(**CC),
     "ANTsPy SyNOnly, CC, full resolution": syn(**FULL),

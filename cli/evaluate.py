@@ -1,6 +1,6 @@
 """`crow evaluate`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from crow.pipelines.evaluate import EvaluationOutput
 
 SHOWN = ("MAE", "RMSE", "CRPS", "energy", "NLL", "coverage 90 %", "seconds")
-OF_SCANS = ("MAE", "RMSE", "CRPS", "SSIM", "change RMSE", "change correlation", "coverage 90 %")
+OF_SCANS = ("change correlation", "change RMSE", "SSIM", "MAE", "CRPS", "coverage 90 %")
+OF_STRUCTURES = ("MAE", "CRPS", "individual correlation", "coverage 50 %", "coverage 90 %")
 
 
 @options.joins_tables
@@ -80,18 +81,18 @@ def evaluate(
 
 
 def _show(made: "EvaluationOutput", trained_before: bool) -> None:
-    from rich.table import Table
-
     metrics = made.metrics
     scans = metrics.get("scans", {})
     forecast = metrics.get("forecast") or scans.get("forecast", {})
     names = [name for name in (OF_SCANS if scans else SHOWN) if any(name in one for one in forecast.values())]
     unit = metrics.get("unit") or scans.get("unit", "")
-    table = Table("model", *names, box=None, title=f"Test subjects (errors in {unit}; NLL in nats per visit)",
-                  title_justify="left")  # fmt: skip
-    for model, found in forecast.items():
-        table.add_row(plain(model), *(_short(found.get(name)) for name in names))
-    console().print(table)
+    if structures := scans.get("regions"):
+        _show_table(structures["forecast"], OF_STRUCTURES, f"Change of structures ({structures['unit']})")
+        if registration := structures.get("registration"):
+            echo(f"Registration of the real scans: slope {registration['slope']:.2f} of the true change, MAE "
+                 f"{registration['MAE']:.3g}, correlation {registration['correlation']:.2f}")  # fmt: skip
+    title = f"Voxels (in {unit})" if scans else f"Test subjects (errors in {unit}; NLL in nats per visit)"
+    _show_table(forecast, names, title)
     if "seconds" in names and trained_before:
         echo("Seconds are those of one processor, without the training of crow.")
     if known := metrics.get("forecast_known_covariates"):
@@ -99,7 +100,8 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
         echo(f"MAE / CRPS with the true covariates of later visits: {', '.join(each)}")
     if gain := metrics.get("likelihood_gain"):
         echo(gain["sentence"])
-    for metric, skill in (metrics.get("skill") or scans.get("skill") or {}).items():
+    skills = metrics.get("skill") or (scans.get("regions") or scans).get("skill") or {}
+    for metric, skill in skills.items():
         interval = f"{skill['low']:.3f} to {skill['high']:.3f}"
         echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.3f} ({interval})")
     for contrast, found in metrics.get("group_effects", {}).items():
@@ -115,6 +117,15 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
         echo(f"warning: {warning}")
     for one in metrics["left_out"]:
         echo(f"left out: {one['metric']}: {one['reason']}")
+
+
+def _show_table(forecast: dict[str, dict[str, float]], names: Sequence[str], title: str) -> None:
+    from rich.table import Table
+
+    table = Table("model", *names, box=None, title=title, title_justify="left")
+    for model, found in forecast.items():
+        table.add_row(plain(model), *(_short(found.get(name)) for name in names))
+    console().print(table)
 
 
 def _short(number: float | None) -> str:

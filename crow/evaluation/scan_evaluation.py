@@ -21,9 +21,10 @@ from crow.errors import CrowError
 from crow.evaluation.evaluate_model import FutureCovariates
 from crow.evaluation.forecasts import skill
 from crow.evaluation.image_scores import PIT_BINS, Volume, VoxelForecast, correlation, image_scores
+from crow.evaluation.region_baselines import covariate_columns
 from crow.evaluation.result import EvaluationResult
 from crow.evaluation.scan_baselines import LAST_SCAN, MEAN_CHANGE, ScanBaselines, read_intensity
-from crow.evaluation.scan_regions import ScanRegions, region_summary, yearly_rates
+from crow.evaluation.scan_regions import ScanRegions, region_summary, registration_summary, yearly_rates
 from crow.evaluation.scan_truth import SimulatedTruth
 from crow.representation.follow_up import FollowUp
 from crow.scans.store import ScanStore
@@ -137,10 +138,13 @@ class ScanEvaluator:
         self.truth = SimulatedTruth.find(store)
         self.regions = ScanRegions.of(store, model.representation == "deformation", self.truth)
         self.baselines: ScanBaselines | None = None
+        visits = self.cohort.visits
+        known = visits if training is None else training[1]
+        of_training, self.covariates = covariate_columns(known, visits, self.cohort.covariates)
         if training is not None:
             self.baselines = ScanBaselines.fit(*training)
             if self.regions is not None:
-                self.regions = _fit_regions(self.regions, *training)
+                self.regions = _fit_regions(self.regions, *training, of_training)
         room = int(MAX_DRAW_VOXELS // np.prod(store.info.grid.shape))
         self.scan_draws = int(np.clip(room, MIN_SCAN_DRAWS, MAX_SCAN_DRAWS))
 
@@ -200,10 +204,16 @@ class ScanEvaluator:
         if self.regions is None:
             return None
         last = int(task.past[-1])
-        forecast = self.regions.forecast(follow_up, last, *self._units(task), task.ahead)
+        past = self.regions.past(self.cohort.visits.loc[task.past], self.covariates)
+        forecast = self.regions.forecast(follow_up, last, *self._units(task), task.ahead, past)
         change, names = self.regions.change(last, task.target), self.regions.names
         keys = {"subject": task.subject, "session": task.session, "ahead": task.ahead}
-        scores = [{**keys, **row} for row in self.regions.scores(forecast, change)]
+        registered = self.regions.registered_change(last, task.target)
+        found = {} if registered is None else dict(zip(names, registered, strict=True))
+        scores = [
+            {**keys, **row, **({"registered": found[row["region"]]} if found else {})}
+            for row in self.regions.scores(forecast, change)
+        ]
         real = pd.DataFrame({"subject": task.subject, "region": names, "rate": change / task.ahead})
         draws = len(forecast.draws)
         rates = (forecast.draws / task.ahead).ravel()
@@ -294,18 +304,23 @@ def summarise_scans(found: ScanEvaluation, regions: ScanRegions | None, seed: in
             "rates": {"wasserstein": float(rates["wasserstein"].mean()),
                       "sd ratio": float((rates["sd_synthetic"] / rates["sd_real"]).median())},
         }  # fmt: skip
+        if "registered" in by_region:
+            first = by_region[by_region["model"] == "crow"]
+            metrics["regions"]["registration"] = registration_summary(first)
     else:
         reason = "the scans are not on the template's grid, on which structures are measured."
         left_out.append(("scans.regions", reason))
     return EvaluationResult({"scans": metrics}, tables, left_out)
 
 
-def _fit_regions(regions: ScanRegions, store: ScanStore, visits: pd.DataFrame) -> ScanRegions:
+def _fit_regions(
+    regions: ScanRegions, store: ScanStore, visits: pd.DataFrame, covariates: pd.Series
+) -> ScanRegions:
     """Fit the baselines of regions to training subjects, measured in their own store."""
     if store.path == regions.store.path:
-        return regions.fit(visits)
-    own = ScanRegions(store, regions.atlas, regions.moving, SimulatedTruth.find(store)).fit(visits)
-    regions.slope, regions.sd_last, regions.sd_change = own.slope, own.sd_last, own.sd_change
+        return regions.fit(visits, covariates)
+    own = ScanRegions(store, regions.atlas, regions.moving, SimulatedTruth.find(store)).fit(visits, covariates)
+    regions.baselines = own.baselines
     return regions
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,8 @@ from crow.data.forecast import quantiles_of
 from crow.errors import ScanError
 from crow.evaluation.forecasts import COVERED
 from crow.evaluation.image_scores import correlation
-from crow.evaluation.scan_baselines import LAST_SCAN, MEAN_CHANGE, read_intensity
+from crow.evaluation.region_baselines import Measured, RegionBaselines, covariate_columns, difference
+from crow.evaluation.scan_baselines import MEAN_CHANGE, read_intensity
 from crow.evaluation.scan_truth import SimulatedTruth
 from crow.representation.follow_up import FollowUp
 from crow.scans.atlas import Atlas, built_in
@@ -49,7 +49,7 @@ class ScanRegions:
         self.names = list(atlas.names.values())
         self.unit = "percent of the last scan's volume" if moving else "intensity"
         self.source = "mean values" if not moving else "registration" if self.truth is None else "truth"
-        self.slope = self.sd_last = self.sd_change = np.full(len(self.names), np.nan)
+        self.baselines: RegionBaselines | None = None
 
     @classmethod
     def of(cls, store: ScanStore, moving: bool, truth: SimulatedTruth | None) -> ScanRegions | None:
@@ -62,25 +62,25 @@ class ScanRegions:
         names = {label: name for label, name in atlas.names.items() if label in present}
         return cls(store, replace(atlas, names=names), moving, truth)
 
-    def fit(self, visits: pd.DataFrame) -> ScanRegions:
-        """Learn the mean change per year, and the errors, from ``visits`` of training subjects (index: store's row).
+    def fit(self, visits: pd.DataFrame, covariates: pd.Series | None = None) -> ScanRegions:
+        """Learn the baselines from ``visits`` of training subjects (index: store's row) and their `covariate_columns`.
 
         They are learned from measured changes, as the model itself is, even if the true ones are known.
         """
-        years, changes = [], []
-        for _, own in visits.groupby("subject", sort=False):
-            measured = []
-            for row, time in zip(own.index, own["time"], strict=True):
-                with suppress(ScanError):
-                    measured.append((float(time), self._measure(int(row))))
-            for (t, before), (u, after) in pairwise(measured):
-                changes.append(self._difference(before, after))
-                years.append(u - t)
-        if changes:
-            gaps, y = np.array(years)[:, None], np.stack(changes)
-            self.slope = (gaps * y).sum(0) / (gaps**2).sum()
-            self.sd_last, self.sd_change = (np.sqrt((error**2).mean(0)) for error in (y, y - gaps * self.slope))
+        known = covariate_columns(visits, visits, [])[0] if covariates is None else covariates
+        subjects = [self.past(own, known) for _, own in visits.groupby("subject", sort=False)]
+        self.baselines = RegionBaselines.fit([s for s in subjects if len(s.times) > 1], self.moving, len(self.names))
         return self
+
+    def past(self, own: pd.DataFrame, covariates: pd.Series) -> Measured:
+        """The readable scans of a subject, measured; ``covariates``: by row, `covariate_columns`."""
+        times, values, known = [], [], []
+        for row, time in zip(own.index, own["time"], strict=True):
+            with suppress(ScanError):
+                values.append(self._measure(int(row)))
+                times.append(float(time))
+                known.append(np.asarray(covariates[row], float))
+        return Measured(np.array(times), np.array(values), np.array(known))
 
     def measured(self, row: int) -> Values:
         """Volumes (mm3) or mean values ``[region]`` of a real scan."""
@@ -90,18 +90,24 @@ class ScanRegions:
 
     def change(self, last: int, row: int) -> Values:
         """From the scan of ``last`` to that of ``row``, ``[region]``."""
-        return self._difference(self.measured(last), self.measured(row))
+        return difference(self.measured(last), self.measured(row), self.moving)
+
+    def registered_change(self, last: int, row: int) -> Values | None:
+        """The change that registration measures between two scans whose true change is known, ``[region]``."""
+        return None if self.truth is None else difference(self._measure(last), self._measure(row), self.moving)
 
     def _measure(self, row: int) -> Values:
         if self.moving:
             return volumes(self.store, row, self.atlas)
         return image_means(read_intensity(self.store, row), self.atlas)
 
-    def _difference(self, before: Values, after: Values) -> Values:
-        return 100 * (after / before - 1) if self.moving else after - before
+    def forecast(
+        self, follow_up: FollowUp, last: int, gain: float, offset: float, years: float, past: Measured | None = None
+    ) -> RegionForecast:
+        """Forecasts of the model and of the baselines ``years`` after the scan of ``last``, whose units are given.
 
-    def forecast(self, follow_up: FollowUp, last: int, gain: float, offset: float, years: float) -> RegionForecast:
-        """Forecasts of the model and of the baselines ``years`` after the scan of ``last``, whose units are given."""
+        Without ``past``, the subject's scans, there are no baselines.
+        """
         if self.moving:
             assert follow_up.volumes is not None and follow_up.volume_draws is not None
             columns = [list(follow_up.volumes["structure"]).index(name) for name in self.names]
@@ -113,9 +119,9 @@ class ScanRegions:
             draws = np.stack([image_means(image, self.atlas) for image in scans]) - now
         moments = {
             "crow": (np.asarray(draws.mean(0)), np.asarray(draws.std(0, ddof=1))),
-            LAST_SCAN: (np.zeros(len(self.names)), self.sd_last),
-            MEAN_CHANGE: (years * self.slope, self.sd_change),
         }
+        if past is not None and self.baselines is not None and len(past.times):
+            moments |= self.baselines.forecasts(past, years)
         return RegionForecast(np.asarray(draws, float), {k: v for k, v in moments.items() if np.isfinite(v[1]).all()})
 
     def scores(self, forecast: RegionForecast, change: Values) -> list[dict[str, Any]]:
@@ -134,8 +140,13 @@ class ScanRegions:
 
 
 def region_summary(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """By model: MAE, CRPS, NLL (nats per region), coverage, correlation over subjects (mean of regions)."""
+    """By model: MAE, CRPS, NLL (nats per region), coverage, correlation over subjects (mean of regions).
+
+    "individual correlation" is that of the forecast minus the mean change with the real change minus the mean change.
+    """
     out = {}
+    keys = [name for name in ("subject", "region") if name in scores]
+    common = scores[scores["model"] == MEAN_CHANGE].set_index(keys)["mean"]
     for model, rows in scores.groupby("model", sort=False):
         away = np.abs(rows["pit"] - 0.5)
         regions = [part for _, part in rows.groupby("region")]
@@ -145,7 +156,32 @@ def region_summary(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
             **{f"coverage {100 * share:.0f} %": float((away <= share / 2).mean()) for share in COVERED},
             "correlation": float(np.mean(correlations)),
         }  # fmt: skip
+        if "subject" in keys and len(common):
+            out[str(model)]["individual correlation"] = _individual(rows, common, keys)
     return out
+
+
+def registration_summary(registered: pd.DataFrame) -> dict[str, float]:
+    """Changes that registration measures against true ones: slope through 0 and correlation (means of regions), MAE.
+
+    ``registered``: ``region``, ``change`` (true) and ``registered``. No forecast of measured scans can be better.
+    """
+    slopes, correlations = [], []
+    for _, rows in registered.groupby("region"):
+        true, found = rows["change"].to_numpy(), rows["registered"].to_numpy()
+        slopes.append((true * found).sum() / max(float((true**2).sum()), 1e-12))
+        correlations.append(correlation(found, true))
+    error = float((registered["registered"] - registered["change"]).abs().mean())
+    return {"slope": float(np.median(slopes)), "correlation": float(np.mean(correlations)), "MAE": error}
+
+
+def _individual(rows: pd.DataFrame, common: pd.Series, keys: list[str]) -> float:
+    """Mean over regions of the correlation of forecast and real change, both minus the mean change."""
+    mean = common.reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy()
+    parts = pd.DataFrame(
+        {"region": rows["region"], "forecast": rows["mean"] - mean, "real": rows["change"] - mean}
+    ).groupby("region")
+    return float(np.mean([correlation(p["forecast"].to_numpy(), p["real"].to_numpy()) for _, p in parts]))
 
 
 def yearly_rates(real: pd.DataFrame, synthetic: pd.DataFrame) -> pd.DataFrame:

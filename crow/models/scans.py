@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, Unpack
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
@@ -23,6 +24,8 @@ from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.registry import REPRESENTATIONS, representation_for
 from crow.run.config import Config
 from crow.scans.store import ScanStore
+
+DAY = 1 / 365.25  # years
 
 
 class ScanModel(FollowUpModel):
@@ -183,8 +186,21 @@ class ScanModel(FollowUpModel):
         basis = self._basis()
         own = self.cohort(store).visits
         past = own.index[own["subject"] == forecast.visits["subject"].iloc[visit]].to_numpy()
-        coefficients = forecast.values[visit][:, : len(basis.names)].astype(np.float32)
-        return basis.follow_up(store, past, coefficients, space=space, samples=keep, seed=seed)
+        coefficients = forecast.values[visit][:, : len(basis.names)]
+        if self.relative and len(past) > 1:
+            coefficients = coefficients + self._error_of_last(store, past, seed)
+        return basis.follow_up(store, past, coefficients.astype(np.float32), space=space, samples=keep, seed=seed)
+
+    def _error_of_last(self, store: ScanStore, past: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+        """Measured coefficients ``[K]`` of the last scan, minus those expected a day later, given all scans so far.
+
+        The change of a follow-up starts from the expected ones. Otherwise it would include the reverse of the error
+        with which the last scan was measured.
+        """
+        basis, last = self._basis(), self.cohort(store).visits.loc[past[-1:], ["subject", "time"]]
+        now = last.assign(time=last["time"] + DAY).reset_index(drop=True)
+        expected = self.forecast(store, now, seed=seed).values[0][:, : len(basis.names)].mean(0)
+        return np.asarray(basis.encode(store, past[-1:])[0] - expected, np.float64)
 
     def z_maps(
         self, store: ScanStore, rows: Iterable[int], draws: int = 200, seed: int = 0

@@ -1,13 +1,12 @@
 """Structural scans as K coefficients of deformation modes, relative to the subject's first scan.
 
 In template space, visit t is the first scan warped, J_t(psi(x)) ~ J_0(psi(exp(sum_k c_k B_k)(x))), with psi the
-subject's anatomy and B the modes (`VelocityModes`). The coefficients c [K] are estimated from the two scans; they are 0
-for the first scan, which is given, not modelled.
+subject's anatomy and B the modes (`VelocityModes`). The coefficients c [K] are the projection on the modes of the
+velocity that crow prepare measured; they are 0 for the first scan, which is given, not modelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -19,35 +18,42 @@ from torch import Tensor
 from crow.errors import CohortError, RunError
 from crow.representation.base import ScanRepresentation
 from crow.representation.follow_up import FollowUp
-from crow.representation.mode_coefficients import SampledModes, SubjectScans
+from crow.representation.template_voxels import TemplateVoxels
 from crow.representation.velocity_modes import VelocityModes
 from crow.representation.warped_follow_up import unexplained, warped_follow_up, z_map
 from crow.scans.compatibility import require_same_grid
+from crow.scans.deform import exponential, jacobian
 from crow.scans.grid import Grid
 from crow.scans.intensity import STRUCTURAL
+from crow.scans.region_values import label_volumes
 from crow.scans.store import DONE, ScanStore
+from crow.scans.template import STRUCTURES, load_template
 
 DEFAULT_COMPONENTS = 4  # further modes mostly fit the noise of first scans, shared by all velocities of a subject
 Z90 = 1.6449
+ARRAYS = ("modes", "duals", "share", "noise", "structures")
+VOLUMES_MM = 3.0  # voxels in which the volumes of structures are measured
 
 
 class Deformation(ScanRepresentation):
     """A two-way map between the scans of a store and K deformation coefficients per visit.
 
-    ``modes [K, 3, x, y, z]`` mm on ``nodes``; ``share [K]``: share of the visible change in training that each mode
-    explains; ``noise [X, Y, Z]``: sd of the intensities around a warped scan, on the store's ``grid``; ``folded``:
-    number of nodes of training visits at which the fitted deformation folds.
+    ``modes [K, 3, x, y, z]`` mm on ``nodes``; ``duals [K, 3, x, y, z]``: fields whose sums of products with a velocity
+    are its coefficients; ``share [K]``: share of the visible change in training that each mode explains; ``noise [X, Y,
+    Z]``: sd of the intensities around a warped scan, on the store's ``grid``; ``structures [S, S]``: root of the
+    covariance of the log volumes of structures around those of the modes; ``folded``: number of nodes of training
+    visits at which the fitted deformation folds.
     """
 
     kind = "deformation"
     relative = True
 
     def __init__(
-        self, grid: Grid, nodes: Grid, modes: NDArray[np.float32], share: NDArray[np.float64],
-        noise: NDArray[np.float32], folded: int,
+        self, grid: Grid, nodes: Grid, modes: NDArray[np.float32], duals: NDArray[np.float32],
+        share: NDArray[np.float64], noise: NDArray[np.float32], structures: NDArray[np.float32], folded: int,
     ) -> None:  # fmt: skip
-        self.grid, self.nodes, self.modes, self.share = grid, nodes, modes, share
-        self.noise, self.folded = noise, folded
+        self.grid, self.nodes, self.modes, self.duals, self.share = grid, nodes, modes, duals, share
+        self.noise, self.structures, self.folded = noise, structures, folded
 
     @classmethod
     def suits(cls, store: ScanStore) -> bool:
@@ -85,8 +91,11 @@ class Deformation(ScanRepresentation):
             )
         nodes = store.info.velocity_grid
         assert nodes is not None
-        found = VelocityModes.fit(store, later, nodes, components or DEFAULT_COMPONENTS)
-        basis = cls(store.info.grid, nodes, found.fields, found.share, np.ones(store.info.grid.shape, np.float32), 0)
+        time, subjects = store.visits["time"].to_numpy(float), store.visits["subject"].to_numpy()
+        years = np.array([time[row] - time[first[subjects[row]]] for row in later])
+        found = VelocityModes.fit(store, later, years, nodes, components or DEFAULT_COMPONENTS)
+        noise, structures = np.ones(store.info.grid.shape, np.float32), np.zeros(2 * (len(STRUCTURES),), np.float32)
+        basis = cls(store.info.grid, nodes, found.fields, found.duals, found.share, noise, structures, 0)
         basis._measure_noise(store, rows)
         return basis
 
@@ -96,13 +105,11 @@ class Deformation(ScanRepresentation):
         return [f"mode_{k + 1:02d}" for k in range(len(self.modes))]
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Coefficients ``[n, K]``, each estimated from the subject's first scan and the scan of the visit only."""
+        """Coefficients ``[n, K]``: the projection of each row's velocity on the modes."""
         self._check(store)
-        out = np.zeros((len(rows), len(self.modes)), np.float32)
-        for where, scans in self._by_subject(store, rows):
-            for k in where:
-                out[k] = scans.coefficients(int(rows[k]))
-        return out
+        velocities = (np.asarray(store.array("velocity")[int(row)], np.float32) for row in rows)
+        found = [np.tensordot(self.duals, velocity, ((1, 2, 3, 4), (0, 1, 2, 3))) for velocity in velocities]
+        return np.array(found, np.float32).reshape(len(rows), len(self.modes))
 
     def velocity(self, coefficients: NDArray[np.floating]) -> NDArray[np.float32]:
         """Velocity ``[3, x, y, z]`` of coefficients ``[K]``: mm on ``nodes``, in template space."""
@@ -131,8 +138,7 @@ class Deformation(ScanRepresentation):
 
     def tensors(self) -> dict[str, Tensor]:
         """Tensors for model.safetensors."""
-        arrays = {"modes": self.modes, "share": self.share, "noise": self.noise}
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in ARRAYS}
 
     def describe(self) -> dict[str, Any]:
         """JSON values for model.json."""
@@ -152,11 +158,16 @@ class Deformation(ScanRepresentation):
             grid = Grid.model_validate(description["grid"])
             nodes = Grid.model_validate(description["velocity_grid"])
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            found = cls(grid, nodes, arrays["modes"], arrays["share"], arrays["noise"], int(description["folded"]))
+            if "modes" in arrays and "duals" not in arrays:
+                raise RunError("The run is of an earlier version, which measured change differently. Train again.")
+            found = cls(grid, nodes, folded=int(description["folded"]), **{name: arrays[name] for name in ARRAYS})
             shape = (int(description["components"]), 3, *nodes.shape)
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's deformations are damaged. Restore the folder.") from None
-        if found.modes.shape != shape or found.noise.shape != grid.shape or len(found.share) != shape[0]:
+        fits = found.modes.shape == found.duals.shape == shape and len(found.share) == shape[0]
+        if not fits or found.noise.shape != grid.shape:
+            raise RunError("The run's deformation tensors do not fit model.json. Restore the folder.")
+        if found.structures.shape != 2 * (len(STRUCTURES),):
             raise RunError("The run's deformation tensors do not fit model.json. Restore the folder.")
         return found
 
@@ -164,33 +175,47 @@ class Deformation(ScanRepresentation):
         return f"{len(self.modes)} deformation modes, which explain {self.share.sum():.0%} of the visible change"
 
     def _measure_noise(self, store: ScanStore, rows: NDArray[np.int64]) -> None:
-        """Estimate the noise of training visits around the previous scan, warped, such that 90 % lie within 1.64 sd."""
-        total, thinned = np.zeros(self.grid.shape), []
+        """Estimate the noise of training visits around the previous scan, warped, such that 90 % lie within 1.64 sd,
+        and the changes of structures that the modes leave out."""
+        total, thinned, left_out = np.zeros(self.grid.shape), [], list[NDArray[np.float64]]()
         rows = np.sort(rows)
-        sampled = SampledModes(self.grid, self.nodes, self.modes, store.mask)
-        every = slice(None, None, max(1, sampled.x.shape[1] // 2000))
-        for where, scans in self._by_subject(store, rows):
-            visits = rows[where]
-            c = [scans.coefficients(int(row)) for row in visits]
-            self.folded += sum(sampled.folded(each) for each in c)
+        subjects, encoded = store.visits["subject"].to_numpy()[rows], self.encode(store, rows)
+        voxels = TemplateVoxels(self.grid, self.nodes, store.mask)
+        every = slice(None, None, max(1, voxels.x.shape[1] // 2000))
+        for subject in dict.fromkeys(subjects):
+            visits, c = rows[subjects == subject], encoded[subjects == subject]
+            psi = np.asarray(store.array("anatomy")[store.subjects.index(subject)], np.float32)
+            self.folded += sum(self._folded(each) for each in c)
+            left_out += list(np.diff([self._left_out(store, psi, *each) for each in zip(visits, c, strict=True)],
+                                     axis=0))  # fmt: skip
             for before, row, c_before, c_row in zip(visits[:-1], visits[1:], c[:-1], c[1:], strict=True):
-                square = scans.in_template(unexplained(self, store, int(before), int(row), c_before, c_row) ** 2)
-                total[sampled.inside] += square
+                square = voxels.values(unexplained(self, store, int(before), int(row), c_before, c_row) ** 2, psi)
+                total[voxels.inside] += square
                 thinned.append(square[every])
         variance = ndimage.gaussian_filter(total / max(len(thinned), 1), 1.0)
         variance = np.maximum(variance, 0.04 * float(np.median(variance[store.mask])))
-        ratio = np.stack(thinned) / variance[sampled.inside][every]
+        ratio = np.stack(thinned) / variance[voxels.inside][every]
         self.noise = np.sqrt(variance * np.quantile(ratio, 0.9) / Z90**2).astype(np.float32)
+        # The modes were fitted to the same visits, which are therefore too close to them.
+        few = max(len(left_out) - len(self.modes), 1)
+        values, vectors = np.linalg.eigh(np.stack(left_out).T @ np.stack(left_out) / few)
+        self.structures = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
 
-    def _by_subject(
-        self, store: ScanStore, rows: NDArray[np.int64]
-    ) -> Iterator[tuple[NDArray[np.int64], SubjectScans]]:
-        """For each subject, its positions in ``rows`` and its scans."""
-        sampled = SampledModes(self.grid, self.nodes, self.modes, store.mask)
-        subjects = store.visits["subject"].to_numpy()
-        first = _first_rows(store)
-        for subject in dict.fromkeys(subjects[rows]):
-            yield np.flatnonzero(subjects[rows] == subject), SubjectScans(store, sampled, subject, first[subject])
+    def _left_out(
+        self, store: ScanStore, psi: NDArray[np.floating], row: int, coefficients: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Log volume of each structure at a visit, as registered, minus that of its coefficients, ``[S]``."""
+        template = load_template(VOLUMES_MM)
+        of = (np.asarray(store.array("velocity")[int(row)], np.float32), self.velocity(coefficients))
+        registered, modelled = (
+            label_volumes(psi, velocity, self.nodes, template.structures, template.grid, len(STRUCTURES))[1:]
+            for velocity in of
+        )
+        return np.asarray(np.log(registered / modelled))
+
+    def _folded(self, coefficients: NDArray[np.floating]) -> int:
+        """Number of nodes at which the deformation folds."""
+        return int((jacobian(exponential(self.velocity(coefficients), self.nodes), self.nodes) <= 0).sum())
 
     def _check(self, store: ScanStore) -> None:
         require_same_grid(store, self.grid, self.nodes)

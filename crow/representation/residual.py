@@ -53,10 +53,13 @@ class ResidualPrior:
         square = np.sum(e * e * precision, dtype=np.float64) - g @ cho_solve(factor, g)
         return float(-0.5 * (square + log_det + (len(r) - len(g)) * LOG_2PI))
 
-    def sample(self, total: Values, n: int, generator: np.random.Generator) -> Values:
-        """A draw of the next residual ``[V]``."""
-        noise = generator.standard_normal(len(total), dtype=np.float32)
+    def sample(self, total: Values, n: int, noise: Values) -> Values:
+        """A draw of the next residual ``[V]``, from standard normal ``noise [V]``, which may be correlated in space."""
         return self.mean(total, n) + self.complement(np.sqrt(variance(self.noise, self.persistent, n)) * noise)
+
+    def standardised(self, r: Values, total: Values, n: int) -> Values:
+        """The error of the expected next residual in sds, ``[V]``."""
+        return (r - self.mean(total, n)) / np.sqrt(variance(self.noise, self.persistent, n))
 
     def marginal_variance(self, n: int) -> Values:
         """Variance of the next residual at each voxel, the diagonal of P D P, ``[V]``."""

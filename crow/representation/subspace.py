@@ -25,6 +25,7 @@ from crow.representation.follow_up import FollowUp
 from crow.representation.modes import ScaledScans
 from crow.representation.residual import MeanSquares, ResidualPrior, Values, blocks, project
 from crow.representation.scan_space import ScanSpace
+from crow.representation.spatial_noise import SpatialNoise
 from crow.scans.compatibility import require_same_mask
 from crow.scans.store import ScanStore
 
@@ -40,7 +41,8 @@ class Subspace(ScanRepresentation):
     """A two-way map between the scans of a store and K coefficients per visit.
 
     Rows are those of the store's arrays, sorted by subject and time; ``mask [X, Y, Z]`` has V voxels. ``validation``:
-    for each number of components tried, the log-density per visit of validation subjects.
+    for each number of components tried, the log-density per visit of validation subjects. ``spatial``: how draws of the
+    residual are correlated between voxels; its density treats them as independent.
     """
 
     kind = "subspace"
@@ -52,8 +54,10 @@ class Subspace(ScanRepresentation):
         scale: NDArray[np.float32],
         prior: ResidualPrior,
         validation: dict[int, float],
+        spatial: SpatialNoise | None = None,
     ) -> None:
         self.mask, self.mean, self.scale, self.prior, self.validation = mask, mean, scale, prior, validation
+        self.spatial = SpatialNoise.white(mask) if spatial is None else spatial
 
     @classmethod
     def suits(cls, store: ScanStore) -> bool:
@@ -73,9 +77,11 @@ class Subspace(ScanRepresentation):
         squares = MeanSquares(len(basis))
         for _, y in scans.by_subject():
             squares.add(y - project(basis, y).astype(np.float32) @ basis.T)
-        found = squares.components()
-        prior = ResidualPrior(basis, choice.noise * found.noise, choice.persistent * found.persistent)
-        return cls(store.mask, scans.mean, scans.scale, prior, choice.validation)
+        variances = squares.components()
+        prior = ResidualPrior(basis, choice.noise * variances.noise, choice.persistent * variances.persistent)
+        found = cls(store.mask, scans.mean, scans.scale, prior, choice.validation)
+        found.spatial = SpatialNoise.fit(store.mask, found._errors(store, rows))
+        return found
 
     @property
     def basis(self) -> NDArray[np.float32]:
@@ -149,7 +155,7 @@ class Subspace(ScanRepresentation):
         for draw in draws:
             maps, total = self.decode(draw), start.copy()
             for n in range(len(draw)):
-                r = self.prior.sample(total, count + n, generator)
+                r = self.prior.sample(total, count + n, self.spatial.sample(generator))
                 maps[n] += self.scale * r
                 total += r
             yield maps
@@ -195,6 +201,7 @@ class Subspace(ScanRepresentation):
             "noise": self.prior.noise,
             "persistent": self.prior.persistent,
             "mask": self.mask,
+            "spatial": self.spatial.weights,
         }
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
@@ -217,6 +224,8 @@ class Subspace(ScanRepresentation):
             prior = ResidualPrior(arrays["basis"], arrays["noise"], arrays["persistent"])
             validation = {int(k): float(value) for k, value in description["validation"].items()}
             found = cls(arrays["mask"], arrays["mean"], arrays["scale"], prior, validation)
+            if "spatial" in arrays:  # runs of earlier versions draw independent voxels
+                found.spatial = SpatialNoise(found.mask, arrays["spatial"])
             shape = (int(description["voxels"]), int(description["components"]))
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's subspace is damaged. Restore the folder.") from None
@@ -240,6 +249,12 @@ class Subspace(ScanRepresentation):
         for where, y in self._scans(store, rows).by_subject():
             y -= project(self.basis, y).astype(np.float32) @ self.basis.T
             yield where, y
+
+    def _errors(self, store: ScanStore, rows: NDArray[np.int64]) -> Iterator[Values]:
+        """Standardised errors ``[V]`` of residuals, given those of the subject's earlier visits in ``rows``."""
+        for _, r in self._residuals(store, rows):
+            for n in range(1, len(r)):
+                yield self.prior.standardised(r[n], r[:n].sum(0), n)
 
     def _past(self, store: ScanStore, past: NDArray[np.int64]) -> tuple[NDArray[np.float32], int]:
         """The sum and the number of a subject's residuals."""

@@ -3,7 +3,8 @@
 Fields are compared by the intensity changes that they cause, <v, w> = sum over voxels of (g'v) (g'w) with g the
 gradient of the template. This is the Fisher information of images with white noise, so that coefficients of modes
 orthonormal in it have independent noise of equal variance. Modes are exact combinations of training fields (by their
-Gram matrix) and are not centred: the origin is no change.
+Gram matrix). The first is the mean change per year, so that the modes leave out none of it; the others are principal
+modes of what remains, and are not centred: the origin is no change.
 """
 
 from __future__ import annotations
@@ -27,15 +28,23 @@ TAPER = 8.0  # mm: distance from the brain over which modes fall to 0
 
 @dataclass(frozen=True)
 class VelocityModes:
-    """``fields [K, 3, x, y, z]`` mm on the velocity grid, strongest first, with unit norm in the Fisher metric;
-    ``share [K]``: share of the visible change in training that each mode explains."""
+    """``fields [K, 3, x, y, z]`` mm on the velocity grid: the mean change per year, then the others, strongest first,
+    with unit norm in the Fisher metric; ``duals [K, 3, x, y, z]``: <duals_k, w> = sum of their products is coefficient
+    k of a field w, by least squares in the Fisher metric; ``share [K]``: share of the visible change in training that
+    each mode explains."""
 
     fields: NDArray[np.float32]
+    duals: NDArray[np.float32]
     share: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, store: ScanStore, rows: NDArray[np.int64], nodes: Grid, count: int) -> VelocityModes:
-        """The ``count`` strongest modes (at most one per row), in passes over chunks of the rows' velocities."""
+    def fit(
+        cls, store: ScanStore, rows: NDArray[np.int64], years: NDArray[np.float64], nodes: Grid, count: int
+    ) -> VelocityModes:
+        """``count`` modes (at most one per row), in passes over chunks of the rows' velocities.
+
+        ``years [row]``: time since the subject's first scan, to which velocities refer.
+        """
         root = metric_root(store, nodes)
         gram = np.zeros((len(rows), len(rows)))
         for i, left in _features(store, rows, root):
@@ -43,14 +52,34 @@ class VelocityModes:
             for j, right in _features(store, rows, root, i.stop):
                 gram[i, j] = left @ right.T
                 gram[j, i] = gram[i, j].T
-        values, vectors = np.linalg.eigh(gram)
-        keep = np.argsort(values)[::-1][:count]
-        keep = keep[values[keep] > 1e-8 * values.max()]
-        weights = vectors[:, keep] / np.sqrt(values[keep])
-        fields = np.zeros((len(keep), 3, *nodes.shape), np.float32)
+        weights, strength = _combinations(gram, years, count)
+        fields = np.zeros((len(strength), 3, *nodes.shape), np.float32)
         for part, velocity in _velocities(store, rows):
             fields += np.tensordot(weights[part].T.astype(np.float32), velocity, 1)
-        return cls(fields * _taper(store, nodes), values[keep] / np.trace(gram))
+        fields *= _taper(store, nodes)
+        weighted = np.einsum("ij...,kj...->ki...", np.einsum("il...,jl...->ij...", root, root), fields)
+        inner = np.tensordot(weighted, fields, ((1, 2, 3, 4), (1, 2, 3, 4))).astype(np.float64)
+        duals = np.tensordot(np.linalg.inv(inner).astype(np.float32), weighted, 1)
+        return cls(fields, duals.astype(np.float32), strength / np.trace(gram))
+
+
+def _combinations(
+    gram: NDArray[np.float64], years: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights ``[row, K]`` of orthonormal modes, and the sum of squares that each explains ``[K]``.
+
+    The mean change per year is that of least squares, sum of t w / sum of t^2.
+    """
+    mean = years / np.sqrt(years @ gram @ years)
+    shared = gram @ mean
+    values, vectors = np.linalg.eigh(gram - np.outer(shared, shared))
+    keep = np.argsort(values)[::-1][: count - 1]
+    keep = keep[values[keep] > 1e-8 * np.trace(gram)]
+    others = vectors[:, keep] - np.outer(mean, shared @ vectors[:, keep])
+    return (
+        np.column_stack([mean, others / np.sqrt(values[keep])]),
+        np.concatenate([[shared @ shared], values[keep]]),
+    )
 
 
 def metric_root(store: ScanStore, nodes: Grid) -> NDArray[np.float32]:

@@ -17,14 +17,18 @@ from crow.scans.grid import Grid
 from crow.scans.store import ScanStore
 from crow.scans.template import STRUCTURES, load_template
 
+SEED = 0  # of the changes of structures that the modes leave out
+
 
 class DeformationModes(Protocol):
-    """Velocity ``modes [K, 3, x, y, z]`` mm on ``nodes``, and intensity ``noise [X, Y, Z]`` (sd) on ``grid``."""
+    """Velocity ``modes [K, 3, x, y, z]`` mm on ``nodes``, intensity ``noise [X, Y, Z]`` (sd) on ``grid``, and
+    the root ``structures [S, S]`` of the covariance of log volumes around the modes."""
 
     grid: Grid
     nodes: Grid
     modes: NDArray[np.float32]
     noise: NDArray[np.float32]
+    structures: NDArray[np.float32]
 
     def velocity(self, coefficients: Array) -> NDArray[np.float32]:
         """Velocity ``[3, x, y, z]`` mm of coefficients ``[K]``."""
@@ -121,7 +125,7 @@ class SubjectWarp:
 
         The table has the volume (mm3) of the last scan and of the median, and the change and its quantiles relative to
         the last volume. Structure S of the template occupies psi(exp(-w)(S)) at a visit; for the draws, log volume is
-        linearised around ``centre``.
+        linearised around ``centre``, and what the modes leave out of the change of structures is added.
         """
         template = load_template(2.0)
         labels = template.structures[template.mask]
@@ -146,7 +150,8 @@ class SubjectWarp:
             each = -local * sample(spread[None].astype(np.float32), self.basis.nodes, points)[0]
             total = np.bincount(labels, each, len(STRUCTURES) + 1)[1:]
             slopes[k] = self.size * template.grid.voxel_volume * total / median
-        drawn = median * np.exp((draws - centre) @ slopes)
+        rest = np.random.default_rng(SEED).standard_normal((len(draws), len(self.basis.structures)))
+        drawn = median * np.exp((draws - centre) @ slopes + rest @ self.basis.structures.T)
         low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         table = pd.DataFrame(
             {

@@ -86,6 +86,29 @@ def jacobian(displacement: Array, grid: Grid) -> Array:
     return np.linalg.det(np.moveaxis(derivative(displacement, grid), (0, 1), (-2, -1)))
 
 
+def volume_ratio(displacement: Array, nodes: Grid, grid: Grid) -> Array:
+    """det D phi in each voxel of ``grid``, ``[X, Y, Z]``, for a displacement ``[3, x, y, z]`` on ``nodes``.
+
+    From the displacements of a voxel's corners, and therefore not smoothed further, unlike `jacobian`, whose central
+    differences on coarse nodes lose a tenth of the change of small structures.
+    """
+    matrix = grid.matrix.copy()
+    matrix[:3, 3] -= matrix[:3, :3] @ np.full(3, 0.5)
+    corners = Grid.of(tuple(n + 1 for n in grid.shape), matrix)
+    u = sample(displacement, nodes, corners.points())
+    by_voxel = np.empty((3, 3, *grid.shape), u.dtype)
+    for axis in range(3):
+        slope = np.diff(u, axis=axis + 1)
+        for other in {1, 2, 3} - {axis + 1}:
+            last = slope.shape[other] - 1
+            slope = (slope.take(range(1, last + 1), other) + slope.take(range(last), other)) / 2
+        by_voxel[:, axis] = slope
+    D = np.einsum("ia...,aj->ij...", by_voxel, np.linalg.inv(grid.matrix[:3, :3]).astype(u.dtype))
+    for i in range(3):
+        D[i, i] += 1
+    return np.linalg.det(np.moveaxis(D, (0, 1), (-2, -1)))
+
+
 def transport(velocity: Array, displacement: Array, grid: Grid) -> Array:
     """Transport velocities by psi: w = (D psi)^-1 v(psi(.)), so that exp(w) = psi^-1 o exp(v) o psi.
 

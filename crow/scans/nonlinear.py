@@ -1,6 +1,6 @@
-"""Nonlinear registration of a subject: its anatomy to the template, and its visits to its first visit.
+"""Nonlinear registration of a subject's anatomy to the template.
 
-Every deformation is the exponential of a velocity field u, the MAP estimate under a Gaussian process prior: u = S z
+The deformation is the exponential of a velocity field u, the MAP estimate under a Gaussian process prior: u = S z
 with z white and S a Gaussian filter (``smooth`` mm wide, ``typical`` mm strong), and
 
     fixed(x) = a(x) + b(x) moving(exp(u)(x)) + noise,
@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-from crow.scans.deform import Array, exponential, sample, warp
+from crow.scans.deform import Array, exponential, sample
 from crow.scans.grid import Grid
-from crow.scans.template import Template
 
 FINEST = 2.0  # mm: smallest voxels of the images that are registered
 MARGIN = 12.0  # mm around the brain in which velocities are estimated
@@ -41,33 +40,13 @@ class Level:
 
 
 ANATOMY = (Level(4, 4, 16, 4, 4), Level(3, 4, 12, 4, 4), Level(1.5, 2, 8, 3, 4))
-CHANGE = (Level(0.6, 2, 8, 0.1, 3),)
-
-
-def register_subject(
-    aligned: Array, template: Template, velocity_grid: Grid, velocities: bool = True
-) -> tuple[Array, Array]:
-    """Anatomy psi ``[3, x, y, z]`` and velocities w ``[T, 3, x, y, z]`` of a subject's visits, mm on ``velocity_grid``.
-
-    ``aligned [T, X, Y, Z]``: scans on the template's grid, 0 outside. psi (a displacement) maps template points to the
-    subject's first scan J_0: template(x) ~ J_0(psi(x)). w_t, in template space, warps the first visit to visit t:
-    J_t(psi(x)) ~ J_0(psi(exp(w_t)(x))); w_0 = 0. If ``velocities`` is False, all are 0.
-    """
-    grid = template.grid
-    psi = exponential(register(template.t1, aligned[0], grid, template.mask, velocity_grid, ANATOMY), velocity_grid)
-    out = np.zeros((len(aligned), *psi.shape), np.float32)
-    if velocities and len(aligned) > 1:
-        warped = [warp(scan, grid, psi, velocity_grid) for scan in aligned]
-        for t in range(1, len(aligned)):
-            out[t] = register(warped[t], warped[0], grid, template.mask, velocity_grid, CHANGE)
-    return psi, out
 
 
 def register(
     fixed: Array, moving: Array, grid: Grid, mask: NDArray[np.bool_], velocity_grid: Grid, levels: tuple[Level, ...]
 ) -> Array:
     """Velocity u ``[3, x, y, z]`` with fixed(x) ~ a(x) + b(x) moving(exp(u)(x)) in and around the mask."""
-    nodes, around = _around(mask, grid, velocity_grid)
+    nodes, around = box_around(mask, grid, velocity_grid, MARGIN)
     u = np.zeros((3, *nodes.shape), np.float32)
     for level in levels:
         near = _Comparison(fixed, moving, grid, mask, nodes, level)
@@ -163,13 +142,15 @@ class Points:
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
-def _around(mask: NDArray[np.bool_], grid: Grid, nodes: Grid) -> tuple[Grid, list[tuple[int, int]]]:
-    """The nodes within `MARGIN` of a mask, and how many nodes lie before and after them along each axis."""
+def box_around(
+    mask: NDArray[np.bool_], grid: Grid, nodes: Grid, mm: float
+) -> tuple[Grid, list[tuple[int, int]]]:
+    """The nodes within ``mm`` of a mask, and how many nodes lie before and after them along each axis."""
     voxels = np.argwhere(mask) if mask.any() else np.argwhere(~mask)
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.ptp(voxels, 0)) + voxels.min(0)
     to_nodes = np.linalg.inv(nodes.matrix) @ grid.matrix
     at = corners @ to_nodes[:3, :3].T + to_nodes[:3, 3]
-    margin = MARGIN / nodes.spacing
+    margin = mm / nodes.spacing
     first = np.clip(np.floor(at.min(0) - margin), 0, None).astype(int)
     behind = np.clip(np.array(nodes.shape) - 1 - np.ceil(at.max(0) + margin), 0, None).astype(int)
     matrix = nodes.matrix.copy()

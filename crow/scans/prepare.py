@@ -191,7 +191,7 @@ class _SubjectPreparation:
         """Estimate anatomy and velocities; without velocities, resample the scans to template space."""
         if not (self.plan.nonlinear and self.images):
             return
-        from crow.scans.nonlinear import register_subject
+        from crow.scans.change import register_subject
 
         self.subject = subject
         nodes = self.store.info.velocity_grid

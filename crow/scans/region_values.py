@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crow.scans.atlas import Atlas
-from crow.scans.deform import compose, exponential, jacobian, sample
+from crow.scans.deform import compose, exponential, volume_ratio
+from crow.scans.grid import Grid
 from crow.scans.store import ScanStore
 
 
@@ -29,12 +30,21 @@ def volumes(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:
     The integral over the region of the Jacobian determinant of to_scan . psi . exp(-w), which maps the template to the
     visit.
     """
-    nodes, grid = store.info.velocity_grid, store.info.grid
+    nodes = store.info.velocity_grid
     assert nodes is not None
-    back = exponential(-np.asarray(store.array("velocity")[row]), nodes)
-    displacement = compose(np.asarray(store.array("anatomy")[store.subject_index(row)]), back, nodes)
-    change = sample(jacobian(displacement, nodes)[None].astype(np.float32), nodes, grid.points())[0]
+    anatomy, velocity = store.array("anatomy")[store.subject_index(row)], store.array("velocity")[row]
     linear = abs(float(np.linalg.det(np.asarray(store.array("to_scan")[row])[:3, :3])))
     labels = list(atlas.names)
-    sums = np.bincount(atlas.labels.ravel(), weights=change.ravel(), minlength=max(labels) + 1)
-    return np.asarray(sums[labels] * linear * grid.voxel_volume, np.float64)
+    sums = label_volumes(np.asarray(anatomy), np.asarray(velocity), nodes, atlas.labels, store.info.grid, max(labels))
+    return np.asarray(linear * sums[labels], np.float64)
+
+
+def label_volumes(
+    anatomy: NDArray[np.floating], velocity: NDArray[np.floating], nodes: Grid, labels: NDArray[np.integer],
+    grid: Grid, most: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Volume of each of the ``labels [X, Y, Z]`` of the template at a visit, mm3 of aligned space, ``[most + 1]``."""
+    displacement = compose(anatomy, exponential(-velocity, nodes), nodes)
+    ratio = volume_ratio(displacement, nodes, grid)
+    sums = np.bincount(labels.ravel(), weights=ratio.ravel(), minlength=most + 1)
+    return np.asarray(sums * grid.voxel_volume, np.float64)

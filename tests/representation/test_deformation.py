@@ -118,11 +118,12 @@ def test_coefficients_do_not_depend_on_other_rows(store, rows, basis):
 def test_modes_are_orthogonal_in_the_metric_and_do_not_depend_on_chunks(store, rows, monkeypatch):
     nodes = store.info.velocity_grid
     later = rows[rows % VISITS > 0]
-    whole = VelocityModes.fit(store, later, nodes, 3)
+    years = (later % VISITS).astype(float)
+    whole = VelocityModes.fit(store, later, years, nodes, 3)
     monkeypatch.setattr(velocity_modes, "CHUNK", 5)
-    parts = VelocityModes.fit(store, later, nodes, 3)
+    parts = VelocityModes.fit(store, later, years, nodes, 3)
     np.testing.assert_allclose(np.abs(parts.fields), np.abs(whole.fields), atol=1e-4)
-    assert (np.diff(whole.share) <= 0).all()
+    assert (np.diff(whole.share[1:]) <= 0).all()
     assert whole.share[:2].sum() > 0.9
     root = velocity_modes.metric_root(store, nodes)
     features = np.einsum("ij...,ki...->kj...", root, whole.fields).reshape(3, -1)
@@ -133,7 +134,7 @@ def test_velocities_of_a_pair_of_chunks_are_read_once(store, rows, monkeypatch):
     names, array = [], ScanStore.array
     monkeypatch.setattr(ScanStore, "array", lambda self, name: names.append(name) or array(self, name))
     monkeypatch.setattr(velocity_modes, "CHUNK", 5)
-    VelocityModes.fit(store, rows[:15], store.info.velocity_grid, 2)
+    VelocityModes.fit(store, rows[:15], np.ones(15), store.info.velocity_grid, 2)
     assert names.count("velocity") == 15 + (10 + 5) + 15  # all, with those after them, and for the fields
 
 
@@ -144,6 +145,8 @@ def test_saving_and_loading(store, rows, basis, tmp_path):
     np.testing.assert_array_equal(loaded.encode(store, rows[:3]), basis.encode(store, rows[:3]))
     assert (loaded.names, repr(loaded)) == (["mode_01", "mode_02"], repr(basis))
     with pytest.raises(RunError, match="damaged"):
+        Deformation.from_saved({name: read[name] for name in ("modes", "duals")}, basis.describe())
+    with pytest.raises(RunError, match="earlier version"):
         Deformation.from_saved({"modes": read["modes"]}, basis.describe())
     with pytest.raises(RunError, match="do not fit"):
         Deformation.from_saved(read, {**basis.describe(), "components": 3})
@@ -174,11 +177,15 @@ def test_a_follow_up_is_the_warped_last_scan(store, rows, basis, space):
     assert (volumes["change"] <= volumes["q95"]).all()
 
 
-def test_volumes_of_draws_match_their_deformation(store, rows, basis):
+def test_volumes_of_draws_match_their_deformation(store, rows, basis, monkeypatch):
     c = basis.encode(store, rows[23:24])[0]
     centre = np.tile(c, (9, 1))
     draws = np.concatenate([centre, 1.1 * centre[:1], 0.9 * centre[:1]])
+    whole = basis.follow_up(store, rows[21:23], draws).volumes.set_index("structure").loc["ventricles"]
+    assert (basis.structures**2).sum() > 0
+    monkeypatch.setattr(basis, "structures", np.zeros_like(basis.structures))
     wide = basis.follow_up(store, rows[21:23], draws).volumes.set_index("structure").loc["ventricles"]
+    assert whole["change"] == wide["change"] and whole["q05"] != wide["q05"]
     alone = basis.follow_up(store, rows[21:23], 1.1 * centre).volumes.set_index("structure").loc["ventricles"]
     (top,) = quantiles_of(np.array([0.0] * 10 + [1.0]), [0.95], 0)
     assert wide["q95"] - wide["change"] == pytest.approx(top * (alone["change"] - wide["change"]), rel=0.1)

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from crow.scans import deform
+from crow.scans.change import register_subject
 from crow.scans.grid import Grid
-from crow.scans.nonlinear import register_subject
 from crow.scans.template import Template
 
 SHAPE = (26, 28, 24)
@@ -37,7 +37,8 @@ def subject(grid, template):
     """Anatomy, change and four scans: without change, with it, with twice as much, and with it, gain and bias."""
     rng = np.random.default_rng(1)
     anatomy = np.stack([2.5 * smooth(rng, 5) for _ in range(3)])
-    change = np.stack([0.4 * smooth(rng, 4) for _ in range(3)])
+    change = np.stack(np.gradient(smooth(rng, 4)))  # tissue that shrinks or grows does not rotate
+    change = (0.15 * change / change.std()).astype(np.float32)  # mm, as in a year or two
     scans = []
     for amount, bias in [(0, 0), (1, 0), (2, 0), (1, 0.1)]:
         moved = deform.compose(deform.exponential(amount * change, grid), deform.exponential(anatomy, grid), grid)

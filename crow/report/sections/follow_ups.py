@@ -48,10 +48,10 @@ def scans_section(
 
 
 def _numbers(evaluation: Evaluation) -> list[Block]:
-    """Errors by model, of scans and of the structures in them, the skill in both, and all other figures."""
+    """Errors by model, of structures first and then of voxels, the skill in both, and all other figures."""
     blocks: list[Block] = []
     in_tables: set[str] = set()
-    for path, subject in ((("scans",), "scans"), (("scans", "regions"), "structures or regions")):
+    for path, subject in ((("scans", "regions"), "structures or regions"), (("scans",), "voxels")):
         part = _at(evaluation, path)
         if isinstance(models := part.get("forecast"), dict) and models:
             columns = list(dict.fromkeys(name for one in models.values() for name in one))
