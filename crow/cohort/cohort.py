@@ -79,6 +79,11 @@ class Cohort:
         return list(self.visits["subject"].unique())
 
     @property
+    def measured_visits(self) -> pd.DataFrame:
+        """The visits with at least one region; a subject's other visits still contribute times and covariates."""
+        return self.visits[self.visits[self.regions].notna().any(axis=1)]
+
+    @property
     def split_subjects(self) -> list[str]:
         """All subjects that a split divides: also those without a visit left, so that ``missing`` changes no split."""
         return list(dict.fromkeys([*self.as_read, *self.subjects]))

@@ -130,11 +130,11 @@ class CRow(Model):
 
         cohort.require_usable()
         learned, test = self.split(cohort)
-        learned = replace(learned, visits=_observed(learned))
+        learned = replace(learned, visits=learned.measured_visits)
         self.table = RegionTable.fit(learned, site_effects=True)
         sequences = self._encode(learned, learned.visits)
         if test:
-            self.table.encode(_observed(cohort), f"{name_of(cohort)} (with the test subjects)")
+            self.table.encode(cohort.measured_visits, f"{name_of(cohort)} (with the test subjects)")
         names = learned.split_names(learned.subjects)
         if self._requested.model.objective == "inn" and sequences.measured is not None:
             raise ConfigError(
@@ -198,7 +198,7 @@ class CRow(Model):
         for part, visits in self._chunks(cohort):
             log_prob = density.log_prob(part, visits).double() - self.table.log_scale_of(part, visits)
             nats.append(log_prob[part.mask])
-        return _observed(cohort)[["subject", "session", "time"]].assign(log_prob=torch.cat(nats).numpy())
+        return cohort.measured_visits[["subject", "session", "time"]].assign(log_prob=torch.cat(nats).numpy())
 
     def score(self, data: Cohort | pd.DataFrame, draws: int = 200, seed: int = 0) -> pd.DataFrame:
         """`log_prob`, and ``<region>_z``: how far each value lies from what the subject's past predicts.
@@ -208,7 +208,7 @@ class CRow(Model):
         """
         cohort = self.as_cohort(data)
         mean, sd = self.predict(cohort, draws, seed)
-        observed = _observed(cohort)
+        observed = cohort.measured_visits
         sequences = self._encode(cohort, observed)
         values = self.table.decode(sequences.x[sequences.mask], observed)
         z = (mean.rsub(values) / sd).where(sequences.values()[sequences.mask].numpy())
@@ -237,7 +237,7 @@ class CRow(Model):
             If a region is in other units than in the training.
         """
         cohort = self.as_cohort(data)
-        visits = _observed(cohort)
+        visits = cohort.measured_visits
         first = cast(Any, self._ensemble().members[0])
         found = [gross_errors(first, part)[part.mask] for part, _ in self._chunks(cohort)]
         row, region = np.nonzero(torch.cat(found).numpy())
@@ -260,7 +260,7 @@ class CRow(Model):
             mean, sd = density.predict(part, visits, draws, generator)
             means.append(self.table.decode(mean[part.mask], visits))
             sds.append(self.table.decode_sd(mean[part.mask], sd[part.mask], visits))
-        index, regions = _observed(cohort).index, self.table.regions
+        index, regions = cohort.measured_visits.index, self.table.regions
         mean_frame = pd.DataFrame(np.concatenate(means), index, regions)
         return mean_frame, pd.DataFrame(np.concatenate(sds), index, regions)
 
@@ -306,7 +306,7 @@ class CRow(Model):
         check_future(cohort, visits)
         ahead = future_visits(cohort, visits, future)
         self.table.require(cohort.visits, name_of(cohort))
-        observed = _observed(cohort)
+        observed = cohort.measured_visits
         history = observed[observed["subject"].isin(ahead["subject"])].sort_values(["subject", "time"])
         self.table.encode(ahead, "the visits to forecast")  # refuses what cannot be asked together, as a time twice
         self._require_memory(draws, len(ahead))
@@ -414,7 +414,7 @@ class CRow(Model):
     def _chunks(self, cohort: Cohort) -> Iterator[tuple[Sequences, pd.DataFrame]]:
         """Some subjects at a time, as sequences and as visits."""
         self.table.require(cohort.visits, name_of(cohort))
-        visits = _observed(cohort)
+        visits = cohort.measured_visits
         data, subject = self._encode(cohort, visits), pd.factorize(visits["subject"])[0]
         for start in range(0, len(data), CHUNK):
             yield data[start : start + CHUNK], visits[(subject >= start) & (subject < start + CHUNK)]
@@ -493,11 +493,6 @@ def training_memory(members: int, blocks: int, width: int, regions: int, channel
     """Bytes that a training takes at least: weights of the flows, and correlations between regions."""
     weights = members * blocks * 8.0 * width * (width + regions + channels)
     return weights * BYTES_PER_WEIGHT + 8.0 * regions**2 * (members + COPIES)
-
-
-def _observed(cohort: Cohort) -> pd.DataFrame:
-    """The visits with at least one region; a subject's other visits still contribute times and covariates."""
-    return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]
 
 
 def _errors_found(counts: dict[str, int]) -> str:

@@ -50,7 +50,7 @@ class HistoryState:
         """
         if not isinstance(ensemble := model.fitted(), FlowEnsemble):
             raise ConfigError("This model was trained with the published objective (inn), which has no history.")
-        visits = _observed(cohort)
+        visits = cohort.measured_visits
         if visits.empty:
             return cls(model, cohort, None, [None] * len(ensemble.members))
         sequences = model.table.encode(visits, cohort.path or "the history")
@@ -90,7 +90,7 @@ class HistoryState:
         if self.history is None:
             return np.empty((0, len(shares), len(self.model.table.regions)))
         found = self._ensemble.filtered(self.history, torch.tensor(shares, dtype=torch.float64))[:, 0]
-        return self.model.table.decode(found.transpose(0, 1), _observed(self.cohort))
+        return self.model.table.decode(found.transpose(0, 1), self.cohort.measured_visits)
 
     @property
     def _ensemble(self) -> FlowEnsemble:
@@ -99,9 +99,4 @@ class HistoryState:
     def _unseen(self, visits: pd.DataFrame) -> bool:
         sites = self.model.table.sites
         assert sites is not None
-        return bool(np.any(sites.unseen(visits)) or np.any(sites.unseen(_observed(self.cohort))))
-
-
-def _observed(cohort: Cohort) -> pd.DataFrame:
-    """The visits with at least one region."""
-    return cohort.visits[cohort.visits[cohort.regions].notna().any(axis=1)]
+        return bool(np.any(sites.unseen(visits)) or np.any(sites.unseen(self.cohort.measured_visits)))
