@@ -21,6 +21,10 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run", "--disable-quic",
 ]  # fmt: skip
+STATE = """JSON.stringify({
+    ready: document.readyState, width: innerWidth, canvases: [...document.querySelectorAll('canvas')].map(c => c.width),
+    images: [...document.images].map(i => [i.complete, i.naturalWidth]),
+})"""
 LOCAL = ("file:", "data:", "blob:", "about:")
 
 
@@ -41,12 +45,18 @@ def found() -> str | None:
     return next((place for place in PLACES if Path(place).is_file()), None)
 
 
-def wait_for(frame: Any, true: str, seconds: float = 30) -> None:
-    """Until an expression of JavaScript holds; asked from outside, since the policy of crow's pages forbids eval."""
+def wait_for(frame: Any, true: str, seconds: float = 60) -> None:
+    """Until an expression of JavaScript holds; asked from outside, since the policy of crow's pages forbids eval.
+
+    A headless browser may draw nothing that nobody asks for, and a frame hears of its size when it is drawn: a picture
+    of the page is taken between the questions.
+    """
+    page = getattr(frame, "page", frame)
     ends = time.monotonic() + seconds
     while not frame.evaluate(true):
-        assert time.monotonic() < ends, f"in {seconds} s it never came true that {true}"
-        time.sleep(0.05)
+        assert time.monotonic() < ends, f"in {seconds} s it never came true that {true}: {frame.evaluate(STATE)}"
+        page.wait_for_timeout(50)
+        page.screenshot()
 
 
 @contextmanager
