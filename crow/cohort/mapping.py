@@ -40,7 +40,8 @@ HEADER = """\
 #   covariate, site (a site or scanner), region, left out. kind of a covariate: numeric, categorical; of the time: age,
 #   years, months, weeks, days, hours, date, visit; of a region: real, positive, bounded, integer (a score), with bounds
 #   [lower, upper] (null is none) and step.
-# unit of an age: years, months, weeks, days; of a region: any text, which figures show. missing: numbers and words that mean missing.
+# unit of an age: years, months, weeks, days; of a region: any text, which figures show. missing: numbers and words that
+#   mean missing.
 """
 
 

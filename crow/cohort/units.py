@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 CUBIC_MM, CUBIC_CM = "mm³", "cm³"
 SPELLINGS = {
-    CUBIC_MM: ("mm3", "mm^3", "mm**3", "cubic millimetre", "cubic millimeter", "cubic mm", "µl", "μl", "ul", "microliter"),
+    CUBIC_MM: ("mm3", "mm^3", "mm**3", "cubic millimetre", "cubic millimeter", "cubic mm", "µl", "μl", "ul"),
     CUBIC_CM: ("cm3", "cm^3", "cm**3", "ml", "cc", "millilitre", "milliliter", "cubic centimetre", "cubic centimeter"),
     "mm": ("millimetre", "millimeter"),
     "mm²": ("mm2", "mm^2", "square mm", "square millimetre", "square millimeter"),

@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from crow.errors import OutputError
 from crow.files import writing
+from crow.report.scales import label_values, unit_of
 
 # Okabe and Ito (2008): distinguishable with any colour vision.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -23,6 +24,7 @@ PATHS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, GREY = "#222222", "#8A8A8A"
 LINES: Any = ("-", "--", "-.", ":")
 PANELS, COLUMNS = 9, 3
+QUANTILES = ("median", "q05", "q25", "q75", "q95")
 LABELLED = 8  # outliers with their names
 TITLE_WIDTH = 235.0  # points, of a panel's title
 STYLE: Any = {
@@ -53,10 +55,12 @@ def trajectories(
     observed: pd.DataFrame,
     forecasts: Mapping[str, pd.DataFrame],
     regions: list[str] | None = None,
-    unit: str = "",
+    unit: str | Mapping[str, str] = "",
     title: str = "",
     later: pd.DataFrame | None = None,
     data_end: float | None = None,
+    bands: Mapping[str, pd.DataFrame] | None = None,
+    reference: tuple[str, pd.DataFrame] | None = None,
 ) -> Figure:
     """Observed visits of one subject, and its forecasts with 50 and 90 % prediction intervals.
 
@@ -69,12 +73,19 @@ def trajectories(
         ``q25``, ``q75`` and ``q95``.
     regions : list of str, optional
         Regions to draw; by default the nine with the clearest forecast change.
-    unit, title : str
-        Label of the y axes, and title of the figure.
+    unit : str or mapping of str to str
+        The unit of all regions, or one for each. Large volumes in mm³ are shown in cm³.
+    title : str
+        Title of the figure.
     later : DataFrame, optional
         Visits that were observed later and not given to the model, with the columns of ``observed``.
     data_end : float, optional
         The longest follow-up of the training, in years since the first visit. Forecasts beyond it have a grey ground.
+    bands : mapping of str to DataFrame, optional
+        The intervals of ``forecasts`` on a finer grid of times, with the same columns. Without them, intervals open at
+        the last observed value.
+    reference : tuple of str and DataFrame, optional
+        Centiles of other subjects, described by a few words, with the columns of ``forecasts``.
 
     Returns
     -------
@@ -88,26 +99,28 @@ def trajectories(
     with style():
         figure, panels = _grid(len(shown))
         for axes, region in zip(panels, shown, strict=True):
-            for k, forecast in enumerate(forecasts.values()):
-                _fan(axes, observed, forecast[forecast["region"] == region], x, region, k, len(forecasts) > 1)
+            for k, (name, forecast) in enumerate(forecasts.items()):
+                asked = forecast[forecast["region"] == region]
+                fine = None if bands is None else bands[name][bands[name]["region"] == region]
+                fine = _opened(observed, asked, x, region) if fine is None else fine
+                _fan(axes, fine, asked, x, k, len(forecasts) > 1)
             axes.plot(observed[x], observed[region], "o-", color=INK, markersize=4, linewidth=0.8, zorder=5)
             if later is not None:
                 axes.plot(later[x], later[region], "D", color=VERMILION, markersize=4.5, zorder=6)
             if end is not None:
                 axes.axvline(end, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
                 axes.axvspan(end, merged[x].max(), color=GREY, alpha=0.12, linewidth=0, zorder=0)
+            if reference is not None:
+                _centiles(axes, reference[1][reference[1]["region"] == region], x)
             axes.set_title(region, fontsize=min(10.0, TITLE_WIDTH / max(len(region), 1)))
-            if axes.get_ylim()[1] >= 1000:
-                axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+            label_values(axes, unit_of(region, unit))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for axes in panels[-COLUMNS:]:
             axes.set_xlabel("age (years)" if x == "age" else "years since the first visit")
-        for axes in panels[::COLUMNS]:
-            axes.set_ylabel(unit)
         left_out = merged["region"].nunique() - len(shown)
         more = f"{len(shown)} of {len(shown) + left_out} regions" if left_out and not regions else ""
         figure.suptitle(" · ".join(part for part in (title, more) if part), x=0.01, ha="left", fontweight="bold")
-        _legend(figure, list(forecasts), later is not None, end is not None)
+        _legend(figure, list(forecasts), later is not None, end is not None, "" if reference is None else reference[0])
     return figure
 
 
@@ -246,12 +259,27 @@ def _grid(panels: int) -> tuple[Figure, list[Axes]]:
     return figure, axes[:panels]
 
 
-def _fan(axes: Axes, observed: pd.DataFrame, forecast: pd.DataFrame, x: str, region: str, k: int, faint: bool) -> None:
-    """Intervals that open from the last observed visit; ``faint`` if several overlap."""
-    fan = forecast.sort_values(x)
-    if len(observed) and (last := observed.iloc[-1])[x] < fan[x].min():
-        known = {x: last[x], **dict.fromkeys(["median", "q05", "q25", "q75", "q95"], last[region])}
-        fan = pd.concat([pd.DataFrame([known]), fan])
+def _opened(observed: pd.DataFrame, forecast: pd.DataFrame, x: str, region: str) -> pd.DataFrame:
+    """A forecast that begins at the last observed value."""
+    if not len(observed) or (last := observed.iloc[-1])[x] >= forecast[x].min():
+        return forecast
+    return pd.concat([pd.DataFrame([{x: last[x], **dict.fromkeys(QUANTILES, last[region])}]), forecast])
+
+
+def _centiles(axes: Axes, centiles: pd.DataFrame, x: str) -> None:
+    """The 5, 50 and 95 % centiles of other subjects; they extend the axis by at most half of its length each way."""
+    low, high = axes.get_ylim()
+    room, centiles = 0.5 * (high - low), centiles.sort_values(x)
+    axes.plot(centiles[x], centiles["median"], color=GREEN, linewidth=1.0, linestyle="--", zorder=1)
+    for name in ("q05", "q95"):
+        axes.plot(centiles[x], centiles[name], color=GREEN, linewidth=0.8, linestyle=":", zorder=1)
+    ends = centiles["q05"].min(), centiles["q95"].max()
+    axes.set_ylim(min(low, max(ends[0], low - room)), max(high, min(ends[1], high + room)))
+
+
+def _fan(axes: Axes, band: pd.DataFrame, forecast: pd.DataFrame, x: str, k: int, faint: bool) -> None:
+    """Intervals over the times of ``band``, and dots at those of ``forecast``; ``faint`` if several overlap."""
+    fan = band.sort_values(x)
     colour = PATHS[k % len(PATHS)]
     axes.fill_between(fan[x], fan["q05"], fan["q95"], color=colour, alpha=0.09 if faint else 0.16, linewidth=0)
     axes.fill_between(fan[x], fan["q25"], fan["q75"], color=colour, alpha=0.14 if faint else 0.30, linewidth=0)
@@ -273,7 +301,7 @@ def _clearest(observed: pd.DataFrame, forecast: pd.DataFrame) -> list[str]:
     return [region for region in forecast["region"].unique() if region in chosen]
 
 
-def _legend(figure: Figure, names: list[str], later: bool, beyond: bool) -> None:
+def _legend(figure: Figure, names: list[str], later: bool, beyond: bool, reference: str) -> None:
     handles: list[Any] = [
         Line2D([], [], color=INK, marker="o", markersize=4, linewidth=0.8, label="given" if later else "observed")
     ]
@@ -290,9 +318,22 @@ def _legend(figure: Figure, names: list[str], later: bool, beyond: bool) -> None
             Line2D([], [], color=PATHS[k % len(PATHS)], linestyle=LINES[k % len(LINES)], linewidth=1.8, label=name)
             for k, name in enumerate(names)
         ]
+    if reference:
+        label = f"5, 50 and 95 % of {reference}"
+        handles.append(Line2D([], [], color=GREEN, linewidth=1.0, linestyle="--", label=label))
     if beyond:
         handles.append(Patch(color=GREY, alpha=0.12, linewidth=0, label="beyond the longest follow-up of the training"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8.5, columnspacing=1.2)
+    labels = [str(one.get_label()) for one in handles]
+    columns = _columns(labels, 15 * figure.get_size_inches()[0])
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8.5, columnspacing=1.2)
+
+
+def _columns(labels: list[str], room: float) -> int:
+    """The most columns of a legend, at most five, that are not wider than ``room`` characters."""
+    for columns in range(min(5, len(labels)), 1, -1):
+        if sum(max(map(len, part)) + 7 for part in np.array_split(labels, columns)) <= room:
+            return columns
+    return 1
 
 
 def _without_outliers(losses: np.ndarray) -> tuple[float, float]:

@@ -167,3 +167,29 @@ def test_a_model_much_worse_than_the_others_does_not_set_the_scale() -> None:
     assert horizons.axes[0].get_ylim()[1] < 0.15
     similar = charts.models({"CRPS": {"crow": 0.06, "mixed": 0.09}}, "sd")
     assert not similar.axes[0].texts
+
+
+def test_bands_begin_at_the_level_and_dots_are_at_the_times_that_were_asked() -> None:
+    asked, fine = forecast([5]), forecast([5]).assign(region="R0")
+    start = fine.iloc[[0]].assign(time=1.0, age=71.0, median=91.0, q05=90.5, q25=90.8, q75=91.2, q95=91.5)
+    fine = pd.concat([start, fine])
+    centiles = ("subjects with DX CN", fine.assign(median=fine["median"] + 300, q05=-1e6, q95=1e6))
+    figure = figures.trajectories(observed(1), {"f": asked}, bands={"f": fine}, reference=centiles, unit={"R0": "mm"})
+    axes = figure.axes[0]
+    assert line(axes, 3) == ([71.0, 72.0, 73.0], [91.0, 85.0, 80.0])
+    dots = [one for one in axes.lines if one.get_marker() == "o" and one.get_linestyle() == "None"]
+    assert [list(np.asarray(one.get_xdata())) for one in dots] == [[72.0, 73.0]]
+    band = next(one for one in axes.collections if isinstance(one, PolyCollection)).get_paths()[0].vertices
+    assert (band[band[:, 0] == 71.0][:, 1].min(), band[band[:, 0] == 71.0][:, 1].max()) == (90.5, 91.5)  # type: ignore[index]
+    low, high = axes.get_ylim()
+    assert low > 50 and high < 150, "centiles far away do not flatten the forecast"
+    assert "5, 50 and 95 % of subjects with DX CN" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert axes.get_ylabel() == "mm"
+
+
+def test_a_legend_is_not_wider_than_its_figure() -> None:
+    paths = {f"a course of covariates with a long name {k}": forecast([5, 1, 2]) for k in range(4)}
+    figure = figures.trajectories(observed(3), paths, data_end=2.0)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
