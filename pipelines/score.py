@@ -17,6 +17,7 @@ from crow.models.registry import class_of_run
 from crow.pipelines.history import Missing, doubtful_values, read_history
 from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
+from crow.report.outlier_figure import outlier_scores
 from crow.representation.scan_space import ScanSpace
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
@@ -133,7 +134,7 @@ def score(
         save_table(visits, by_visit, out.suffix, digits=None)
         save_table(subjects, by_subject, out.suffix, digits=None)
         if figure is not None:
-            figures.save(figures.likelihoods(visits), figure, overwrite)
+            figures.save(outlier_scores(visits), figure, overwrite)
     if maps is not None:
         _write_maps(scans, store, maps, places, draws, seed, overwrite, progress)
     return Scores(history, visits, subjects, tuple(path for path in (out, subjects_out, figure, maps) if path))

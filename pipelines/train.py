@@ -84,7 +84,8 @@ def _train(
     if len(model.log):
         from crow.report import figures
 
-        figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
+        curves = figures.training_curves(model.log, model.metrics.get("members") or [])
+        figures.save(curves, out / "training.png", overwrite=True)
     return Trained(out, model, model.interrupted)
 
 

@@ -1,6 +1,6 @@
-"""Figures: trajectories, what-if fans, likelihoods and outliers, training curves and calibration."""
+"""Figures: trajectories, what-if fans, training curves and calibration."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ INK, GREY = "#222222", "#8A8A8A"
 LINES: Any = ("-", "--", "-.", ":")
 PANELS, COLUMNS = 9, 3
 QUANTILES = ("median", "q05", "q25", "q75", "q95")
-LABELLED = 8  # outliers with their names
 TITLE_WIDTH = 235.0  # points, of a panel's title
 STYLE: Any = {
     "font.size": 9,
@@ -124,47 +123,15 @@ def trajectories(
     return figure
 
 
-def likelihoods(
-    scores: pd.DataFrame, title: str = "Log-likelihood of each visit given the earlier visits (diamonds: outliers)"
-) -> Figure:
-    """Log-likelihood of visits over time, and its histogram. Outliers are marked, the largest ones with their names.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        One row per visit: ``subject``, ``session``, ``time`` (years since the first visit), ``log_prob`` (nats),
-        ``outlier_score`` and ``outlier`` (bool).
-    title : str
-        Title of the figure.
-
-    Returns
-    -------
-    Figure
-        Two panels with a common y axis.
-    """
-    others, outliers = scores[~scores["outlier"]], scores[scores["outlier"]]
-    outliers = outliers.sort_values("outlier_score", ascending=False)
-    with style():
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        axes, histogram = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
-        axes.plot(others["time"], others["log_prob"], "o", color=BLUE, markersize=3, alpha=0.45, markeredgewidth=0)
-        axes.plot(outliers["time"], outliers["log_prob"], "D", color=VERMILION, markersize=5)
-        _name(axes, outliers.head(LABELLED), scores)
-        axes.set(xlabel="years since the first visit", ylabel="log-likelihood (nats)")
-        axes.margins(x=0.08)
-        axes.set_title(title)
-        histogram.hist(scores["log_prob"], bins=30, orientation="horizontal", color=BLUE, alpha=0.6)
-        histogram.set_xlabel("visits")
-    return figure
-
-
-def training_curves(log: pd.DataFrame) -> Figure:
-    """Loss of every ensemble member by epoch, with the best epoch marked.
+def training_curves(log: pd.DataFrame, members: Sequence[Mapping[str, Any]] = ()) -> Figure:
+    """Loss of every ensemble member by epoch, with the best epoch and the mixed model marked.
 
     Parameters
     ----------
     log : DataFrame
         ``member``, ``epoch`` (0 is the initialisation), and the losses ``train`` and ``validation``.
+    members : sequence of mapping, optional
+        The members of the run's metrics: the NLL ``validation`` of the chosen epoch, and that of the ``mixed_model``.
 
     Returns
     -------
@@ -174,7 +141,10 @@ def training_curves(log: pd.DataFrame) -> Figure:
     with style():
         figure = Figure(figsize=(6.5, 3.4), layout="constrained")
         axes = figure.subplots()
+        starts = _mixed_models(log, members)
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
+            if int(member) in starts:
+                axes.axhline(starts[int(member)], color=PATHS[k % len(PATHS)], linewidth=1.0, linestyle=(0, (1, 1.5)))
             colour, line = PATHS[k % len(PATHS)], LINES[k // len(PATHS) % len(LINES)]
             axes.plot(rows["epoch"], rows["train"], line, color=colour, linewidth=0.8, alpha=0.6)
             axes.plot(rows["epoch"], rows["validation"], line, color=colour, linewidth=1.8, label=f"member {member}")
@@ -182,10 +152,19 @@ def training_curves(log: pd.DataFrame) -> Figure:
                 best = rows.sort_values("validation").iloc[0]
                 axes.plot(best["epoch"], best["validation"], "o", color=colour, markersize=6, markeredgecolor="white")
         axes.set(xlabel="epoch", ylabel="loss per visit (standardised units)")
-        axes.set_ylim(*_without_outliers(log[["train", "validation"]].to_numpy()))
+        losses = np.append(log[["train", "validation"]].to_numpy(float).ravel(), list(starts.values()))
+        axes.set_ylim(*_without_outliers(losses))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title("Training loss (thin), validation loss (thick), best epoch (dot)")
-        axes.legend(fontsize=8)
+        axes.set_title("Loss by epoch (lower is better)")
+        labelled = axes.get_legend_handles_labels()[0]
+        kinds = [
+            Line2D([], [], color=INK, linewidth=0.8, alpha=0.6, label="training"),
+            Line2D([], [], color=INK, linewidth=1.8, label="validation"),
+            Line2D([], [], color=INK, marker="o", linewidth=0, markersize=6, label="chosen epoch"),
+        ]
+        if len(starts):
+            kinds.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), label="mixed model"))
+        figure.legend(handles=[*kinds, *labelled], loc="outside right upper", fontsize=8)
     return figure
 
 
@@ -233,18 +212,6 @@ def save(figure: Figure, path: str | Path, overwrite: bool = False) -> Path:
 def style() -> Iterator[None]:
     with mpl.rc_context(STYLE):
         yield
-
-
-def _name(axes: Axes, visits: pd.DataFrame, scores: pd.DataFrame) -> None:
-    """Write subject and session beside each visit that is not too close to one already named."""
-    width, height = np.ptp(scores["time"]) or 1.0, np.ptp(scores["log_prob"]) or 1.0
-    named: list[tuple[float, float]] = []
-    for subject, session, time, log_p in visits[["subject", "session", "time", "log_prob"]].itertuples(index=False):
-        if any(abs(time - t) < 0.13 * width and abs(log_p - y) < 0.035 * height for t, y in named):
-            continue
-        named.append((time, log_p))
-        axes.annotate(f"{subject} {session}".strip(), (time, log_p), xytext=(6, 0), textcoords="offset points",
-                      va="center", fontsize=8, color=INK)  # fmt: skip
 
 
 def _grid(panels: int) -> tuple[Figure, list[Axes]]:
@@ -334,6 +301,20 @@ def _columns(labels: list[str], room: float) -> int:
         if sum(max(map(len, part)) + 7 for part in np.array_split(labels, columns)) <= room:
             return columns
     return 1
+
+
+def _mixed_models(log: pd.DataFrame, members: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """The validation loss of the mixed model in the units of the log, by member (from 1).
+
+    ``members`` have it in other units, and that of the chosen epoch in both.
+    """
+    found = {}
+    for k, member in enumerate(members, 1):
+        own = log.loc[log["member"] == k, "validation"]
+        gain = float(member.get("mixed_model") or np.nan) - float(member.get("validation") or np.nan)
+        if np.isfinite(gain) and own.notna().any():
+            found[k] = float(own.min()) + gain
+    return found
 
 
 def _without_outliers(losses: np.ndarray) -> tuple[float, float]:

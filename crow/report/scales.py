@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import Formatter
 
 from crow.cohort.units import CUBIC_CM, CUBIC_MM, written
 
@@ -33,8 +33,21 @@ def label_values(axes: Axes, unit: str) -> None:
     largest = max(map(abs, axes.get_ylim()))
     shown, factor = scaled(unit, largest)
     axes.set_ylabel(shown)
-    if factor == 1 and largest < MIN_SEPARATED:
-        return
-    steps = np.diff(axes.get_yticks()) / factor
-    digits = next((k for k in range(MAX_DIGITS) if np.allclose(steps, steps.round(k), rtol=0, atol=1e-9)), MAX_DIGITS)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / factor:,.{digits}f}"))
+    if factor != 1 or largest >= MIN_SEPARATED:
+        axes.yaxis.set_major_formatter(ScaledFormatter(factor))
+
+
+class ScaledFormatter(Formatter):
+    """Values divided by ``factor``, with thousands separated, all with the decimals that their steps need."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        scaled = np.asarray(values, float) / self.factor
+        fits = (k for k in range(MAX_DIGITS) if np.allclose(scaled, scaled.round(k), rtol=0, atol=1e-9))
+        digits = next(fits, MAX_DIGITS)
+        return [f"{value:,.{digits}f}" for value in scaled]
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x / self.factor:,.6g}"

@@ -12,7 +12,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.image import imread
 
 from crow.errors import OutputError
+from crow.evaluation.outlier_score import LIMIT
 from crow.report import charts, figures, synthetic_profiles
+from crow.report.outlier_figure import outlier_scores
 
 QUANTILES = {"q05": -2.0, "q25": -1.0, "median": 0.0, "q75": 1.0, "q95": 2.0}
 
@@ -91,16 +93,43 @@ def test_what_if_paths_differ_in_colour_and_line() -> None:
     assert [float(np.asarray(drawn.get_ydata())[-1]) for drawn in fans] == [90.0, 80.0]
 
 
-def test_likelihoods_mark_and_name_outliers() -> None:
+def test_outlier_scores_mark_and_name_outliers_above_the_threshold() -> None:
     scores = pd.DataFrame(
         {"subject": ["a", "b", "c", "d"], "session": "m12", "time": [0.0, 1.0, 2.0, 3.0],
-         "log_prob": [-10.0, -11.0, -40.0, -12.0], "outlier_score": [0.0, 0.5, 9.0, 1.0],
-         "outlier": [False, False, True, False]}
+         "outlier_score": [0.0, 0.5, 9.0, 1.0], "outlier": [False, False, True, False]}
     )  # fmt: skip
-    axes, histogram = figures.likelihoods(scores).axes
-    assert [text.get_text() for text in axes.texts] == ["c m12"]
-    assert list(np.asarray(axes.lines[0].get_ydata())) == [-10.0, -11.0, -12.0]
+    axes, histogram = outlier_scores(scores).axes
+    assert [text.get_text() for text in axes.texts] == ["outliers: above 4", "c m12"]
+    assert list(np.asarray(axes.lines[0].get_ydata())) == [0.0, 0.5, 1.0]
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in dashed] == [LIMIT]
+    assert axes.get_ylabel() == "outlier score (robust sd)" and axes.get_yscale() == "linear"
     assert sum(bar.get_width() for bar in histogram.patches) == 4  # type: ignore[attr-defined]
+    figure = outlier_scores(scores.assign(outlier_score=[0.0, 0.5, 900.0, 1.0]))
+    figure.draw_without_rendering()
+    far = figure.axes[0]
+    assert far.get_yscale() == "symlog"
+    assert {"4", "100"} <= {label.get_text() for label in far.get_yticklabels()}
+
+
+def test_names_of_outliers_do_not_overlap() -> None:
+    scores = pd.DataFrame({
+        "subject": [f"subject {k}" for k in range(8)], "session": "m12", "time": np.linspace(1, 1.2, 8),
+        "outlier_score": np.linspace(9, 9.2, 8), "outlier": True,
+    })  # fmt: skip
+    figure = outlier_scores(scores)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts[1:]]
+    assert boxes and not any(box.overlaps(other) for k, box in enumerate(boxes) for other in boxes[k + 1 :])
+
+
+def test_training_curves_show_the_mixed_model_in_the_units_of_the_log() -> None:
+    log = pd.DataFrame({"member": 1, "epoch": [0, 1, 2], "train": [3.0, 2.0, 1.0], "validation": [3.0, 2.5, 2.7]})
+    figure = figures.training_curves(log, [{"validation": 52.5, "mixed_model": 52.9}])
+    dotted = [line for line in figure.axes[0].lines if len(set(np.asarray(line.get_ydata()))) == 1]
+    assert float(np.asarray(dotted[0].get_ydata())[0]) == pytest.approx(2.9)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["training", "validation", "chosen epoch", "mixed model", "member 1"]
 
 
 def test_training_curves_mark_the_best_epoch() -> None:
