@@ -37,7 +37,8 @@ MEANINGS = {
 }  # fmt: skip
 FORMS = {
     "calibration": "calibrated", "ensemble": "ensemble members?", "linear mixed model": "mixed models?",
-    "energy score": "energy(?! score)", "nat": "nats", "covariate": "covariates", "prediction interval": "prediction intervals",
+    "energy score": "energy(?! score)", "nat": "nats", "covariate": "covariates",
+    "prediction interval": "prediction intervals",
 }  # fmt: skip
 """Other forms in which a term appears, as patterns."""
 
