@@ -28,7 +28,8 @@ def adapt(
 
     Nothing else is fitted again: for all other sites the new run gives the same results.
 
-    Example: [bold]crow adapt --run demo/run --cohort new_site.csv --out demo/adapted[/bold]
+    Example:
+    [bold]crow adapt --run demo/run --cohort new_site.csv --out demo/adapted[/bold]
     """
     check_places(folder("--out", out, "run"), {"--run": run, "--cohort": cohort}, overwrite)
     kind_of_run(run, "train")

@@ -60,7 +60,8 @@ def check(
 
     Exits with status 0 if the cohort is usable, otherwise 2.
 
-    Example: [bold]crow check demo/cohort.csv[/bold]
+    Example:
+    [bold]crow check demo/cohort.csv[/bold]
     """
     inputs = {"PATH": [cohort, *(reading["join"] or [])], "--config": config, "--mapping": reading["mapping"]}
     log = None if out is None else out.with_name(f"{out.stem}.log.csv") if out.name else out

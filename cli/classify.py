@@ -49,8 +49,9 @@ def classify(
 ) -> None:  # fmt: skip
     """Classify visits when few of them have labels, and refuse visits unlike those of the training.
 
-    Example: [bold]crow classify --cohort demo/cohort.csv --label DX --out demo/dx[/bold], then
-    [bold]crow classify --run demo/dx --cohort demo/cohort.csv --out demo/predictions.csv[/bold]
+    Example:
+    [bold]crow classify --cohort demo/cohort.csv --label DX --out demo/dx[/bold]
+    [bold]crow classify --run demo/dx --cohort demo/cohort.csv --out demo/predicted.csv[/bold]
     """
     two_uses.check_use(context)
     if run is not None:

@@ -46,8 +46,9 @@ def enhance(
 ) -> None:  # fmt: skip
     """Draw thin slices from a scan with thick slices: the median, its uncertainty, and single draws.
 
-    Example: [bold]crow enhance --cohort demo/store --factor 2 --out demo/thin_run[/bold], then
-    [bold]crow enhance --run demo/thin_run --scan demo/sub-0002_T1w.nii.gz --out demo/thin[/bold]
+    Example:
+    [bold]crow enhance --cohort demo/store --factor 2 --out demo/thin_run[/bold]
+    [bold]crow enhance --run demo/thin_run --scan demo/thick.nii.gz --out demo/thin[/bold]
     """
     two_uses.check_use(context)
     if run is not None:

@@ -56,7 +56,8 @@ def evaluate(
 
     Measured are forecast errors, calibration, likelihood, synthetic against real subjects, group effects, and privacy.
 
-    Example: [bold]crow evaluate --run demo/run --baselines all[/bold]
+    Example:
+    [bold]crow evaluate --run demo/run --baselines all[/bold]
     """
     out = out or beside_run(run, EVALUATION)
     outputs = [*folder("--out", out, "evaluation"), *file("--tadpole", tadpole, (".csv",))]

@@ -48,9 +48,9 @@ def explore(
 
     The page is served on this computer only, and nothing is written. Ctrl-C ends it.
 
-    Example: [bold]crow explore --run demo/run --cohort demo/cohort.csv[/bold]
-
-    Example: [bold]crow explore --run demo/run --subject 9002 --export demo/subject_9002.html[/bold]
+    Example:
+    [bold]crow explore --run demo/run --cohort demo/cohort.csv[/bold]
+    [bold]crow explore --run demo/run --subject 9002 --export demo/subject_9002.html[/bold]
     """
     if export is None and what_if:
         raise typer.BadParameter("--what-if is for --export; the page itself has sliders.")

@@ -28,7 +28,8 @@ def extract(
 ) -> None:  # fmt: skip
     """Write volumes or mean values of regions in prepared scans, as a table for crow train.
 
-    Example: [bold]crow extract --scans demo/store --out demo/structures.csv[/bold]
+    Example:
+    [bold]crow extract --scans demo/store --out demo/structures.csv[/bold]
     """
     check_places(table("--out", out), {"--scans": scans, "--atlas": atlas, "--labels": labels}, overwrite)
 

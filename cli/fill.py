@@ -36,7 +36,8 @@ def fill(
     A value is drawn given everything measured of the subject up to and including its visit. Measured values stay as
     they are.
 
-    Example: [bold]crow fill --run demo/run --cohort demo/cohort.csv --out demo/filled.csv[/bold]
+    Example:
+    [bold]crow fill --run demo/run --cohort demo/cohort.csv --out demo/filled.csv[/bold]
     """
     if tables is None:
         outputs = [*table("--out", out), *table("--out (its intervals)", beside(out, "_intervals"))]

@@ -115,13 +115,11 @@ def generate(
 
     For a run of scans, write follow-up scans (BIDS derivatives) with their uncertainty, their change, and a picture.
 
-    Example: [bold]crow generate --run demo/run --subject 9002 --at 1,2.5,5 --set-covariate CDRSB=5@2.5[/bold]
-
-    Example: [bold]crow generate --run demo/run --cohort demo/cohort.csv --visits demo/future.csv[/bold]
-
-    Example: [bold]crow generate --run demo/run --new-subjects 100[/bold]
-
-    Example: [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
+    Example:
+    [bold]crow generate --run demo/run --subject 9002 --at 1,5 --set-covariate CDRSB=5@2[/bold]
+    [bold]crow generate --run demo/run --cohort demo/cohort.csv --visits demo/future.csv[/bold]
+    [bold]crow generate --run demo/run --new-subjects 100[/bold]
+    [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
     """
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,

@@ -40,7 +40,8 @@ def prepare(
 
     After an interruption, the same command continues.
 
-    Example: [bold]crow prepare --cohort demo/scans --suffix T1w --out demo/store[/bold]
+    Example:
+    [bold]crow prepare --cohort demo/scans --suffix T1w --out demo/store[/bold]
     """
     inputs = {"--cohort": [cohort, *(reading["join"] or [])], "--mask": mask, "--mapping": reading["mapping"],
               "--ages": reading["ages"]}  # fmt: skip

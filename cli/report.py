@@ -47,7 +47,8 @@ def report(
 
     Accuracy, calibration and privacy are those of crow evaluate: run it first.
 
-    Example: [bold]crow report --run demo/run --subject 9002[/bold]
+    Example:
+    [bold]crow report --run demo/run --subject 9002[/bold]
     """
     if labels is not None and atlas is None:
         raise ConfigError(f"--labels {labels}: the names belong to an atlas. Give it with --atlas.")

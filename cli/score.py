@@ -42,7 +42,8 @@ def score(
 
     Log-likelihoods are exact, in nats, for values in the units of the table.
 
-    Example: [bold]crow score --run demo/run --cohort demo/cohort.csv --out demo/scores.csv[/bold]
+    Example:
+    [bold]crow score --run demo/run --cohort demo/cohort.csv --out demo/scores.csv[/bold]
     """
     by_subject = table("--out (by subject)", beside(out, "_subjects"))
     maps = folder("--save-maps", save_maps, "file", grows=True)

@@ -53,9 +53,9 @@ def segment(
 ) -> None:  # fmt: skip
     """Segment a structure: the probability of each voxel, plausible masks, and the volume with an interval.
 
-    Example: [bold]crow segment --cohort demo/store --masks demo/scans/derivatives/truth --label 2 --out
-    demo/ventricles[/bold], then
-    [bold]crow segment --run demo/ventricles --cohort demo/store --subject 0002 --out demo/masks[/bold]
+    Example:
+    [bold]crow segment --cohort demo/store --masks demo/truth --label 2 --out demo/seg[/bold]
+    [bold]crow segment --run demo/seg --cohort demo/store --subject 02 --out demo/masks[/bold]
     """
     two_uses.check_use(context)
     if cohort is None:

@@ -33,9 +33,9 @@ def settings(
 ) -> None:  # fmt: skip
     """Print every setting of a command with its default and meaning, and the presets for --config.
 
-    Example: [bold]crow settings train[/bold]
-
-    Example: [bold]crow settings classify --architecture infocnf --yaml[/bold]
+    Example:
+    [bold]crow settings train[/bold]
+    [bold]crow settings classify --architecture infocnf --yaml[/bold]
     """
     from crow.run.describe import chosen_settings, commented_yaml, default_header
 

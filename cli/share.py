@@ -40,7 +40,8 @@ def share(
     The zip file has the weights, settings and description of the run, a data sheet and a model card. Unpacked, it is a
     run again: [bold]python -m zipfile -e model.zip shared_run[/bold]
 
-    Example: [bold]crow share --run demo/run --licence "simulated data, free to use" --out demo/model.zip[/bold]
+    Example:
+    [bold]crow share --run demo/run --licence "CC BY 4.0" --out demo/model.zip[/bold]
     """
     inputs = {"--run": run, "--cohort": cohort, "--evaluation": evaluation}
     check_places(file("--out", out, (".zip",)), inputs, overwrite)

@@ -64,11 +64,10 @@ def simulate(
 ) -> None:  # fmt: skip
     """Simulate a cohort with known truth: a table in the columns of ADNIMERGE or TADPOLE, or brain scans.
 
-    Example: [bold]crow simulate --out demo --subjects 200 --visits 5 --seed 0[/bold]
-
-    Example: [bold]crow simulate --av45 --out amyloid --subjects 279 --visits 3[/bold]
-
-    Example: [bold]crow simulate --scans --out brains --subjects 80 --visits 4 --resolution 2 --modality T1w[/bold]
+    Example:
+    [bold]crow simulate --out demo --subjects 200 --visits 5 --seed 0[/bold]
+    [bold]crow simulate --av45 --out amyloid --subjects 279 --visits 3[/bold]
+    [bold]crow simulate --scans --out brains --subjects 80 --visits 4 --resolution 2[/bold]
     """
     check_places(folder("--out", out, "simulation"), {}, overwrite)
     size = {"subjects": subjects, "visits": visits}

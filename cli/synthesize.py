@@ -61,8 +61,9 @@ def synthesize(
 ) -> None:  # fmt: skip
     """Draw synthetic cross-sectional visits, of regions or scans, with given attributes.
 
-    Example: [bold]crow synthesize --cohort demo/cohort.csv --condition sex,age,diagnosis --out demo/profiles[/bold],
-    then [bold]crow synthesize --run demo/profiles --attributes sex=F,age=75,diagnosis=AD --out demo/women.csv[/bold]
+    Example:
+    [bold]crow synthesize --cohort demo/cohort.csv --condition sex,age --out demo/made[/bold]
+    [bold]crow synthesize --run demo/made --attributes sex=F,age=75 --out demo/women.csv[/bold]
     """
     two_uses.check_use(context)
     if run is not None:

@@ -30,9 +30,9 @@ def train(
 
     Ctrl-C stops early, leaves a usable run, and exits with status 130.
 
-    Example: [bold]crow train --cohort demo/cohort.csv --out demo/run --test 0.2[/bold]
-
-    Example: [bold]crow train --cohort demo/scans --out demo/scan_run --set scans.resolution=3[/bold]
+    Example:
+    [bold]crow train --cohort demo/cohort.csv --out demo/run --test 0.2[/bold]
+    [bold]crow train --cohort demo/scans --out demo/scan_run --set scans.resolution=3[/bold]
     """
     out = out or Path("runs") / (cohort.stem.removesuffix("_store") or "cohort")
     sets = options.with_test(sets, test)

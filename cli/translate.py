@@ -52,9 +52,9 @@ def translate(
 ) -> None:  # fmt: skip
     """Draw another modality, or other regions, of a visit, many times, so that the uncertainty is visible.
 
-    Example, for two stores of the same subjects: [bold]crow translate --cohort demo/pet_store --source demo/store
-    --out demo/to_pet[/bold], then [bold]crow translate --run demo/to_pet --source demo/store --out
-    demo/pet_of_t1w[/bold]
+    Example:
+    [bold]crow translate --cohort demo/pet_store --source demo/store --out demo/to_pet[/bold]
+    [bold]crow translate --run demo/to_pet --source demo/store --out demo/pet_of_t1w[/bold]
     """
     two_uses.check_use(context)
     if run is not None:

@@ -49,8 +49,12 @@ def follow_up(
         ):
             for row, plane in enumerate(PLANES):
                 shown = _slice(axes[row, column], image, plane, cut, spacing, colours, low, high)
+                if column == 0:
+                    axes[row, 0].text(0.02, 0.98, place_text(plane, cut, images[0].shape, last.affine), fontsize=8,
+                                      transform=axes[row, 0].transAxes, va="top", color="white")  # fmt: skip
             axes[0, column].set_title(name)
-            figure.colorbar(shown, ax=axes[:, column], orientation="horizontal", shrink=0.8, pad=0.02)
+            bar = figure.colorbar(shown, ax=axes[:, column], orientation="horizontal", shrink=0.8, pad=0.02)
+            bar.set_label("value" if column < 2 else "change of the value" if column == 2 else "standard deviation")
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
 
@@ -84,6 +88,22 @@ def canonical(array: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArra
     """The array reoriented so that its axes point right, anterior and superior."""
     turned = nib.orientations.apply_orientation(array, nib.orientations.io_orientation(affine))
     return np.asarray(turned, np.float32)
+
+
+def place_text(plane: str, cut: NDArray[np.int64], shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
+    """``x = -12 mm``: where the centre of a plane through the voxel ``cut`` of the canonical array is in the world."""
+    axis = PLANES[plane][0]
+    like = nib.Nifti1Image(np.empty(_own_shape(shape, affine), np.uint8), affine)
+    middle = np.array([*(np.array(shape) - 1) / 2, 1.0])
+    middle[axis] = cut[axis]
+    place = float((nib.as_closest_canonical(like).affine @ middle)[axis])
+    return f"{'xyz'[axis]} = {round(place):d} mm".replace("-", "\u2212")
+
+
+def _own_shape(shape: tuple[int, ...], affine: NDArray[np.float64]) -> tuple[int, ...]:
+    """The shape of an array before `canonical`."""
+    axes = nib.orientations.io_orientation(affine)[:, 0].astype(int)
+    return tuple(int(shape[axis]) for axis in axes)
 
 
 def canonical_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from crow.report.scan_figures import PLANES, canonical, canonical_spacing
+from crow.report.scan_figures import PLANES, canonical, canonical_spacing, place_text
 
 
 def three_planes(
@@ -36,7 +36,7 @@ def three_planes(
     size = np.array(data.shape) * spacing
     per_mm = width / (size[1] + 2 * size[0])
     panels = []
-    for axis, left, right in PLANES.values():
+    for plane, (axis, left, right) in PLANES.items():
         cut = np.take(data, int(through[axis]), axis).T[::-1]
         pixels = (look(np.clip((cut - low) / scale, 0, 1))[..., :3] * 255).round().astype(np.uint8)
         wide, tall = (round(float(side)) for side in np.delete(size, axis) * per_mm)
@@ -44,6 +44,8 @@ def three_planes(
         pen = ImageDraw.Draw(panel)
         for text, x, anchor in ((left, 6, "ls"), (right, wide - 6, "rs")):
             pen.text((x, tall - 6), text, fill=ink, font_size=18, anchor=anchor)
+        where = place_text(plane, np.asarray(through), data.shape, affine)
+        pen.text((6, 6), where, fill=ink, font_size=14, anchor="lt")
         panels.append(panel)
     whole = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), background)
     x = 0

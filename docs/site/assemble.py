@@ -55,9 +55,8 @@ def commands_page() -> str:
 def _help(command: click.Command) -> str:
     """The text of a command; its examples become code."""
     blocks = MARKUP.sub("", command.help or "").strip().split("\n\n")
-    texts = [" ".join(block.split()) for block in blocks]
-    examples = [text.removeprefix("Example: ") for text in texts if text.startswith("Example: ")]
-    words = [text for text in texts if not text.startswith("Example: ")]
+    examples = [line.strip() for block in blocks if block.startswith("Example:") for line in block.splitlines()[1:]]
+    words = [" ".join(block.split()) for block in blocks if not block.startswith("Example:")]
     code = ["```bash", *examples, "```", ""] if examples else []
     return "\n\n".join(words) + "\n\n" + "\n".join(code)
 

@@ -70,6 +70,13 @@ def test_examples_are_valid(example: str) -> None:
     COMMANDS[name].make_context(name, words)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_can_be_pasted_from_a_terminal_of_80_columns(name: str) -> None:
+    lines = [line.strip() for line in crow(name, "--help", COLUMNS="80", NO_COLOR="1", TERM="dumb").stdout.splitlines()]
+    own = [f"crow {example}" for example in examples() if example.startswith(f"{name} ")]
+    assert own and not [example for example in own if example not in lines]
+
+
 def test_every_option_is_explained() -> None:
     unexplained = [f"{name} {option.opts}" for name, command in COMMANDS.items() for option in command.params
                    if not (option.help or "").rstrip(".)").strip()]  # fmt: skip

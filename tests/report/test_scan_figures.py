@@ -2,14 +2,16 @@
 
 import nibabel as nib
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
-from crow.report.scan_figures import follow_up
+from crow.report.scan_figures import follow_up, place_text
 
 SHAPE = (20, 24, 16)
 
 
-def drawn(flip: bool):
-    affine = np.diag([-2.0 if flip else 2.0, 2, 2, 1])
+def drawn(flip: bool, affine: np.ndarray | None = None) -> Figure:
+    affine = np.diag([-2.0 if flip else 2.0, 2, 2, 1]) if affine is None else affine
     scan = np.random.default_rng(0).uniform(50, 100, SHAPE).astype(np.float32)
     change = np.zeros(SHAPE, np.float32)
     change[3:6, 10:13, 7:10] = -20
@@ -34,5 +36,28 @@ def test_left_and_right_are_marked_and_both_scans_have_the_same_limits() -> None
     axes = drawn(flip=False).axes
     assert axes[0].images[0].get_clim() == axes[1].images[0].get_clim()
     for row in (1, 2):
-        left, right = sorted(axes[4 * row].texts, key=lambda text: text.get_position()[0])
+        sides = [text for text in axes[4 * row].texts if "mm" not in text.get_text()]
+        left, right = sorted(sides, key=lambda text: text.get_position()[0])
         assert (left.get_text(), right.get_text()) == ("L", "R")
+
+
+@pytest.mark.parametrize(("x", "y", "z"), [(0, 0, 0), (-30, 5, 100)])
+def test_planes_have_their_coordinates_and_colour_bars_their_meaning(x: int, y: int, z: int) -> None:
+    affine = np.array([[2.0, 0, 0, x], [0, 2, 0, y], [0, 0, 2, z], [0, 0, 0, 1]])
+    figure = drawn(flip=False, affine=affine)
+    places = [text.get_text() for row in range(3) for text in figure.axes[4 * row].texts if "mm" in text.get_text()]
+    expected = [f"x = {x + 6} mm", f"y = {y + 20} mm", f"z = {z + 14} mm"]
+    assert places == [text.replace("-", "\u2212") for text in expected]
+    assert [axes.get_xlabel() for axes in figure.axes[12:]] == [
+        "value", "value", "change of the value", "standard deviation"
+    ]  # fmt: skip
+
+
+def test_coordinates_are_those_of_the_world_for_any_order_of_axes() -> None:
+    affine = np.array([[0.0, -2, 0, 10], [0, 0, 3, -5], [1, 0, 0, 7], [0, 0, 0, 1]])
+    shape = (11, 21, 31)  # z, x from right to left, y
+    like = nib.as_closest_canonical(nib.Nifti1Image(np.zeros(shape, np.uint8), affine))
+    cut = np.array([4, 6, 8])
+    world = like.affine @ np.array([*cut, 1])
+    found = [place_text(plane, cut, like.shape, affine) for plane in ("sagittal", "coronal", "axial")]
+    assert found == [f"{a} = {round(v)} mm".replace("-", "\u2212") for a, v in zip("xyz", world[:3], strict=True)]
