@@ -107,8 +107,8 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
     agreement = {name: one["concordance"] for name, one in metrics.get("group_effects", {}).items()
                  if one.get("concordance") is not None}  # fmt: skip
     if agreement:
-        each = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items())
-        echo(f"Concordance of synthetic with real group effects: {each}")
+        listed = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items())
+        echo(f"Concordance of synthetic with real group effects: {listed}")
     if "privacy" in metrics:
         echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
     if "tadpole" in metrics:

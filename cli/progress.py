@@ -1,6 +1,6 @@
 """Progress bars: what is being done, how much is left, and an estimate of the time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ def followed(
 
     from crow.cli.terminal import console, plain
 
-    count = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    count = total if total is not None else len(items) if isinstance(items, Sized) else None
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("so far,"),
         TimeRemainingColumn(), TextColumn("left"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -11,9 +12,19 @@ FORMULA = re.compile(r"[=@\t\r]|[+-].*[(|!]", re.DOTALL)
 """What a spreadsheet would run: ``=1+1``, ``+cmd|' /C calc'!A0``; not ``-4``, ``+/-`` or ``-/-``."""
 
 
+class Conventions(NamedTuple):
+    """How a table separates its cells and writes the decimal sign."""
+
+    separator: str = ","
+    decimal: str = "."
+
+
+USUAL = Conventions()
+
+
 def save_table(
-    table: pd.DataFrame, path: Path, ending: str, digits: int | None = 8, append: bool = False, separator: str = ",",
-    decimal: str = ".",
+    table: pd.DataFrame, path: Path, ending: str, digits: int | None = 8, append: bool = False,
+    conventions: Conventions = USUAL,
 ) -> None:  # fmt: skip
     """Write a table into ``path`` in the format of ``ending``: a header and one line per row.
 
@@ -24,19 +35,20 @@ def save_table(
     path : Path
         The file, which may have any name while it is incomplete.
     ending : str
-        ``.tsv`` for tabs; ``separator`` otherwise.
+        ``.tsv`` for tabs; the separator of ``conventions`` otherwise.
     digits : int
         Significant digits of numbers; all of them if None.
     append : bool
         Add the rows to those that the file has.
-    separator, decimal : str
-        The conventions of the table that was read: see `crow.cohort.writing.conventions`.
+    conventions : Conventions
+        Separator and decimal sign, for instance those of the table that was read.
     """
-    separator = "\t" if ending.lower() == ".tsv" else separator
+    separator = "\t" if ending.lower() == ".tsv" else conventions.separator
     safe = without_formulas(table)
     safe.to_csv(
         path, index=False, sep=separator, float_format=None if digits is None else f"%.{digits}g", lineterminator="\n",
-        mode="a" if append else "w", header=not append, encoding="utf-8", errors="surrogateescape", decimal=decimal,
+        mode="a" if append else "w", header=not append, encoding="utf-8", errors="surrogateescape",
+        decimal=conventions.decimal,
     )  # fmt: skip
 
 

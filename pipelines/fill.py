@@ -62,7 +62,7 @@ def fill(
     intervals = out.with_name(f"{out.stem}_intervals{out.suffix}")
     with writing(out, overwrite) as table, writing(intervals, overwrite) as beside:
         _write(table, filled.table, history)
-        save_table(filled.intervals, beside, out.suffix, **conventions(history.schema))
+        save_table(filled.intervals, beside, out.suffix, conventions=conventions(history.schema))
     return FilledTable(filled, history, (out, intervals))
 
 

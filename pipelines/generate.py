@@ -198,10 +198,10 @@ def _write(
     with ExitStack() as files:
         summary = files.enter_context(writing(out.summary, out.overwrite))
         own = conventions(history.schema)
-        save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix, **own)
+        save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix, conventions=own)
         if out.draws is not None:
             draws = files.enter_context(writing(out.draws, out.overwrite))
-            save_table(_in_own_time(history, forecast.draws), draws, out.draws.suffix, **own)
+            save_table(_in_own_time(history, forecast.draws), draws, out.draws.suffix, conventions=own)
         if out.figure is not None:
             _draw(out.figure, out, model, history, shown, seed)
     return tuple(path for path in (out.summary, out.draws, out.figure) if path is not None)

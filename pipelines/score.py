@@ -133,8 +133,8 @@ def score(
     visits, subjects = _scores(scored)
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
         own = conventions(history.schema)
-        save_table(visits, by_visit, out.suffix, digits=None, **own)
-        save_table(subjects, by_subject, out.suffix, digits=None, **own)
+        save_table(visits, by_visit, out.suffix, digits=None, conventions=own)
+        save_table(subjects, by_subject, out.suffix, digits=None, conventions=own)
         if figure is not None:
             figures.save(outlier_scores(visits), figure, overwrite)
     if maps is not None:

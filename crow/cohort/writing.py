@@ -9,7 +9,7 @@ import pandas as pd
 
 from crow.cohort.schema import SCAN, Schema
 from crow.cohort.times import AGES_PER_YEAR, PER_YEAR, SOME_DAY, date_text, whole_days, years_later
-from crow.tables import without_formulas
+from crow.tables import Conventions, without_formulas
 
 
 def to_table(visits: pd.DataFrame, schema: Schema, start: pd.Series | None = None) -> pd.DataFrame:
@@ -41,10 +41,10 @@ def table_text(table: pd.DataFrame, schema: Schema) -> str:
     return safe.to_csv(index=False, sep=schema.separator, decimal=schema.decimal, lineterminator="\n")
 
 
-def conventions(schema: Schema) -> dict[str, str]:
+def conventions(schema: Schema) -> Conventions:
     """The separator and the decimal sign for a table of results beside the one that was read; a tab stays in .tsv."""
     separator = schema.separator if schema.separator in (",", ";") else "," if schema.decimal == "." else ";"
-    return {"separator": separator, "decimal": schema.decimal}
+    return Conventions(separator, schema.decimal)
 
 
 def _first_age(visits: pd.DataFrame) -> pd.Series:

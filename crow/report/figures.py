@@ -143,8 +143,8 @@ def training_curves(log: pd.DataFrame, members: Sequence[Mapping[str, Any]] = ()
         axes = figure.subplots()
         starts = _mixed_models(log, members)
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
-            if int(member) in starts:
-                axes.axhline(starts[int(member)], color=PATHS[k % len(PATHS)], linewidth=1.0, linestyle=(0, (1, 1.5)))
+            if member in starts:
+                axes.axhline(starts[member], color=PATHS[k % len(PATHS)], linewidth=1.0, linestyle=(0, (1, 1.5)))
             colour, line = PATHS[k % len(PATHS)], LINES[k // len(PATHS) % len(LINES)]
             axes.plot(rows["epoch"], rows["train"], line, color=colour, linewidth=0.8, alpha=0.6)
             axes.plot(rows["epoch"], rows["validation"], line, color=colour, linewidth=1.8, label=f"member {member}")
@@ -303,12 +303,12 @@ def _columns(labels: list[str], room: float) -> int:
     return 1
 
 
-def _mixed_models(log: pd.DataFrame, members: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+def _mixed_models(log: pd.DataFrame, members: Sequence[Mapping[str, Any]]) -> dict[Any, float]:
     """The validation loss of the mixed model in the units of the log, by member (from 1).
 
     ``members`` have it in other units, and that of the chosen epoch in both.
     """
-    found = {}
+    found: dict[Any, float] = {}
     for k, member in enumerate(members, 1):
         own = log.loc[log["member"] == k, "validation"]
         gain = float(member.get("mixed_model") or np.nan) - float(member.get("validation") or np.nan)
