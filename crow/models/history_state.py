@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
 from crow.data.sequences import Sequences
-from crow.errors import ConfigError
-from crow.flows.ensemble import FlowEnsemble
 
 if TYPE_CHECKING:
     from crow.models.crow import CRow
@@ -47,15 +45,13 @@ class HistoryState:
         ------
         CohortError
             If a visit does not have the columns of the model, or a value that cannot be.
+        ConfigError
+            If the model was trained with the published objective, which has no history.
         """
-        if not isinstance(ensemble := model.fitted(), FlowEnsemble):
-            raise ConfigError("This model was trained with the published objective (inn), which has no history.")
-        visits = cohort.measured_visits
+        ensemble, visits = model.ensemble(), cohort.measured_visits
         if visits.empty:
             return cls(model, cohort, None, [None] * len(ensemble.members))
-        sequences = model.table.encode(visits, cohort.path or "the history")
-        if cohort.schema.missing == "impute":
-            sequences = replace(sequences, measured=None)
+        sequences = model.encode(cohort, visits)
         return cls(model, cohort, sequences, ensemble.condition(sequences))
 
     def forecast(self, visits: pd.DataFrame, draws: int = 200, seed: int = 0) -> Values:
@@ -78,7 +74,7 @@ class HistoryState:
             return np.concatenate([part.values for part in parts])
         after = table.encode(apart.drop(columns=table.regions, errors="ignore"), "the visits to forecast")
         generator = torch.Generator().manual_seed(seed)
-        drawn = self._ensemble.draw_each(after, self.states, draws, generator)
+        drawn = self.model.ensemble().draw_each(after, self.states, draws, generator)
         return table.draws(drawn, visits)
 
     def levels(self, shares: Sequence[float]) -> Values:
@@ -89,12 +85,8 @@ class HistoryState:
         """
         if self.history is None:
             return np.empty((0, len(shares), len(self.model.table.regions)))
-        found = self._ensemble.filtered(self.history, torch.tensor(shares, dtype=torch.float64))[:, 0]
+        found = self.model.ensemble().filtered(self.history, torch.tensor(shares, dtype=torch.float64))[:, 0]
         return self.model.table.decode(found.transpose(0, 1), self.cohort.measured_visits)
-
-    @property
-    def _ensemble(self) -> FlowEnsemble:
-        return cast(FlowEnsemble, self.model.fitted())
 
     def _unseen(self, visits: pd.DataFrame) -> bool:
         sites = self.model.table.sites
