@@ -116,6 +116,8 @@ class RoleDetector:
             self._sort_text(name)
         elif facts.grows_by_one(name):
             self._leave(name, "an age: it grows by one per year")
+        elif facts.runs_with_time(name):
+            self._leave(name, "a time: it grows as fast as time passes")
         elif name not in self.repeated and facts.once(name):
             self._leave(name, "measured at one visit of a subject only")
         elif name not in self.repeated and facts.constant(name):
@@ -130,7 +132,7 @@ class RoleDetector:
             return "a row number"
         if names.is_time(name) or names.is_age(name) or names.matches(names.SESSION, name):
             return "times and ages"
-        if columns.is_dates(name) or (names.is_date(name) and not columns.is_number(name)):
+        if columns.is_dates(name) or (names.is_date(name) and (not columns.is_number(name) or facts.whole(name))):
             return "times and ages"
         if facts.whole(name) and (facts.is_counter(name) or names.matches(names.COUNTER, name)):
             return "a number of visits, instances or repeats"
