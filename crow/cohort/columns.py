@@ -216,7 +216,7 @@ class Columns:
             cells = self.cells(name)
             if marks.decimal == ",":
                 by_mark[","].append(name)
-            elif (one.values % 1 != 0).any():
+            elif one.has_decimals:
                 by_mark["."].append(name)
             if marks.thousands:
                 example = next((cell for cell in cells if any(mark in cell for mark in marks.thousands)), "")

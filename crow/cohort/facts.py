@@ -70,7 +70,7 @@ class Facts:
         return self.repeated and not who.duplicated().any()
 
     def _whole(self, name: str) -> bool:
-        return self.columns.is_number(name) and bool((self.columns.numbers(name).values.dropna() % 1 == 0).all())
+        return self.columns.is_number(name) and not self.columns.numbers(name).has_decimals
 
     def few_levels(self, name: str) -> bool:
         return self.whole(name) and self.columns.filled(name).nunique() <= MAX_LEVELS
@@ -140,16 +140,17 @@ class Facts:
         read = self.columns.numbers(name)
         if read.values.notna().sum() < 0.5 * max(read.filled, 1) or (self.constant(name) and not self.once(name)):
             return False
-        decimals = bool((read.values.dropna() % 1 != 0).any())
-        return names.matches(names.ANATOMY, name) or (decimals and not names.matches(names.IDENTITY, name))
+        return names.matches(names.ANATOMY, name) or (read.has_decimals and not names.matches(names.IDENTITY, name))
 
 
 def grows_by_one(values: pd.Series, years: pd.Series, who: pd.Series) -> bool:
     """Whether values between 0 and 120 grow by one per year within subjects, up to rounding."""
-    both = values.notna() & years.notna()
-    values, years, who = values[both], years[both], who[both]
-    if not len(values) or values.min() < 0 or values.max() > MAX_AGE:
+    if values.min() < 0 or values.max() > MAX_AGE:
         return False
+    both = values.notna() & years.notna()
+    if not both.any():
+        return False
+    values, years, who = values[both], years[both], who[both]
     since = pd.DataFrame({"grown": values, "passed": years})
     since = since - since.groupby(who).transform("min")
     moved = since[since["passed"] > 0.5]

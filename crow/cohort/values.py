@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -62,6 +61,13 @@ class Numbers:
     def filled(self) -> int:
         """Cells that hold something."""
         return int(self.values.notna().sum()) + len(self.text)
+
+    @cached_property
+    def has_decimals(self) -> bool:
+        """Whether a number is not whole."""
+        values = self.values.to_numpy()
+        known = values[~np.isnan(values)]
+        return bool((np.floor(known) != known).any())
 
     @cached_property
     def is_number(self) -> bool:
@@ -152,7 +158,7 @@ def _floats(texts: list[str]) -> list[float]:
     joined = "".join(texts)
     if not joined.isascii() or "_" in joined:
         raise ValueError
-    return [float(text) if text else math.nan for text in texts]
+    return list(map(float, [text or "nan" for text in texts]))
 
 
 def is_blank(cells: pd.Series, plain: NDArray[np.float64] | None = None) -> pd.Series:

@@ -161,7 +161,7 @@ def _first_complete(
     kind: Kind = catalogue.DUPLICATE,
 ) -> pd.DataFrame:
     order = rows[schema.regions].isna().sum(axis=1).sort_values(kind="stable").index
-    extra = rows.loc[order].duplicated(["subject", key]).reindex(rows.index) & among
+    extra = rows.loc[order, ["subject", key]].duplicated().reindex(rows.index) & among
     return drop(rows, extra, kind, findings, key=name, hint=hint)
 
 
