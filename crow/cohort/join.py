@@ -18,6 +18,7 @@ from crow.cohort.layout import Layout
 from crow.cohort.names import ANATOMY, SESSION, is_age, matches
 from crow.cohort.options import ReadOptions, listed
 from crow.cohort.subject import subject_columns
+from crow.cohort.subject_writings import one_writing
 from crow.cohort.table import Table
 from crow.cohort.times import AGES_PER_YEAR, DAYS_PER_YEAR
 from crow.cohort.values import is_blank
@@ -87,7 +88,7 @@ def join_tables(tables: Sequence[Table], options: ReadOptions, findings: Finding
 def _part(table: Table, options: ReadOptions, findings: Findings) -> Part:
     layout = table.layout or Layout("plain")
     subject = _subject_of(table, layout, options)
-    frame = table.frame()
+    frame = one_writing(table.frame(), subject, findings)
     session = layout.session
     wide = None if frame[subject].duplicated().any() else find_waves(table.header)
     if wide is not None:

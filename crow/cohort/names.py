@@ -73,6 +73,7 @@ SITE = _whole(
     r" fldstreng\w* feldstaerke station_name device_serial\w* deviceserialnumber mri_info_deviceserialnumber coil"
     r" software_version manufacturers_model_name standort klinik"
 )
+STUDY = _whole("study studie etude estudio cohort kohorte cohorte project projekt dataset sample batch")
 SEX = _whole(r"sex gender ptgender m_f geschlecht sexe sexo genero")
 DIAGNOSIS = _whole(r"dx\w* diagnosis diag diagnose diagnost\w* group gruppe groupe grupo")
 CONSTANT = _whole(

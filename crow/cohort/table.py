@@ -102,6 +102,7 @@ def read_table(path: str | Path, findings: Findings) -> Table:
         blank = True
     else:
         text = _text(path, findings)
+        text = _without_invisible(text)
         separator = _separator(text)
         if separator == " ":
             text, separator = "\n".join(" ".join(line.split()) for line in text.splitlines()), " "
@@ -199,12 +200,24 @@ def _text(path: Path, findings: Findings) -> str:
         return data.decode("cp1252", errors="replace")
 
 
+def _without_invisible(text: str) -> str:
+    """The text without characters that have no width, which would make two subjects of one."""
+    if text.isascii():
+        return text
+    for letter in "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff":
+        if letter in text:
+            text = text.replace(letter, "")
+    return text
+
+
 def _separator(text: str) -> str:
     """The separator that splits the header and the next lines into the same number of cells, at least two."""
     sample = [line[:MAX_LINE] for line in text.splitlines()[:20]]
 
     def agreement(separator: str) -> tuple[int, int]:
-        counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row] or [0]
+        counts = [0]
+        with suppress(csv.Error):  # a cell beyond the limit; `_records` reports its line
+            counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row] or [0]
         return sum(count == counts[0] for count in counts) * (counts[0] > 1), counts[0]
 
     best = max(",;\t|", key=agreement)

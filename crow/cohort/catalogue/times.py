@@ -36,6 +36,16 @@ VISIT_CODES = Kind(
 SUBJECT = Kind(
     "subject", "info", "Several columns name the same subjects.", "{names} name the same subjects; {first} was used."
 )
+SUBJECT_WRITINGS = Kind(
+    "subject-writings", "warning", "One subject is written in several ways.",
+    "{count:,} subjects are written in several ways ({example}) and were read as one. If they are different subjects, "
+    "write them clearly apart.",
+)  # fmt: skip
+MIXED_SUBJECTS = Kind(
+    "mixed-subjects", "warning", "Rows of several subjects have one name.",
+    "has several values in {count:,} of {total:,} subjects ({subject}), so their rows may belong to several subjects. "
+    "{remedy}",
+)  # fmt: skip
 DATE_ORDER = Kind(
     "date-order", "warning", "Day and month cannot be separated.",
     "no day above 12 shows which comes first; dates were read as {order}.",
