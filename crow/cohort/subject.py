@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pandas as pd
@@ -13,6 +14,9 @@ from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions, listed, one_column
 from crow.errors import CohortError
 
+VALUE = re.compile(r"[+-]?\d[\d.,:/\- ]*")
+"""A number or a date, which is no name of a column."""
+
 
 def find_subject(columns: Columns, layout: Layout, options: ReadOptions, findings: Findings) -> str:
     """The subject column; raises CohortError if there is none, or several that disagree."""
@@ -22,8 +26,14 @@ def find_subject(columns: Columns, layout: Layout, options: ReadOptions, finding
         return layout.subject
     named = [name for name in subject_columns(columns.names) if not columns.is_empty(name)]
     if not named:
+        values = sum(bool(VALUE.fullmatch(name)) for name in columns.names)
         raise CohortError(
-            f"{columns.path}: no subject column was found among {listed(columns.names)}. Name it with --subject COLUMN."
+            f"{columns.path}: no subject column was found among {listed(columns.names)}. "
+            + (
+                "The first row holds values: write a header above it."
+                if values > 1
+                else "Name it with --subject COLUMN."
+            )
         )
     repeated = [name for name in named if columns.cells(name).duplicated().any()]
     named = repeated or named

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 
 from crow.cohort import names
-from crow.cohort.catalogue import MIXED_SUBJECTS, SUBJECT_WRITINGS
+from crow.cohort.catalogue import FILLED_DOWN, MIXED_SUBJECTS, SUBJECT_WRITINGS
 from crow.cohort.findings import Findings
 from crow.cohort.options import listed
 from crow.cohort.parameters import MIN_CONSTANT_SHARE
@@ -15,6 +15,8 @@ from crow.cohort.values import is_blank
 
 MARKS = re.compile(r"[\s_\-./]+")
 MIN_CONTRADICTIONS = 3
+MIN_BLANK = 0.3
+"""Share of rows without a subject from which they belong to the subject above."""
 
 
 def one_writing(frame: pd.DataFrame, subject: str, findings: Findings) -> pd.DataFrame:
@@ -22,6 +24,7 @@ def one_writing(frame: pd.DataFrame, subject: str, findings: Findings) -> pd.Dat
 
     Two subjects with different sexes, births or genotypes are two, however alike they are written.
     """
+    frame = _filled_down(frame, subject, findings)
     counts = frame[subject].value_counts()
     bare: dict[str, list[str]] = {}
     for written in counts.index:
@@ -45,6 +48,16 @@ def one_writing(frame: pd.DataFrame, subject: str, findings: Findings) -> pd.Dat
     example = ", ".join(f"{written} as {one}" for written, one in list(alike.items())[:3])
     findings.add(SUBJECT_WRITINGS, subject, frame.index[where.to_numpy()], count=len(alike), example=example)
     return frame.assign(**{subject: frame[subject].replace(alike)})
+
+
+def _filled_down(frame: pd.DataFrame, subject: str, findings: Findings) -> pd.DataFrame:
+    """The table with a subject in every row if it stands in the first of its rows only, as in merged cells."""
+    blank = frame[subject] == ""
+    filled = frame[subject][~blank]
+    if blank.mean() < MIN_BLANK or blank.iloc[0] or filled.duplicated().any():
+        return frame
+    findings.add(FILLED_DOWN, subject, frame.index[blank.to_numpy()])
+    return frame.assign(**{subject: frame[subject].where(~blank).ffill()})
 
 
 def _bare(written: str) -> str:
