@@ -124,5 +124,5 @@ def assert_read(cohort: Cohort, table: pd.DataFrame, within: float = 0.005) -> N
     first = table.groupby("subject")["date"].transform("min")
     years = (table["date"] - first).dt.days / 365.25
     np.testing.assert_allclose(np.sort(cohort.visits["time"]), np.sort(years), atol=within)
-    name = next(name for name in cohort.regions if "ippo" in name)
+    name = next(name for name in cohort.regions if "pocam" in name or "pokam" in name)
     np.testing.assert_allclose(np.sort(cohort.visits[name]), np.sort(table["Hippocampus"]))

@@ -36,6 +36,10 @@ VISIT_CODES = Kind(
 SUBJECT = Kind(
     "subject", "info", "Several columns name the same subjects.", "{names} name the same subjects; {first} was used."
 )
+SUBJECT_FOUND = Kind(
+    "subject-found", "warning", "A column was found to name the subjects by its values.",
+    "taken as the subject, because each value stands in a few rows; if that is wrong, add --subject COLUMN.",
+)  # fmt: skip
 SUBJECT_WRITINGS = Kind(
     "subject-writings", "warning", "One subject is written in several ways.",
     "{count:,} subjects are written in several ways ({example}) and were read as one. If they are different subjects, "
