@@ -17,7 +17,8 @@ from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.names import ANATOMY, SESSION, is_age, matches
 from crow.cohort.options import ReadOptions, listed
-from crow.cohort.subject import subject_columns
+from crow.cohort.subject import subject_columns, subjects_by_values
+from crow.cohort.subject_writings import one_writing
 from crow.cohort.table import Table
 from crow.cohort.times import AGES_PER_YEAR, DAYS_PER_YEAR
 from crow.cohort.values import is_blank
@@ -87,7 +88,7 @@ def join_tables(tables: Sequence[Table], options: ReadOptions, findings: Finding
 def _part(table: Table, options: ReadOptions, findings: Findings) -> Part:
     layout = table.layout or Layout("plain")
     subject = _subject_of(table, layout, options)
-    frame = table.frame()
+    frame = one_writing(table.frame(), subject, findings)
     session = layout.session
     wide = None if frame[subject].duplicated().any() else find_waves(table.header)
     if wide is not None:
@@ -107,6 +108,7 @@ def _subject_of(table: Table, layout: Layout, options: ReadOptions) -> str:
     if options.subject in table.header:
         return str(options.subject)
     named = [layout.subject] if layout.subject else subject_columns(table.header)
+    named = named or subjects_by_values(Columns(table.frame(), table.path, decimal=table.decimal))
     if not named:
         raise CohortError(
             f"{table.path}: no subject column was found among {listed(table.header)}. Name it with --subject COLUMN; "

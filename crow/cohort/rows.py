@@ -12,6 +12,7 @@ from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings, Kind
 from crow.cohort.schema import Schema
 from crow.cohort.times import TimeKind
+from crow.cohort.visit_codes import plain_code
 
 OWN, LINE, CODE, BOUND = "own time", "line", "visit code", "time is a bound"
 CHANGES = {1: "CN", 7: "CN", 9: "CN", 2: "MCI", 4: "MCI", 8: "MCI", 3: "AD", 5: "AD", 6: "AD"}
@@ -29,7 +30,8 @@ def read_rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFr
         found[BOUND] = columns.bounds(schema.time)
     if schema.session is not None:
         found["session"] = columns.cells(schema.session)
-        found[CODE] = columns.cells(schema.session).str.lower().str.removeprefix("ses-")
+        labels = columns.cells(schema.session)
+        found[CODE] = labels.map({label: plain_code(label, schema.visit_codes) for label in labels.unique()})
     if schema.age is not None:
         found["age"] = _ages(columns, schema)
     if schema.since_baseline is not None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from crow.cohort.missing_codes import find_codes
 from crow.cohort.number_marks import Marks, find_marks
 from crow.cohort.parameters import MAX_NUMBER, MAX_TEXT_CODES, MIN_CODED_NUMBER_SHARE, MIN_NUMBER_SHARE
+from crow.cohort.written_numbers import Units, plain_numbers
 
 BLANKS = frozenset({"", "na", "n/a", "nan", ".", "xx", "null", "#n/a", "<na>", "?"})
 NUMBER_BLANKS = BLANKS | {"none", "missing", "unknown", "-", "--", "---", "----", "–", "—", "*", "**"}
@@ -43,7 +44,7 @@ class Numbers:
 
     ``text`` could not be read; ``words`` mean missing; ``bounds`` (``>1700``, ``89+``) were read as the number;
     ``coded`` had one of ``codes`` (the values), of which ``far`` were detected by their distance; ``impossible`` were
-    beyond any measurement and are missing, too.
+    beyond any measurement and are missing, too. ``units`` are those in the cells.
     """
 
     values: pd.Series
@@ -56,6 +57,7 @@ class Numbers:
     doubtful: tuple[float, ...]
     impossible: list[int]
     marks: Marks = field(default_factory=Marks)
+    units: Units | None = None
 
     @cached_property
     def filled(self) -> int:
@@ -106,6 +108,9 @@ def numbers(
     """
     array = parsed(cells) if plain is None else plain.copy()
     unread = _others(cells, array, NUMBER_BLANKS)
+    given, units = cells, None
+    if unread.any():
+        cells, units = _without_units(cells, unread, array)
     if marks is None:
         marks = _found_marks(cells, unread, decimal, mixed)
     if "." in marks.thousands:
@@ -115,8 +120,10 @@ def numbers(
         odd = cells[unread]
         read = {cell: _read(cell, marks) for cell in odd.unique()}
         array[unread] = odd.map({cell: value for cell, (value, _) in read.items()}).astype(float)
+        if units is not None:
+            array[unread] *= given[unread].map(units.factors).fillna(1.0).to_numpy(float)
         bounds = list(odd.index[odd.isin([cell for cell, (_, bound) in read.items() if bound])])
-        text = odd[np.isnan(array[unread])]
+        text = given[unread][np.isnan(array[unread])]
         named = {code.lower() for code in codes or () if isinstance(code, str)} | WORDS_FOR_MISSING
         is_word = text.isin([cell for cell in text.unique() if cell.lower() in named])
         text, words = text[~is_word], text[is_word]
@@ -132,7 +139,19 @@ def numbers(
     coded = pd.Series(array[is_coded], cells.index[is_coded])
     values = pd.Series(np.where(is_coded, np.nan, array), cells.index)
     impossible = list(cells.index[beyond])
-    return Numbers(values, text, words, bounds, coded, means, far, doubtful, impossible, marks)
+    return Numbers(values, text, words, bounds, coded, means, far, doubtful, impossible, marks, units)
+
+
+def _without_units(
+    cells: pd.Series, unread: NDArray[np.bool_], array: NDArray[np.float64]
+) -> tuple[pd.Series, Units | None]:
+    """The cells without units and signs of other fonts; the same cells if there are none."""
+    written, units = plain_numbers(cells[unread], pd.Series(array[~unread]).dropna())
+    if not written:
+        return cells, None
+    changed = cells.copy()
+    changed[unread] = cells[unread].map(lambda cell: written.get(cell, cell))
+    return changed, units
 
 
 def _found_marks(cells: pd.Series, unread: NDArray[np.bool_], decimal: str, mixed: bool) -> Marks:

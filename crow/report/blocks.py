@@ -155,7 +155,18 @@ class Details:
 
 
 Block = (
-    Paragraph | Heading | Note | Tiles | Properties | Table | Items | Picture | PictureRow | Compare | Viewer | Code
+    Paragraph
+    | Heading
+    | Note
+    | Tiles
+    | Properties
+    | Table
+    | Items
+    | Picture
+    | PictureRow
+    | Compare
+    | Viewer
+    | Code
     | Details
 )
 

@@ -81,8 +81,7 @@ def _findings(findings: Sequence[Mapping[str, Any]], cohort: Cohort | None) -> B
     header = ("finding", "severity", "column", "rows")
     if cohort is not None and [f.code for f in cohort.findings] == [one.get("code") for one in findings]:
         rows = tuple(
-            (f.code, f.severity, f.column or "", len(f.rows) or "", str(f))
-            for f in sorted(cohort.findings, key=_rank)
+            (f.code, f.severity, f.column or "", len(f.rows) or "", str(f)) for f in sorted(cohort.findings, key=_rank)
         )
         return Table("Findings of the reader", (*header, "explanation"), rows)
     if not findings:
