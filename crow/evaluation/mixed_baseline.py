@@ -11,14 +11,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import qr
-from statsmodels.regression.mixed_linear_model import MixedLM
 
 from crow.bijections.normal import LOG_2PI
 from crow.cohort.cohort import Cohort
 from crow.data.forecast import Forecast
 from crow.evaluation.evaluate_model import drop_empty_visits
 from crow.evaluation.point_baseline import gaussian
+from crow.extras import extra
 from crow.representation.regions import RegionTable
+
+with extra("baselines"):
+    from statsmodels.regression.mixed_linear_model import MixedLM
 
 Values = NDArray[np.float64]
 

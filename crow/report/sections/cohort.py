@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from crow.cohort.cohort import Cohort
+from crow.extras import extra
 from crow.report.blocks import Block, Cell, Details, Note, Properties, Section, Table
 from crow.report.embed import drawn
 from crow.report.figures import BLUE, style
 from crow.report.names import common_ending
 from crow.report.numbers import counted, percent, short
+
+with extra("report"):
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 TITLE = "Cohort and findings"
 MAX_REGIONS = 40  # that are listed by name
