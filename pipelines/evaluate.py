@@ -288,6 +288,7 @@ def _draw(result: EvaluationResult, folder: Path) -> None:
     """Figures of an evaluation of regions: errors by model and horizon, calibration, likelihoods, group effects."""
     from crow.report import charts, figures
     from crow.report.group_effects import group_figure
+    from crow.report.outlier_figure import outlier_scores
 
     found, tables = result.metrics, result.tables
     forecast, bounds, unit = found["forecast"], found["calibration"], found["unit"]
@@ -308,8 +309,10 @@ def _draw(result: EvaluationResult, folder: Path) -> None:
     figures.save(figures.calibration(coverage), folder / "calibration.png")
     figures.save(charts.pit(bounds["pit"]), folder / "pit.png")
     if "likelihood" in tables:
-        figures.save(figures.likelihoods(tables["likelihood"]), folder / "likelihoods.png")
+        figures.save(outlier_scores(tables["likelihood"]), folder / "outlier_scores.png")
     if "group_effects" in tables:
         for k, contrast in enumerate(dict.fromkeys(tables["group_effects"]["contrast"])):
             name = re.sub(r"\W+", "_", contrast)[:40]
-            figures.save(group_figure(tables["group_effects"], contrast), folder / f"group_effects_{k + 1}_{name}.png")
+            groups = str(found["group_effects"].get(contrast, {}).get("paths") or "")
+            drawn = group_figure(tables["group_effects"], contrast, groups=groups)
+            figures.save(drawn, folder / f"group_effects_{k + 1}_{name}.png")

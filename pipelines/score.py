@@ -139,8 +139,9 @@ def score(
         save_table(subjects, by_subject, out.suffix, digits=None)
         if figure is not None:
             from crow.report import figures
+            from crow.report.outlier_figure import outlier_scores
 
-            figures.save(figures.likelihoods(visits), figure, overwrite)
+            figures.save(outlier_scores(visits), figure, overwrite)
     if maps is not None:
         _write_maps(scans, store, maps, places, draws, seed, overwrite, progress)
     return Scores(history, visits, subjects, tuple(path for path in (out, subjects_out, figure, maps) if path))

@@ -321,7 +321,8 @@ class CRow(Model):
                 generator = torch.Generator().manual_seed(seed)
                 drawn = density.forecast(before, (after, ahead[rows]), draws, generator)
                 values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask], ahead[rows])
-        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up)
+        units = {} if self.schema is None else self.schema.units
+        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up, units)
 
     def beyond(self, forecast: Forecast) -> str:
         """A warning about visits beyond twice the longest follow-up of the training and impossible ages, or nothing."""
