@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.change_fit import fit_change_model
 from crow.bijections.innovation import MixedModelInnovation, Moments, Prediction
 from crow.bijections.innovation_fit import fit_mixed_model, plain_log_likelihood
 from crow.bijections.normal import standard_normal_log_prob
@@ -159,15 +160,20 @@ class CRowFlow(nn.Module):
     def initialisation(self) -> Literal["mixed_model", "standard"]:
         return "mixed_model" if bool(self.starts_mixed) else "standard"
 
-    def initialise(self, data: Sequences, bounds: Bounds | None = None, softness: Tensor | None = None) -> Tensor:
+    def initialise(
+        self, data: Sequences, bounds: Bounds | None = None, softness: Tensor | None = None, changes: bool = False
+    ) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``, of x as it is given.
 
+        That of ``changes`` since time 0 passes through 0 there (`fit_change_model`).
         With ``bounds`` the ``softness [region]`` of bounded regions is given, or the one that gives a region's mixed
         model the best likelihood.
         """
         self.time_scale.fill_(_scale(data))
         self.follow_up.copy_(data.time[data.mask].max())
         context, values = self.times(data, None), data.values()
+        if changes:
+            return fit_change_model(self.mixed, data.x, context, data.mask, data.measured)
         if bounds is None:
             return fit_mixed_model(self.mixed, data.x, context, data.mask, data.measured)
         self.bounds.set(bounds)
@@ -246,6 +252,18 @@ class CRowFlow(nn.Module):
     def predict(self, data: Sequences, state: FlowState | None) -> Prediction:
         """What the mixed model predicts of every visit, on the line of `bounds`."""
         return self._past(self.on_line(data)[0], state)[2]
+
+    def share_of_change(self, visit: Sequences, since: Tensor, state: FlowState | None) -> Tensor:
+        """How much of the sd of a measurement at ``visit`` is that of the change from the time ``since [batch, 1]`` on.
+
+        ``[batch, region]``, given the past of ``state``, by the mixed model of changes.
+        """
+        _, _, prediction, after = self._past(visit, state)
+        past = after.moments if state is None else state.moments
+        if state is None:
+            past = Moments(*(torch.zeros_like(v) for v in past[:5]), past.baseline)
+        times = (visit.time / self.time_scale, since / self.time_scale)
+        return self.mixed.share_of_change(*times, past, prediction.sd[:, 0])
 
     def filtered(self, data: Sequences, shares: Tensor) -> Tensor:
         """Quantiles ``[share, batch, time, region]`` of the level of every visit, given the visits up to and with it.

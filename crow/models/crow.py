@@ -127,14 +127,17 @@ class CRow(Model):
         self.train(self.as_cohort(data), training)
         return self.finish(training)
 
-    def train(self, cohort: Cohort, training: Training) -> None:
-        """`fit` without the run folder's last step, for models that keep more than this one."""
+    def train(self, cohort: Cohort, training: Training, changes: bool = False) -> None:
+        """`fit` without the run folder's last step, for models that keep more than this one.
+
+        ``changes``: the values are changes since a subject's first visit, at time 0.
+        """
         from crow.training.ensemble import fit_ensemble, fit_published  # Lightning takes seconds to import
 
         cohort.require_usable()
         learned, test = self.split(cohort)
         learned = replace(learned, visits=learned.measured_visits)
-        self.table = RegionTable.fit(learned, site_effects=True)
+        self.table = RegionTable.fit(learned, site_effects=True, changes=changes)
         sequences = self.encode(learned, learned.visits)
         if test:
             self.table.encode(cohort.measured_visits, f"{name_of(cohort)} (with the test subjects)")
@@ -164,7 +167,9 @@ class CRow(Model):
             self.log, self.interrupted = fit.history.assign(member=1), fit.interrupted
             self.metrics = {"validation_objective": fit.validation_loss, "epoch": fit.epoch}
         else:
-            ensemble = fit_ensemble(self.config, sequences, names, *where, training.echo, self.table.bounds, sites)
+            ensemble = fit_ensemble(
+                self.config, sequences, names, *where, training.echo, self.table.bounds, sites, changes
+            )
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.flow.set_follow_up(self.table.follow_up)
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
 from crow.data.sequences import Sequences
+from crow.flows.crow import CRowFlow
 
 if TYPE_CHECKING:
     from crow.models.crow import CRow
@@ -76,6 +77,18 @@ class HistoryState:
         generator = torch.Generator().manual_seed(seed)
         drawn = self.model.ensemble().draw_each(after, self.states, draws, generator)
         return table.draws(drawn, visits)
+
+    def share_of_change(self, visit: pd.DataFrame, since: float) -> Values:
+        """How much of the sd of a measurement at ``visit`` (one row) is that of the change since a time, ``[region]``.
+
+        The rest is error: of that measurement, and of those before it. By the mixed models of the members.
+        """
+        after = self.model.table.encode(visit.drop(columns=self.model.table.regions, errors="ignore"), "the visit")
+        ensemble = self.model.ensemble()
+        members = cast(list[CRowFlow], list(ensemble.members))
+        began = after.time.new_full((1, 1), since)
+        each = [m.share_of_change(after, began, state)[0] for m, state in zip(members, self.states, strict=True)]
+        return np.asarray((ensemble.weights @ torch.stack(each)).clamp(0, 1).numpy(), float)
 
     def levels(self, shares: Sequence[float]) -> Values:
         """Quantiles ``[visit, share, region]`` of the level at each observed visit, given the visits up to and with it.

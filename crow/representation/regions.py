@@ -82,11 +82,12 @@ class RegionTable(BaseModel):
         return self
 
     @classmethod
-    def fit(cls, cohort: Cohort, site_effects: bool = False) -> RegionTable:
+    def fit(cls, cohort: Cohort, site_effects: bool = False, changes: bool = False) -> RegionTable:
         """Scalers and levels of a cohort of training subjects.
 
         With ``site_effects`` sites and scanners are no covariates; ``sites`` is for the caller to set. Otherwise those
-        with few levels are covariates as any other.
+        with few levels are covariates as any other. ``changes`` since a subject's first visit are scaled by their root
+        mean square and not centred: 0 is no change.
         """
         values = cohort.visits[cohort.regions].astype(float)
         where = cohort.path or "the cohort"
@@ -103,8 +104,8 @@ class RegionTable(BaseModel):
             covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
         return cls(
             regions=cohort.regions,
-            mean=values.mean().tolist(),
-            sd=values.std().tolist(),
+            mean=[0.0] * len(cohort.regions) if changes else values.mean().tolist(),
+            sd=(values.pow(2).mean() ** 0.5 if changes else values.std()).tolist(),
             covariates=[c for c in covariates if c is not None],
             median=values.median().tolist(),
             kinds=kinds if any(kind.kind != "real" for kind in kinds) else [],
