@@ -261,7 +261,7 @@ class CRowFlow(nn.Module):
         _, _, prediction, after = self._past(visit, state)
         past = after.moments if state is None else state.moments
         if state is None:
-            past = Moments(*(torch.zeros_like(v) for v in past[:5]), past.baseline)
+            past = map_state(torch.zeros_like, past)._replace(baseline=past.baseline)
         times = (visit.time / self.time_scale, since / self.time_scale)
         return self.mixed.share_of_change(*times, past, prediction.sd[:, 0])
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -146,8 +146,8 @@ def training_curves(log: pd.DataFrame, members: Sequence[Mapping[str, Any]] = ()
         axes = figure.subplots()
         starts = _mixed_models(log, members)
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
-            if int(member) in starts:
-                axes.axhline(starts[int(member)], color=PATHS[k % len(PATHS)], linewidth=1.0, linestyle=(0, (1, 1.5)))
+            if (start := starts.get(cast(int, member))) is not None:
+                axes.axhline(start, color=PATHS[k % len(PATHS)], linewidth=1.0, linestyle=(0, (1, 1.5)))
             colour, line = PATHS[k % len(PATHS)], LINES[k // len(PATHS) % len(LINES)]
             axes.plot(rows["epoch"], rows["train"], line, color=colour, linewidth=0.8, alpha=0.6)
             axes.plot(rows["epoch"], rows["validation"], line, color=colour, linewidth=1.8, label=f"member {member}")
