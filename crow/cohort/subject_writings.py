@@ -73,8 +73,8 @@ def report_mixed(frame: pd.DataFrame, subject: str, findings: Findings) -> None:
     for name in frame.columns:
         if not names.matches(names.CONSTANT, name) or name == subject:
             continue
-        known = frame[~is_blank(frame[name])]
-        levels = known[name].str.casefold().str[:1].groupby(who[known.index]).nunique()
+        known = ~is_blank(frame[name]).to_numpy()
+        levels = frame[name][known].str.casefold().str[:1].groupby(who[known].to_numpy()).nunique()
         changing = int((levels > 1).sum())
         if changing < MIN_CONTRADICTIONS or changing <= (1 - MIN_CONSTANT_SHARE) * len(levels):
             continue
@@ -94,7 +94,8 @@ def _remedy(frame: pd.DataFrame, subject: str, name: str) -> str:
     for site in frame.columns:
         if site in (subject, name) or not (names.matches(names.SITE, site) or names.matches(names.STUDY, site)):
             continue
-        both = frame[name].str.casefold().str[:1].groupby([frame[subject], frame[site]]).nunique()
+        pairs = [frame[subject].to_numpy(), frame[site].to_numpy()]
+        both = frame[name].str.casefold().str[:1].groupby(pairs).nunique()
         if (both > 1).mean() <= 1 - MIN_CONSTANT_SHARE:
             return f"Subjects of several {site} have the same {subject}: write {site} and {subject} into one column."
     return f"Name the column of subjects with --subject, or correct {listed([name])}."
