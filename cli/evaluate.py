@@ -9,7 +9,7 @@ import typer
 from crow.cli import cohort_options, options
 from crow.cli.terminal import console, echo, echo_written, plain
 from crow.errors import ConfigError
-from crow.evaluation.baselines import baseline_names
+from crow.evaluation.baselines import baseline_names, require_libraries
 from crow.models.registry import FOLLOW_UPS, kind_of_run
 from crow.places import EVALUATION, beside_run, check_places, file, folder
 
@@ -63,6 +63,7 @@ def evaluate(
     if kind_of_run(run, "train") in FOLLOW_UPS and tadpole is not None:
         raise ConfigError(f"--tadpole {tadpole}: runs of scans do not forecast TADPOLE's values.")
     baseline_names(baselines)
+    require_libraries(baselines)
 
     from rich.progress import track
 
@@ -77,7 +78,8 @@ def evaluate(
         submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=echo, progress=shown,
     )  # fmt: skip
     _show(made, trained_before=folds is None)
-    echo_written([*([tadpole] if tadpole else []), made.folder], " (metrics.json, tables, figures)")
+    figures = ", figures" if any(made.folder.glob("*.png")) else ""
+    echo_written([*([tadpole] if tadpole else []), made.folder], f" (metrics.json, tables{figures})")
 
 
 def _show(made: "EvaluationOutput", trained_before: bool) -> None:

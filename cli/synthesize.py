@@ -8,7 +8,7 @@ import typer
 from crow.cli import cohort_options, options, two_uses
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
-from crow.places import check_places, figure, file, folder, table
+from crow.places import FIGURES, check_places, file, folder, table
 
 if TYPE_CHECKING:
     from crow.models.synthesizer import Synthesizer
@@ -70,7 +70,7 @@ def synthesize(
         from crow.run.folder import read_description
         scans = read_description(run).get("inputs", {}).get("kind") != "regions"
         out = out or Path("synthetic" if scans else "synthetic.csv")
-        picture = figure("--out (its picture)", out.with_suffix(".png") if out.name else out)
+        picture = file("--out (its picture)", out.with_suffix(".png") if out.name else out, FIGURES)
         origin = file("--out (its provenance)", out.with_name(f"{out.stem}.provenance.json") if out.name else out)
         outputs = folder("--out", out, "set of synthetic scans") if scans else [*table("--out", out), *picture, *origin]
         check_places(outputs, {"--run": run}, overwrite)
@@ -80,7 +80,7 @@ def synthesize(
         from crow.pipelines import synthesize as pipeline
 
         made = pipeline.synthesize(
-            run, attributes, count, out, seed=seed, overwrite=overwrite,
+            run, attributes, count, out, seed=seed, overwrite=overwrite, echo=echo,
             progress=lambda rows: track(rows, "Scans", transient=True),
         )  # fmt: skip
         _show_made(made)

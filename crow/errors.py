@@ -39,3 +39,7 @@ class ScanError(CrowError):
 
 class SolverError(CrowError):
     """The differential equation of a continuous flow cannot be solved to its tolerance."""
+
+
+class MissingExtra(CrowError):
+    """A task needs a library that is not installed. The message has the command that installs it."""

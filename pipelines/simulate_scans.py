@@ -8,18 +8,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from rich.progress import track
 
+from crow.extras import extra
 from crow.files import check_free, writing
 from crow.scans.grid import Grid
 from crow.scans.template import STRUCTURES
 from crow.simulate import ScanSimulation, simulate_scans
 from crow.simulate.atrophy import PARTS, change_fields
 from crow.simulate.uptake import TRACER
+
+with extra("scans"):
+    import nibabel as nib
 
 TRUTH = Path("derivatives") / "truth"
 BIDS_VERSION = "1.10.0"

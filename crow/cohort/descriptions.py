@@ -93,7 +93,10 @@ def described(table: Table, given: Descriptions) -> Table:
     units = age_units(table.header, given)
     categories = tuple(name for name in table.header if name in given.levels)
     layout = table.layout or Layout("plain")
-    layout = replace(layout, age_units={**layout.age_units, **units}, categories=(*layout.categories, *categories))
+    layout = replace(
+        layout, age_units={**layout.age_units, **units}, units={**layout.units, **given.units},
+        categories=(*layout.categories, *categories),
+    )  # fmt: skip
     missing = {name: codes for name in categories if (codes := _missing(given.levels[name]))}
     if missing:
         frame = table.frame()

@@ -156,9 +156,8 @@ EVENT_TIME = _whole(
 )
 BASELINE = _whole(r"bl baseline entry screening base enrol\w* inclusion")
 ANATOMY = _whole(
-    r"h?ip+o[ck]amp\w* am[yi]gdal\w* caudate\w* putamen pallid\w* thalam\w* accumbens\w* ventri[ck]\w*"
-    r" cort\w* ctx thick\w*"
-    r" volumes? vol"
+    r"h?ip+o[ck]amp\w* am[yi]gdal\w* caudate\w* putamen pallid\w* thalam\w* accumbens\w* ventri[ck]\w* cort\w* ctx"
+    r" thick\w* volumes? vol"
     r" surfarea lh rh gm wm csf gr[ae]y white matter brain\w* whole_?brain nwbv entorhinal fusiform mid_?temp"
     r" precuneus cingul\w*"
     r" insula gyrus gyri sulc\w* lobe frontal temporal parietal occipital cerebell\w* brainstem suvr uptake"

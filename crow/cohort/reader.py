@@ -30,6 +30,7 @@ from crow.cohort.subject import find_subject
 from crow.cohort.subject_writings import one_writing, report_mixed
 from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
+from crow.cohort.units import region_units
 from crow.cohort.value_kinds import kinds_of
 from crow.cohort.visits import make_visits, report_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
@@ -181,6 +182,7 @@ def _schema(
         age=timeline.age,
         covariates=roles.covariates,
         regions=roles.regions,
+        units=region_units(roles.regions, shaped.layout.name, shaped.layout.units, _given_units(options)),
         fixed=[name for name in roles.covariates if never_changes(columns, name, columns.cells(shaped.subject))],
         age_is_baseline=timeline.age_is_baseline,
         age_unit=timeline.age_unit,
@@ -199,6 +201,11 @@ def _schema(
         bids=table.bids,
         within=options.within,
     )
+
+
+def _given_units(options: ReadOptions) -> dict[str, str]:
+    """The units of a mapping, by column."""
+    return {name: one.unit for name, one in options.columns.items() if one.unit}
 
 
 class _Shaped(NamedTuple):

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar, Literal
 
-from crow.report.numbers import percent, short
+from crow.report.numbers import decimals_of, fixed, percent, short
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a metrics.json, shown rounded; ``path`` is its address (``forecast.crow.CRPS``) in ``file``."""
+    """A number of a metrics.json, shown rounded; ``path`` is its address (``forecast.crow.CRPS``) in ``file``.
+
+    ``decimals`` are those that its interval allows, of the percentage if it is a ``share``; None if it has no interval.
+    """
 
     value: float | None
     path: str
     file: str
     share: bool = False
+    decimals: int | None = None
 
     @property
     def text(self) -> str:
-        return percent(self.value) if self.share else short(self.value, 4)
+        if self.decimals is not None:
+            return fixed(self.value, self.decimals, self.share)
+        digits = 4 if "NLL" in self.path.upper() else 3  # models differ by tenths of a nat at any level
+        return percent(self.value) if self.share else short(self.value, digits)
+
+    def beside(self, low: Metric, high: Metric) -> tuple[Metric, Metric, Metric]:
+        """The number and the ends of its interval, with the decimals of the first digit of its half width."""
+        values = [float(end.value) for end in (low, high) if end.value is not None]
+        ends = [100 * value if self.share else value for value in values]
+        counts = not self.share and all(float(one).is_integer() for one in (*values, self.value or 0.0))
+        decimals = decimals_of(abs(ends[1] - ends[0]) / 2) if len(ends) == 2 and not counts else None
+        first, second, third = (replace(one, decimals=decimals) for one in (self, low, high))
+        return first, second, third
 
 
 Cell = str | int | float | Metric | tuple[str | Metric | None, ...] | None
@@ -182,7 +198,10 @@ class Section:
 
 def interval(value: Metric | None, low: Metric | None, high: Metric | None) -> Cell:
     """``0.92 (0.86 to 0.97)``; the value alone if a bound is missing."""
-    return value if value is None or low is None or high is None else (value, " (", low, " to ", high, ")")
+    if value is None or low is None or high is None:
+        return value
+    value, low, high = value.beside(low, high)
+    return value, " (", low, " to ", high, ")"
 
 
 def paragraph(*parts: Cell) -> Paragraph:

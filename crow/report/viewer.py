@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 
-import nibabel as nib
 import numpy as np
+
+from crow.extras import extra
+
+with extra("scans"):
+    import nibabel as nib
 
 MAX_LENGTH = 1_200_000  # characters of a viewer
 FAVICON = re.compile(r"<link[^>]*rel=[\"'](?:shortcut )?icon[\"'][^>]*>", re.IGNORECASE)
@@ -19,7 +23,8 @@ def viewer(volume: nib.Nifti1Image, background: nib.Nifti1Image, limit: float, t
     The volumes are downsampled until the viewer is small enough for a page; None if they would be too coarse. nilearn's
     page loads its icon from an address, which is removed; None if another address remains.
     """
-    from nilearn import image, plotting
+    with extra("scans"):
+        from nilearn import image, plotting
 
     spacing = float(np.min(background.header.get_zooms()[:3]))
     with warnings.catch_warnings():
