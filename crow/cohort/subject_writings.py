@@ -28,7 +28,7 @@ def one_writing(frame: pd.DataFrame, subject: str, findings: Findings) -> pd.Dat
     counts = frame[subject].value_counts()
     bare: dict[str, list[str]] = {}
     for written in counts.index:
-        bare.setdefault(_bare(written), []).append(written)
+        bare.setdefault(bare_subject(written), []).append(written)
     several = {one: all_ for one, all_ in bare.items() if len(all_) > 1 and one}
     if not several:
         return frame
@@ -60,7 +60,7 @@ def _filled_down(frame: pd.DataFrame, subject: str, findings: Findings) -> pd.Da
     return frame.assign(**{subject: frame[subject].where(~blank).ffill()})
 
 
-def _bare(written: str) -> str:
+def bare_subject(written: str) -> str:
     """A subject without case, separators, ``sub-`` and leading zeros."""
     bare = MARKS.sub("-", re.sub(r"\.0+$", "", written.strip())).casefold()
     bare = re.sub(r"^sub(?:ject)?-", "", bare)
