@@ -38,6 +38,7 @@ def train(
     sets = options.with_test(sets, test)
     options.check_reading(out, cohort, config, reading, resume, overwrite)
     from crow.run.config import load_config
+
     load_config(config, sets or [])
 
     from crow.pipelines.train import train as run

@@ -240,7 +240,8 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
             return _Shaped(columns, layout, subject, excluded, scan=scan)
         raise CohortError(
             f"{table.path}: every subject ({subject}) has one row only; at least two visits of a subject are needed. "
-            "If another column names the subject, add --subject COLUMN."
+            "If another column names the subject, add --subject COLUMN. If columns repeat by wave, give them names "
+            "such as Hippocampus_w1 and Hippocampus_w2, with the age or the date at each wave."
         )
     frame, said = reshape(frame, wide, table.decimal, findings)
     frame = frame[[name for name in frame.columns if name not in excluded]]

@@ -156,11 +156,12 @@ class RoleDetector:
 
     def _is_unread_region(self, name: str) -> bool:
         """Whether a column that changes within subjects has a region's name and digits, but no numbers."""
-        cells = self.columns.words(name).dropna()
+        text = self.columns.numbers(name).text
         return (
             names.matches(names.ANATOMY, name)
             and not self.facts.constant(name)
-            and bool(cells.str.contains(r"\d", regex=True).mean() > 0.5)
+            and 2 * len(text) > self.columns.numbers(name).filled
+            and bool(text.str.contains(r"\d", regex=True).mean() > 0.5)
         )
 
     def _is_measure(self, name: str) -> bool:

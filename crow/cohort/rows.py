@@ -60,6 +60,10 @@ def _ages(columns: Columns, schema: Schema) -> pd.Series:
     """Ages in years; one at baseline stands for every row of its subject."""
     assert schema.age is not None
     ages = columns.times(schema.age, "age", age_unit=schema.age_unit)
+    if schema.age != schema.time and (bounds := columns.bounds(schema.age)).any():
+        exact = ages.mask(bounds)  # the others and the time between tell what a bound such as 89+ does not
+        known = exact.notna().groupby(columns.cells(schema.subject)).transform("any")
+        ages = exact.where(known, ages)
     if not schema.age_is_baseline:
         return ages
     return ages.where(ages.notna(), ages.groupby(columns.cells(schema.subject)).transform("first"))

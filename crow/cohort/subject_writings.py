@@ -28,7 +28,7 @@ def one_writing(frame: pd.DataFrame, subject: str, findings: Findings) -> pd.Dat
     counts = frame[subject].value_counts()
     bare: dict[str, list[str]] = {}
     for written in counts.index:
-        bare.setdefault(_bare(written), []).append(written)
+        bare.setdefault(bare_subject(written), []).append(written)
     several = {one: all_ for one, all_ in bare.items() if len(all_) > 1 and one}
     if not several:
         return frame
@@ -60,7 +60,7 @@ def _filled_down(frame: pd.DataFrame, subject: str, findings: Findings) -> pd.Da
     return frame.assign(**{subject: frame[subject].where(~blank).ffill()})
 
 
-def _bare(written: str) -> str:
+def bare_subject(written: str) -> str:
     """A subject without case, separators, ``sub-`` and leading zeros."""
     bare = MARKS.sub("-", re.sub(r"\.0+$", "", written.strip())).casefold()
     bare = re.sub(r"^sub(?:ject)?-", "", bare)
@@ -73,8 +73,8 @@ def report_mixed(frame: pd.DataFrame, subject: str, findings: Findings) -> None:
     for name in frame.columns:
         if not names.matches(names.CONSTANT, name) or name == subject:
             continue
-        known = frame[~is_blank(frame[name])]
-        levels = known[name].str.casefold().str[:1].groupby(who[known.index]).nunique()
+        known = ~is_blank(frame[name]).to_numpy()
+        levels = frame[name][known].str.casefold().str[:1].groupby(who[known].to_numpy()).nunique()
         changing = int((levels > 1).sum())
         if changing < MIN_CONTRADICTIONS or changing <= (1 - MIN_CONSTANT_SHARE) * len(levels):
             continue
@@ -94,7 +94,8 @@ def _remedy(frame: pd.DataFrame, subject: str, name: str) -> str:
     for site in frame.columns:
         if site in (subject, name) or not (names.matches(names.SITE, site) or names.matches(names.STUDY, site)):
             continue
-        both = frame[name].str.casefold().str[:1].groupby([frame[subject], frame[site]]).nunique()
+        pairs = [frame[subject].to_numpy(), frame[site].to_numpy()]
+        both = frame[name].str.casefold().str[:1].groupby(pairs).nunique()
         if (both > 1).mean() <= 1 - MIN_CONSTANT_SHARE:
             return f"Subjects of several {site} have the same {subject}: write {site} and {subject} into one column."
     return f"Name the column of subjects with --subject, or correct {listed([name])}."

@@ -26,6 +26,12 @@ WORDS_FOR_MISSING = frozenset({
     "miss", "missing data", "refused", "declined", "unable", "failed", "fail", "error", "#value!", "#ref!",
     "#div/0!", "#null!", "#num!", "#name?", "inconnu", "manquant", "non fait", "non disponible", "sin dato",
     "sin datos", "no disponible", "no realizado", "desconocido", "pending", "tbd", "not analysed", "not analyzed",
+    "nicht erhoben", "nicht auswertbar", "nicht bekannt", "unbekannt", "ausstehend", "n. a.", "n. v.", "n. b.", "na.",
+    "n.r.", "nr", "np", "non renseigné", "pas fait", "inconnue", "no aplica", "s/d", "non disponibile", "non noto",
+    "mancante", "onbekend", "niet gedaan", "ontbreekt", "não disponível", "não realizado", "sem dados", "(null)",
+    "\\n", "na_real_", "na_integer_", "-nan", "nan%", "1.#ind", "-1.#ind", "1.#qnan", "1.#inf", "..", "...",
+    "#nv", "#wert!", "#bezug!", "#zahl!", "#valeur!", "#n/d", "#nombre!", "#nom?", "#valor!", "#num?", "#div/0",
+    "#¡div/0!", "#¡valor!", "excluded", "qc fail", "qc failed",
 })  # fmt: skip
 """Words that mean missing in a column of numbers; they are reported."""
 AT_ONCE = 4096  # cells that are read together, so that they stay near the processor

@@ -119,6 +119,10 @@ SHARED_ROW = Kind(
     "shared-row", "info", "A row of one table matches several of another.",
     "one row of {other} is the nearest to several rows and was used for each.",
 )  # fmt: skip
+TIED_ROWS = Kind(
+    "tied-rows", "warning", "Two rows of another table are equally near in time.",
+    "two rows of {other} are equally near in time; the earlier one was used. Delete one of them.",
+)  # fmt: skip
 JOIN_AGE = Kind(
     "join-age", "info", "An age was moved to the day of the visit.",
     "the age in {other} was moved by the time between the two rows.",
