@@ -48,6 +48,7 @@ def evaluate(
         Path | None, typer.Option(help="CSV file for a submission to TADPOLE: 60 months per subject.")
     ] = None,
     jobs: options.Jobs = None,
+    cluster: options.Cluster = None,
     missing: cohort_options.Missing = None,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -64,6 +65,9 @@ def evaluate(
         raise ConfigError(f"--tadpole {tadpole}: runs of scans do not forecast TADPOLE's values.")
     baseline_names(baselines)
     require_libraries(baselines)
+    from crow.cluster import check_cluster, on_cluster
+
+    check_cluster(cluster)
 
     from rich.progress import track
 
@@ -73,10 +77,11 @@ def evaluate(
         return track(steps, "Evaluating", total=total, console=console(stderr=True), transient=True)
 
     echo(f"Baselines {baselines}, {draws} draws, future covariates {future_covariates}, seed {seed}.")
-    made = run_evaluate(
-        run, out, cohort=cohort, folds=folds, baselines=baselines, draws=draws, seed=seed, future=future_covariates,
-        submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=echo, progress=shown,
-    )  # fmt: skip
+    with on_cluster(cluster, jobs, echo):
+        made = run_evaluate(
+            run, out, cohort=cohort, folds=folds, baselines=baselines, draws=draws, seed=seed, future=future_covariates,
+            submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=echo, progress=shown,
+        )  # fmt: skip
     _show(made, trained_before=folds is None)
     figures = ", figures" if any(made.folder.glob("*.png")) else ""
     echo_written([*([tadpole] if tadpole else []), made.folder], f" (metrics.json, tables{figures})")
