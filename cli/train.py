@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crow.cli import cohort_options, options
-from crow.cli.terminal import echo, echo_written, written_run
+from crow.cli.terminal import echo, echo_warning, echo_written, written_run
 
 if TYPE_CHECKING:
     from crow.cohort import Cohort
@@ -54,7 +54,7 @@ def _show_cohort(cohort: "Cohort") -> None:
     echo(repr(cohort))
     for finding in cohort.findings:
         if finding.severity == "warning":
-            echo(f"warning: {finding}")
+            echo_warning(finding)
 
 
 def _show(trained: "Trained") -> None:

@@ -178,7 +178,7 @@ def evaluate(
                 _check_submission(submission, model, everyone, everyone)
                 result, model, split = _evaluate_folds(model, everyone, folds, settings, echo, progress)
             result = result.merge(_protocol(result, split, everyone if folds else split.test))
-            result = result.merge(_synthetic(model, split, seed, echo))
+            result = result.merge(_synthetic(model, split, seed, progress))
             if submission is not None and split.training is not None:
                 echo("forecasting 60 months of every subject for TADPOLE")
                 table = tadpole_submission(model, split.training, split.test, draws=draws, seed=seed)
@@ -259,11 +259,13 @@ def _split(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missin
     return Split(everyone.of(new), trained, "subjects of another cohort", (warning,) if overlap else ())
 
 
-def _synthetic(model: CRow, split: Split, seed: int, echo: Echo) -> EvaluationResult:
+def _synthetic(model: CRow, split: Split, seed: int, progress: Progress) -> EvaluationResult:
     if split.training is None:
         parts = ("distribution", "group_effects", "usefulness", "privacy", "tadpole")
         return EvaluationResult(left_out=[(part, NO_TRAINING) for part in parts])
-    return evaluate_synthetic(model, split.training, split.test, seed, echo=echo)
+    return evaluate_synthetic(
+        model, split.training, split.test, seed, progress=lambda parts: progress(parts, len(parts))
+    )
 
 
 def _protocol(result: EvaluationResult, split: Split, evaluated: Cohort) -> EvaluationResult:

@@ -14,6 +14,7 @@ from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
 from crow.cohort.options import listed
 from crow.cohort.times import date_text
+from crow.cohort.writing import conventions
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import file_name, writing
@@ -110,13 +111,14 @@ def forecast_subjects(
         name = CARRIED if table is None and future == "carry" else f"without {changes_text(changes)}"
         shown = {name: _Course(without, course([])), changes_text(changes): shown["forecast"]}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
-    how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
+    how = _how(history, future, sources)
     given_in_table = [] if table is None else [name for name in history.covariates if name in table]
     changed = [*(one.name for one in changes or []), *given_in_table]
     last = forecast.visits["subject"].map(history.visits.groupby("subject")["time"].max())
     times = [_ahead(years) for years in forecast.visits["time"] - last]
     written = _write(out, model, history, forecast, shown, seed)
-    return _generated(model, history, forecast, how, written, changed, times)
+    outside = out_of_range(history, changes or [])
+    return _generated(model, history, forecast, how, written, changed, times, outside)
 
 
 def forecast_visits(
@@ -142,17 +144,19 @@ def forecast_visits(
     course = _Course(forecast, lambda asked: with_changes(history, asked, table, [], future))
     written = _write(out, model, history, forecast, {"forecast": course}, seed)
     own = history.own_time(forecast.visits["subject"], forecast.visits["time"])
-    times = date_text(own).tolist() if pd.api.types.is_datetime64_any_dtype(own) else [f"{time:g}" for time in own]
+    own = _dates(own, history)
+    times = [one if isinstance(one, str) else f"{one:g}" for one in own]
     return _generated(model, history, forecast, _how(history, future, sources), written, given, times)
 
 
 def _generated(
     model: CRow, history: Cohort, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str],
-    times: list[str],
+    times: list[str], outside: str = "",
 ) -> Generated:  # fmt: skip
     """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
     asked = history.of(forecast.visits["subject"].unique())
-    lines = [*doubtful_values(model, asked), model.beyond(forecast), unsupported(model.table, forecast.visits, changed)]
+    rare = unsupported(model.table, forecast.visits, changed)
+    lines = [*doubtful_values(model, asked), model.beyond(forecast), outside, rare]
     if model.table.sites is not None and (new := model.table.sites.new_levels(forecast.visits)):
         lines.append(
             f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
@@ -193,10 +197,11 @@ def _write(
 ) -> tuple[Path, ...]:  # fmt: skip
     with ExitStack() as files:
         summary = files.enter_context(writing(out.summary, out.overwrite))
-        save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix)
+        own = conventions(history.schema)
+        save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix, **own)
         if out.draws is not None:
             draws = files.enter_context(writing(out.draws, out.overwrite))
-            save_table(_in_own_time(history, forecast.draws), draws, out.draws.suffix)
+            save_table(_in_own_time(history, forecast.draws), draws, out.draws.suffix, **own)
         if out.figure is not None:
             _draw(out.figure, out, model, history, shown, seed)
     return tuple(path for path in (out.summary, out.draws, out.figure) if path is not None)
@@ -208,9 +213,14 @@ def _in_own_time(history: Cohort, summary: pd.DataFrame) -> pd.DataFrame:
     if name in summary:
         return summary
     own = history.own_time(summary["subject"], summary["time"])
-    own = date_text(own) if pd.api.types.is_datetime64_any_dtype(own) else own
-    summary.insert(2, name, own)
+    summary.insert(2, name, _dates(own, history))
     return summary
+
+
+def _dates(own: pd.Series, history: Cohort) -> pd.Series:
+    """Dates as the table writes them; other times as they are."""
+    schema = history.schema
+    return date_text(own, schema.date_order, schema.date_mark) if pd.api.types.is_datetime64_any_dtype(own) else own
 
 
 def _check_figure(figure: Path | None, subjects: list[str]) -> None:

@@ -144,7 +144,7 @@ def what_ifs(forecaster: Forecaster, subject: str, requested: list[str]) -> list
         paths = [[CovariateChange.parse(part, "--what-if") for part in text.split(",")] for text in requested]
         names = "; ".join(changes_text(path) for path in paths)
         text = f"Forecasts of subject {subject}: covariates carried forward, and {names}. "
-        text += OTHER_COVARIATES + out_of_range(history, [one for path in paths for one in path])
+        text += OTHER_COVARIATES + out_of_range(history, [one for path in paths for one in path]).replace("\n", " ")
         return [_what_if(forecaster, subject, paths, text)]
     found = []
     for name in [n for n in history.covariates if n not in history.schema.fixed][:MAX_COVARIATES]:

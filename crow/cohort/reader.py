@@ -30,6 +30,7 @@ from crow.cohort.subject import find_subject
 from crow.cohort.subject_writings import one_writing, report_mixed
 from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
+from crow.cohort.times import date_mark
 from crow.cohort.units import region_units
 from crow.cohort.value_kinds import kinds_of
 from crow.cohort.visits import make_visits, report_usable
@@ -188,6 +189,7 @@ def _schema(
         age_unit=timeline.age_unit,
         since_baseline=since if timeline.age_is_baseline else None,
         date_order=timeline.date_order,
+        date_mark=date_mark(columns.cells(timeline.time)) if timeline.kind == "date" else None,
         adni=shaped.layout.adni,
         visit_codes=timeline.visit_codes,
         codes={name: codes for name in used if (codes := columns.codes(name))},

@@ -57,6 +57,7 @@ class Schema(BaseModel):
     since_baseline: str | None = None
     age_unit: AgeUnit = "years"
     date_order: DateOrder | None = None
+    date_mark: str | None = None
     adni: bool = False
     visit_codes: VisitCodes = "plain"
     codes: dict[str, list[float | str]] = {}

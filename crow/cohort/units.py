@@ -28,6 +28,8 @@ OF_NAME = [
     (r".*thickness_?(mm)?", "mm"),
     (r".*[\W_]suvr", "SUVR"),
 ]
+CUBIC_MM_PER_CM = 1000.0
+MIN_LARGE = 1000.0  # mm³, from which values are shown in cm³
 MAX_LENGTH = 20  # characters of a unit; a longer text describes the column
 
 
@@ -48,6 +50,13 @@ def written(unit: str) -> str:
     """A unit as figures show it: ``mm^3`` is mm³."""
     text = unit.strip()
     return KNOWN.get(text.lower(), KNOWN.get(text.lower().removesuffix("s"), text))
+
+
+def scaled(unit: str, largest: float) -> tuple[str, float]:
+    """The unit for values up to ``largest``, and by what values are divided to be in it."""
+    if unit == CUBIC_MM and abs(largest) >= MIN_LARGE:
+        return CUBIC_CM, CUBIC_MM_PER_CM
+    return unit, 1.0
 
 
 def _described(text: str) -> str:

@@ -335,8 +335,8 @@ class CRow(Model):
         warnings = []
         if known and asked > 2 * known:
             warnings.append(
-                f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
-                f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
+                f"a forecast is for {asked:.1f} years after the first visit, which is an extrapolation that no subject "
+                f"supports: the longest follow-up in training was {known:.1f} years."
             )
         if (age := float(forecast.visits["age"].max())) > MAX_AGE:
             warnings.append(

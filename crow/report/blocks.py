@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar, Literal
 
 from crow.report.numbers import decimals_of, fixed, percent, short
+from crow.report.references import Reference
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,23 @@ class Viewer:
 
 @dataclass(frozen=True)
 class Code:
+    """Text in a fixed width; with the name of a file, a link saves it."""
+
     kind: ClassVar[str] = "code"
     text: str
+    name: str = ""
+
+    @property
+    def uri(self) -> str:
+        return f"data:text/plain;charset=utf-8;base64,{base64.b64encode(self.text.encode()).decode()}"
+
+
+@dataclass(frozen=True)
+class References:
+    """Publications with links to their DOIs."""
+
+    kind: ClassVar[str] = "references"
+    items: tuple[Reference, ...]
 
 
 @dataclass(frozen=True)
@@ -171,19 +188,8 @@ class Details:
 
 
 Block = (
-    Paragraph
-    | Heading
-    | Note
-    | Tiles
-    | Properties
-    | Table
-    | Items
-    | Picture
-    | PictureRow
-    | Compare
-    | Viewer
-    | Code
-    | Details
+    Paragraph | Heading | Note | Tiles | Properties | Table | Items | Picture | PictureRow | Compare | Viewer | Code
+    | Details | References
 )
 
 

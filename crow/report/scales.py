@@ -8,10 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import Formatter
 
-from crow.cohort.units import CUBIC_CM, CUBIC_MM, written
+from crow.cohort.units import scaled, written
 
-CUBIC_MM_PER_CM = 1000.0
-MIN_LARGE = 1000.0  # mm³, from which an axis is in cm³
 MAX_DIGITS = 6  # after the point
 MIN_SEPARATED = 10_000.0  # from which thousands are separated
 
@@ -19,13 +17,6 @@ MIN_SEPARATED = 10_000.0  # from which thousands are separated
 def unit_of(region: str, units: str | Mapping[str, str]) -> str:
     """The unit of a region, of one for all regions or of one for each; empty if it is not known."""
     return written(units if isinstance(units, str) else units.get(region, ""))
-
-
-def scaled(unit: str, largest: float) -> tuple[str, float]:
-    """The unit of an axis whose largest value is ``largest``, and by what values are divided to be in it."""
-    if unit == CUBIC_MM and abs(largest) >= MIN_LARGE:
-        return CUBIC_CM, CUBIC_MM_PER_CM
-    return unit, 1.0
 
 
 def label_values(axes: Axes, unit: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from matplotlib.figure import Figure
 
-from crow.report.scales import label_values, scaled, unit_of
+from crow.cohort.units import scaled
+from crow.report.scales import label_values, unit_of
 
 
 @pytest.mark.parametrize(
