@@ -76,6 +76,13 @@ class Sums(NamedTuple):
             (x * x).sum((0, 1)), visits, (every | ~few.unsqueeze(-1)).to(x.dtype),
         )  # fmt: skip
 
+    def combined(self, columns: Tensor) -> Sums:
+        """The sums of effects that are combinations ``columns [effect, combination]`` of these; all are kept."""
+        return self._replace(
+            zf=self.zf @ columns, ff=columns.T @ self.ff @ columns, fx=columns.T @ self.fx,
+            kept=self.kept.new_ones(len(self.kept), columns.shape[1]),
+        )  # fmt: skip
+
     def profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Best beta ``[effect, region]``, sigma and log-likelihood ``[region]`` for a factor of g ``[3, region]``.
 

@@ -258,12 +258,9 @@ class CRowFlow(nn.Module):
 
         ``[batch, region]``, given the past of ``state``, by the mixed model of changes.
         """
-        _, _, prediction, after = self._past(visit, state)
-        past = after.moments if state is None else state.moments
-        if state is None:
-            past = map_state(torch.zeros_like, past)._replace(baseline=past.baseline)
+        _, _, prediction, _ = self._past(visit, state)
         times = (visit.time / self.time_scale, since / self.time_scale)
-        return self.mixed.share_of_change(*times, past, prediction.sd[:, 0])
+        return self.mixed.share_of_change(*times, state and state.moments, prediction.sd[:, 0])
 
     def filtered(self, data: Sequences, shares: Tensor) -> Tensor:
         """Quantiles ``[share, batch, time, region]`` of the level of every visit, given the visits up to and with it.

@@ -84,11 +84,14 @@ class HistoryState:
         The rest is error: of that measurement, and of those before it. By the mixed models of the members.
         """
         after = self.model.table.encode(visit.drop(columns=self.model.table.regions, errors="ignore"), "the visit")
-        ensemble = self.model.ensemble()
-        members = cast(list[CRowFlow], list(ensemble.members))
         began = after.time.new_full((1, 1), since)
-        each = [m.share_of_change(after, began, state)[0] for m, state in zip(members, self.states, strict=True)]
-        return np.asarray((ensemble.weights @ torch.stack(each)).clamp(0, 1).numpy(), float)
+        each = [m.share_of_change(after, began, state)[0] for m, state in zip(self._members, self.states, strict=True)]
+        return np.asarray((self.model.ensemble().weights @ torch.stack(each)).detach().clamp(0, 1).numpy(), float)
+
+    def measurement_error(self) -> Values:
+        """The sd of the error of a measurement, in the table's units, ``[region]``, by the members' mixed models."""
+        each = torch.stack([member.mixed.log_sigma.exp() for member in self._members])
+        return np.asarray((self.model.ensemble().weights @ each).detach().numpy() * np.array(self.model.table.sd), float)
 
     def levels(self, shares: Sequence[float]) -> Values:
         """Quantiles ``[visit, share, region]`` of the level at each observed visit, given the visits up to and with it.
@@ -100,6 +103,10 @@ class HistoryState:
             return np.empty((0, len(shares), len(self.model.table.regions)))
         found = self.model.ensemble().filtered(self.history, torch.tensor(shares, dtype=torch.float64))[:, 0]
         return self.model.table.decode(found.transpose(0, 1), self.cohort.measured_visits)
+
+    @property
+    def _members(self) -> list[CRowFlow]:
+        return cast(list[CRowFlow], list(self.model.ensemble().members))
 
     def _unseen(self, visits: pd.DataFrame) -> bool:
         sites = self.model.table.sites

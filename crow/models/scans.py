@@ -187,14 +187,19 @@ class ScanModel(FollowUpModel):
         basis = self._basis()
         own = self.cohort(store).visits
         past = own.index[own["subject"] == forecast.visits["subject"].iloc[visit]].to_numpy()
-        coefficients = forecast.values[visit][:, : len(basis.names)]
-        if self.relative:
-            coefficients = self._without_error(store, past, forecast.visits.iloc[[visit]], coefficients, seed)
-        return basis.follow_up(store, past, coefficients.astype(np.float32), space=space, samples=keep, seed=seed)
+        draws = forecast.values[visit][:, : len(basis.names)]
+        if not self.relative:
+            return basis.follow_up(store, past, draws.astype(np.float32), space=space, samples=keep, seed=seed)
+        history = HistoryState.of(self.crow, self.coefficients(store.subset(past)))
+        draws = self._without_error(store, past, history, forecast.visits.iloc[[visit]], draws, seed)
+        found = basis.follow_up(store, past, draws.astype(np.float32), space=space, samples=keep, seed=seed)
+        error = history.measurement_error()[[self.crow.table.regions.index(name) for name in basis.volume_names]]
+        return replace(found, volume_error=error)
 
     def _without_error(
-        self, store: ScanStore, past: NDArray[np.int64], visit: pd.DataFrame, draws: NDArray[np.float64], seed: int
-    ) -> NDArray[np.float64]:
+        self, store: ScanStore, past: NDArray[np.int64], history: HistoryState, visit: pd.DataFrame,
+        draws: NDArray[np.float64], seed: int,
+    ) -> NDArray[np.float64]:  # fmt: skip
         """The last scan's coefficients plus draws of change, from ``draws [n, K]`` of what would be measured.
 
         The change starts from the coefficients that are expected a day after the last scan, given all scans so far.
@@ -202,12 +207,10 @@ class ScanModel(FollowUpModel):
         together until their spread is that of the change alone: a follow-up has no error of registration.
         """
         basis, last = self._basis(), self.cohort(store).visits.loc[past[-1:], ["subject", "time"]]
-        own = store.subset(past)
-        history = HistoryState.of(self.crow, self.coefficients(own))
         expected = np.zeros(len(basis.names))
         if len(past) > 1:
             now = last.assign(time=last["time"] + DAY).reset_index(drop=True)
-            expected = self.forecast(own, now, seed=seed).values[0][:, : len(basis.names)].mean(0)
+            expected = self.forecast(store, now, seed=seed).values[0][:, : len(basis.names)].mean(0)
         share = history.share_of_change(visit, float(last["time"].iloc[0]))[: len(basis.names)]
         mean = draws.mean(0)
         return np.asarray(basis.encode(store, past[-1:])[0] - expected + mean + share * (draws - mean), np.float64)

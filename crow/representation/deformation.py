@@ -45,6 +45,7 @@ class Deformation(ScanRepresentation):
 
     kind = "deformation"
     relative = True
+    volume_names = NAMES
 
     def __init__(
         self, grid: Grid, nodes: Grid, modes: NDArray[np.float32], duals: NDArray[np.float32],

@@ -1,5 +1,7 @@
 """Deformation coefficients recover the true change, and a follow-up is the warped last scan."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from scipy import ndimage
 from small_cohorts import in_memory
 
 from crow.errors import CohortError, RunError
+from crow.models.scans import ScanModel
 from crow.representation import velocity_modes
 from crow.representation.deformation import Deformation
 from crow.representation.structure_volumes import NAMES, log_volumes, registration_error
@@ -234,3 +237,28 @@ def test_a_store_that_does_not_fit_is_refused(store, rows, basis, monkeypatch):
     other.info = store.info.model_copy(update={"velocity_grid": None})
     with pytest.raises(CohortError, match="prepared without deformations"):
         Deformation.fit(other, rows)
+
+
+def test_a_day_after_the_last_scan_nothing_has_changed(store, rows, tmp_path):
+    """The last scan was measured with an error, which is neither undone by the follow-up nor part of its spread."""
+    shutil.copytree(store.path, tmp_path / "store")
+    wrong = ScanStore.open(tmp_path / "store")
+    error = 0.5 * true_modes(store.info.velocity_grid)[0]
+    wrong.array("velocity")[22] = np.asarray(wrong.array("velocity")[22]) + error
+    settings = {"training": {"max_epochs": 0}, "model": {"members": 1, "initialise": "mixed_model"}}
+    model = ScanModel(seed=1, scans={"components": 2}, **settings).fit(wrong)
+    past, time = wrong.subset(rows[21:23]), wrong.visits["time"][22]
+    measured = model.basis.encode(past, rows[21:23])[1]
+    changes, spreads = [], []
+    for ahead in (1 / 365.25, 1.0):
+        forecast = model.forecast(past, pd.DataFrame({"subject": ["s7"], "time": [time + ahead]}))
+        made = model.follow_up(past, forecast, 0, "template")
+        changes.append(made.volumes.set_index("structure").loc["ventricles", "change"])
+        spreads.append(np.log(made.volume_draws[:, 1]).std())
+        if ahead < 1:
+            draws = forecast.values[0][:, 3]
+            assert np.abs(made.change).max() < 0.02 * np.abs(made.median).max()
+    assert draws.mean() - measured[3] < -0.01  # as if the ventricles shrank
+    assert abs(changes[0]) < 1e-3 and changes[1] > 0.01
+    assert spreads[0] < 0.05 * draws.std() and spreads[1] > 5 * spreads[0]
+    assert made.volume_error[1] > 0
