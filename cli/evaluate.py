@@ -10,7 +10,7 @@ from crow.cli import cohort_options, options
 from crow.cli.progress import followed
 from crow.cli.terminal import console, echo, echo_warning, echo_written, plain
 from crow.errors import ConfigError
-from crow.evaluation.baselines import baseline_names
+from crow.evaluation.baselines import baseline_names, require_libraries
 from crow.models.registry import FOLLOW_UPS, kind_of_run
 from crow.places import EVALUATION, beside_run, check_places, file, folder
 
@@ -49,6 +49,7 @@ def evaluate(
         Path | None, typer.Option(help="CSV file for a submission to TADPOLE: 60 months per subject.")
     ] = None,
     jobs: options.Jobs = None,
+    cluster: options.Cluster = None,
     missing: cohort_options.Missing = None,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -65,6 +66,10 @@ def evaluate(
     if kind_of_run(run, "train") in FOLLOW_UPS and tadpole is not None:
         raise ConfigError(f"--tadpole {tadpole}: runs of scans do not forecast TADPOLE's values.")
     baseline_names(baselines)
+    require_libraries(baselines)
+    from crow.cluster import check_cluster, on_cluster
+
+    check_cluster(cluster)
 
     from crow.pipelines.evaluate import evaluate as run_evaluate
 
@@ -72,12 +77,14 @@ def evaluate(
         return followed(steps, "Evaluating", total, name=lambda step: step if isinstance(step, str) else "forecasts")
 
     echo(f"Baselines {baselines}, {draws} draws, future covariates {future_covariates}, seed {seed}.")
-    made = run_evaluate(
-        run, out, cohort=cohort, folds=folds, baselines=baselines, draws=draws, seed=seed, future=future_covariates,
-        submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=echo, progress=shown,
-    )  # fmt: skip
+    with on_cluster(cluster, jobs, echo):
+        made = run_evaluate(
+            run, out, cohort=cohort, folds=folds, baselines=baselines, draws=draws, seed=seed, future=future_covariates,
+            submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=echo, progress=shown,
+        )  # fmt: skip
     _show(made, trained_before=folds is None)
-    echo_written([*([tadpole] if tadpole else []), made.folder], " (metrics.json, tables, figures)")
+    figures = ", figures" if any(made.folder.glob("*.png")) else ""
+    echo_written([*([tadpole] if tadpole else []), made.folder], f" (metrics.json, tables{figures})")
 
 
 def _show(made: "EvaluationOutput", trained_before: bool) -> None:

@@ -194,6 +194,7 @@ def _outputs(scans: bool, out: Path, draws: Path | None, figure: Path | None, su
 def _check_covariates(run: Path, changes: list[str]) -> None:
     """Raise ConfigError for a covariate that the run does not have."""
     from crow.run.folder import read_description
+
     known = read_description(run).get("schema", {}).get("covariates", {})
     for text in changes:
         name = text.partition("=")[0].strip()

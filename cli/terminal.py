@@ -85,3 +85,9 @@ def protect_output() -> None:
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Output) and stream is getattr(sys, f"__{name}__"):
             setattr(sys, name, Output(stream))
+
+
+def written_run(folder: Path) -> str:
+    """What a run folder contains, for the line that reports it."""
+    picture = ", training.png" if (folder / "training.png").exists() else ""
+    return f" (model, settings, metrics{picture})"

@@ -24,14 +24,10 @@ from crow.evaluation.tadpole_forecast import require_submission, tadpole_submiss
 from crow.files import check_free, writing
 from crow.models.crow import CRow
 from crow.models.registry import class_of_run
-from crow.pipelines.evaluate_scans import evaluate_scans
 from crow.pipelines.history import Missing, read_history, trained_on
-from crow.pipelines.scan_history import store_beside
+from crow.pipelines.pictures import can_draw
 from crow.places import EVALUATION, beside_run
-from crow.report import charts, figures
 from crow.report.evaluated import FORMAT
-from crow.report.group_effects import group_figure
-from crow.report.outlier_figure import outlier_scores
 from crow.run.folder import load_run, sha256
 from crow.tables import save_table
 
@@ -161,6 +157,9 @@ def evaluate(
     with writing(out, overwrite, "evaluation") as folder:
         folder.mkdir()
         if scans:
+            from crow.pipelines.evaluate_scans import evaluate_scans
+            from crow.pipelines.scan_history import store_beside
+
             result = evaluate_scans(
                 run, folder, cohort=cohort, folds=folds, draws=draws, seed=seed, future=future,
                 work=store_beside(out), missing=missing, overwrite=overwrite, echo=echo,
@@ -184,7 +183,8 @@ def evaluate(
                 echo("forecasting 60 months of every subject for TADPOLE")
                 table = tadpole_submission(model, split.training, split.test, draws=draws, seed=seed)
                 tadpole.write_submission(table, submission, overwrite)
-            _draw(result, folder)
+            if can_draw(echo):
+                _draw(result, folder)
         metrics = _metrics(run, result, draws, seed, future)
         for name, table in result.tables.items():
             save_table(table, folder / f"{name}.csv", ".csv", digits=10)
@@ -288,6 +288,10 @@ def _metrics(run: Path, result: EvaluationResult, draws: int, seed: int, future:
 
 def _draw(result: EvaluationResult, folder: Path) -> None:
     """Figures of an evaluation of regions: errors by model and horizon, calibration, likelihoods, group effects."""
+    from crow.report import charts, figures
+    from crow.report.group_effects import group_figure
+    from crow.report.outlier_figure import outlier_scores
+
     found, tables = result.metrics, result.tables
     forecast, bounds, unit = found["forecast"], found["calibration"], found["unit"]
     names = [metric for metric in ("MAE", "CRPS", "NLL") if forecast[OURS].get(metric) is not None]

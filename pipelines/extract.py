@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from crow.errors import CohortError, ConfigError
+from crow.extras import extra
 from crow.files import check_free, writing
 from crow.scans.atlas import Atlas, built_in, read_atlas
 from crow.scans.intensity import STRUCTURAL
 from crow.scans.region_values import means, volumes
 from crow.scans.store import ScanStore
 from crow.tables import save_table
+
+with extra("scans"):
+    import nibabel as nib
 
 PARCELS = 50
 

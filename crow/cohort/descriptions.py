@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ MISSING_WORDS = (
     "prefer not to answer", "do not know", "don't know", "not collected", "not assessed", "not recorded",
 )  # fmt: skip
 MIN_NUMBERS = 3
+LABEL = re.compile(r"\D{0,3}\d{2}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def _missing(levels: Mapping[str, str]) -> list[str]:
 
 
 def _is_value(cell: str) -> bool:
-    return bool(_numbers([cell], 1)) or (any(char.isdigit() for char in cell[:4]) and len(cell) <= 12)
+    """Whether a cell is a number, a date or the name of a subject; a unit such as ``mm3`` is none."""
+    return bool(_numbers([cell], 1)) or (LABEL.match(cell) is not None and len(cell) <= 12)
 
 
 def _numbers(cells: list[str], least: int = MIN_NUMBERS) -> bool:

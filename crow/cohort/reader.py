@@ -27,6 +27,7 @@ from crow.cohort.roles import find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
 from crow.cohort.subject import find_subject
+from crow.cohort.subject_writings import one_writing, report_mixed
 from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
 from crow.cohort.times import date_mark
@@ -230,6 +231,10 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     subject = find_subject(columns, layout, options, findings)
+    report_mixed(frame, subject, findings)
+    if (alike := one_writing(frame, subject, findings)) is not frame:
+        frame = alike
+        columns = _columns(table, frame, layout.adni, options)
     wide = None if table.bids or columns.cells(subject).duplicated().any() else find_waves(columns.names)
     if wide is None:
         scan = find_scan(columns, options)
@@ -237,7 +242,8 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
             return _Shaped(columns, layout, subject, excluded, scan=scan)
         raise CohortError(
             f"{table.path}: every subject ({subject}) has one row only; at least two visits of a subject are needed. "
-            "If another column names the subject, add --subject COLUMN."
+            "If another column names the subject, add --subject COLUMN. If columns repeat by wave, give them names "
+            "such as Hippocampus_w1 and Hippocampus_w2, with the age or the date at each wave."
         )
     frame, said = reshape(frame, wide, table.decimal, findings)
     frame = frame[[name for name in frame.columns if name not in excluded]]
@@ -265,7 +271,7 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
     extra = {schema.session, schema.since_baseline, schema.group} - {None}
     for name in extra - set(frame.columns):
         frame[name] = ""
-    frame = frame[list(dict.fromkeys([*schema.columns, *extra]))]
+    frame = one_writing(frame[list(dict.fromkeys([*schema.columns, *extra]))], schema.subject, findings)
     return Columns(
         frame,
         table.path,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from crow.errors import CohortError, ConfigError
+from crow.extras import extra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,13 +162,11 @@ class Forecast:
 
         Raises
         ------
-        ConfigError
+        MissingExtra
             If xarray is not installed.
         """
-        try:
+        with extra("xarray"):
             import xarray
-        except ModuleNotFoundError:
-            raise ConfigError("xarray is not installed. Install it with: pip install xarray") from None
         columns = {name: ("visit", self.visits[name].to_numpy()) for name in self.visits.columns}
         return xarray.Dataset(
             {"value": (("visit", "draw", "region"), self.values)}, {"region": self.regions, **columns}

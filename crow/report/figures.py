@@ -3,20 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from crow.errors import OutputError
+from crow.extras import extra
 from crow.files import writing
 from crow.report.scales import label_values, unit_of
+
+with extra("report"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 # Okabe and Ito (2008): distinguishable with any colour vision.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -143,8 +146,8 @@ def training_curves(log: pd.DataFrame, members: Sequence[Mapping[str, Any]] = ()
         axes = figure.subplots()
         starts = _mixed_models(log, members)
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
-            if member in starts:
-                axes.axhline(starts[member], color=PATHS[k % len(PATHS)], linewidth=1.0, linestyle=(0, (1, 1.5)))
+            if (start := starts.get(cast(int, member))) is not None:
+                axes.axhline(start, color=PATHS[k % len(PATHS)], linewidth=1.0, linestyle=(0, (1, 1.5)))
             colour, line = PATHS[k % len(PATHS)], LINES[k // len(PATHS) % len(LINES)]
             axes.plot(rows["epoch"], rows["train"], line, color=colour, linewidth=0.8, alpha=0.6)
             axes.plot(rows["epoch"], rows["validation"], line, color=colour, linewidth=1.8, label=f"member {member}")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
+from crow.extras import extra
 from crow.report.figures import BLUE, GREY, INK, style
 from crow.report.names import without_ending
+
+with extra("report"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 MAX_ROWS = 60  # of the map of regions without a known lobe
 MAX_NAMED = 14  # regions with their names beside their dots

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
-from matplotlib.transforms import Bbox
 
+from crow.extras import extra
 from crow.report.figures import BLUE, INK, VERMILION, style
+
+with extra("report"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
+    from matplotlib.transforms import Bbox
 
 LABELLED = 8  # outliers with their names
 OUTLIER = 4.0  # score above which a visit is an outlier

@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from crow.extras import extra
 from crow.report.blocks import Block, Details, Metric, Section, Viewer
 from crow.report.glossary import Glossary
 from crow.report.numbers import short
+
+with extra("report"):
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
 SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from crow.cohort.cohort import Cohort
+from crow.extras import extra
 from crow.report.figures import BLUE, GREY, PATHS, style
 from crow.report.names import without_ending
 from crow.report.scales import label_values, unit_of
+
+with extra("report"):
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
 MAX_PANELS = 6  # regions
 MAX_LINES = 400  # subjects, evenly chosen in the order of the table

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 Volume = NDArray[np.float32]
 
@@ -34,7 +37,9 @@ class FollowUp:
     folded : int
         Number of voxels at which the deformation folds; 0 for a valid deformation.
     volume_draws : array [S, structure], optional
-        Volumes (mm3) of every draw.
+        Volumes (mm3) of every draw, without the error with which a scan is measured.
+    volume_error : array [structure], optional
+        Standard deviation of the error of a log volume that is measured in one scan.
 
     Examples
     --------
@@ -51,3 +56,4 @@ class FollowUp:
     volumes: pd.DataFrame | None = None
     folded: int = 0
     volume_draws: NDArray[np.floating] | None = None
+    volume_error: NDArray[np.floating] | None = None

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from crow.cohort.cohort import Cohort
+from crow.extras import extra
 from crow.report.blocks import Block, Cell, Details, Note, Properties, Section, Table
 from crow.report.embed import drawn
 from crow.report.figures import BLUE, style
 from crow.report.names import common_ending
 from crow.report.numbers import counted, percent, short
 from crow.report.spaghetti import MAX_LINES, MAX_PANELS, group_of, spaghetti
+
+with extra("report"):
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 TITLE = "Cohort and findings"
 MAX_REGIONS = 40  # that are listed by name
@@ -84,8 +86,7 @@ def _findings(findings: Sequence[Mapping[str, Any]], cohort: Cohort | None) -> B
     header = ("finding", "severity", "column", "rows")
     if cohort is not None and [f.code for f in cohort.findings] == [one.get("code") for one in findings]:
         rows = tuple(
-            (f.code, f.severity, f.column or "", len(f.rows) or "", str(f))
-            for f in sorted(cohort.findings, key=_rank)
+            (f.code, f.severity, f.column or "", len(f.rows) or "", str(f)) for f in sorted(cohort.findings, key=_rank)
         )
         return Table("Findings of the reader", (*header, "explanation"), rows)
     if not findings:
