@@ -70,7 +70,8 @@ def _name(figure: Figure, axes: Axes, visits: pd.DataFrame) -> None:
     columns = ["subject", "session", "time", "outlier_score"]
     for subject, session, time, score in visits[columns].itertuples(index=False):
         late = time > np.mean(axes.get_xlim())
-        look: dict[str, Any] = {"ha": "right" if late else "left", "va": "center", "fontsize": 8, "color": INK}
+        look: dict[str, Any] = {"ha": "right" if late else "left", "va": "center", "fontsize": 8, "color": INK,
+                                "bbox": {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.8}}  # fmt: skip
         name = axes.annotate(f"{subject} {session}".strip(), (time, score), xytext=(-6 if late else 6, 0),
                              textcoords="offset points", **look)  # fmt: skip
         box = name.get_window_extent()
