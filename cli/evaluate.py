@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crow.cli import cohort_options, options
-from crow.cli.terminal import console, echo, echo_written, plain
+from crow.cli.progress import followed
+from crow.cli.terminal import console, echo, echo_warning, echo_written, plain
 from crow.errors import ConfigError
 from crow.evaluation.baselines import baseline_names, require_libraries
 from crow.models.registry import FOLLOW_UPS, kind_of_run
@@ -16,7 +17,7 @@ from crow.places import EVALUATION, beside_run, check_places, file, folder
 if TYPE_CHECKING:
     from crow.pipelines.evaluate import EvaluationOutput
 
-SHOWN = ("MAE", "RMSE", "CRPS", "energy", "NLL", "coverage 90 %", "seconds")
+SHOWN = ("MAE", "CRPS", "energy", "NLL", "coverage 90 %", "seconds")
 OF_SCANS = ("change correlation", "change RMSE", "SSIM", "MAE", "CRPS", "coverage 90 %")
 OF_STRUCTURES = ("MAE", "CRPS", "individual correlation", "coverage 50 %", "coverage 90 %")
 
@@ -69,12 +70,10 @@ def evaluate(
 
     check_cluster(cluster)
 
-    from rich.progress import track
-
     from crow.pipelines.evaluate import evaluate as run_evaluate
 
     def shown(steps: Iterable[Any], total: int | None) -> Iterable[Any]:
-        return track(steps, "Evaluating", total=total, console=console(stderr=True), transient=True)
+        return followed(steps, "Evaluating", total, name=lambda step: step if isinstance(step, str) else "forecasts")
 
     echo(f"Baselines {baselines}, {draws} draws, future covariates {future_covariates}, seed {seed}.")
     with on_cluster(cluster, jobs, echo):
@@ -109,11 +108,13 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
         echo(gain["sentence"])
     skills = metrics.get("skill") or (scans.get("regions") or scans).get("skill") or {}
     for metric, skill in skills.items():
-        interval = f"{skill['low']:.3f} to {skill['high']:.3f}"
-        echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.3f} ({interval})")
-    for contrast, found in metrics.get("group_effects", {}).items():
-        if found.get("concordance") is not None:
-            echo(f"Group effects, {contrast}: concordance of synthetic with real {found['concordance']:.2f}")
+        interval = f"{skill['low']:.0%} to {skill['high']:.0%}"
+        echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.0%} (95 % interval {interval})")
+    agreement = {name: one["concordance"] for name, one in metrics.get("group_effects", {}).items()
+                 if one.get("concordance") is not None}  # fmt: skip
+    if agreement:
+        each = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items())
+        echo(f"Concordance of synthetic with real group effects: {each}")
     if "privacy" in metrics:
         echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
     if "tadpole" in metrics:
@@ -121,7 +122,7 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
         shown = (f"{name} {_short(value)}" for name, value in own.items() if not name.startswith("last visit"))
         echo(f"TADPOLE: {', '.join(shown)}")
     for warning in metrics["warnings"]:
-        echo(f"warning: {warning}")
+        echo_warning(warning)
     for one in metrics["left_out"]:
         echo(f"left out: {one['metric']}: {one['reason']}")
 

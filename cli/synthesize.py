@@ -68,6 +68,7 @@ def synthesize(
     if run is not None:
         kind_of_run(run, "synthesize")
         from crow.run.folder import read_description
+
         scans = read_description(run).get("inputs", {}).get("kind") != "regions"
         out = out or Path("synthetic" if scans else "synthetic.csv")
         picture = file("--out (its picture)", out.with_suffix(".png") if out.name else out, FIGURES)
@@ -93,6 +94,7 @@ def synthesize(
     out, sets = out or Path("runs/synthesize"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, reading, resume, overwrite)
     from crow.run.cross_sectional_config import named_settings
+
     named_settings("synthesize", config, sets or [], architecture)
 
     from crow.pipelines import synthesize as pipeline

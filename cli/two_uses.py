@@ -32,9 +32,7 @@ def show_likelihood(metrics: dict[str, Any]) -> None:
     """Print the validation likelihood of a run, in its unit."""
     for name, unit in (("nll_per_visit", "nats per visit"), ("bits_per_dim", "bits per voxel")):
         if (found := metrics.get(f"validation_{name}")) is not None:
-            echo(
-                f"Validation subjects: {found:.3f} {unit} (negative log-likelihood), at epoch {metrics['epoch']}."
-            )
+            echo(f"Validation subjects: {found:.3f} {unit} (negative log-likelihood), at epoch {metrics['epoch']}.")
 
 
 def show_written(learned: "Learned[Any]") -> None:

@@ -28,4 +28,5 @@ def draw_training(model: Model, out: Path, echo: Callable[[str], None]) -> None:
     if len(model.log) and can_draw(echo):
         from crow.report import figures
 
-        figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
+        curves = figures.training_curves(model.log, model.metrics.get("members") or [])
+        figures.save(curves, out / "training.png", overwrite=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort import Cohort
+from crow.cohort.writing import conventions
 from crow.errors import ConfigError, OutputError
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.files import check_free, writing
@@ -135,12 +136,14 @@ def score(
         scored = model.score(history, draws, seed)
     visits, subjects = _scores(scored)
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
-        save_table(visits, by_visit, out.suffix, digits=None)
-        save_table(subjects, by_subject, out.suffix, digits=None)
+        own = conventions(history.schema)
+        save_table(visits, by_visit, out.suffix, digits=None, **own)
+        save_table(subjects, by_subject, out.suffix, digits=None, **own)
         if figure is not None:
             from crow.report import figures
+            from crow.report.outlier_figure import outlier_scores
 
-            figures.save(figures.likelihoods(visits), figure, overwrite)
+            figures.save(outlier_scores(visits), figure, overwrite)
     if maps is not None:
         _write_maps(scans, store, maps, places, draws, seed, overwrite, progress)
     return Scores(history, visits, subjects, tuple(path for path in (out, subjects_out, figure, maps) if path))

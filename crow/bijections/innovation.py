@@ -171,6 +171,18 @@ class MixedModelInnovation(RecurrentBijection):
         deviation, variance = self._line(t, n, s, ss, u0, u1)
         return fixed + deviation, self.log_sigma.exp() * variance.clamp_min(0).sqrt()
 
+    def share_of_change(self, t: Tensor, since: Tensor, past: Moments | None, sd: Tensor) -> Tensor:
+        """Sd of ``b1 (t - since)`` as a share of that of a measurement at t, ``[batch, region]``.
+
+        Both given the ``past``; ``sd [batch, region]`` is that of the measurement, which has an error of its own and an
+        unknown level besides. t and since are ``[batch, 1]``.
+        """
+        sigma, (_, l21, l22) = self.log_sigma.exp(), self.factor
+        none = torch.zeros_like(sigma * t)
+        evidence = Evidence.of(self.factor, sigma, *(past[:5] if past else 5 * [none]))
+        variance = expected(evidence, self.loadings, l21 * (t - since), l22 * (t - since))[1]
+        return sigma * variance.clamp_min(0).sqrt() / sd
+
     def _line(self, t: Tensor, n: Tensor, s: Tensor, ss: Tensor, u0: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean of ``b0 + b1 t``, and its variance in units of sigma^2."""
         sigma, (l11, l21, l22) = self.log_sigma.exp(), self.factor

@@ -121,9 +121,7 @@ def _likelihood(parts: list[tuple[Tensor, Tensor]], s: Tensor, f: Tensor) -> Ten
     return torch.cat([_of_weights(parts, s, f, WEIGHTS[k : k + step]) for k in range(0, len(WEIGHTS), step)])
 
 
-def _of_weights(
-    parts: list[tuple[Tensor, Tensor]], s: Tensor, f: Tensor, weights: tuple[float, ...]
-) -> Tensor:
+def _of_weights(parts: list[tuple[Tensor, Tensor]], s: Tensor, f: Tensor, weights: tuple[float, ...]) -> Tensor:
     w = torch.tensor(weights, dtype=s.dtype)[:, None, None]
     mixed = (1 - w) * s + w * f
     found = torch.zeros(len(w), dtype=s.dtype)

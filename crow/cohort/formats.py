@@ -27,7 +27,7 @@ def is_sheet(path: Path) -> bool:
 
 
 def read_sheet(path: Path, findings: Findings) -> Records:
-    """The records of a workbook's first filled sheet or of a Parquet file, the header first, and their lines.
+    """The records of a workbook's largest sheet or of a Parquet file, the header first, and their lines.
 
     Raises CohortError if the library is not installed or the file is damaged.
     """
@@ -86,7 +86,8 @@ def _workbook(path: Path, findings: Findings) -> list[list[str]]:
     filled = {title: rows for title, rows in sheets.items() if sum(any(row) for row in rows) > 1}
     if not filled:
         return []
-    first, *others = filled
+    first = max(filled, key=lambda title: sum(bool(cell) for row in filled[title] for cell in row))
+    others = [title for title in filled if title != first]
     if others:
         findings.add(SHEETS, first=first, others=", ".join(others))
     rows = filled[first]

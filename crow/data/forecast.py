@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class Forecast:
         The observed visits that the forecast was conditioned on; None if there were none.
     follow_up
         The longest follow-up of the training, in years; 0 if it is not known.
+    units
+        The known units of regions.
 
     Examples
     --------
@@ -59,6 +61,7 @@ class Forecast:
     values: np.ndarray[Any, Any]
     history: pd.DataFrame | None = None
     follow_up: float = 0.0
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -135,7 +138,7 @@ class Forecast:
         regions
             Which regions to show; the nine that change most clearly if it is None.
         unit
-            Written on the vertical axes.
+            Written on the vertical axes; by default the known unit of each region.
 
         Raises
         ------
@@ -151,7 +154,8 @@ class Forecast:
         columns = ["subject", "time", "age", *self.regions]
         past = pd.DataFrame(columns=columns, dtype=float) if self.history is None else self.history[columns]
         end = self.follow_up or None
-        return trajectories(past[past["subject"] == chosen], {"forecast": ahead}, regions, unit, chosen, data_end=end)
+        own, units = past[past["subject"] == chosen], unit or self.units
+        return trajectories(own, {"forecast": ahead}, regions, units, chosen, data_end=end)
 
     def to_xarray(self) -> Dataset:
         """A dataset with the dimensions ``visit, draw, region`` and the visits' columns as coordinates.

@@ -112,6 +112,8 @@ class ScanRegions:
             assert follow_up.volumes is not None and follow_up.volume_draws is not None
             columns = [list(follow_up.volumes["structure"]).index(name) for name in self.names]
             share = follow_up.volume_draws[:, columns] / follow_up.volumes["last"].to_numpy()[columns]
+            if self.truth is None and follow_up.volume_error is not None:
+                share = share * np.exp(self._measurement_errors(follow_up.volume_error[columns], len(share), last))
             draws = 100 * (share - 1)
         else:
             now = self.measured(last)
@@ -123,6 +125,12 @@ class ScanRegions:
         if past is not None and self.baselines is not None and len(past.times):
             moments |= self.baselines.forecasts(past, years)
         return RegionForecast(np.asarray(draws, float), {k: v for k, v in moments.items() if np.isfinite(v[1]).all()})
+
+    @staticmethod
+    def _measurement_errors(sd: NDArray[np.floating], draws: int, last: int) -> Values:
+        """Errors of measured log volume changes, which both scans have, ``[draw, region]``; seeded by the last row."""
+        rng = np.random.default_rng([0, last])
+        return np.sqrt(2) * np.asarray(sd, float) * rng.standard_normal((draws, len(sd)))
 
     def scores(self, forecast: RegionForecast, change: Values) -> list[dict[str, Any]]:
         """One row per region and model: the real change, mean and sd of its forecast, and scores."""

@@ -19,6 +19,7 @@ from crow.errors import RunError
 from crow.models.base import FitOptions, Training
 from crow.models.crow import CRow
 from crow.models.follow_up import FollowUpModel
+from crow.models.history_state import HistoryState
 from crow.representation.base import ScanRepresentation
 from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.registry import REPRESENTATIONS, representation_for
@@ -93,7 +94,7 @@ class ScanModel(FollowUpModel):
         self.basis = kind.fit(store, rows, settings.components, seed=self.config.seed)
         training.echo(f"{self.representation} of {len(rows)} {store.info.modality} scans: {self.basis}")
         self.store_info = store.info.model_dump(mode="json", exclude={"cohort_path"})
-        self.crow.train(self.coefficients(store), training)
+        self.crow.train(self.coefficients(store), training, self.relative)
         self._take_from_crow()
         return self.finish(training)
 
@@ -186,21 +187,33 @@ class ScanModel(FollowUpModel):
         basis = self._basis()
         own = self.cohort(store).visits
         past = own.index[own["subject"] == forecast.visits["subject"].iloc[visit]].to_numpy()
-        coefficients = forecast.values[visit][:, : len(basis.names)]
-        if self.relative and len(past) > 1:
-            coefficients = coefficients + self._error_of_last(store, past, seed)
-        return basis.follow_up(store, past, coefficients.astype(np.float32), space=space, samples=keep, seed=seed)
+        draws = forecast.values[visit][:, : len(basis.names)]
+        if not self.relative:
+            return basis.follow_up(store, past, draws.astype(np.float32), space=space, samples=keep, seed=seed)
+        history = HistoryState.of(self.crow, self.coefficients(store.subset(past)))
+        draws = self._without_error(store, past, history, forecast.visits.iloc[[visit]], draws, seed)
+        found = basis.follow_up(store, past, draws.astype(np.float32), space=space, samples=keep, seed=seed)
+        error = history.measurement_error()[[self.crow.table.regions.index(name) for name in basis.volume_names]]
+        return replace(found, volume_error=error)
 
-    def _error_of_last(self, store: ScanStore, past: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-        """Measured coefficients ``[K]`` of the last scan, minus those expected a day later, given all scans so far.
+    def _without_error(
+        self, store: ScanStore, past: NDArray[np.int64], history: HistoryState, visit: pd.DataFrame,
+        draws: NDArray[np.float64], seed: int,
+    ) -> NDArray[np.float64]:  # fmt: skip
+        """The last scan's coefficients plus draws of change, from ``draws [n, K]`` of what would be measured.
 
-        The change of a follow-up starts from the expected ones. Otherwise it would include the reverse of the error
-        with which the last scan was measured.
+        The change starts from the coefficients that are expected a day after the last scan, given all scans so far.
+        Otherwise it would include the reverse of the error with which the last scan was measured. The draws are drawn
+        together until their spread is that of the change alone: a follow-up has no error of registration.
         """
         basis, last = self._basis(), self.cohort(store).visits.loc[past[-1:], ["subject", "time"]]
-        now = last.assign(time=last["time"] + DAY).reset_index(drop=True)
-        expected = self.forecast(store, now, seed=seed).values[0][:, : len(basis.names)].mean(0)
-        return np.asarray(basis.encode(store, past[-1:])[0] - expected, np.float64)
+        expected = np.zeros(len(basis.names))
+        if len(past) > 1:
+            now = last.assign(time=last["time"] + DAY).reset_index(drop=True)
+            expected = self.forecast(store, now, seed=seed).values[0][:, : len(basis.names)].mean(0)
+        share = history.share_of_change(visit, float(last["time"].iloc[0]))[: len(basis.names)]
+        mean = draws.mean(0)
+        return np.asarray(basis.encode(store, past[-1:])[0] - expected + mean + share * (draws - mean), np.float64)
 
     def z_maps(
         self, store: ScanStore, rows: Iterable[int], draws: int = 200, seed: int = 0

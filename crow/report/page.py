@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from crow.extras import extra
 from crow.report.blocks import Block, Details, Metric, Section, Viewer
+from crow.report.glossary import Glossary
 from crow.report.numbers import short
 
 with extra("report"):
@@ -32,7 +33,7 @@ def render(title: str, subtitle: str, sections: Sequence[Section], footer: str) 
         f"script-src {' '.join(sorted({_digest(text) for text in scripts}))}"
     )
     return environment.get_template("report.html").render(
-        title=title, subtitle=subtitle, sections=sections, footer=footer, policy=policy,
+        title=title, subtitle=subtitle, sections=sections, footer=footer, policy=policy, glossary=Glossary(),
     )  # fmt: skip
 
 

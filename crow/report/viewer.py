@@ -17,9 +17,7 @@ FAVICON = re.compile(r"<link[^>]*rel=[\"'](?:shortcut )?icon[\"'][^>]*>", re.IGN
 MAX_SPACING = 6.0  # mm
 
 
-def viewer(
-    volume: nib.Nifti1Image, background: nib.Nifti1Image, limit: float, threshold: float
-) -> str | None:
+def viewer(volume: nib.Nifti1Image, background: nib.Nifti1Image, limit: float, threshold: float) -> str | None:
     """The HTML of `nilearn.plotting.view_img`: ``volume`` from -limit to limit over ``background``.
 
     The volumes are downsampled until the viewer is small enough for a page; None if they would be too coarse. nilearn's

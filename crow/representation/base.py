@@ -25,10 +25,13 @@ class ScanRepresentation(ABC):
         Its name in settings and in run folders.
     relative : bool
         Whether coefficients are changes since a subject's first scan, whose own coefficients are 0 and not modelled.
+    volume_names : list of str
+        Coefficients that are log volumes of structures, in the order of ``FollowUp.volumes``.
     """
 
     kind: ClassVar[str]
     relative: ClassVar[bool] = False
+    volume_names: ClassVar[list[str]] = []
 
     @classmethod
     def check(cls, store: ScanStore) -> None:

@@ -1,8 +1,9 @@
-"""Structural scans as K coefficients of deformation modes, relative to the subject's first scan.
+"""Structural scans as coefficients of deformation modes and structures' volumes, relative to the subject's first scan.
 
 In template space, visit t is the first scan warped, J_t(psi(x)) ~ J_0(psi(exp(sum_k c_k B_k)(x))), with psi the
-subject's anatomy and B the modes (`VelocityModes`). The coefficients c [K] are the projection on the modes of the
-velocity that crow prepare measured; they are 0 for the first scan, which is given, not modelled.
+subject's anatomy and B fields of velocity. The first K coefficients are the projection of the velocity that crow
+prepare measured on modes (`VelocityModes`), the other S the changes of structures' log volumes that it stands for
+(`crow.representation.structure_volumes`). All are 0 for the first scan, which is given, not modelled.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from crow.errors import CohortError, RunError
 from crow.representation.base import ScanRepresentation
 from crow.representation.follow_up import FollowUp
+from crow.representation.structure_volumes import NAMES, log_volume_changes, with_structures
 from crow.representation.template_voxels import TemplateVoxels
 from crow.representation.velocity_modes import VelocityModes
 from crow.representation.warped_follow_up import unexplained, warped_follow_up, z_map
@@ -25,35 +27,32 @@ from crow.scans.compatibility import require_same_grid
 from crow.scans.deform import exponential, jacobian
 from crow.scans.grid import Grid
 from crow.scans.intensity import STRUCTURAL
-from crow.scans.region_values import label_volumes
 from crow.scans.store import DONE, ScanStore
-from crow.scans.template import STRUCTURES, load_template
 
 DEFAULT_COMPONENTS = 4  # further modes mostly fit the noise of first scans, shared by all velocities of a subject
 Z90 = 1.6449
-ARRAYS = ("modes", "duals", "share", "noise", "structures")
-VOLUMES_MM = 3.0  # voxels in which the volumes of structures are measured
+ARRAYS = ("modes", "duals", "share", "noise")
 
 
 class Deformation(ScanRepresentation):
-    """A two-way map between the scans of a store and K deformation coefficients per visit.
+    """A two-way map between the scans of a store and K + S deformation coefficients per visit.
 
-    ``modes [K, 3, x, y, z]`` mm on ``nodes``; ``duals [K, 3, x, y, z]``: fields whose sums of products with a velocity
-    are its coefficients; ``share [K]``: share of the visible change in training that each mode explains; ``noise [X, Y,
-    Z]``: sd of the intensities around a warped scan, on the store's ``grid``; ``structures [S, S]``: root of the
-    covariance of the log volumes of structures around those of the modes; ``folded``: number of nodes of training
-    visits at which the fitted deformation folds.
+    ``modes [K + S, 3, x, y, z]``: fields of the coefficients, mm on ``nodes``; ``duals [K, 3, x, y, z]``: fields whose
+    sums of products with a velocity are its first K coefficients; ``share [K]``: share of the visible change in
+    training that each of these explains; ``noise [X, Y, Z]``: sd of the intensities around a warped scan, on the
+    store's ``grid``; ``folded``: number of nodes of training visits at which the fitted deformation folds.
     """
 
     kind = "deformation"
     relative = True
+    volume_names = NAMES
 
     def __init__(
         self, grid: Grid, nodes: Grid, modes: NDArray[np.float32], duals: NDArray[np.float32],
-        share: NDArray[np.float64], noise: NDArray[np.float32], structures: NDArray[np.float32], folded: int,
+        share: NDArray[np.float64], noise: NDArray[np.float32], folded: int,
     ) -> None:  # fmt: skip
         self.grid, self.nodes, self.modes, self.duals, self.share = grid, nodes, modes, duals, share
-        self.noise, self.structures, self.folded = noise, structures, folded
+        self.noise, self.folded = noise, folded
 
     @classmethod
     def suits(cls, store: ScanStore) -> bool:
@@ -94,32 +93,33 @@ class Deformation(ScanRepresentation):
         time, subjects = store.visits["time"].to_numpy(float), store.visits["subject"].to_numpy()
         years = np.array([time[row] - time[first[subjects[row]]] for row in later])
         found = VelocityModes.fit(store, later, years, nodes, components or DEFAULT_COMPONENTS)
-        noise, structures = np.ones(store.info.grid.shape, np.float32), np.zeros(2 * (len(STRUCTURES),), np.float32)
-        basis = cls(store.info.grid, nodes, found.fields, found.duals, found.share, noise, structures, 0)
+        fields, noise = with_structures(found.fields, nodes), np.ones(store.info.grid.shape, np.float32)
+        basis = cls(store.info.grid, nodes, fields, found.duals, found.share, noise, 0)
         basis._measure_noise(store, rows)
         return basis
 
     @property
     def names(self) -> list[str]:
         """Column names of the coefficients."""
-        return [f"mode_{k + 1:02d}" for k in range(len(self.modes))]
+        return [*(f"mode_{k + 1:02d}" for k in range(len(self.duals))), *NAMES]
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Coefficients ``[n, K]``: the projection of each row's velocity on the modes."""
+        """Coefficients ``[n, K + S]`` of each row's velocity."""
         self._check(store)
         velocities = (np.asarray(store.array("velocity")[int(row)], np.float32) for row in rows)
         found = [np.tensordot(self.duals, velocity, ((1, 2, 3, 4), (0, 1, 2, 3))) for velocity in velocities]
-        return np.array(found, np.float32).reshape(len(rows), len(self.modes))
+        projected = np.array(found, np.float32).reshape(len(rows), len(self.duals))
+        return np.concatenate([projected, log_volume_changes(store, rows).astype(np.float32)], 1)
 
     def velocity(self, coefficients: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Velocity ``[3, x, y, z]`` of coefficients ``[K]``: mm on ``nodes``, in template space."""
+        """Velocity ``[3, x, y, z]`` of coefficients ``[K + S]``: mm on ``nodes``, in template space."""
         return np.tensordot(coefficients.astype(np.float32), self.modes, 1)
 
     def follow_up(
         self, store: ScanStore, past: NDArray[np.int64], draws: NDArray[np.floating],
         space: Literal["native", "template"] = "native", samples: int = 0, seed: int = 0,
     ) -> FollowUp:  # fmt: skip
-        """The visit after a subject's ``past`` rows as volumes, from ``draws [S, K]`` of its coefficients.
+        """The visit after a subject's ``past`` rows as volumes, from draws ``[n, K + S]`` of its coefficients.
 
         It is the subject's last scan, warped, with its own noise and sharpness. With ``space`` template it is on the
         store's grid, where scans are aligned linearly.
@@ -132,7 +132,7 @@ class Deformation(ScanRepresentation):
     ) -> NDArray[np.float32]:
         """Deviation of each voxel of a visit from its prediction, in sd, ``[X, Y, Z]``; 0 outside the mask.
 
-        ``mean`` and ``sd [K]`` are those of the visit's coefficients given the subject's ``past`` rows (not empty).
+        ``mean`` and ``sd [K + S]`` are those of the visit's coefficients given the subject's ``past`` rows (not empty).
         """
         return z_map(self, store, row, int(past[-1]), self.encode(store, past[-1:])[0], mean, sd)
 
@@ -144,7 +144,7 @@ class Deformation(ScanRepresentation):
         """JSON values for model.json."""
         return {
             "kind": self.kind,
-            "components": len(self.modes),
+            "components": len(self.duals),
             "share": [round(float(value), 4) for value in self.share],
             "folded": self.folded,
             "grid": self.grid.model_dump(mode="json"),
@@ -158,26 +158,27 @@ class Deformation(ScanRepresentation):
             grid = Grid.model_validate(description["grid"])
             nodes = Grid.model_validate(description["velocity_grid"])
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            if "modes" in arrays and "duals" not in arrays:
+            if "modes" in arrays and ("duals" not in arrays or "structures" in arrays):
                 raise RunError("The run is of an earlier version, which measured change differently. Train again.")
             found = cls(grid, nodes, folded=int(description["folded"]), **{name: arrays[name] for name in ARRAYS})
-            shape = (int(description["components"]), 3, *nodes.shape)
+            components = int(description["components"])
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's deformations are damaged. Restore the folder.") from None
-        fits = found.modes.shape == found.duals.shape == shape and len(found.share) == shape[0]
+        fits = found.duals.shape == (components, 3, *nodes.shape) and len(found.share) == components
+        fits = fits and found.modes.shape == (components + len(NAMES), 3, *nodes.shape)
         if not fits or found.noise.shape != grid.shape:
-            raise RunError("The run's deformation tensors do not fit model.json. Restore the folder.")
-        if found.structures.shape != 2 * (len(STRUCTURES),):
             raise RunError("The run's deformation tensors do not fit model.json. Restore the folder.")
         return found
 
     def __repr__(self) -> str:
-        return f"{len(self.modes)} deformation modes, which explain {self.share.sum():.0%} of the visible change"
+        return (
+            f"{len(self.duals)} deformation modes, which explain {self.share.sum():.0%} of the visible change, and the "
+            f"volumes of {len(NAMES)} structures"
+        )
 
     def _measure_noise(self, store: ScanStore, rows: NDArray[np.int64]) -> None:
-        """Estimate the noise of training visits around the previous scan, warped, such that 90 % lie within 1.64 sd,
-        and the changes of structures that the modes leave out."""
-        total, thinned, left_out = np.zeros(self.grid.shape), [], list[NDArray[np.float64]]()
+        """Estimate the noise of training visits around the previous scan, warped, such that 90 % lie within 1.64 sd."""
+        total, thinned = np.zeros(self.grid.shape), []
         rows = np.sort(rows)
         subjects, encoded = store.visits["subject"].to_numpy()[rows], self.encode(store, rows)
         voxels = TemplateVoxels(self.grid, self.nodes, store.mask)
@@ -186,8 +187,6 @@ class Deformation(ScanRepresentation):
             visits, c = rows[subjects == subject], encoded[subjects == subject]
             psi = np.asarray(store.array("anatomy")[store.subjects.index(subject)], np.float32)
             self.folded += sum(self._folded(each) for each in c)
-            left_out += list(np.diff([self._left_out(store, psi, *each) for each in zip(visits, c, strict=True)],
-                                     axis=0))  # fmt: skip
             for before, row, c_before, c_row in zip(visits[:-1], visits[1:], c[:-1], c[1:], strict=True):
                 square = voxels.values(unexplained(self, store, int(before), int(row), c_before, c_row) ** 2, psi)
                 total[voxels.inside] += square
@@ -196,22 +195,6 @@ class Deformation(ScanRepresentation):
         variance = np.maximum(variance, 0.04 * float(np.median(variance[store.mask])))
         ratio = np.stack(thinned) / variance[voxels.inside][every]
         self.noise = np.sqrt(variance * np.quantile(ratio, 0.9) / Z90**2).astype(np.float32)
-        # The modes were fitted to the same visits, which are therefore too close to them.
-        few = max(len(left_out) - len(self.modes), 1)
-        values, vectors = np.linalg.eigh(np.stack(left_out).T @ np.stack(left_out) / few)
-        self.structures = (vectors * np.sqrt(np.maximum(values, 0))).astype(np.float32)
-
-    def _left_out(
-        self, store: ScanStore, psi: NDArray[np.floating], row: int, coefficients: NDArray[np.floating]
-    ) -> NDArray[np.float64]:
-        """Log volume of each structure at a visit, as registered, minus that of its coefficients, ``[S]``."""
-        template = load_template(VOLUMES_MM)
-        of = (np.asarray(store.array("velocity")[int(row)], np.float32), self.velocity(coefficients))
-        registered, modelled = (
-            label_volumes(psi, velocity, self.nodes, template.structures, template.grid, len(STRUCTURES))[1:]
-            for velocity in of
-        )
-        return np.asarray(np.log(registered / modelled))
 
     def _folded(self, coefficients: NDArray[np.floating]) -> int:
         """Number of nodes at which the deformation folds."""

@@ -116,4 +116,3 @@ def _chosen(values: NDArray[Any], path: Path, label: int | None) -> Mask:
         what = "the mask is empty" if label is None else f"no voxel has the label {label}; the labels are {found}"
         raise ScanError(f"{path}: {what}. Correct it, or remove it from the folder.")
     return chosen
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,28 +12,24 @@ from numpy.typing import NDArray
 from crow.data.forecast import quantiles_of
 from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.scan_space import ScanSpace
+from crow.representation.structure_volumes import log_volumes, registration_error
 from crow.representation.warped_scan import ScanWarper
 from crow.scans.deform import Array, compose, exponential, invert, jacobian, sample, transport
 from crow.scans.grid import Grid
 from crow.scans.store import ScanStore
-from crow.scans.template import STRUCTURES, load_template
+from crow.scans.template import STRUCTURES
 
-SEED = 0  # of the changes of structures that the modes leave out
+SEED = 0  # of the error of registration
 
 
 class DeformationModes(Protocol):
-    """Velocity ``modes [K, 3, x, y, z]`` mm on ``nodes``, intensity ``noise [X, Y, Z]`` (sd) on ``grid``, and
-    the root ``structures [S, S]`` of the covariance of log volumes around the modes."""
+    """Fields ``modes [K, 3, x, y, z]`` mm on ``nodes``, those of structures' log volumes last, and the ``noise [X, Y,
+    Z]`` of intensities (sd) on ``grid``."""
 
     grid: Grid
     nodes: Grid
     modes: NDArray[np.float32]
     noise: NDArray[np.float32]
-    structures: NDArray[np.float32]
-
-    def velocity(self, coefficients: Array) -> NDArray[np.float32]:
-        """Velocity ``[3, x, y, z]`` mm of coefficients ``[K]``."""
-        ...
 
 
 def warped_follow_up(
@@ -98,9 +95,14 @@ class SubjectWarp:
     def __init__(self, basis: DeformationModes, store: ScanStore, last: int, c_last: Array) -> None:
         self.basis, self.c_last = basis, c_last
         self.psi = np.asarray(store.array("anatomy")[store.subject_index(last)], np.float32)
+        self.velocity = np.asarray(store.array("velocity")[last], np.float32)
         self.back = invert(self.psi, basis.nodes)
-        self.native_modes = transport(basis.modes, self.back, basis.nodes)
         self.size = abs(float(np.linalg.det(np.asarray(store.array("to_scan")[last])[:3, :3])))
+
+    @cached_property
+    def native_modes(self) -> Array:
+        """The modes in the space of the subject's scans."""
+        return transport(self.basis.modes, self.back, self.basis.nodes)
 
     def displacement(self, c: Array) -> Array:
         """Displacement of phi = exp(-v_last) o exp(v), with J(x) = J_last(phi(x))."""
@@ -121,37 +123,17 @@ class SubjectWarp:
         return scan.at_voxels(aligned, self.basis.grid, "border")[0]
 
     def volumes(self, centre: Array, draws: Array) -> tuple[pd.DataFrame, Array]:
-        """Structure volumes: a table with one row per structure, and the volumes of every draw ``[S, structures]``.
+        """Structure volumes: a table with one row per structure, and the volumes of every draw ``[n, structures]``.
 
         The table has the volume (mm3) of the last scan and of the median, and the change and its quantiles relative to
-        the last volume. Structure S of the template occupies psi(exp(-w)(S)) at a visit; for the draws, log volume is
-        linearised around ``centre``, and what the modes leave out of the change of structures is added.
+        the last volume. Draws have the error of registration that all scans share.
         """
-        template = load_template(2.0)
-        labels = template.structures[template.mask]
-        x = template.grid.points()[:, template.mask]
-        density = jacobian(self.psi, self.basis.nodes)[None].astype(np.float32)
-
-        def integrals(c: Array) -> tuple[Array, Array, Array]:
-            back = exponential(self.basis.velocity(-c), self.basis.nodes)
-            local = jacobian(back, self.basis.nodes)[None].astype(np.float32)
-            points = x + sample(back, self.basis.nodes, x)
-            local_at = sample(local, self.basis.nodes, x)[0]
-            each = local_at * sample(density, self.basis.nodes, points)[0]
-            scale = self.size * template.grid.voxel_volume
-            return scale * np.bincount(labels, each, len(STRUCTURES) + 1)[1:], points, local_at
-
-        (last, *_), (median, points, local) = integrals(self.c_last), integrals(centre)
-        slopes = np.empty((len(centre), len(STRUCTURES)))
-        for k, mode in enumerate(self.basis.modes):
-            flow = density * mode
-            by_voxel = np.stack([np.stack(np.gradient(component)) for component in flow])
-            spread = np.einsum("ia...,ai->...", by_voxel, np.linalg.inv(self.basis.nodes.matrix[:3, :3]))
-            each = -local * sample(spread[None].astype(np.float32), self.basis.nodes, points)[0]
-            total = np.bincount(labels, each, len(STRUCTURES) + 1)[1:]
-            slopes[k] = self.size * template.grid.voxel_volume * total / median
-        rest = np.random.default_rng(SEED).standard_normal((len(draws), len(self.basis.structures)))
-        drawn = median * np.exp((draws - centre) @ slopes + rest @ self.basis.structures.T)
+        count = len(STRUCTURES)
+        since_first = self.c_last[-count:].astype(np.float64)
+        last = self.size * np.exp(log_volumes(self.psi, self.velocity, self.basis.nodes))
+        change = centre[-count:] - since_first
+        of_all_scans = np.random.default_rng(SEED).standard_normal((len(draws), count)) * registration_error() * change
+        drawn, median = last * np.exp(draws[:, -count:] - since_first + of_all_scans), last * np.exp(change)
         low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         table = pd.DataFrame(
             {
@@ -166,4 +148,4 @@ class SubjectWarp:
         return table, drawn
 
     def _velocity(self, c: Array) -> Array:
-        return np.tensordot(c.astype(np.float32), self.native_modes, 1)
+        return transport(np.tensordot(c.astype(np.float32), self.basis.modes, 1), self.back, self.basis.nodes)

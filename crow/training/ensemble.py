@@ -59,6 +59,7 @@ def fit_ensemble(
     echo: Echo = lambda line: None,
     bounds: Bounds | None = None,
     cross_fitted: Callable[[Tensor], Sequences] | None = None,
+    changes: bool = False,
 ) -> TrainedEnsemble:
     """Train the members of a resolved ``config``, each with its own validation subjects, and combine them.
 
@@ -70,10 +71,12 @@ def fit_ensemble(
     subjects.
 
     ``cross_fitted`` gives ``data`` as it is if nothing is learned from some of its rows: members whose validation
-    subjects these are use it.
+    subjects these are use it. ``changes``: x are changes since a subject's first visit, which is at time 0.
     """
     features, context = data.x.shape[2], data.context.shape[2]
-    gross, reference = gross_errors_of_training(lambda some: _mixed_model(config, some, bounds), data, bounds)
+    gross, reference = gross_errors_of_training(
+        lambda some: _mixed_model(config, some, bounds, changes=changes), data, bounds
+    )
     data = without(data, gross)
     error_rate = (float(gross.sum()) + PRIOR_ERRORS) / (float(data.values().sum() + gross.sum()) + PRIOR_VALUES)
     parts = _validation_rows(names, config)
@@ -99,7 +102,7 @@ def fit_ensemble(
             own = own_data[fold]
             validation, kept = own[parts[fold]], _without(own, parts[fold])
             if fold not in starts:
-                starts[fold] = _mixed_model(config, kept, bounds, reference)
+                starts[fold] = _mixed_model(config, kept, bounds, reference, changes)
             with seeded(config.seed, k):
                 flow = build_flow(config.model, features, context, initialisation)
             flow.start_at(starts[fold])
@@ -131,7 +134,7 @@ def fit_ensemble(
     ensemble = [each.flow for each, member in zip(trained, members, strict=True) if member["included"]]
     ours, mixed = (_mean(members, name) for name in ("out_of_sample", "mixed_model"))
     if config.model.initialise != "standard" and not ours < mixed:
-        ours, ensemble = mixed, [_mixed_model(config, data, bounds, reference)]
+        ours, ensemble = mixed, [_mixed_model(config, data, bounds, reference, changes)]
         for k, member in enumerate(members):
             member["included"] = k == 0
         members[0] |= {"initialisation": "mixed_model", "epoch": 0}
@@ -145,11 +148,13 @@ def _mean(members: list[dict[str, Any]], name: str) -> float:
     return float(sum(member[name] * member["visits"] for member in kept) / sum(member["visits"] for member in kept))
 
 
-def _mixed_model(config: Config, data: Sequences, bounds: Bounds | None, reference: CRowFlow | None = None) -> CRowFlow:
+def _mixed_model(
+    config: Config, data: Sequences, bounds: Bounds | None, reference: CRowFlow | None = None, changes: bool = False
+) -> CRowFlow:
     """A flow that is the mixed model of ``data``, with the softness of bounds and the spread of a ``reference``."""
     with seeded(config.seed, 0):
         flow = build_flow(config.model, data.x.shape[2], data.context.shape[2], "mixed_model")
-    flow.initialise(data, bounds, None if reference is None else reference.bounds.softness)
+    flow.initialise(data, bounds, None if reference is None else reference.bounds.softness, changes)
     if reference is not None:
         flow.spread.copy_(reference.spread)
     return flow.eval()

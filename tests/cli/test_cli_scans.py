@@ -16,6 +16,7 @@ from commands import refused, run
 import crow
 from crow.models.scans import ScanModel
 from crow.models.voxels import VoxelModel
+from crow.representation.structure_volumes import NAMES
 
 QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
 COARSE = ["--set", "scans.resolution=8"]
@@ -154,7 +155,7 @@ def test_scans_and_regions_are_modelled_together(folder: Path, tmp_path: Path) -
     last = store.cohort().visits.groupby("subject").last().iloc[[0, 5]].reset_index()
     asked = last[["subject"]].assign(time=last["time"] + 2)
     forecast = model.forecast(store, asked, draws=40)
-    assert forecast.regions == ["mode_01", "mode_02", "Hippocampus"]
+    assert forecast.regions == ["mode_01", "mode_02", *NAMES, "Hippocampus"]
     median = forecast.summary["Hippocampus_median"].to_numpy()
     np.testing.assert_allclose(median, last["Hippocampus"].to_numpy(float) - 120, atol=40)
     assert model.follow_up(store, forecast, 0).median.shape == scan_of(folder, "sub-0001").shape

@@ -1,17 +1,21 @@
 """Deformation coefficients recover the true change, and a follow-up is the warped last scan."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
+import torch
 from scipy import ndimage
 from small_cohorts import in_memory
 
-from crow.data.forecast import quantiles_of
 from crow.errors import CohortError, RunError
+from crow.models.scans import ScanModel
 from crow.representation import velocity_modes
 from crow.representation.deformation import Deformation
+from crow.representation.structure_volumes import NAMES, log_volumes, registration_error
 from crow.representation.velocity_modes import VelocityModes
 from crow.scans import deform
 from crow.scans.grid import Grid
@@ -143,11 +147,12 @@ def test_saving_and_loading(store, rows, basis, tmp_path):
     read = safetensors.torch.load_file(tmp_path / "basis.safetensors")
     loaded = Deformation.from_saved(read, basis.describe())
     np.testing.assert_array_equal(loaded.encode(store, rows[:3]), basis.encode(store, rows[:3]))
-    assert (loaded.names, repr(loaded)) == (["mode_01", "mode_02"], repr(basis))
+    assert (loaded.names, repr(loaded)) == (["mode_01", "mode_02", *NAMES], repr(basis))
     with pytest.raises(RunError, match="damaged"):
         Deformation.from_saved({name: read[name] for name in ("modes", "duals")}, basis.describe())
-    with pytest.raises(RunError, match="earlier version"):
-        Deformation.from_saved({"modes": read["modes"]}, basis.describe())
+    for older in ({"modes": read["modes"]}, {**read, "structures": torch.zeros(14, 14)}):
+        with pytest.raises(RunError, match="earlier version"):
+            Deformation.from_saved(older, basis.describe())
     with pytest.raises(RunError, match="do not fit"):
         Deformation.from_saved(read, {**basis.describe(), "components": 3})
 
@@ -157,7 +162,9 @@ def test_a_follow_up_is_the_warped_last_scan(store, rows, basis, space):
     past, target = rows[21:23], int(rows[23])
     c = basis.encode(store, rows[23:24])[0]
     rng = np.random.default_rng(0)
-    scan = basis.follow_up(store, past, c + 0.02 * np.abs(c).max() * rng.normal(size=(50, 2)), space=space, samples=2)
+    near = 0.02 * np.r_[np.full(2, np.abs(c[:2]).max()), np.full(14, np.abs(c[2:]).max())]
+    draws = c + near * rng.normal(size=(50, len(c)))
+    scan = basis.follow_up(store, past, draws, space=space, samples=2)
     shape = scan.like.shape
     assert (scan.median.shape, scan.change.shape, scan.sd.shape, len(scan.samples)) == (shape, shape, shape, 2)
     last, real = (
@@ -177,23 +184,35 @@ def test_a_follow_up_is_the_warped_last_scan(store, rows, basis, space):
     assert (volumes["change"] <= volumes["q95"]).all()
 
 
-def test_volumes_of_draws_match_their_deformation(store, rows, basis, monkeypatch):
-    c = basis.encode(store, rows[23:24])[0]
-    centre = np.tile(c, (9, 1))
-    draws = np.concatenate([centre, 1.1 * centre[:1], 0.9 * centre[:1]])
-    whole = basis.follow_up(store, rows[21:23], draws).volumes.set_index("structure").loc["ventricles"]
-    assert (basis.structures**2).sum() > 0
-    monkeypatch.setattr(basis, "structures", np.zeros_like(basis.structures))
-    wide = basis.follow_up(store, rows[21:23], draws).volumes.set_index("structure").loc["ventricles"]
-    assert whole["change"] == wide["change"] and whole["q05"] != wide["q05"]
-    alone = basis.follow_up(store, rows[21:23], 1.1 * centre).volumes.set_index("structure").loc["ventricles"]
-    (top,) = quantiles_of(np.array([0.0] * 10 + [1.0]), [0.95], 0)
-    assert wide["q95"] - wide["change"] == pytest.approx(top * (alone["change"] - wide["change"]), rel=0.1)
+def test_velocities_have_the_volumes_of_their_coefficients(store, rows, basis):
+    """Of a visit, and of coefficients whose volumes are not those of the modes."""
+    nodes = store.info.velocity_grid
+    psi = np.asarray(store.array("anatomy")[7])
+    first = log_volumes(psi, np.zeros((3, *nodes.shape), np.float32), nodes)
+    real = basis.encode(store, rows[23:24])[0]
+    other = real + np.r_[np.zeros(2), 0.03 * np.random.default_rng(1).normal(size=len(NAMES))].astype(np.float32)
+    assert np.abs(real[2:]).max() > 0.05
+    for c in (real, other):
+        found = log_volumes(psi, basis.velocity(c), nodes) - first
+        assert np.corrcoef(found, c[2:])[0, 1] > 0.95
+        assert np.abs(found - c[2:]).max() < 0.4 * np.abs(c[2:]).max()
+
+
+def test_volumes_of_draws_are_those_of_the_coefficients_and_have_an_error_of_registration(store, rows, basis):
+    c = basis.encode(store, rows[22:24])
+    past, draws = rows[21:23], np.tile(c[1], (400, 1))
+    follow_up = basis.follow_up(store, past, draws)
+    change = np.exp((c[1] - c[0])[2:].astype(float)) - 1
+    table = follow_up.volumes.set_index("structure")
+    np.testing.assert_allclose(table["change"], change, rtol=1e-4)
+    spread = np.log(follow_up.volume_draws / table["last"].to_numpy()).std(0)
+    np.testing.assert_allclose(spread, registration_error() * np.abs(np.log1p(change)), rtol=0.15, atol=1e-9)
+    assert spread[NAMES.index("log_volume_cerebellum")] < 1e-9
 
 
 def test_z_maps_of_typical_scans_have_unit_size(store, rows, basis):
     row = int(rows[23])
-    z = basis.z_map(store, row, rows[21:23], basis.encode(store, rows[23:24])[0], np.full(2, 1e-3))
+    z = basis.z_map(store, row, rows[21:23], basis.encode(store, rows[23:24])[0], np.full(16, 1e-3))
     assert (z[~store.mask] == 0).all()
     assert 0.5 < z[store.mask].std() < 1.5
 
@@ -203,7 +222,7 @@ def test_noise_covers_ninety_percent_of_training_voxels(store, rows, basis):
     inside = []
     for subject in range(6):
         for row in rows[subject * VISITS + 1 : (subject + 1) * VISITS]:
-            z = basis.z_map(store, row, rows[[row - 1]], basis.encode(store, rows[[row]])[0], np.full(2, 1e-6))
+            z = basis.z_map(store, row, rows[[row - 1]], basis.encode(store, rows[[row]])[0], np.full(16, 1e-6))
             inside.append((np.abs(z[store.mask]) < 1.645).mean())
     assert 0.885 < np.mean(inside) < 0.92
 
@@ -218,3 +237,28 @@ def test_a_store_that_does_not_fit_is_refused(store, rows, basis, monkeypatch):
     other.info = store.info.model_copy(update={"velocity_grid": None})
     with pytest.raises(CohortError, match="prepared without deformations"):
         Deformation.fit(other, rows)
+
+
+def test_a_day_after_the_last_scan_nothing_has_changed(store, rows, tmp_path):
+    """The last scan was measured with an error, which is neither undone by the follow-up nor part of its spread."""
+    shutil.copytree(store.path, tmp_path / "store")
+    wrong = ScanStore.open(tmp_path / "store")
+    error = 0.5 * true_modes(store.info.velocity_grid)[0]
+    wrong.array("velocity")[22] = np.asarray(wrong.array("velocity")[22]) + error
+    settings = {"training": {"max_epochs": 0}, "model": {"members": 1, "initialise": "mixed_model"}}
+    model = ScanModel(seed=1, scans={"components": 2}, **settings).fit(wrong)
+    past, time = wrong.subset(rows[21:23]), wrong.visits["time"][22]
+    measured = model.basis.encode(past, rows[21:23])[1]
+    changes, spreads = [], []
+    for ahead in (1 / 365.25, 1.0):
+        forecast = model.forecast(past, pd.DataFrame({"subject": ["s7"], "time": [time + ahead]}))
+        made = model.follow_up(past, forecast, 0, "template")
+        changes.append(made.volumes.set_index("structure").loc["ventricles", "change"])
+        spreads.append(np.log(made.volume_draws[:, 1]).std())
+        if ahead < 1:
+            draws = forecast.values[0][:, 3]
+            assert np.abs(made.change).max() < 0.02 * np.abs(made.median).max()
+    assert draws.mean() - measured[3] < -0.01  # as if the ventricles shrank
+    assert abs(changes[0]) < 1e-3 and changes[1] > 0.01
+    assert spreads[0] < 0.05 * draws.std() and spreads[1] > 5 * spreads[0]
+    assert made.volume_error[1] > 0

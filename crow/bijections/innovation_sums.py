@@ -1,0 +1,171 @@
+"""Sums over the visits of a cohort, from which the likelihood of a mixed model follows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crow.bijections.innovation import MixedModelInnovation, effects, posterior
+from crow.bijections.normal import LOG_2PI
+
+VISITS_AN_EFFECT = 4
+LEAST_VARIANCE = 1e-6  # of a visit, standardised: a region that hardly varies in these subjects may do so in others
+
+
+class VisitValues(NamedTuple):
+    """Visits in float64: x and context are 0 at pads, x also where it was not ``measured [batch, time, region]``.
+
+    ``there`` is 1 for a value that was measured, else 0: ``[batch, time, region]``, or ``[batch, time, 1]`` if no visit
+    lacks a region.
+    """
+
+    x: Tensor
+    context: Tensor
+    mask: Tensor
+    measured: Tensor | None
+    there: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, context: Tensor, mask: Tensor, measured: Tensor | None) -> VisitValues:
+        visits = mask.unsqueeze(-1)
+        measured = None if measured is None else measured & visits
+        x = torch.where(visits if measured is None else measured, x.double(), 0.0)
+        there = visits if measured is None else measured
+        return cls(x, torch.where(visits, context.double(), 0.0), mask, measured, there.double())
+
+
+def fewest_effects(model: MixedModelInnovation) -> list[int]:
+    """Rows of beta that every region has: the intercept and time."""
+    return [0, *(1 + k for k, channel in enumerate(model.design) if channel == 0)]
+
+
+class Sums(NamedTuple):
+    """Sufficient statistics of the mixed model: per subject with Z = (1, t), and over all measured values.
+
+    What only depends on which values were measured has 1 in place of ``region`` if no visit lacks a region.
+    """
+
+    n: Tensor  # [batch, region], as t and tt
+    t: Tensor
+    tt: Tensor
+    zf: Tensor  # [batch, region, 2, effect]
+    zx: Tensor  # [batch, 2, region]
+    ff: Tensor  # [region, effect, effect]
+    fx: Tensor  # [effect, region]
+    xx: Tensor  # [region]
+    visits: Tensor  # [region]
+    kept: Tensor  # [region, effect]: 1 for an effect that the region has, else 0
+
+    @classmethod
+    def of(cls, data: VisitValues, model: MixedModelInnovation, rows: list[int]) -> Sums:
+        """With the effects of ``model`` that are ``rows`` of its beta."""
+        x, there, m = data.x, data.there, data.mask.unsqueeze(-1).to(data.x.dtype)
+        t = data.context[..., :1]
+        z = torch.cat([m, t * m], -1)
+        f = effects(model, data.context, data.context[:, 0, model.trends])[..., rows] * m
+        visits = there.sum((0, 1))
+        every = torch.tensor([row in fewest_effects(model) for row in rows])
+        few = visits < VISITS_AN_EFFECT * (1 + len(model.design))
+        pairs = (f.unsqueeze(-1) * f.unsqueeze(-2)).flatten(0, 1).flatten(1)
+        return cls(
+            there.sum(1), (there * t).sum(1), (there * t * t).sum(1),
+            torch.einsum("btd,bti,btp->bdip", there, z, f), torch.einsum("bti,btd->bid", z, x),
+            (there.flatten(0, 1).T @ pairs).unflatten(1, (len(rows), len(rows))), torch.einsum("btp,btd->pd", f, x),
+            (x * x).sum((0, 1)), visits, (every | ~few.unsqueeze(-1)).to(x.dtype),
+        )  # fmt: skip
+
+    def combined(self, columns: Tensor) -> Sums:
+        """The sums of effects that are combinations ``columns [effect, combination]`` of these; all are kept."""
+        return self._replace(
+            zf=self.zf @ columns, ff=columns.T @ self.ff @ columns, fx=columns.T @ self.fx,
+            kept=self.kept.new_ones(len(self.kept), columns.shape[1]),
+        )  # fmt: skip
+
+    def profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Best beta ``[effect, region]``, sigma and log-likelihood ``[region]`` for a factor of g ``[3, region]``.
+
+        The factor may have other axes first; then all have them.
+        """
+        beta, variance, log_lik, *_ = self._profile(factor)
+        return beta, variance.sqrt(), log_lik
+
+    def slope(self, factor: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-likelihood ``[*, region]`` and its gradient ``[*, 3, region]`` by the factor of g.
+
+        Beta and sigma are at their best, so only what depends on g itself changes to first order. With the residuals r
+        of beta, ``u = Z' r``, ``v = u - S C u`` and S and C as in `MixedModelInnovation`,
+
+            dl = sum over subjects of tr((v v' / sigma^2 - (S - S C S)) dg) / 2.
+        """
+        beta, variance, log_lik, (c00, c01, c11) = self._profile(factor)
+        n, t, tt = self.n, self.t, self.tt
+        effect = "bip,...pd->...bid" if self.zf.shape[1] == 1 else "bdip,...pd->...bid"
+        u0, u1 = (self.zx - torch.einsum(effect, self.zf[:, 0] if self.zf.shape[1] == 1 else self.zf, beta)).unbind(-2)
+        w0, w1 = c00 * u0 + c01 * u1, c01 * u0 + c11 * u1
+        v0, v1 = u0 - n * w0 - t * w1, u1 - t * w0 - tt * w1
+        precision = torch.where(variance > LEAST_VARIANCE, 1 / variance, 0.0)
+        w00, w01, w11 = ((a * b).sum(-2) * precision for a, b in ((v0, v0), (v0, v1), (v1, v1)))
+        s00 = n - n * n * c00 - 2 * n * t * c01 - t * t * c11
+        s01 = t - n * t * c00 - (n * tt + t * t) * c01 - t * tt * c11
+        s11 = tt - t * t * c00 - 2 * t * tt * c01 - tt * tt * c11
+        by_g00, by_g01, by_g11 = w00 - s00.sum(-2), 2 * (w01 - s01.sum(-2)), w11 - s11.sum(-2)
+        l11, l21, l22 = factor.unbind(-2)
+        by_factor = (l11 * by_g00 + 0.5 * l21 * by_g01, 0.5 * l11 * by_g01 + l21 * by_g11, l22 * by_g11)
+        return log_lik, torch.stack(by_factor, -2)
+
+    def shrunk(self, factor: Tensor, precision: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `profile` with beta ~ N(0, sigma^2 / ``precision [effect]``), integrated over beta; 0 shrinks nothing.
+
+        Also the covariance of beta given the values, ``[region, effect, effect]`` in units of sigma^2. An effect that
+        is not shrunk costs a degree of freedom of sigma (restricted maximum likelihood).
+        """
+        a, b, y, det, _ = self._normal_equations(factor)
+        a = _with_ridge(a) + precision.diag_embed()
+        beta = torch.linalg.solve(a, b.mT.unsqueeze(-1)).squeeze(-1).mT
+        degrees = (self.visits - (precision == 0).sum()).clamp_min(1.0)
+        variance = ((y - (b * beta).sum(-2)) / degrees).clamp_min(LEAST_VARIANCE)
+        prior = precision.clamp_min(1e-300).log().where(precision > 0, torch.zeros_like(precision)).sum()
+        log_lik = -0.5 * (degrees * (variance.log() + 1 + LOG_2PI) + det.log().sum(-2) + torch.logdet(a) - prior)
+        return beta, variance.sqrt(), log_lik, torch.linalg.inv(a)
+
+    def _profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Beta, variance and log-likelihood, and the entries of C ``[*, batch, region]``."""
+        a, b, y, det, c = self._normal_equations(factor)
+        beta = torch.linalg.solve(_with_ridge(a), b.mT.unsqueeze(-1)).squeeze(-1).mT
+        variance = ((y - (b * beta).sum(-2)) / self.visits).clamp_min(LEAST_VARIANCE)
+        log_lik = -0.5 * (self.visits * (variance.log() + 1 + LOG_2PI) + det.log().sum(-2))
+        return beta, variance, log_lik, c
+
+    def _normal_equations(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The parts of the likelihood of the values x and effects F, divided by the root of the covariance of values.
+
+        ``F'F [*, region, effect, effect]``, ``F'x [*, effect, region]``, ``x'x [*, region]``, the determinants of the
+        covariance by subject, and the entries of C.
+        """
+        c00, c01, c11, det = posterior(factor.movedim(-2, 0).unsqueeze(-2), self.n, self.t, self.tt)
+        x0, x1 = self.zx.unbind(-2)
+        c_zx = torch.stack([c00 * x0 + c01 * x1, c01 * x0 + c11 * x1], -2)  # [*, batch, 2, region]
+        c = torch.stack([c00, c01, c01, c11], -1).unflatten(-1, (2, 2))
+        if self.zf.shape[1] == 1:
+            shared = self.zf[:, 0]
+            pairs = (shared.unsqueeze(2).unsqueeze(-1) * shared.unsqueeze(1).unsqueeze(-2)).flatten(3)
+            explained = torch.einsum("...bdij,bijk->...dk", c, pairs).unflatten(-1, shared.shape[-1:] * 2)
+            b = self.fx - torch.einsum("bip,...bid->...pd", shared, c_zx)
+        else:
+            explained = torch.einsum("...bdij,bdiq,bdjp->...dpq", c, self.zf, self.zf)
+            b = self.fx - torch.einsum("bdip,...bid->...pd", self.zf, c_zx)
+        a = (self.ff - explained) * self.kept.unsqueeze(-1) * self.kept.unsqueeze(-2) + torch.diag_embed(1 - self.kept)
+        return a, b * self.kept.T, self.xx - (self.zx * c_zx).sum((-3, -2)), det, (c00, c01, c11)
+
+    def criterion(self, factor: Tensor) -> float:
+        """Log-likelihood of all regions less the penalty of the Bayesian information criterion."""
+        beta, _, log_lik = self.profile(factor)
+        penalty = self.kept.sum(-1) * self.visits.clamp_min(1).log()
+        return float(log_lik.sum()) - 0.5 * float(penalty.expand(beta.shape[1]).sum())
+
+
+def _with_ridge(a: Tensor) -> Tensor:
+    """Constant or collinear covariates leave directions without information: those get no effect."""
+    return a + 1e-9 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] * torch.eye(a.shape[-1], dtype=a.dtype)

@@ -1,0 +1,86 @@
+"""Volumes of the template's structures as coefficients of change, beside the modes of velocity.
+
+Modes follow what is visible in images, in which small structures count little. The change of a structure's log volume
+is therefore measured and forecast as a coefficient of its own, and fields of the structures bring a velocity of modes
+to the forecast volumes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crow.scans.change_prior import structure_fields
+from crow.scans.deform import volume_ratio
+from crow.scans.grid import Grid
+from crow.scans.region_values import label_volumes
+from crow.scans.store import ScanStore
+from crow.scans.template import STRUCTURES, load_template
+
+VOLUMES_MM = 3.0  # voxels in which the volumes of structures are measured
+NAMES = [f"log_volume_{name}" for name in STRUCTURES.values()]
+Array = NDArray[np.floating]
+# Share of the true change of simulated subjects that registration finds at 3 mm (benchmarks/change.py).
+FOUND = {
+    "csf": 0.75, "ventricles": 0.95, "hippocampus": 1.07, "amygdala": 0.63, "deep_gray": 0.45, "cortex": 0.84,
+    "white_matter": 0.38, "cerebellum": 1.0, "brainstem": 1.3,
+}  # fmt: skip
+
+
+def registration_error() -> NDArray[np.float64]:
+    """sd of the error of a structure's forecast change that all scans share, as a share of that change, ``[S]``.
+
+    Registration finds too little of the change of structures that have little contrast, in every scan alike. What a
+    real scan's share is, is not known; forecasts are as uncertain as the simulated ones are wrong.
+    """
+    found = [FOUND[name.removesuffix("_left").removesuffix("_right")] for name in STRUCTURES.values()]
+    return np.abs(1 / np.array(found) - 1)
+
+
+def log_volumes(psi: Array, velocity: Array, nodes: Grid) -> NDArray[np.float64]:
+    """Log volume (mm3 of aligned space) of each structure of a subject with anatomy psi at a velocity, ``[S]``."""
+    template = load_template(VOLUMES_MM)
+    every = label_volumes(psi, velocity, nodes, template.structures, template.grid, len(STRUCTURES))
+    return np.asarray(np.log(every[1:]))
+
+
+def log_volume_changes(store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Change of each structure's log volume from a subject's first scan to each row, as registered, ``[n, S]``."""
+    nodes = store.info.velocity_grid
+    assert nodes is not None
+    first: dict[int, NDArray[np.float64]] = {}
+    out = np.zeros((len(rows), len(STRUCTURES)))
+    for k, row in enumerate(rows):
+        subject = store.subject_index(int(row))
+        psi = np.asarray(store.array("anatomy")[subject], np.float32)
+        velocity = np.asarray(store.array("velocity")[int(row)], np.float32)
+        if velocity.any():
+            if subject not in first:
+                first[subject] = log_volumes(psi, np.zeros_like(velocity), nodes)
+            out[k] = log_volumes(psi, velocity, nodes) - first[subject]
+    return out
+
+
+def with_structures(modes: NDArray[np.float32], nodes: Grid) -> NDArray[np.float32]:
+    """Fields ``[K + S, 3, x, y, z]`` of coefficients (a, d): the sum changes the log volumes of structures by d.
+
+    That is ``sum_k a_k B_k + sum_s r_s G_s`` with G the fields of structures and r what the volumes need beyond the
+    modes B, to first order and in the template's anatomy.
+    """
+    template = load_template(VOLUMES_MM)
+    own = structure_fields(nodes, template.structures, template.grid)
+    to_log_volumes = np.linalg.inv(np.stack([_response(field, nodes) for field in own]))  # [log volume, field]
+    own = np.tensordot(to_log_volumes.astype(np.float32), own, 1)
+    of_modes = np.stack([_response(mode, nodes) for mode in modes]).astype(np.float32)
+    return np.concatenate([modes - np.tensordot(of_modes, own, 1), own])
+
+
+def _response(field: NDArray[np.float32], nodes: Grid) -> NDArray[np.float64]:
+    """Derivative of the log volume of each structure by the amount of a velocity field, ``[S]``."""
+    template = load_template(VOLUMES_MM)
+    step = 0.01 / max(float(np.abs(field).max()), 1e-6)
+    ratio = volume_ratio(np.float32(-step) * field, nodes, template.grid)
+    inside = template.structures > 0
+    sums = np.bincount(template.structures[inside], ratio[inside] - 1.0, len(STRUCTURES) + 1)[1:]
+    counts = np.bincount(template.structures[inside], minlength=len(STRUCTURES) + 1)[1:]
+    return np.asarray(sums / counts / step)
