@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import Formatter
 
 from crow.cohort.units import scaled, written
+from crow.extras import extra
+
+with extra("report"):
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import Formatter
 
 MAX_DIGITS = 6  # after the point
 MIN_SEPARATED = 10_000.0  # from which thousands are separated
