@@ -23,7 +23,7 @@ SLURM = "slurm"
 SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
 CONNECT_SECONDS = 15
 MAX_SLURM_JOBS = 64
-SLURM_DEFAULTS = {"cores": 1, "processes": 1, "memory": "8GB"}
+SLURM_DEFAULTS: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "8GB"}
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def _slurm(jobs: int | None) -> Iterator[Any]:
     """A scheduler on this computer whose workers are SLURM jobs, with the settings of Dask's ``jobqueue.slurm``."""
     with extra("cluster"):
         import dask
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     if shutil.which("sbatch") is None:
         raise ClusterError("--cluster slurm: this computer has no sbatch. Run the command where jobs are submitted.")
     own = {key: value for key, value in SLURM_DEFAULTS.items() if not dask.config.get(f"jobqueue.slurm.{key}", None)}

@@ -19,8 +19,8 @@ from crow.errors import MissingExtra
 
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "scans": ("Scans need", ("nibabel", "nilearn", "dipy", "zarr", "monai")),
-    "report": ("Figures and reports need", ("matplotlib", "jinja2", "PIL", "tensorboard")),
-    "cluster": ("A cluster needs", ("distributed", "dask", "dask_jobqueue", "cloudpickle")),
+    "report": ("Figures and reports need", ("matplotlib", "jinja2", "markupsafe", "PIL", "tensorboard")),
+    "cluster": ("A cluster needs", ("distributed", "dask", "dask_jobqueue")),
     "baselines": ("The linear mixed model of --baselines needs", ("statsmodels",)),
     "boosting": ("Boosting with LightGBM needs", ("lightgbm",)),
     "explore": ("crow explore needs", ("starlette", "uvicorn")),

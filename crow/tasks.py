@@ -20,7 +20,6 @@ from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
 from crow.errors import WorkerError
-from crow.extras import extra
 
 Result = TypeVar("Result")
 
@@ -96,8 +95,8 @@ class _Task:
         self.number = number
         self._call: Any = (function, arguments)
         if pack:
-            with extra("cluster"):
-                import cloudpickle
+            import cloudpickle
+
             self._call = cloudpickle.dumps(self._call)
 
     def run(self) -> Any:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-from markupsafe import Markup, escape
+from crow.extras import extra
+
+with extra("report"):
+    from markupsafe import Markup, escape
 
 MEANINGS = {
     "calibration": "Agreement of stated and observed frequencies: 90 % intervals should contain 90 % of the true "
