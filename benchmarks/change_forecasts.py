@@ -137,7 +137,7 @@ def table(scores: pd.DataFrame, group: str) -> list[dict[str, str | float]]:
         rows.append({
             "structures": group, "model": str(model),
             "MAE (%)": round(float((own["true"] - own["mean"]).abs().mean()), 3),
-            "CRPS (%)": round(float(crps.mean()), 3), "r": round(float(np.mean(r)), 2) if r else float("nan"),
+            "CRPS (%)": round(float(crps.mean()), 3), "r": round(float(np.mean(r)), 2) if r else "",
             "coverage of 50 %": round(float((z.abs() < 0.6745).mean()), 2),
             "coverage of 90 %": round(float((z.abs() < 1.6449).mean()), 2),
         })  # fmt: skip
