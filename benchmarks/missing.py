@@ -7,8 +7,9 @@ Simulated: 150 subjects to learn from and 400 to forecast, 5 visits of 6 regions
 training values and of the first 3 visits of test subjects is missing at random (a third of it, with ``--mnar``, by
 value: the highest). The last 2 visits, complete, are forecast. Real: k folds over subjects; the later half of each test
 subject's visits is forecast. ``NLL/value`` is that of all visits of the test subjects, per measured value, in units of
-sd. "mixed model" is the one that crow starts at, "exact, per region" fits each region by statsmodels to its measured
-values. ``--others`` adds the two ways of before: dropping visits and filling in.
+sd; the real scores are whole numbers, so that the probability of a level and a density are in the same units. "mixed
+model" is the one that crow starts at, "exact, per region" fits each region by statsmodels to its measured values.
+``--others`` adds the two ways of before: dropping visits and filling in.
 """
 
 from __future__ import annotations
@@ -78,35 +79,35 @@ def simulated(share: float, seed: int, by_value: bool = False) -> tuple[Cohort, 
 
 def _real(path: Path, folds: int, others: bool) -> list[Row]:
     cohort = read_cohort(path)
-    scale = cohort.visits[cohort.regions].std()
-    cohort.visits[cohort.regions] = (cohort.visits[cohort.regions] - cohort.visits[cohort.regions].mean()) / scale
+    sd = cohort.visits[cohort.regions].std()
     names = np.random.default_rng(0).permutation(sorted(cohort.subjects))
     parts: dict[str, list[dict[str, float]]] = {}
     for fold in range(folds):
         test = list(names[fold::folds])
         training = cohort.of(sorted(set(names) - set(test)))
-        for row in _all(training, cohort.of(test), others):
+        for row in _all(training, cohort.of(test), others, sd):
+            print(fold, row, flush=True)
             parts.setdefault(str(row.pop("model")), []).append(row)  # type: ignore[arg-type]
-            print(fold, list(parts)[-1], row, flush=True)
     return [{"model": name, **pd.DataFrame(rows).mean().round(4).to_dict()} for name, rows in parts.items()]
 
 
-def _all(training: Cohort, test: Cohort, others: bool) -> list[Row]:
+def _all(training: Cohort, test: Cohort, others: bool, sd: pd.Series | None = None) -> list[Row]:
     mixed = CRow(model={"members": 1, "initialise": "mixed_model"}, training={"max_epochs": 0})
     models = {"exact, per region": MixedBaseline(), "mixed model": mixed, "crow": CRow()}
     rows = []
     for name, model in models.items():
-        rows.append(_one(name, model, training, test))
+        rows.append(_one(name, model, training, test, sd))
     if others:
         whole = training.visits[training.regions].notna().all(axis=1)
         dropped = replace(training, visits=training.visits[whole].reset_index(drop=True))
-        rows.append(_one("crow, drop-visit", CRow(), dropped, test))
+        rows.append(_one("crow, drop-visit", CRow(), dropped, test, sd))
         schema = training.schema.model_copy(update={"missing": "impute"})
-        rows.append(_one("crow, impute", CRow(), replace(training, schema=schema), replace(test, schema=schema)))
+        rows.append(_one("crow, impute", CRow(), replace(training, schema=schema), replace(test, schema=schema), sd))
     return rows
 
 
-def _one(name: str, model: MixedBaseline | CRow, training: Cohort, test: Cohort) -> Row:
+def _one(name: str, model: MixedBaseline | CRow, training: Cohort, test: Cohort, sd: pd.Series | None) -> Row:
+    """The scores of a model in units of ``sd`` per region; without it, the table is standardised already."""
     began = time.perf_counter()
     model.fit(training)
     seconds = time.perf_counter() - began
@@ -116,17 +117,20 @@ def _one(name: str, model: MixedBaseline | CRow, training: Cohort, test: Cohort)
     else:
         forecast = model.forecast(history, targets[["subject", "time", *test.covariates]])
     scores = value_scores(forecast, targets, history)
+    unit = 1.0 if sd is None else scores["region"].map(sd).to_numpy(float)
     row: Row = {
         "model": name,
         "subjects": training.visits["subject"].nunique(),
-        "CRPS": round(float(scores["crps"].mean()), 4),
-        "MAE": round(float(scores["error"].mean()), 4),
+        "CRPS": round(float((scores["crps"] / unit).mean()), 4),
+        "MAE": round(float((scores["error"] / unit).mean()), 4),
         "50 %": round(float(scores["inside_50"].mean()), 3),
         "90 %": round(float(scores["inside_90"].mean()), 3),
     }
-    values = int(test.visits[test.regions].notna().to_numpy().sum())
+    measured = test.visits[test.regions].notna().sum()
     if "impute" not in name:
-        row["NLL/value"] = round(-float(model.log_prob(test)["log_prob"].sum()) / values, 4)
+        scale = 0.0 if sd is None else float((measured * np.log(sd)).sum())
+        nats = -float(model.log_prob(test)["log_prob"].sum()) - scale
+        row["NLL/value"] = round(nats / int(measured.sum()), 4)
     return row | {"seconds": round(seconds)}
 
 

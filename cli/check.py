@@ -27,7 +27,12 @@ ROLES = {
     "left out": ("column left out", "columns left out"),
 }
 SEVERITIES = ("error", "warning", "info")
-MAX_FINDINGS = 6
+SCREEN_LINES, LINES_OF_CODES = 24, 3
+MINOR = frozenset({
+    "empty-column", "title-rows", "second-header", "short-row", "mixed-decimals", "text-code", "duplicate", "order",
+    "two-digit-year",
+})  # fmt: skip
+"""Warnings that are printed after all others: they seldom change what is modelled."""
 MIN_LETTERS, MAX_LETTERS = 150, 900
 """Of one finding, and of all of them: with the summary they fill one screen of 24 lines."""
 
@@ -80,7 +85,11 @@ def check(
 def _show(result: "Check", columns: bool, full: bool) -> None:
 
     screen = console()
-    _show_findings(result.findings, full, screen)
+    with screen.capture() as summary:
+        if result.cohort is not None:
+            _show_summary(result.as_dict(), screen)
+    room = SCREEN_LINES - summary.get().count("\n") - 1 - bool(result.written)
+    _show_findings(result.findings, full, room, screen)
     if result.cohort is not None:
         _show_summary(result.as_dict(), screen)
         if columns:
@@ -95,27 +104,43 @@ def _show(result: "Check", columns: bool, full: bool) -> None:
         echo_written(result.written)
 
 
-def _show_findings(findings: "list[Finding]", full: bool, screen: "Console") -> None:
-    """Errors and warnings first, one line per kind unless ``full``; of notes, only their codes."""
+def _show_findings(findings: "list[Finding]", full: bool, room: int, screen: "Console") -> None:
+    """Errors and warnings first, one line per kind and as many as there is ``room`` for; of the rest, the codes."""
     kinds = list(_by_kind(findings))
     important = [kind for kind in kinds if full or kind[0] != "info"]
-    shown = important if full else important[:MAX_FINDINGS]
-    letters = max(MIN_LETTERS, MAX_LETTERS // max(len(shown), 1))
-    for severity, _, alike in shown:
-        for finding in alike if full else alike[:1]:
-            text = str(finding) if full else _short(str(finding), letters)
-            print_wrapped(screen, f"{severity:>7} ", text, COLOURS[severity])
-        if not full and len(alike) > 1:
-            others = [finding.column or finding.message for finding in alike[1:]]
-            more = f", and {len(others) - 5} more" if len(others) > 5 else ""
-            print_wrapped(screen, " " * 8, f"The same for {_short(', '.join(others[:5]), MIN_LETTERS)}{more}.")
-    if rest := [code for severity, code, alike in kinds if (severity, code, alike) not in shown]:
-        print_wrapped(screen, "   also ", f"{', '.join(rest)} (--all prints every finding, --json too)", "cyan")
+    letters = max(MIN_LETTERS, MAX_LETTERS // max(len(important), 1))
+    rest = []
+    room -= LINES_OF_CODES + len(kinds) // 12
+    for kind in kinds:
+        with screen.capture() as shown:
+            _show_kind(*kind, full, letters, screen)
+        room -= shown.get().count("\n")
+        if kind in important and (full or room >= 0 or kind[0] == "error"):
+            _show_kind(*kind, full, letters, screen)
+        else:
+            rest.append(kind)
+            room = room if kind not in important else -1
+    codes = {
+        name: ", ".join(code for severity, code, _ in rest if (severity == "info") == is_note)
+        for name, is_note in (("warnings", False), ("notes", True))
+    }
+    if told := "; ".join(f"{name} {listed}" for name, listed in codes.items() if listed):
+        print_wrapped(screen, "   also ", f"{told} (--all prints every finding, --json too)", "cyan")
+
+
+def _show_kind(severity: str, _: str, alike: "list[Finding]", full: bool, letters: int, screen: "Console") -> None:
+    for finding in alike if full else alike[:1]:
+        text = str(finding) if full else _short(str(finding), letters)
+        print_wrapped(screen, f"{severity:>7} ", text, COLOURS[severity])
+    if not full and len(alike) > 1:
+        others = [finding.column or finding.message for finding in alike[1:]]
+        more = f", and {len(others) - 5} more" if len(others) > 5 else ""
+        print_wrapped(screen, " " * 8, f"The same for {_short(', '.join(others[:5]), MIN_LETTERS)}{more}.")
 
 
 def _by_kind(findings: "list[Finding]") -> "Iterator[tuple[str, str, list[Finding]]]":
     kinds: dict[tuple[str, str], list[Finding]] = {}
-    for finding in sorted(findings, key=lambda one: SEVERITIES.index(one.severity)):
+    for finding in sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.code in MINOR)):
         kinds.setdefault((finding.severity, finding.code), []).append(finding)
     for (severity, code), alike in kinds.items():
         yield severity, code, alike

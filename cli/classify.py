@@ -71,6 +71,7 @@ def classify(
     out, sets = out or Path("runs/classify"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, reading, resume, overwrite)
     from crow.run.cross_sectional_config import named_settings
+
     named_settings("classify", config, sets or [], architecture)
 
     from crow.pipelines import classify as pipeline

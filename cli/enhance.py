@@ -71,6 +71,7 @@ def enhance(
     out, sets = out or Path("runs/enhance"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, {}, resume, overwrite)
     from crow.run.cross_sectional_config import named_settings
+
     named_settings("enhance", config, sets or [])
 
     from crow.pipelines import enhance as pipeline

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crow.cli import cohort_options, options
-from crow.cli.terminal import console, echo, echo_written, plain
+from crow.cli.progress import followed
+from crow.cli.terminal import console, echo, echo_warning, echo_written, plain
 from crow.errors import ConfigError
-from crow.evaluation.baselines import baseline_names
+from crow.evaluation.baselines import baseline_names, require_libraries
 from crow.models.registry import FOLLOW_UPS, kind_of_run
 from crow.places import EVALUATION, beside_run, check_places, file, folder
 
 if TYPE_CHECKING:
     from crow.pipelines.evaluate import EvaluationOutput
 
-SHOWN = ("MAE", "RMSE", "CRPS", "energy", "NLL", "coverage 90 %", "seconds")
+SHOWN = ("MAE", "CRPS", "energy", "NLL", "coverage 90 %", "seconds")
 OF_SCANS = ("change correlation", "change RMSE", "SSIM", "MAE", "CRPS", "coverage 90 %")
 OF_STRUCTURES = ("MAE", "CRPS", "individual correlation", "coverage 50 %", "coverage 90 %")
 
@@ -48,6 +49,7 @@ def evaluate(
         Path | None, typer.Option(help="CSV file for a submission to TADPOLE: 60 months per subject.")
     ] = None,
     jobs: options.Jobs = None,
+    cluster: options.Cluster = None,
     missing: cohort_options.Missing = None,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -63,21 +65,25 @@ def evaluate(
     if kind_of_run(run, "train") in FOLLOW_UPS and tadpole is not None:
         raise ConfigError(f"--tadpole {tadpole}: runs of scans do not forecast TADPOLE's values.")
     baseline_names(baselines)
+    require_libraries(baselines)
+    from crow.cluster import check_cluster, on_cluster
 
-    from rich.progress import track
+    check_cluster(cluster)
 
     from crow.pipelines.evaluate import evaluate as run_evaluate
 
     def shown(steps: Iterable[Any], total: int | None) -> Iterable[Any]:
-        return track(steps, "Evaluating", total=total, console=console(stderr=True), transient=True)
+        return followed(steps, "Evaluating", total, name=lambda step: step if isinstance(step, str) else "forecasts")
 
     echo(f"Baselines {baselines}, {draws} draws, future covariates {future_covariates}, seed {seed}.")
-    made = run_evaluate(
-        run, out, cohort=cohort, folds=folds, baselines=baselines, draws=draws, seed=seed, future=future_covariates,
-        submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=echo, progress=shown,
-    )  # fmt: skip
+    with on_cluster(cluster, jobs, echo):
+        made = run_evaluate(
+            run, out, cohort=cohort, folds=folds, baselines=baselines, draws=draws, seed=seed, future=future_covariates,
+            submission=tadpole, jobs=jobs, missing=missing, overwrite=overwrite, echo=echo, progress=shown,
+        )  # fmt: skip
     _show(made, trained_before=folds is None)
-    echo_written([*([tadpole] if tadpole else []), made.folder], " (metrics.json, tables, figures)")
+    figures = ", figures" if any(made.folder.glob("*.png")) else ""
+    echo_written([*([tadpole] if tadpole else []), made.folder], f" (metrics.json, tables{figures})")
 
 
 def _show(made: "EvaluationOutput", trained_before: bool) -> None:
@@ -102,11 +108,13 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
         echo(gain["sentence"])
     skills = metrics.get("skill") or (scans.get("regions") or scans).get("skill") or {}
     for metric, skill in skills.items():
-        interval = f"{skill['low']:.3f} to {skill['high']:.3f}"
-        echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.3f} ({interval})")
-    for contrast, found in metrics.get("group_effects", {}).items():
-        if found.get("concordance") is not None:
-            echo(f"Group effects, {contrast}: concordance of synthetic with real {found['concordance']:.2f}")
+        interval = f"{skill['low']:.0%} to {skill['high']:.0%}"
+        echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.0%} (95 % interval {interval})")
+    agreement = {name: one["concordance"] for name, one in metrics.get("group_effects", {}).items()
+                 if one.get("concordance") is not None}  # fmt: skip
+    if agreement:
+        each = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items())
+        echo(f"Concordance of synthetic with real group effects: {each}")
     if "privacy" in metrics:
         echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
     if "tadpole" in metrics:
@@ -114,7 +122,7 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
         shown = (f"{name} {_short(value)}" for name, value in own.items() if not name.startswith("last visit"))
         echo(f"TADPOLE: {', '.join(shown)}")
     for warning in metrics["warnings"]:
-        echo(f"warning: {warning}")
+        echo_warning(warning)
     for one in metrics["left_out"]:
         echo(f"left out: {one['metric']}: {one['reason']}")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from crow.cli import options
+from crow.cli.progress import followed
 from crow.cli.terminal import echo, echo_written
 from crow.places import check_places, table
 
@@ -33,7 +34,10 @@ def extract(
 
     from crow.pipelines.extract import extract as run
 
-    done = run(scans, out, atlas=atlas, labels=labels, parcels=parcels, overwrite=overwrite)
+    done = run(
+        scans, out, atlas=atlas, labels=labels, parcels=parcels, overwrite=overwrite,
+        progress=lambda rows: followed(rows, "Measuring scans"),
+    )  # fmt: skip
     for line in done.notes:
         echo(f"note: {line}.")
     echo(f"{len(done.table):,} visits, {len(done.regions)} regions ({done.what}).")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from crow.cli import options
-from crow.cli.terminal import echo, echo_written
+from crow.cli.terminal import echo, echo_warning, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import beside, check_places, folder, table
 
@@ -57,5 +57,5 @@ def fill(
         given = "all visits of the subject" if filled.smooth else "the visit and those before it"
         echo(f"{values:,} missing values of {visits:,} visits of {subjects:,} subjects, drawn given {given}.")
         if (low := float(filled.effective.min())) < draws / 20:
-            echo(f"warning: at one visit {draws} draws are worth {low:.0f} independent ones. Raise --draws.")
+            echo_warning(f"at one visit {draws} draws are worth {low:.0f} independent ones. Raise --draws.")
     echo_written(made.written)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from crow.cli import cohort_options, options
-from crow.cli.terminal import console, echo, echo_written, plain
+from crow.cli.terminal import console, echo, echo_warning, echo_written, plain
 from crow.errors import ConfigError, OutputError
 from crow.models.registry import FOLLOW_UPS, kind_of_run
 from crow.places import FIGURES, Output, check_places, file, folder, table
 from crow.places import figure as picture
+from crow.report.numbers import decimals_of, fixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,9 @@ def generate(
         Path | None,
         typer.Option(help="Picture of the trajectories: .png, .pdf or .svg, or a folder for several subjects."),
     ] = None,
-    unit: Annotated[str, typer.Option(help="Unit of the regions, for the figure.")] = "",
+    unit: Annotated[
+        str, typer.Option(help="Unit of the regions, for the figure.", show_default="the known unit of each region")
+    ] = "",
     space: Annotated[
         Literal["native", "template"],
         typer.Option(help="Grid of follow-up scans: the subject's last scan, or the template.",
@@ -153,7 +156,7 @@ def generate(
         echo(f"{found.subjects:,} new subjects with {found.visits:,} visits.")
         echo(f"Times and covariates: {found.covariates}.")
         if covariates_of_subjects:
-            echo("warning: the table has times and covariates of real subjects: keep it as confidential as the cohort.")
+            echo_warning("the table has times and covariates of real subjects: keep it as confidential as the cohort.")
         echo_written(found.written)
         return
     changes = [CovariateChange.parse(text) for text in set_covariate or []]
@@ -193,6 +196,7 @@ def _outputs(scans: bool, out: Path, draws: Path | None, figure: Path | None, su
 def _check_covariates(run: Path, changes: list[str]) -> None:
     """Raise ConfigError for a covariate that the run does not have."""
     from crow.run.folder import read_description
+
     known = read_description(run).get("schema", {}).get("covariates", {})
     for text in changes:
         name = text.partition("=")[0].strip()
@@ -246,7 +250,7 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
     visits, draws = len(made.forecast.visits), made.forecast.values.shape[1]
     echo(f"{visits} follow-up scan{'s' * (visits > 1)}, {draws} draws each.")
     if made.folded:
-        echo(f"warning: the deformations fold at {made.folded} voxels: check the pictures.")
+        echo_warning(f"the deformations fold at {made.folded} voxels: check the pictures.")
     if len(made.volumes) and visits <= MAX_VISITS:
         for (subject, session), rows in made.volumes.groupby(["subject", "session"], sort=False):
             rows_of = Table(plain(f"{subject} {session}"), "last (ml)", "follow-up (ml)", "change (90%)", box=None)
@@ -263,7 +267,10 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
 
 
 def _show(made: "Generated") -> None:
+    import numpy as np
     from rich.table import Table
+
+    from crow.cohort.units import scaled
 
     forecast = made.forecast
     subjects, draws = forecast.visits["subject"].nunique(), forecast.values.shape[1]
@@ -274,25 +281,22 @@ def _show(made: "Generated") -> None:
     if made.sites:
         echo(f"Forecasts are for {made.sites}.")
     for line in made.warning.splitlines():
-        echo(f"warning: {line}")
+        echo_warning(line)
     if made.note:
         echo(made.note)
     if subjects == 1 and len(forecast.visits) <= MAX_VISITS and len(forecast.regions) <= MAX_REGIONS:
         each = [visit for _, visit in forecast.summary.iterrows()]
-        cells = Table("median (90%)", *map(plain, made.times), box=None)
-        for region in forecast.regions:
-            cells.add_row(plain(region), *(_interval(visit, region) for visit in each))
+        cells = Table("median (90 %)", *map(plain, made.times), box=None)
+        for k, region in enumerate(forecast.regions):
+            unit, factor = scaled(forecast.units.get(region, ""), float(np.abs(forecast.values[..., k]).max()))
+            name = f"{region} ({unit})" if unit else region
+            cells.add_row(plain(name), *(_interval(visit, region, factor) for visit in each))
         console().print(cells)
     echo_written(made.written)
 
 
-def _interval(visit: "pd.Series", region: str) -> str:
-    median, low, high = (visit[f"{region}_{statistic}"] for statistic in ("median", "q05", "q95"))
-    return f"{_number(median)} ({_number(low)}–{_number(high)})"
-
-
-def _number(value: float) -> str:
-    """At most five characters and a sign: 0.1234, 6357, 30.7k, 1.05M."""
-    if abs(value) < 1e4:
-        return f"{value:.4g}"
-    return f"{value / 1e3:.3g}k" if abs(value) < 999_500 else f"{value / 1e6:.3g}M"
+def _interval(visit: "pd.Series", region: str, factor: float) -> str:
+    """Median and 90 % interval, with two digits of the interval's half width."""
+    median, low, high = (float(visit[f"{region}_{statistic}"]) / factor for statistic in ("median", "q05", "q95"))
+    decimals = decimals_of((high - low) / 20)
+    return f"{fixed(median, decimals or 0)} ({fixed(low, decimals or 0)} to {fixed(high, decimals or 0)})"

@@ -123,6 +123,13 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", min=1, max=1024, help="Number of parallel processes.", show_default="one per core"),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", metavar="ADDRESS", help="Run on a Dask cluster: tcp://HOST:8786, or slurm (then --jobs jobs).",
+        show_default="on this computer",
+    ),
+]  # fmt: skip
 Atlas = Annotated[Path | None, typer.Option("--atlas", help="NIfTI file of labelled regions.")]
 Labels = Annotated[
     Path | None,

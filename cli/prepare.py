@@ -34,6 +34,7 @@ def prepare(
         typer.Option(metavar="REGION", help="PET is divided by its mean in this region: cerebellum, or none."),
     ] = None,
     jobs: options.Jobs = None,
+    cluster: options.Cluster = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Bring the scans of a cohort onto one grid, align and normalise them, and write a page of pictures to check.
@@ -48,12 +49,16 @@ def prepare(
     if not 0.9 <= resolution <= 16:
         raise ConfigError(f"--resolution {resolution:g}: out of range. Choose 1 to 16 mm.")
 
+    from crow.cluster import check_cluster, on_cluster
+
+    check_cluster(cluster)
     from crow.pipelines.prepare import prepare as run
 
-    done = run(
-        cohort, out, resolution=resolution, modality=modality, registration=registration, mask=mask,
-        reference=reference, jobs=jobs, overwrite=overwrite, echo=echo, **reading,
-    )  # fmt: skip
+    with on_cluster(cluster, jobs, echo):
+        done = run(
+            cohort, out, resolution=resolution, modality=modality, registration=registration, mask=mask,
+            reference=reference, jobs=jobs, overwrite=overwrite, echo=echo, **reading,
+        )  # fmt: skip
     for finding in done.findings:
         if finding.severity != "info":
             echo(f"{finding.severity}: {finding}")

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from crow.cli import cohort_options, options
-from crow.cli.terminal import console, echo, echo_written
+from crow.cli.progress import followed
+from crow.cli.terminal import echo, echo_written
 from crow.errors import ConfigError
 from crow.places import PAGES, REPORT, beside_run, check_places, file
 
@@ -53,8 +54,6 @@ def report(
     inputs = {"--run": run, "--cohort": cohort, "--evaluation": evaluation, "--atlas": atlas, "--labels": labels}
     check_places(file("--out", out or beside_run(run, REPORT), PAGES), inputs, overwrite)
 
-    from rich.progress import track
-
     from crow.pipelines.report import report as run_report
     from crow.pipelines.report_longitudinal import ReportOptions
 
@@ -65,7 +64,7 @@ def report(
     )  # fmt: skip
     made = run_report(
         run, out, content, overwrite, echo=lambda line: None,
-        progress=lambda steps: track(steps, "Report", console=console(stderr=True), transient=True),
+        progress=lambda steps: followed(steps, "Report", name=str),
     )  # fmt: skip
     for part, reason in made.left_out:
         echo(f"left out: {part}: {reason}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crow.cli import cohort_options, options
-from crow.cli.terminal import console, echo, echo_written, plain
+from crow.cli.terminal import console, echo, echo_warning, echo_written, plain
 from crow.errors import ConfigError
 from crow.models.registry import FOLLOW_UPS, kind_of_run
 from crow.places import beside, check_places, folder, table
@@ -69,7 +69,7 @@ def _show(scores: "Scores", max_rows: int) -> None:
     visits, subjects = scores.visits, scores.subjects
     for finding in scores.cohort.findings:
         if finding.severity == "warning":
-            echo(f"warning: {finding}")
+            echo_warning(finding)
     if given := int(visits["log_prob"].isna().sum()):
         echo(f"{given:,} first scans have no likelihood: later scans are compared with them.")
     echo(

@@ -83,6 +83,7 @@ def segment(
     out, sets = out or Path("runs/segment"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, {}, resume, overwrite, masks=masks)
     from crow.run.cross_sectional_config import named_settings
+
     named_settings("segment", config, sets or [])
 
     from crow.pipelines import segment as pipeline

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from crow.cli import options
-from crow.cli.terminal import echo, echo_written
+from crow.cli.terminal import echo_warning, echo_written
 from crow.places import check_places, file
 
 MAX_COUNT = 1_000_000
@@ -56,5 +56,5 @@ def share(
         min_count=min_count, overwrite=overwrite,
     )  # fmt: skip
     for warning in made.warnings:
-        echo(f"warning: {warning}")
+        echo_warning(warning)
     echo_written([made.path], f" ({', '.join(made.files)})")

@@ -57,7 +57,7 @@ def simulate(
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=-1, max=1024, help="Number of parallel processes.", rich_help_panel=options.SCANS,
+            min=1, max=1024, help="Number of parallel processes.", rich_help_panel=options.SCANS,
             show_default="one per core",
         ),
     ] = None,

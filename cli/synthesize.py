@@ -8,7 +8,7 @@ import typer
 from crow.cli import cohort_options, options, two_uses
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
-from crow.places import check_places, figure, file, folder, table
+from crow.places import FIGURES, check_places, file, folder, table
 
 if TYPE_CHECKING:
     from crow.models.synthesizer import Synthesizer
@@ -68,9 +68,10 @@ def synthesize(
     if run is not None:
         kind_of_run(run, "synthesize")
         from crow.run.folder import read_description
+
         scans = read_description(run).get("inputs", {}).get("kind") != "regions"
         out = out or Path("synthetic" if scans else "synthetic.csv")
-        picture = figure("--out (its picture)", out.with_suffix(".png") if out.name else out)
+        picture = file("--out (its picture)", out.with_suffix(".png") if out.name else out, FIGURES)
         origin = file("--out (its provenance)", out.with_name(f"{out.stem}.provenance.json") if out.name else out)
         outputs = folder("--out", out, "set of synthetic scans") if scans else [*table("--out", out), *picture, *origin]
         check_places(outputs, {"--run": run}, overwrite)
@@ -80,7 +81,7 @@ def synthesize(
         from crow.pipelines import synthesize as pipeline
 
         made = pipeline.synthesize(
-            run, attributes, count, out, seed=seed, overwrite=overwrite,
+            run, attributes, count, out, seed=seed, overwrite=overwrite, echo=echo,
             progress=lambda rows: track(rows, "Scans", transient=True),
         )  # fmt: skip
         _show_made(made)
@@ -93,6 +94,7 @@ def synthesize(
     out, sets = out or Path("runs/synthesize"), options.with_test(sets, test)
     options.check_reading(out, cohort, config, reading, resume, overwrite)
     from crow.run.cross_sectional_config import named_settings
+
     named_settings("synthesize", config, sets or [], architecture)
 
     from crow.pipelines import synthesize as pipeline

@@ -24,6 +24,12 @@ def echo(text: str) -> None:
     print(plain(text), flush=True)
 
 
+def echo_warning(text: object) -> None:
+    """Print a warning, whose first word is yellow in a terminal."""
+    word = "\x1b[33mwarning:\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "warning:"
+    print(f"{word} {plain(str(text))}", flush=True)
+
+
 def echo_written(paths: Iterable[Path], more: str = "") -> None:
     """Print which files were written, after checking that each is there; raises OutputError if one is not."""
     paths = list(paths)
@@ -79,3 +85,9 @@ def protect_output() -> None:
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Output) and stream is getattr(sys, f"__{name}__"):
             setattr(sys, name, Output(stream))
+
+
+def written_run(folder: Path) -> str:
+    """What a run folder contains, for the line that reports it."""
+    picture = ", training.png" if (folder / "training.png").exists() else ""
+    return f" (model, settings, metrics{picture})"

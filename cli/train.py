@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crow.cli import cohort_options, options
-from crow.cli.terminal import echo, echo_written
+from crow.cli.terminal import echo, echo_warning, echo_written, written_run
 
 if TYPE_CHECKING:
     from crow.cohort import Cohort
@@ -38,6 +38,7 @@ def train(
     sets = options.with_test(sets, test)
     options.check_reading(out, cohort, config, reading, resume, overwrite)
     from crow.run.config import load_config
+
     load_config(config, sets or [])
 
     from crow.pipelines.train import train as run
@@ -53,7 +54,7 @@ def _show_cohort(cohort: "Cohort") -> None:
     echo(repr(cohort))
     for finding in cohort.findings:
         if finding.severity == "warning":
-            echo(f"warning: {finding}")
+            echo_warning(finding)
 
 
 def _show(trained: "Trained") -> None:
@@ -67,7 +68,7 @@ def _show(trained: "Trained") -> None:
         echo(f"Validation subjects: {nll:.3f} {unit} (negative log-likelihood); {baseline} {other:.3f}.")
     if "test_nll_per_visit" in metrics:
         echo(f"Test subjects ({metrics['test_subjects']}): {metrics['test_nll_per_visit']:.3f} nats per visit.")
-    echo_written([trained.folder], " (model, settings, metrics, training.png)")
+    echo_written([trained.folder], written_run(trained.folder))
     if trained.interrupted:
         echo("Training stopped early. The run is usable as it is; --resume continues the training.")
         raise typer.Exit(130)

@@ -86,6 +86,7 @@ def translate(
     store = Path(source) if (Path(source) / "store.json").is_file() else None
     options.check_reading(out, cohort, config, reading, resume, overwrite, source=store)
     from crow.run.cross_sectional_config import named_settings
+
     named_settings("translate", config, sets or [])
 
     from crow.pipelines import translate as pipeline

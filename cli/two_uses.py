@@ -6,7 +6,7 @@ import typer
 
 from crow.cli import cohort_options
 from crow.cli.options import APPLYING, TRAINING
-from crow.cli.terminal import echo, echo_written
+from crow.cli.terminal import echo, echo_written, written_run
 
 if TYPE_CHECKING:
     from crow.pipelines.cross_sectional_runs import Learned
@@ -32,14 +32,12 @@ def show_likelihood(metrics: dict[str, Any]) -> None:
     """Print the validation likelihood of a run, in its unit."""
     for name, unit in (("nll_per_visit", "nats per visit"), ("bits_per_dim", "bits per voxel")):
         if (found := metrics.get(f"validation_{name}")) is not None:
-            echo(
-                f"Validation subjects: {found:.3f} {unit} (negative log-likelihood), at epoch {metrics['epoch']}."
-            )
+            echo(f"Validation subjects: {found:.3f} {unit} (negative log-likelihood), at epoch {metrics['epoch']}.")
 
 
 def show_written(learned: "Learned[Any]") -> None:
     """Print where the run is; after Ctrl-C print how to continue, and exit with status 130."""
-    echo_written([learned.folder], " (model, settings, metrics, training.png)")
+    echo_written([learned.folder], written_run(learned.folder))
     if learned.interrupted:
         echo("Training stopped early. The run is usable as it is; --resume continues the training.")
         raise typer.Exit(130)

@@ -39,3 +39,15 @@ class ScanError(CrowError):
 
 class SolverError(CrowError):
     """The differential equation of a continuous flow cannot be solved to its tolerance."""
+
+
+class MissingExtra(CrowError):
+    """A task needs a library that is not installed. The message has the command that installs it."""
+
+
+class ClusterError(CrowError):
+    """A cluster cannot be reached or started."""
+
+
+class WorkerError(CrowError):
+    """The processes that run the tasks of a command ended again and again."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crow.errors import OutputError
+from crow.extras import require
 from crow.files import check_free, read_text
 from crow.ownership import Result
 
@@ -54,7 +55,9 @@ def table(option: str, path: Path | None) -> list[Output]:
 
 
 def figure(option: str, path: Path | None) -> list[Output]:
-    """A picture."""
+    """A picture; raises MissingExtra if the library that draws it is not installed."""
+    if path is not None:
+        require("report", "matplotlib")
     return file(option, path, FIGURES)
 
 

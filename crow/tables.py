@@ -11,7 +11,10 @@ FORMULA = re.compile(r"[=@\t\r]|[+-].*[(|!]", re.DOTALL)
 """What a spreadsheet would run: ``=1+1``, ``+cmd|' /C calc'!A0``; not ``-4``, ``+/-`` or ``-/-``."""
 
 
-def save_table(table: pd.DataFrame, path: Path, ending: str, digits: int | None = 8, append: bool = False) -> None:
+def save_table(
+    table: pd.DataFrame, path: Path, ending: str, digits: int | None = 8, append: bool = False, separator: str = ",",
+    decimal: str = ".",
+) -> None:  # fmt: skip
     """Write a table into ``path`` in the format of ``ending``: a header and one line per row.
 
     Parameters
@@ -21,17 +24,19 @@ def save_table(table: pd.DataFrame, path: Path, ending: str, digits: int | None 
     path : Path
         The file, which may have any name while it is incomplete.
     ending : str
-        ``.tsv`` for tabs; commas otherwise.
+        ``.tsv`` for tabs; ``separator`` otherwise.
     digits : int
         Significant digits of numbers; all of them if None.
     append : bool
         Add the rows to those that the file has.
+    separator, decimal : str
+        The conventions of the table that was read: see `crow.cohort.writing.conventions`.
     """
-    separator = "\t" if ending.lower() == ".tsv" else ","
+    separator = "\t" if ending.lower() == ".tsv" else separator
     safe = without_formulas(table)
     safe.to_csv(
         path, index=False, sep=separator, float_format=None if digits is None else f"%.{digits}g", lineterminator="\n",
-        mode="a" if append else "w", header=not append, encoding="utf-8", errors="surrogateescape",
+        mode="a" if append else "w", header=not append, encoding="utf-8", errors="surrogateescape", decimal=decimal,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def learn(
 
     model = Classifier(settings)
     model.fit(data, label, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
-    return learned(model, out)
+    return learned(model, out, echo)
 
 
 def classify(run: Path, cohort: Path, out: Path, *, overwrite: bool = False) -> Classified:

@@ -88,7 +88,7 @@ def changes_text(changes: list[CovariateChange]) -> str:
 
 
 def out_of_range(history: Cohort, changes: list[CovariateChange]) -> str:
-    """A warning about numbers outside the range of the cohort; empty if there are none."""
+    """One line per number outside the range of the cohort; empty if there are none."""
     warnings = []
     for one in changes:
         if history.schema.covariates.get(one.name) == "numeric":
@@ -98,15 +98,15 @@ def out_of_range(history: Cohort, changes: list[CovariateChange]) -> str:
                     f"{one.name} {one.value} is an extrapolation: in the cohort it lies between {values.min():g} and "
                     f"{values.max():g}."
                 )
-    return " ".join(warnings)
+    return "\n".join(warnings)
 
 
 def unsupported(table: RegionTable, visits: pd.DataFrame, changed: list[str]) -> str:
-    """A warning about combinations with ``changed`` covariates that hardly any training subject had, or nothing."""
+    """One line per combination with ``changed`` covariates that hardly any training subject had, or nothing."""
     if table.support is None or not changed:
         return ""
     rare = table.support.warnings(visits, changed)
-    return "Extrapolation: " + " ".join(rare) if rare else ""
+    return "\n".join(f"extrapolation: {sentence}" for sentence in rare)
 
 
 def _value(history: Cohort, one: CovariateChange) -> float | str:

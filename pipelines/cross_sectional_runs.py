@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from crow.cohort import Cohort, Schema, read_cohort
 from crow.cohort.reader import read_options
 from crow.errors import ConfigError, RunError
+from crow.pipelines.pictures import draw_training
 from crow.places import is_store
 from crow.run.cross_sectional_config import CrossSectionalConfig, named_settings
 from crow.run.folder import check_place, unfinished_config
@@ -82,10 +83,7 @@ def open_data(cohort: Path, options: dict[str, Any], schema: Schema | None = Non
     return visits
 
 
-def learned(model: Model, out: Path) -> Learned[Model]:
+def learned(model: Model, out: Path, echo: Echo) -> Learned[Model]:
     """What was trained into ``out``, with a picture of the training there."""
-    from crow.report import figures
-
-    if len(model.log):
-        figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
+    draw_training(model, out, echo)
     return Learned(model, out, model.interrupted)

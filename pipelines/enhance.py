@@ -51,7 +51,7 @@ def learn(
     model = Enhancer(settings)
     store = store_of(open_data(cohort, {}))
     model.fit(store, factor, axis, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
-    return learned(model, out)
+    return learned(model, out, echo)
 
 
 def enhance(

@@ -24,13 +24,10 @@ from crow.evaluation.tadpole_forecast import require_submission, tadpole_submiss
 from crow.files import check_free, writing
 from crow.models.crow import CRow
 from crow.models.registry import class_of_run
-from crow.pipelines.evaluate_scans import evaluate_scans
 from crow.pipelines.history import Missing, read_history, trained_on
-from crow.pipelines.scan_history import store_beside
+from crow.pipelines.pictures import can_draw
 from crow.places import EVALUATION, beside_run
-from crow.report import charts, figures
 from crow.report.evaluated import FORMAT
-from crow.report.group_effects import group_figure
 from crow.run.folder import load_run, sha256
 from crow.tables import save_table
 
@@ -160,6 +157,9 @@ def evaluate(
     with writing(out, overwrite, "evaluation") as folder:
         folder.mkdir()
         if scans:
+            from crow.pipelines.evaluate_scans import evaluate_scans
+            from crow.pipelines.scan_history import store_beside
+
             result = evaluate_scans(
                 run, folder, cohort=cohort, folds=folds, draws=draws, seed=seed, future=future,
                 work=store_beside(out), missing=missing, overwrite=overwrite, echo=echo,
@@ -178,12 +178,13 @@ def evaluate(
                 _check_submission(submission, model, everyone, everyone)
                 result, model, split = _evaluate_folds(model, everyone, folds, settings, echo, progress)
             result = result.merge(_protocol(result, split, everyone if folds else split.test))
-            result = result.merge(_synthetic(model, split, seed, echo))
+            result = result.merge(_synthetic(model, split, seed, progress))
             if submission is not None and split.training is not None:
                 echo("forecasting 60 months of every subject for TADPOLE")
                 table = tadpole_submission(model, split.training, split.test, draws=draws, seed=seed)
                 tadpole.write_submission(table, submission, overwrite)
-            _draw(result, folder)
+            if can_draw(echo):
+                _draw(result, folder)
         metrics = _metrics(run, result, draws, seed, future)
         for name, table in result.tables.items():
             save_table(table, folder / f"{name}.csv", ".csv", digits=10)
@@ -258,11 +259,13 @@ def _split(run: Path, model: CRow, everyone: Cohort, cohort: Path | None, missin
     return Split(everyone.of(new), trained, "subjects of another cohort", (warning,) if overlap else ())
 
 
-def _synthetic(model: CRow, split: Split, seed: int, echo: Echo) -> EvaluationResult:
+def _synthetic(model: CRow, split: Split, seed: int, progress: Progress) -> EvaluationResult:
     if split.training is None:
         parts = ("distribution", "group_effects", "usefulness", "privacy", "tadpole")
         return EvaluationResult(left_out=[(part, NO_TRAINING) for part in parts])
-    return evaluate_synthetic(model, split.training, split.test, seed, echo=echo)
+    return evaluate_synthetic(
+        model, split.training, split.test, seed, progress=lambda parts: progress(parts, len(parts))
+    )
 
 
 def _protocol(result: EvaluationResult, split: Split, evaluated: Cohort) -> EvaluationResult:
@@ -285,6 +288,10 @@ def _metrics(run: Path, result: EvaluationResult, draws: int, seed: int, future:
 
 def _draw(result: EvaluationResult, folder: Path) -> None:
     """Figures of an evaluation of regions: errors by model and horizon, calibration, likelihoods, group effects."""
+    from crow.report import charts, figures
+    from crow.report.group_effects import group_figure
+    from crow.report.outlier_figure import outlier_scores
+
     found, tables = result.metrics, result.tables
     forecast, bounds, unit = found["forecast"], found["calibration"], found["unit"]
     names = [metric for metric in ("MAE", "CRPS", "NLL") if forecast[OURS].get(metric) is not None]
@@ -304,8 +311,10 @@ def _draw(result: EvaluationResult, folder: Path) -> None:
     figures.save(figures.calibration(coverage), folder / "calibration.png")
     figures.save(charts.pit(bounds["pit"]), folder / "pit.png")
     if "likelihood" in tables:
-        figures.save(figures.likelihoods(tables["likelihood"]), folder / "likelihoods.png")
+        figures.save(outlier_scores(tables["likelihood"]), folder / "outlier_scores.png")
     if "group_effects" in tables:
         for k, contrast in enumerate(dict.fromkeys(tables["group_effects"]["contrast"])):
             name = re.sub(r"\W+", "_", contrast)[:40]
-            figures.save(group_figure(tables["group_effects"], contrast), folder / f"group_effects_{k + 1}_{name}.png")
+            groups = str(found["group_effects"].get(contrast, {}).get("paths") or "")
+            drawn = group_figure(tables["group_effects"], contrast, groups=groups)
+            figures.save(drawn, folder / f"group_effects_{k + 1}_{name}.png")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
@@ -28,6 +27,7 @@ from crow.evaluation.scan_evaluation import (
     merge_folds,
     summarise_scans,
 )
+from crow.extras import extra
 from crow.models.follow_up import FollowUpModel
 from crow.pipelines.history import Missing
 from crow.pipelines.scan_history import open_scans, store_beside
@@ -36,6 +36,9 @@ from crow.report.scan_evaluation import panel, planes, region_rates, voxel_calib
 from crow.run.folder import sha256
 from crow.scans.intensity import PET, STRUCTURAL
 from crow.scans.store import FAILED, ScanStore
+
+with extra("scans"):
+    import nibabel as nib
 
 Progress = Callable[[Any], Iterable[Any]]
 PICTURES = ("best", "median", "worst")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from crow.errors import CohortError, ConfigError
+from crow.extras import extra
 from crow.files import check_free, writing
 from crow.scans.atlas import Atlas, built_in, read_atlas
 from crow.scans.intensity import STRUCTURAL
 from crow.scans.region_values import means, volumes
 from crow.scans.store import ScanStore
 from crow.tables import save_table
+
+with extra("scans"):
+    import nibabel as nib
 
 PARCELS = 50
 
@@ -40,6 +44,7 @@ def extract(
     labels: Path | None = None,
     parcels: int | None = None,
     overwrite: bool = False,
+    progress: Callable[[list[int]], Iterable[int]] = iter,
 ) -> Extracted:
     """Write regional values of the store ``scans`` as a table for `train`: subject, session, years, age, covariates.
 
@@ -58,10 +63,8 @@ def extract(
         check_free(target, overwrite)
     regions = _regions(store, structural, atlas, labels, parcels)
     rows = store.rows
-    if structural:
-        values = np.stack([volumes(store, int(row), regions) for row in rows])
-    else:
-        values = np.stack([means(store, int(row), regions) for row in rows])
+    measure = volumes if structural else means
+    values = np.stack([measure(store, row, regions) for row in progress([int(row) for row in rows])])
     names = list(regions.names.values())
     table = _visits(store, names).join(pd.DataFrame(values.round(6), rows, names))
     with writing(out, overwrite) as temporary:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from crow.cohort import Cohort
-from crow.cohort.writing import table_text, to_table
+from crow.cohort.writing import conventions, table_text, to_table
 from crow.data.filled import Filled
 from crow.errors import ConfigError, OutputError
 from crow.files import writing
@@ -62,7 +62,7 @@ def fill(
     intervals = out.with_name(f"{out.stem}_intervals{out.suffix}")
     with writing(out, overwrite) as table, writing(intervals, overwrite) as beside:
         _write(table, filled.table, history)
-        save_table(filled.intervals, beside, out.suffix)
+        save_table(filled.intervals, beside, out.suffix, **conventions(history.schema))
     return FilledTable(filled, history, (out, intervals))
 
 

@@ -88,7 +88,7 @@ def follow_up_scans(
         table = None if covariates is None else read_future(covariates, history)
         wanted = visits_after(history, _named(history, subjects), at)
         given = with_changes(history, wanted, table, changes or [], future)
-        if warning := out_of_range(history, changes or []):
+        for warning in out_of_range(history, changes or []).splitlines():
             echo(f"warning: {warning}")
         if changes or table is not None:
             echo(MEANING)

@@ -14,10 +14,12 @@ from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
 from crow.cohort.options import listed
 from crow.cohort.times import date_text
+from crow.cohort.writing import conventions
 from crow.data.forecast import Forecast
 from crow.errors import OutputError
 from crow.files import file_name, writing
 from crow.models.crow import CRow
+from crow.pipelines.bands import Bands, Covariates
 from crow.pipelines.covariate_paths import (
     MEANING,
     CovariateChange,
@@ -50,6 +52,14 @@ class Generated:
     note: str = ""
     sites: str = ""
     times: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Course:
+    """A forecast, and the covariates that its subjects have at any other time."""
+
+    forecast: Forecast
+    covariates: Covariates
 
 
 @dataclass(frozen=True)
@@ -91,18 +101,24 @@ def forecast_subjects(
     table = None if covariates is None else read_future(covariates, history)
     given = with_changes(history, visits, table, changes or [], future)
     forecast = model.forecast(history, given, future, draws, seed, path)
-    shown = {"forecast": forecast}
+
+    def course(of: list[CovariateChange]) -> Covariates:
+        return lambda asked: with_changes(history, asked, table, of, future)
+
+    shown = {"forecast": _Course(forecast, course(changes or []))}
     if changes and out.figure:
-        without = with_changes(history, visits, table, [], future)
+        without = model.forecast(history, course([])(visits), future, draws, seed, path)
         name = CARRIED if table is None and future == "carry" else f"without {changes_text(changes)}"
-        shown = {name: model.forecast(history, without, future, draws, seed, path), changes_text(changes): forecast}
+        shown = {name: _Course(without, course([])), changes_text(changes): shown["forecast"]}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
-    how = f"{_how(history, future, sources)} {out_of_range(history, changes or [])}".rstrip()
+    how = _how(history, future, sources)
     given_in_table = [] if table is None else [name for name in history.covariates if name in table]
     changed = [*(one.name for one in changes or []), *given_in_table]
     last = forecast.visits["subject"].map(history.visits.groupby("subject")["time"].max())
     times = [_ahead(years) for years in forecast.visits["time"] - last]
-    return _generated(model, history, forecast, how, _write(out, history, forecast, shown), changed, times)
+    written = _write(out, model, history, forecast, shown, seed)
+    outside = out_of_range(history, changes or [])
+    return _generated(model, history, forecast, how, written, changed, times, outside)
 
 
 def forecast_visits(
@@ -125,19 +141,22 @@ def forecast_visits(
     forecast = model.forecast(history, table, future, draws, seed, path)
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
-    written = _write(out, history, forecast, {"forecast": forecast})
+    course = _Course(forecast, lambda asked: with_changes(history, asked, table, [], future))
+    written = _write(out, model, history, forecast, {"forecast": course}, seed)
     own = history.own_time(forecast.visits["subject"], forecast.visits["time"])
-    times = date_text(own).tolist() if pd.api.types.is_datetime64_any_dtype(own) else [f"{time:g}" for time in own]
+    own = _dates(own, history)
+    times = [one if isinstance(one, str) else f"{one:g}" for one in own]
     return _generated(model, history, forecast, _how(history, future, sources), written, given, times)
 
 
 def _generated(
     model: CRow, history: Cohort, forecast: Forecast, how: str, written: tuple[Path, ...], changed: list[str],
-    times: list[str],
+    times: list[str], outside: str = "",
 ) -> Generated:  # fmt: skip
     """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
     asked = history.of(forecast.visits["subject"].unique())
-    lines = [*doubtful_values(model, asked), model.beyond(forecast), unsupported(model.table, forecast.visits, changed)]
+    rare = unsupported(model.table, forecast.visits, changed)
+    lines = [*doubtful_values(model, asked), model.beyond(forecast), outside, rare]
     if model.table.sites is not None and (new := model.table.sites.new_levels(forecast.visits)):
         lines.append(
             f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
@@ -173,15 +192,18 @@ def _sites(model: CRow, forecast: Forecast) -> str:
     return ", ".join(parts)
 
 
-def _write(out: Outputs, history: Cohort, forecast: Forecast, shown: dict[str, Forecast]) -> tuple[Path, ...]:
+def _write(
+    out: Outputs, model: CRow, history: Cohort, forecast: Forecast, shown: dict[str, _Course], seed: int
+) -> tuple[Path, ...]:  # fmt: skip
     with ExitStack() as files:
         summary = files.enter_context(writing(out.summary, out.overwrite))
-        save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix)
+        own = conventions(history.schema)
+        save_table(_in_own_time(history, forecast.summary), summary, out.summary.suffix, **own)
         if out.draws is not None:
             draws = files.enter_context(writing(out.draws, out.overwrite))
-            save_table(_in_own_time(history, forecast.draws), draws, out.draws.suffix)
+            save_table(_in_own_time(history, forecast.draws), draws, out.draws.suffix, **own)
         if out.figure is not None:
-            _draw(out.figure, out, history, shown)
+            _draw(out.figure, out, model, history, shown, seed)
     return tuple(path for path in (out.summary, out.draws, out.figure) if path is not None)
 
 
@@ -191,9 +213,14 @@ def _in_own_time(history: Cohort, summary: pd.DataFrame) -> pd.DataFrame:
     if name in summary:
         return summary
     own = history.own_time(summary["subject"], summary["time"])
-    own = date_text(own) if pd.api.types.is_datetime64_any_dtype(own) else own
-    summary.insert(2, name, own)
+    summary.insert(2, name, _dates(own, history))
     return summary
+
+
+def _dates(own: pd.Series, history: Cohort) -> pd.Series:
+    """Dates as the table writes them; other times as they are."""
+    schema = history.schema
+    return date_text(own, schema.date_order, schema.date_mark) if pd.api.types.is_datetime64_any_dtype(own) else own
 
 
 def _check_figure(figure: Path | None, subjects: list[str]) -> None:
@@ -202,18 +229,27 @@ def _check_figure(figure: Path | None, subjects: list[str]) -> None:
         raise OutputError(f"{figure}: one file cannot show {count} subjects. Name a folder, without an ending.")
 
 
-def _draw(target: Path, out: Outputs, history: Cohort, shown: dict[str, Forecast]) -> None:
+def _draw(
+    target: Path, out: Outputs, model: CRow, history: Cohort, shown: dict[str, _Course], seed: int
+) -> None:  # fmt: skip
     """One figure, or a folder with a figure per subject."""
     from crow.report import figures  # matplotlib takes half a second to import
 
-    longs = {name: forecast.long for name, forecast in shown.items()}
-    end = next(iter(shown.values())).follow_up or None
-    subjects = next(iter(longs.values()))["subject"].unique()
+    longs = {name: course.forecast.long for name, course in shown.items()}
+    forecast = next(iter(shown.values())).forecast
+    subjects = forecast.visits["subject"].unique()
 
     def draw(subject: str) -> Figure:
         observed = history.visits[history.visits["subject"] == subject]
         paths = {name: long[long["subject"] == subject] for name, long in longs.items()}
-        return figures.trajectories(observed, paths, unit=out.unit, title=f"Subject {subject}", data_end=end)
+        horizon = float(next(iter(paths.values()))["time"].max() - observed["time"].max())
+        bands, draws = Bands(model, history, subject, seed), forecast.values.shape[1]
+        return figures.trajectories(
+            observed, paths, unit=out.unit or history.schema.units, title=f"Subject {subject}",
+            data_end=forecast.follow_up or None,
+            bands={name: bands.fan(horizon, course.covariates, draws) for name, course in shown.items()},
+            reference=bands.centiles(horizon),
+        )  # fmt: skip
 
     if target.suffix:
         figures.save(draw(subjects[0]), target, out.overwrite)

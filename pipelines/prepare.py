@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy import ndimage
@@ -26,6 +25,7 @@ from crow.scans.prepare import VELOCITY_MM, Plan, QCRecord, prepare_subject, rea
 from crow.scans.qc import write_page
 from crow.scans.store import PENDING, ScanStore, StoreInfo
 from crow.scans.template import SPACE, Template, load_template
+from crow.tasks import run_tasks
 
 Registration = Literal["auto", "none", "linear", "nonlinear"]
 COMMON_SPACES = ("MNI", "ICBM", "IXI549Space")  # BIDS names of spaces close to the template's
@@ -209,11 +209,10 @@ def _work(store: ScanStore, plan: Plan, jobs: int | None, echo: Callable[[str], 
     columns = (
         TextColumn("Preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("scans"), TimeRemainingColumn()
     )  # fmt: skip
-    processes = 1 if len(tasks) == 1 else -1 if jobs is None else jobs
-    run = Parallel(n_jobs=processes, return_as="generator_unordered")
+    calls = [(store.path, number, rows, plan) for number, rows in tasks]
     with Progress(*columns, transient=True) as progress:
         bar = progress.add_task("", total=total)
-        for records in run(delayed(prepare_subject)(store.path, number, rows, plan) for number, rows in tasks):
+        for _, records in run_tasks(prepare_subject, calls, jobs):
             progress.advance(bar, len(records))
     return total
 

@@ -87,7 +87,7 @@ def report(
         sections += steps[name]()
     warnings = _warnings(saved, sections, evaluation)
     left_out = [*_missing(sections), *([] if evaluation is None else evaluation.left_out)]
-    sections.append(notes_section(warnings, left_out))
+    sections = [*(section for section in sections if not _is_missing(section)), notes_section(warnings, left_out)]
     shows_subjects = not options.hide_subjects and (longitudinal(saved) is not None or bool(_pictures(run)))
     page = render(f"Report of {run.resolve().name}", _subtitle(saved), sections, _footer(shows_subjects))
     write_text(out, page, overwrite)
@@ -163,6 +163,11 @@ def _warnings(saved: Run, sections: list[Section], evaluation: Evaluation | None
     ]
     found += [text for _, text in _notes(sections, "warning")]
     return list(dict.fromkeys([*found, *([] if evaluation is None else evaluation.warnings)]))
+
+
+def _is_missing(section: Section) -> bool:
+    """Whether a section has nothing but the reason why there is nothing; the notes have it."""
+    return all(isinstance(block, Note) and block.tone == "missing" for block in section.blocks)
 
 
 def _missing(sections: list[Section]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crow.cohort import Cohort, read_cohort
+from crow.cohort.covariate_paths import Future
 from crow.cohort.reader import read_options
 from crow.cohort.split import test_subjects
 from crow.errors import CohortError, ConfigError
@@ -164,7 +165,9 @@ class LongitudinalReport:
         """Forecasts of visits that were observed later, and how they were made."""
         if self.visits is not None and len(self.visits):
             chosen = [subject for subject in chosen if subject in set(self.visits["subject"])]
-            return subjects_of.evaluated_subjects(self.visits, self.history, chosen), subjects_of.EVALUATED
+            future = self._evaluated_future()
+            found = subjects_of.evaluated_subjects(self.visits, self.history, chosen, forecaster, future)
+            return found, subjects_of.EVALUATED
         if forecaster is None:
             return [], ""
         history = forecaster.history
@@ -172,6 +175,12 @@ class LongitudinalReport:
         group = "test subject" if test else "training subject"
         found = subjects_of.forecast_subjects(forecaster, test or history.subjects, chosen, group)
         return found, subjects_of.FORECAST_NOW
+
+    def _evaluated_future(self) -> Future | None:
+        """The rule of the covariates in the evaluation; None if it used later covariates, or models of folds."""
+        protocol = {} if self.evaluation is None else self.evaluation.part("protocol")
+        rules: dict[str, Future] = {"carry": "carry", "linear": "linear"}
+        return None if "folds" in str(protocol.get("split")) else rules.get(str(protocol.get("future covariates")))
 
     def _no_subjects(self) -> str:
         if self.options.hide_subjects:

@@ -8,18 +8,21 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort import Cohort
+from crow.cohort.covariate_paths import Future
 from crow.data.forecast import quantiles_of
 from crow.errors import CohortError
 from crow.evaluation.evaluate_model import covariates_that_change
 from crow.evaluation.forecasts import split_history
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.models.crow import CRow
+from crow.pipelines.bands import Bands
 from crow.pipelines.covariate_paths import CovariateChange, changes_text, out_of_range, visits_after, with_changes
-from crow.report.sections.forecasts import SubjectForecast, WhatIf
+from crow.report.sections.forecasts import SubjectForecast, WhatIf, outside_intervals
 
 YEARS = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0]  # after the last visit
 QUANTILES = ["median", "q05", "q25", "q75", "q95"]
 N_WORST = 2  # subjects
+N_DRAWN = 8  # subjects with the least likely visits, among which the worst are sought
 MAX_COVARIATES, MAX_LEVELS = 2, 4  # of what-if forecasts
 MAX_NAMED = 12  # subjects whose outliers have a most deviant region
 OTHER_COVARIATES = (
@@ -28,12 +31,12 @@ OTHER_COVARIATES = (
 EVALUATED = (
     "Each subject was forecast from its first visits. Dots are the visits that the model received, diamonds are later "
     "observations. The worst subjects have the largest mean CRPS, relative to the mean CRPS of each region over all "
-    "test subjects."
+    "test subjects, and at least one value outside its 90 % interval."
 )
 FORECAST_NOW = (
     "Each subject was forecast from the first half of its visits, with the observed covariates of the later visits. "
     "Dots are the visits that the model received, diamonds are later observations. The worst subjects have the least "
-    "likely visits."
+    "likely visits, and at least one value outside its 90 % interval."
 )
 
 
@@ -46,6 +49,10 @@ class Forecaster:
     draws: int
     seed: int
 
+    def bands(self, subject: str, visits: pd.DataFrame) -> Bands:
+        """The bands of a subject, given these visits."""
+        return Bands(self.model, self.history, subject, self.seed, visits)
+
     @property
     def data_end(self) -> float | None:
         """The longest follow-up of the training, in years."""
@@ -56,12 +63,36 @@ class Forecaster:
         return self.model.forecast(history, visits, "carry", self.draws, self.seed).long
 
 
-def evaluated_subjects(visits: pd.DataFrame, history: Cohort | None, chosen: list[str]) -> list[SubjectForecast]:
-    """The chosen, the worst and a median subject of an evaluation's visits.csv (one row per visit and region)."""
+def evaluated_subjects(
+    visits: pd.DataFrame, history: Cohort | None, chosen: list[str], forecaster: Forecaster | None,
+    future: Future | None,
+) -> list[SubjectForecast]:  # fmt: skip
+    """The chosen, the worst and a median subject of an evaluation's visits.csv (one row per visit and region).
+
+    ``future`` is the rule of the covariates; None if the ``forecaster`` cannot add times between the visits, because
+    the forecasts are those of other models or had the later covariates.
+    """
     mean = visits.groupby("region")["crps"].transform("mean")
     ranked = (visits["crps"] / mean.where(mean > 0)).groupby(visits["subject"]).mean().sort_values(ascending=False)
-    described = _described(list(ranked.index), chosen)
-    return [_evaluated(subject, text, visits, history) for subject, text in described.items()]
+    outside = ~visits["truth"].between(visits["q05"], visits["q95"]) & visits["truth"].notna()
+    described = _described(list(ranked.index), chosen, set(visits.loc[outside, "subject"]))
+    found = [_evaluated(subject, text, visits, history) for subject, text in described.items()]
+    return [_with_bands(one, forecaster, future) for one in found]
+
+
+def _with_bands(one: SubjectForecast, forecaster: Forecaster | None, future: Future | None) -> SubjectForecast:
+    """The forecast with its bands and the centiles behind it; unchanged without a model or observed visits."""
+    if forecaster is None or not len(one.given):
+        return one
+    cohort = replace(forecaster.history, visits=one.given)
+    bands = forecaster.bands(one.subject, one.given)
+    horizon = float(one.forecast["time"].max() - one.given["time"].max())
+    if future is not None:
+        rule: Future = future
+        band = bands.fan(horizon, lambda asked: with_changes(cohort, asked, None, [], rule), forecaster.draws)
+    else:
+        band = pd.concat([bands.level(), one.forecast], ignore_index=True)
+    return replace(one, band=band, reference=bands.centiles(horizon), units=cohort.schema.units)
 
 
 def forecast_subjects(
@@ -77,26 +108,29 @@ def forecast_subjects(
     possible = set(targets["subject"])
     worst_first = log_prob.groupby("subject")["log_prob"].mean().sort_values().index
     ranked = [str(subject) for subject in worst_first if subject in possible and subject in candidates]
-    described = _described(ranked, [subject for subject in chosen if subject in possible])
-    targets = targets[targets["subject"].isin(described)].reset_index(drop=True)
+    chosen = [subject for subject in chosen if subject in possible]
+    drawn = [*chosen, *ranked[:N_DRAWN], *ranked[len(ranked) // 2 :][:1]]
+    targets = targets[targets["subject"].isin(drawn)].reset_index(drop=True)
     long = forecaster.at(given, targets[["subject", "time", *covariates_that_change(history)]])
-    return [
+    found = [
         SubjectForecast(
             subject, given.visits[given.visits["subject"] == subject], long[long["subject"] == subject],
             targets[targets["subject"] == subject], f"{text} ({group})",
         )
-        for subject, text in described.items()
+        for subject, text in _described(ranked, chosen, outside_intervals(long, targets)).items()
     ]  # fmt: skip
+    return [_with_bands(one, forecaster, None) for one in found]
 
 
 def future_forecasts(forecaster: Forecaster, subjects: list[str]) -> list[SubjectForecast]:
     """Forecasts of the years after the last visit."""
     long = forecaster.at(forecaster.history, visits_after(forecaster.history, subjects, YEARS))
     text, end = "the years after the last visit, with covariates carried forward", forecaster.data_end
-    return [
+    found = [
         SubjectForecast(subject, _own(forecaster.history, subject), long[long["subject"] == subject], None, text, end)
         for subject in subjects
-    ]  # fmt: skip
+    ]
+    return [_with_bands(one, forecaster, "carry") for one in found]
 
 
 def what_ifs(forecaster: Forecaster, subject: str, requested: list[str]) -> list[WhatIf]:
@@ -110,7 +144,7 @@ def what_ifs(forecaster: Forecaster, subject: str, requested: list[str]) -> list
         paths = [[CovariateChange.parse(part, "--what-if") for part in text.split(",")] for text in requested]
         names = "; ".join(changes_text(path) for path in paths)
         text = f"Forecasts of subject {subject}: covariates carried forward, and {names}. "
-        text += OTHER_COVARIATES + out_of_range(history, [one for path in paths for one in path])
+        text += OTHER_COVARIATES + out_of_range(history, [one for path in paths for one in path]).replace("\n", " ")
         return [_what_if(forecaster, subject, paths, text)]
     found = []
     for name in [n for n in history.covariates if n not in history.schema.fixed][:MAX_COVARIATES]:
@@ -159,10 +193,10 @@ def check_subjects(history: Cohort | None, visits: pd.DataFrame | None, chosen: 
             raise CohortError(f"--subject {subject}: not among the test subjects, and there is no cohort. {reason}")
 
 
-def _described(ranked: list[str], chosen: list[str]) -> dict[str, str]:
-    """The subjects to show, and why: the chosen ones, the worst, and the median one."""
+def _described(ranked: list[str], chosen: list[str], outside: set[str]) -> dict[str, str]:
+    """The subjects to show, and why: the chosen, the worst of those ``outside`` an interval, and the median one."""
     found = dict.fromkeys(chosen, "chosen")
-    for place, subject in enumerate(ranked[:N_WORST], 1):
+    for place, subject in enumerate([one for one in ranked if one in outside][:N_WORST], 1):
         found.setdefault(subject, "worst forecast" if place == 1 else "second worst forecast")
     if len(ranked) > N_WORST:
         found.setdefault(ranked[len(ranked) // 2], "median forecast")
@@ -185,14 +219,19 @@ def _own(history: Cohort, subject: str) -> pd.DataFrame:
 
 def _what_if(forecaster: Forecaster, subject: str, paths: list[list[CovariateChange]], text: str) -> WhatIf:
     history = forecaster.history
-    visits = visits_after(history, [subject], YEARS)
-    found = {}
-    for path in paths:
-        given = with_changes(history, visits, None, path, "carry")
-        found[changes_text(path) or "carried forward"] = forecaster.at(history, given)
+    courses = {changes_text(path) or "carried forward": path for path in paths}
     if all(path for path in paths):
-        found = {"carried forward": forecaster.at(history, visits), **found}
-    return WhatIf(subject, _own(history, subject), found, text, forecaster.data_end)
+        courses = {"carried forward": [], **courses}
+    bands, found, fans = forecaster.bands(subject, _own(history, subject)), {}, {}
+    for name, path in courses.items():
+
+        def given(asked: pd.DataFrame, path: list[CovariateChange] = path) -> pd.DataFrame:
+            return with_changes(history, asked, None, path, "carry")
+
+        found[name] = forecaster.at(history, given(visits_after(history, [subject], YEARS)))
+        fans[name] = bands.fan(YEARS[-1], given, forecaster.draws)
+    own, units = _own(history, subject), history.schema.units
+    return WhatIf(subject, own, found, text, forecaster.data_end, fans, bands.centiles(YEARS[-1]), units)
 
 
 def _typical_values(history: Cohort, name: str) -> list[CovariateChange]:

@@ -1,26 +1,29 @@
 """Score each visit of a cohort: its likelihood under a run, given the subject's earlier visits."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from crow.cohort import Cohort
+from crow.cohort.writing import conventions
 from crow.errors import ConfigError, OutputError
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.files import check_free, writing
 from crow.models.crow import CRow
-from crow.models.follow_up import FollowUpModel
 from crow.models.registry import class_of_run
 from crow.pipelines.history import Missing, doubtful_values, read_history
-from crow.pipelines.scan_history import open_scans, store_beside
-from crow.report import figures
-from crow.representation.scan_space import ScanSpace
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 from crow.tables import save_table
+
+if TYPE_CHECKING:
+    from crow.models.follow_up import FollowUpModel
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,9 @@ def score(
     if out.suffix.lower() not in (".csv", ".tsv"):
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
     if class_of_run(run).uses_scans:
+        from crow.models.follow_up import FollowUpModel
+        from crow.pipelines.scan_history import open_scans, store_beside
+
         scans = FollowUpModel.load(run)
         store = open_scans(scans, cohort, store_beside(out.with_suffix("")), echo, overwrite, missing)
         places = {} if maps is None else _map_places(scans, store, maps, overwrite)
@@ -130,10 +136,14 @@ def score(
         scored = model.score(history, draws, seed)
     visits, subjects = _scores(scored)
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
-        save_table(visits, by_visit, out.suffix, digits=None)
-        save_table(subjects, by_subject, out.suffix, digits=None)
+        own = conventions(history.schema)
+        save_table(visits, by_visit, out.suffix, digits=None, **own)
+        save_table(subjects, by_subject, out.suffix, digits=None, **own)
         if figure is not None:
-            figures.save(figures.likelihoods(visits), figure, overwrite)
+            from crow.report import figures
+            from crow.report.outlier_figure import outlier_scores
+
+            figures.save(outlier_scores(visits), figure, overwrite)
     if maps is not None:
         _write_maps(scans, store, maps, places, draws, seed, overwrite, progress)
     return Scores(history, visits, subjects, tuple(path for path in (out, subjects_out, figure, maps) if path))
@@ -173,6 +183,8 @@ def _write_maps(
     progress: Callable[[list[int]], Iterable[int]],
 ) -> None:
     """The z-map of every scan given the subject's earlier ones, on the scan's own grid."""
+    from crow.representation.scan_space import ScanSpace
+
     describe_dataset(folder, "z-maps")
     what = "z-score of every voxel given the subject's earlier scans"
     facts = {"What": what, "Model": {"seed": seed}, "Draws": draws}

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.orientations import apply_orientation, io_orientation
 
 from crow.cohort.options import listed
 from crow.data.forecast import quantiles_of
 from crow.errors import CohortError
+from crow.extras import extra
 from crow.files import check_free, writing
 from crow.models.segmenter import Segmentation, Segmenter
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
@@ -26,6 +25,10 @@ from crow.representation.patches import store_of
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 from crow.tables import save_table, with_formulas
+
+with extra("scans"):
+    import nibabel as nib
+    from nibabel.orientations import apply_orientation, io_orientation
 
 MAX_SHOWN = 8  # scans in the picture
 
@@ -59,7 +62,7 @@ def learn(
     model = Segmenter(settings)
     store = store_of(open_data(cohort, {}))
     model.fit(store, masks, label, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
-    return learned(model, out)
+    return learned(model, out, echo)
 
 
 def segment(

@@ -8,18 +8,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from rich.progress import track
 
+from crow.extras import extra
 from crow.files import check_free, writing
 from crow.scans.grid import Grid
 from crow.scans.template import STRUCTURES
 from crow.simulate import ScanSimulation, simulate_scans
 from crow.simulate.atrophy import PARTS, change_fields
 from crow.simulate.uptake import TRACER
+from crow.tasks import run_tasks
+
+with extra("scans"):
+    import nibabel as nib
 
 TRUTH = Path("derivatives") / "truth"
 BIDS_VERSION = "1.10.0"
@@ -61,9 +64,9 @@ def write_scans(
     seed: int = 0,
     scanner_change: int | None = None,
     overwrite: bool = False,
-    jobs: int = -1,
+    jobs: int | None = None,
 ) -> WrittenScans:
-    """Simulate scans into the folder ``out``, whole or not at all, with ``jobs`` processes (-1: one per core).
+    """Simulate scans into the folder ``out``, whole or not at all, with ``jobs`` processes (one per core by default).
 
     Raises ConfigError if a value is out of range, and OutputError if ``out`` exists and ``overwrite`` is not set, or
     has other files than such a simulation.
@@ -74,10 +77,10 @@ def write_scans(
     with writing(out, overwrite, "simulation") as folder:
         (folder / TRUTH).mkdir(parents=True)
         _write_tables(folder, simulation)
-        work = [delayed(_write_subject)(folder, subject, arguments) for subject in simulation.subjects.index]
-        drawn = Parallel(n_jobs=jobs, return_as="generator")(work)
-        truth = list(track(drawn, "Simulating scans", total=len(work), transient=True))
-        pd.concat(truth).to_csv(folder / TRUTH / "truth.csv", index=False)
+        work = [(folder, subject, arguments) for subject in simulation.subjects.index]
+        drawn = track(run_tasks(_write_subject, work, jobs), "Simulating scans", total=len(work), transient=True)
+        truth = dict(drawn)
+        pd.concat([truth[k] for k in range(len(work))]).to_csv(folder / TRUTH / "truth.csv", index=False)
     files = {
         out: f"a BIDS tree of {modality} scans",
         out / "participants.tsv": "the subjects; the times are in the sessions.tsv of each subject",

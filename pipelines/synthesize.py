@@ -12,9 +12,11 @@ import pandas as pd
 from crow.cohort import Cohort
 from crow.cohort.options import listed
 from crow.errors import ConfigError
+from crow.extras import extra
 from crow.files import check_free, writing
 from crow.memory import require_memory
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
+from crow.pipelines.pictures import can_draw
 from crow.pipelines.provenance import provenance_beside, write_provenance
 from crow.representation.attributes import AttributeTable, covariate_named
 from crow.run.folder import read_description, sha256
@@ -68,7 +70,7 @@ def learn(
 
     model = Synthesizer(settings)
     model.fit(data, attributes, out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
-    return learned(model, out)
+    return learned(model, out, echo)
 
 
 def synthesize(
@@ -79,6 +81,7 @@ def synthesize(
     *,
     seed: int = 0,
     overwrite: bool = False,
+    echo: Echo = lambda line: None,
     progress: Callable[[list[int]], Any] = iter,
 ) -> Synthesized:
     """Sample ``count`` synthetic visits: a table of regions or a folder of scans, with their attributes and a picture.
@@ -103,21 +106,19 @@ def synthesize(
     if model.uses_scans:
         rows = _write_scans(model, parts, out, count, digits, run, seed, overwrite, progress)
         return Synthesized(rows, drawn, (out,))
-    picture = out.with_suffix(".png")
-    check_free(picture, overwrite)
+    picture = out.with_suffix(".png") if can_draw(echo) else None
+    if picture is not None:
+        check_free(picture, overwrite)
     title = _title(count, ", ".join(_short(value) for value in given.values()))
     rows = _write_table(model, parts, out, picture, title, digits, run, seed, overwrite)
-    return Synthesized(rows, drawn, (out, provenance_beside(out), picture))
+    return Synthesized(rows, drawn, (out, provenance_beside(out), *([picture] if picture else [])))
 
 
 def _write_table(
-    model: Synthesizer, parts: Iterator[Part], out: Path, picture: Path, title: str, digits: int, run: Path, seed: int,
-    overwrite: bool,
+    model: Synthesizer, parts: Iterator[Part], out: Path, picture: Path | None, title: str, digits: int, run: Path,
+    seed: int, overwrite: bool,
 ) -> pd.DataFrame:  # fmt: skip
     """Write visits as they are drawn, and a picture of the first ones."""
-    from crow.report import figures
-    from crow.report.synthetic_profiles import profile
-
     rows: list[pd.DataFrame] = []
     shown: list[pd.DataFrame] = []
     with writing(out, overwrite) as temporary, writing(provenance_beside(out), overwrite) as beside:
@@ -130,6 +131,11 @@ def _write_table(
             save_table(table, temporary, out.suffix, append=bool(rows))
             rows.append(named)
         write_provenance(beside, run, "visits", seed, {"Visits": sum(map(len, rows))})
+        if picture is None:
+            return pd.concat(rows)
+        from crow.report import figures
+        from crow.report.synthetic_profiles import profile
+
         scale = model.inputs.table  # type: ignore[union-attr]
         figures.save(profile(pd.concat(shown), scale.mean, scale.sd, title), picture, overwrite)
     return pd.concat(rows)
@@ -184,7 +190,8 @@ def _named(attributes: pd.DataFrame, before: int, digits: int) -> pd.DataFrame:
 def _save(
     model: Synthesizer, folder: Path, row: pd.Series, values: np.ndarray, run: Path, digest: str, seed: int
 ) -> None:
-    import nibabel as nib
+    with extra("scans"):
+        import nibabel as nib
 
     from crow.scans.derivatives import save_scan, scan_path
 

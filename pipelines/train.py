@@ -13,6 +13,7 @@ from crow.errors import ConfigError
 from crow.files import write_text
 from crow.locks import locked
 from crow.pipelines.cross_sectional_runs import RESUMED, Echo
+from crow.pipelines.pictures import draw_training
 from crow.places import is_store
 from crow.run.config import Config, load_config
 from crow.run.folder import check_place, unfinished_config
@@ -81,10 +82,7 @@ def _train(
 
         if isinstance(model, CRow):
             write_site_effects(model, out)
-    if len(model.log):
-        from crow.report import figures
-
-        figures.save(figures.training_curves(model.log), out / "training.png", overwrite=True)
+    draw_training(model, out, echo)
     return Trained(out, model, model.interrupted)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from crow.cohort import Schema
 from crow.errors import CohortError, ConfigError
+from crow.extras import extra
 from crow.files import check_free, writing
 from crow.models.translator import Translation, Translator
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
@@ -28,6 +28,9 @@ from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 from crow.tables import save_table
+
+with extra("scans"):
+    import nibabel as nib
 
 MAX_SHOWN = 5  # visits in the picture
 SCANS = "Translated scans"
@@ -75,7 +78,7 @@ def learn(
     model = Translator(settings)
     given = ScanStore.open(source) if scans else sides[0]
     model.fit(data, given, sides[1], out, resume=resume, overwrite=overwrite, progress=True, echo=echo)
-    return learned(model, out)
+    return learned(model, out, echo)
 
 
 def translate(

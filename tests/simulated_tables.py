@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from crow.cohort import Cohort
+
 ADNI_REGIONS = ["Ventricles", "Hippocampus", "WholeBrain", "Entorhinal", "Fusiform", "MidTemp"]
 
 
@@ -96,3 +98,31 @@ def wide(subjects: int = 12, seed: int = 0) -> pd.DataFrame:
             "Volume_W2": 4900 + 2 * s, "Volume_W3": 4800 + s, "MMSE_W1": 29, "MMSE_W2": 28 + s % 3, "MMSE_W3": 27,
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def dated(subjects: int = 14, visits: int = 3, seed: int = 0) -> pd.DataFrame:
+    """Subject, date (a Timestamp), age and two regions (numbers), before anyone has written them to a table."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for s in range(subjects):
+        first = pd.Timestamp(2012, 1, 1) + pd.Timedelta(days=int(rng.integers(0, 900)))
+        age, size = rng.uniform(60, 80), rng.normal(3500, 300)
+        for v in range(visits):
+            date = first + pd.Timedelta(days=int(400 * v + rng.integers(0, 60) * (v > 0)))
+            years = (date - first).days / 365.25
+            rows.append({
+                "subject": f"S{s:02d}", "date": date, "age": round(age + years, 2), "sex": "MF"[int(s > 6)],
+                "Hippocampus": round(size - 40 * years + rng.normal(0, 10), 1),
+                "Ventricles": round(rng.normal(30000, 5000), 1),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def assert_read(cohort: Cohort, table: pd.DataFrame, within: float = 0.005) -> None:
+    """The visits are the rows of `dated`: times at most ``within`` years apart, the same values of the hippocampus."""
+    assert list(cohort.visits["subject"].value_counts()) == list(table["subject"].value_counts())
+    first = table.groupby("subject")["date"].transform("min")
+    years = (table["date"] - first).dt.days / 365.25
+    np.testing.assert_allclose(np.sort(cohort.visits["time"]), np.sort(years), atol=within)
+    name = next(name for name in cohort.regions if "pocam" in name or "pokam" in name)
+    np.testing.assert_allclose(np.sort(cohort.visits[name]), np.sort(table["Hippocampus"]))

@@ -19,11 +19,19 @@ OURS = ("dev", "benchmark")  # extras for who works on crow
 OPTIONAL = {"leaspy"}  # needs older versions of numpy and torch; `crow evaluate` runs without it
 EVERYTHING = """
 import importlib, pkgutil, crow
+from importlib.util import find_spec
+from crow.extras import EXTRAS
+without = []
 for module in pkgutil.walk_packages(crow.__path__, "crow."):
-    importlib.import_module(module.name)
+    try:
+        importlib.import_module(module.name)
+    except crow.errors.MissingExtra:
+        without.append(module.name)
 print(crow.__file__)
+print("installed extras:", [name for name, (_, libraries) in EXTRAS.items() if all(map(find_spec, libraries))])
+print("modules of extras:", without)
 from crow.evaluation.baselines import BASELINES
-print([make().name for name, make in BASELINES.items() if name != "leaspy"])
+print([make().name for name, make in BASELINES.items() if name not in ("leaspy", "mixed")])
 from importlib.resources import files
 for package, folder in ("crow.report", "templates"), ("crow.explore", "static"):
     print(sorted(path.name for path in files(package).joinpath(folder).iterdir()))
@@ -147,10 +155,23 @@ def test_the_wheel_runs(plain: Path, tmp_path: Path) -> None:
     words = ["train", "--cohort", "demo/cohort.csv", "--covariates", "DX", "--config", "published", "--out", "demo/run"]
     output = run(plain, "crow", *words, "--set", "training.max_epochs=1", where=tmp_path)
     assert "published objective" in output
+    quick = ["--set", "training.max_epochs=1", "--set", "model.members=1"]
+    table = ["--cohort", "demo/cohort.csv"]
+    run(plain, "crow", "train", *table, "--test", "0.2", "--out", "demo/run", *quick, "--overwrite", where=tmp_path)
+    words = ["generate", "--run", "demo/run", "--subject", "9002", "--at", "1,2", "--out", "demo/forecast.csv"]
+    run(plain, "crow", *words, where=tmp_path)
+    run(plain, "crow", "score", "--run", "demo/run", *table, "--out", "demo/scores.csv", where=tmp_path)
+    output = run(plain, "crow", "evaluate", "--run", "demo/run", "--draws", "20", where=tmp_path)
+    assert "pip install 'crow-longitudinal[report]'" in output
+    learn = ["--out", "demo/classes", "--label", "DX", "--set", "training.max_epochs=1"]
+    run(plain, "crow", "classify", *table, *learn, where=tmp_path)
 
 
 def test_every_module_baseline_and_template_is_in_the_plain_install(plain: Path, tmp_path: Path) -> None:
     output = run(plain, "python", "-c", EVERYTHING, where=tmp_path)
-    assert str(plain) in output and "linear mixed model" in output
+    assert str(plain) in output and "multivariate" in output
+    assert "installed extras: []" in output
+    assert "crow.scans.nifti" in output and "crow.explore.server" in output
+    assert not re.search(r"modules of extras: .*'crow\.(cohort|models\.crow|cli|training|flows)", output)
     for pages in ("report/templates", "explore/static"):
         assert all(path.name in output for path in (ROOT / "crow" / pages).iterdir())

@@ -14,6 +14,8 @@ from crow.cohort.times import AGES_PER_YEAR, AgeUnit
 from crow.errors import CohortError
 
 MAX_YEARS = 120
+MAX_OUTLYING = 2.5
+"""Largest age, in ages that 95 % do not exceed, that is no error."""
 WORDS: dict[AgeUnit, re.Pattern[str]] = {
     "months": re.compile(r"(.*_)?(months?|mos?|mth|mths|monate?|mois|meses|interview_age)(_.*)?"),
     "weeks": re.compile(r"(.*_)?(weeks?|wks?)(_.*)?"),
@@ -60,6 +62,9 @@ def age_unit(
             _report(name, grown, f"they grow by {AGES_PER_YEAR[grown]:g} per year of {other}", findings)
             return grown
     largest = float(values.max())
+    typical = float(values.quantile(0.95, interpolation="linear"))
+    if largest > MAX_OUTLYING * max(typical, 1.0) and typical <= MAX_YEARS:
+        largest = typical  # a few cells are errors, and do not decide about the column
     if largest > MAX_YEARS:
         unit: AgeUnit = "months" if largest <= MAX_YEARS * 12 else "days"
         _report(name, unit, f"they reach {largest:g}, which is no age in years", findings)

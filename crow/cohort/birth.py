@@ -71,7 +71,7 @@ def find_birth(table: Table, options: ReadOptions) -> Birth | None:
         cells = table.column(name)
         if not _whole(cells, YEARS).notna().any() and is_dates(cells):
             return Birth((name,), _days(table, name, options), "date")
-    parts = {name: table.column(name) for name in named}
+    parts = {name: table.column(name).str.lstrip("/") for name in named}  # AIBL writes /1940
     years = next((name for name, cells in parts.items() if _is_part(cells, YEARS)), None)
     if years is None:
         return None

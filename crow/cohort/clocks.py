@@ -12,9 +12,12 @@ from crow.cohort import names
 from crow.cohort.age_units import age_unit
 from crow.cohort.catalogue import TIME_UNIT, VISIT_CODES
 from crow.cohort.columns import Columns
+from crow.cohort.date_orders import order_by_others
+from crow.cohort.dates import DateOrder
 from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.options import ReadOptions
+from crow.cohort.parameters import MIN_SHARE
 from crow.cohort.times import DAYS_PER_YEAR, PER_YEAR, AgeUnit, TimeKind
 from crow.cohort.visit_codes import VisitCodes, is_visit_codes, whose_codes
 from crow.errors import CohortError
@@ -27,12 +30,16 @@ FINE: dict[TimeKind, int] = {
     "date": 0, "hours": 1, "days": 1, "weeks": 2, "years": 2, "months": 2, "age": 3, "visit": 5,
 }  # fmt: skip
 WHOLE: dict[TimeKind, int] = {"months": 4, "years": 6, "age": 7}
+CALENDAR = (1900, 2100)
 EPOCH = pd.Timestamp(2000, 1, 1)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """A column that could be the time: its kind, its values in years, and its rank (the finest first)."""
+    """A column that could be the time: its kind, its values in years, and its rank (the finest first).
+
+    Of dates, ``order`` is that of day and month. ``order_reason`` is empty if the dates tell it, and None for a guess.
+    """
 
     name: str
     kind: TimeKind
@@ -40,6 +47,8 @@ class Clock:
     rank: int
     codes: VisitCodes = "plain"
     age_unit: AgeUnit = "years"
+    order: DateOrder | None = None
+    order_reason: str | None = None
 
 
 def find_clocks(
@@ -68,8 +77,9 @@ def given_clock(
     kind = options.time_kind or reader.kind(name, findings)
     if kind is None:
         raise CohortError(
-            f"{columns.path}, column {name}: holds neither numbers, dates nor visit codes, so it cannot be the time. "
-            "Name another with --time, or tell what it holds with --time-kind."
+            f"{columns.path}, column {name}: cells such as {columns.cells(name).iloc[0]!r} are no dates, visit codes "
+            "or numbers with a unit, so it cannot be the time. Name another with --time, or what it holds with "
+            "--time-kind."
         )
     return reader.clock(name, kind, findings)
 
@@ -79,6 +89,16 @@ def varies(values: pd.Series, who: pd.Series) -> bool:
     grouped = values.groupby(who)
     several = grouped.count() > 1
     return bool(several.any()) and (grouped.nunique()[several] > 1).mean() > 0.5
+
+
+def counts_down(clock: Clock, others: list[Clock], who: pd.Series) -> bool:
+    """Whether a column runs against the others in nearly all subjects, as the years to an event do."""
+    against = []
+    for other in others:
+        if other is not clock and other.kind in ("date", "age"):
+            both = (clock.years.groupby(who).diff() * other.years.groupby(who).diff()).dropna()
+            against.append(float((both[both != 0] < 0).mean()))
+    return clock.kind not in ("date", "age", "visit") and bool(against) and min(against) >= MIN_SHARE
 
 
 class _Reader:
@@ -118,9 +138,9 @@ class _Reader:
             codes = self.codes(words)
             return "visit" if codes is not None and is_visit_codes(words, codes) else None
         if names.matches(names.SESSION, name):
-            return None
+            return "years" if self._are_years(name) else None
         if names.is_date(name):
-            return "date" if columns.is_dates(name) else None
+            return "date" if columns.is_dates(name) else "years" if self._are_years(name) else None
         if names.is_age(name):
             return "age"
         if not UNITLESS.fullmatch(names.normal(name)):
@@ -128,6 +148,11 @@ class _Reader:
                 if names.matches(pattern, name):
                     return unit
         return self._unit(name, findings)
+
+    def _are_years(self, name: str) -> bool:
+        """Whether numbers are calendar years, more than one."""
+        values = self.columns.numbers(name).values.dropna()
+        return bool(values.between(*CALENDAR).all()) and len(values.unique()) > 1
 
     def codes(self, words: pd.Series) -> VisitCodes | None:
         """Whose codes the labels are; None if that cannot be known."""
@@ -141,11 +166,19 @@ class _Reader:
         if codes == "abcd":
             findings.add(VISIT_CODES, name)
         unit = self.age_unit(name, findings) if kind == "age" else "years"
-        values = columns.times(name, kind, codes=codes, age_unit=unit)
+        order, reason = self._order(name) if kind == "date" else (None, None)
+        values = columns.times(name, kind, order, codes, unit)
         years = (values - EPOCH) / pd.Timedelta(days=DAYS_PER_YEAR) if kind == "date" else values / PER_YEAR[kind]
         plain = columns.numbers(name).values.dropna() if kind in WHOLE else None
         whole = plain is not None and unit == "years" and bool((plain % 1 == 0).all())
-        return Clock(name, kind, years, (WHOLE if whole else FINE)[kind], codes, unit)
+        return Clock(name, kind, years, (WHOLE if whole else FINE)[kind], codes, unit, order, reason)
+
+    def _order(self, name: str) -> tuple[DateOrder, str | None]:
+        """The order of day, month and year, and why: "" if the dates tell it, None if it is a guess."""
+        if self.options.date_order is not None:
+            return self.options.date_order, ""
+        order, guessed = self.columns.date_order(name)
+        return order_by_others(self.columns, name, self.who, order) if guessed else (order, "")
 
     def labels(self) -> list[Clock]:
         """The labels of visits that tell a time, also if they are not among the columns that can be the time."""

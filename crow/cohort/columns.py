@@ -184,6 +184,9 @@ class Columns:
         if read.bounds:
             example = self.cells(name)[read.bounds[0]]
             findings.add(catalogue.CENSORED, name, self.lines[read.bounds], example=example)
+        if (units := read.units) is not None:
+            other = f" and converted from {listed(units.converted)}" if units.converted else ""
+            findings.add(catalogue.UNITS, name, example=units.example, unit=units.unit, other=other)
         if read.impossible:
             values = listed(self.cells(name)[read.impossible].unique(), 3)
             findings.add(catalogue.IMPOSSIBLE_NUMBER, name, self.lines[read.impossible], values=values)
@@ -216,7 +219,7 @@ class Columns:
             cells = self.cells(name)
             if marks.decimal == ",":
                 by_mark[","].append(name)
-            elif (one.values % 1 != 0).any():
+            elif one.has_decimals:
                 by_mark["."].append(name)
             if marks.thousands:
                 example = next((cell for cell in cells if any(mark in cell for mark in marks.thousands)), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ MISSING_WORDS = (
     "prefer not to answer", "do not know", "don't know", "not collected", "not assessed", "not recorded",
 )  # fmt: skip
 MIN_NUMBERS = 3
+LABEL = re.compile(r"\D{0,3}\d{2}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ def described(table: Table, given: Descriptions) -> Table:
     units = age_units(table.header, given)
     categories = tuple(name for name in table.header if name in given.levels)
     layout = table.layout or Layout("plain")
-    layout = replace(layout, age_units={**layout.age_units, **units}, categories=(*layout.categories, *categories))
+    layout = replace(
+        layout, age_units={**layout.age_units, **units}, units={**layout.units, **given.units},
+        categories=(*layout.categories, *categories),
+    )  # fmt: skip
     missing = {name: codes for name in categories if (codes := _missing(given.levels[name]))}
     if missing:
         frame = table.frame()
@@ -133,7 +138,8 @@ def _missing(levels: Mapping[str, str]) -> list[str]:
 
 
 def _is_value(cell: str) -> bool:
-    return bool(_numbers([cell], 1)) or (any(char.isdigit() for char in cell[:4]) and len(cell) <= 12)
+    """Whether a cell is a number, a date or the name of a subject; a unit such as ``mm3`` is none."""
+    return bool(_numbers([cell], 1)) or (LABEL.match(cell) is not None and len(cell) <= 12)
 
 
 def _numbers(cells: list[str], least: int = MIN_NUMBERS) -> bool:

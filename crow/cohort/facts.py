@@ -19,6 +19,12 @@ from crow.cohort.parameters import (
     MIN_SHARE,
 )
 
+PER_YEAR = (1.0, 12.0, 365.25, 24 * 365.25, 86400 * 365.25, 86_400_000 * 365.25)
+"""Years, months, days, hours, seconds and milliseconds per year."""
+NEAR_RATE = 0.02
+MIN_STEP, MIN_STEPS = 0.1, 10
+"""Years of a step between two rows of a subject, and how many such steps tell a rate."""
+
 
 class Facts:
     """Facts about the columns of a table whose rows belong to subjects ``who`` at times ``years``."""
@@ -64,7 +70,7 @@ class Facts:
         return self.repeated and not who.duplicated().any()
 
     def _whole(self, name: str) -> bool:
-        return self.columns.is_number(name) and bool((self.columns.numbers(name).values.dropna() % 1 == 0).all())
+        return self.columns.is_number(name) and not self.columns.numbers(name).has_decimals
 
     def few_levels(self, name: str) -> bool:
         return self.whole(name) and self.columns.filled(name).nunique() <= MAX_LEVELS
@@ -111,21 +117,40 @@ class Facts:
             return False
         return grows_by_one(self.columns.numbers(name).values, self.years, self.who)
 
+    def runs_with_time(self, name: str) -> bool:
+        """Whether whole numbers grow as fast as the time passes in some unit: calendar years, days, seconds."""
+        if self.years is None or not self.repeated or not self.whole(name):
+            return False
+        values, years = (
+            column.to_numpy(float)[self._order] for column in (self.columns.numbers(name).values, self.years)
+        )
+        grown, passed = np.diff(values), np.diff(years)
+        step = (self._sorted_who[1:] == self._sorted_who[:-1]) & np.isfinite(grown) & (np.abs(passed) > MIN_STEP)
+        grown, passed = grown[step], passed[step]
+        if len(grown) < MIN_STEPS:
+            return False
+        rate = float(np.abs(grown).sum() / np.abs(passed).sum())
+        unit = next((unit for unit in PER_YEAR if abs(rate / unit - 1) < (0.1 if unit == 1.0 else NEAR_RATE)), None)
+        if unit is None or (unit == 1.0 and np.nanmin(values) < MAX_AGE):
+            return False
+        return bool((np.abs(grown - unit * passed) <= 1.01 + NEAR_RATE * unit * np.abs(passed)).mean() >= MIN_SHARE)
+
     def is_region_like(self, name: str) -> bool:
         """Whether half of the cells are numbers that change within subjects, with decimals or a region's name."""
         read = self.columns.numbers(name)
         if read.values.notna().sum() < 0.5 * max(read.filled, 1) or (self.constant(name) and not self.once(name)):
             return False
-        decimals = bool((read.values.dropna() % 1 != 0).any())
-        return names.matches(names.ANATOMY, name) or (decimals and not names.matches(names.IDENTITY, name))
+        return names.matches(names.ANATOMY, name) or (read.has_decimals and not names.matches(names.IDENTITY, name))
 
 
 def grows_by_one(values: pd.Series, years: pd.Series, who: pd.Series) -> bool:
     """Whether values between 0 and 120 grow by one per year within subjects, up to rounding."""
-    both = values.notna() & years.notna()
-    values, years, who = values[both], years[both], who[both]
-    if not len(values) or values.min() < 0 or values.max() > MAX_AGE:
+    if values.min() < 0 or values.max() > MAX_AGE:
         return False
+    both = values.notna() & years.notna()
+    if not both.any():
+        return False
+    values, years, who = values[both], years[both], who[both]
     since = pd.DataFrame({"grown": values, "passed": years})
     since = since - since.groupby(who).transform("min")
     moved = since[since["passed"] > 0.5]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import datetime
 import gzip
-import importlib
 import io
 import math
 import zipfile
 import zlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from crow.cohort.catalogue import SHEETS
 from crow.cohort.findings import Findings
 from crow.cohort.parameters import MAX_TABLE_BYTES
 from crow.errors import CohortError
+from crow.extras import extra
 
 GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 Records = tuple[list[list[str]], list[int]]
@@ -28,7 +27,7 @@ def is_sheet(path: Path) -> bool:
 
 
 def read_sheet(path: Path, findings: Findings) -> Records:
-    """The records of a workbook's first filled sheet or of a Parquet file, the header first, and their lines.
+    """The records of a workbook's largest sheet or of a Parquet file, the header first, and their lines.
 
     Raises CohortError if the library is not installed or the file is damaged.
     """
@@ -75,7 +74,8 @@ def _kind(path: Path) -> str | None:
 
 
 def _workbook(path: Path, findings: Findings) -> list[list[str]]:
-    openpyxl = _library("openpyxl", path, "an Excel workbook", "excel")
+    with extra("excel", path):
+        import openpyxl
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         sheets = {
@@ -86,7 +86,8 @@ def _workbook(path: Path, findings: Findings) -> list[list[str]]:
     filled = {title: rows for title, rows in sheets.items() if sum(any(row) for row in rows) > 1}
     if not filled:
         return []
-    first, *others = filled
+    first = max(filled, key=lambda title: sum(bool(cell) for row in filled[title] for cell in row))
+    others = [title for title in filled if title != first]
     if others:
         findings.add(SHEETS, first=first, others=", ".join(others))
     rows = filled[first]
@@ -95,7 +96,8 @@ def _workbook(path: Path, findings: Findings) -> list[list[str]]:
 
 
 def _parquet(path: Path) -> list[list[str]]:
-    parquet = _library("pyarrow.parquet", path, "a Parquet file", "parquet")
+    with extra("parquet", path):
+        import pyarrow.parquet as parquet
     try:
         frame = parquet.read_table(path).to_pandas()
     except Exception as error:  # pyarrow raises its own and OSError
@@ -121,13 +123,3 @@ def _text(cell: Any) -> str:
         return cell.isoformat()
     text = str(cell)
     return "" if text in ("<NA>", "NaT", "nan") else text
-
-
-def _library(name: str, path: Path, what: str, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        package = name.split(".")[0]
-        raise CohortError(
-            f"{path}: is {what}; to read it, install {package}: pip install 'crow[{extra}]' (or save it as CSV)."
-        ) from None

@@ -50,7 +50,16 @@ def future_columns(facts: Facts, among: Iterable[str], ages: pd.Series | None) -
         for name in constant:
             if name not in found and names.BARE_OUTCOME.fullmatch(names.normal(name)):
                 found[name] = "an outcome by its name, beside " + next(iter(found))
+    found |= {name: "the value at the next visit by its name" for name in among if _of_next_visit(facts, name)}
     return found
+
+
+def _of_next_visit(facts: Facts, name: str) -> bool:
+    """Whether a column has the name of what is known at the next visit, and nothing at a subject's last."""
+    if not names.matches(names.NEXT, name) or facts.constant(name) or facts.years is None:
+        return False
+    last = facts.years == facts.years.groupby(facts.who).transform("max")
+    return bool(facts.columns.words(name)[last].isna().mean() >= MIN_FUTURE_SUBJECTS)
 
 
 def _reason(facts: Facts, name: str, span: pd.Series, last_age: pd.Series | None) -> str | None:

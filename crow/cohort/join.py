@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import pandas as pd
 from crow.cohort import catalogue
 from crow.cohort.clocks import Clock, find_clocks, varies
 from crow.cohort.columns import Columns
-from crow.cohort.findings import Findings
+from crow.cohort.findings import Findings, at_lines
 from crow.cohort.layout import Layout
 from crow.cohort.names import ANATOMY, SESSION, is_age, matches
 from crow.cohort.options import ReadOptions, listed
-from crow.cohort.subject import subject_columns
+from crow.cohort.subject import subject_columns, subjects_by_values
+from crow.cohort.subject_writings import bare_subject, one_writing
 from crow.cohort.table import Table
 from crow.cohort.times import AGES_PER_YEAR, DAYS_PER_YEAR
 from crow.cohort.values import is_blank
@@ -87,7 +88,7 @@ def join_tables(tables: Sequence[Table], options: ReadOptions, findings: Finding
 def _part(table: Table, options: ReadOptions, findings: Findings) -> Part:
     layout = table.layout or Layout("plain")
     subject = _subject_of(table, layout, options)
-    frame = table.frame()
+    frame = one_writing(table.frame(), subject, findings)
     session = layout.session
     wide = None if frame[subject].duplicated().any() else find_waves(table.header)
     if wide is not None:
@@ -107,6 +108,7 @@ def _subject_of(table: Table, layout: Layout, options: ReadOptions) -> str:
     if options.subject in table.header:
         return str(options.subject)
     named = [layout.subject] if layout.subject else subject_columns(table.header)
+    named = named or subjects_by_values(Columns(table.frame(), table.path, decimal=table.decimal))
     if not named:
         raise CohortError(
             f"{table.path}: no subject column was found among {listed(table.header)}. Name it with --subject COLUMN; "
@@ -124,7 +126,9 @@ def _joined(base: Part, other: Part, options: ReadOptions, findings: Findings) -
     else:
         one, two = _shared_clock(base, other)
         days = days_of(options.within or WITHIN)
-        rows, gaps = _by_time(base_ids, other_ids, one.years, two.years, days / DAYS_PER_YEAR)
+        rows, gaps, tied = _by_time(base_ids, other_ids, one.years, two.years, days / DAYS_PER_YEAR)
+        if tied:
+            findings.add(catalogue.TIED_ROWS, rows=base.frame.index[tied], other=other.name)
         how = f"subject and the nearest {two.name} (against {one.name}) within {days:g} days"
     _report(base, other, base_ids, other_ids, rows, gaps, how, findings)
     return _with_columns(base, other, rows, gaps, findings)
@@ -136,25 +140,20 @@ def _same_ids(base: Part, other: Part) -> tuple[pd.Series, pd.Series]:
         base = replace(base, subject=other.subject)
     elif base.subject != other.subject and base.subject in other.frame:
         other = replace(other, subject=base.subject)
-    writings: tuple[Callable[[str], str], ...] = (str.strip, _without_prefix, _without_zeros)
-    for write in writings:
+    found: list[tuple[int, pd.Series, pd.Series]] = []
+    for write in (str.strip, bare_subject):
         one, two = base.who.map(write), other.who.map(write)
         distinct = all(ids.nunique() == part.who.nunique() for ids, part in ((one, base), (two, other)))
-        if distinct and (set(one) & set(two)) - {""}:
-            return one.reset_index(drop=True), two.reset_index(drop=True)
+        if distinct and (common := (set(one) & set(two)) - {""}):
+            found.append((len(common), one, two))
+    if found:
+        _, one, two = max(found, key=lambda ids: ids[0])
+        return one.reset_index(drop=True), two.reset_index(drop=True)
     raise CohortError(
         f"{other.table.path}: none of its subjects ({other.subject}: {listed(other.who.unique(), 3)}) is in "
         f"{base.name} ({base.subject}: {listed(base.who.unique(), 3)}). Write the subjects alike, or name the column "
         "that both tables have with --subject."
     )
-
-
-def _without_prefix(subject: str) -> str:
-    return re.sub(r"\.0$", "", subject.strip().lower().removeprefix("sub-"))
-
-
-def _without_zeros(subject: str) -> str:
-    return _without_prefix(subject).lstrip("0") or "0"
 
 
 def _by_subject(base_ids: pd.Series, other_ids: pd.Series) -> pd.Series:
@@ -197,6 +196,13 @@ def _shared_clock(base: Part, other: Part) -> tuple[Clock, Clock]:
                 )
                 pairs.append((not moving, one.name != two.name, max(one.rank, two.rank), len(pairs), one, two))
     pairs = [pair for pair in pairs if not pair[0]]
+    if not pairs and not other.clocks and other.session is None:
+        twice = other.who[other.who.duplicated() & (other.who != "")]
+        raise CohortError(
+            f"{other.table.path}, {at_lines(twice.index)}: a second row for the subjects {listed(twice.unique(), 3)}, "
+            "and no time or visit label that separates the rows. Keep one row per subject, or add the date, the age or "
+            "the visit label."
+        )
     if not pairs:
         has = "; ".join(
             f"{part.name} has {listed(clock.name for clock in part.clocks) or 'no time'}" for part in (base, other)
@@ -217,23 +223,29 @@ def _is_usual(clock: Clock, part: Part) -> bool:
 
 def _by_time(
     base_ids: pd.Series, other_ids: pd.Series, base_years: pd.Series, other_years: pd.Series, within: float
-) -> tuple[pd.Series, pd.Series]:
-    """Per row of the base the nearest row of the same subject (-1 if none is near), and how many years it is later."""
+) -> tuple[pd.Series, pd.Series, list[int]]:
+    """Per row of the base the nearest row of the same subject (-1 if none is near), and how many years it is later.
+
+    Of two equally near rows, the earlier one; the list names the rows with such a choice.
+    """
     by_subject = {
         subject: rows.to_numpy() for subject, rows in other_ids[other_years.notna()].groupby(other_ids).groups.items()
     }
     rows = np.full(len(base_ids), -1)
     gaps = np.full(len(base_ids), np.nan)
+    tied: list[int] = []
     years = other_years.to_numpy(float)
     for place, (subject, time) in enumerate(zip(base_ids, base_years, strict=True)):
         near = by_subject.get(subject)
         if near is None or not subject or pd.isna(time):
             continue
         apart = years[near] - time
-        best = int(np.abs(apart).argmin())
+        nearest = np.flatnonzero(np.abs(apart) <= np.abs(apart).min() + 1e-9)
+        best = int(nearest[apart[nearest].argmin()])
         if abs(apart[best]) <= within + 1e-9:
             rows[place], gaps[place] = near[best], apart[best]
-    return pd.Series(rows), pd.Series(gaps)
+            tied += [place] if len(nearest) > 1 else []
+    return pd.Series(rows), pd.Series(gaps), tied
 
 
 def _report(

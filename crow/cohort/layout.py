@@ -15,7 +15,8 @@ class Layout:
 
     ``clocks`` are the only columns that can be the time, if they are known. ``regions`` are the only ones that the
     table models, and ``others`` the columns that are then left out; ``left_out`` gives the reason for columns that are
-    never a role by themselves. ``age_units`` are units of ages by column, and ``visit_codes`` whose codes name visits.
+    never a role by themselves. ``age_units`` are units of ages by column, ``units`` those of any column as they are
+    written, and ``visit_codes`` whose codes name visits.
     """
 
     name: str
@@ -31,4 +32,5 @@ class Layout:
     left_out: Mapping[str, str] = field(default_factory=dict, repr=False)
     categories: tuple[str, ...] = ()
     age_units: Mapping[str, AgeUnit] = field(default_factory=dict, repr=False)
+    units: Mapping[str, str] = field(default_factory=dict, repr=False)
     visit_codes: VisitCodes = "plain"

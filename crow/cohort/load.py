@@ -9,6 +9,7 @@ import pandas as pd
 
 from crow.cohort.bids import read_tree
 from crow.cohort.birth import with_ages
+from crow.cohort.date_columns import plain_dates
 from crow.cohort.descriptions import described, sidecar_of, without_second_header
 from crow.cohort.findings import Findings
 from crow.cohort.frame import NAME, frame_table
@@ -58,9 +59,14 @@ def name_of_source(source: Source) -> str:
 
 def _load_one(source: Path | pd.DataFrame, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
     if isinstance(source, pd.DataFrame):
-        return plain_ages(read_layout(frame_table(source), findings), findings)
+        return _plain(read_layout(frame_table(source), findings), findings)
     if source.is_dir():
-        return plain_ages(read_tree(source, options, schema, findings), findings)
+        return _plain(read_tree(source, options, schema, findings), findings)
     table, rows = without_second_header(read_table(source, findings), findings)
     table = described(read_layout(table, findings), rows | sidecar_of(source, findings))
-    return plain_ages(table, findings)
+    return _plain(table, findings)
+
+
+def _plain(table: Table, findings: Findings) -> Table:
+    """The table with dates and ages in one writing."""
+    return plain_ages(plain_dates(table, findings), findings)

@@ -40,7 +40,8 @@ HEADER = """\
 #   covariate, site (a site or scanner), region, left out. kind of a covariate: numeric, categorical; of the time: age,
 #   years, months, weeks, days, hours, date, visit; of a region: real, positive, bounded, integer (a score), with bounds
 #   [lower, upper] (null is none) and step.
-# unit (of an age): years, months, weeks, days. missing: numbers and words that mean missing.
+# unit of an age: years, months, weeks, days; of a region: any text, which figures show. missing: numbers and words that
+#   mean missing.
 """
 
 
@@ -53,7 +54,7 @@ class MappedColumn(BaseModel):
     kind: str | None = None
     bounds: tuple[float | None, float | None] | None = None
     step: float | None = None
-    unit: AgeUnit | None = None
+    unit: str | None = None
     order: Literal["ymd", "mdy", "dmy"] | None = None
     missing: list[float | str] | None = None
     decimal: Literal[".", ","] | None = None
@@ -171,6 +172,8 @@ def _column(
     name: str, role: Role, kind: str | None, schema: Schema, columns: Columns, reason: str | None, examples: bool
 ) -> MappedColumn:
     column = MappedColumn(role=role, kind=kind, reason=reason or None)
+    if role == "region":
+        column.unit = schema.units.get(name)
     if role == "region" and (values := schema.values.get(name)) is not None:
         column.bounds, column.step = (values.lower, values.upper), values.step
     if name in (schema.age, schema.time) and (role == "age" or kind == "age"):
@@ -195,7 +198,7 @@ def _column(
 def _options(column: MappedColumn) -> dict[str, Any]:
     known: dict[str, Any] = {"missing": column.missing, "decimal": column.decimal, "thousands": column.thousands}
     if column.role == "region":
-        known |= {"kind": column.kind, "bounds": column.bounds, "step": column.step}
+        known |= {"kind": column.kind, "bounds": column.bounds, "step": column.step, "unit": column.unit}
     elif column.role == "covariate":  # one word changes the role of a region: its numbers stay numbers
         known["kind"] = "numeric" if column.kind in KINDS else column.kind
     return {name: value for name, value in known.items() if value is not None}
@@ -217,5 +220,9 @@ def _check(mapping: Mapping, path: str) -> None:
         if column.kind is not None and column.role in kinds and column.kind not in kinds[column.role]:
             known = ", ".join(kinds[column.role])
             raise ConfigError(f"{path}, column {name}: kind {column.kind}; of a {column.role} it is one of {known}.")
+        is_age = column.role == "age" or column.kind == "age"
+        if column.unit is not None and is_age and column.unit not in get_args(AgeUnit):
+            known = ", ".join(get_args(AgeUnit))
+            raise ConfigError(f"{path}, column {name}: unit {column.unit}; of an age it is one of {known}.")
     if not any(column.role == "subject" for column in mapping.columns.values()):
         raise ConfigError(f"{path}: no column has the role subject.")

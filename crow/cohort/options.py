@@ -23,7 +23,7 @@ NO_SITE = ["none"]
 
 
 class ColumnOptions(BaseModel):
-    """How one column is read: its kind, the numbers and words that mean missing, and its marks.
+    """How one column is read: its kind, its unit, the numbers and words that mean missing, and its marks.
 
     The kind of a region is ``numeric`` (detected), or that of its values, with ``bounds`` (None is no bound) and
     ``step``; see `crow.cohort.value_kinds`.
@@ -34,6 +34,7 @@ class ColumnOptions(BaseModel):
     kind: Literal["numeric", "categorical"] | Kind | None = None
     bounds: tuple[float | None, float | None] | None = None
     step: float | None = None
+    unit: str | None = None
     missing: list[float | str] | None = None
     decimal: Literal[".", ","] | None = None
     thousands: str | None = None

@@ -69,6 +69,8 @@ MAX_FOLLOW_UP = 40.0
 """Years between two visits of a subject."""
 FIRST_YEAR = 1950
 """Year of the earliest plausible visit; if most visits are earlier, all dates are shifted."""
+MIN_PLACEHOLDER_YEARS = 15.0
+"""Years between all other dates and one such as 1900-01-01 or 9999-12-31 that then means missing."""
 MAX_ERROR_SHARE = 0.5
 """Share of visits from which strange dates are no errors but the cohort's own."""
 

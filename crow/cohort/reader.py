@@ -27,8 +27,11 @@ from crow.cohort.roles import find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
 from crow.cohort.schema import Schema
 from crow.cohort.subject import find_subject
+from crow.cohort.subject_writings import one_writing, report_mixed
 from crow.cohort.table import Table
 from crow.cohort.timeline import Timeline, find_timeline
+from crow.cohort.times import date_mark
+from crow.cohort.units import region_units
 from crow.cohort.value_kinds import kinds_of
 from crow.cohort.visits import make_visits, report_usable
 from crow.cohort.wide import SESSION, Wide, find_waves, reshape
@@ -180,11 +183,13 @@ def _schema(
         age=timeline.age,
         covariates=roles.covariates,
         regions=roles.regions,
+        units=region_units(roles.regions, shaped.layout.name, shaped.layout.units, _given_units(options)),
         fixed=[name for name in roles.covariates if never_changes(columns, name, columns.cells(shaped.subject))],
         age_is_baseline=timeline.age_is_baseline,
         age_unit=timeline.age_unit,
         since_baseline=since if timeline.age_is_baseline else None,
         date_order=timeline.date_order,
+        date_mark=date_mark(columns.cells(timeline.time)) if timeline.kind == "date" else None,
         adni=shaped.layout.adni,
         visit_codes=timeline.visit_codes,
         codes={name: codes for name in used if (codes := columns.codes(name))},
@@ -198,6 +203,11 @@ def _schema(
         bids=table.bids,
         within=options.within,
     )
+
+
+def _given_units(options: ReadOptions) -> dict[str, str]:
+    """The units of a mapping, by column."""
+    return {name: one.unit for name, one in options.columns.items() if one.unit}
 
 
 class _Shaped(NamedTuple):
@@ -221,6 +231,10 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
     frame = frame[[name for name in frame.columns if name not in excluded]]
     columns = _columns(table, frame, layout.adni, options)
     subject = find_subject(columns, layout, options, findings)
+    report_mixed(frame, subject, findings)
+    if (alike := one_writing(frame, subject, findings)) is not frame:
+        frame = alike
+        columns = _columns(table, frame, layout.adni, options)
     wide = None if table.bids or columns.cells(subject).duplicated().any() else find_waves(columns.names)
     if wide is None:
         scan = find_scan(columns, options)
@@ -228,7 +242,8 @@ def _shaped(table: Table, options: ReadOptions, findings: Findings) -> _Shaped:
             return _Shaped(columns, layout, subject, excluded, scan=scan)
         raise CohortError(
             f"{table.path}: every subject ({subject}) has one row only; at least two visits of a subject are needed. "
-            "If another column names the subject, add --subject COLUMN."
+            "If another column names the subject, add --subject COLUMN. If columns repeat by wave, give them names "
+            "such as Hippocampus_w1 and Hippocampus_w2, with the age or the date at each wave."
         )
     frame, said = reshape(frame, wide, table.decimal, findings)
     frame = frame[[name for name in frame.columns if name not in excluded]]
@@ -256,7 +271,7 @@ def _columns_of(table: Table, schema: Schema, findings: Findings) -> Columns:
     extra = {schema.session, schema.since_baseline, schema.group} - {None}
     for name in extra - set(frame.columns):
         frame[name] = ""
-    frame = frame[list(dict.fromkeys([*schema.columns, *extra]))]
+    frame = one_writing(frame[list(dict.fromkeys([*schema.columns, *extra]))], schema.subject, findings)
     return Columns(
         frame,
         table.path,

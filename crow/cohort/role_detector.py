@@ -16,6 +16,7 @@ from crow.cohort.parameters import MAX_LEVELS
 
 Kind = Literal["numeric", "categorical"]
 EMPTY, SAME = "no value", "the same in every row"
+UNREAD = "its cells are no numbers"
 FUTURE = "it knows the future: "
 
 
@@ -106,6 +107,8 @@ class RoleDetector:
             self._add_covariate(name, "a site or scanner by its name")
         elif names.matches(names.COVARIATE, name) and not self._is_measure(name):
             self._add_covariate(name, "a covariate by its name")
+        elif not number and self._is_unread_region(name):
+            self._leave(name, f"{UNREAD} ({columns.numbers(name).text.iloc[0]})")
         elif facts.is_identity(name):
             self._leave(name, "an identity: each level belongs to one subject or row")
         elif number and names.matches(names.IDENTITY, name) and facts.whole(name) and facts.constant(name):
@@ -116,6 +119,8 @@ class RoleDetector:
             self._sort_text(name)
         elif facts.grows_by_one(name):
             self._leave(name, "an age: it grows by one per year")
+        elif facts.runs_with_time(name):
+            self._leave(name, "a time: it grows as fast as time passes")
         elif name not in self.repeated and facts.once(name):
             self._leave(name, "measured at one visit of a subject only")
         elif name not in self.repeated and facts.constant(name):
@@ -130,7 +135,7 @@ class RoleDetector:
             return "a row number"
         if names.is_time(name) or names.is_age(name) or names.matches(names.SESSION, name):
             return "times and ages"
-        if columns.is_dates(name) or (names.is_date(name) and not columns.is_number(name)):
+        if columns.is_dates(name) or (names.is_date(name) and (not columns.is_number(name) or facts.whole(name))):
             return "times and ages"
         if facts.whole(name) and (facts.is_counter(name) or names.matches(names.COUNTER, name)):
             return "a number of visits, instances or repeats"
@@ -148,6 +153,16 @@ class RoleDetector:
             self._leave(name, f"{share:.0%} of its cells are text")
         else:
             self._leave(name, "free text")
+
+    def _is_unread_region(self, name: str) -> bool:
+        """Whether a column that changes within subjects has a region's name and digits, but no numbers."""
+        text = self.columns.numbers(name).text
+        return (
+            names.matches(names.ANATOMY, name)
+            and not self.facts.constant(name)
+            and 2 * len(text) > self.columns.numbers(name).filled
+            and bool(text.str.contains(r"\d", regex=True).mean() > 0.5)
+        )
 
     def _is_measure(self, name: str) -> bool:
         """Whether the values of a column with a covariate's name are those of a region: ``Left-Hand-Area``."""

@@ -13,7 +13,7 @@ from crow.cohort.findings import Findings
 from crow.cohort.layout import Layout
 from crow.cohort.options import NO_SITE, ReadOptions, listed, one_column, some_columns
 from crow.cohort.parameters import MAX_LEVELS
-from crow.cohort.role_detector import EMPTY, FUTURE, SAME, RoleDetector, Roles, kind_of
+from crow.cohort.role_detector import EMPTY, FUTURE, SAME, UNREAD, RoleDetector, Roles, kind_of
 from crow.cohort.timeline import Timeline
 from crow.cohort.times import AGES_PER_YEAR, years_between
 from crow.errors import CohortError
@@ -162,7 +162,8 @@ def _report(roles: Roles, facts: Facts, findings: Findings) -> None:
             findings.add(catalogue.MANY_SITES, name, levels=facts.columns.words(name).nunique(), most=MAX_LEVELS)
         else:
             alike = reason in LOOK_AGAIN or reason.endswith("are text")
-            by_reason.setdefault((reason, alike and facts.is_region_like(name)), []).append(name)
+            region = reason.startswith(UNREAD) or (alike and facts.is_region_like(name))
+            by_reason.setdefault((reason, region), []).append(name)
     for (reason, region), left in by_reason.items():
         kind = (
             catalogue.REGION_LEFT_OUT

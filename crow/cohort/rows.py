@@ -12,6 +12,7 @@ from crow.cohort.columns import Columns
 from crow.cohort.findings import Findings, Kind
 from crow.cohort.schema import Schema
 from crow.cohort.times import TimeKind
+from crow.cohort.visit_codes import plain_code
 
 OWN, LINE, CODE, BOUND = "own time", "line", "visit code", "time is a bound"
 CHANGES = {1: "CN", 7: "CN", 9: "CN", 2: "MCI", 4: "MCI", 8: "MCI", 3: "AD", 5: "AD", 6: "AD"}
@@ -29,7 +30,8 @@ def read_rows(columns: Columns, schema: Schema, findings: Findings) -> pd.DataFr
         found[BOUND] = columns.bounds(schema.time)
     if schema.session is not None:
         found["session"] = columns.cells(schema.session)
-        found[CODE] = columns.cells(schema.session).str.lower().str.removeprefix("ses-")
+        labels = columns.cells(schema.session)
+        found[CODE] = labels.map({label: plain_code(label, schema.visit_codes) for label in labels.unique()})
     if schema.age is not None:
         found["age"] = _ages(columns, schema)
     if schema.since_baseline is not None:
@@ -58,6 +60,10 @@ def _ages(columns: Columns, schema: Schema) -> pd.Series:
     """Ages in years; one at baseline stands for every row of its subject."""
     assert schema.age is not None
     ages = columns.times(schema.age, "age", age_unit=schema.age_unit)
+    if schema.age != schema.time and (bounds := columns.bounds(schema.age)).any():
+        exact = ages.mask(bounds)  # the others and the time between tell what a bound such as 89+ does not
+        known = exact.notna().groupby(columns.cells(schema.subject)).transform("any")
+        ages = exact.where(known, ages)
     if not schema.age_is_baseline:
         return ages
     return ages.where(ages.notna(), ages.groupby(columns.cells(schema.subject)).transform("first"))

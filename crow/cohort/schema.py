@@ -31,11 +31,11 @@ class Schema(BaseModel):
     ``time_kind`` is what the time column holds: an age in years, years, months or days since some start, a date, or a
     visit code (months). For a wide table ``layout`` is ``"wide"``, the names are those after reshaping, and
     ``template`` makes the columns of the ``repeated`` ones from ``name`` and ``wave``. ``values`` are the kinds of
-    regions that are not real numbers. ``fixed`` are covariates that never change within a subject; ``since_baseline``
-    is a column with the years to add to an age at baseline; ``sites`` are covariates that are sites or scanners;
-    ``codes`` are the numbers that mean missing, by column; ``age_unit`` is what ages are counted in, and
-    ``visit_codes`` whose visit codes the table has. ``scan`` is the column with the paths of scans, and ``bids``
-    says which files of a tree they are where the cohort was read from one.
+    regions that are not real numbers, and ``units`` the known units of regions. ``fixed`` are covariates that never
+    change within a subject; ``since_baseline`` is a column with the years to add to an age at baseline; ``sites`` are
+    covariates that are sites or scanners; ``codes`` are the numbers that mean missing, by column; ``age_unit`` is what
+    ages are counted in, and ``visit_codes`` whose visit codes the table has. ``scan`` is the column with the paths of
+    scans, and ``bids`` says which files of a tree they are where the cohort was read from one.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,11 +51,13 @@ class Schema(BaseModel):
     covariates: dict[str, Literal["numeric", "categorical"]] = {}
     regions: list[str] = []
     values: dict[str, ValueKind] = {}
+    units: dict[str, str] = {}
     fixed: list[str] = []
     age_is_baseline: bool = False
     since_baseline: str | None = None
     age_unit: AgeUnit = "years"
     date_order: DateOrder | None = None
+    date_mark: str | None = None
     adni: bool = False
     visit_codes: VisitCodes = "plain"
     codes: dict[str, list[float | str]] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,23 +16,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crow.cohort.catalogue import ENCODING, REPEATED_HEADER, SHORT_ROW
+from crow.cohort.catalogue import REPEATED_HEADER, SHORT_ROW, TITLE_ROWS
 from crow.cohort.findings import Findings
-from crow.cohort.formats import is_sheet, read_sheet, unpacked
+from crow.cohort.formats import is_sheet, read_sheet
+from crow.cohort.header_rows import lines_above, titles
 from crow.cohort.layout import Layout
-from crow.cohort.parameters import MAX_CELL, MAX_TABLE_BYTES
+from crow.cohort.parameters import MAX_CELL
 from crow.cohort.schema import Bids
+from crow.cohort.text_file import require_file, text_of
 from crow.errors import CohortError
 
-SIGNATURES = {
-    b"PK\x03\x04": "a zip archive or a damaged Excel workbook: unpack it, or save the sheet as CSV",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as .xlsx or CSV",
-    b"%PDF": "a PDF",
-    b"BZh": "compressed with bzip2: unpack it first",
-    b"\xfd7zXZ": "compressed with xz: unpack it first",
-    b"$FL2": "an SPSS file: export it as CSV",
-}
-CONTROL = bytes([*range(0x09), *range(0x0E, 0x1A)])
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
 POINT_NUMBER = re.compile(r"\s*[+-]?\d*\.\d+\s*")
 DECIMAL_ROWS = 200
@@ -96,29 +88,49 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     Raises CohortError for a file that is missing, empty, binary, has no rows, or has rows longer than its header.
     """
     path = Path(path)
-    _require_file(path)
+    require_file(path)
     if is_sheet(path):
-        records, lines, separator = *read_sheet(path, findings), ","
-        blank = True
-    else:
-        text = _text(path, findings)
-        separator = _separator(text)
-        if separator == " ":
-            text, separator = "\n".join(" ".join(line.split()) for line in text.splitlines()), " "
-        blank = _has_outer_blanks(text, separator)
-        if not blank and (plain := _plain_cells(text, separator)) is not None:
-            first, cells = plain
-            frame = _frame(cells, _header(first, findings), range(2, len(cells) + 2))
-            return Table(str(path), frame, separator, *_decimal(cells[:DECIMAL_ROWS].tolist(), separator))
-        records, lines = _records(str(path), text, separator)
+        records, lines = read_sheet(path, findings)
+        return _of_records(str(path), records, lines, ",", True, findings)
+    return _of_text(str(path), text_of(path, findings), findings)
+
+
+def _of_text(path: str, text: str, findings: Findings) -> Table:
+    separator = _separator(text)
+    above = lines_above(text, separator)
+    if above:
+        findings.add(TITLE_ROWS, rows=range(1, above + 1))
+        text = text.split("\n", above)[above]
+    if separator == " ":
+        text = "\n".join(" ".join(line.split()) for line in text.splitlines())
+    blank = _has_outer_blanks(text, separator)
+    if not blank and (plain := _plain_cells(text, separator)) is not None:
+        first, cells = plain
+        frame = _frame(cells, _header(first, findings), range(above + 2, above + len(cells) + 2))
+        return Table(path, frame, separator, *_decimal(cells[:DECIMAL_ROWS].tolist(), separator))
+    records, lines = _records(path, text, separator)
+    if len(records) > 1 and all(len(record) == 1 and "," in record[0] for record in records):
+        return _of_text(path, "\n".join(record[0] for record in records), findings)  # quotes around whole rows
+    return _of_records(path, records, [line + above for line in lines], separator, blank, findings)
+
+
+def _of_records(
+    path: str, records: list[list[str]], lines: list[int], separator: str, blank: bool, findings: Findings
+) -> Table:
     if blank:
         records = [[cell.strip() for cell in record] for record in records]
     if not records:
         raise CohortError(f"{path}: no cell has text; a header and one row per visit are needed.")
-    header = _header(records[0], findings)
-    rows, lines = _rows(str(path), header, records[1:], lines[1:], findings)
+    if above := titles(records):
+        findings.add(TITLE_ROWS, rows=lines[:above])
+        records, lines = records[above:], lines[above:]
+    names = records[0]
+    if len(records) > 1 and all(len(record) == len(names) + 1 and record[-1] for record in records[1:]):
+        names = ["rownames", *names]  # R writes no name above the names of rows
+    header = _header(names, findings)
+    rows, lines = _rows(path, header, records[1:], lines[1:], findings)
     decimal, mixed = _decimal(rows, separator)
-    return Table.of(str(path), header, rows, lines, separator=separator, decimal=decimal, mixed=mixed)
+    return Table.of(path, header, rows, lines, separator=separator, decimal=decimal, mixed=mixed)
 
 
 def _frame(array: NDArray[np.object_], header: list[str], lines: Sequence[int]) -> pd.DataFrame:
@@ -161,54 +173,20 @@ def _has_outer_blanks(text: str, separator: str) -> bool:
     return False
 
 
-def _require_file(path: Path) -> None:
-    try:
-        kind, size = path.stat().st_mode, path.stat().st_size
-    except OSError as error:
-        raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
-    if stat.S_ISDIR(kind):
-        raise CohortError(f"{path}: is a folder; name the table inside it.")
-    if not stat.S_ISREG(kind):
-        raise CohortError(f"{path}: is no file but a pipe or a device. Save the table as a file.")
-    if size > MAX_TABLE_BYTES:
-        limit = MAX_TABLE_BYTES / 2**30
-        raise CohortError(f"{path}: {size / 2**30:.1f} GiB; at most {limit:.0f} GiB are read. Split the table.")
-
-
-def _text(path: Path, findings: Findings) -> str:
-    try:
-        data = unpacked(path, path.read_bytes())
-    except OSError as error:
-        raise CohortError(f"{path}: cannot be read: {error.strerror or error}. Check the name.") from None
-    if not data.strip():
-        raise CohortError(f"{path}: the file is empty; a header and one row per visit are needed.")
-    for signature, what in SIGNATURES.items():
-        if data.startswith(signature):
-            raise CohortError(f"{path}: not a text table but {what}.")
-    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if not wide and len(data.translate(None, CONTROL)) < len(data):
-        raise CohortError(f"{path}: not a text table: it holds bytes that no text has. Export the table as CSV or TSV.")
-    try:
-        if wide:
-            return data.decode("utf-16")
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        if wide:
-            raise CohortError(f"{path}: begins as UTF-16 but cannot be read so. Save the table as UTF-8.") from None
-        findings.add(ENCODING)
-        return data.decode("cp1252", errors="replace")
-
-
 def _separator(text: str) -> str:
     """The separator that splits the header and the next lines into the same number of cells, at least two."""
     sample = [line[:MAX_LINE] for line in text.splitlines()[:20]]
 
     def agreement(separator: str) -> tuple[int, int]:
-        counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row] or [0]
-        return sum(count == counts[0] for count in counts) * (counts[0] > 1), counts[0]
+        counts = [0]
+        with suppress(csv.Error):  # a cell beyond the limit; `_records` reports its line
+            counts = [len(row) for row in csv.reader(sample, delimiter=separator) if row] or [0]
+        usual = Counter(counts).most_common(1)[0][0]
+        return sum(count == usual for count in counts) * (usual > 1), usual
 
     best = max(",;\t|", key=agreement)
-    if agreement(best)[0] == 0 and len({len(line.split()) for line in sample if line.strip()} - {1}) == 1:
+    words = [len(line.split()) for line in sample if line.strip()]
+    if agreement(best)[0] == 0 and len(set(words[1:]) - {1}) == 1 and words[0] in (words[-1], words[-1] - 1):
         return " "
     return best
 
@@ -291,6 +269,11 @@ def _rows(
                 )
             short.append(line)
             record.extend([""] * (width - len(record)))
+    if len(short) == len(records) and width > 2 and not any(any(record[1:]) for record in records):
+        raise CohortError(
+            f"{path}: the header has {width} cells and every row one, so they have different separators. Write the "
+            "header with the separator of the rows."
+        )
     if short:
         findings.add(SHORT_ROW, rows=short)
     return records, lines

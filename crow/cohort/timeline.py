@@ -8,7 +8,7 @@ import pandas as pd
 
 from crow.cohort import catalogue, names
 from crow.cohort.age_units import age_unit
-from crow.cohort.clocks import Clock, find_clocks, given_clock, varies
+from crow.cohort.clocks import Clock, counts_down, find_clocks, given_clock, varies
 from crow.cohort.columns import Columns
 from crow.cohort.dates import DateOrder, contradicting_orders, two_digit_years
 from crow.cohort.facts import Facts
@@ -22,6 +22,8 @@ from crow.cohort.visit_codes import VisitCodes, whose_codes
 from crow.errors import CohortError
 
 COVERS = 0.9
+WRITE_AGE = "Write ages as numbers, such as 63.5."
+WRITE_DATE = "Write dates as 2011-03-05."
 ORDERS: dict[DateOrder, str] = {"ymd": "year/month/day", "mdy": "month/day/year", "dmy": "day/month/year"}
 
 
@@ -44,7 +46,7 @@ def find_timeline(columns: Columns, layout: Layout, subject: str, options: ReadO
     """The time column and what goes with it; raises CohortError if there is none, or several equally good ones."""
     who = columns.cells(subject)
     clock = _clock(columns, layout, subject, who, options, findings)
-    order = _date_order(columns, clock.name, options, findings) if clock.kind == "date" else None
+    order = _date_order(columns, clock, findings) if clock.kind == "date" else None
     session = _session(columns, layout, who, clock, options)
     age = _age(columns, layout, who, clock, options, findings)
     unit = clock.age_unit
@@ -54,6 +56,8 @@ def find_timeline(columns: Columns, layout: Layout, subject: str, options: ReadO
     baseline = ages is not None and age != clock.name and _is_baseline(ages, clock.years, who)
     if baseline:
         findings.add(catalogue.BASELINE_AGE, age)
+    for name, example, what, remedy in _unread(columns, {subject, clock.name, session, age}):
+        findings.add(catalogue.UNREAD_TIME, name, example=example, what=what, remedy=remedy)
     codes = clock.codes if layout.visit_codes == "plain" else layout.visit_codes
     return Timeline(subject, clock.name, clock.kind, session, age, baseline, order, unit, codes)
 
@@ -73,6 +77,12 @@ def _clock(
     among = [name for name in (layout.times or layout.clocks or columns.names) if name in columns and name != subject]
     clocks = find_clocks(columns, among, who, layout, options, findings)
     moving = [clock for clock in clocks if varies(clock.years, who) or not who.duplicated().any()]
+    moving = [clock for clock in moving if not counts_down(clock, moving, who)]
+    if not moving and not layout.times and (dated := _dates_by_values(columns, among, who, layout, options)):
+        if len(dated) > 1:
+            raise ambiguous(columns.path, "time", [clock.name for clock in dated])
+        findings.add(catalogue.DATE_BY_VALUES, dated[0].name)
+        moving = dated
     if not moving:
         raise CohortError(f"{columns.path}: {_no_time(columns, clocks, subject)}")
     most = max(clock.years.notna().sum() for clock in moving)
@@ -85,6 +95,38 @@ def _clock(
         if other is not best:
             _compare(columns, best, other, who, findings)
     return best
+
+
+def _dates_by_values(
+    columns: Columns, among: list[str], who: pd.Series, layout: Layout, options: ReadOptions
+) -> list[Clock]:
+    """Columns of dates, whatever their names, that change within subjects."""
+    others = (names.BIRTH, names.NOT_DATE, names.OUTCOME)
+    dated = [
+        name
+        for name in among
+        if not any(names.matches(pattern, name) for pattern in others)
+        and not columns.is_empty(name)
+        and not columns.is_number(name)
+        and columns.is_dates(name)
+    ]
+    options = options.model_copy(update={"time_kind": None})
+    clocks = [given_clock(columns, name, who, layout, options, Findings()) for name in dated]
+    return [clock for clock in clocks if clock.kind == "date" and varies(clock.years, who)]
+
+
+def _unread(columns: Columns, taken: set[str | None]) -> list[tuple[str, str, str, str]]:
+    """Columns with the name of a date or an age whose cells are neither: an example, what they are not, the remedy."""
+    found = []
+    for name in columns.names:
+        is_age = names.is_age(name)
+        if name in taken or not (is_age or names.is_date(name)) or columns.is_number(name) or columns.is_dates(name):
+            continue
+        cells = columns.words(name).dropna()
+        if len(cells) and cells.str.contains(r"\d", regex=True).mean() > COVERS / 2:
+            what, remedy = ("age", WRITE_AGE) if is_age else ("date", WRITE_DATE)
+            found.append((name, repr(cells.iloc[0]), what, remedy))
+    return found
 
 
 def _nearly_equal(columns: Columns, clocks: list[Clock], findings: Findings) -> Clock:
@@ -102,11 +144,14 @@ def _nearly_equal(columns: Columns, clocks: list[Clock], findings: Findings) -> 
     return best
 
 
-def _date_order(columns: Columns, name: str, options: ReadOptions, findings: Findings) -> DateOrder:
-    order, guessed = (options.date_order, False) if options.date_order else columns.date_order(name)
+def _date_order(columns: Columns, clock: Clock, findings: Findings) -> DateOrder:
+    name, order = clock.name, clock.order
+    assert order is not None
     words = columns.words(name).fillna("")
-    if guessed:
+    if clock.order_reason is None:
         findings.add(catalogue.DATE_ORDER, name, order=ORDERS[order])
+    elif clock.order_reason:
+        findings.add(catalogue.DATE_ORDER_FOUND, name, order=ORDERS[order], reason=clock.order_reason)
     if contradicting_orders(words):
         read = columns.times(name, "date", order)
         rows = columns.lines[(read.isna() & (words != "")).to_numpy()]
@@ -218,14 +263,26 @@ def _no_time(columns: Columns, clocks: list[Clock], subject: str) -> str:
             f"{listed(clock.name for clock in clocks)}: the same at every visit of a subject, so nothing tells when a "
             "visit was (an age that repeats is the age at baseline). Name the time column with --time COLUMN."
         )
+    for name, example, what, remedy in _unread(columns, {subject}):
+        return f"the cells of {name}, such as {example}, are no {what} that can be read. {remedy}"
     rest = [name for name in columns.names if name != subject]
     for name in rest:
         words = columns.words(name).dropna()
-        if names.matches(names.SESSION, name) and len(words) and whose_codes(words) is None:
+        if not names.matches(names.SESSION, name) or words.empty:
+            continue
+        labels = listed(words.unique(), 3)
+        if whose_codes(words) is None:
             return (
-                f"the labels in {name} ({listed(words.unique(), 3)}) can be months, or years and half years as in "
+                f"the labels in {name} ({labels}) can be months, or years and half years as in "
                 "ABCD, so nothing tells when a visit was. Add --time-kind visit if they are months, or a table with "
                 "the age or date of each visit as another --cohort."
+            )
+        if len(words.unique()) > 1:
+            years = f" If they are years, add --time {name} --time-kind years." if columns.is_number(name) else ""
+            return (
+                f"the labels in {name} ({labels}) tell the order of visits, but not the time between them. Give a "
+                "table with the age or date of each visit as another --cohort, or write the labels as months since "
+                f"baseline (m00, m12).{years}"
             )
     kinds = "age, date, years, months, weeks, days, hours or visit code"
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import pandas as pd
@@ -77,8 +78,16 @@ def whole_days(times: pd.Series, subject: pd.Series, start: pd.Series) -> pd.Ser
     return times if known.duplicated(["subject", "day"]).any() else rounded
 
 
-def date_text(times: pd.Series, order: DateOrder | None = None) -> pd.Series:
-    """Timestamps as text, in days if all are whole days, else to the second."""
+def date_text(times: pd.Series, order: DateOrder | None = None, mark: str | None = None) -> pd.Series:
+    """Timestamps as text, in days if all are whole days, else to the second; ``mark`` is between day and month."""
     known = times.dropna()
     clock = "" if (known == known.dt.normalize()).all() else "T%H:%M:%S" if order in (None, "ymd") else " %H:%M:%S"
-    return times.dt.strftime(DATE_FORMATS[order or "ymd"] + clock)
+    dates = DATE_FORMATS[order or "ymd"]
+    dates = dates if mark is None else re.sub(r"[-/]", mark, dates)
+    return times.dt.strftime(dates + clock)
+
+
+def date_mark(cells: pd.Series) -> str | None:
+    """What most dates have between day and month: ``.``, ``/`` or ``-``; None if they have none of these."""
+    marks = cells.astype("string").str.extract(r"^\s*\d{1,4}([./-])\d{1,2}\1\d{1,4}", expand=False).dropna().mode()
+    return str(marks.iloc[0]) if len(marks) else None

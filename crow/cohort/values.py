@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from crow.cohort.missing_codes import find_codes
 from crow.cohort.number_marks import Marks, find_marks
 from crow.cohort.parameters import MAX_NUMBER, MAX_TEXT_CODES, MIN_CODED_NUMBER_SHARE, MIN_NUMBER_SHARE
+from crow.cohort.written_numbers import Units, plain_numbers
 
 BLANKS = frozenset({"", "na", "n/a", "nan", ".", "xx", "null", "#n/a", "<na>", "?"})
 NUMBER_BLANKS = BLANKS | {"none", "missing", "unknown", "-", "--", "---", "----", "–", "—", "*", "**"}
@@ -26,6 +26,12 @@ WORDS_FOR_MISSING = frozenset({
     "miss", "missing data", "refused", "declined", "unable", "failed", "fail", "error", "#value!", "#ref!",
     "#div/0!", "#null!", "#num!", "#name?", "inconnu", "manquant", "non fait", "non disponible", "sin dato",
     "sin datos", "no disponible", "no realizado", "desconocido", "pending", "tbd", "not analysed", "not analyzed",
+    "nicht erhoben", "nicht auswertbar", "nicht bekannt", "unbekannt", "ausstehend", "n. a.", "n. v.", "n. b.", "na.",
+    "n.r.", "nr", "np", "non renseigné", "pas fait", "inconnue", "no aplica", "s/d", "non disponibile", "non noto",
+    "mancante", "onbekend", "niet gedaan", "ontbreekt", "não disponível", "não realizado", "sem dados", "(null)",
+    "\\n", "na_real_", "na_integer_", "-nan", "nan%", "1.#ind", "-1.#ind", "1.#qnan", "1.#inf", "..", "...",
+    "#nv", "#wert!", "#bezug!", "#zahl!", "#valeur!", "#n/d", "#nombre!", "#nom?", "#valor!", "#num?", "#div/0",
+    "#¡div/0!", "#¡valor!", "excluded", "qc fail", "qc failed",
 })  # fmt: skip
 """Words that mean missing in a column of numbers; they are reported."""
 AT_ONCE = 4096  # cells that are read together, so that they stay near the processor
@@ -44,7 +50,7 @@ class Numbers:
 
     ``text`` could not be read; ``words`` mean missing; ``bounds`` (``>1700``, ``89+``) were read as the number;
     ``coded`` had one of ``codes`` (the values), of which ``far`` were detected by their distance; ``impossible`` were
-    beyond any measurement and are missing, too.
+    beyond any measurement and are missing, too. ``units`` are those in the cells.
     """
 
     values: pd.Series
@@ -57,11 +63,19 @@ class Numbers:
     doubtful: tuple[float, ...]
     impossible: list[int]
     marks: Marks = field(default_factory=Marks)
+    units: Units | None = None
 
     @cached_property
     def filled(self) -> int:
         """Cells that hold something."""
         return int(self.values.notna().sum()) + len(self.text)
+
+    @cached_property
+    def has_decimals(self) -> bool:
+        """Whether a number is not whole."""
+        values = self.values.to_numpy()
+        known = values[~np.isnan(values)]
+        return bool((np.floor(known) != known).any())
 
     @cached_property
     def is_number(self) -> bool:
@@ -100,6 +114,9 @@ def numbers(
     """
     array = parsed(cells) if plain is None else plain.copy()
     unread = _others(cells, array, NUMBER_BLANKS)
+    given, units = cells, None
+    if unread.any():
+        cells, units = _without_units(cells, unread, array)
     if marks is None:
         marks = _found_marks(cells, unread, decimal, mixed)
     if "." in marks.thousands:
@@ -109,8 +126,10 @@ def numbers(
         odd = cells[unread]
         read = {cell: _read(cell, marks) for cell in odd.unique()}
         array[unread] = odd.map({cell: value for cell, (value, _) in read.items()}).astype(float)
+        if units is not None:
+            array[unread] *= given[unread].map(units.factors).fillna(1.0).to_numpy(float)
         bounds = list(odd.index[odd.isin([cell for cell, (_, bound) in read.items() if bound])])
-        text = odd[np.isnan(array[unread])]
+        text = given[unread][np.isnan(array[unread])]
         named = {code.lower() for code in codes or () if isinstance(code, str)} | WORDS_FOR_MISSING
         is_word = text.isin([cell for cell in text.unique() if cell.lower() in named])
         text, words = text[~is_word], text[is_word]
@@ -126,7 +145,19 @@ def numbers(
     coded = pd.Series(array[is_coded], cells.index[is_coded])
     values = pd.Series(np.where(is_coded, np.nan, array), cells.index)
     impossible = list(cells.index[beyond])
-    return Numbers(values, text, words, bounds, coded, means, far, doubtful, impossible, marks)
+    return Numbers(values, text, words, bounds, coded, means, far, doubtful, impossible, marks, units)
+
+
+def _without_units(
+    cells: pd.Series, unread: NDArray[np.bool_], array: NDArray[np.float64]
+) -> tuple[pd.Series, Units | None]:
+    """The cells without units and signs of other fonts; the same cells if there are none."""
+    written, units = plain_numbers(cells[unread], pd.Series(array[~unread]).dropna())
+    if not written:
+        return cells, None
+    changed = cells.copy()
+    changed[unread] = cells[unread].map(lambda cell: written.get(cell, cell))
+    return changed, units
 
 
 def _found_marks(cells: pd.Series, unread: NDArray[np.bool_], decimal: str, mixed: bool) -> Marks:
@@ -152,7 +183,7 @@ def _floats(texts: list[str]) -> list[float]:
     joined = "".join(texts)
     if not joined.isascii() or "_" in joined:
         raise ValueError
-    return [float(text) if text else math.nan for text in texts]
+    return list(map(float, [text or "nan" for text in texts]))
 
 
 def is_blank(cells: pd.Series, plain: NDArray[np.float64] | None = None) -> pd.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Literal
 
 import pandas as pd
@@ -14,7 +15,10 @@ VisitCodes = Literal["plain", "adni", "abcd", "ppmi"]
 
 NO_VISIT = frozenset({"nv", "no visit"})
 SCREENING = frozenset({"sc", "scmri", "screening"})
-BASELINE = frozenset({"bl", "baseline", "base", "t0_baseline"})
+BASELINE = frozenset({
+    "bl", "baseline", "base", "t0_baseline", "t0", "j0", "inclusion", "entry", "enrolment", "enrollment", "basal",
+    "basale", "nulmeting", "eingang", "ligne de base", "linea base", "linea de base", "linha de base",
+})  # fmt: skip
 ADNI2_MONTHS = {"v01": 0, "v02": 0, "v03": 0, "v04": 3, "v05": 6, "v11": 12, "v21": 24, "v31": 36, "v41": 48, "v51": 60}
 PPMI_MONTHS = {
     "v01": 3, "v02": 6, "v03": 9, "v04": 12, "v05": 18, "v06": 24, "v07": 30, "v08": 36, "v09": 42, "v10": 48,
@@ -27,8 +31,10 @@ ABCD = re.compile(r"(?:ses-)?(\d\d)([AMS])")
 LAST_ABCD_YEAR = 11
 
 NUMBER = r"(\d+(?:[.,]\d+)?)"
-MONTH = r"(?:m|mo|mos|mth|mths|months?|monate?|mois|mes|meses)"
-YEAR = r"(?:y|yr|yrs|years?|jahre?|ans?|annees?|anos?)"
+MONTH = r"(?:m|mo|mos|mth|mths|months?|monate?|mois|mes|meses|mese|mesi|maand|maanden)"
+YEAR = r"(?:y|yr|yrs|years?|jahre?|ans?|annees?|anos?|anno|anni|jaar|jaren)"
+WEEK = r"(?:weeks?|wks?|wochen?|semaines?|semanas?|settimana|settimane|weken)"
+DAY = r"(?:days?|tage?|jours?|dias?|giorno|giorni|dag|dagen)"
 BEFORE = r"(?:.*[_\-\s])?"
 AFTER = r"(?:[\s_-]*(?:y|fu|f/u|follow[\s_-]?up|visit|scan|assessment))*"
 COUNTED = (
@@ -36,12 +42,13 @@ COUNTED = (
     (re.compile(rf"{NUMBER}[\s_-]?{MONTH}{AFTER}"), 1.0),
     (re.compile(rf"{BEFORE}{YEAR}[\s_-]?{NUMBER}{AFTER}"), 12.0),
     (re.compile(rf"{NUMBER}[\s_-]?{YEAR}{AFTER}"), 12.0),
-    (re.compile(rf"(?:week|wk|woche|semaine)s?[\s_-]?{NUMBER}{AFTER}"), 7 * 12 / 365.25),
-    (re.compile(rf"{NUMBER}[\s_-]?(?:week|wk|wks|woche|wochen|semaine)s?{AFTER}"), 7 * 12 / 365.25),
-    (re.compile(rf"{BEFORE}(?:day|tag|jour|dia)[\s_-]?{NUMBER}{AFTER}"), 12 / 365.25),
-    (re.compile(rf"{NUMBER}[\s_-]?(?:day|days|tage|jours|dias){AFTER}"), 12 / 365.25),
+    (re.compile(rf"{WEEK}[\s_-]?{NUMBER}{AFTER}"), 7 * 12 / 365.25),
+    (re.compile(rf"{NUMBER}[\s_-]?{WEEK}{AFTER}"), 7 * 12 / 365.25),
+    (re.compile(rf"{BEFORE}{DAY}[\s_-]?{NUMBER}{AFTER}"), 12 / 365.25),
+    (re.compile(rf"{NUMBER}[\s_-]?{DAY}{AFTER}"), 12 / 365.25),
     (re.compile(rf"{BEFORE}d(\d{{4,5}})"), 12 / 365.25),
 )
+PHASE = re.compile(r"^\d_")
 ARM = re.compile(r"_arm_\d+[a-z]?$|\s*\(arm \d+:.*\)$")
 FIRST = re.compile(r"(?:bl|baseline)(?:[\s_-]*(?:year[\s_-]*1|visit|scan|assessment|mri))?")
 
@@ -56,7 +63,7 @@ def visit_months(code: str, codes: VisitCodes = "plain") -> float | None:
     code = code.strip()
     if codes == "abcd" and (match := ABCD.fullmatch(code)):
         return None if match[2] == "S" else 12.0 * int(match[1]) + (6.0 if match[2] == "M" else 0.0)
-    code = ARM.sub("", code.lower().removeprefix("ses-"))
+    code = ARM.sub("", plain_code(code, codes))
     if code in SCREENING or code in BASELINE or FIRST.fullmatch(code):
         return 0.0
     if code in OWN_MONTHS[codes]:
@@ -65,6 +72,15 @@ def visit_months(code: str, codes: VisitCodes = "plain") -> float | None:
         if match := pattern.fullmatch(code):
             return float(match[1].replace(",", ".")) * months
     return None
+
+
+def plain_code(code: str, codes: VisitCodes = "plain") -> str:
+    """A code in lower case, without ``ses-``, accents and the phase that ADNI-4 writes first (``4_bl``)."""
+    code = code.strip().lower().removeprefix("ses-")
+    if not code.isascii():
+        letters = unicodedata.normalize("NFKD", code)
+        code = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return PHASE.sub("", code) if codes == "adni" else code
 
 
 def whose_codes(cells: pd.Series) -> VisitCodes | None:

@@ -106,7 +106,10 @@ def _placed(rows: pd.DataFrame, columns: Columns, schema: Schema, findings: Find
         alone = rows[OWN].isna() & ~rows["subject"].duplicated(keep=False)
         rows.loc[alone, OWN] = SOME_DAY if schema.time_kind == "date" else 0.0
     untimed = rows[OWN].isna()
-    rows = drop(rows, untimed, catalogue.NO_TIME, findings, name=schema.time)
+    cells = columns.cells(schema.time)[rows.index[untimed]]
+    unread = [cell for cell in cells.unique() if cell]
+    example = f" ({listed(unread, 3)})" if unread else ""
+    rows = drop(rows, untimed, catalogue.NO_TIME, findings, name=schema.time, example=example)
     if rows.empty:
         both = f"a subject ({schema.subject}) and a time ({schema.time})"
         raise CohortError(f"{columns.path}: no row has both {both} that can be read; see --subject and --time.")
@@ -161,7 +164,7 @@ def _first_complete(
     kind: Kind = catalogue.DUPLICATE,
 ) -> pd.DataFrame:
     order = rows[schema.regions].isna().sum(axis=1).sort_values(kind="stable").index
-    extra = rows.loc[order].duplicated(["subject", key]).reindex(rows.index) & among
+    extra = rows.loc[order, ["subject", key]].duplicated().reindex(rows.index) & among
     return drop(rows, extra, kind, findings, key=name, hint=hint)
 
 

@@ -11,16 +11,32 @@ import pandas as pd
 
 from crow.cohort import catalogue
 from crow.cohort.findings import Findings
-from crow.cohort.names import normal
+from crow.cohort.names import is_age, is_date, is_time, normal
 from crow.cohort.options import listed
 from crow.cohort.values import is_blank, numbers
 from crow.cohort.visit_codes import visit_months
 
-WORD = r"[Ww]ave|WAVE|[Tt][Pp]|[Tt]ime|TIME|[Vv]isit|VISIT|[Ss]es(?:sion)?|[Yy]ear|[Mm]onth"
-LABEL = rf"(?:[WwTtVvYyMm]|(?:{WORD})_?)\d+|[Bb][Ll]"
-SUFFIXED = re.compile(rf"(?P<name>.+?)(?P<link>[_.\- ]?)(?P<label>{LABEL})")
-PREFIXED = re.compile(rf"(?P<label>{LABEL})(?P<link>[_.\- ])(?P<name>.+)")
+WORD = (
+    r"[Ww]ave|WAVE|[Tt][Pp]|[Tt]ime|TIME|[Vv]isit|VISIT|[Ss]es(?:sion)?-?|[Yy]ear|[Mm]onth|[Ff][Uu]|[Yy]r|[Mm]o"
+    r"|[Ff]ollow[-_ ]?[Uu]p|[Bb]esuch|[Vv]isit[ea]|[Bb]ezoek|[Ww]elle|[Vv]ague"
+)
+FIRST = r"[Bb][Ll]|[Bb]aseline|BASELINE"
+LABEL = (
+    rf"(?:[WwTtVvYyMm]|(?:{WORD})[_ ]?)\d+|{FIRST}|[Ff]ollow[-_]?[Uu]p|FOLLOWUP|(?:19|20)\d\d"
+    r"|\d+[_ ]?(?:mo|months?|[Mm]|yrs?|years?|[YyJ]|Jahre?)"
+)
+WEAK = r"\d{1,2}|[Pp]re|PRE|[Pp]ost|POST"
+"""Labels that can be anything else; they are waves only if an age, a date or a time has them."""
+SUFFIXED = re.compile(rf"(?P<name>.+?)(?P<link>[_.\-: ]{{0,2}}|_?\[| ?\()(?P<label>{LABEL})(?P<tail>[\])]?)")
+PREFIXED = re.compile(rf"(?P<label>{LABEL})(?P<link>[_.\-: ]{{1,2}})(?P<name>.+)(?P<tail>)")
+WEAKLY_SUFFIXED = re.compile(rf"(?P<name>.+?)(?P<link>[_.\-: ]{{0,2}}|_?\[| ?\()(?P<label>{WEAK})(?P<tail>[\])]?)")
+WEAKLY_PREFIXED = re.compile(
+    rf"(?P<label>{WEAK})(?P<link>[_.\-: ]{{1,2}})(?P<name>.+)(?P<tail>)"
+    r"|(?P<label_2>[WwTtVv]\d)(?P<link_2>)(?P<name_2>[A-Za-z].+)(?P<tail_2>)"
+)
 SESSION = "wave"
+Measures = dict[str, dict[str, str]]
+"""The column of every wave, by measure."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +57,17 @@ class Wide:
 
 def find_waves(names: list[str]) -> Wide | None:
     """The measures that have a column per wave; None if no measure has two waves."""
-    found = (_family(names, SUFFIXED, False), _family(names, PREFIXED, True))
+    found = [_family(names, SUFFIXED, False), _family(names, PREFIXED, True)]
+    if not any(found):
+        found = [_family(names, WEAKLY_SUFFIXED, False), _family(names, WEAKLY_PREFIXED, True)]
+        found = [wide for wide in found if wide and _has_time(wide)]
     return max((wide for wide in found if wide), key=lambda wide: len(wide.used), default=None)
+
+
+def _has_time(wide: Wide) -> bool:
+    """Whether an age, a date or a time has a column at every wave, and another measure too."""
+    full = [name for name, columns in wide.columns.items() if len(columns) == len(wide.waves)]
+    return len(full) > 1 and any(is_age(name) or is_date(name) or is_time(name) for name in full)
 
 
 def reshape(
@@ -111,37 +136,65 @@ def exact_ages(frame: pd.DataFrame, wide: Wide, name: str, decimal: str, finding
 
 
 def _family(names: list[str], pattern: re.Pattern[str], before: bool) -> Wide | None:
-    groups: dict[tuple[str, str], dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple[str, str, str], Measures] = defaultdict(lambda: defaultdict(dict))
     for column in names:
         if match := pattern.fullmatch(column):
-            label = match["label"]
-            if not before and not match["link"] and label[0].islower():
+            name, link, label, tail = _parts(match)
+            if not before and not link and label[0].islower():
                 continue
-            kind = re.sub(r"_?\d+$", "", label).lower().replace("bl", "m")
-            groups[match["link"], kind][match["name"]][label] = column
+            groups[link, tail, _kind(label)][name][label] = column
+    _add_first(groups)
     if not before:
         _add_bare(names, groups)
     best: Wide | None = None
-    for (link, _), measures in groups.items():
+    for (link, tail, _), measures in groups.items():
         intervals = _intervals(names, link, {label for columns in measures.values() for label in columns})
         taken = {column for group in intervals.values() for column in group.values()}
         columns = {n: c for n, c in measures.items() if not taken & set(c.values())}
         if any(len(waves) > 1 for waves in columns.values()):
             waves = sorted({label for group in columns.values() for label in group}, key=_position)
-            template = f"{{wave}}{link}{{name}}" if before else f"{{name}}{link}{{wave}}"
+            template = f"{{wave}}{link}{{name}}" if before else f"{{name}}{link}{{wave}}{tail}"
             wide = Wide(template, tuple(waves), columns, intervals)
             best = wide if best is None or len(wide.used) > len(best.used) else best
     return best
 
 
-def _add_bare(names: list[str], groups: dict[tuple[str, str], dict[str, dict[str, str]]]) -> None:
-    """A column without a label is the wave before the first label of its measure: ``age, age_ses02``."""
-    for measures in groups.values():
+def _parts(match: re.Match[str]) -> tuple[str, str, str, str]:
+    """Name, link, label and tail of a column."""
+    parts = match.groupdict()
+    end = "" if parts["name"] else "_2"
+    return parts[f"name{end}"], parts[f"link{end}"], parts[f"label{end}"], parts[f"tail{end}"]
+
+
+def _kind(label: str) -> str:
+    """The kind of a label: its letters, so that ``W1`` and ``W2`` are of one kind."""
+    letters = re.sub(r"\d+", "", label).strip("_ ").lower()
+    return {"pre": "pre and post", "post": "pre and post", "baseline": "bl"}.get(letters, letters)
+
+
+def _add_first(groups: dict[tuple[str, str, str], Measures]) -> None:
+    """The columns of baseline are the first wave of every other kind of label: ``age_bl, age_m12, age_fu1``."""
+    for (link, tail, kind), first in list(groups.items()):
+        if kind == "bl":
+            for (other_link, other_tail, other_kind), measures in groups.items():
+                if (other_link, other_tail) == (link, tail) and other_kind != kind:
+                    for name in first.keys() & measures.keys():
+                        measures[name] = {**first[name], **measures[name]}
+
+
+def _add_bare(names: list[str], groups: dict[tuple[str, str, str], Measures]) -> None:
+    """A column without a label is the wave before the first one of its measure: ``age, age_ses02``; ``age, age.1``."""
+    known = set(names)
+    for (link, _, kind), measures in groups.items():
         for name, columns in measures.items():
             first = min(columns, key=_position)
             number = re.search(r"\d+$", first)
-            if name in names and number is not None and int(number[0]) == 2:
-                columns[first[: number.start()] + "1".zfill(len(number[0]))] = name
+            if (
+                name in known
+                and number is not None
+                and int(number[0]) in ((1, 2) if (link, kind) == (".", "") else (2,))
+            ):
+                columns[first[: number.start()] + str(int(number[0]) - 1).zfill(len(number[0]))] = name
 
 
 def _intervals(names: list[str], link: str, labels: set[str]) -> dict[str, dict[tuple[str, str], str]]:
@@ -162,5 +215,6 @@ def _step(wide: Wide, first: str, second: str) -> tuple[int, int]:
 
 def _position(label: str) -> float:
     months = visit_months(label)
-    number = re.search(r"\d+$", label)
-    return months if months is not None else float(number[0]) if number else 0.0
+    number = re.search(r"\d+", label)
+    last = label.lower() == "post" or label.lower().startswith("follow")
+    return months if months is not None else float(number[0]) if number else float(last)

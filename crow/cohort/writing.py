@@ -41,6 +41,12 @@ def table_text(table: pd.DataFrame, schema: Schema) -> str:
     return safe.to_csv(index=False, sep=schema.separator, decimal=schema.decimal, lineterminator="\n")
 
 
+def conventions(schema: Schema) -> dict[str, str]:
+    """The separator and the decimal sign for a table of results beside the one that was read; a tab stays in .tsv."""
+    separator = schema.separator if schema.separator in (",", ";") else "," if schema.decimal == "." else ";"
+    return {"separator": separator, "decimal": schema.decimal}
+
+
 def _first_age(visits: pd.DataFrame) -> pd.Series:
     return (visits["age"] - visits["time"]).groupby(visits["subject"]).transform("first")
 
@@ -50,7 +56,7 @@ def _times(visits: pd.DataFrame, schema: Schema, start: pd.Series | None) -> pd.
     if schema.time_kind == "date":
         began = pd.to_datetime(began).fillna(SOME_DAY)
         times = years_later(began, visits["time"], schema.time_kind)
-        return date_text(whole_days(times, visits["subject"], began), schema.date_order)
+        return date_text(whole_days(times, visits["subject"], began), schema.date_order, schema.date_mark)
     first = _first_age(visits) if schema.time_kind == "age" else 0.0
     own = began.astype(float).fillna(first) + visits["time"] * PER_YEAR[schema.time_kind]
     own = own * AGES_PER_YEAR[schema.age_unit] if schema.time_kind == "age" else own

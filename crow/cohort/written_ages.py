@@ -25,6 +25,8 @@ PART = {
 WRITTEN = re.compile(
     rf"(?P<bound>[<>≤≥]=?)?\s*P?{''.join(PART.values())}(?:of age|old)?\s*(?P<more>\+)?", re.IGNORECASE
 )
+YEARS_AND_MONTHS = re.compile(r"(\d{1,3})\s*[;:]\s*(\d{1,2})")
+"""``7;6`` is seven years and six months, as tests of children write it."""
 YEARS: AgeUnit = "years"
 MOSTLY = 0.9
 
@@ -45,7 +47,9 @@ def plain_ages(table: Table, findings: Findings) -> Table:
 
 
 def years_of(cell: str) -> float | None:
-    """``063M`` -> 5.25, ``6 y 3 m`` -> 6.25; None for a cell without a unit."""
+    """``063M`` -> 5.25, ``6 y 3 m`` and ``6;3`` -> 6.25; None for a cell without a unit."""
+    if (pair := YEARS_AND_MONTHS.fullmatch(cell.strip())) and int(pair[2]) < 12:
+        return int(pair[1]) + int(pair[2]) / 12
     match = WRITTEN.fullmatch(cell.strip())
     parts = {unit: match[unit] for unit in WORDS if match[unit]} if match else {}
     if not parts:
@@ -66,7 +70,8 @@ def _years(table: Table, name: str) -> dict[str, str]:
 
 def _bound(cell: str) -> str:
     match = WRITTEN.fullmatch(cell.strip())
-    assert match is not None
+    if match is None:
+        return ""
     return match["bound"] or (">=" if match["more"] else "")
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from crow.errors import CohortError, ConfigError
+from crow.extras import extra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,6 +43,8 @@ class Forecast:
         The observed visits that the forecast was conditioned on; None if there were none.
     follow_up
         The longest follow-up of the training, in years; 0 if it is not known.
+    units
+        The known units of regions.
 
     Examples
     --------
@@ -58,6 +61,7 @@ class Forecast:
     values: np.ndarray[Any, Any]
     history: pd.DataFrame | None = None
     follow_up: float = 0.0
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -134,7 +138,7 @@ class Forecast:
         regions
             Which regions to show; the nine that change most clearly if it is None.
         unit
-            Written on the vertical axes.
+            Written on the vertical axes; by default the known unit of each region.
 
         Raises
         ------
@@ -150,20 +154,19 @@ class Forecast:
         columns = ["subject", "time", "age", *self.regions]
         past = pd.DataFrame(columns=columns, dtype=float) if self.history is None else self.history[columns]
         end = self.follow_up or None
-        return trajectories(past[past["subject"] == chosen], {"forecast": ahead}, regions, unit, chosen, data_end=end)
+        own, units = past[past["subject"] == chosen], unit or self.units
+        return trajectories(own, {"forecast": ahead}, regions, units, chosen, data_end=end)
 
     def to_xarray(self) -> Dataset:
         """A dataset with the dimensions ``visit, draw, region`` and the visits' columns as coordinates.
 
         Raises
         ------
-        ConfigError
+        MissingExtra
             If xarray is not installed.
         """
-        try:
+        with extra("xarray"):
             import xarray
-        except ModuleNotFoundError:
-            raise ConfigError("xarray is not installed. Install it with: pip install xarray") from None
         columns = {name: ("visit", self.visits[name].to_numpy()) for name in self.visits.columns}
         return xarray.Dataset(
             {"value": (("visit", "draw", "region"), self.values)}, {"region": self.regions, **columns}

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crow.errors import ConfigError, CrowError
+from crow.errors import ConfigError, CrowError, MissingExtra
+from crow.extras import require
 
 if TYPE_CHECKING:  # a wrong name is refused before pandas is imported
     import pandas as pd
@@ -87,6 +88,8 @@ def imported(path: str, *arguments: Any) -> Callable[[], Baseline]:
             for name in names:
                 found = getattr(found, name)
             return found(*arguments)  # type: ignore[operator]
+        except MissingExtra as error:
+            raise BaselineUnavailable(f"{error}.") from None
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] == "crow":
                 raise
@@ -148,6 +151,12 @@ def baseline_names(chosen: str | Sequence[str]) -> list[str]:
             )
         names += [name for name in group if name not in names]
     return names
+
+
+def require_libraries(chosen: str) -> None:
+    """Raise MissingExtra if a baseline that is named, not one of ``all``, needs an extra that is not installed."""
+    if "mixed" in (word.strip() for word in chosen.split(",")):
+        require("baselines")
 
 
 def with_mixed_model(chosen: str | Sequence[str]) -> list[str]:

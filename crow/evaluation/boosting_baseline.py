@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from crow.cohort.cohort import Cohort
 from crow.data.forecast import Forecast
-from crow.errors import CohortError
+from crow.errors import CohortError, MissingExtra
+from crow.extras import extra
 from crow.representation.regions import RegionTable
 
 Values = NDArray[np.float64]
@@ -151,8 +152,9 @@ def _draws(quantiles: Values, draws: int, seed: int) -> Values:
 
 def _regressor(level: float, seed: int) -> Any:
     try:
-        from lightgbm import LGBMRegressor
-    except ModuleNotFoundError:
+        with extra("boosting"):
+            from lightgbm import LGBMRegressor
+    except MissingExtra:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         return HistGradientBoostingRegressor(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
-from joblib import Parallel, cpu_count, delayed
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.split import folds as split_folds
@@ -24,6 +23,7 @@ from crow.evaluation.forecast_evaluation import OURS, evaluate_forecasts
 from crow.evaluation.result import EvaluationResult
 from crow.models.crow import CRow
 from crow.run.config import Config
+from crow.tasks import run_tasks
 
 SLOWEST_FIRST = (OURS, "published", "mixed", "leaspy", "gru", "boosting", "cinn", "multivariate")
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -190,14 +190,10 @@ def _evaluate_all(
         except BaselineUnavailable as reason:
             left_out.append((name, str(reason)))
     tasks = [(k, name) for name in sorted(models, key=_speed) for k in range(len(parts))]
-    calls = (
-        delayed(_numbered)(i, models[name], parts[k], name == OURS, protocol.draws, protocol.seed, protocol.future)
-        for i, (k, name) in enumerate(tasks)
-    )
-    processes = min(protocol.jobs or cpu_count(), len(tasks))
-    # What workers receive stays in memory: joblib would write large tables of a cohort to a temporary folder.
-    run = Parallel(processes, return_as="generator_unordered", max_nbytes=None)
-    found = dict(protocol.progress(run(calls), len(tasks)))
+    calls = [
+        (models[name], parts[k], name == OURS, protocol.draws, protocol.seed, protocol.future) for k, name in tasks
+    ]
+    found = dict(protocol.progress(run_tasks(_evaluate, calls, protocol.jobs), len(tasks)))
     by_name = [{tasks[i][1]: each for i, each in found.items() if tasks[i][0] == k} for k in range(len(parts))]
     return [[each[name] for name in models] for each in by_name], EvaluationResult(left_out=left_out)
 
@@ -209,14 +205,11 @@ def _speed(name: str) -> int:
     return len(SLOWEST_FIRST) + (name in SIMPLE)
 
 
-def _numbered(
-    number: int, competitor: _Competitor, part: EvaluationFold, keep: bool, draws: int, seed: int,
-    future: FutureCovariates,
-) -> tuple[int, ModelEvaluation]:  # fmt: skip
+def _evaluate(
+    competitor: _Competitor, part: EvaluationFold, keep: bool, draws: int, seed: int, future: FutureCovariates
+) -> ModelEvaluation:
     model, fit, fit_seed = competitor
-    return number, evaluate_model(
-        model, part, fit=fit, keep=keep, draws=draws, seed=seed, fit_seed=fit_seed, future=future
-    )
+    return evaluate_model(model, part, fit=fit, keep=keep, draws=draws, seed=seed, fit_seed=fit_seed, future=future)
 
 
 def _error_unit(sd: pd.Series) -> pd.Series:

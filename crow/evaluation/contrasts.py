@@ -85,8 +85,19 @@ class Contrast:
 
     @property
     def paths(self) -> str:
-        """``0-0-0 against 0-5-10``"""
-        return " against ".join("-".join(self.word(value) for value in path) for path in (self.first, self.second))
+        """The names of both groups: ``stable CDRSB 0 against CDRSB 0 to 10``."""
+        return " against ".join(self.groups)
+
+    @property
+    def groups(self) -> tuple[str, str]:
+        """``stable CDRSB 0`` and ``CDRSB 0 to 10``."""
+        return self._name(self.first), self._name(self.second)
+
+    def _name(self, path: tuple[float, ...]) -> str:
+        words = [self.word(value) for value in path]
+        return f"stable {self.covariate} {words[0]}" if len(set(words)) == 1 else (
+            f"{self.covariate} {words[0]} to {words[-1]}"
+        )  # fmt: skip
 
     @property
     def rule(self) -> str:
@@ -96,10 +107,16 @@ class Contrast:
             else "mean paths of the thirds of the training subjects with the best and the worst last value"
         )  # fmt: skip
         return (
-            f"{self.covariate} {self.paths} ({source}); a subject with {self.covariate} at two or more visits belongs "
+            f"{self._values} ({source}); a subject with {self.covariate} at two or more visits belongs "
             f"to the nearer path (root mean square over the follow-up) if that is at most {MAX_DISTANCE_RATIO:.0%} as "
             "far away as the other"
         )
+
+    @property
+    def _values(self) -> str:
+        """``CDRSB 0-0-0 against 0-5-10``"""
+        paths = ("-".join(self.word(value) for value in path) for path in (self.first, self.second))
+        return f"{self.covariate} {' against '.join(paths)}"
 
     def word(self, value: float) -> str:
         """A value of a path as the table writes it."""

@@ -12,6 +12,7 @@ from scipy import stats
 
 from crow.bijections.normal import LOG_2PI
 from crow.evaluation.forecasts import COVERED
+from crow.extras import extra
 
 Volume = NDArray[np.floating]
 PIT_BINS = 20
@@ -82,7 +83,8 @@ def ssim(a: Volume, b: Volume, mask: NDArray[np.bool_], top: float) -> float:
 
     ``top`` is the data range. NaN if a side of the volume is shorter than the window.
     """
-    from monai.metrics.regression import compute_ssim_and_cs  # takes seconds to import
+    with extra("scans"):
+        from monai.metrics.regression import compute_ssim_and_cs  # takes seconds to import
 
     edge = WINDOW // 2
     inner = mask[edge:-edge, edge:-edge, edge:-edge]

@@ -11,20 +11,26 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import qr
-from statsmodels.regression.mixed_linear_model import MixedLM
 
 from crow.bijections.normal import LOG_2PI
 from crow.cohort.cohort import Cohort
 from crow.data.forecast import Forecast
 from crow.evaluation.evaluate_model import drop_empty_visits
 from crow.evaluation.point_baseline import gaussian
+from crow.extras import extra
 from crow.representation.regions import RegionTable
+
+with extra("baselines"):
+    from statsmodels.regression.mixed_linear_model import MixedLM
 
 Values = NDArray[np.float64]
 
 
 class MixedRegion(NamedTuple):
-    """``y = F beta + Z b + e`` of one region, ``Z = (1, t)``, ``b ~ N(0, G)``, ``e ~ N(0, sigma^2)``."""
+    """``y = F beta + Z b + e`` of one region, ``Z = (1, t)``, ``b ~ N(0, G)``, ``e ~ N(0, sigma^2)``.
+
+    ``beta`` is 0 for an effect that its measured visits cannot tell from those before it.
+    """
 
     beta: Values
     g: Values
@@ -36,11 +42,12 @@ class MixedRegion(NamedTuple):
 
         Raises numpy's LinAlgError if no maximum is found.
         """
-        mean, sd = y.mean(), y.std()
+        mean, sd, kept = y.mean(), y.std(), _independent(fixed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a random effect without variance: the estimate is on the boundary
-            result = MixedLM((y - mean) / sd, fixed, subject, exog_re=z).fit(reml=False, method="powell")
-        beta = sd * result.fe_params
+            result = MixedLM((y - mean) / sd, fixed[:, kept], subject, exog_re=z).fit(reml=False, method="powell")
+        beta = np.zeros(fixed.shape[1])
+        beta[kept] = sd * result.fe_params
         beta[0] += mean
         return cls(beta, sd**2 * result.cov_re, sd**2 * result.scale)
 
@@ -85,15 +92,13 @@ class MixedBaseline:
         kept = drop_empty_visits(training)
         self.table, observed = RegionTable.fit(kept), kept.visits
         self.years = max(float(observed["time"].std()), 1e-3)
-        self.columns = np.arange(2 + self.table.channels)
         fixed, z = self._designs(observed)
-        self.columns = _independent(fixed)
         self.models = []
         for region in self.regions:
             y = observed[region].to_numpy(float)
             known = ~np.isnan(y)
             subject = observed["subject"].to_numpy()[known]
-            self.models.append(MixedRegion.fit(y[known], fixed[known][:, self.columns], z[known], subject))
+            self.models.append(MixedRegion.fit(y[known], fixed[known], z[known], subject))
         return self
 
     def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
@@ -123,7 +128,7 @@ class MixedBaseline:
         """Each subject's rows of ``visits`` (sorted), with their ``fixed [visit, effect]`` and ``z [visit, 2]``."""
         fixed, z = self._designs(visits)
         for rows in visits.groupby("subject", sort=False).indices.values():
-            yield visits.iloc[rows], fixed[rows][:, self.columns], z[rows]
+            yield visits.iloc[rows], fixed[rows], z[rows]
 
     def _designs(self, visits: pd.DataFrame) -> tuple[Values, Values]:
         """Fixed effects (intercept, time, then the channels of age and covariates) and Z."""

@@ -69,9 +69,7 @@ def attribute_inference(
     return PrivacyAudit(figures, findings, f"Attributes: {name} is guessed best ({shown}).")
 
 
-def quasi_identifiers(
-    synthetic: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, seed: int = 0
-) -> PrivacyAudit:
+def quasi_identifiers(synthetic: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, seed: int = 0) -> PrivacyAudit:
     """k-anonymity: how many training subjects share age band and levels, and how often synthetic subjects have those of
     a single one.
 

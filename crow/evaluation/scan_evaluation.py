@@ -313,9 +313,7 @@ def summarise_scans(found: ScanEvaluation, regions: ScanRegions | None, seed: in
     return EvaluationResult({"scans": metrics}, tables, left_out)
 
 
-def _fit_regions(
-    regions: ScanRegions, store: ScanStore, visits: pd.DataFrame, covariates: pd.Series
-) -> ScanRegions:
+def _fit_regions(regions: ScanRegions, store: ScanStore, visits: pd.DataFrame, covariates: pd.Series) -> ScanRegions:
     """Fit the baselines of regions to training subjects, measured in their own store."""
     if store.path == regions.store.path:
         return regions.fit(visits, covariates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +32,7 @@ def evaluate_synthetic(
     test: Cohort,
     seed: int = 0,
     contrasts: Sequence[Contrast] | None = None,
-    echo: Callable[[str], None] = lambda line: None,
+    progress: Callable[[list[str]], Iterable[str]] = iter,
 ) -> EvaluationResult:
     """Compare synthetic subjects of a model with real test subjects, and compute TADPOLE's scores.
 
@@ -49,8 +49,8 @@ def evaluate_synthetic(
         Seed of the synthetic subjects.
     contrasts : sequence of Contrast, optional
         Groups to compare; by default those of `contrasts_of` the training subjects.
-    echo : callable
-        Receives a line before each part.
+    progress : callable
+        Wraps the names of the parts, for a progress bar.
 
     Returns
     -------
@@ -63,16 +63,17 @@ def evaluate_synthetic(
         If a cohort lacks regions of the model.
     """
     training, test = _observed(training, model), _observed(test, model)
+    parts: dict[str, Callable[[], EvaluationResult]] = {
+        "distribution of synthetic subjects": lambda: evaluate_distribution(model, training, test, seed),
+        "usefulness of synthetic subjects": lambda: evaluate_usefulness(model, training, test, seed),
+        "privacy": lambda: evaluate_privacy(model, training, test, seed),
+        "group effects": lambda: evaluate_groups(model, training, test, seed, contrasts),
+        "TADPOLE's scores": lambda: evaluate_tadpole(model, training, test, seed),
+    }
     result = EvaluationResult()
-    for part, evaluate in (
-        ("distribution", evaluate_distribution), ("usefulness", evaluate_usefulness), ("privacy", evaluate_privacy)
-    ):  # fmt: skip
-        echo(f"evaluating synthetic subjects: {part}")
-        result = result.merge(evaluate(model, training, test, seed))
-    echo("evaluating synthetic subjects: group effects")
-    result = result.merge(evaluate_groups(model, training, test, seed, contrasts))
-    echo("TADPOLE's scores, if the cohort has its columns")
-    return result.merge(evaluate_tadpole(model, training, test, seed))
+    for part in progress(list(parts)):
+        result = result.merge(parts[part]())
+    return result
 
 
 def evaluate_distribution(model: CRow, training: Cohort, test: Cohort, seed: int = 0) -> EvaluationResult:

@@ -18,11 +18,11 @@ from crow.errors import CohortError
 from crow.explore.brain import drawing
 from crow.explore.new_subject import NAME, finite, new_cohort, new_table
 from crow.explore.question import MAX_HORIZON, Course, Question, Whose, times_of
-from crow.explore.reference import Reference, reference
 from crow.explore.resemblance import Resembling
 from crow.explore.wording import Source, command, words
 from crow.models.crow import CRow
 from crow.models.history_state import HistoryState, Values
+from crow.models.reference import Reference, reference
 from crow.pipelines.covariate_paths import out_of_range, unsupported, visits_after, with_changes
 from crow.pipelines.history import doubtful_values
 from crow.report.names import without_ending

@@ -13,20 +13,23 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any
 
-import uvicorn
 from pydantic import Field
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 
 from crow.errors import CrowError
 from crow.explore.explorer import Explorer
 from crow.explore.page import SCRIPTS, page
 from crow.explore.question import MAX_HORIZON, Question, Strict, Text, Whose, parsed
+from crow.extras import extra
+
+with extra("explore"):
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, PlainTextResponse, Response
+    from starlette.routing import Route
 
 HOST = "127.0.0.1"
 MAX_BODY = 100_000  # bytes

@@ -105,9 +105,7 @@ class CAGlow(nn.Module):
         """E: ``z [batch, values]``."""
         return noise + self.encoder(torch.cat([context, code, noise], 1))
 
-    def draw_code_and_noise(
-        self, context: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def draw_code_and_noise(self, context: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """A code and noise per context, from N(0, I)."""
         shape = len(context), self.code + self.glow.values
         drawn = torch.randn(shape, generator=generator, dtype=context.dtype, device=context.device)

@@ -10,25 +10,21 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from crow.bijections.base import RecurrentBijection
 from crow.bijections.change_fit import fit_change_model
 from crow.bijections.innovation import MixedModelInnovation, Moments, Prediction
 from crow.bijections.innovation_fit import fit_mixed_model, plain_log_likelihood
-from crow.bijections.mixing import Rotation
 from crow.bijections.normal import standard_normal_log_prob
-from crow.bijections.ode import ODE
 from crow.bijections.patterns import only
 from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
 from crow.bijections.recurrent import RecurrentCoupling, TemporalContextGate, running_past
 from crow.bijections.soft_bounds import Bounds, SoftBounds
 from crow.data.sequences import Sequences
-from crow.networks.dynamics import MeasuredUnits
+from crow.flows.crow_layers import Continuous, Layer, Rotate
 from crow.networks.linear import Linear
 from crow.networks.mlp import MLP
 from crow.networks.packing import Packing
 
 SOFTNESS = (0.05, 0.15, 0.5, 1.5, 5.0)  # of bounds that are tried, in standard deviations of a region
-BASE_STEPS = 8  # of the solver of a continuous base: fixed, so that no visit's step depends on another visit
 MISFIT, DRIFT = 0.75, 1.5  # how fast uncertainty grows beyond the longest follow-up: chosen by benchmarks/horizon.py
 TIMES = 3  # channels that the flow puts before the context: time since first visit, since last visit, is it the first
 
@@ -153,9 +149,9 @@ class CRowFlow(nn.Module):
                 )
                 self.layers.extend(couplings)
                 if block < blocks - 1 or base != "standard":  # the last would leave N(0, I) as it is
-                    self.layers.append(_Rotate(features))
+                    self.layers.append(Rotate(features))
         if base == "continuous":
-            self.layers.append(_Continuous(features, channels, hidden))
+            self.layers.append(Continuous(features, channels, hidden))
         self.prior: Prior = StandardPrior((features,))
         if base == "conditional":
             self.prior = ConditionalPrior(features, channels, partial(MLP, hidden=hidden, depth=1))
@@ -411,76 +407,6 @@ def map_state(f: Callable[..., Tensor], *states: Any) -> Any:
         return None
     parts = [map_state(f, *parts) for parts in zip(*states, strict=True)]
     return type(states[0])(*parts) if hasattr(states[0], "_fields") else tuple(parts)
-
-
-class Layer(RecurrentBijection):
-    """A layer of the flow: a recurrent bijection of the values that were ``measured [batch, time, region]``."""
-
-    def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        state: Any = None,
-        measured: Tensor | None = None,
-        packing: Packing | None = None,
-    ) -> tuple[Tensor, Tensor, Any]:
-        raise NotImplementedError
-
-    def inverse(
-        self, z: Tensor, context: Tensor | None = None, state: Any = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Any]:
-        raise NotImplementedError
-
-
-class _Rotate(Layer):
-    """A rotation of single visits."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.bijection = Rotation(features)
-
-    def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        state: None = None,
-        measured: Tensor | None = None,
-        packing: Packing | None = None,
-    ) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection(x, context, measured, packing), None
-
-    def inverse(
-        self, z: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection.inverse(z, context, measured), None
-
-
-class _Continuous(Layer):
-    """A continuous flow of single visits, which knows from the end of its context which values move."""
-
-    def __init__(self, features: int, context: int, hidden: int) -> None:
-        super().__init__()
-        self.bijection = ODE(features, MeasuredUnits(features, context, hidden=hidden), steps=BASE_STEPS)
-
-    def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        state: None = None,
-        measured: Tensor | None = None,
-        packing: Packing | None = None,
-    ) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection(x, self._with_measured(x, context, measured)), None
-
-    def inverse(
-        self, z: Tensor, context: Tensor | None = None, state: None = None, measured: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, None]:
-        return *self.bijection.inverse(z, self._with_measured(z, context, measured)), None
-
-    def _with_measured(self, x: Tensor, context: Tensor | None, measured: Tensor | None) -> Tensor:
-        assert context is not None
-        moves = torch.ones_like(x) if measured is None else measured.to(x.dtype)
-        return torch.cat([context, moves], -1)
 
 
 def _log_base(z: Tensor, moments: tuple[Tensor, Tensor] | None, measured: Tensor | None) -> Tensor:

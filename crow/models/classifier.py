@@ -142,8 +142,10 @@ class Classifier(CrossSectionalModel):
 
     def _validation(self, subject: pd.Series, label: Tensor) -> NDArray[np.bool_]:
         return validation_of_each_class(
-            [self.family.get(name, name) for name in subject], label.numpy(),
-            self.config.training.validation_fraction, self.config.seed,
+            [self.family.get(name, name) for name in subject],
+            label.numpy(),
+            self.config.training.validation_fraction,
+            self.config.seed,
         )
 
     def _evaluate(self, examples: Examples | ScanExamples, subject: pd.Series, fit: Fitted) -> None:

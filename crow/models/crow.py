@@ -16,7 +16,6 @@ from torch import Tensor
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future, future_visits
-from crow.cohort.options import listed
 from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
@@ -29,6 +28,13 @@ from crow.flows.published import PublishedCRow
 from crow.memory import require_memory
 from crow.models.base import Echo, FitOptions, Model, Training, name_of
 from crow.models.ensemble_at_sites import EnsembleAtSites
+from crow.models.training_report import (
+    MANY_REGIONS,
+    errors_found,
+    many_regions,
+    require_training_memory,
+    verdict,
+)
 from crow.representation.regions import RegionTable
 from crow.representation.site_effects import SiteEffects
 from crow.run.config import Config
@@ -39,9 +45,6 @@ if TYPE_CHECKING:
     from crow.training.ensemble import TrainedEnsemble
 
 CHUNK = 256  # subjects scored at once
-BYTES_PER_WEIGHT = 20  # with its gradient, both moments of Adam, and its average
-MANY_REGIONS = 1000
-COPIES = 20  # of the correlations of all regions, while the mixed model is fitted
 BYTES_PER_DRAW = 40  # of a value, with the copies that computing it and its quantiles takes
 MAX_AGE = 122  # years
 SITES = "sites."  # prefix of the tensors of their mixed model
@@ -135,7 +138,7 @@ class CRow(Model):
         learned, test = self.split(cohort)
         learned = replace(learned, visits=learned.measured_visits)
         self.table = RegionTable.fit(learned, site_effects=True, changes=changes)
-        sequences = self._encode(learned, learned.visits)
+        sequences = self.encode(learned, learned.visits)
         if test:
             self.table.encode(cohort.measured_visits, f"{name_of(cohort)} (with the test subjects)")
         names = learned.split_names(learned.subjects)
@@ -145,17 +148,11 @@ class CRow(Model):
                 "Choose --missing drop-visit or --missing impute."
             )
         self.config = resolve(self._requested, sequences)
-        model = self.config.model
-        width, regions = int(model.hidden or 0), len(self.table.regions)
-        what = f"{model.members:,} members of {model.blocks:,} blocks, {width:,} wide, for {regions:,} regions"
-        advice = "Lower model.members, model.blocks or model.hidden, or choose fewer regions (--regions)."
-        require_memory(training_memory(model.members, model.blocks, width, regions, self.table.channels), what, advice)
+        model, regions = self.config.model, len(self.table.regions)
+        require_training_memory(model, regions, self.table.channels)
         training.begin(self.config)
         if regions > MANY_REGIONS:
-            training.echo(
-                f"warning: the correlations of {regions:,} regions are estimated, and the time grows with the third "
-                "power of their number: minutes to hours. Choose fewer with --regions."
-            )
+            training.echo(many_regions(regions))
         training.echo(
             f"training on {len(sequences)} subjects, {int(sequences.mask.sum())} visits, {len(self.table.regions)} "
             f"regions, {self.table.channels} context channels: {model.members} members, hidden width {model.hidden}, "
@@ -164,7 +161,7 @@ class CRow(Model):
         where = training.folder, training.resume, training.progress
         sites = self._fit_sites(learned, sequences, training.echo)
         if sites is not None:
-            sequences = self._encode(learned, learned.visits)
+            sequences = self.encode(learned, learned.visits)
         if model.objective == "inn":
             self.flow, fit = fit_published(self.config, sequences, names, *where)
             self.log, self.interrupted = fit.history.assign(member=1), fit.interrupted
@@ -180,8 +177,8 @@ class CRow(Model):
             self.metrics = self._metrics(ensemble, cohort, test, scale)
             if (counts := ensemble.gross_errors.sum((0, 1))).any():
                 self.metrics["gross_errors"] = dict(zip(self.table.regions, counts.tolist(), strict=True))
-                training.echo(_errors_found(self.metrics["gross_errors"]))
-            training.echo(_verdict(self.metrics))
+                training.echo(errors_found(self.metrics["gross_errors"]))
+            training.echo(verdict(self.metrics))
 
     @torch.no_grad()
     def log_prob(self, data: Cohort | pd.DataFrame) -> pd.DataFrame:
@@ -214,7 +211,7 @@ class CRow(Model):
         cohort = self.as_cohort(data)
         mean, sd = self.predict(cohort, draws, seed)
         observed = cohort.measured_visits
-        sequences = self._encode(cohort, observed)
+        sequences = self.encode(cohort, observed)
         values = self.table.decode(sequences.x[sequences.mask], observed)
         z = (mean.rsub(values) / sd).where(sequences.values()[sequences.mask].numpy())
         return pd.concat([self.log_prob(cohort), z.add_suffix("_z")], axis=1)
@@ -243,7 +240,7 @@ class CRow(Model):
         """
         cohort = self.as_cohort(data)
         visits = cohort.measured_visits
-        first = cast(Any, self._ensemble().members[0])
+        first = cast(Any, self.ensemble().members[0])
         found = [gross_errors(first, part)[part.mask] for part, _ in self._chunks(cohort)]
         row, region = np.nonzero(torch.cat(found).numpy())
         regions = np.array(self.table.regions, dtype=object)
@@ -324,12 +321,13 @@ class CRow(Model):
                 if not rows.any():
                     continue
                 past = history[history["subject"].isin(ahead["subject"][rows])]
-                before = (self._encode(cohort, past), past) if known else None
+                before = (self.encode(cohort, past), past) if known else None
                 after = self.table.encode(ahead[rows], "the visits to forecast")
                 generator = torch.Generator().manual_seed(seed)
                 drawn = density.forecast(before, (after, ahead[rows]), draws, generator)
                 values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask], ahead[rows])
-        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up)
+        units = {} if self.schema is None else self.schema.units
+        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up, units)
 
     def beyond(self, forecast: Forecast) -> str:
         """A warning about visits beyond twice the longest follow-up of the training and impossible ages, or nothing."""
@@ -337,8 +335,8 @@ class CRow(Model):
         warnings = []
         if known and asked > 2 * known:
             warnings.append(
-                f"a forecast is for {asked:.1f} years after the first visit; the longest follow-up in training was "
-                f"{known:.1f} years. Beyond twice that, it is an extrapolation that no subject supports."
+                f"a forecast is for {asked:.1f} years after the first visit, which is an extrapolation that no subject "
+                f"supports: the longest follow-up in training was {known:.1f} years."
             )
         if (age := float(forecast.visits["age"].max())) > MAX_AGE:
             warnings.append(
@@ -362,7 +360,7 @@ class CRow(Model):
             The same seed gives the same draws.
         """
         cohort = self.as_cohort(data)
-        ensemble = self._ensemble()
+        ensemble = self.ensemble()
         self.table.require(cohort.visits, name_of(cohort))
         visits = cohort.visits.reset_index(drop=True)
         lacking = visits[self.table.regions].isna().any(axis=1)
@@ -411,7 +409,7 @@ class CRow(Model):
             metrics["test_subjects"], metrics["test_nll_per_visit"] = len(test), -float(scores["log_prob"].mean())
         return metrics
 
-    def _encode(self, cohort: Cohort, visits: pd.DataFrame) -> Sequences:
+    def encode(self, cohort: Cohort, visits: pd.DataFrame) -> Sequences:
         """Some visits of a cohort, whose missing values are missing unless they are to be imputed."""
         sequences = self.table.encode(visits, name_of(cohort))
         return replace(sequences, measured=None) if cohort.schema.missing == "impute" else sequences
@@ -420,7 +418,7 @@ class CRow(Model):
         """Some subjects at a time, as sequences and as visits."""
         self.table.require(cohort.visits, name_of(cohort))
         visits = cohort.measured_visits
-        data, subject = self._encode(cohort, visits), pd.factorize(visits["subject"])[0]
+        data, subject = self.encode(cohort, visits), pd.factorize(visits["subject"])[0]
         for start in range(0, len(data), CHUNK):
             yield data[start : start + CHUNK], visits[(subject >= start) & (subject < start + CHUNK)]
 
@@ -446,10 +444,10 @@ class CRow(Model):
         require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {visits:,} visits", "Lower --draws.")
 
     def _density(self) -> EnsembleAtSites:
-        ensemble = self._ensemble()
+        ensemble = self.ensemble()
         return EnsembleAtSites(self.table, ensemble, self.site_mixed)
 
-    def _ensemble(self) -> FlowEnsemble:
+    def ensemble(self) -> FlowEnsemble:
         if isinstance(flow := self.fitted(), PublishedCRow):
             raise ConfigError(
                 "This model was trained with the published objective (inn): it generates whole subjects from covariate "
@@ -492,25 +490,3 @@ class CRow(Model):
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>{pd.DataFrame(self.metrics.get('members', [])).to_html(index=False)}"
-
-
-def training_memory(members: int, blocks: int, width: int, regions: int, channels: int) -> float:
-    """Bytes that a training takes at least: weights of the flows, and correlations between regions."""
-    weights = members * blocks * 8.0 * width * (width + regions + channels)
-    return weights * BYTES_PER_WEIGHT + 8.0 * regions**2 * (members + COPIES)
-
-
-def _errors_found(counts: dict[str, int]) -> str:
-    each = [f"{name} {count}" for name, count in counts.items() if count]
-    return (
-        f"warning: {sum(counts.values())} values are far from what their subject's other visits predict, and count as "
-        f"missing: {listed(each)}. crow check names them; correct them there."
-    )
-
-
-def _verdict(metrics: dict[str, Any]) -> str:
-    """Whether the flow is worth more than the mixed model, by subjects that neither was fitted to."""
-    gain = metrics["mixed_model_nll_per_visit"] - metrics["validation_nll_per_visit"]
-    if gain <= 0:
-        return "The flow does not improve on the mixed model out of sample: forecasts are those of the mixed model."
-    return f"The flow improves on the mixed model by {gain:.3f} nats per visit out of sample."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
 from crow.data.sequences import Sequences
-from crow.errors import ConfigError
 from crow.flows.crow import CRowFlow
-from crow.flows.ensemble import FlowEnsemble
 
 if TYPE_CHECKING:
     from crow.models.crow import CRow
@@ -48,15 +46,13 @@ class HistoryState:
         ------
         CohortError
             If a visit does not have the columns of the model, or a value that cannot be.
+        ConfigError
+            If the model was trained with the published objective, which has no history.
         """
-        if not isinstance(ensemble := model.fitted(), FlowEnsemble):
-            raise ConfigError("This model was trained with the published objective (inn), which has no history.")
-        visits = cohort.measured_visits
+        ensemble, visits = model.ensemble(), cohort.measured_visits
         if visits.empty:
             return cls(model, cohort, None, [None] * len(ensemble.members))
-        sequences = model.table.encode(visits, cohort.path or "the history")
-        if cohort.schema.missing == "impute":
-            sequences = replace(sequences, measured=None)
+        sequences = model.encode(cohort, visits)
         return cls(model, cohort, sequences, ensemble.condition(sequences))
 
     def forecast(self, visits: pd.DataFrame, draws: int = 200, seed: int = 0) -> Values:
@@ -79,7 +75,7 @@ class HistoryState:
             return np.concatenate([part.values for part in parts])
         after = table.encode(apart.drop(columns=table.regions, errors="ignore"), "the visits to forecast")
         generator = torch.Generator().manual_seed(seed)
-        drawn = self._ensemble.draw_each(after, self.states, draws, generator)
+        drawn = self.model.ensemble().draw_each(after, self.states, draws, generator)
         return table.draws(drawn, visits)
 
     def share_of_change(self, visit: pd.DataFrame, since: float) -> Values:
@@ -90,12 +86,12 @@ class HistoryState:
         after = self.model.table.encode(visit.drop(columns=self.model.table.regions, errors="ignore"), "the visit")
         began = after.time.new_full((1, 1), since)
         each = [m.share_of_change(after, began, state)[0] for m, state in zip(self._members, self.states, strict=True)]
-        return np.asarray((self._ensemble.weights @ torch.stack(each)).detach().clamp(0, 1).numpy(), float)
+        return np.asarray((self.model.ensemble().weights @ torch.stack(each)).detach().clamp(0, 1).numpy(), float)
 
     def measurement_error(self) -> Values:
         """The sd of the error of a measurement, in the table's units, ``[region]``, by the members' mixed models."""
         each = torch.stack([member.mixed.log_sigma.exp() for member in self._members])
-        return np.asarray((self._ensemble.weights @ each).detach().numpy() * np.array(self.model.table.sd), float)
+        return np.asarray((self.model.ensemble().weights @ each).detach().numpy() * np.array(self.model.table.sd), float)
 
     def levels(self, shares: Sequence[float]) -> Values:
         """Quantiles ``[visit, share, region]`` of the level at each observed visit, given the visits up to and with it.
@@ -105,16 +101,12 @@ class HistoryState:
         """
         if self.history is None:
             return np.empty((0, len(shares), len(self.model.table.regions)))
-        found = self._ensemble.filtered(self.history, torch.tensor(shares, dtype=torch.float64))[:, 0]
+        found = self.model.ensemble().filtered(self.history, torch.tensor(shares, dtype=torch.float64))[:, 0]
         return self.model.table.decode(found.transpose(0, 1), self.cohort.measured_visits)
 
     @property
-    def _ensemble(self) -> FlowEnsemble:
-        return cast(FlowEnsemble, self.model.fitted())
-
-    @property
     def _members(self) -> list[CRowFlow]:
-        return cast(list[CRowFlow], list(self._ensemble.members))
+        return cast(list[CRowFlow], list(self.model.ensemble().members))
 
     def _unseen(self, visits: pd.DataFrame) -> bool:
         sites = self.model.table.sites

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from crow.data.examples import Examples
 from crow.data.mask_scores import calibration_error, dice
 from crow.errors import CohortError
+from crow.extras import extra
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks, resized
 from crow.memory import require_draws
@@ -29,6 +29,9 @@ from crow.representation.scan_space import ScanSpace
 from crow.run.cross_sectional_config import ImageSettings
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
+
+with extra("scans"):
+    import nibabel as nib
 
 Volume = NDArray[np.float32]
 MARGIN = 2  # voxels around what any training mask holds

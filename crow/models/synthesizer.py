@@ -191,4 +191,3 @@ class Synthesizer(CrossSectionalModel):
 
     def restore_more(self, description: dict[str, Any]) -> None:
         self.attributes = AttributeTable.model_validate(description["attributes"])
-

@@ -281,9 +281,7 @@ class Translator(CrossSectionalModel):
         given = source.cohort().visits.loc[rows.loc[visits.index]]
         return ScanInputs.fit(data, visits, images, levels), ScanInputs.fit(source, given, images, levels)
 
-    def _pretrain_conditioning(
-        self, examples: Examples | ScanExamples, subject: pd.Series, training: Training
-    ) -> None:
+    def _pretrain_conditioning(self, examples: Examples | ScanExamples, subject: pd.Series, training: Training) -> None:
         """Train h as a predictor of the target, and keep it for `build`."""
         with seeded(self.config.seed, 1):
             built = self.build()

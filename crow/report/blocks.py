@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar, Literal
 
-from crow.report.numbers import percent, short
+from crow.report.numbers import decimals_of, fixed, percent, short
+from crow.report.references import Reference
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a metrics.json, shown rounded; ``path`` is its address (``forecast.crow.CRPS``) in ``file``."""
+    """A number of a metrics.json, shown rounded; ``path`` is its address (``forecast.crow.CRPS``) in ``file``.
+
+    ``decimals`` are those that its interval allows, of the percentage if it is a ``share``; None if it has no interval.
+    """
 
     value: float | None
     path: str
     file: str
     share: bool = False
+    decimals: int | None = None
 
     @property
     def text(self) -> str:
-        return percent(self.value) if self.share else short(self.value, 4)
+        if self.decimals is not None:
+            return fixed(self.value, self.decimals, self.share)
+        digits = 4 if "NLL" in self.path.upper() else 3  # models differ by tenths of a nat at any level
+        return percent(self.value) if self.share else short(self.value, digits)
+
+    def beside(self, low: Metric, high: Metric) -> tuple[Metric, Metric, Metric]:
+        """The number and the ends of its interval, with the decimals of the first digit of its half width."""
+        values = [float(end.value) for end in (low, high) if end.value is not None]
+        ends = [100 * value if self.share else value for value in values]
+        counts = not self.share and all(float(one).is_integer() for one in (*values, self.value or 0.0))
+        decimals = decimals_of(abs(ends[1] - ends[0]) / 2) if len(ends) == 2 and not counts else None
+        first, second, third = (replace(one, decimals=decimals) for one in (self, low, high))
+        return first, second, third
 
 
 Cell = str | int | float | Metric | tuple[str | Metric | None, ...] | None
@@ -141,8 +159,23 @@ class Viewer:
 
 @dataclass(frozen=True)
 class Code:
+    """Text in a fixed width; with the name of a file, a link saves it."""
+
     kind: ClassVar[str] = "code"
     text: str
+    name: str = ""
+
+    @property
+    def uri(self) -> str:
+        return f"data:text/plain;charset=utf-8;base64,{base64.b64encode(self.text.encode()).decode()}"
+
+
+@dataclass(frozen=True)
+class References:
+    """Publications with links to their DOIs."""
+
+    kind: ClassVar[str] = "references"
+    items: tuple[Reference, ...]
 
 
 @dataclass(frozen=True)
@@ -156,7 +189,7 @@ class Details:
 
 Block = (
     Paragraph | Heading | Note | Tiles | Properties | Table | Items | Picture | PictureRow | Compare | Viewer | Code
-    | Details
+    | Details | References
 )
 
 
@@ -171,7 +204,10 @@ class Section:
 
 def interval(value: Metric | None, low: Metric | None, high: Metric | None) -> Cell:
     """``0.92 (0.86 to 0.97)``; the value alone if a bound is missing."""
-    return value if value is None or low is None or high is None else (value, " (", low, " to ", high, ")")
+    if value is None or low is None or high is None:
+        return value
+    value, low, high = value.beside(low, high)
+    return value, " (", low, " to ", high, ")"
 
 
 def paragraph(*parts: Cell) -> Paragraph:

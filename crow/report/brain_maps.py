@@ -7,12 +7,17 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from crow.extras import extra
 from crow.report.figures import style
+
+with extra("report"):
+    from matplotlib.figure import Figure
+
+with extra("scans"):
+    import nibabel as nib
 
 SIDES = {"left", "right", "lh", "rh", "l", "r"}
 Places = dict[str, list[int]]
@@ -69,7 +74,8 @@ def glass_brains(
     signed: bool,
 ) -> Figure:
     """One row of projections per set of values, named above it, with a common colour scale (around 0 if ``signed``)."""
-    from nilearn import plotting  # imports pyplot, which not every figure needs
+    with extra("scans"):
+        from nilearn import plotting  # imports pyplot, which not every figure needs
 
     drawn = [value for one in values.values() for region, value in one.items() if region in located]
     largest = float(np.nanmax(np.abs(np.array(drawn, float)), initial=0.0)) or 1.0

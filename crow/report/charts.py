@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from crow.extras import extra
 from crow.report.figures import BLUE, GREY, INK, PATHS, style
+
+with extra("report"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 OURS = "crow"
 MAX_RATIO = 3.5  # to the median of all models, beyond which a bar is cut off

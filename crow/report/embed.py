@@ -6,11 +6,13 @@ import base64
 import io
 from pathlib import Path
 
-from matplotlib.figure import Figure
-from PIL import Image
-
+from crow.extras import extra
 from crow.report.blocks import Picture
 from crow.report.figures import style
+
+with extra("report"):
+    from matplotlib.figure import Figure
+    from PIL import Image
 
 MAX_SVG = 150_000  # characters; a figure with many dots is smaller as PNG
 

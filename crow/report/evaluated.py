@@ -12,7 +12,6 @@ import pandas as pd
 
 from crow.errors import RunError
 from crow.report.blocks import Metric, Picture, metric_at, numbers_of
-from crow.report.embed import png
 from crow.tables import with_formulas
 
 FORMAT = 1
@@ -66,6 +65,8 @@ class Evaluation:
         path = self.folder / name
         if not path.resolve().is_relative_to(self.folder.resolve()):
             return None
+        from crow.report.embed import png
+
         return png(path, alt, caption, dark)
 
     @property

@@ -1,21 +1,25 @@
-"""Figures: trajectories, what-if fans, likelihoods and outliers, training curves and calibration."""
+"""Figures: trajectories, what-if fans, training curves and calibration."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from crow.errors import OutputError
+from crow.extras import extra
 from crow.files import writing
+from crow.report.scales import label_values, unit_of
+
+with extra("report"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 # Okabe and Ito (2008): distinguishable with any colour vision.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -23,7 +27,7 @@ PATHS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, GREY = "#222222", "#8A8A8A"
 LINES: Any = ("-", "--", "-.", ":")
 PANELS, COLUMNS = 9, 3
-LABELLED = 8  # outliers with their names
+QUANTILES = ("median", "q05", "q25", "q75", "q95")
 TITLE_WIDTH = 235.0  # points, of a panel's title
 STYLE: Any = {
     "font.size": 9,
@@ -53,10 +57,12 @@ def trajectories(
     observed: pd.DataFrame,
     forecasts: Mapping[str, pd.DataFrame],
     regions: list[str] | None = None,
-    unit: str = "",
+    unit: str | Mapping[str, str] = "",
     title: str = "",
     later: pd.DataFrame | None = None,
     data_end: float | None = None,
+    bands: Mapping[str, pd.DataFrame] | None = None,
+    reference: tuple[str, pd.DataFrame] | None = None,
 ) -> Figure:
     """Observed visits of one subject, and its forecasts with 50 and 90 % prediction intervals.
 
@@ -69,12 +75,19 @@ def trajectories(
         ``q25``, ``q75`` and ``q95``.
     regions : list of str, optional
         Regions to draw; by default the nine with the clearest forecast change.
-    unit, title : str
-        Label of the y axes, and title of the figure.
+    unit : str or mapping of str to str
+        The unit of all regions, or one for each. Large volumes in mm³ are shown in cm³.
+    title : str
+        Title of the figure.
     later : DataFrame, optional
         Visits that were observed later and not given to the model, with the columns of ``observed``.
     data_end : float, optional
         The longest follow-up of the training, in years since the first visit. Forecasts beyond it have a grey ground.
+    bands : mapping of str to DataFrame, optional
+        The intervals of ``forecasts`` on a finer grid of times, with the same columns. Without them, intervals open at
+        the last observed value.
+    reference : tuple of str and DataFrame, optional
+        Centiles of other subjects, described by a few words, with the columns of ``forecasts``.
 
     Returns
     -------
@@ -88,70 +101,40 @@ def trajectories(
     with style():
         figure, panels = _grid(len(shown))
         for axes, region in zip(panels, shown, strict=True):
-            for k, forecast in enumerate(forecasts.values()):
-                _fan(axes, observed, forecast[forecast["region"] == region], x, region, k, len(forecasts) > 1)
+            for k, (name, forecast) in enumerate(forecasts.items()):
+                asked = forecast[forecast["region"] == region]
+                fine = None if bands is None else bands[name][bands[name]["region"] == region]
+                fine = _opened(observed, asked, x, region) if fine is None else fine
+                _fan(axes, fine, asked, x, k, len(forecasts) > 1)
             axes.plot(observed[x], observed[region], "o-", color=INK, markersize=4, linewidth=0.8, zorder=5)
             if later is not None:
                 axes.plot(later[x], later[region], "D", color=VERMILION, markersize=4.5, zorder=6)
             if end is not None:
                 axes.axvline(end, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
                 axes.axvspan(end, merged[x].max(), color=GREY, alpha=0.12, linewidth=0, zorder=0)
+            if reference is not None:
+                _centiles(axes, reference[1][reference[1]["region"] == region], x)
             axes.set_title(region, fontsize=min(10.0, TITLE_WIDTH / max(len(region), 1)))
-            if axes.get_ylim()[1] >= 1000:
-                axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+            label_values(axes, unit_of(region, unit))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for axes in panels[-COLUMNS:]:
             axes.set_xlabel("age (years)" if x == "age" else "years since the first visit")
-        for axes in panels[::COLUMNS]:
-            axes.set_ylabel(unit)
         left_out = merged["region"].nunique() - len(shown)
         more = f"{len(shown)} of {len(shown) + left_out} regions" if left_out and not regions else ""
         figure.suptitle(" · ".join(part for part in (title, more) if part), x=0.01, ha="left", fontweight="bold")
-        _legend(figure, list(forecasts), later is not None, end is not None)
+        _legend(figure, list(forecasts), later is not None, end is not None, "" if reference is None else reference[0])
     return figure
 
 
-def likelihoods(
-    scores: pd.DataFrame, title: str = "Log-likelihood of each visit given the earlier visits (diamonds: outliers)"
-) -> Figure:
-    """Log-likelihood of visits over time, and its histogram. Outliers are marked, the largest ones with their names.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        One row per visit: ``subject``, ``session``, ``time`` (years since the first visit), ``log_prob`` (nats),
-        ``outlier_score`` and ``outlier`` (bool).
-    title : str
-        Title of the figure.
-
-    Returns
-    -------
-    Figure
-        Two panels with a common y axis.
-    """
-    others, outliers = scores[~scores["outlier"]], scores[scores["outlier"]]
-    outliers = outliers.sort_values("outlier_score", ascending=False)
-    with style():
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        axes, histogram = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
-        axes.plot(others["time"], others["log_prob"], "o", color=BLUE, markersize=3, alpha=0.45, markeredgewidth=0)
-        axes.plot(outliers["time"], outliers["log_prob"], "D", color=VERMILION, markersize=5)
-        _name(axes, outliers.head(LABELLED), scores)
-        axes.set(xlabel="years since the first visit", ylabel="log-likelihood (nats)")
-        axes.margins(x=0.08)
-        axes.set_title(title)
-        histogram.hist(scores["log_prob"], bins=30, orientation="horizontal", color=BLUE, alpha=0.6)
-        histogram.set_xlabel("visits")
-    return figure
-
-
-def training_curves(log: pd.DataFrame) -> Figure:
-    """Loss of every ensemble member by epoch, with the best epoch marked.
+def training_curves(log: pd.DataFrame, members: Sequence[Mapping[str, Any]] = ()) -> Figure:
+    """Loss of every ensemble member by epoch, with the best epoch and the mixed model marked.
 
     Parameters
     ----------
     log : DataFrame
         ``member``, ``epoch`` (0 is the initialisation), and the losses ``train`` and ``validation``.
+    members : sequence of mapping, optional
+        The members of the run's metrics: the NLL ``validation`` of the chosen epoch, and that of the ``mixed_model``.
 
     Returns
     -------
@@ -161,7 +144,10 @@ def training_curves(log: pd.DataFrame) -> Figure:
     with style():
         figure = Figure(figsize=(6.5, 3.4), layout="constrained")
         axes = figure.subplots()
+        starts = _mixed_models(log, members)
         for k, (member, rows) in enumerate(log.groupby("member", sort=False)):
+            if (start := starts.get(cast(int, member))) is not None:
+                axes.axhline(start, color=PATHS[k % len(PATHS)], linewidth=1.0, linestyle=(0, (1, 1.5)))
             colour, line = PATHS[k % len(PATHS)], LINES[k // len(PATHS) % len(LINES)]
             axes.plot(rows["epoch"], rows["train"], line, color=colour, linewidth=0.8, alpha=0.6)
             axes.plot(rows["epoch"], rows["validation"], line, color=colour, linewidth=1.8, label=f"member {member}")
@@ -169,10 +155,19 @@ def training_curves(log: pd.DataFrame) -> Figure:
                 best = rows.sort_values("validation").iloc[0]
                 axes.plot(best["epoch"], best["validation"], "o", color=colour, markersize=6, markeredgecolor="white")
         axes.set(xlabel="epoch", ylabel="loss per visit (standardised units)")
-        axes.set_ylim(*_without_outliers(log[["train", "validation"]].to_numpy()))
+        losses = np.append(log[["train", "validation"]].to_numpy(float).ravel(), list(starts.values()))
+        axes.set_ylim(*_without_outliers(losses))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title("Training loss (thin), validation loss (thick), best epoch (dot)")
-        axes.legend(fontsize=8)
+        axes.set_title("Loss by epoch (lower is better)")
+        labelled = axes.get_legend_handles_labels()[0]
+        kinds = [
+            Line2D([], [], color=INK, linewidth=0.8, alpha=0.6, label="training"),
+            Line2D([], [], color=INK, linewidth=1.8, label="validation"),
+            Line2D([], [], color=INK, marker="o", linewidth=0, markersize=6, label="chosen epoch"),
+        ]
+        if len(starts):
+            kinds.append(Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), label="mixed model"))
+        figure.legend(handles=[*kinds, *labelled], loc="outside right upper", fontsize=8)
     return figure
 
 
@@ -222,18 +217,6 @@ def style() -> Iterator[None]:
         yield
 
 
-def _name(axes: Axes, visits: pd.DataFrame, scores: pd.DataFrame) -> None:
-    """Write subject and session beside each visit that is not too close to one already named."""
-    width, height = np.ptp(scores["time"]) or 1.0, np.ptp(scores["log_prob"]) or 1.0
-    named: list[tuple[float, float]] = []
-    for subject, session, time, log_p in visits[["subject", "session", "time", "log_prob"]].itertuples(index=False):
-        if any(abs(time - t) < 0.13 * width and abs(log_p - y) < 0.035 * height for t, y in named):
-            continue
-        named.append((time, log_p))
-        axes.annotate(f"{subject} {session}".strip(), (time, log_p), xytext=(6, 0), textcoords="offset points",
-                      va="center", fontsize=8, color=INK)  # fmt: skip
-
-
 def _grid(panels: int) -> tuple[Figure, list[Axes]]:
     columns = min(panels, COLUMNS)
     rows = -(-panels // columns)
@@ -246,12 +229,27 @@ def _grid(panels: int) -> tuple[Figure, list[Axes]]:
     return figure, axes[:panels]
 
 
-def _fan(axes: Axes, observed: pd.DataFrame, forecast: pd.DataFrame, x: str, region: str, k: int, faint: bool) -> None:
-    """Intervals that open from the last observed visit; ``faint`` if several overlap."""
-    fan = forecast.sort_values(x)
-    if len(observed) and (last := observed.iloc[-1])[x] < fan[x].min():
-        known = {x: last[x], **dict.fromkeys(["median", "q05", "q25", "q75", "q95"], last[region])}
-        fan = pd.concat([pd.DataFrame([known]), fan])
+def _opened(observed: pd.DataFrame, forecast: pd.DataFrame, x: str, region: str) -> pd.DataFrame:
+    """A forecast that begins at the last observed value."""
+    if not len(observed) or (last := observed.iloc[-1])[x] >= forecast[x].min():
+        return forecast
+    return pd.concat([pd.DataFrame([{x: last[x], **dict.fromkeys(QUANTILES, last[region])}]), forecast])
+
+
+def _centiles(axes: Axes, centiles: pd.DataFrame, x: str) -> None:
+    """The 5, 50 and 95 % centiles of other subjects; they extend the axis by at most half of its length each way."""
+    low, high = axes.get_ylim()
+    room, centiles = 0.5 * (high - low), centiles.sort_values(x)
+    axes.plot(centiles[x], centiles["median"], color=GREEN, linewidth=1.0, linestyle="--", zorder=1)
+    for name in ("q05", "q95"):
+        axes.plot(centiles[x], centiles[name], color=GREEN, linewidth=0.8, linestyle=":", zorder=1)
+    ends = centiles["q05"].min(), centiles["q95"].max()
+    axes.set_ylim(min(low, max(ends[0], low - room)), max(high, min(ends[1], high + room)))
+
+
+def _fan(axes: Axes, band: pd.DataFrame, forecast: pd.DataFrame, x: str, k: int, faint: bool) -> None:
+    """Intervals over the times of ``band``, and dots at those of ``forecast``; ``faint`` if several overlap."""
+    fan = band.sort_values(x)
     colour = PATHS[k % len(PATHS)]
     axes.fill_between(fan[x], fan["q05"], fan["q95"], color=colour, alpha=0.09 if faint else 0.16, linewidth=0)
     axes.fill_between(fan[x], fan["q25"], fan["q75"], color=colour, alpha=0.14 if faint else 0.30, linewidth=0)
@@ -273,7 +271,7 @@ def _clearest(observed: pd.DataFrame, forecast: pd.DataFrame) -> list[str]:
     return [region for region in forecast["region"].unique() if region in chosen]
 
 
-def _legend(figure: Figure, names: list[str], later: bool, beyond: bool) -> None:
+def _legend(figure: Figure, names: list[str], later: bool, beyond: bool, reference: str) -> None:
     handles: list[Any] = [
         Line2D([], [], color=INK, marker="o", markersize=4, linewidth=0.8, label="given" if later else "observed")
     ]
@@ -290,9 +288,36 @@ def _legend(figure: Figure, names: list[str], later: bool, beyond: bool) -> None
             Line2D([], [], color=PATHS[k % len(PATHS)], linestyle=LINES[k % len(LINES)], linewidth=1.8, label=name)
             for k, name in enumerate(names)
         ]
+    if reference:
+        label = f"5, 50 and 95 % of {reference}"
+        handles.append(Line2D([], [], color=GREEN, linewidth=1.0, linestyle="--", label=label))
     if beyond:
         handles.append(Patch(color=GREY, alpha=0.12, linewidth=0, label="beyond the longest follow-up of the training"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8.5, columnspacing=1.2)
+    labels = [str(one.get_label()) for one in handles]
+    columns = _columns(labels, 15 * figure.get_size_inches()[0])
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8.5, columnspacing=1.2)
+
+
+def _columns(labels: list[str], room: float) -> int:
+    """The most columns of a legend, at most five, that are not wider than ``room`` characters."""
+    for columns in range(min(5, len(labels)), 1, -1):
+        if sum(max(map(len, part)) + 7 for part in np.array_split(labels, columns)) <= room:
+            return columns
+    return 1
+
+
+def _mixed_models(log: pd.DataFrame, members: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """The validation loss of the mixed model in the units of the log, by member (from 1).
+
+    ``members`` have it in other units, and that of the chosen epoch in both.
+    """
+    found = {}
+    for k, member in enumerate(members, 1):
+        own = log.loc[log["member"] == k, "validation"]
+        gain = float(member.get("mixed_model") or np.nan) - float(member.get("validation") or np.nan)
+        if np.isfinite(gain) and own.notna().any():
+            found[k] = float(own.min()) + gain
+    return found
 
 
 def _without_outliers(losses: np.ndarray) -> tuple[float, float]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
+from crow.extras import extra
 from crow.report.figures import BLUE, GREY, INK, style
 from crow.report.names import without_ending
+
+with extra("report"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 MAX_ROWS = 60  # of the map of regions without a known lobe
 MAX_NAMED = 14  # regions with their names beside their dots
@@ -59,7 +62,15 @@ def locate(region: str) -> Location | None:
     return None
 
 
-def group_figure(table: pd.DataFrame, contrast: str | None = None, note: str = "") -> Figure:
+def change_in_size(real: float, synthetic: float) -> str:
+    """``12 % smaller``, ``3 % larger`` or ``of equal size``: the size of synthetic effects beside real ones."""
+    change = round(100 * (synthetic / real - 1))
+    return "of equal size" if change == 0 else f"{abs(change)} % {'smaller' if change < 0 else 'larger'}"
+
+
+def group_figure(
+    table: pd.DataFrame, contrast: str | None = None, note: str = "", groups: str = ""
+) -> Figure:  # fmt: skip
     """Synthetic against real Cohen's d of one contrast, and a map of both.
 
     Parameters
@@ -70,6 +81,8 @@ def group_figure(table: pd.DataFrame, contrast: str | None = None, note: str = "
         The contrast to draw; the first by default.
     note : str
         A line below the figure.
+    groups : str
+        The names of the groups, for the title.
 
     Returns
     -------
@@ -85,7 +98,10 @@ def group_figure(table: pd.DataFrame, contrast: str | None = None, note: str = "
         left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
         _scatter(left, rows)
         _matrix(figure, right, values, lobes)
-        figure.suptitle(f"{contrast}: Cohen's d of real and synthetic groups", x=0.01, ha="left", fontweight="bold")
+        real, synthetic = (float(rows[f"d_{kind}"].abs().median()) for kind in ("real", "synthetic"))
+        size = f": synthetic effects are {change_in_size(real, synthetic)}" if real > 0 else ""
+        title = f"{contrast}{size}" + (f"\n{groups}" if groups else "")
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         if note:
             figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=INK)
         if len(rows) <= MAX_NAMED:

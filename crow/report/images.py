@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from crow.extras import extra
 from crow.report.figures import style
+
+with extra("report"):
+    from matplotlib.figure import Figure
 
 
 def montage(images: NDArray[np.floating], titles: Sequence[str] = (), columns: int = 6) -> Figure:

@@ -12,10 +12,13 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from crow.extras import extra
 from crow.report.blocks import Block, Details, Metric, Section, Viewer
+from crow.report.glossary import Glossary
 from crow.report.numbers import short
+
+with extra("report"):
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
 SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 
@@ -30,7 +33,7 @@ def render(title: str, subtitle: str, sections: Sequence[Section], footer: str) 
         f"script-src {' '.join(sorted({_digest(text) for text in scripts}))}"
     )
     return environment.get_template("report.html").render(
-        title=title, subtitle=subtitle, sections=sections, footer=footer, policy=policy,
+        title=title, subtitle=subtitle, sections=sections, footer=footer, policy=policy, glossary=Glossary(),
     )  # fmt: skip
 
 

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
+from crow.extras import extra
 from crow.report.figures import BLUE, GREY, INK, PATHS, style
 from crow.report.scan_figures import canonical, crossing
 from crow.report.slices import three_planes
+
+with extra("report"):
+    from matplotlib.figure import Figure
+    from PIL import Image
 
 Volume = NDArray[np.floating]
 Limits = tuple[float, float]
@@ -50,8 +53,9 @@ def planes(
 
 def panel(pictures: dict[str, Image.Image], greys: Limits, colours: Limits, title: str) -> Figure:
     """The pictures of `planes` in two columns, with titles and common colour bars."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+    with extra("report"):
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
 
     order = [name for pair in zip(SCANS, CHANGES, strict=True) for name in pair]
     with style():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
+from crow.extras import extra
 from crow.report.figures import INK, style
+
+with extra("report"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+with extra("scans"):
+    import nibabel as nib
+    from nibabel.orientations import aff2axcodes
 
 PLANES = {"sagittal": (0, "P", "A"), "coronal": (1, "L", "R"), "axial": (2, "L", "R")}
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from crow.extras import extra
 from crow.report.figures import BLUE, ORANGE, VERMILION, style
+
+with extra("report"):
+    from matplotlib.figure import Figure
 
 LINES = {0.05: BLUE, 0.5: ORANGE, 0.95: VERMILION}
 

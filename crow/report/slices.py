@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
+from crow.extras import extra
 from crow.report.scan_figures import PLANES, canonical, canonical_spacing
+
+with extra("report"):
+    import matplotlib as mpl
+    from PIL import Image, ImageDraw
 
 
 def three_planes(

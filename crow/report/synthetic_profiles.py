@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from crow.data.forecast import quantiles_of
+from crow.extras import extra
 from crow.report.figures import BLUE, GREY, INK, style
 from crow.report.names import without_ending
+
+with extra("report"):
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
 MAX_ROWS = 24  # regions
 

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from crow.extras import extra
 from crow.report.figures import style
 from crow.report.images import middle
+
+with extra("report"):
+    from matplotlib.figure import Figure
 
 Image = NDArray[np.floating]
 N_DRAWS = 3  # beside the median

@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 import warnings
 
-import nibabel as nib
 import numpy as np
+
+from crow.extras import extra
+
+with extra("scans"):
+    import nibabel as nib
 
 MAX_LENGTH = 1_200_000  # characters of a viewer
 FAVICON = re.compile(r"<link[^>]*rel=[\"'](?:shortcut )?icon[\"'][^>]*>", re.IGNORECASE)
 MAX_SPACING = 6.0  # mm
 
 
-def viewer(
-    volume: nib.Nifti1Image, background: nib.Nifti1Image, limit: float, threshold: float
-) -> str | None:
+def viewer(volume: nib.Nifti1Image, background: nib.Nifti1Image, limit: float, threshold: float) -> str | None:
     """The HTML of `nilearn.plotting.view_img`: ``volume`` from -limit to limit over ``background``.
 
     The volumes are downsampled until the viewer is small enough for a page; None if they would be too coarse. nilearn's
     page loads its icon from an address, which is removed; None if another address remains.
     """
-    from nilearn import image, plotting
+    with extra("scans"):
+        from nilearn import image, plotting
 
     spacing = float(np.min(background.header.get_zooms()[:3]))
     with warnings.catch_warnings():

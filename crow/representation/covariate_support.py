@@ -139,7 +139,11 @@ def _reach(first: Bins, second: Bins) -> int:
 
 
 def _counts(
-    subject: pd.Series, a: NDArray[np.int64], b: NDArray[np.int64], first: Bins, second: Bins,
+    subject: pd.Series,
+    a: NDArray[np.int64],
+    b: NDArray[np.int64],
+    first: Bins,
+    second: Bins,
     min_count: int,
 ) -> list[list[int]]:
     reach, names = _reach(first, second), subject.to_numpy()

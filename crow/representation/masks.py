@@ -6,19 +6,22 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from crow.cohort.bids_files import parse
 from crow.cohort.options import listed
 from crow.errors import CohortError, ScanError
+from crow.extras import extra
 from crow.representation.cross_sectional import Visits
 from crow.scans.deform import sample
 from crow.scans.nifti import open_scan
 from crow.scans.store import ScanStore
+
+with extra("scans"):
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
 
 SUFFIXES = ("dseg", "mask")
 Mask = NDArray[np.bool_]
@@ -113,4 +116,3 @@ def _chosen(values: NDArray[Any], path: Path, label: int | None) -> Mask:
         what = "the mask is empty" if label is None else f"no voxel has the label {label}; the labels are {found}"
         raise ScanError(f"{path}: {what}. Correct it, or remove it from the folder.")
     return chosen
-

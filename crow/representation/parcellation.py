@@ -5,15 +5,18 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nilearn.regions import Parcellations
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from crow.extras import extra
 from crow.scans.atlas import Atlas
 from crow.scans.deform import sample
 from crow.scans.store import ScanStore
+
+with extra("scans"):
+    import nibabel as nib
+    from nilearn.regions import Parcellations
 
 COARSE = 4.0  # mm
 MAX_SCANS = 100

@@ -22,6 +22,7 @@ from crow.errors import CohortError
 from crow.representation.covariate_support import CovariateSupport
 from crow.representation.site_effects import UNSEEN, SiteEffects
 
+MAX_IMPOSSIBLE = 0.1  # of the values of a region: below, they are gross errors
 LARGEST = 1e100
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
 LONGEST = 200  # years
@@ -95,6 +96,8 @@ class RegionTable(BaseModel):
         numeric = [name for name, kind in cohort.schema.covariates.items() if kind == "numeric"]
         _check_size(cohort.visits[["age", *numeric]].astype(float), where)
         kinds = [cohort.schema.values.get(name, ValueKind()).complete() for name in cohort.regions]
+        for name, kind in zip(cohort.regions, kinds, strict=True):
+            _check_kind(values[name], kind, where)
         known = {n: kind for n, kind in cohort.schema.covariates.items() if not _is_effect(cohort, n, site_effects)}
         covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in known.items()]
         if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
@@ -317,6 +320,17 @@ def _check_spread(values: pd.DataFrame, where: str) -> None:
         raise CohortError(
             f"{where}, column {name}: found one value only in the {len(values)} training visits. Leave the region out "
             f"(--exclude '{name}')."
+        )
+
+
+def _check_kind(values: pd.Series, kind: ValueKind, where: str) -> None:
+    """Few impossible values are errors; many are a table that was changed after reading, as by standardising it."""
+    outside = ~kind.allows(values.to_numpy(float))
+    if outside.sum() > MAX_IMPOSSIBLE * values.notna().sum():
+        raise CohortError(
+            f"{where}, column {values.name}: {outside.sum():,} values, such as {values[outside].iloc[0]:g}, are "
+            f"impossible, since its values are {kind}. If the table was changed after it was read, read the changed "
+            "table; else set the kind of the column in a mapping."
         )
 
 

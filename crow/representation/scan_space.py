@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from crow.errors import CohortError, ScanError
+from crow.extras import extra
 from crow.representation.follow_up import Volume
 from crow.scans.deform import invert, sample, slabs
 from crow.scans.grid import Grid
 from crow.scans.nifti import open_scan, read_scan
 from crow.scans.store import ScanStore
+
+with extra("scans"):
+    import nibabel as nib
 
 
 class ScanSpace:

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from crow.cohort.modality import modality_of
 from crow.errors import ScanError
+from crow.extras import extra
 from crow.scans.grid import Grid
 from crow.scans.intensity import scale_of
 from crow.scans.nifti import open_scan, read_scan
 from crow.scans.template import load_template
+
+with extra("scans"):
+    import nibabel as nib
+    from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 
 Volume = NDArray[np.float32]
 AXES = ("x", "y", "z")

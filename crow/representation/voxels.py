@@ -207,9 +207,7 @@ class StoredSequences:
         """The subjects at positions ``rows``, cut to their longest sequence."""
         chosen = self.rows(rows)
         length = max(1, int(chosen.mask.sum(1).max()))
-        places, context, time, mask = (
-            v[:, :length] for v in (chosen.places, chosen.context, chosen.time, chosen.mask)
-        )
+        places, context, time, mask = (v[:, :length] for v in (chosen.places, chosen.context, chosen.time, chosen.mask))
         x = torch.zeros(*mask.shape, 1, *self.voxels.mask.shape)
         x[mask] = torch.from_numpy(self.voxels.encode(self.store, places[mask].numpy()))
         return Sequences(x, context, time, mask)

@@ -40,9 +40,7 @@ CohortOptions = Annotated[
 ]
 Epochs = Annotated[
     int,
-    Field(
-        ge=0, le=1_000_000, description="Most epochs; after each, the loss of the validation subjects is computed."
-    ),
+    Field(ge=0, le=1_000_000, description="Most epochs; after each, the loss of the validation subjects is computed."),
 ]
 StepsPerEpoch = Annotated[int, Field(ge=1, le=1_000_000, description="Optimiser steps per epoch.")]
 BatchSize = Annotated[

@@ -29,12 +29,8 @@ from crow.run.presets import preset_path
 from crow.run.yaml_settings import read_yaml, set_pair
 
 Levels = Annotated[int, Field(ge=1, le=6, description="Levels of an image's flow; a table of regions has one.")]
-Depth = Annotated[
-    Layers, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")
-]
-Blocks = Annotated[
-    Layers, Field(ge=1, description="Continuous blocks per level; the solver decides how deep each is.")
-]
+Depth = Annotated[Layers, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")]
+Blocks = Annotated[Layers, Field(ge=1, description="Continuous blocks per level; the solver decides how deep each is.")]
 Hidden = Annotated[int, Field(ge=1, le=4096, description="Width of the networks that compute the parameters.")]
 Patch = Annotated[int, Field(ge=4, le=512, description="Voxels of a patch along every axis; divisible by 2^levels.")]
 
@@ -275,9 +271,7 @@ def named_settings(
                 set_pair(values, {}, pair)
         architecture = values.get("architecture", own[0])
         if architecture not in own:
-            raise ConfigError(
-                f"architecture {architecture!r} is not one of crow {command}. Choose {' or '.join(own)}."
-            )
+            raise ConfigError(f"architecture {architecture!r} is not one of crow {command}. Choose {' or '.join(own)}.")
     return load_settings(ARCHITECTURES[architecture], config, sets)
 
 

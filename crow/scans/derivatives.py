@@ -6,15 +6,18 @@ import json
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from crow.errors import OutputError
+from crow.extras import extra
 from crow.files import writing
 from crow.version import __version__
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 MAX_ROUNDING = 0.002
 """Largest error of rounding to the integers of a scan, in ranges of the values; 8 bits of a full range are enough."""
@@ -74,6 +77,8 @@ def save_scan(
     header.set_data_dtype(data.dtype)
     header["cal_max"] = header["cal_min"] = 0
     header["descrip"] = f"synthetic, crow {__version__}"[:79].encode()
+    with extra("scans"):
+        import nibabel as nib
     image = nib.Nifti1Image(data, like.affine, header)
     image.header.set_slope_inter(*scaling)
     for code in ("qform", "sform"):

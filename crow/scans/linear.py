@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from dipy.align.imaffine import AffineRegistration, MutualInformationMetric, transform_centers_of_mass
-from dipy.align.transforms import AffineTransform3D, RigidTransform3D, Transform
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.linalg import expm, logm
 
 from crow.errors import ScanError
+from crow.extras import extra
 from crow.scans.brain import COARSE, brain_of
 from crow.scans.grid import Grid
 from crow.scans.rigid import flattened, rigid
 from crow.scans.template import load_template
+
+with extra("scans"):
+    from dipy.align.imaffine import AffineRegistration, MutualInformationMetric, transform_centers_of_mass
+    from dipy.align.transforms import AffineTransform3D, RigidTransform3D, Transform
 
 Volume = NDArray[np.float32]
 Matrix = NDArray[np.float64]

@@ -6,13 +6,16 @@ import os
 import zlib
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from crow.errors import ScanError
+from crow.extras import extra
+
+with extra("scans"):
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
 
 RETRY = "Download or convert it again, or remove it from the cohort."
 COPIES = 4  # float32 volumes in memory while a scan is prepared

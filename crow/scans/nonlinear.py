@@ -142,9 +142,7 @@ class Points:
 PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
-def box_around(
-    mask: NDArray[np.bool_], grid: Grid, nodes: Grid, mm: float
-) -> tuple[Grid, list[tuple[int, int]]]:
+def box_around(mask: NDArray[np.bool_], grid: Grid, nodes: Grid, mm: float) -> tuple[Grid, list[tuple[int, int]]]:
     """The nodes within ``mm`` of a mask, and how many nodes lie before and after them along each axis."""
     voxels = np.argwhere(mask) if mask.any() else np.argwhere(~mask)
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.ptp(voxels, 0)) + voxels.min(0)

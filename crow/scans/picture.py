@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from crow.extras import extra
 from crow.files import writing
 from crow.scans.template import Template
+
+with extra("report"):
+    from PIL import Image, ImageDraw
 
 Volume = NDArray[np.float32]
 POSITION = (-4.0, -20.0, 8.0)  # mm, MNI: the sagittal, coronal and axial slice

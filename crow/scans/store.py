@@ -18,12 +18,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-import zarr
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -31,10 +29,14 @@ from crow.cohort.cohort import Cohort
 from crow.cohort.findings import Finding
 from crow.cohort.schema import Schema
 from crow.errors import CohortError
+from crow.extras import extra
 from crow.files import read_text, write_text, writing
 from crow.places import is_store
 from crow.scans.grid import Grid
 from crow.scans.store_content import FAMILY, START, check_volume, open_arrays, read_findings, read_visits, read_volume
+
+if TYPE_CHECKING:
+    import zarr
 
 FORMAT_VERSION = 1
 ARRAYS = "arrays.zarr"
@@ -146,6 +148,8 @@ class ScanStore:
         OutputError
             If ``path`` exists and may not be replaced.
         """
+        with extra("scans"):
+            import nibabel as nib
         path = Path(path)
         with writing(path, overwrite, "store") as folder:
             folder.mkdir()
@@ -316,6 +320,8 @@ def _table(cohort: Cohort) -> str:
 
 
 def _make_arrays(path: Path, info: StoreInfo, visits: int, subjects: int, velocities: bool) -> None:
+    with extra("scans"):
+        import zarr
     group = zarr.create_group(path)
 
     def make(name: str, count: int, event: tuple[int, ...], kind: str = "float32") -> None:

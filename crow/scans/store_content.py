@@ -6,16 +6,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-import zarr
 from numpy.typing import NDArray
 
 from crow.cohort.findings import Finding
 from crow.errors import CohortError
+from crow.extras import extra
 
 if TYPE_CHECKING:
+    import zarr
+
     from crow.scans.store import StoreInfo
 
 START = "first visit"  # column of visits.csv: each subject's first visit in the cohort's own time
@@ -68,6 +69,8 @@ def _check_order(file: Path, visits: pd.DataFrame) -> None:
 
 def open_arrays(path: Path, info: StoreInfo, visits: pd.DataFrame, writable: bool) -> zarr.Group:
     """The arrays of a store; raises CohortError if they do not fit its grid and visits."""
+    with extra("scans"):
+        import zarr
     file, rows, subjects = path / "arrays.zarr", len(visits), visits["subject"].nunique()
     try:
         arrays = zarr.open_group(file, mode="r+" if writable else "r")
@@ -98,6 +101,8 @@ def open_arrays(path: Path, info: StoreInfo, visits: pd.DataFrame, writable: boo
 
 def read_volume(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     """A volume of the store on its grid; raises CohortError."""
+    with extra("scans"):
+        import nibabel as nib
     check_volume(path, shape)
     try:
         return np.asarray(nib.load(path).dataobj)  # type: ignore[attr-defined]
@@ -107,6 +112,8 @@ def read_volume(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
 
 def check_volume(path: Path, shape: tuple[int, ...]) -> None:
     """Raise CohortError unless the header of a volume is that of the grid; its voxels are not read."""
+    with extra("scans"):
+        import nibabel as nib
     try:
         found = nib.load(path).shape  # type: ignore[attr-defined]
     except Exception as error:

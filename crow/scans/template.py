@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from crow.extras import extra
 from crow.scans.grid import Grid
 
 SPACE = "MNI152NLin2009aSym"
@@ -64,7 +65,8 @@ class Template:
 def load_template(resolution: float = 1.0) -> Template:
     """The template with voxels of ``resolution`` mm (at least 1 mm), smoothed before downsampling."""
     # Imported here because nilearn takes a second to import.
-    from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
+    with extra("scans"):
+        from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
     loaded = load_mni152_template(1), load_mni152_gm_template(1), load_mni152_wm_template(1)
     t1, gm, wm = (np.asarray(image.dataobj, np.float32) for image in loaded)

@@ -91,9 +91,7 @@ def _classes(classes: Classes, disclosure: Disclosure) -> dict[str, Any]:
     return classes.model_copy(update={"levels": levels, "shares": shares}).model_dump()
 
 
-def _levels(
-    name: str, levels: list[str], shares: list[float], disclosure: Disclosure
-) -> tuple[list[str], list[float]]:
+def _levels(name: str, levels: list[str], shares: list[float], disclosure: Disclosure) -> tuple[list[str], list[float]]:
     """Levels with rare ones renamed, and shares without theirs, rounded so that no count can be read from them."""
     shown = [disclosure.is_shown(name, level) for level in levels]
     kept = [level for level, show in zip(levels, shown, strict=True) if show]

@@ -15,6 +15,7 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from crow.data.sequences import Sequences
+from crow.extras import installed
 from crow.flows.crow import BeforeLayers, CRowFlow
 from crow.run.config import TrainingSettings
 from crow.seeds import SeedStream, derived_seed
@@ -251,11 +252,11 @@ def _of_all(facts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class _Log:
-    """TensorBoard events of each flow in ``folder``, if there is one, and the progress line, if there is one."""
+    """Events of each flow in ``folder``, if there is one and TensorBoard is installed; the progress line, if any."""
 
     def __init__(self, stack: ExitStack, folder: Path | None, labels: list[str], line: EpochLine | None) -> None:
         self.line, self.writers = line, []
-        if folder is not None:
+        if folder is not None and installed("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
             paths = [str(folder / "logs" / label) for label in labels]

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from crow.extras import installed
 from crow.run.config import Optimisation
 from crow.training.best_checkpoint import AtomicCheckpointIO, BestCheckpoint
 from crow.training.data import BatchData
@@ -22,8 +23,11 @@ from crow.training.progress import EpochLine
 def make_trainer(
     best_checkpoint: BestCheckpoint, settings: Optimisation, folder: Path | None, label: str, progress: bool
 ) -> pl.Trainer:
-    """A trainer that writes TensorBoard events to ``folder`` under ``label`` and may show a progress line."""
-    logger = TensorBoardLogger(folder, name="logs", version=label) if folder else False
+    """A trainer that may show a progress line and writes events to ``folder`` under ``label`` for TensorBoard.
+
+    There are no events if TensorBoard is not installed.
+    """
+    logger = TensorBoardLogger(folder, name="logs", version=label) if folder and installed("tensorboard") else False
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=1,

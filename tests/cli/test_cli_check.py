@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
-from simulated_tables import adnimerge, plain, save, wide
+from simulated_tables import adnimerge, dated, plain, save, wide
 from typer.testing import CliRunner
 
 from crow.cli.main import app
@@ -50,9 +51,44 @@ def test_findings_come_first_and_fit_a_screen_without_a_broken_word(tmp_path: Pa
     assert len(lines) <= 24
     assert lines[0].startswith("warning")
     assert lines[-1] == "usable"
-    known = {"also", "prints"} | set(words(run(app, ["check", path, "--all", "--columns"])).split())
+    known = {"also", "prints", "warnings", "notes"} | set(
+        words(run(app, ["check", path, "--all", "--columns"])).split()
+    )
     assert {word for word in words(done).split() if word.isidentifier()} <= known
     assert all(len(line) <= 80 or len(line.split()) == 1 for line in lines)
+
+
+def test_a_table_with_every_kind_of_error_fits_a_screen_and_every_correction_is_logged(tmp_path: Path) -> None:
+    """Findings that have no room are named by their codes, warnings apart from notes."""
+    truth = dated(subjects=20)
+    rng = np.random.default_rng(0)
+    names = [f"region_{number}" for number in range(30)]
+    regions = {name: (truth["Hippocampus"] * rng.uniform(0.5, 2) + rng.normal(0, 20, 60)).round(1) for name in names}
+    table = truth.assign(**regions, note="x", scanner=["ABC"[row % 3] for row in range(60)]).astype(object)
+    for number, name in enumerate(names):
+        table.loc[2 * number, name] = [0, -999, table.loc[2 * number, name] * 10][number % 3]
+    table = table.assign(**{f"death_{number}": (truth["subject"] < "S05").astype(int) for number in range(12)})
+    table.loc[3, "region_2"], table.loc[9, "Hippocampus"] = "not done", "3,512.5"
+    table.loc[5, "sex"] = "F" if table.loc[5, "sex"] == "M" else "M"
+    table["date"] = truth["date"].dt.strftime("%Y-%m-%d")
+    table.loc[12, "date"] = "2090-01-01"
+    path, out = save(pd.concat([table, table.iloc[[7]]]), tmp_path / "t.csv"), tmp_path / "clean.csv"
+    done = run(app, ["check", str(path)])
+    assert len(done.output.splitlines()) <= 24
+    assert "also warnings" in words(done) and "notes missing-code" in words(done)
+    assert all(
+        f"\n{name}" in f"\n{done.output}" for name in ("warning 1 row (line 14): age and date", "warning death_0")
+    )
+    assert run(app, ["check", str(path), "--fix", "--out", str(out)]).exit_code == 0
+    log = pd.read_csv(tmp_path / "clean.log.csv").query("severity == 'fixed'")
+    assert log["finding"].value_counts().to_dict() == {"unit-factor": 10, "not-positive": 10, "contradiction": 1}
+    clean = pd.read_csv(out)
+    for row in log.itertuples():
+        old, new = row.what.split(" -> ")
+        line = int(row.lines)
+        cells = clean.loc[clean["subject"] == table.loc[line - 2, "subject"], row.column]
+        assert str(table.loc[line - 2, row.column]).startswith(old.removesuffix(".0"))
+        assert cells.isna().any() if new == "nan" else new in set(cells.astype(str))
 
 
 def test_the_table_of_columns_is_printed_on_request(tmp_path: Path) -> None:

@@ -24,10 +24,17 @@ def test_a_german_lab_table_from_download_to_forecast(tmp_path: Path) -> None:
     cohort, out = str(write_german(tmp_path / "labor.csv")), str(tmp_path / "run")
     run("train", "--cohort", cohort, "--out", out, *TINY)
     forecast = tmp_path / "forecast.csv"
-    run("generate", "--run", out, "--subject", "P003", "--at", "+1", "--draws", "20", "--out", forecast)
-    table = pd.read_csv(forecast)
-    assert table["Untersuchungsdatum"].iloc[0].startswith("2018")
+    draws, scores = tmp_path / "draws.csv", tmp_path / "scores.csv"
+    asked = ["--subject", "P003", "--at", "+1", "--draws", "20"]
+    run("generate", "--run", out, *asked, "--out", forecast, "--save-draws", draws)
+    table = pd.read_csv(forecast, sep=";", decimal=",")
+    last = portal.german_lab().query("`Probanden-ID` == 'P003'")["Untersuchungsdatum"].iloc[-1]
+    expected = pd.to_datetime(last, dayfirst=True) + pd.DateOffset(years=1)
+    assert table["Untersuchungsdatum"].iloc[0] == f"{expected:%d.%m.%Y}", "dates are written as in the table"
     assert table["Hippocampus li_median"].between(3000, 4000).all()
+    assert set(pd.read_csv(draws, sep=";", decimal=",")["Untersuchungsdatum"]) == {f"{expected:%d.%m.%Y}"}
+    run("score", "--run", out, "--cohort", cohort, "--draws", "20", "--out", scores)
+    assert pd.read_csv(scores, sep=";", decimal=",")["log_prob"].dtype == float
 
 
 def test_two_tables_from_download_to_forecast(tmp_path: Path) -> None:

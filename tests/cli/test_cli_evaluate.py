@@ -79,7 +79,7 @@ def test_evaluation_on_test_subjects(folder: Path) -> None:
     np.testing.assert_allclose(ahead[first], sequence.loc[rows], rtol=1e-4)
     run = json.loads((folder / "run" / "metrics.json").read_text())
     assert metrics["forecast"]["crow"]["NLL"] == pytest.approx(run["test_nll_per_visit"], rel=1e-5)
-    assert {"models.png", "horizons.png", "calibration.png", "pit.png", "likelihoods.png", "skill.csv"} <= {
+    assert {"models.png", "horizons.png", "calibration.png", "pit.png", "outlier_scores.png", "skill.csv"} <= {
         path.name for path in made.iterdir()
     }
 

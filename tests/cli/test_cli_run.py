@@ -130,7 +130,8 @@ def test_generate_prints_the_times_as_they_were_given(folder: Path, tmp_path: Pa
     words = ["generate", "--run", folder / "run", "--subject", subject, "--draws", "20"]
     shown = run(*words, "--at", "1,2.5", "--out", tmp_path / "out.csv", "--save-draws", tmp_path / "draws.csv")
     assert "2 visits of 1 subject, 20 draws each." in shown
-    assert re.search(r"median \(90%\) +in 1 year +in 2.5 years", shown)
+    assert re.search(r"median \(90 %\) +in 1 year +in 2.5 years", shown)
+    assert re.search(r"Hippocampus \(cm³\) +\d\.\d+ \(\d\.\d+ to \d\.\d+\)", shown), "in cm³, with its digits"
     assert "EXAMDATE" in pd.read_csv(tmp_path / "draws.csv")
     assert "1 visit of 1 subject, 20 draws." in run(*words, "--at", "0.5", "--out", tmp_path / "one.csv")
 

@@ -42,7 +42,7 @@ def test_flags_set_every_role(tmp_path: Path) -> None:
         ({"time": "hippocampus2"}, "Did you mean Hippocampus"),
         ({"regions": ["CTX_*"]}, r"--regions CTX_\*: no column"),
         ({"exclude": ["Ventricle"]}, "Did you mean Ventricles"),
-        ({"time": "sex"}, "neither numbers, dates nor visit codes"),
+        ({"time": "sex"}, "are no dates, visit codes or numbers with a unit"),
         ({"regions": ["sex"]}, "line 2, column sex: found 'M', but a region holds numbers"),
         ({"regions": ["education"], "covariates": ["education"]}, "at once"),
         ({"regions": ["age"]}, "another role already"),

@@ -101,9 +101,7 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
         ("a," + "b" * 1_000_000 + "\n1,2\n", "line 1: a cell of more than 100,000 characters"),
     ],
 )
-def test_an_unbalanced_quote_and_a_huge_cell_are_refused_by_their_line(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_an_unbalanced_quote_and_a_huge_cell_are_refused_by_their_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(CohortError, match=message):

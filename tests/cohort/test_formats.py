@@ -14,7 +14,7 @@ from crow.cohort import read_cohort
 from crow.cohort.findings import Findings
 from crow.cohort.table import read_table
 from crow.cohort.wide import find_waves
-from crow.errors import CohortError
+from crow.errors import CohortError, MissingExtra
 
 
 def test_gzip(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_library_that_is_not_installed_is_one_sentence(
 ) -> None:
     (plain().to_excel if name.endswith("xlsx") else plain().to_parquet)(tmp_path / name, index=False)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(CohortError, match=r"pip install"):
+    with pytest.raises(MissingExtra, match=r"pip install 'crow-longitudinal\["):
         read_cohort(tmp_path / name)
 
 

@@ -1,5 +1,6 @@
 """Several tables of one cohort: joined by subject and visit, or the nearest time, and never across subjects."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import portal_tables as portal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_tables import plain, save
+from simulated_tables import assert_read, dated, plain, save
 
 import crow
 from crow.cohort import Cohort, Finding, ReadOptions, read_cohort
@@ -97,7 +98,7 @@ def test_what_cannot_be_joined_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CohortError, match=r"none of its subjects .*QS00.* is in one.csv .*--subject"):
         read_cohort(two(tmp_path, table, foreign))
     timeless = table[["subject", "Hippocampus"]].rename(columns={"Hippocampus": "score"})
-    with pytest.raises(CohortError, match=r"neither visit labels nor a time in common"):
+    with pytest.raises(CohortError, match="no time or visit label that separates the rows"):
         read_cohort(two(tmp_path, table, timeless))
     nobody = table.rename(columns={"subject": "whose"})
     with pytest.raises(CohortError, match=r"other.csv: no subject column"):
@@ -150,3 +151,34 @@ def test_no_value_of_another_subject_is_ever_joined(
     times = {str(row["score"]): row["days"] for row in scores}
     apart = known["score"].map(times).astype(int) - known["days"].astype(int)
     assert (apart.abs() <= within).all()
+
+
+@pytest.mark.parametrize("write", [str.lower, "sub-{}".format, lambda name: f"{name[0]}_{name[1:]}"])
+@pytest.mark.parametrize("part", [0.0, 0.5])
+def test_subjects_written_otherwise_in_some_or_all_rows_match(write: Callable[[str], str], part: float) -> None:
+    truth = dated()
+    scans = truth[["subject", "date", "Hippocampus", "Ventricles"]]
+    other = truth[["subject", "date", "age"]].copy()
+    rows = other.index >= part * len(other)
+    other.loc[rows, "subject"] = other["subject"][rows].map(write)
+    cohort = read_cohort([scans, other])
+    assert cohort.visits["age"].to_numpy() == pytest.approx(truth["age"].to_numpy())
+    assert_read(cohort, truth)
+
+
+def test_of_two_equally_near_rows_the_earlier_one_is_used_and_reported() -> None:
+    truth = dated()
+    other = truth[["subject", "date"]].assign(MMSE=[20 + row % 9 for row in range(len(truth))])
+    twin = other.iloc[[4]].assign(date=other["date"][4] + pd.Timedelta(days=10), MMSE=3)
+    other.loc[4, "date"] -= pd.Timedelta(days=10)
+    cohort = read_cohort([truth.drop(columns="age"), pd.concat([twin, other])])
+    assert 3 not in set(cohort.visits["MMSE"])
+    finding = next(finding for finding in cohort.findings if finding.code == "tied-rows")
+    assert finding.rows == (6,)
+
+
+def test_a_subject_with_two_rows_of_demographics_is_named() -> None:
+    truth = dated()
+    facts = truth[["subject", "sex"]].drop_duplicates()
+    with pytest.raises(CohortError, match="a second row for the subjects S03, and no time or visit label"):
+        read_cohort([truth.drop(columns="sex"), pd.concat([facts, facts.iloc[[3]].assign(sex="F")])])

@@ -61,7 +61,10 @@ def test_a_baseline_without_its_library_is_left_out_with_the_reason(monkeypatch:
     found = evaluated("last,mixed")
     assert list(found.metrics["forecast"]) == ["crow", "last visit"]
     reason = dict(found.left_out)["mixed"]
-    assert reason == "statsmodels is not installed. Install it with: pip install statsmodels."
+    assert reason == (
+        "The linear mixed model of --baselines needs statsmodels, which is not installed: "
+        "pip install 'crow-longitudinal[baselines]'."
+    )
 
 
 def test_a_baseline_that_cannot_be_fitted_to_missing_regions_is_left_out_with_the_reason() -> None:

@@ -26,7 +26,7 @@ def cohort(**covariates: list[list[object]]) -> Cohort:
 def test_published_paths_are_used_if_ten_subjects_are_near_each() -> None:
     subjects = cohort(CDRSB=[[0, 0, 0.5]] * 12 + [[0, 4, 9]] * 10 + [[1, 2, 4], [0, np.nan, np.nan]])
     (contrast,), left_out = contrasts_of(subjects)
-    assert contrast.published and contrast.paths == "0-0-0 against 0-5-10" and not left_out
+    assert contrast.published and contrast.paths == "stable CDRSB 0 against CDRSB 0 to 10" and not left_out
     stable, declining = group_members(subjects, contrast)
     assert stable == [f"s{k}" for k in range(12)] and declining == [f"s{k}" for k in range(12, 22)]
 
@@ -44,7 +44,7 @@ def test_other_paths_are_those_of_the_cohort_and_a_falling_mmse_is_a_decline() -
 def test_diagnoses_are_converted_to_stages() -> None:
     subjects = cohort(DX=[["CN", "CN", "CN"]] * 3 + [["MCI", None, "Dementia"]] * 3 + [["CN", "CN", "MCI"]] * 3)
     (contrast,), _ = contrasts_of(subjects)
-    assert contrast.paths == "CN-CN-CN against MCI-Dementia-Dementia"
+    assert contrast.paths == "stable DX CN against DX MCI to Dementia"
     assert subject_paths(subjects, "DX").loc["s3"].tolist() == [1.0, 1.5, 2.0]
     first, second = path_visits(subjects, contrast, 5)
     assert first["DX"].tolist() == ["CN"] * 15 and second["DX"].tolist() == ["MCI", "Dementia", "Dementia"] * 5

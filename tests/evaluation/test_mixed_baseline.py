@@ -50,3 +50,15 @@ def test_nearly_straight_lines_are_continued_and_noise_is_estimated() -> None:
     # No model has a lower NLL per visit than the entropy of the noise alone: 0.5 in one region, 500 in the other.
     entropy = np.log(0.5) + np.log(500) + 1 + np.log(2 * np.pi)
     assert entropy - 0.3 < -model.log_prob(lines(noise=0.5, seed=1))["log_prob"].mean() < entropy + 2
+
+
+def test_a_region_that_is_measured_only_with_a_covariate_has_no_effect_of_its_absence() -> None:
+    visits = lines(noise=0.5).visits
+    visits["score"] = np.random.default_rng(3).normal(size=len(visits)).round(2)
+    visits.loc[::3, ["score", "B"]] = np.nan
+    cohort = in_memory(visits[["subject", "age", "score", *SCALES]], list(SCALES), {"score": "numeric"})
+    model = MixedBaseline().fit(cohort)
+    both, measured = (one.beta for one in model.models)
+    assert np.count_nonzero(both) == np.count_nonzero(measured) + 1
+    history, targets = split_history(cohort)
+    assert np.isfinite(model.forecast(history, targets).values).all()

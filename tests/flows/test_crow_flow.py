@@ -12,7 +12,8 @@ from crow.bijections.innovation import MixedModelInnovation
 from crow.bijections.innovation_fit import fit_mixed_model
 from crow.bijections.priors import StandardPrior
 from crow.data.sequences import Sequences
-from crow.flows.crow import BASE_STEPS, CRowFlow, map_state
+from crow.flows.crow import CRowFlow, map_state
+from crow.flows.crow_layers import BASE_STEPS
 
 KINDS = [(start, base) for start in ("mixed_model", "standard") for base in ("standard", "conditional")]
 KINDS.append(("mixed_model", "continuous"))

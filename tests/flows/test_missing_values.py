@@ -8,7 +8,8 @@ import torch
 from flows.random_sequences import random_flow, sequences
 
 from crow.data.sequences import Sequences
-from crow.flows.crow import BASE_STEPS, CRowFlow, map_state
+from crow.flows.crow import CRowFlow, map_state
+from crow.flows.crow_layers import BASE_STEPS
 from crow.flows.ensemble import FlowEnsemble
 
 KINDS = [(start, base) for start in ("mixed_model", "standard") for base in ("standard", "conditional")]

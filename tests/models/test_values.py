@@ -76,3 +76,10 @@ def test_another_unit_is_refused_with_its_factor(model: CRow, cohort: Cohort) ->
     visits = cohort.visits.assign(Hippocampus=cohort.visits["Hippocampus"] / 1000)
     with pytest.raises(CohortError, match=r"Hippocampus.*about 1,000 times smaller.*Convert"):
         model.log_prob(replace(cohort, visits=visits))
+
+
+def test_a_table_that_was_standardised_after_reading_is_refused(cohort: Cohort) -> None:
+    visits = cohort.visits.copy()
+    visits["CDRSB"] = (visits["CDRSB"] - visits["CDRSB"].mean()) / visits["CDRSB"].std()
+    with pytest.raises(CohortError, match=r"column CDRSB: .* impossible, since its values are integer, 0 to 18"):
+        CRow().fit(replace(cohort, visits=visits))

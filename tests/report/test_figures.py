@@ -12,7 +12,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.image import imread
 
 from crow.errors import OutputError
+from crow.evaluation.outlier_score import LIMIT
 from crow.report import charts, figures, synthetic_profiles
+from crow.report.outlier_figure import outlier_scores
 
 QUANTILES = {"q05": -2.0, "q25": -1.0, "median": 0.0, "q75": 1.0, "q95": 2.0}
 
@@ -91,16 +93,43 @@ def test_what_if_paths_differ_in_colour_and_line() -> None:
     assert [float(np.asarray(drawn.get_ydata())[-1]) for drawn in fans] == [90.0, 80.0]
 
 
-def test_likelihoods_mark_and_name_outliers() -> None:
+def test_outlier_scores_mark_and_name_outliers_above_the_threshold() -> None:
     scores = pd.DataFrame(
         {"subject": ["a", "b", "c", "d"], "session": "m12", "time": [0.0, 1.0, 2.0, 3.0],
-         "log_prob": [-10.0, -11.0, -40.0, -12.0], "outlier_score": [0.0, 0.5, 9.0, 1.0],
-         "outlier": [False, False, True, False]}
+         "outlier_score": [0.0, 0.5, 9.0, 1.0], "outlier": [False, False, True, False]}
     )  # fmt: skip
-    axes, histogram = figures.likelihoods(scores).axes
-    assert [text.get_text() for text in axes.texts] == ["c m12"]
-    assert list(np.asarray(axes.lines[0].get_ydata())) == [-10.0, -11.0, -12.0]
+    axes, histogram = outlier_scores(scores).axes
+    assert [text.get_text() for text in axes.texts] == ["outliers: above 4", "c m12"]
+    assert list(np.asarray(axes.lines[0].get_ydata())) == [0.0, 0.5, 1.0]
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in dashed] == [LIMIT]
+    assert axes.get_ylabel() == "outlier score (robust sd)" and axes.get_yscale() == "linear"
     assert sum(bar.get_width() for bar in histogram.patches) == 4  # type: ignore[attr-defined]
+    figure = outlier_scores(scores.assign(outlier_score=[0.0, 0.5, 900.0, 1.0]))
+    figure.draw_without_rendering()
+    far = figure.axes[0]
+    assert far.get_yscale() == "symlog"
+    assert {"4", "100"} <= {label.get_text() for label in far.get_yticklabels()}
+
+
+def test_names_of_outliers_do_not_overlap() -> None:
+    scores = pd.DataFrame({
+        "subject": [f"subject {k}" for k in range(8)], "session": "m12", "time": np.linspace(1, 1.2, 8),
+        "outlier_score": np.linspace(9, 9.2, 8), "outlier": True,
+    })  # fmt: skip
+    figure = outlier_scores(scores)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts[1:]]
+    assert boxes and not any(box.overlaps(other) for k, box in enumerate(boxes) for other in boxes[k + 1 :])
+
+
+def test_training_curves_show_the_mixed_model_in_the_units_of_the_log() -> None:
+    log = pd.DataFrame({"member": 1, "epoch": [0, 1, 2], "train": [3.0, 2.0, 1.0], "validation": [3.0, 2.5, 2.7]})
+    figure = figures.training_curves(log, [{"validation": 52.5, "mixed_model": 52.9}])
+    dotted = [line for line in figure.axes[0].lines if len(set(np.asarray(line.get_ydata()))) == 1]
+    assert float(np.asarray(dotted[0].get_ydata())[0]) == pytest.approx(2.9)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["training", "validation", "chosen epoch", "mixed model", "member 1"]
 
 
 def test_training_curves_mark_the_best_epoch() -> None:
@@ -167,3 +196,29 @@ def test_a_model_much_worse_than_the_others_does_not_set_the_scale() -> None:
     assert horizons.axes[0].get_ylim()[1] < 0.15
     similar = charts.models({"CRPS": {"crow": 0.06, "mixed": 0.09}}, "sd")
     assert not similar.axes[0].texts
+
+
+def test_bands_begin_at_the_level_and_dots_are_at_the_times_that_were_asked() -> None:
+    asked, fine = forecast([5]), forecast([5]).assign(region="R0")
+    start = fine.iloc[[0]].assign(time=1.0, age=71.0, median=91.0, q05=90.5, q25=90.8, q75=91.2, q95=91.5)
+    fine = pd.concat([start, fine])
+    centiles = ("subjects with DX CN", fine.assign(median=fine["median"] + 300, q05=-1e6, q95=1e6))
+    figure = figures.trajectories(observed(1), {"f": asked}, bands={"f": fine}, reference=centiles, unit={"R0": "mm"})
+    axes = figure.axes[0]
+    assert line(axes, 3) == ([71.0, 72.0, 73.0], [91.0, 85.0, 80.0])
+    dots = [one for one in axes.lines if one.get_marker() == "o" and one.get_linestyle() == "None"]
+    assert [list(np.asarray(one.get_xdata())) for one in dots] == [[72.0, 73.0]]
+    band = next(one for one in axes.collections if isinstance(one, PolyCollection)).get_paths()[0].vertices
+    assert (band[band[:, 0] == 71.0][:, 1].min(), band[band[:, 0] == 71.0][:, 1].max()) == (90.5, 91.5)  # type: ignore[index]
+    low, high = axes.get_ylim()
+    assert low > 50 and high < 150, "centiles far away do not flatten the forecast"
+    assert "5, 50 and 95 % of subjects with DX CN" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert axes.get_ylabel() == "mm"
+
+
+def test_a_legend_is_not_wider_than_its_figure() -> None:
+    paths = {f"a course of covariates with a long name {k}": forecast([5, 1, 2]) for k in range(4)}
+    figure = figures.trajectories(observed(3), paths, data_end=2.0)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1

@@ -15,7 +15,7 @@ from small_stores import ball, make_store, with_files
 import crow
 from crow.cohort import Cohort
 from crow.errors import ConfigError
-from crow.models.crow import training_memory
+from crow.models.training_report import training_memory
 from crow.run.folder import FORMAT_VERSION
 
 RUNS = Path(__file__).parents[1] / "data" / f"runs-v{FORMAT_VERSION}"

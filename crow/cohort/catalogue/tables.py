@@ -8,6 +8,10 @@ from crow.cohort.findings import Kind
 ENCODING = Kind(
     "encoding", "info", "The file is not UTF-8.", "the file is not UTF-8; its text was read as Windows-1252."
 )
+TITLE_ROWS = Kind(
+    "title-rows", "warning", "Lines stand above the header.",
+    "lines above the header, with a title, a comment or names of groups of columns; they were skipped.",
+)  # fmt: skip
 REPEATED_HEADER = Kind(
     "repeated-header", "warning", "Several columns have one name.",
     "{names}: several columns have this name; the later ones are called {first}.2 and so on.",
@@ -55,12 +59,16 @@ PORTAL_CODES = Kind(
     "study-code", "info", "A study's codes for not available mean missing.",
     "codes for not available were read as missing: {names}.",
 )  # fmt: skip
+FILLED_DOWN = Kind(
+    "filled-down", "warning", "The subject stands in the first of its rows only.",
+    "rows without a subject were read as visits of the subject above. If they are not, delete them.",
+)  # fmt: skip
 SPLIT_DATE = Kind(
     "split-date", "info", "Year, month and day, or date and time, have a column each.",
     "{names} are one date and were joined.",
 )  # fmt: skip
 SHEETS = Kind(
-    "sheets", "warning", "A workbook has several sheets.",
+    "sheets", "warning", "A workbook has several sheets; the largest is read.",
     "the sheet {first} was read, not {others}. Save another sheet as a file of its own.",
 )  # fmt: skip
 SECOND_HEADER = Kind(
@@ -110,6 +118,10 @@ UNMATCHED = Kind(
 SHARED_ROW = Kind(
     "shared-row", "info", "A row of one table matches several of another.",
     "one row of {other} is the nearest to several rows and was used for each.",
+)  # fmt: skip
+TIED_ROWS = Kind(
+    "tied-rows", "warning", "Two rows of another table are equally near in time.",
+    "two rows of {other} are equally near in time; the earlier one was used. Delete one of them.",
 )  # fmt: skip
 JOIN_AGE = Kind(
     "join-age", "info", "An age was moved to the day of the visit.",

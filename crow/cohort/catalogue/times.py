@@ -9,6 +9,26 @@ MIXED_DATE_ORDER = Kind(
     "mixed-date-order", "warning", "Some dates have the day first, others the month.",
     "most dates are {order}; these have another order and were not read. Write all dates as 2011-03-05.",
 )  # fmt: skip
+NUMBERED_DATE = Kind(
+    "numbered-date", "warning", "Dates are numbers of days or seconds.",
+    "numbers were read as dates, {what}, by their size: {example}. The times between visits do not depend on it.",
+)  # fmt: skip
+PLACEHOLDER_DATE = Kind(
+    "placeholder-date", "warning", "A date stands for a missing one.",
+    "{codes} is far from all other dates and was read as missing. Correct the cells, or empty them.",
+)  # fmt: skip
+UNREAD_TIME = Kind(
+    "unread-time", "warning", "A column has the name of a date or an age, but its cells cannot be read as one.",
+    "cells such as {example} are no {what} that can be read, so the column is left out. {remedy}",
+)  # fmt: skip
+DATE_BY_VALUES = Kind(
+    "date-by-values", "warning", "A column was found to be the date of the visit by its values.",
+    "the only column of dates that change within subjects, so it is the time; if not, name another with --time COLUMN.",
+)  # fmt: skip
+DATE_ORDER_FOUND = Kind(
+    "date-order-found", "info", "Day and month were separated by other columns.",
+    "no day above 12 shows which comes first; {order} agrees with {reason}.",
+)  # fmt: skip
 VISIT_CODES = Kind(
     "visit-codes", "info", "Labels of visits are those of a study.",
     "read as ABCD's labels: 02A is year 2, 02M the middle of the year that follows it (2.5 years).",
@@ -16,6 +36,20 @@ VISIT_CODES = Kind(
 SUBJECT = Kind(
     "subject", "info", "Several columns name the same subjects.", "{names} name the same subjects; {first} was used."
 )
+SUBJECT_FOUND = Kind(
+    "subject-found", "warning", "A column was found to name the subjects by its values.",
+    "taken as the subject, because each value stands in a few rows; if that is wrong, add --subject COLUMN.",
+)  # fmt: skip
+SUBJECT_WRITINGS = Kind(
+    "subject-writings", "warning", "One subject is written in several ways.",
+    "{count:,} subjects are written in several ways ({example}) and were read as one. If they are different subjects, "
+    "write them clearly apart.",
+)  # fmt: skip
+MIXED_SUBJECTS = Kind(
+    "mixed-subjects", "warning", "Rows of several subjects have one name.",
+    "has several values in {count:,} of {total:,} subjects ({subject}), so their rows may belong to several subjects. "
+    "{remedy}",
+)  # fmt: skip
 DATE_ORDER = Kind(
     "date-order", "warning", "Day and month cannot be separated.",
     "no day above 12 shows which comes first; dates were read as {order}.",

@@ -29,6 +29,10 @@ IMPOSSIBLE_NUMBER = Kind(
     "numbers beyond any measurement ({values}) were read as missing. Correct the cells.",
 )  # fmt: skip
 DECIMAL_COMMA = Kind("decimal-comma", "info", "Numbers have a decimal comma.", "numbers have a decimal comma: {names}.")
+UNITS = Kind(
+    "units", "warning", "Cells have a unit.",
+    "cells have a unit, such as {example}; they were read in the unit {unit}{other}. Put the unit into the name.",
+)  # fmt: skip
 MIXED_DECIMALS = Kind(
     "mixed-decimals", "warning", "Some columns have a decimal comma, others a decimal point.",
     "decimal commas in {commas}, decimal points in {points}; each column was read by its own mark.",

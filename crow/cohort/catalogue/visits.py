@@ -12,7 +12,7 @@ NO_VISIT = Kind(
     "ADNI's code nv means that there was no visit.",
     "the code nv means that there was no visit; dropped.",
 )
-NO_TIME = Kind("no-time", "warning", "A row has no time.", "no time in {name}; dropped.")
+NO_TIME = Kind("no-time", "warning", "A row has no time.", "no time in {name}{example}; dropped.")
 SCREENING = Kind(
     "screening", "info", "Screening belongs to baseline.",
     "screening belongs to baseline: joined with that visit, where it filled missing values.",

@@ -34,8 +34,11 @@ def check_outliers(rows: RowsBySubject) -> None:
 
 
 def deviations(values: Floats) -> Floats:
-    """Distances from the median in robust standard deviations of each side; NaN if more than half are equal."""
-    middle = np.nanmedian(values)
+    """Distances from the median in robust standard deviations of each side; NaN if more than half are equal.
+
+    ``values`` has no NaN.
+    """
+    middle = np.median(values)
     apart = values - middle
     below, above = apart[apart <= 0], apart[apart >= 0]
     scale = np.where(apart < 0, NORMAL * np.median(-below), NORMAL * np.median(above))
@@ -50,13 +53,19 @@ def outlying_levels(values: Floats) -> Mask:
     lower, middle, upper = np.quantile(known, [0.25, 0.5, 0.75], method="linear")
     if max(high - middle, middle - low) < MAX_LEVEL_DEVIATION / 2 * (upper - lower):
         return np.zeros(len(values), bool)
-    if len(np.unique(known)) < MIN_LEVELS:
-        return np.zeros(len(values), bool)
-    with np.errstate(invalid="ignore"):
-        far: Mask = np.abs(deviations(values)) > MAX_LEVEL_DEVIATION
-        if low > 0:
-            far &= np.abs(deviations(np.log(values))) > MAX_LEVEL_DEVIATION
-    return far
+    outlying = np.zeros(len(values), bool)
+    if not has_levels(known, MIN_LEVELS):
+        return outlying
+    far = np.abs(deviations(known)) > MAX_LEVEL_DEVIATION
+    if low > 0 and far.any():
+        far &= np.abs(deviations(np.log(known))) > MAX_LEVEL_DEVIATION
+    outlying[np.isfinite(values)] = far
+    return outlying
+
+
+def has_levels(values: Floats, least: int) -> bool:
+    """Whether there are ``least`` different values; most columns show that in their first cells."""
+    return len(np.unique(values[: 100 * least])) >= least or len(np.unique(values)) >= least
 
 
 def outlying_changes(values: Floats, years: Floats, who: np.ndarray) -> Mask:
@@ -67,10 +76,11 @@ def outlying_changes(values: Floats, years: Floats, who: np.ndarray) -> Mask:
         return outlying
     same = who[known][1:] == who[known][:-1]
     rate = np.diff(values[known]) / np.maximum(np.diff(years[known]), MIN_CHANGE_INTERVAL)
-    if same.sum() < MIN_VALUES or len(np.unique(rate[same])) < MIN_LEVELS:
+    rated = same & ~np.isnan(rate)
+    if rated.sum() < MIN_VALUES or not has_levels(rate[rated], MIN_LEVELS):
         return outlying
-    with np.errstate(invalid="ignore"):
-        fast = np.abs(deviations(np.where(same, rate, np.nan))) > MAX_CHANGE_DEVIATION
+    fast = np.zeros(len(rate), bool)
+    fast[rated] = np.abs(deviations(rate[rated])) > MAX_CHANGE_DEVIATION
     if not fast.any():
         return outlying
     into, out_of = np.r_[False, fast], np.r_[fast, False]

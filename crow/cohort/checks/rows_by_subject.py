@@ -63,7 +63,7 @@ class RowsBySubject:
         """``35000 (line 5), 200 (line 9) and 3 more``."""
         lines = self.lines[where]
         order = np.argsort(lines, kind="stable")
-        values = self.rows[name].to_numpy(object)[self.order][where][order]
+        values = self.rows[name].iloc[self.order[where][order]].to_numpy(object)
         place = self.findings.places
         shown = ", ".join(
             f"{_short(value)} ({place.get(int(line), f'line {line}')})"

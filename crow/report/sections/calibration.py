@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from crow.report import charts, figures
-from crow.report.blocks import Block, Cell, Metric, Note, Picture, PictureRow, Section, Table, paragraph
+from crow.report.blocks import Block, Cell, Metric, Note, Picture, PictureRow, Section, Table, interval, paragraph
 from crow.report.charts import OURS
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
@@ -71,15 +71,22 @@ def _coverage_table(evaluation: Evaluation) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for model in _models(evaluation):
         cells = [evaluation.number("forecast", model, f"coverage {share} %", share=True) for share in SHARES]
-        if any(cells):
-            rows.append((model, *cells))
-        bounds = [_bounds(evaluation, share) for share in SHARES]
-        if model == OURS and all(low is not None and high is not None for low, high in bounds):
-            rows.append(("crow, 95 % interval", *((low, " to ", high) for low, high in bounds)))
+        if not any(cells):
+            continue
+        each = [(cell, *_bounds(evaluation, share)) for cell, share in zip(cells, SHARES, strict=True)]
+        rows.append((model, *(interval(*one) if model == OURS else _rounded(*one) for one in each)))
     ours = next((k for k, row in enumerate(rows) if row[0] == OURS), None)
     header = ("model", *(f"{share} % interval" for share in SHARES))
-    caption = "Coverage: share of observed values inside the central prediction intervals"
+    caption = (
+        "Coverage: share of observed values inside the central prediction intervals (of crow with its 95 % "
+        "interval over subjects)"
+    )
     return Table(caption, header, tuple(rows), ours=ours)
+
+
+def _rounded(coverage: Metric | None, low: Metric | None, high: Metric | None) -> Metric | None:
+    """The coverage of another model with the precision of crow's."""
+    return coverage if coverage is None or low is None or high is None else coverage.beside(low, high)[0]
 
 
 def _bounds(evaluation: Evaluation, share: int) -> tuple[Metric | None, Metric | None]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from crow.cohort.cohort import Cohort
+from crow.extras import extra
 from crow.report.blocks import Block, Cell, Details, Note, Properties, Section, Table
 from crow.report.embed import drawn
 from crow.report.figures import BLUE, style
 from crow.report.names import common_ending
 from crow.report.numbers import counted, percent, short
+from crow.report.spaghetti import MAX_LINES, MAX_PANELS, group_of, spaghetti
+
+with extra("report"):
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 TITLE = "Cohort and findings"
 MAX_REGIONS = 40  # that are listed by name
@@ -33,6 +36,8 @@ def cohort_section(
         blocks += [*([Note(missing)] if missing else []), Properties(_columns(schema))]
     else:
         blocks += [Properties((*_size(cohort), *_columns(schema))), drawn(_figure(cohort), *_alt_and_caption(cohort))]
+        if subjects and cohort.regions and (cohort.visits.groupby("subject").size() > 1).any():
+            blocks.append(drawn(spaghetti(cohort), *_courses(cohort)))
     blocks.append(_findings(findings, cohort if subjects else None))
     if cohort is not None and any(cohort.missing.values()):
         rows = tuple((name, percent(share)) for name, share in cohort.missing.items() if share)
@@ -81,8 +86,7 @@ def _findings(findings: Sequence[Mapping[str, Any]], cohort: Cohort | None) -> B
     header = ("finding", "severity", "column", "rows")
     if cohort is not None and [f.code for f in cohort.findings] == [one.get("code") for one in findings]:
         rows = tuple(
-            (f.code, f.severity, f.column or "", len(f.rows) or "", str(f))
-            for f in sorted(cohort.findings, key=_rank)
+            (f.code, f.severity, f.column or "", len(f.rows) or "", str(f)) for f in sorted(cohort.findings, key=_rank)
         )
         return Table("Findings of the reader", (*header, "explanation"), rows)
     if not findings:
@@ -118,6 +122,13 @@ def _figure(cohort: Cohort) -> Figure:
             panels[2].set(xlabel="years", ylabel="subjects")
             panels[2].set_title("Age at the first visit")
     return figure
+
+
+def _courses(cohort: Cohort) -> tuple[str, str]:
+    count = len(cohort.subjects)
+    shown = f"{MAX_LINES} of {count:,}" if count > MAX_LINES else f"{count:,}"
+    alt = f"One line per subject, {shown} subjects, of {min(len(cohort.regions), MAX_PANELS)} regions."
+    return alt, f"Courses of {shown} subjects, each a line. Colours: {group_of(cohort)[1] or 'none'}."
 
 
 def _alt_and_caption(cohort: Cohort) -> tuple[str, str]:

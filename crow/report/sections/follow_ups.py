@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from crow.extras import extra
 from crow.report.blocks import Block, Compare, Details, Heading, Note, Picture, Section, Table, Viewer, paragraph
 from crow.report.charts import OURS
 from crow.report.embed import drawn, image
@@ -21,6 +21,9 @@ from crow.report.sections.skill import skill_table
 from crow.report.slices import three_planes
 from crow.report.viewer import viewer
 from crow.representation.follow_up import FollowUp
+
+with extra("scans"):
+    import nibabel as nib
 
 LAST, REAL, SYNTHETIC = "last scan", "real", "synthetic"
 SLIDER = "Drag the slider or use the arrow keys: one scan is on the left of the line, the other on the right."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,12 @@ class SubjectForecast:
         Why the subject is shown.
     data_end : float or None
         The longest follow-up of the training, in years; None if it is not known.
+    band : DataFrame or None
+        The intervals at more times, from the last given visit on.
+    reference : tuple of str and DataFrame, or None
+        Centiles of other subjects, and who these are.
+    units : mapping of str to str
+        The known units of regions.
     """
 
     subject: str
@@ -47,17 +53,26 @@ class SubjectForecast:
     later: pd.DataFrame | None
     description: str
     data_end: float | None = None
+    band: pd.DataFrame | None = None
+    reference: tuple[str, pd.DataFrame] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class WhatIf:
-    """The visits of a subject, and its forecast for each path of a covariate, by the name of the path."""
+    """The visits of a subject, and its forecast for each path of a covariate, by the name of the path.
+
+    ``bands`` are the intervals at more times; ``reference`` and ``units`` are those of `SubjectForecast`.
+    """
 
     subject: str
     given: pd.DataFrame
     paths: Mapping[str, pd.DataFrame]
     description: str
     data_end: float | None = None
+    bands: Mapping[str, pd.DataFrame] | None = None
+    reference: tuple[str, pd.DataFrame] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def forecasts_section(
@@ -81,8 +96,12 @@ def what_if_section(what_ifs: Sequence[WhatIf], missing: str) -> Section:
     for one in what_ifs:
         short_names = without_ending(next(iter(one.paths.values()))["region"])
         paths = {name: _renamed(path, short_names) for name, path in one.paths.items()}
-        given, title = one.given.rename(columns=short_names), f"Subject {one.subject}"
-        figure = figures.trajectories(given, paths, title=title, data_end=one.data_end)
+        bands = None if one.bands is None else {name: _renamed(band, short_names) for name, band in one.bands.items()}
+        figure = figures.trajectories(
+            one.given.rename(columns=short_names), paths, unit=_short_units(one.units, short_names),
+            title=f"Subject {one.subject}", data_end=one.data_end, bands=bands,
+            reference=_short_reference(one.reference, short_names),
+        )  # fmt: skip
         alt = f"Median forecasts and 90 % prediction intervals of subject {one.subject} for: {'; '.join(one.paths)}."
         blocks.append(drawn(figure, alt, one.description))
     return Section("what-if", title, tuple(blocks))
@@ -98,15 +117,21 @@ def _figure(one: SubjectForecast) -> Block:
     if later is not None and shown is None:
         shown = _furthest(forecast, later)
         title += f" · the {PANELS} of {len(regions)} regions furthest from their forecast"
-    figure = figures.trajectories(given, {"forecast": forecast}, shown, title=title, later=later, data_end=one.data_end)
+    figure = figures.trajectories(
+        given, {"forecast": forecast}, shown, _short_units(one.units, short_names), title, later, one.data_end,
+        None if one.band is None else {"forecast": _renamed(one.band, short_names)},
+        _short_reference(one.reference, short_names),
+    )  # fmt: skip
     visits = one.forecast["time"].nunique()
     alt = f"Subject {one.subject}: {counted(len(one.given), 'visit')} given, {counted(visits, 'visit')} forecast"
+    inside = ""
     if later is not None:
-        inside, count = _inside(forecast, later)
-        alt += f"; {inside} of {count} later values lie inside their 90 % prediction interval"
+        both = _with_truth(forecast, later)
+        count = int(both["truth"].between(both["q05"], both["q95"]).sum())
+        inside = f"; {count} of {len(both)} later values lie inside their 90 % prediction interval"
     ahead = one.forecast["time"].max() - one.given["time"].max() if len(one.given) else one.forecast["time"].max()
-    caption = f"{one.subject}: {one.description}; up to {short(float(ahead))} years ahead."
-    return drawn(figure, f"{alt}.", caption)
+    caption = f"{one.subject}: {one.description}; up to {short(float(ahead), 2)} years ahead{inside}."
+    return drawn(figure, f"{alt}{inside}.", caption)
 
 
 def _renamed(forecast: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
@@ -119,9 +144,24 @@ def _with_truth(forecast: pd.DataFrame, later: pd.DataFrame) -> pd.DataFrame:
     return forecast.merge(truth, on=["time", "region"], how="inner").dropna(subset=["truth"])
 
 
-def _inside(forecast: pd.DataFrame, later: pd.DataFrame) -> tuple[int, int]:
-    both = _with_truth(forecast, later)
-    return int(both["truth"].between(both["q05"], both["q95"]).sum()), len(both)
+def outside_intervals(forecast: pd.DataFrame, later: pd.DataFrame) -> set[str]:
+    """The subjects with a later value outside its 90 % prediction interval."""
+    found = set()
+    for subject, own in forecast.groupby("subject"):
+        both = _with_truth(own, later[later["subject"] == subject])
+        if not both["truth"].between(both["q05"], both["q95"]).all():
+            found.add(str(subject))
+    return found
+
+
+def _short_units(units: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    return {names[region]: unit for region, unit in units.items() if region in names}
+
+
+def _short_reference(
+    reference: tuple[str, pd.DataFrame] | None, names: Mapping[str, str]
+) -> tuple[str, pd.DataFrame] | None:
+    return None if reference is None else (reference[0], _renamed(reference[1], names))
 
 
 def _furthest(forecast: pd.DataFrame, later: pd.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ from crow.report.blocks import Block, Cell, Details, Heading, Note, Section, Tab
 from crow.report.brain_maps import Map, glass_brains
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
-from crow.report.group_effects import group_figure
+from crow.report.group_effects import change_in_size, group_figure
 from crow.report.numbers import counted
 
 PART = "group_effects"
@@ -33,7 +33,8 @@ def groups_section(evaluation: Evaluation | None, atlas: Map | None, missing: st
     name, title = "groups", "Group effects"
     if evaluation is None or atlas is None or not evaluation.part(PART):
         return Section(name, title, (Note(missing),))
-    blocks: list[Block] = [paragraph(INTRODUCTION), _agreement(evaluation), _significance(evaluation)]
+    blocks: list[Block] = [*_headline(evaluation), paragraph(INTRODUCTION), _agreement(evaluation)]
+    blocks.append(_significance(evaluation))
     table = evaluation.table(PART, "contrast", "region", "d_real", "d_real_low", "d_real_high", "d_synthetic",
                              "d_synthetic_low", "d_synthetic_high")  # fmt: skip
     if table is not None:
@@ -45,7 +46,8 @@ def groups_section(evaluation: Evaluation | None, atlas: Map | None, missing: st
                 f"Cohen's d of {counted(len(rows), 'region')} in synthetic against real groups, {contrast}; {agreeing} "
                 "have the same sign."
             )
-            blocks.append(drawn(group_figure(rows), alt))
+            paths = str(evaluation.part(PART).get(contrast, {}).get("paths") or "")
+            blocks.append(drawn(group_figure(rows, groups=paths), alt))
             regions = [str(region) for region in rows["region"]]
             if located := atlas.of(regions):
                 values = {kind: dict(zip(regions, map(float, rows[f"d_{kind}"]), strict=True)) for kind in KINDS}
@@ -53,6 +55,17 @@ def groups_section(evaluation: Evaluation | None, atlas: Map | None, missing: st
                 alt = f"Glass brains of Cohen's d, {contrast}, real and synthetic."
                 blocks.append(drawn(brains, alt, atlas.caption(regions)))
     return Section(name, title, tuple(blocks))
+
+
+def _headline(evaluation: Evaluation) -> list[Block]:
+    """By how much synthetic effects are smaller or larger than real ones."""
+    parts = []
+    for contrast in evaluation.part(PART):
+        real, synthetic = (evaluation.number(PART, contrast, f"median_abs_d_{kind}") for kind in KINDS)
+        if real is not None and synthetic is not None and real.value and synthetic.value is not None:
+            parts.append(f"{contrast} {change_in_size(real.value, synthetic.value)}")
+    text = f"Size of synthetic effects beside real ones (median |d|): {'; '.join(parts)}."
+    return [paragraph(text)] if parts else []
 
 
 def _agreement(evaluation: Evaluation) -> Table:

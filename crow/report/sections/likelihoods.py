@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from crow.report import figures
 from crow.report.blocks import Block, Cell, Details, Note, Section, Table, paragraph
 from crow.report.embed import drawn
 from crow.report.numbers import counted
+from crow.report.outlier_figure import outlier_scores
 
 MAX_OUTLIERS = 20  # that are not folded
 
@@ -24,7 +24,7 @@ def likelihoods_section(scores: pd.DataFrame | None, source: str, missing: str =
     scores = scores[scores["log_prob"].notna()].assign(outlier=lambda table: table["outlier"].astype(bool))
     outliers = scores[scores["outlier"]].sort_values("outlier_score", ascending=False)
     alt = (
-        f"Log-likelihood of {len(scores)} visits over the years since the first visit, with a histogram; "
+        f"Outlier score of {len(scores)} visits over the years since the first visit, with a histogram; "
         f"{len(outliers)} outliers are marked."
     )
     blocks: list[Block] = [
@@ -33,7 +33,7 @@ def likelihoods_section(scores: pd.DataFrame | None, source: str, missing: str =
             "score is the distance below the median in robust standard deviations, computed separately for first and "
             "for later visits. A visit with a score above 4 is an outlier."
         ),
-        drawn(figures.likelihoods(scores.assign(session=scores["session"].fillna(""))), alt),
+        drawn(outlier_scores(scores.assign(session=scores["session"].fillna(""))), alt),
     ]
     if len(outliers):
         caption = f"Outliers: {counted(len(outliers), 'visit')} of {len(scores):,}"

@@ -2,60 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from crow import __version__
-from crow.report.blocks import Block, Heading, Items, Paragraph, Section, paragraph
+from crow.report.blocks import Block, Code, Details, Heading, References, Section, paragraph
 from crow.report.evaluated import Evaluation
 from crow.report.numbers import counted, percent
+from crow.report.references import (
+    CROW,
+    CRPS,
+    LIN,
+    MIXED,
+    OF_ARCHITECTURE,
+    TADPOLE,
+    TEMPLATE,
+    YEOM,
+    Reference,
+    as_latex,
+    as_markdown,
+    bibtex,
+)  # fmt: skip
 from crow.report.sections.training import longitudinal
 from crow.run.config import Config
 from crow.run.folder import Run
 
-CROW = (
-    "Hwang SJ, Tao Z, Kim WH, Singh V. Conditional recurrent flow: conditional generation of longitudinal samples with "
-    "applications to neuroimaging. ICCV 2019."
-)
-WINKLER = (
-    "Winkler C, Worrall D, Hoogeboom E, Welling M. Learning likelihoods with conditional normalizing flows. "
-    "arXiv:1912.00042, 2019."
-)
-NGUYEN = (
-    "Nguyen TM, Garg A, Baraniuk RG, Anandkumar A. InfoCNF: an efficient conditional continuous normalizing flow with "
-    "adaptive solvers. arXiv:1912.03978, 2019."
-)
-CITATIONS = {
-    "cinn": "Ardizzone L, Lüth C, Kruse J, Rother C, Köthe U. Guided image generation with conditional invertible "
-            "neural networks. arXiv:1907.02392, 2019.",
-    "enhance": WINKLER,
-    "segment": WINKLER,
-    "semi-conditional": "Atanov A, Volokhova A, Ashukha A, Sosnovik I, Vetrov D. Semi-conditional normalizing flows "
-                        "for semi-supervised learning. arXiv:1905.00505, 2019.",
-    "infocnf": NGUYEN,
-    "ccnf": NGUYEN,
-    "caglow": "Liu R, Liu Y, Gong X, Wang X, Li H. Conditional adversarial generative flow for controllable image "
-              "synthesis. CVPR 2019.",
-    "cglow": "Kingma DP, Dhariwal P. Glow: generative flow with invertible 1x1 convolutions. NeurIPS 2018.",
-}  # fmt: skip
 FUTURE_COVARIATES = {
     "known": "All models received the covariates at the forecast visits as they are in the table.",
     "carry": "Covariates at the forecast visits were carried forward from the last observed visit.",
     "linear": "Covariates at the forecast visits were extrapolated linearly from the observed visits.",
 }
-MIXED = "Laird NM, Ware JH. Random-effects models for longitudinal data. Biometrics 38, 1982."
-CRPS = "Gneiting T, Raftery AE. Strictly proper scoring rules, prediction, and estimation. JASA 102, 2007."
-LIN = "Lin LI. A concordance correlation coefficient to evaluate reproducibility. Biometrics 45, 1989."
-YEOM = (
-    "Yeom S, Giacomelli I, Fredrikson M, Jha S. Privacy risk in machine learning: analyzing the connection to "
-    "overfitting. IEEE CSF 2018."
-)
-TADPOLE = (
-    "Marinescu RV and others. The Alzheimer's disease prediction of longitudinal evolution (TADPOLE) challenge: "
-    "results after 1 year follow-up. MELBA 2021."
-)
-TEMPLATE = "Fonov V and others. Unbiased average age-appropriate atlases for pediatric studies. NeuroImage 54, 2011."
 PACKAGES = (
     "torch", "lightning", "torchdiffeq", "numpy", "scipy", "pandas", "scikit-learn", "scoringrules",
     "statsmodels", "nibabel", "nilearn", "dipy", "matplotlib", "jinja2",
@@ -71,12 +47,18 @@ SCANS = {
 
 def methods_section(run: Run, evaluation: Evaluation | None) -> Section:
     """The methods as prose, versions, and what to cite."""
-    blocks: list[Block] = [*_prose(run, evaluation), Heading("Versions")]
+    blocks: list[Block] = [*map(paragraph, _texts(run, evaluation)), Heading("Versions")]
     blocks.append(paragraph(f"Trained with {_listed(run.versions.items()) or 'unknown versions'}."))
     if evaluation is not None and (versions := evaluation.part("protocol").get("versions")):
         blocks.append(paragraph(f"Evaluated with {_listed(versions.items())}."))
     blocks.append(paragraph(f"This report was made with {_listed(_installed())}."))
-    blocks += [Heading("References"), Items(tuple(_citations(run, evaluation)))]
+    cited, prose = _citations(run, evaluation), _texts(run, evaluation)
+    blocks += [Heading("References"), References(tuple(cited))] if cited else []
+    blocks.append(Heading("For a paper"))
+    blocks.append(Details("Methods as Markdown", (Code(as_markdown(prose, cited), "methods.md"),)))
+    blocks.append(Details("Methods as LaTeX", (Code(as_latex(prose, cited), "methods.tex"),)))
+    if cited:
+        blocks.append(Details("References as BibTeX", (Code(bibtex(cited), "references.bib"),)))
     return Section("methods", "Methods, versions and references", tuple(blocks))
 
 
@@ -84,14 +66,15 @@ def _listed(versions: Any) -> str:
     return ", ".join(f"{name} {text}" for name, text in versions)
 
 
-def _prose(run: Run, evaluation: Evaluation | None) -> list[Paragraph]:
+def _texts(run: Run, evaluation: Evaluation | None) -> list[str]:
+    """The paragraphs of the methods."""
     config = longitudinal(run)
     texts = [_cross_sectional(run) if config is None else _crow(run, config)]
     if scans := run.description.get("scans"):
         texts.append(_scans(scans))
     if evaluation is not None:
         texts += _evaluation(evaluation)
-    return [paragraph(text) for text in texts]
+    return texts
 
 
 def _crow(run: Run, config: Config) -> str:
@@ -163,6 +146,8 @@ def _evaluation(evaluation: Evaluation) -> list[str]:
             "Group effects are Cohen's d between subjects on two paths of a covariate. Effects of real and of "
             "synthetic subjects are compared by Lin's concordance correlation (Lin 1989)."
         )
+    if evaluation.part("tadpole"):
+        texts.append("Scores of the TADPOLE challenge follow Marinescu et al. 2021.")
     if evaluation.part("privacy"):
         texts.append(
             "Memorisation was assessed by distances to the nearest training and test records, by exact and near "
@@ -171,16 +156,16 @@ def _evaluation(evaluation: Evaluation) -> list[str]:
     return texts
 
 
-def _citations(run: Run, evaluation: Evaluation | None) -> Sequence[str]:
+def _citations(run: Run, evaluation: Evaluation | None) -> list[Reference]:
     if (config := longitudinal(run)) is None:
         architecture = getattr(run.config, "architecture", "")
-        return [CITATIONS[architecture]] if architecture in CITATIONS else []
+        return [OF_ARCHITECTURE[architecture]] if architecture in OF_ARCHITECTURE else []
     found = [CROW, *([MIXED] if config.model.objective == "likelihood" else [])]
     if "scans" in run.description:
         found.append(TEMPLATE)
     if evaluation is not None:
         parts = {"forecast": CRPS, "group_effects": LIN, "privacy": YEOM, "tadpole": TADPOLE}
-        found += [text for part, text in parts.items() if evaluation.part(part)]
+        found += [one for part, one in parts.items() if evaluation.part(part)]
     return found
 
 

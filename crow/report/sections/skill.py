@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crow.report import charts
-from crow.report.blocks import Block, Cell, Details, Metric, Note, Section, Table, paragraph
+from crow.report.blocks import Block, Cell, Details, Metric, Note, Section, Table, interval, paragraph
 from crow.report.charts import OURS
 from crow.report.embed import drawn
 from crow.report.evaluated import Evaluation
@@ -57,11 +57,11 @@ def skill_table(evaluation: Evaluation, path: tuple[str, ...], caption: str) -> 
     for name in path:
         value = value.get(name, {})
     rows = tuple(
-        (measure, *(evaluation.number(*path, measure, end, share=True) for end in ("value", "low", "high")),
+        (measure, interval(*(evaluation.number(*path, measure, end, share=True) for end in ("value", "low", "high"))),
          str(one.get("reference", "")))
         for measure, one in value.items() if isinstance(one, dict)
     )  # fmt: skip
-    return Table(caption, ("measure", "skill", "lower bound", "upper bound", "reference"), rows)
+    return Table(caption, ("measure", "skill (95 % interval)", "reference"), rows)
 
 
 def _bars(evaluation: Evaluation, unit: str) -> Block | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from crow.cohort.cohort import Cohort
-from crow.report.blocks import Block, Code, Metric, Note, Section, Tile, Tiles, metric_at, paragraph
+from crow.report.blocks import Block, Code, Metric, Note, Section, Tile, Tiles, interval, metric_at, paragraph
 from crow.report.charts import OURS
 from crow.report.evaluated import Evaluation
 from crow.report.numbers import counted
 from crow.report.sections.privacy import TONES
 from crow.report.sections.training import FILE, longitudinal
+from crow.report.sections.verdict import verdict
 from crow.run.folder import Run
 
 NOT_EVALUATED = (
@@ -21,7 +22,11 @@ def summary_section(run: Run, cohort: Cohort | None, evaluation: Evaluation | No
     """Key figures as tiles; without an evaluation, the command that makes one."""
     tiles = [*_cohort(run, cohort)]
     blocks: list[Block] = []
+    first: list[Block] = []
     if evaluation is not None:
+        follow_up = run.description.get("representation", {}).get("follow_up") or 0.0
+        if (answers := verdict(evaluation, float(follow_up))) is not None:
+            first = [answers]
         tiles += _evaluated(evaluation)
         blocks.append(paragraph(
             "Figures about the quality of the model are those of ", evaluation.file, ". Figures about the training are "
@@ -30,7 +35,7 @@ def summary_section(run: Run, cohort: Cohort | None, evaluation: Evaluation | No
     elif longitudinal(run) is not None:
         tiles += _trained(run)
         blocks += [Note(NOT_EVALUATED, "caution"), Code(advice)]
-    return Section("summary", "Summary", (Tiles(tuple(tiles)), *blocks))
+    return Section("summary", "Summary", (*first, Tiles(tuple(tiles)), *blocks))
 
 
 def _cohort(run: Run, cohort: Cohort | None) -> list[Tile]:
@@ -63,7 +68,7 @@ def _evaluated(evaluation: Evaluation) -> list[Tile]:
         skill = evaluation.number("skill", "CRPS", "value", share=True)
         low, high = (evaluation.number("skill", "CRPS", end, share=True) for end in ("low", "high"))
         reference = evaluation.part("skill").get("CRPS", {}).get("reference", "the best simple baseline")
-        detail = (unit, "; skill over ", reference, ": ", skill, " (", low, " to ", high, ")") if skill else (unit,)
+        detail = (unit, f"; skill over {reference}: ", interval(skill, low, high)) if skill else (unit,)
         tiles.append(Tile("CRPS of forecasts", crps, detail))
     if (coverage := evaluation.number("forecast", OURS, "coverage 90 %", share=True)) is not None:
         good = coverage.value is not None and 0.87 <= coverage.value <= 0.93

@@ -74,9 +74,12 @@ def curves_section(run: Run) -> Section:
     alt = f"Training and validation loss of {len(epochs)} ensemble members over up to {epochs.max()} epochs."
     caption = (
         "Loss per visit in standardised units (lower is better). Thin lines: training subjects. Thick lines: "
-        "validation subjects, which decide when to stop. Dots: best epoch, whose weights are kept."
+        "validation subjects, which decide when to stop. Dots: chosen epoch, whose weights are kept."
     )
-    return Section("training", "Training curves", (drawn(figures.training_curves(log), alt, caption),))
+    members = [one for one in run.metrics.get("members") or [] if isinstance(one, Mapping)]
+    if any("mixed_model" in one for one in members):
+        caption += " Dotted lines: the mixed model, on the validation subjects of the member."
+    return Section("training", "Training curves", (drawn(figures.training_curves(log, members), alt, caption),))
 
 
 def metrics_section(run: Run) -> Section:

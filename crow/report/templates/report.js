@@ -65,3 +65,11 @@ addEventListener("afterprint", () => {
   printing = false;
   for (const details of opened) details.open = false;
 });
+// The meaning of a term opens beside it.
+for (const button of document.querySelectorAll("button.term")) {
+  button.addEventListener("click", () => {
+    const meaning = document.getElementById(button.getAttribute("popovertarget")), box = button.getBoundingClientRect();
+    meaning.style.left = `${Math.max(8, Math.min(box.left, innerWidth - 336))}px`;
+    meaning.style.top = `${box.bottom + 140 > innerHeight ? Math.max(8, box.top - 140) : box.bottom + 6}px`;
+  });
+}

@@ -1,0 +1,144 @@
+"""A cluster for the tasks of crow: a Dask scheduler that is running, one that is started under SLURM, or a client."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from joblib import parallel_config
+
+from crow.errors import ClusterError
+from crow.extras import extra
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+DISTRIBUTION = "crow-longitudinal"
+SLURM = "slurm"
+SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
+CONNECT_SECONDS = 15
+MAX_SLURM_JOBS = 64
+SLURM_DEFAULTS = {"cores": 1, "processes": 1, "memory": "8GB"}
+
+
+@contextmanager
+def on_cluster(
+    cluster: str | Client | None, jobs: int | None = None, echo: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
+    """Run the tasks inside (`crow.tasks.run_tasks`) on a cluster; on this computer if it is None.
+
+    Parameters
+    ----------
+    cluster : str or dask.distributed.Client or None
+        The address of a Dask scheduler (``tcp://host:8786``), ``slurm``, or a client.
+    jobs : int, optional
+        For ``slurm``, the number of jobs. By default as many as there are tasks, at most 64, and those that are idle
+        end.
+    echo : callable
+        Receives lines to print.
+
+    Raises
+    ------
+    MissingExtra
+        If Dask is not installed.
+    ClusterError
+        If the scheduler does not answer, or SLURM accepts no job.
+
+    Examples
+    --------
+    >>> with on_cluster(None):
+    ...     pass
+    """
+    if cluster is None:
+        yield
+        return
+    with extra("cluster"):
+        import distributed
+    if isinstance(cluster, distributed.Client):
+        with _tasks_on(cluster):
+            yield
+    elif cluster == SLURM:
+        with _slurm(jobs) as own, distributed.Client(own, set_as_default=False) as client:
+            echo(f"Workers are SLURM jobs; the scheduler is {client.scheduler.address}.")
+            with _tasks_on(client):
+                yield
+    else:
+        check_cluster(cluster)
+        try:
+            client = distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ClusterError(
+                f"--cluster {cluster}: no Dask scheduler answers ({type(error).__name__}). Start one: dask scheduler"
+            ) from None
+        with client:
+            echo(f"{len(client.scheduler_info()['workers'])} workers at {cluster}")
+            with _tasks_on(client):
+                yield
+
+
+def check_cluster(cluster: str | None) -> None:
+    """Raise ClusterError unless it is ``slurm`` or the address of a scheduler; MissingExtra without Dask."""
+    if cluster is None:
+        return
+    with extra("cluster"):
+        import distributed  # noqa: F401
+    if cluster != SLURM and not cluster.startswith(SCHEMES):
+        raise ClusterError(f"--cluster {cluster}: give the address of a Dask scheduler (tcp://host:8786), or slurm.")
+
+
+@contextmanager
+def _tasks_on(client: Client) -> Iterator[None]:
+    from joblib._dask import DaskDistributedBackend
+
+    class Backend(DaskDistributedBackend):  # type: ignore[misc]
+        """Dask's backend, which joblib would not use for a single worker."""
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, int(super().effective_n_jobs(n_jobs)))
+
+    backend = Backend(client=client, wait_for_workers_timeout=None)
+    with parallel_config(backend=backend), warnings.catch_warnings():
+        # Tables of a cohort go to workers with their task, so that a worker that ends takes none of them with it.
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        client.wait_for_workers(1)  # a job may be queued for hours; other workers join while tasks run
+        _check_versions(client)
+        yield
+
+
+def _check_versions(client: Client) -> None:
+    """Raise ClusterError if a worker has another version of crow, or none."""
+    own = version(DISTRIBUTION)
+    found = client.run(importlib.metadata.version, DISTRIBUTION, on_error="return")
+    if wrong := {str(one) for one in found.values()} - {own}:
+        raise ClusterError(
+            f"--cluster: a worker has crow {', '.join(sorted(wrong))}, but here it is {own}. Install the same version "
+            "for workers."
+        )
+
+
+@contextmanager
+def _slurm(jobs: int | None) -> Iterator[Any]:
+    """A scheduler on this computer whose workers are SLURM jobs, with the settings of Dask's ``jobqueue.slurm``."""
+    with extra("cluster"):
+        import dask
+        from dask_jobqueue import SLURMCluster
+    if shutil.which("sbatch") is None:
+        raise ClusterError("--cluster slurm: this computer has no sbatch. Run the command where jobs are submitted.")
+    own = {key: value for key, value in SLURM_DEFAULTS.items() if not dask.config.get(f"jobqueue.slurm.{key}", None)}
+    if dask.config.get("jobqueue.slurm.cores", None) and not dask.config.get("jobqueue.slurm.processes", None):
+        own["processes"] = dask.config.get("jobqueue.slurm.cores")  # a task has its process to itself
+    try:
+        cluster = SLURMCluster(**own)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ClusterError(f"--cluster slurm: {error}") from None
+    with cluster:
+        if jobs is None:
+            cluster.adapt(minimum=1, maximum_jobs=MAX_SLURM_JOBS)
+        else:
+            cluster.scale(jobs=jobs)
+        yield cluster
