@@ -17,11 +17,12 @@ from crow.cohort.schema import SCAN
 from crow.errors import CohortError
 
 NIFTI = (".nii", ".nii.gz")
+SCAN_FILES = (*NIFTI, ".hdr", ".img", ".mgz", ".mgh")
 USUAL = ("scan", "scan_path", "nifti", "nifti_path", "image_path", "image")
 
 
 def find_scan(columns: Columns, options: ReadOptions) -> str | None:
-    """The column with the paths of NIfTI files, None if there is none.
+    """The column with the paths of NIfTI or FreeSurfer files, None if there is none.
 
     Raises CohortError if there are several and none has a usual name.
     """
@@ -31,7 +32,7 @@ def find_scan(columns: Columns, options: ReadOptions) -> str | None:
     usual = [name for known in USUAL for name in found if normal(name) == known]
     if len(found) > 1 and not usual:
         flags = " or ".join(f"--scan {name}" for name in found)
-        raise CohortError(f"{columns.path}: several columns hold paths of NIfTI files: add {flags}.")
+        raise CohortError(f"{columns.path}: several columns hold paths of scans: add {flags}.")
     return next(iter(usual or found), None)
 
 
@@ -63,13 +64,13 @@ def with_scans(rows: pd.DataFrame, columns: Columns, name: str, findings: Findin
     rows = drop(rows, rows[SCAN].isna(), NO_SCAN, findings, name=name)
     if rows.empty:
         raise CohortError(f"{columns.path}, column {name}: holds no path. Fill it, or name another with --scan.")
-    there = rows[SCAN].map(lambda path: path.endswith(NIFTI) and os.path.isfile(path)).astype(bool)
+    there = rows[SCAN].map(lambda path: path.endswith(SCAN_FILES) and os.path.isfile(path)).astype(bool)
     if not there.any():
         line, path = rows[[LINE, SCAN]].iloc[0]
         raise CohortError(
-            f"{columns.at(line)}, column {name}: {path} is not there or no NIfTI file (.nii, .nii.gz); "
-            f"{len(rows):,} rows, and none has one. Give the folder of the paths with --scan-root, or read the table "
-            f"without scans with --exclude {name}."
+            f"{columns.at(line)}, column {name}: {path} is not there or no NIfTI file (.nii, .nii.gz, .hdr, .img; also "
+            f".mgz); {len(rows):,} rows, and none has one. Give the folder of the paths with --scan-root, or read the "
+            f"table without scans with --exclude {name}."
         )
     rows = drop(rows, ~there, MISSING_SCAN, findings, first=_first(rows, ~there))
     again = rows.duplicated(SCAN) & ~rows.duplicated(["subject", OWN, SCAN])
@@ -93,4 +94,4 @@ def _holds_paths(columns: Columns, name: str) -> bool:
     if columns.is_number(name):
         return False
     words = columns.words(name).dropna()
-    return len(words) > 0 and all(word.lower().endswith(NIFTI) for word in words)
+    return len(words) > 0 and all(word.lower().endswith(SCAN_FILES) for word in words)

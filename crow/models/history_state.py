@@ -91,8 +91,8 @@ class HistoryState:
     def measurement_error(self) -> Values:
         """The sd of the error of a measurement, in the table's units, ``[region]``, by the members' mixed models."""
         each = torch.stack([member.mixed.log_sigma.exp() for member in self._members])
-        mean = (self.model.ensemble().weights @ each).detach().numpy()
-        return np.asarray(mean * np.array(self.model.table.sd), float)
+        in_sds = self.model.ensemble().weights @ each
+        return np.asarray(in_sds.detach().numpy() * np.array(self.model.table.sd), float)
 
     def levels(self, shares: Sequence[float]) -> Values:
         """Quantiles ``[visit, share, region]`` of the level at each observed visit, given the visits up to and with it.

@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crow.errors import CohortError
+from crow.errors import CohortError, ScanError
 from crow.extras import extra
 from crow.representation.follow_up import Volume
 from crow.scans.deform import invert, sample, slabs
 from crow.scans.grid import Grid
-from crow.scans.nifti import read_scan
+from crow.scans.nifti import open_scan, read_scan
 from crow.scans.store import ScanStore
 
 with extra("scans"):
@@ -67,8 +67,8 @@ class ScanSpace:
     def _scan(self) -> nib.Nifti1Image:
         path = str(self.store.visits["scan"].iloc[self.row])
         try:
-            return nib.load(path)  # type: ignore[return-value]
-        except (OSError, nib.filebasedimages.ImageFileError):
+            return open_scan(path)
+        except ScanError:
             raise CohortError(
                 f"{path}: cannot be read, although {self.store.path} was prepared from it. Restore the file, or choose "
                 "--space template."

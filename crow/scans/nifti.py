@@ -1,4 +1,4 @@
-"""Reading NIfTI files, with every problem reported before the data are used."""
+"""Reading NIfTI and FreeSurfer files, with every problem reported before the data are used."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ DAMAGE = (
 def open_scan(path: str | Path) -> nib.Nifti1Image:
     """Open a 3-D scan, shape ``(X, Y, Z)`` or ``(X, Y, Z, 1)``; its voxels are not read yet.
 
+    A pair of a header and an image (``.hdr``, ``.img``) is named by either. FreeSurfer's ``.mgz`` becomes NIfTI.
     Raises ScanError if the file is missing, not NIfTI, shorter than its header declares, 4-D, larger than memory, has
     colours or complex numbers, or has no orientation (sform and qform both 0).
     """
@@ -39,6 +40,16 @@ def open_scan(path: str | Path) -> nib.Nifti1Image:
         raise ScanError(f"{path}: no such file. Correct the path.") from None
     except DAMAGE as error:
         raise ScanError(f"{path}: cannot be read as NIfTI ({_short(error)}). {RETRY}") from None
+    if isinstance(image, nib.MGHImage):
+        image = _as_nifti(path, image)
+    if isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair):
+        raise ScanError(
+            f"{path}: an Analyze image has no orientation, so left and right are unknown. Convert it again from "
+            "DICOM, to NIfTI."
+        )
+    if isinstance(image, nib.Nifti1Pair) and not isinstance(image, nib.Nifti1Image):
+        pair, image = image, nib.Nifti1Image(image.dataobj, image.affine, image.header)
+        image.file_map["image"].filename = pair.file_map["image"].filename
     if not isinstance(image, nib.Nifti1Image):
         raise ScanError(f"{path}: not a NIfTI file but {type(image).__name__}. Convert it to NIfTI.")
     _check_shape(path, image)
@@ -71,6 +82,23 @@ def read_scan(image: nib.Nifti1Image) -> tuple[NDArray[np.float32], str | None]:
     return values, note
 
 
+def _as_nifti(path: str | Path, image: nib.MGHImage) -> nib.Nifti1Image:
+    """A FreeSurfer image with a NIfTI header; its voxels are not read yet."""
+    with image.file_map["image"].get_prepare_fileobj(mode="rb") as file:
+        good = file.read(30)[28:]  # nibabel forgets a goodRASFlag of 0
+    if not any(good):
+        raise ScanError(
+            f"{path}: has no orientation (goodRASFlag is 0), so left and right are unknown. Convert it again from "
+            "DICOM."
+        )
+    _check_size(path, image)
+    out = nib.Nifti1Image(image.dataobj, image.affine, dtype=image.get_data_dtype().newbyteorder("="))
+    out.set_sform(image.affine, 1)
+    out.set_qform(image.affine, 1)
+    out.file_map["image"].filename = str(path)
+    return out
+
+
 def _check_shape(path: str | Path, image: nib.Nifti1Image) -> None:
     shape = image.shape
     if len(shape) == 4 and shape[3] > 1:
@@ -89,7 +117,7 @@ def _check_data_type(path: str | Path, image: nib.Nifti1Image) -> None:
         raise ScanError(f"{path}: its voxels are {what}; real numbers are needed. Convert it to grey values.")
 
 
-def _check_size(path: str | Path, image: nib.Nifti1Image) -> None:
+def _check_size(path: str | Path, image: nib.Nifti1Image | nib.MGHImage) -> None:
     """Raise ScanError, from header and file size alone, if the voxels exceed the memory or the file."""
     voxels = int(np.prod([int(size) for size in image.shape]))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -100,7 +128,7 @@ def _check_size(path: str | Path, image: nib.Nifti1Image) -> None:
             "computer."
         )
     name = Path(image.file_map["image"].filename or path)
-    if name.suffix == ".gz":
+    if name.suffix in (".gz", ".mgz"):
         return
     needed = int(image.dataobj.offset) + voxels * image.get_data_dtype().itemsize  # type: ignore[attr-defined]
     found = name.stat().st_size

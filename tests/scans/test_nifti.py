@@ -140,3 +140,48 @@ def test_voxels_without_a_size(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes(bytes(raw))
     with pytest.raises(ScanError, match="not invertible"):
         open_scan(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_a_freesurfer_image_is_read_where_it_lies(tmp_path: Path, kind: type) -> None:
+    affine = np.array([[0.0, 0, -2, 30], [2, 0, 0, -20], [0, 2, 0, 5], [0, 0, 0, 1]])
+    nib.save(nib.MGHImage(RAMP.astype(kind), affine), tmp_path / "a.mgz")
+    image = open_scan(tmp_path / "a.mgz")
+    assert isinstance(image, nib.Nifti1Image) and image.get_filename() == str(tmp_path / "a.mgz")
+    np.testing.assert_array_equal(image.affine, affine)
+    np.testing.assert_array_equal(read_scan(image)[0], RAMP)
+    nib.save(nib.Nifti1Image(RAMP.astype(kind), image.affine, image.header), tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(read(tmp_path / "b.nii.gz")[0], RAMP)
+
+
+def test_a_freesurfer_image_without_orientation_or_voxels_is_refused(tmp_path: Path) -> None:
+    nib.save(nib.MGHImage(RAMP, np.eye(4)), tmp_path / "a.mgh")
+    whole = bytearray((tmp_path / "a.mgh").read_bytes())
+    whole[28:30] = bytes(2)  # goodRASFlag
+    (tmp_path / "a.mgh").write_bytes(bytes(whole))
+    with pytest.raises(ScanError, match="left and right are unknown"):
+        open_scan(tmp_path / "a.mgh")
+    nib.save(nib.MGHImage(RAMP, np.eye(4)), tmp_path / "b.mgz")
+    cut = gzip.decompress((tmp_path / "b.mgz").read_bytes())[:330]
+    (tmp_path / "b.mgz").write_bytes(gzip.compress(cut))
+    with pytest.raises(ScanError, match=r"truncated or damaged|cannot be read"):
+        read(tmp_path / "b.mgz")
+
+
+@pytest.mark.parametrize("ending", [".hdr", ".img"])
+def test_a_pair_of_header_and_image_is_named_by_either(tmp_path: Path, ending: str) -> None:
+    image = nib.Nifti1Pair(RAMP, np.diag([2.0, 2, 2, 1]))
+    image.set_sform(image.affine, 1)
+    nib.save(image, tmp_path / "a.img")
+    opened = open_scan(tmp_path / f"a{ending}")
+    assert isinstance(opened, nib.Nifti1Image)
+    np.testing.assert_array_equal(read_scan(opened)[0], RAMP)
+    (tmp_path / "a.img").write_bytes((tmp_path / "a.img").read_bytes()[:100])
+    with pytest.raises(ScanError, match="truncated"):
+        open_scan(tmp_path / f"a{ending}")
+
+
+def test_an_analyze_image_is_refused_because_its_sides_are_unknown(tmp_path: Path) -> None:
+    nib.save(nib.AnalyzeImage(RAMP, np.diag([2.0, 2, 2, 1])), tmp_path / "a.img")
+    with pytest.raises(ScanError, match="left and right are unknown"):
+        open_scan(tmp_path / "a.img")

@@ -154,7 +154,7 @@ SESSION_WITHOUT_SCAN = Kind(
 )  # fmt: skip
 MISSING_SCAN = Kind(
     "missing-scan", "warning", "A scan is not there or no NIfTI file.",
-    "{first} is not there or no NIfTI file (.nii, .nii.gz); the visits were dropped.",
+    "{first} is not there or no NIfTI file (.nii, .nii.gz, .hdr, .img; also .mgz); the visits were dropped.",
 )  # fmt: skip
 REPEATED_SCAN = Kind(
     "repeated-scan", "warning", "One scan stands for several visits.",

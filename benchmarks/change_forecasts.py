@@ -1,0 +1,148 @@
+"""Forecasts of the change of structures, from measured volumes alone: every subject is a test subject, several times.
+
+    python benchmarks/change_forecasts.py --store DIR [--folds 3] [--seeds 4]
+
+The store is one of simulated scans (`benchmarks/change.py --work DIR` leaves one in ``DIR/store``). In each fold the
+mixed model of changes, where the flow of structural scans begins, and the baselines are fitted to the measured volumes
+of the other subjects. They forecast the last scan of each test subject from all earlier ones, and are compared with the
+true change (percent of volume). No scan is rendered, and no member of the flow is trained.
+
+"r": correlation over subjects of the forecast and the true change, both minus the mean change.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from timing import write
+
+from crow.bijections.change_fit import fit_change_model
+from crow.bijections.innovation import MixedModelInnovation
+from crow.evaluation.region_baselines import Measured, RegionBaselines, covariate_columns
+from crow.evaluation.scan_baselines import MEAN_CHANGE
+from crow.evaluation.scan_regions import ScanRegions
+from crow.evaluation.scan_truth import SimulatedTruth
+from crow.representation.structure_volumes import registration_error
+from crow.scans.store import ScanStore
+
+GROUPS = {"ventricles": "ventricles", "hippocampus": "hippocampus", "cortex": "cortex", "all 14 structures": ""}
+Values = NDArray[np.float64]
+Forecast = Callable[[Measured, float], tuple[Values, Values]]
+
+
+class MixedModelOfChanges:
+    """The mixed model of the changes of log volumes since the first scan, as `crow train` fits it."""
+
+    def __init__(self, subjects: Sequence[Measured]) -> None:
+        covariates = np.nan_to_num(np.concatenate([own.covariates for own in subjects]))
+        self.centre, self.scale = covariates.mean(0), np.maximum(covariates.std(0), 1e-9)
+        x, context = zip(*(self._encode(own) for own in subjects), strict=True)
+        self.unit = torch.cat(x).square().mean(0).sqrt()
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(v), dtype=torch.bool) for v in x], batch_first=True)
+        values, known = (torch.nn.utils.rnn.pad_sequence(list(v), batch_first=True) for v in (x, context))
+        channels = known.shape[2]
+        self.model = MixedModelInnovation(values.shape[2], range(channels), range(1, channels)).double()
+        fit_change_model(self.model, values / self.unit, known, mask)
+
+    @torch.no_grad()
+    def __call__(self, past: Measured, years: float) -> tuple[Values, Values]:
+        """Mean and sd of the change in percent, ``years`` after the last of the ``past`` scans."""
+        x, context = self._encode(past)
+        _, moments = self.model.predict(x[None] / self.unit, context[None])
+        levels, later = [], context[None, -1:].clone()
+        for ahead in (1e-6, years):
+            later[..., 0] = context[-1, 0] + ahead
+            levels.append(self.model.predict(torch.zeros_like(x[None, :1]), later, moments)[0].mean[0, 0] * self.unit)
+        one = torch.ones(1, x.shape[1], dtype=torch.double)
+        sd = self.model.share_of_change(later[:, 0, :1], context[None, -1, :1], moments, one)[0] * self.unit
+        change = (levels[1] - levels[0]).numpy()
+        return 100 * np.expm1(change), 100 * np.hypot(sd.numpy(), registration_error() * change)
+
+    def _encode(self, own: Measured) -> tuple[torch.Tensor, torch.Tensor]:
+        changes = np.log(own.values[1:] / own.values[0])
+        known = (np.nan_to_num(own.covariates[1:]) - self.centre) / self.scale
+        return torch.tensor(changes), torch.tensor(np.column_stack([own.times[1:] - own.times[0], known]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=4)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    store = ScanStore.open(arguments.store)
+    names, subjects, true = measured(store)
+    scores = cross_validated(names, subjects, true, arguments.folds, arguments.seeds)
+    rows = [row for name in GROUPS for row in table(scores, name)]
+    print(pd.DataFrame(rows).to_string(index=False))
+    title = f"Forecasts of the change of structures: {len(subjects)} subjects, {arguments.folds} folds, "
+    resolution = float(store.info.settings["resolution"])
+    write(f"change_forecasts_{resolution:g}mm", f"{title}{arguments.seeds} seeds, {resolution:g} mm", rows)
+
+
+def measured(store: ScanStore) -> tuple[list[str], list[Measured], list[Values]]:
+    """Names of the structures; measured volumes and covariates of each subject, and its true volumes."""
+    regions = ScanRegions.of(store, True, SimulatedTruth.find(store))
+    assert regions is not None and regions.truth is not None
+    cohort = store.cohort()
+    covariates = covariate_columns(cohort.visits, cohort.visits, cohort.covariates)[0]
+    groups = [own for _, own in cohort.visits.groupby("subject", sort=False)]
+    subjects = [regions.past(own, covariates) for own in groups]
+    return regions.names, subjects, [np.stack([regions.measured(int(row)) for row in own.index]) for own in groups]
+
+
+def cross_validated(
+    names: Sequence[str], subjects: Sequence[Measured], true: Sequence[Values], folds: int, seeds: int
+) -> pd.DataFrame:
+    """One row per seed, subject, model and structure: true change, mean and sd of its forecast."""
+    rows = []
+    for seed in range(seeds):
+        order = np.random.default_rng(seed).permutation(len(subjects))
+        for fold in range(folds):
+            test = order[fold::folds]
+            training = [subjects[k] for k in order if k not in test]
+            mixed, baselines = MixedModelOfChanges(training), RegionBaselines.fit(training, True, len(names))
+            for k in test:
+                own, change = subjects[k], 100 * (true[k][-1] / true[k][-2] - 1)
+                past = Measured(own.times[:-1], own.values[:-1], own.covariates[:-1])
+                years = float(own.times[-1] - own.times[-2])
+                for model, (mean, sd) in {"crow": mixed(past, years), **baselines.forecasts(past, years)}.items():
+                    rows.append(pd.DataFrame({
+                        "seed": seed, "subject": k, "model": model, "structure": names, "true": change, "mean": mean,
+                        "sd": sd,
+                    }))  # fmt: skip
+    return pd.concat(rows, ignore_index=True)
+
+
+def table(scores: pd.DataFrame, group: str) -> list[dict[str, str | float]]:
+    """One row per model, over the structures of a group."""
+    scores = scores[scores["structure"].str.startswith(GROUPS[group])]
+    keys = ["seed", "subject", "structure"]
+    common = scores[scores["model"] == MEAN_CHANGE].set_index(keys)["mean"]
+    rows = []
+    for model, own in scores.groupby("model", sort=False):
+        mean_change = common.reindex(pd.MultiIndex.from_frame(own[keys])).to_numpy()
+        z = (own["true"] - own["mean"]) / own["sd"]
+        crps = own["sd"] * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - np.pi**-0.5)
+        away = own.assign(forecast=own["mean"] - mean_change, real=own["true"] - mean_change).groupby("structure")
+        r = [np.corrcoef(part["forecast"], part["real"])[0, 1] for _, part in away if part["forecast"].std() > 1e-9]
+        rows.append({
+            "structures": group, "model": str(model),
+            "MAE (%)": round(float((own["true"] - own["mean"]).abs().mean()), 3),
+            "CRPS (%)": round(float(crps.mean()), 3), "r": round(float(np.mean(r)), 2) if r else "",
+            "coverage of 50 %": round(float((z.abs() < 0.6745).mean()), 2),
+            "coverage of 90 %": round(float((z.abs() < 1.6449).mean()), 2),
+        })  # fmt: skip
+    return rows
+
+
+if __name__ == "__main__":
+    main()
