@@ -8,7 +8,6 @@ numbers from seeds among its arguments. The backend is joblib's: local processes
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -100,8 +99,14 @@ class _Task:
             self._call = cloudpickle.dumps(self._call)
 
     def run(self) -> Any:
-        function, arguments = pickle.loads(self._call) if isinstance(self._call, bytes) else self._call
+        function, arguments = _unpacked(self._call) if isinstance(self._call, bytes) else self._call
         return function(*arguments)
+
+
+def _unpacked(call: bytes) -> Any:
+    import cloudpickle
+
+    return cloudpickle.loads(call)
 
 
 def _alone(task: _Task) -> tuple[int, Any]:
