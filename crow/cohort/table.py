@@ -175,7 +175,7 @@ def _has_outer_blanks(text: str, separator: str) -> bool:
 
 def _separator(text: str) -> str:
     """The separator that splits the header and the next lines into the same number of cells, at least two."""
-    sample = [line[:MAX_LINE] for line in text.splitlines()[:20]]
+    sample = [line[:MAX_LINE] for line in text[: 20 * MAX_LINE].splitlines()[:20]]
 
     def agreement(separator: str) -> tuple[int, int]:
         counts = [0]
