@@ -29,7 +29,7 @@ from crow.flows.base import DiscreteFlow
 from crow.flows.cinn import CINN
 from crow.flows.image_initialisation import fit_regression
 from crow.flows.predictor import Predictor
-from crow.models.cross_sectional import some
+from crow.models.cross_sectional import subset
 from crow.pipelines.prepare import prepare
 from crow.pipelines.simulate_scans import write_scans
 from crow.report import figures
@@ -152,7 +152,7 @@ class Task:
         )
         examples = model.pairs_of(self.pet, self.t1w, self.training)
         fit, validation = (
-            some(examples, torch.from_numpy(part)) for part in model.parts(examples, self.training["subject"])
+            subset(examples, torch.from_numpy(part)) for part in model.parts(examples, self.training["subject"])
         )
         fit_regression(standard, fit, GREYS)
         train(net, fit, validation, model.config.training, model.config.seed)
