@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,9 +124,20 @@ def _check_versions(client: Client) -> None:
 
 
 @contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Keep what Ctrl-C does: the import of dask_jobqueue makes it end the process at once."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
 def _slurm(jobs: int | None) -> Iterator[Any]:
     """A scheduler on this computer whose workers are SLURM jobs, with the settings of Dask's ``jobqueue.slurm``."""
-    with extra("cluster"):
+    with extra("cluster"), _own_interrupt():
         import dask
         from dask_jobqueue.slurm import SLURMCluster
     if shutil.which("sbatch") is None:

@@ -151,3 +151,13 @@ def test_slurm_without_sbatch_is_one_sentence(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="has no sbatch"), on_cluster("slurm"):
         pass
+
+
+def test_ctrl_c_does_after_a_cluster_what_it_did_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in sys.modules if name.startswith("dask_jobqueue")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ClusterError), on_cluster("slurm"):
+        pass
+    assert signal.getsignal(signal.SIGINT) is handler

@@ -109,7 +109,8 @@ def _without_placeholders(name: str, cells: pd.Series, findings: Findings) -> pd
     rest = times[~suspect].dropna().dt.year
     if not suspect.any() or rest.empty:
         return cells
-    low, high = rest.quantile([0.01, 0.99]) + np.array([-MIN_PLACEHOLDER_YEARS, MIN_PLACEHOLDER_YEARS])
+    low, high = rest.quantile([0.01, 0.99], interpolation="linear")
+    low, high = low - MIN_PLACEHOLDER_YEARS, high + MIN_PLACEHOLDER_YEARS
     codes = levels[suspect & ~times.dt.year.between(low, high)]
     where = cells.isin(codes)
     if not where.any():

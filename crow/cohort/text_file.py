@@ -74,7 +74,8 @@ def _decoded(path: Path, findings: Findings) -> str:
             raise CohortError(f"{path}: not a text table but {what}.")
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     for start, code in ((0, "utf-16-be"), (1, "utf-16-le")):
-        if not wide and len(data) % 2 == 0 and not data[start:SAMPLE_BYTES:2].strip(b"\x00"):
+        high, low = data[start:SAMPLE_BYTES:2], data[1 - start : SAMPLE_BYTES : 2]
+        if not wide and len(data) % 2 == 0 and not high.strip(b"\x00") and b"\x00" not in low:
             return data.decode(code)  # UTF-16 without its mark
     if not wide and len(data.translate(None, CONTROL)) < len(data):
         raise CohortError(f"{path}: not a text table: it holds bytes that no text has. Export the table as CSV or TSV.")
