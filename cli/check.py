@@ -84,17 +84,16 @@ def check(
 
 
 def _show(result: "Check", columns: bool, full: bool) -> None:
-
-    screen = console()
+    screen, found = console(), result.as_dict()
     with screen.capture() as summary:
         if result.cohort is not None:
-            _show_summary(result.as_dict(), screen)
+            _show_summary(found, screen)
     room = SCREEN_LINES - summary.get().count("\n") - 1 - bool(result.written)
     _show_findings(result.findings, full, room, screen)
     if result.cohort is not None:
-        _show_summary(result.as_dict(), screen)
+        _show_summary(found, screen)
         if columns:
-            _show_columns(result.as_dict()["columns"], screen)
+            _show_columns(found["columns"], screen)
     if result.error:
         print_wrapped(console(stderr=True), "Error: ", result.error, "bold red")
     elif result.usable:

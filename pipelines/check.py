@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Check:
             "usable": self.usable,
             "error": self.error,
             **(_summary(self.cohort) if self.cohort else {}),
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [dict(vars(finding)) for finding in self.findings],
         }
 
 
