@@ -99,11 +99,11 @@ wheel: $(INSTALLED) ## build the wheel into build/wheel
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w build/wheel .
 	@ls build/wheel/*.whl
 
-# The install that the README names for its commands. pytest only runs the commands.
+# The install that the README names for its commands. pytest only runs the commands, and the tests' set-up needs hypothesis.
 plain: ## install as the README names it into a fresh environment, and run the commands of the README there
 	rm -rf build/plain
 	$(PYTHON) -m venv build/plain
-	build/plain/bin/python -m pip install -q -c constraints.txt '.[report,baselines,explore]' pytest
+	build/plain/bin/python -m pip install -q -c constraints.txt '.[report,baselines,explore]' pytest hypothesis
 	OMP_NUM_THREADS=1 build/plain/bin/pytest tests/test_readme.py
 
 presets: $(INSTALLED) ## write configs/ again, with the meanings of all settings as the code describes them
