@@ -12,6 +12,7 @@ from crow.cohort.covariate_paths import Future
 from crow.cohort.reader import read_options
 from crow.cohort.split import test_subjects
 from crow.errors import CohortError, ConfigError
+from crow.extras import EXTRAS, installed
 from crow.models.crow import CRow
 from crow.pipelines import report_subjects as subjects_of
 from crow.pipelines.history import Missing, read_history
@@ -22,7 +23,6 @@ from crow.report.brain_maps import Map
 from crow.report.evaluated import Evaluation
 from crow.report.sections.calibration import calibration_section
 from crow.report.sections.cohort import cohort_section
-from crow.report.sections.follow_ups import scans_section
 from crow.report.sections.forecasts import SubjectForecast, WhatIf, forecasts_section, what_if_section
 from crow.report.sections.groups import groups_section
 from crow.report.sections.likelihoods import likelihoods_section
@@ -35,8 +35,6 @@ from crow.report.sections.synthetic import synthetic_section
 from crow.report.sections.training import curves_section, trained_section
 from crow.run.config import Config
 from crow.run.folder import Run
-from crow.scans.atlas import Atlas, built_in, read_atlas
-from crow.scans.template import load_template
 
 HIDDEN = "Left out, because the report hides individual subjects (--hide-subjects)."
 PUBLISHED = "The published objective (inn) uses no history and has no likelihood: it generates whole subjects."
@@ -234,6 +232,8 @@ class LongitudinalReport:
         return likelihoods_section(scores, source, self.reason or self.not_evaluated)
 
     def _scans(self) -> list[Section]:
+        from crow.report.sections.follow_ups import scans_section
+
         has_pictures = self.evaluation is not None and (self.evaluation.folder / "scan_pictures.csv").is_file()
         missing = [self.reason] if self.scans is None else []
         follow_ups = []
@@ -247,10 +247,13 @@ class LongitudinalReport:
 
 
 def _atlas(options: ReportOptions, needed: bool) -> Map | None:
-    """The atlas of the options, else the template's structures; None if nothing is mapped."""
-    if options.atlas is None and not needed:
+    """The atlas of the options, else the template's structures; None if nothing is mapped, or cannot be."""
+    if options.atlas is None and not (needed and all(installed(library) for library in EXTRAS["scans"][1])):
         return None
+    from crow.scans.atlas import built_in, read_atlas
+    from crow.scans.template import load_template
+
     grid = load_template(RESOLUTION).grid
     given = options.atlas is not None
-    atlas: Atlas = read_atlas(options.atlas, options.labels, grid) if options.atlas else built_in(grid, RESOLUTION)
+    atlas = read_atlas(options.atlas, options.labels, grid) if options.atlas else built_in(grid, RESOLUTION)
     return Map(atlas.labels, grid.matrix, atlas.names, given)

@@ -64,6 +64,21 @@ COMMANDS = {
 }
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "--run", "run", "--folds", "2", "--baselines", "simple", "--draws", "20", "--out", "apart"],
+        ["report", "--run", "run", "--subject", "9002", "--draws", "20"],
+        ["score", "--run", "run", "--cohort", "t.csv", "--out", "s.csv", "--figure", "s.png", "--draws", "20"],
+        ["explore", "--run", "run", "--cohort", "t.csv", "--subject", "9002", "--export", "e.html", "--draws", "20"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_tables_need_no_libraries_of_scans(words: list[str], folder: Path) -> None:
+    done = without("scans", *words, where=folder)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_without_its_extra_prints_one_sentence_with_the_install(name: str, folder: Path) -> None:
     before = sorted(folder.rglob("*"))

@@ -16,9 +16,6 @@ from crow.report.figures import style
 with extra("report"):
     from matplotlib.figure import Figure
 
-with extra("scans"):
-    import nibabel as nib
-
 SIDES = {"left", "right", "lh", "rh", "l", "r"}
 Places = dict[str, list[int]]
 BRAIN, TITLE = 2.6, 0.35  # inches
@@ -75,6 +72,7 @@ def glass_brains(
 ) -> Figure:
     """One row of projections per set of values, named above it, with a common colour scale (around 0 if ``signed``)."""
     with extra("scans"):
+        import nibabel as nib
         from nilearn import plotting  # imports pyplot, which not every figure needs
 
     drawn = [value for one in values.values() for region, value in one.items() if region in located]
