@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.progress import followed
 from crow.cli.terminal import console, echo, echo_warning, echo_written, plain
 from crow.errors import ConfigError, OutputError
 from crow.models.registry import FOLLOW_UPS, kind_of_run
@@ -235,7 +236,6 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
 
 
 def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **options: Any) -> None:
-    from rich.progress import track
     from rich.table import Table
 
     from crow.pipelines.covariate_paths import parse_times
@@ -243,7 +243,7 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
 
     made = follow_up_scans(
         run, out, subjects, parse_times(at) if at else [], echo=echo,
-        progress=lambda visits: track(visits, "Follow-up scans", console=console(stderr=True)), **options,
+        progress=lambda visits: followed(visits, "Follow-up scans"), **options,
     )  # fmt: skip
     visits, draws = len(made.forecast.visits), made.forecast.values.shape[1]
     echo(f"{visits} follow-up scan{'s' * (visits > 1)}, {draws} draws each.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crow.cli import cohort_options, options
+from crow.cli.progress import followed
 from crow.cli.terminal import console, echo, echo_warning, echo_written, plain
 from crow.errors import ConfigError
 from crow.models.registry import FOLLOW_UPS, kind_of_run
@@ -53,13 +54,11 @@ def score(
     if save_maps is not None and kind not in FOLLOW_UPS:
         raise ConfigError(f"--save-maps {save_maps}: only runs of scans have maps; {run} is a run of regions.")
 
-    from rich.progress import track
-
     from crow.pipelines.score import score as run_score
 
     scores = run_score(
         run, cohort, out, figure=figure, maps=save_maps, draws=draws, seed=seed, missing=missing,
-        overwrite=overwrite, echo=echo, progress=lambda rows: track(rows, "Maps", console=console(stderr=True)),
+        overwrite=overwrite, echo=echo, progress=lambda rows: followed(rows, "Maps"),
     )  # fmt: skip
     _show(scores, max_rows)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from crow.cli import options, two_uses
+from crow.cli.progress import followed
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import check_places, folder
@@ -65,13 +66,11 @@ def segment(
         check_places(folder("--out", out, "file", grows=True), {"--run": run, "--cohort": cohort}, overwrite)
         kind_of_run(run, "segment")
 
-        from rich.progress import track
-
         from crow.pipelines import segment as pipeline
 
         made = pipeline.segment(
             run, cohort, out, subject, samples=draws, keep=save_scan_draws, seed=seed,
-            overwrite=overwrite, echo=echo, progress=lambda rows: track(rows, "Scans", transient=True),
+            overwrite=overwrite, echo=echo, progress=lambda rows: followed(rows, "Scans"),
         )  # fmt: skip
         for row in made.volumes.head(10).itertuples():
             name = f"{row.subject} {row.session}".strip()

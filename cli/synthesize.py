@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from crow.cli import cohort_options, options, two_uses
+from crow.cli.progress import followed
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import FIGURES, check_places, file, folder, table
@@ -77,13 +78,11 @@ def synthesize(
         outputs = folder("--out", out, "set of synthetic scans") if scans else [*table("--out", out), *picture, *origin]
         check_places(outputs, {"--run": run}, overwrite)
 
-        from rich.progress import track
-
         from crow.pipelines import synthesize as pipeline
 
         made = pipeline.synthesize(
             run, attributes, count, out, seed=seed, overwrite=overwrite, echo=echo,
-            progress=lambda rows: track(rows, "Scans", transient=True),
+            progress=lambda rows: followed(rows, "Scans"),
         )  # fmt: skip
         _show_made(made)
         return

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from crow.cli import cohort_options, options, two_uses
+from crow.cli.progress import followed
 from crow.cli.terminal import echo, echo_written
 from crow.models.registry import kind_of_run
 from crow.places import check_places, folder
@@ -64,12 +65,10 @@ def translate(
         check_places(folder("--out", out, "set of translations"), {"--run": run, "--source": Path(source)}, overwrite)
         kind_of_run(run, "translate")
 
-        from rich.progress import track
-
         from crow.pipelines import translate as pipeline
 
         def shown(made: Iterator[Any], count: int) -> Iterator[Any]:
-            return iter(track(made, "Translating", count, transient=True))
+            return followed(made, "Translating", count)
 
         done = pipeline.translate(
             run, Path(source), out, draws, seed=seed, overwrite=overwrite, echo=echo,
