@@ -1,5 +1,7 @@
 """The `crow` command: its subcommands, and how errors are shown."""
 
+import atexit
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ def main(args: Sequence[str] | None = None) -> None:
     ``--debug`` may stand anywhere on the command line.
     """
     protect_output()
+    atexit.register(gc.freeze)  # the objects of torch would be collected one by one: half a second
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     try:
