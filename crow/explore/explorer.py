@@ -88,7 +88,7 @@ class Explorer:
             measured = visits[visits[self.cohort.regions].notna().any(axis=1)]
             found = self._reference(whose, state, horizon)
             return {
-                "subject": self._name(whose), "doubtful": doubtful_values(self.model, state.cohort),
+                "subject": self._name(whose), "doubtful": doubtful_values(self.model.gross_errors(state.cohort)),
                 "data_end": self.model.table.follow_up - last if self.model.table.follow_up else None,
                 "observed": {
                     "times": finite(measured["time"].to_numpy() - last),
