@@ -1,4 +1,4 @@
-"""`crow score` of a large table, some subjects at a time."""
+"""Many subjects, some at a time: the result does not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import run
 
 from crow.cohort import parts
-from tests.commands import run
+from crow.pipelines import new_subjects
 
 
 def scored(trained: Path, folder: Path, *more: str) -> Path:
@@ -36,3 +37,17 @@ def test_parts_score_as_the_whole_and_any_number_of_processes_writes_the_same(
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores_subjects.csv"), whole_subjects, rtol=1e-5)
     assert scored(trained, tmp_path, "--jobs", "2").read_bytes() == alone
     assert not list(tmp_path.glob(".crow*"))
+
+
+@pytest.mark.parametrize("more", [(), ("--covariates-of-subjects",)])
+def test_new_subjects_are_the_same_from_any_number_of_processes(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(new_subjects, "CHUNK", 5)
+    tables = []
+    for jobs in ("1", "2"):
+        words = ("--new-subjects", "41", "--out", tmp_path / f"{jobs}.csv", "--jobs", jobs)
+        run("generate", "--run", trained / "run", *words, *more)
+        tables.append((tmp_path / f"{jobs}.csv").read_bytes())
+    assert tables[0] == tables[1]
+    assert pd.read_csv(tmp_path / "1.csv")["RID"].nunique() == 41
