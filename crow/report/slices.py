@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,16 @@ def three_planes(
     limits: tuple[float, float],
     colours: str = "gray",
     width: int = 900,
+    planes: Iterable[str] = PLANES,
 ) -> Image.Image:
     """Sagittal, coronal and axial plane side by side, about ``width`` pixels together, one scale in mm; sides marked.
 
     ``volume [X, Y, Z]`` lies on the grid of ``affine``. ``through`` is the voxel at which the planes cross, along axes
     that point right, anterior and superior (`crow.report.scan_figures.crossing`). ``limits`` are the values of the
     first and the last colour; the background has the colour of 0. Volumes of the same shape and affine give pictures of
-    the same size, with the subject's left on the left.
+    the same size, with the subject's left on the left. ``planes`` are some of the three.
     """
+    chosen = {plane: PLANES[plane] for plane in planes}
     data, spacing = canonical(np.asarray(volume, np.float32), affine), canonical_spacing(affine)
     look = mpl.colormaps[colours]
     low, high = limits
@@ -37,9 +39,9 @@ def three_planes(
     background = _bytes(look(np.clip(-low / scale, 0, 1)))
     ink = (255, 255, 255) if sum(background) < 384 else (34, 34, 34)
     size = np.array(data.shape) * spacing
-    per_mm = width / (size[1] + 2 * size[0])
+    per_mm = width / sum(np.delete(size, axis)[0] for axis, _, _ in chosen.values())
     panels = []
-    for plane, (axis, left, right) in PLANES.items():
+    for plane, (axis, left, right) in chosen.items():
         cut = np.take(data, int(through[axis]), axis).T[::-1]
         pixels = (look(np.clip((cut - low) / scale, 0, 1))[..., :3] * 255).round().astype(np.uint8)
         wide, tall = (round(float(side)) for side in np.delete(size, axis) * per_mm)
