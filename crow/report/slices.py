@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from crow.report.scan_figures import PLANES, canonical, canonical_spacing, place
 
 with extra("report"):
     import matplotlib as mpl
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
 
 def three_planes(
@@ -48,9 +50,9 @@ def three_planes(
         panel = Image.fromarray(pixels).resize((wide, tall), Image.Resampling.BILINEAR)
         pen = ImageDraw.Draw(panel)
         for text, x, anchor in ((left, 6, "ls"), (right, wide - 6, "rs")):
-            pen.text((x, tall - 6), text, fill=ink, font_size=18, anchor=anchor)
+            pen.text((x, tall - 6), text, fill=ink, font=_font(18), anchor=anchor)
         where = place_text(plane, np.asarray(through), data.shape, affine)
-        pen.text((6, 6), where, fill=ink, font_size=14, anchor="lt")
+        pen.text((6, 6), where, fill=ink, font=_font(14), anchor="lt")
         panels.append(panel)
     whole = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), background)
     x = 0
@@ -58,6 +60,12 @@ def three_planes(
         whole.paste(panel, (x, (whole.height - panel.height) // 2))
         x += panel.width
     return whole
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """That of matplotlib, because Pillow's own has no minus sign."""
+    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def _bytes(colour: tuple[float, ...]) -> tuple[int, int, int]:

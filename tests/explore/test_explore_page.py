@@ -88,10 +88,11 @@ def test_values_are_in_the_unit_of_their_size(served: Served) -> None:
     """Thousands of mm³ are cm³, a difference has a unit of its own, and digits are those of the interval."""
     script = """() => {
         const band = [6800, 6850, 6950, 7123, 7200, 7350, 7400], lower = [-520, -490, -400, -312, -220, -110, -92];
+        const thin = [2.1, 2.2, 2.2, 2.3, 2.4, 2.4, 2.5];
         const view = {
             start: { regions: [{ name: 'H', unit: 'mm³' }, { name: 'T', unit: 'mm' }], scales: Crow.view.start.scales },
             shown: { observed: { values: { H: [7000, null], T: [2.5] } } }, at: 0,
-            answer: { times: [3], courses: [{ bands: { H: [band], T: [[2.1, 2.2, 2.2, 2.3, 2.4, 2.4, 2.5]] } }], difference: { H: [lower] } },
+            answer: { times: [3], courses: [{ bands: { H: [band], T: [thin] } }], difference: { H: [lower] } },
         };
         const tip = Crow.tooltip(view, 'H');
         view.answer.difference = null;
