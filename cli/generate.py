@@ -62,8 +62,7 @@ def generate(
     new_subjects: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW,
-            callback=options.at_most(1_000_000, "subjects", 4000),
+            min=1, max=1_000_000_000, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW,
         ),
     ] = None,
     covariates_of_subjects: Annotated[
@@ -110,6 +109,8 @@ def generate(
     ] = "native",
     save_scan_draws: Annotated[int, options.save_scan_draws(options.SCANS)] = 0,
     missing: cohort_options.Missing = None,
+    jobs: options.Jobs = None,
+    cluster: options.Cluster = None,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Forecast future visits of subjects, under any course of their covariates, or simulate new subjects.
@@ -125,7 +126,7 @@ def generate(
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
-        "--covariates-of-subjects": covariates_of_subjects,
+        "--covariates-of-subjects": covariates_of_subjects, "--jobs": jobs, "--cluster": cluster,
     }  # fmt: skip
     scans = kind_of_run(run, "train") in FOLLOW_UPS
     if path and (scans or new_subjects):
@@ -146,12 +147,15 @@ def generate(
     from crow.pipelines.covariate_paths import CovariateChange, parse_times
 
     if new_subjects is not None:
+        from crow.cluster import check_cluster, on_cluster
         from crow.pipelines.new_subjects import new_subjects as simulate
 
-        found = simulate(
-            run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects, seed=seed,
-            missing=missing, overwrite=overwrite,
-        )  # fmt: skip
+        check_cluster(cluster)
+        with on_cluster(cluster, jobs, echo):
+            found = simulate(
+                run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects,
+                seed=seed, missing=missing, overwrite=overwrite, jobs=jobs, progress=followed,
+            )  # fmt: skip
         echo(f"{found.subjects:,} new subjects with {found.visits:,} visits.")
         echo(f"Times and covariates: {found.covariates}.")
         if covariates_of_subjects:
@@ -219,7 +223,7 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
     allowed = {
         "--subject": {"--at", "--set-covariate", "--covariates", "--save-draws", "--figure"},
         "--visits": {"--save-draws", "--figure"},
-        "--new-subjects": {"--covariates", "--covariates-of-subjects"},
+        "--new-subjects": {"--covariates", "--covariates-of-subjects", "--jobs", "--cluster"},
     }
     chosen = [name for name in allowed if given[name]]
     if len(chosen) != 1:

@@ -156,7 +156,7 @@ def _generated(
     """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
     asked = history.of(forecast.visits["subject"].unique())
     rare = unsupported(model.table, forecast.visits, changed)
-    lines = [*doubtful_values(model, asked), model.beyond(forecast), outside, rare]
+    lines = [*doubtful_values(model.gross_errors(asked)), model.beyond(forecast), outside, rare]
     if model.table.sites is not None and (new := model.table.sites.new_levels(forecast.visits)):
         lines.append(
             f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."

@@ -92,7 +92,7 @@ class Explorer:
             visits, last = state.cohort.visits, self._last(state)
             found = self._reference(whose, state, horizon)
             return {
-                "subject": self._name(whose), "doubtful": doubtful_values(self.model, state.cohort),
+                "subject": self._name(whose), "doubtful": doubtful_values(self.model.gross_errors(state.cohort)),
                 "data_end": self.model.table.follow_up - last if self.model.table.follow_up else None,
                 "observed": self._observed(state),
                 "covariates": {
