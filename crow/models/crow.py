@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
-from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.cohort.covariate_paths import Future, check_future, future_visits, without_carried
 from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
@@ -139,6 +139,7 @@ class CRow(Model):
         learned = replace(learned, visits=learned.measured_visits)
         self.table = RegionTable.fit(learned, site_effects=True, changes=changes)
         sequences = self.encode(learned, learned.visits)
+        self.table.drift = self.table.fit_drift(learned, sequences)
         if test:
             self.table.encode(cohort.measured_visits, f"{name_of(cohort)} (with the test subjects)")
         names = learned.split_names(learned.subjects)
@@ -172,6 +173,7 @@ class CRow(Model):
             )
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.flow.set_follow_up(self.table.follow_up)
+            self.flow.drift = self.table.drift
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
             scale = float(self.table.log_scale_of(sequences, learned.visits).sum() / sequences.count)
             self.metrics = self._metrics(ensemble, cohort, test, scale)
@@ -287,7 +289,8 @@ class CRow(Model):
             ``subject``, ``time`` (years since the subject's first visit) and the covariates that are known there.
         future
             What to assume of the other covariates: ``carry`` the last value forward, or extend the subject's own line
-            (``linear``); see `crow.cohort.covariate_paths.future_visits`.
+            (``linear``); see `crow.cohort.covariate_paths.future_visits`. Draws include how covariates that are carried
+            forward change in that time.
         draws, seed
             How many draws per visit; the same seed gives the same draws.
         path
@@ -327,7 +330,8 @@ class CRow(Model):
                 drawn = density.forecast(before, (after, ahead[rows]), draws, generator)
                 values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask], ahead[rows])
         units = {} if self.schema is None else self.schema.units
-        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up, units)
+        visits = without_carried(ahead)
+        return Forecast(visits, self.table.regions, values, observed, self.table.follow_up, units)
 
     def beyond(self, forecast: Forecast) -> str:
         """A warning about visits beyond twice the longest follow-up of the training and impossible ages, or nothing."""
@@ -461,6 +465,7 @@ class CRow(Model):
             return build_published(settings, features, channels)
         ensemble = FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
         ensemble.set_follow_up(self.table.follow_up)
+        ensemble.drift = self.table.drift
         return ensemble
 
     def tensors(self) -> dict[str, Tensor]:
