@@ -37,7 +37,7 @@ def explore(
     horizon: Annotated[
         float, typer.Option(min=0.5, max=40, metavar="YEARS", help="Years ahead.", rich_help_panel=SAVED)
     ] = 5.0,
-    unit: Annotated[str, typer.Option(help="Unit of the regions, for the charts.")] = "",
+    unit: Annotated[str, options.unit("Unit of the regions, for the charts.")] = "",
     draws: Annotated[int, options.draws(20)] = 200,
     seed: options.Seed = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
