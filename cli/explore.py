@@ -39,9 +39,7 @@ def explore(
     horizon: Annotated[
         float, typer.Option(min=0.5, max=40, metavar="YEARS", help="Years ahead.", rich_help_panel=SAVED)
     ] = 5.0,
-    unit: Annotated[
-        str, typer.Option(help="Unit of the regions, for the charts.", show_default="the known unit of each region")
-    ] = "",
+    unit: Annotated[str, options.unit("Unit of the regions, for the charts.", "the known unit of each region")] = "",
     draws: Annotated[int, options.draws(20)] = 200,
     seed: options.Seed = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,

@@ -99,9 +99,7 @@ def generate(
         Path | None,
         typer.Option(help="Picture of the trajectories: .png, .pdf or .svg, or a folder for several subjects."),
     ] = None,
-    unit: Annotated[
-        str, typer.Option(help="Unit of the regions, for the figure.", show_default="the known unit of each region")
-    ] = "",
+    unit: Annotated[str, options.unit("Unit of the regions, for the figure.", "the known unit of each region")] = "",
     space: Annotated[
         Literal["native", "template"],
         typer.Option(help="Grid of follow-up scans: the subject's last scan, or the template.",

@@ -68,6 +68,7 @@ def with_changes(
     A value of ``changes`` is known from its time on, one of ``table`` at its own time.
     Raises CohortError for a covariate that the cohort does not have and for a value that is not a number.
     """
+    _check_once(changes)
     subjects = list(visits["subject"].unique())
     visits = visits.assign(time=visits["time"].round(DIGITS))
     rows = [visits] if table is None else [visits, table[table["subject"].isin(subjects)]]
@@ -86,6 +87,18 @@ def with_changes(
         if (carried := CARRIED + change.name) in path:
             path[carried] = path[carried].mask(path["time"] >= path["subject"].map(at), 0.0)
     return visits.merge(path, on=["subject", "time"], how="left")
+
+
+def _check_once(changes: list[CovariateChange]) -> None:
+    """Raise ConfigError for a covariate that has two values from the same time on."""
+    first: dict[tuple[str, float | None], CovariateChange] = {}
+    for change in changes:
+        other = first.setdefault((change.name, change.at), change)
+        if other.value != change.value:
+            when = "the first forecast visit" if change.at is None else f"{change.at:g} years"
+            raise ConfigError(
+                f"{change.flag} {change.name}: {other.value} and {change.value} are both set from {when} on. Keep one."
+            )
 
 
 def changes_text(changes: list[CovariateChange]) -> str:

@@ -26,6 +26,7 @@ from crow.representation.site_effects import UNSEEN, SiteEffects
 
 MAX_IMPOSSIBLE = 0.1  # of the values of a region: below, they are gross errors
 LARGEST = 1e100
+SMALLEST_SPREAD = 1e-10  # of the largest value: below it, differences are errors of rounding
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
 LONGEST = 200  # years
 FAR_BOUND = 100.0  # standard deviations from the mean
@@ -49,6 +50,13 @@ class Covariate(BaseModel):
     levels: list[str] = []
     shares: list[float] = []
     has_missing: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_share_per_level(self) -> Covariate:
+        """A run of a stranger may have any numbers here."""
+        if self.shares and len(self.shares) != len(self.levels):
+            raise ValueError("as many shares as levels are needed")
+        return self
 
 
 class RegionTable(BaseModel):
@@ -81,8 +89,12 @@ class RegionTable(BaseModel):
     @model_validator(mode="after")
     def _has_a_scale(self) -> RegionTable:
         """A run of a stranger may have any numbers here."""
-        if not len(self.regions) == len(self.mean) == len(self.sd) or not all(0 < sd < np.inf for sd in self.sd):
+        if not len(self.regions) == len(self.mean) == len(self.sd) or not all(0 < sd < LARGEST for sd in self.sd):
             raise ValueError("a mean and a positive standard deviation are needed for every region")
+        if not all(abs(mean) < LARGEST for mean in self.mean):
+            raise ValueError("a finite mean is needed for every region")
+        if any(len(each) not in (0, len(self.regions)) for each in (self.kinds, self.median, self.reached)):
+            raise ValueError("as many medians and kinds as regions are needed")
         return self
 
     @classmethod
@@ -352,6 +364,13 @@ def _check_spread(values: pd.DataFrame, where: str) -> None:
         raise CohortError(
             f"{where}, column {name}: found one value only in the {len(values)} training visits. Leave the region out "
             f"(--exclude '{name}')."
+        )
+    largest = values.abs().max()
+    if (close := values.std() <= np.maximum(SMALLEST_SPREAD * largest, 1 / LARGEST)).any():
+        name = values.columns[close][0]
+        raise CohortError(
+            f"{where}, column {name}: its values are as good as equal: their sd is {values[name].std():.2g}, their "
+            f"largest {largest[name]:.2g}. Use larger units, or leave the region out (--exclude '{name}')."
         )
 
 
