@@ -118,7 +118,6 @@ def generate(
 
     Example:
     [bold]crow generate --run demo/run --subject 9002 --at 1,5 --set-covariate CDRSB=5@2[/bold]
-    [bold]crow generate --run demo/run --cohort demo/cohort.csv --visits demo/future.csv[/bold]
     [bold]crow generate --run demo/run --new-subjects 100[/bold]
     [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
     """
