@@ -112,9 +112,10 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
         ]  # fmt: skip
         echo(f"Skill over {reference}: {', '.join(each)}; 95 % intervals")
     if known := metrics.get("forecast_known_covariates"):
-        best, found = min(known.items(), key=lambda one: float(one[1]["CRPS"]))
-        own = f", crow {_short(known['crow']['CRPS'])}" if "crow" in known and best != "crow" else ""
-        echo(f"With the true covariates of later visits, CRPS: {best} {_short(found['CRPS'])}{own}")
+        crps = {model: float(errors["CRPS"]) for model, errors in known.items()}
+        best = min(crps, key=crps.__getitem__)
+        ours = f", crow {_short(crps['crow'])}" if "crow" in crps and best != "crow" else ""
+        echo(f"With the true covariates of later visits, CRPS: {best} {_short(crps[best])}{ours}")
     agreement = {name: one["concordance"] for name, one in metrics.get("group_effects", {}).items()
                  if one.get("concordance") is not None}  # fmt: skip
     if agreement:
