@@ -117,7 +117,6 @@ def generate(
 
     Example:
     [bold]crow generate --run demo/run --subject 9002 --at 1,5 --set-covariate CDRSB=5@2[/bold]
-    [bold]crow generate --run demo/run --cohort demo/cohort.csv --visits demo/future.csv[/bold]
     [bold]crow generate --run demo/run --new-subjects 100[/bold]
     [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
     """
@@ -242,6 +241,7 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
 
     from crow.pipelines.covariate_paths import parse_times
     from crow.pipelines.follow_up import follow_up_scans
+    from crow.pipelines.generate import ahead
 
     made = follow_up_scans(
         run, out, subjects, parse_times(at) if at else [], echo=echo,
@@ -252,10 +252,13 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
     if made.folded:
         echo_warning(f"the deformations fold at {made.folded} voxels: check the pictures.")
     if len(made.volumes) and visits <= MAX_VISITS:
-        for (subject, session), rows in made.volumes.groupby(["subject", "session"], sort=False):
-            rows_of = Table(plain(f"{subject} {session}"), "last (ml)", "follow-up (ml)", "change (90%)", box=None)
+        for (subject, _), rows in made.volumes.groupby(["subject", "session"], sort=False):
+            name = plain(f"{subject}, {ahead(float(rows['years'].iloc[0]))}")
+            rows_of = Table(name, "last (cm³)", "follow-up (cm³)", "change (90 %)", box=None)
             for _, row in rows.iterrows():
-                change = f"{row['change']:+.1%} ({row['q05']:+.1%} to {row['q95']:+.1%})"
+                # Adding 0 makes a negative zero positive.
+                middle, low, high = (f"{round(row[part], 3) + 0.0:+.1%}" for part in ("change", "q05", "q95"))
+                change = f"{middle} ({low} to {high})"
                 rows_of.add_row(row["structure"], f"{row['last'] / 1e3:.2f}", f"{row['median'] / 1e3:.2f}", change)
             console().print(rows_of)
     if missing := [path for path in made.written if not path.exists()]:

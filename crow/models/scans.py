@@ -129,9 +129,10 @@ class ScanModel(FollowUpModel):
         visits = cohort.visits.drop(columns="scan")
         visits[cohort.regions] = visits[cohort.regions].astype(float)
         rows = visits.index.to_numpy()
-        if self._encoded is None or self._encoded[0] is not store.arrays or not np.array_equal(self._encoded[1], rows):
-            self._encoded = (store.arrays, rows, basis.encode(store, rows).astype(float))
-        visits[basis.names] = self._encoded[2]
+        encoded = self._encoded  # another thread may replace it
+        if encoded is None or encoded[0] is not store.arrays or not np.array_equal(encoded[1], rows):
+            encoded = self._encoded = (store.arrays, rows, basis.encode(store, rows).astype(float))
+        visits[basis.names] = encoded[2]
         if self.relative:
             first = ~visits["subject"].duplicated()
             if cohort.regions:
