@@ -32,6 +32,7 @@ from crow.models.training_report import (
     MANY_REGIONS,
     errors_found,
     many_regions,
+    require_one_device,
     require_training_memory,
     verdict,
 )
@@ -149,6 +150,7 @@ class CRow(Model):
                 "Choose --missing drop-visit or --missing impute."
             )
         self.config = resolve(self._requested, sequences)
+        require_one_device(self.config.training)
         model, regions = self.config.model, len(self.table.regions)
         require_training_memory(model, regions, self.table.channels)
         training.begin(self.config)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from crow.training import checkpoint
@@ -42,6 +43,10 @@ class BestCheckpoint(pl.Callback):
         halves = {f"validation_half_{k}": half.take() for k, half in enumerate(module.validation_halves, 1)}
         row = {"train": module.train_loss.take(), "validation": module.validation_loss.take(), **halves}
         row["learning_rate"] = float(rate)
+        if trainer.world_size > 1:  # all processes evaluate the same weights; their training losses are parts of one
+            train = torch.tensor(row["train"], device=trainer.strategy.root_device)
+            row["train"] = float(trainer.strategy.reduce(train, reduce_op="mean"))
+            row = trainer.strategy.broadcast(row)
         if self.history.is_better(row["validation"]):
             state = module.evaluated.state_dict()
             self.history.best = {name: tensor.detach().clone() for name, tensor in state.items()}
@@ -51,7 +56,8 @@ class BestCheckpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         done = trainer.should_stop = self.history.done
-        if self.path is not None and (done or time.monotonic() - self.saved > checkpoint.SECONDS_BETWEEN_CHECKPOINTS):
+        due = done or time.monotonic() - self.saved > checkpoint.SECONDS_BETWEEN_CHECKPOINTS
+        if self.path is not None and trainer.strategy.broadcast(due):
             trainer.save_checkpoint(self.path)
             self.saved = time.monotonic()
 
