@@ -20,6 +20,7 @@ from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.value_kinds import ValueKind
 from crow.data.covariate_drift import CovariateDrift
 from crow.data.sequences import Sequences
+from crow.data.sides import other_side
 from crow.errors import CohortError
 from crow.representation.covariate_support import CovariateSupport
 from crow.representation.site_effects import UNSEEN, SiteEffects
@@ -103,7 +104,7 @@ class RegionTable(BaseModel):
 
         With ``site_effects`` sites and scanners are no covariates; ``sites`` is for the caller to set. Otherwise those
         with few levels are covariates as any other. ``changes`` since a subject's first visit are scaled by their root
-        mean square and not centred: 0 is no change.
+        mean square, the same for both sides of the brain, and not centred: 0 is no change.
         """
         values = cohort.visits[cohort.regions].astype(float)
         where = cohort.path or "the cohort"
@@ -121,7 +122,7 @@ class RegionTable(BaseModel):
         return cls(
             regions=cohort.regions,
             mean=[0.0] * len(cohort.regions) if changes else values.mean().tolist(),
-            sd=(values.pow(2).mean() ** 0.5 if changes else values.std()).tolist(),
+            sd=_size_of_changes(values) if changes else values.std().tolist(),
             covariates=[c for c in covariates if c is not None],
             median=values.median().tolist(),
             kinds=kinds if any(kind.kind != "real" for kind in kinds) else [],
@@ -383,6 +384,12 @@ def _check_kind(values: pd.Series, kind: ValueKind, where: str) -> None:
             f"impossible, since its values are {kind}. If the table was changed after it was read, read the changed "
             "table; else set the kind of the column in a mapping."
         )
+
+
+def _size_of_changes(values: pd.DataFrame) -> list[float]:
+    """Root mean square by region; that of both sides for a structure that has two."""
+    square = values.pow(2).mean().to_numpy()
+    return [float(root) for root in np.sqrt((square + square[other_side(list(values.columns))]) / 2)]
 
 
 def _check_size(values: pd.DataFrame, where: str) -> None:

@@ -137,7 +137,7 @@ class SubjectWarp:
         since_first = self.c_last[-count:].astype(np.float64)
         last = self.size * np.exp(log_volumes(self.psi, self.velocity, self.basis.nodes))
         change = centre[-count:] - since_first
-        of_all_scans = np.random.default_rng(SEED).standard_normal((len(draws), count)) * registration_error() * change
+        of_all_scans = np.random.default_rng(SEED).standard_normal((len(draws), count)) * registration_error(change)
         drawn, median = last * np.exp(draws[:, -count:] - since_first + of_all_scans), last * np.exp(change)
         low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         table = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""The background of a structural scan, which crow needs at 0, and scans that are masks or labels, not intensities.
+"""The background of a structural scan, which crow needs at 0, and masks or labels in place of intensities.
 
 Scans that were standardised to z-scores, or shifted otherwise, have a background below 0. It is subtracted, and kept as
 the offset of the scan, so that a generated follow-up has the values of the scan.

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from commands import refused, run
+from PIL import Image
 
 import crow
 from crow.explore.open_run import open_run
@@ -169,9 +170,30 @@ def test_the_run_holds_no_subject(folder: Path) -> None:
             assert b"sub-0001" not in path.read_bytes(), path
 
 
+@pytest.mark.parametrize("name", ["two_years.gif", "two_years.nii.gz"])
+def test_follow_ups_of_a_subject_are_one_film(folder: Path, tmp_path: Path, name: str) -> None:
+    run("generate", "--run", folder / "run", "--subject", "0003", "--at", "6m:24m", "--draws", "4",
+        "--out", tmp_path / "fu", "--series", tmp_path / name)  # fmt: skip
+    if name.endswith(".gif"):
+        with Image.open(tmp_path / name) as film:
+            assert film.n_frames == 5 and film.width > 2 * film.height * 0.8
+        return
+    film, last = nib.load(tmp_path / name), scan_of(folder, "sub-0003")
+    assert film.shape == (*last.shape, 5) and film.header["pixdim"][4] == pytest.approx(0.5)
+    np.testing.assert_allclose(film.affine, last.affine, atol=1e-5)
+    np.testing.assert_allclose(film.get_fdata()[..., 0], last.get_fdata(), atol=1e-3)
+    assert json.loads((tmp_path / "two_years.json").read_text())["YearsSinceLastScan"] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    made = nib.load(next((tmp_path / "fu").rglob("*ses-plus2y*_desc-synthetic_T1w.nii.gz")))
+    np.testing.assert_allclose(film.get_fdata()[..., 4], made.get_fdata(), atol=0.51)
+
+
 def test_options_that_cannot_be_combined(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ("generate", "--run", folder / "run")
     assert "run of scans writes scans" in refused(capsys, *ask, "--new-subjects", "3")
+    assert "shows one subject, but 2" in refused(
+        capsys, *ask, "--subject", "1", "--subject", "2", "--at", "1", "--series", tmp_path / "a.gif", "--out",
+        tmp_path / "fu"
+    )  # fmt: skip
     assert "no subject 77" in refused(capsys, *ask, "--subject", "77", "--at", "1", "--out", tmp_path / "fu")
     assert not (tmp_path / "fu").exists()
     raw = tmp_path / "raw"
