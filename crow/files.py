@@ -119,6 +119,7 @@ def writing(
             _recover(path)
             if keeping is None:
                 check_free(path, overwrite, what)
+            _remove(temporary)  # of an earlier process with this number, or a link to something else
             yield temporary
             if temporary.is_dir():
                 mark(temporary, what)
@@ -132,7 +133,7 @@ def writing(
         if not _concerns(error, path, temporary):
             raise
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}. Nothing was left behind. "
+            f"{path}: cannot be written: {error.strerror or error}. No part of it was left behind. "
             "Free some space or choose another place, then run the command again."
         ) from error
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 from crow.errors import ConfigError
 
 GIB = 2**30
+ENDLESS = 10**18  # a number that need not be told from a larger one
 BYTES_PER_VALUE = 16  # of a voxel or region of a draw, with the copies that computing it takes
 
 
@@ -66,6 +67,19 @@ def require_draws(draws: int, shape: Iterable[int], what: str, option: str = "--
     """
     needed = float(draws) * math.prod(shape) * BYTES_PER_VALUE
     require_memory(needed, f"{draws:,} draws of {what}", f"Lower {option}.")
+
+
+def too_many(value: int, most: int, what: str, each: float) -> str:
+    """Why a number is refused: the memory that so many would take at ``each`` bytes.
+
+    Examples
+    --------
+    >>> too_many(2**40, 1000, "draws", 1024.0)
+    '1,099,511,627,776 draws take about 1,048,576 GiB of memory or more; at most 1,000 are possible'
+    """
+    shown = f"{value:,}" if value < ENDLESS else f"{ENDLESS:,} and more"
+    size = _gib(min(value, ENDLESS) * each)
+    return f"{shown} {what} take about {size} of memory or more; at most {most:,} are possible"
 
 
 def _gib(size: float) -> str:

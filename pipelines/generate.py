@@ -115,7 +115,7 @@ def forecast_subjects(
     given_in_table = [] if table is None else [name for name in history.covariates if name in table]
     changed = [*(one.name for one in changes or []), *given_in_table]
     last = forecast.visits["subject"].map(history.visits.groupby("subject")["time"].max())
-    times = [_ahead(years) for years in forecast.visits["time"] - last]
+    times = [ahead(years) for years in forecast.visits["time"] - last]
     written = _write(out, model, history, forecast, shown, seed)
     outside = out_of_range(history, changes or [])
     return _generated(model, history, forecast, how, written, changed, times, outside)
@@ -166,7 +166,7 @@ def _generated(
     return Generated(forecast, how, written, warnings, note, _sites(model, forecast), tuple(times))
 
 
-def _ahead(years: float) -> str:
+def ahead(years: float) -> str:
     """``in 1 year``, ``in 2.5 years``."""
     number = f"{round(years, 6):g}"
     return f"in {number} year{'' if number == '1' else 's'}"

@@ -14,7 +14,6 @@ from crow.cohort.times import AgeUnit, TimeKind
 from crow.cohort.value_kinds import KINDS, ValueKind
 from crow.cohort.values import is_blank
 from crow.errors import ConfigError
-from crow.files import read_text
 
 Role = Literal[
     "subject", "time", "session", "age", "group", "scan", "covariate", "site", "region", "since baseline", "left out"
@@ -113,14 +112,9 @@ def read_mapping(path: str | Path) -> Mapping:
 
     Raises ConfigError for a file that cannot be read, and for a role, kind or unit that does not exist.
     """
-    import yaml
+    from crow.yaml_file import read_yaml
 
-    try:
-        content = yaml.safe_load(read_text(Path(path)))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}. Check the name.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: no YAML file: {error}") from None
+    content, _ = read_yaml(Path(path), "roles of columns")
     try:
         mapping = Mapping.model_validate(content)
     except ValidationError as error:
@@ -150,8 +144,9 @@ def make_mapping(
     roles |= {name: ("region", schema.values.get(name, ValueKind()).kind) for name in schema.regions}
     roles |= {name: ("left out", None) for name in left_out if name not in roles}
     known = {name: REASONS[role] for name, (role, _) in roles.items() if role in REASONS} | left_out | reasons
-    ordered = [name for name in columns.names if name in roles]
-    ordered += [name for name in roles if name not in columns.names]
+    present = dict.fromkeys(columns.names)
+    ordered = [name for name in present if name in roles]
+    ordered += [name for name in roles if name not in present]
     return Mapping(
         missing=schema.missing,
         bids=schema.bids is not None,

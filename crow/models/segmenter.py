@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 from scipy import ndimage
 from torch import Tensor
 
 from crow.data.examples import Examples
 from crow.data.mask_scores import calibration_error, dice
-from crow.errors import CohortError
+from crow.errors import CohortError, RunError
 from crow.extras import extra
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks, resized
@@ -27,6 +28,7 @@ from crow.representation.masks import Mask, find_masks, read_mask
 from crow.representation.patches import corners, cut, paste, side, store_of
 from crow.representation.scan_space import ScanSpace
 from crow.run.cross_sectional_config import ImageSettings
+from crow.scans.grid import MAX_SIZE
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
 
@@ -37,6 +39,8 @@ Volume = NDArray[np.float32]
 MARGIN = 2  # voxels around what any training mask holds
 AT_ONCE = 2**19  # voxels of draws computed together
 SCANS_SCORED, DRAWS_SCORED = 20, 16
+Corner = Annotated[int, Field(ge=-MAX_SIZE, le=MAX_SIZE)]
+Side = Annotated[int, Field(ge=1, le=2 * MAX_SIZE)]
 """How many validation scans, and draws of each, the metrics of a run are computed from."""
 
 
@@ -60,6 +64,14 @@ class Segmentation:
     probability: Volume
     masks: Mask
     volumes: NDArray[np.float64]
+
+
+class _Box(BaseModel):
+    """`Segmenter.describe_more`: a run of a stranger may have anything here."""
+
+    label: int | None
+    corner: tuple[Corner, Corner, Corner]
+    shape: tuple[Side, Side, Side]
 
 
 class Segmenter(CrossSectionalModel):
@@ -206,8 +218,12 @@ class Segmenter(CrossSectionalModel):
         return {"label": self.label, "corner": self.corner.tolist(), "shape": list(self.shape)}
 
     def restore_more(self, description: dict[str, Any]) -> None:
-        self.label, self.corner = description["label"], np.array(description["corner"])
-        self.shape = tuple(description["shape"])
+        box = _Box.model_validate(description)
+        self.label, self.corner = box.label, np.array(box.corner)
+        self.shape: tuple[int, ...] = box.shape
+        grid = self.inputs.facts["grid"]["shape"]
+        if any(tuple(self.extra[name].shape) != tuple(grid) for name in ("prior", "region")):
+            raise RunError("The prior of the run is not on its grid. Restore the run or train again.")
 
     def _look(self, store: ScanStore, truth: dict[int, NDArray[np.uint8]], size: int) -> None:
         """Where masks are: how often, and the box around them."""
