@@ -55,19 +55,22 @@ def expected(evidence: Evidence, loadings: Tensor, z0: Tensor, z1: Tensor) -> tu
     p0, p1 = 1 - loadings.square().sum(-1)
     det = (1 + q00 * p0) * (1 + q11 * p1) - q01 * q01 * p0 * p1
     j00, j01, j10, j11 = (1 + q11 * p1) / det, -q01 * p1 / det, -q01 * p0 / det, (1 + q00 * p0) / det
-    mean = z0 * p0 * (j00 * h0 + j01 * h1) + z1 * p1 * (j10 * h0 + j11 * h1)
+    h0, h1 = j00 * h0 + j01 * h1, j10 * h0 + j11 * h1  # J h
+    mean = z0 * p0 * h0 + z1 * p1 * h1
     variance = z0 * z0 * p0 * j00 + 2 * z0 * z1 * p0 * j01 + z1 * z1 * p1 * j11
-    if not loadings.shape[-1]:
+    if not (factors := loadings.shape[-1]):
         return mean, variance
     u0, u1 = loadings
-    b0, b1 = _times(j00, u0) + _times(j10, u1), _times(j01, u0) + _times(j11, u1)
-    qu0, qu1 = _times(q00, u0) + _times(q01, u1), _times(q01, u0) + _times(q11, u1)
-    precision = b0.mT @ qu0 + b1.mT @ qu1 + torch.eye(u0.shape[-1], dtype=u0.dtype, device=u0.device)
-    of_visit = z0.unsqueeze(-1) * b0 + z1.unsqueeze(-1) * b1  # [*, region, factor]
-    of_past = b0.mT @ h0.unsqueeze(-1) + b1.mT @ h1.unsqueeze(-1)  # [*, factor, 1]
-    root = torch.linalg.cholesky(precision)
-    of_visit = torch.linalg.solve_triangular(root, of_visit.mT, upper=False).mT
-    of_past = torch.linalg.solve_triangular(root, of_past, upper=False)
+    # J Q is symmetric, so that P is I and the sum over regions of its three entries times products of U.
+    jq = torch.cat([j00 * q00 + j01 * q01, j00 * q01 + j01 * q11, j10 * q01 + j11 * q11], -1)
+    both = u0.unsqueeze(-1) * u1.unsqueeze(-2)
+    products = torch.cat([u0.unsqueeze(-1) * u0.unsqueeze(-2), both + both.mT, u1.unsqueeze(-1) * u1.unsqueeze(-2)])
+    precision = (jq @ products.flatten(1)).unflatten(-1, (factors, factors))
+    identity = torch.eye(factors, dtype=u0.dtype, device=u0.device)
+    root = torch.linalg.cholesky(precision + identity)
+    inverse = torch.linalg.solve_triangular(root, identity.expand_as(root), upper=False)
+    of_visit = (_times(z0 * j00 + z1 * j01, u0) + _times(z0 * j10 + z1 * j11, u1)) @ inverse.mT  # [*, region, factor]
+    of_past = inverse @ (torch.cat([h0, h1], -1) @ torch.cat([u0, u1])).unsqueeze(-1)  # [*, factor, 1]
     return mean + (of_visit @ of_past).squeeze(-1), variance + of_visit.square().sum(-1)
 
 
