@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
+
 from crow.cohort import Cohort, read_cohort
 from crow.errors import CohortError
 from crow.models.crow import CRow
@@ -32,6 +34,14 @@ def doubtful_values(model: CRow, cohort: Cohort, most: int = 5) -> list[str]:
         for row in found.head(most).itertuples()
     ]
     return lines + ([f"{len(found) - most} more values like these."] if len(found) > most else [])
+
+
+def unseen_sites(model: CRow, visits: pd.DataFrame) -> str:
+    """A sentence about sites and scanners of some visits that the training did not have, or nothing."""
+    sites = model.table.sites
+    if sites is None or not (new := sites.new_levels(visits)):
+        return ""
+    return f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
 
 
 def trained_on(source: dict[str, str], what: str, advice: str) -> Path:

@@ -17,7 +17,7 @@ from crow.evaluation.outlier_score import with_outlier_scores
 from crow.files import check_free, writing
 from crow.models.crow import CRow
 from crow.models.registry import class_of_run
-from crow.pipelines.history import Missing, doubtful_values, read_history
+from crow.pipelines.history import Missing, doubtful_values, read_history, unseen_sites
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
 from crow.tables import save_table
@@ -131,7 +131,7 @@ def score(
     else:
         model = CRow.load(run)
         history = read_history(model, cohort, missing)
-        for line in doubtful_values(model, history):
+        for line in filter(None, [*doubtful_values(model, history), unseen_sites(model, history.visits)]):
             echo(f"warning: {line}")
         scored = model.score(history, draws, seed)
     visits, subjects = _scores(scored)
