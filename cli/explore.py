@@ -65,9 +65,13 @@ def explore(
 
     explorer = open_run(run, cohort, missing=missing, draws=draws, seed=seed, unit=unit, subject=subject)
     if export is not None:
+        from crow.cli.progress import followed
         from crow.explore.saved import save_page
 
-        save_page(explorer, export, str(subject), what_if or [], horizon, overwrite)
+        save_page(
+            explorer, export, str(subject), what_if or [], horizon, overwrite,
+            progress=lambda scans: followed(scans, "Follow-up scans"),
+        )  # fmt: skip
         echo_written([export], ". It contains data of this subject: keep it as confidential as the cohort.")
         return
     _serve(explorer, browser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from crow.pipelines.covariate_paths import out_of_range, unsupported, visits_aft
 from crow.pipelines.history import doubtful_values
 from crow.report.names import without_ending
 
+Progress = Callable[[Sequence[Any]], Iterable[Any]]
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 MAX_FOUND = 50  # subjects in an answer to a search
 MAX_CACHED = 32  # subjects whose state is kept
@@ -117,7 +118,9 @@ class Explorer:
         """The follow-up scan, of a run of scans."""
         raise CohortError("This run has no scans. Reload the page.")
 
-    def every_scan(self, subject: str, courses: Sequence[Course], times: Sequence[float]) -> dict[str, Any] | None:
+    def every_scan(
+        self, subject: str, courses: Sequence[Course], times: Sequence[float], progress: Progress = iter
+    ) -> dict[str, Any] | None:  # fmt: skip
         """The pictures of a saved page; None if the run has no scans."""
         return None
 

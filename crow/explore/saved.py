@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crow.cohort.cohort import Cohort
 from crow.errors import ConfigError
-from crow.explore.explorer import Explorer
+from crow.explore.explorer import Explorer, Progress
 from crow.explore.page import offline_page
 from crow.explore.question import Course, Step, Whose
 from crow.files import write_text
@@ -19,8 +19,9 @@ LOW, HIGH = 0.1, 0.9  # quantiles of a number in the cohort
 
 
 def save_page(
-    explorer: Explorer, out: Path, subject: str, what_if: list[str], horizon: float, overwrite: bool = False
-) -> None:
+    explorer: Explorer, out: Path, subject: str, what_if: list[str], horizon: float, overwrite: bool = False,
+    progress: Progress = iter,
+) -> None:  # fmt: skip
     """Write the page of one subject under some courses, which opens without crow and without a network.
 
     ``what_if`` are courses as ``CDRSB=9@2,DX=Dementia@2``. Without any there are low and high values of the covariates
@@ -38,7 +39,7 @@ def save_page(
         "differences": [
             [None if first is second else explorer.difference(first, second) for second in draws] for first in draws
         ],
-        "scans": explorer.every_scan(subject, list(named.values()), answer["times"]),
+        "scans": explorer.every_scan(subject, list(named.values()), answer["times"], progress),
     }  # fmt: skip
     write_text(out, offline_page(content, f"Subject {subject} · crow explore"), overwrite)
 

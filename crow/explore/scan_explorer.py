@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.units import CUBIC_MM, written
-from crow.explore.explorer import SHARES, Explorer, kept
+from crow.explore.explorer import SHARES, Explorer, Progress, kept
 from crow.explore.new_subject import finite
 from crow.explore.pictures import Pictures
 from crow.explore.question import Course, Planes, ScanQuestion, Whose
@@ -78,13 +78,18 @@ class ScanExplorer(Explorer):
         command = scan_command(self.source, name, question.at, course)
         return found | {"command": command, "milliseconds": round(1000 * (time.perf_counter() - began))}
 
-    def every_scan(self, subject: str, courses: Sequence[Course], times: Sequence[float]) -> dict[str, Any]:
+    def every_scan(
+        self, subject: str, courses: Sequence[Course], times: Sequence[float], progress: Progress = iter
+    ) -> dict[str, Any]:  # fmt: skip
         """What all pictures share, those of the last scan, and those of each course at each time."""
+
         def pictures(course: Course, at: float) -> dict[str, Any]:
             found = self.scan(ScanQuestion(subject=subject, course=course, at=at))
             return {name: found[name] for name in ("last", "grey", "follow_up", "change", "signed")}
 
-        each = [[pictures(course, at) for at in times] for course in courses]
+        asked = [(course, at) for course in courses for at in times]
+        drawn = [pictures(*one) for one in progress(asked)]
+        each = [drawn[k : k + len(times)] for k in range(0, len(drawn), len(times))]
         shared = {name: each[0][0][name] for name in ("last", "grey")}
         own = [[{name: one[name] for name in one if name not in shared} for one in row] for row in each]
         now = {name: value for name, value in pictures(courses[0], 0).items() if name not in shared}
