@@ -38,6 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
     ``--debug`` may stand anywhere on the command line.
     """
     protect_output()
+    gc.set_threshold(10_000)  # imports make objects that stay: looking for garbage takes a seventh of their time
     atexit.register(gc.freeze)  # the objects of torch would be collected one by one: half a second
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
