@@ -1,43 +1,26 @@
 """The `crow` command: its subcommands, and how errors are shown."""
 
+import atexit
+import gc
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from crow import __version__
-from crow.cli.adapt import adapt
-from crow.cli.check import check
-from crow.cli.classify import classify
-from crow.cli.enhance import enhance
-from crow.cli.evaluate import evaluate
-from crow.cli.explore import explore
-from crow.cli.extract import extract
-from crow.cli.fill import fill
-from crow.cli.generate import generate
-from crow.cli.prepare import prepare
-from crow.cli.report import report
-from crow.cli.score import score
-from crow.cli.segment import segment
-from crow.cli.settings import settings
-from crow.cli.share import share
+from crow.cli.commands import CommandGroup
 from crow.cli.signals import ending_in_order
-from crow.cli.simulate import simulate
-from crow.cli.synthesize import synthesize
 from crow.cli.terminal import console, lost_output, plain, protect_output
-from crow.cli.train import train
-from crow.cli.translate import translate
 from crow.errors import CrowError
 from crow.system_limits import limit_reached
 
-Command = Callable[..., None]
 MAX_MESSAGE = 3000  # characters; a name or a value of a hostile file may be long
 
 app = typer.Typer(
     name="crow",
+    cls=CommandGroup,
     help="Longitudinal neuroimaging with the conditional recurrent flow: forecasts and exact sequence likelihoods.",
     epilog="Everything runs on this computer. To begin: crow simulate --out demo",
     no_args_is_help=True,
@@ -45,36 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PANELS: dict[str, dict[Command, str]] = {
-    "Cohorts": {
-        simulate: "Simulate a cohort with known truth.",
-        check: "Report how a cohort is read, and what to correct.",
-        prepare: "Bring the scans of a cohort onto one grid.",
-        extract: "Measure regions in prepared scans.",
-    },
-    "Longitudinal models": {
-        train: "Train a model of a cohort.",
-        adapt: "Estimate the effects of new sites or scanners.",
-        generate: "Forecast visits, or simulate new subjects.",
-        explore: "Explore forecasts in the browser.",
-        fill: "Fill missing regions.",
-        score: "Find visits that do not fit their subject.",
-        evaluate: "Compare forecasts with baselines on test subjects.",
-        report: "Write all results of a run into one HTML file.",
-        share: "Pack a run for others, without subjects.",
-    },
-    "Single visits": {
-        synthesize: "Draw synthetic visits with given attributes.",
-        translate: "Draw another modality or other regions.",
-        classify: "Classify visits with few labels.",
-        enhance: "Draw thin slices from thick ones.",
-        segment: "Segment a structure.",
-    },
-    "Settings": {settings: "Print all settings and presets."},
-}
-for panel, commands in PANELS.items():
-    for command, summary in commands.items():
-        app.command(short_help=summary, rich_help_panel=panel)(command)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -85,6 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
     ``--debug`` may stand anywhere on the command line.
     """
     protect_output()
+    atexit.register(gc.freeze)  # the objects of torch would be collected one by one: half a second
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     with ending_in_order() as signals:
@@ -134,6 +88,8 @@ def _options(
 
 
 def _show_error(message: str, debug: bool) -> None:
+    from rich.text import Text
+
     if debug:
         traceback.print_exc()
     elif len(message) > MAX_MESSAGE:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from crow.errors import OutputError
+from crow.processes import is_first
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +34,7 @@ def echo_warning(text: object) -> None:
 def echo_written(paths: Iterable[Path], more: str = "") -> None:
     """Print which files were written, after checking that each is there; raises OutputError if one is not."""
     paths = list(paths)
-    for path in paths:
+    for path in paths if is_first() else ():
         if not os.path.lexists(path):
             raise OutputError(f"{path}: was written, but is not there any more. Run the command again.")
     echo(f"Wrote {', '.join(str(path) for path in paths)}{more}")
@@ -84,7 +85,12 @@ class Output:
 
 
 def protect_output() -> None:
-    """Let both outputs of this process survive a closed pipe, a full disk, and characters that they cannot encode."""
+    """Let both outputs survive a closed pipe, a full disk, and characters that they cannot encode.
+
+    Of the processes of one training only the first prints.
+    """
+    if not is_first():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if not (columns := os.environ.get("COLUMNS", "80")).isdecimal() or int(columns) == 0:
         del os.environ["COLUMNS"]  # on a terminal of no column rich prints nothing
     for name in ("stdout", "stderr"):

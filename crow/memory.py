@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,6 +38,21 @@ def require_memory(needed: float, what: str, advice: str) -> None:
         raise ConfigError(
             f"{what}: needs about {_gib(needed)} of memory; {_gib(free)} are free on this computer. {advice}"
         )
+
+
+def require_disk(needed: float, path: Path, what: str, advice: str) -> None:
+    """Raise ConfigError if ``what`` needs more bytes than are free on the disk of ``path``.
+
+    Examples
+    --------
+    >>> require_disk(2**70, Path("synthetic.csv"), "--new-subjects 10", "Draw fewer at once.")
+    Traceback (most recent call last):
+    ...
+    crow.errors.ConfigError: --new-subjects 10: synthetic.csv needs about 1,099,511,627,776 GiB of disk...
+    """
+    free = shutil.disk_usage(path.absolute().parent).free
+    if needed > free:
+        raise ConfigError(f"{what}: {path} needs about {_gib(needed)} of disk; {_gib(free)} are free. {advice}")
 
 
 def require_draws(draws: int, shape: Iterable[int], what: str, option: str = "--draws") -> None:

@@ -30,11 +30,8 @@ class Largest:
         start = np.ones(len(matrix)) / len(matrix) ** 0.5  # so that the same matrix gives the same answer
         found, v = eigsh(matrix.cpu().double().numpy(), k=count, which="LA", v0=start)
         order = np.argsort(found)
-        like = {"dtype": matrix.dtype, "device": matrix.device}
-        return cls(
-            torch.as_tensor(found[order].copy(), **like), torch.as_tensor(v[:, order].copy(), **like),
-            float(matrix.trace()),
-        )  # fmt: skip
+        size, vectors = (torch.from_numpy(part.copy()).to(matrix) for part in (found[order], v[:, order]))
+        return cls(size, vectors, float(matrix.trace()))
 
     def factors(self, count: int) -> tuple[Tensor, Tensor]:
         """Of ``count`` factors the vectors ``[n, count]``, and by how much each exceeds the mean of the others."""

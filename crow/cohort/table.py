@@ -92,10 +92,11 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     if is_sheet(path):
         records, lines = read_sheet(path, findings)
         return _of_records(str(path), records, lines, ",", True, findings)
-    return _of_text(str(path), text_of(path, findings), findings)
+    return table_of_text(str(path), text_of(path, findings), findings)
 
 
-def _of_text(path: str, text: str, findings: Findings) -> Table:
+def table_of_text(path: str, text: str, findings: Findings) -> Table:
+    """The table in a text; raises CohortError as `read_table`."""
     separator = _separator(text)
     above = lines_above(text, separator)
     if above:
@@ -110,7 +111,7 @@ def _of_text(path: str, text: str, findings: Findings) -> Table:
         return Table(path, frame, separator, *_decimal(cells[:DECIMAL_ROWS].tolist(), separator))
     records, lines = _records(path, text, separator)
     if len(records) > 1 and all(len(record) == 1 and "," in record[0] for record in records):
-        return _of_text(path, "\n".join(record[0] for record in records), findings)  # quotes around whole rows
+        return table_of_text(path, "\n".join(record[0] for record in records), findings)  # quotes around whole rows
     return _of_records(path, records, [line + above for line in lines], separator, blank, findings)
 
 

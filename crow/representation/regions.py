@@ -14,10 +14,13 @@ from torch import Tensor
 from crow.bijections.site_scale import SiteScale
 from crow.bijections.soft_bounds import Bounds
 from crow.cohort.cohort import Cohort
+from crow.cohort.covariate_paths import CARRIED, carried_covariates
 from crow.cohort.options import listed
 from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.value_kinds import ValueKind
+from crow.data.covariate_drift import CovariateDrift
 from crow.data.sequences import Sequences
+from crow.data.sides import other_side
 from crow.errors import CohortError
 from crow.representation.covariate_support import CovariateSupport
 from crow.representation.site_effects import UNSEEN, SiteEffects
@@ -81,6 +84,8 @@ class RegionTable(BaseModel):
     """Which combinations of covariates training subjects had; None in runs that did not keep it."""
     sites: SiteEffects | None = None
     """Effects of sites and scanners, which ``encode`` removes and ``decode`` adds."""
+    drift: CovariateDrift | None = None
+    """How covariates change while they are carried forward; None in runs that did not keep it, and if none changes."""
 
     @model_validator(mode="after")
     def _has_a_scale(self) -> RegionTable:
@@ -99,7 +104,7 @@ class RegionTable(BaseModel):
 
         With ``site_effects`` sites and scanners are no covariates; ``sites`` is for the caller to set. Otherwise those
         with few levels are covariates as any other. ``changes`` since a subject's first visit are scaled by their root
-        mean square and not centred: 0 is no change.
+        mean square, the same for both sides of the brain, and not centred: 0 is no change.
         """
         values = cohort.visits[cohort.regions].astype(float)
         where = cohort.path or "the cohort"
@@ -117,7 +122,7 @@ class RegionTable(BaseModel):
         return cls(
             regions=cohort.regions,
             mean=[0.0] * len(cohort.regions) if changes else values.mean().tolist(),
-            sd=(values.pow(2).mean() ** 0.5 if changes else values.std()).tolist(),
+            sd=_size_of_changes(values) if changes else values.std().tolist(),
             covariates=[c for c in covariates if c is not None],
             median=values.median().tolist(),
             kinds=kinds if any(kind.kind != "real" for kind in kinds) else [],
@@ -222,11 +227,39 @@ class RegionTable(BaseModel):
         mask = pad(np.ones(len(visits))).bool()
         known = visits.reindex(columns=self.regions).notna().to_numpy()
         complete = known.all() or not any(region in visits for region in self.regions)
+        carried = self._carried(visits)
         return Sequences(
             pad(x), pad(np.concatenate([np.empty((len(visits), 0)), *context], 1)), pad(visits["time"].to_numpy()),
             mask,
-            None if complete else pad(known).bool(),
+            None if complete else pad(known).bool(), None if carried is None else pad(carried),
         )  # fmt: skip
+
+    def fit_drift(self, cohort: Cohort, data: Sequences) -> CovariateDrift | None:
+        """How the covariates change that a forecast carries forward; ``data`` are the visits of ``cohort``, encoded."""
+        changing = carried_covariates(cohort)
+        channels: list[int] = []
+        known: list[Tensor] = []
+        start = 0
+        for covariate in self.covariates:
+            size = len(covariate.levels) - 1 if covariate.levels else 1
+            if covariate.name in changing:
+                channels += range(start, start + size)
+                there = torch.zeros_like(data.mask)
+                there[data.mask] = torch.tensor(cohort.visits[covariate.name].notna().to_numpy())
+                known += [there] * size
+            start += size + covariate.has_missing
+        return CovariateDrift.fit(data, channels, torch.stack(known, -1)) if channels else None
+
+    def _carried(self, visits: pd.DataFrame) -> np.ndarray[Any, Any] | None:
+        """Years for which each channel was carried forward ``[visit, channel]``; None if none was."""
+        if not any(CARRIED + covariate.name in visits for covariate in self.covariates):
+            return None
+        columns = []
+        for covariate in self.covariates:
+            years = visits.get(CARRIED + covariate.name, pd.Series(0.0, visits.index)).fillna(0.0)
+            size = len(covariate.levels) - 1 if covariate.levels else 1
+            columns += [years.to_numpy(float)] * size + [np.zeros(len(visits))] * covariate.has_missing
+        return np.stack(columns, 1)
 
     def require(self, visits: pd.DataFrame, where: str) -> None:
         """Raise CohortError where a region is not a column of ``visits``, or in other units than in the training."""
@@ -351,6 +384,12 @@ def _check_kind(values: pd.Series, kind: ValueKind, where: str) -> None:
             f"impossible, since its values are {kind}. If the table was changed after it was read, read the changed "
             "table; else set the kind of the column in a mapping."
         )
+
+
+def _size_of_changes(values: pd.DataFrame) -> list[float]:
+    """Root mean square by region; that of both sides for a structure that has two."""
+    square = values.pow(2).mean().to_numpy()
+    return [float(root) for root in np.sqrt((square + square[other_side(list(values.columns))]) / 2)]
 
 
 def _check_size(values: pd.DataFrame, where: str) -> None:

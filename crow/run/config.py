@@ -137,8 +137,21 @@ class Optimisation(Settings):
         "20 subjects.",
     )
     accelerator: Literal["cpu", "gpu", "auto"] = Field("cpu", description="Device: cpu, gpu or auto.")
+    devices: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Devices per computer, for models of scans voxel by voxel and of single visits; null is one, or as "
+        "many as torchrun starts processes.",
+    )
+    num_nodes: int | None = Field(
+        None, ge=1, le=1024, description="Computers; null is one, or as many as torchrun runs on."
+    )
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "32-true", description="Precision of training, as Lightning names it: 32-true, or bf16-mixed (GPU)."
+    )
     threads: Threads | None = Field(
-        None, description="Processor threads; null is one for flows up to 64 wide, else the default of torch."
+        None, description="Processor threads; null is one for flows up to 64 wide, else one per core that is free."
     )
 
 
