@@ -40,6 +40,9 @@ def shrunk_covariance(e: Tensor, subject: Tensor, measured: Tensor | None = None
     for left_out in range(FOLDS):
         kept, left = fold != left_out, fold == left_out
         if left.any() and kept.sum() > 1:
+            if bool(measured.all()) and 2 * (int(kept.sum()) + max(factors)) < e.shape[1]:
+                likelihood += _likelihoods_of_few(e[kept], e[left], factors)
+                continue
             s, parts = covariance(e[kept], measured[kept]), _by_pattern(e[left], measured[left])
             likelihood += torch.stack([_likelihood(parts, s, f) for f in _targets(s, factors)])
     best = int(likelihood.argmax())
@@ -105,14 +108,42 @@ def _by_pattern(e: Tensor, measured: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 def _targets(s: Tensor, factors: Iterable[int]) -> list[Tensor]:
     sd = s.diagonal().sqrt()
-    counts, found = list(factors), []
-    largest = Largest.of(s / sd / sd[:, None], max(counts))
-    for k in counts:
+    return [torch.addmm((own * sd.square()).diag(), u * sd[:, None], (u * sd[:, None]).T)
+            for u, own in _loadings(s, sd, list(factors))]  # fmt: skip
+
+
+def _loadings(s: Tensor, sd: Tensor, factors: list[int]) -> list[tuple[Tensor, Tensor]]:
+    """Of k factors the loadings u ``[region, k]`` and what is each region's own: correlations are ``u u' + own``."""
+    found, largest = [], Largest.of(s / sd / sd[:, None], max(factors))
+    for k in factors:
         v, excess = largest.factors(k)
-        shared = (v * excess) @ v.T
-        much = (shared.diagonal() / LARGEST_SHARE).clamp_min(1).sqrt()
-        shared = shared / much / much[:, None]
-        found.append((shared - shared.diagonal().diag() + torch.eye(len(s), dtype=s.dtype)) * sd * sd[:, None])
+        u = v * excess.clamp_min(0).sqrt()
+        u = u / (u.square().sum(1, keepdim=True) / LARGEST_SHARE).clamp_min(1).sqrt()
+        found.append((u, 1 - u.square().sum(1)))
+    return found
+
+
+def _likelihoods_of_few(kept: Tensor, left: Tensor, factors: list[int]) -> Tensor:
+    """`_likelihood` of every target ``[factors, weight]``, if visits are far fewer than regions.
+
+    ``(1 - w) S + w F`` is then a diagonal matrix D and ``A A'`` with few columns, and by Woodbury's identity only
+    ``I + A' D^-1 A`` has to be factored.
+    """
+    s, everyone = covariance(kept, torch.ones_like(kept, dtype=torch.bool)), len(kept)
+    sd, ridge = s.diagonal().sqrt(), (LEAST - kept.square().mean(0)).clamp_min(0)
+    found = torch.full((len(factors), len(WEIGHTS)), -torch.inf, dtype=kept.dtype)
+    for i, (u, own) in enumerate(_loadings(s, sd, factors)):
+        for j, w in enumerate(WEIGHTS):
+            if w == 0:
+                continue  # S alone is singular
+            d = (1 - w) * ridge + w * own * sd.square()
+            a = torch.cat([kept.T * ((1 - w) / everyone) ** 0.5, u * sd[:, None] * w**0.5], 1)
+            near = torch.eye(a.shape[1], dtype=a.dtype) + a.T @ (a / d[:, None])
+            factor = torch.linalg.cholesky(near)
+            z = torch.linalg.solve_triangular(factor, (a / d[:, None]).T @ left.T, upper=False)
+            log_det = 0.5 * d.log().sum() + factor.diagonal().log().sum()
+            square = (left.square() / d).sum() - z.square().sum()
+            found[i, j] = -0.5 * square - len(left) * (log_det + 0.5 * left.shape[1] * LOG_2PI)
     return found
 
 

@@ -6,6 +6,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
+from crow.bijections import shrinkage
 from crow.bijections.shrinkage import covariance, shrunk_covariance
 
 
@@ -88,3 +89,19 @@ def test_regions_that_are_never_measured_together() -> None:
     found = shrunk_covariance(e * measured, torch.arange(500), measured)
     assert torch.linalg.cholesky_ex(found)[1] == 0 and found[2, 2] == 1
     assert abs(float(found[0, 1])) < 0.1
+
+
+def test_few_visits_of_many_regions_have_the_same_likelihoods() -> None:
+    """Woodbury's identity changes the time, not the answer."""
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(30, 2, generator=generator, dtype=torch.double)
+    e = common @ torch.randn(2, 90, generator=generator, dtype=torch.double)
+    e = e + torch.randn(30, 90, generator=generator, dtype=torch.double)
+    kept, left, factors = e[:24], e[24:], [0, 1, 2, 3]
+    everything = torch.ones_like(left, dtype=torch.bool)
+    s = shrinkage.covariance(kept, torch.ones_like(kept, dtype=torch.bool))
+    parts = shrinkage._by_pattern(left, everything)
+    expected = torch.stack([shrinkage._likelihood(parts, s, f) for f in shrinkage._targets(s, factors)])
+    found = shrinkage._likelihoods_of_few(kept, left, factors)
+    torch.testing.assert_close(found[:, 1:], expected[:, 1:], rtol=1e-8, atol=1e-6)
+    assert int(found.argmax()) == int(expected[:, 1:].argmax()) // 13 * 14 + int(expected[:, 1:].argmax()) % 13 + 1
