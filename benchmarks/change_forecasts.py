@@ -90,6 +90,8 @@ def main() -> None:
     rows = [row for name in GROUPS for row in table(scores, name)]
     rows += [row for name in names if name not in GROUPS for row in table(scores, name) if row["model"] == "crow"]
     print(pd.DataFrame(rows).to_string(index=False))
+    print("\nError beyond that of the model, as a share of the root mean square of all changes:")
+    print(unexpected_error(scores).round(2).to_string())
     title = f"Forecasts of the change of structures: {len(subjects)} subjects, {arguments.folds} folds, "
     resolution = float(store.info.settings["resolution"])
     which = f"_{arguments.name}" if arguments.name else ""
@@ -128,6 +130,16 @@ def cross_validated(
                         "sd": sd,
                     }))  # fmt: skip
     return pd.concat(rows, ignore_index=True)
+
+
+def unexpected_error(scores: pd.DataFrame) -> pd.Series:
+    """By structure, sides together: what `registration_error` stands for; 0 if the model expects larger errors."""
+    own = scores[scores["model"] == "crow"].copy()
+    own["known"] = own.groupby(["seed", "subject"])["mean"].transform(lambda mean: registration_error(mean.to_numpy()))
+    own["excess"] = (own["true"] - own["mean"]) ** 2 - own["sd"] ** 2 + own["known"] ** 2
+    own["name"] = own["structure"].str.replace("_(left|right)$", "", regex=True)
+    size = float((own["mean"] ** 2).mean())
+    return np.sqrt(own.groupby("name", sort=False)["excess"].mean().clip(lower=0) / size)
 
 
 def table(scores: pd.DataFrame, group: str) -> list[dict[str, str | float]]:

@@ -104,6 +104,7 @@ class _Submitted:
     def job_class(self) -> Any:
         """The jobs of Dask's SLURMCluster, recorded here. Dask itself would wait for workers of rejected jobs."""
         from dask_jobqueue.slurm import SLURMJob
+        from distributed.core import Status
 
         submitted = self
 
@@ -113,6 +114,7 @@ class _Submitted:
                     answer: str = await super()._submit_job(script_filename)  # type: ignore[no-untyped-call]
                 except RuntimeError as error:
                     submitted.rejected = " ".join(str(error).rpartition("stderr:")[2].split()) or str(error)
+                    self.status = Status.failed  # which the end of the cluster needs
                     raise
                 submitted.accepted = True
                 return answer

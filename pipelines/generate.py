@@ -29,7 +29,7 @@ from crow.pipelines.covariate_paths import (
     visits_after,
     with_changes,
 )  # fmt: skip
-from crow.pipelines.history import Missing, doubtful_values, read_history
+from crow.pipelines.history import Missing, doubtful_values, read_history, unseen_sites
 from crow.tables import save_table
 
 if TYPE_CHECKING:
@@ -157,10 +157,7 @@ def _generated(
     asked = history.of(forecast.visits["subject"].unique())
     rare = unsupported(model.table, forecast.visits, changed)
     lines = [*doubtful_values(model.gross_errors(asked)), model.beyond(forecast), outside, rare]
-    if model.table.sites is not None and (new := model.table.sites.new_levels(forecast.visits)):
-        lines.append(
-            f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
-        )
+    lines.append(unseen_sites(model, forecast.visits))
     warnings = "\n".join(filter(None, lines))
     note = MEANING if set(changed) - set(history.schema.sites) else ""
     return Generated(forecast, how, written, warnings, note, _sites(model, forecast), tuple(times))

@@ -38,6 +38,14 @@ def doubtful_values(found: pd.DataFrame, most: int = 5) -> list[str]:
     return lines + ([f"{len(found) - most} more values like these."] if len(found) > most else [])
 
 
+def unseen_sites(model: CRow, visits: pd.DataFrame) -> str:
+    """A sentence about sites and scanners of some visits that the training did not have, or nothing."""
+    sites = model.table.sites
+    if sites is None or not (new := sites.new_levels(visits)):
+        return ""
+    return f"the training did not have {'; '.join(new)}: intervals are wider. crow adapt estimates the effects."
+
+
 def trained_on(source: dict[str, str], what: str, advice: str) -> Path:
     """The file that a model was trained on (``source`` has its path and digest): a table, or that of a store of scans.
 

@@ -19,7 +19,7 @@ from crow.errors import ConfigError, OutputError
 from crow.files import check_free, writing
 from crow.models.crow import CRow
 from crow.models.registry import class_of_run
-from crow.pipelines.history import Missing, doubtful_values, read_history
+from crow.pipelines.history import Missing, doubtful_values, read_history, unseen_sites
 from crow.pipelines.score_table import PartScores, ScoreTable
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
@@ -120,6 +120,7 @@ def score(
     subjects_out = out.with_name(f"{out.stem}_subjects{out.suffix}")
     if out.suffix.lower() not in (".csv", ".tsv"):
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
+    model: CRow | None = None
     if class_of_run(run).uses_scans:
         from crow.models.follow_up import FollowUpModel
         from crow.pipelines.scan_history import open_scans, store_beside
@@ -132,12 +133,16 @@ def score(
     elif maps is not None:
         raise ConfigError(f"--save-maps {maps}: only runs of scans have maps; {run} is a run of regions.")
     else:
-        own = conventions(CRow.load(run).schema)
+        model = CRow.load(run)
+        own = conventions(model.schema)
         parts = _score_table(run, cohort, out, (missing, draws, seed), jobs, progress)
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
         with ScoreTable(out) as table:
             found = sorted((table.keep(part) for part in parts), key=lambda part: part.number)
-            for line in doubtful_values(pd.concat([part.gross_errors for part in found])):
+            lines = doubtful_values(pd.concat([part.gross_errors for part in found]))
+            if model is not None:
+                lines.append(unseen_sites(model, pd.concat([part.sites for part in found])))
+            for line in filter(None, lines):
                 echo(f"warning: {line}")
             visits, subjects = table.write(by_visit, own)
         save_table(subjects, by_subject, out.suffix, digits=None, conventions=own)
@@ -177,7 +182,8 @@ def _score_part(
     model = CRow.load(run)
     history = read_history(model, cohort, missing)
     own_seed = derived_seed(seed, SeedStream.SCORES, number) if number else seed
-    return PartScores.of(number, model.score(history, draws, own_seed), history, model.gross_errors(history))
+    sites = history.visits[[] if model.table.sites is None else model.table.sites.columns].drop_duplicates()
+    return PartScores.of(number, model.score(history, draws, own_seed), history, model.gross_errors(history), sites)
 
 
 def _map_places(model: FollowUpModel, store: ScanStore, folder: Path, overwrite: bool) -> dict[int, Path]:

@@ -18,19 +18,23 @@ from crow.tables import Conventions, save_table
 
 @dataclass(frozen=True)
 class PartScores:
-    """The scores of some subjects: all columns of a visit but its z-scores, these, and what else was noticed."""
+    """The scores of some subjects: all columns of a visit but its z-scores, these, and what else was noticed.
+
+    ``sites`` has the sites and scanners of these visits, each once.
+    """
 
     number: int
     visits: pd.DataFrame
     z: pd.DataFrame
     findings: list[Finding]
     gross_errors: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sites: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @classmethod
-    def of(cls, number: int, scored: pd.DataFrame, cohort: Cohort, gross_errors: pd.DataFrame | None = None) -> Self:
+    def of(cls, number: int, scored: pd.DataFrame, cohort: Cohort, *noticed: pd.DataFrame) -> Self:
+        """From all columns of the scores; ``noticed`` are ``gross_errors`` and ``sites``."""
         z = scored.filter(regex="_z$")
-        found = pd.DataFrame() if gross_errors is None else gross_errors
-        return cls(number, with_largest(scored.drop(columns=z.columns), z), z, cohort.findings, found)
+        return cls(number, with_largest(scored.drop(columns=z.columns), z), z, cohort.findings, *noticed)
 
 
 def with_largest(visits: pd.DataFrame, z: pd.DataFrame) -> pd.DataFrame:

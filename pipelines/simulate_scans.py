@@ -152,6 +152,8 @@ def _write_tables(folder: Path, simulation: ScanSimulation) -> None:
     _json(folder / "dataset_description.json", about | generated)
     _json(folder / TRUTH / "dataset_description.json", about | generated | {"DatasetType": "derivative"})
     _json(folder / TRUTH / "truth.json", simulation.parameters())
+    _json(folder / TRUTH / _sidecar(simulation.modality), SIDECARS[simulation.modality])
+    (folder / TRUTH / ".bidsignore").write_text("*.csv\n*.npz\ntruth.json\n", encoding="utf-8")
     labels = pd.DataFrame({"index": list(STRUCTURES), "name": list(STRUCTURES.values())})
     _table(folder / TRUTH / "dseg.tsv", labels)
     change = change_fields()

@@ -19,6 +19,8 @@ MIN_SUBJECTS = 20
 MAX_SUBJECTS = 5000
 WITHIN = 0.5  # years: pairs of visits that are this near weigh as much as their noise allows
 TINY = 1e-6  # of the variance of a channel
+LARGE_CHANGE, TYPICAL_CHANGES = 3.0, 10.0  # sd of a channel, and mean changes: larger ones count as this large
+FARTHEST = 5.0  # sd of a channel: values beyond count as this far
 POINTS = 32
 
 
@@ -97,7 +99,7 @@ class CovariateDrift(BaseModel):
             for v in (self.at_once, self.per_year, self.noise, self.walk, self.root)
         )
         years = data.carried[..., self.channels].clamp(0, self.longest)
-        one = torch.cat([torch.ones_like(data.context[..., :1]), data.context], -1)
+        one = torch.cat([torch.ones_like(data.context[..., :1]), data.context.clamp(-FARTHEST, FARTHEST)], -1)
         sd = (noise + years * walk).sqrt()
         change = one @ at_once + years * (one @ per_year) + sd * (normal @ root.T).unsqueeze(1)
         context = data.context.clone()
@@ -132,14 +134,17 @@ class _Pairs:
             there = data.mask[:, lag:]
             row, t = there.nonzero(as_tuple=True)
             years = (time[row, t + lag] - time[row, t]).unsqueeze(1)
-            one = torch.cat([torch.ones_like(years), context[row, t]], 1)
+            one = torch.cat([torch.ones_like(years), context[row, t].clamp(-FARTHEST, FARTHEST)], 1)
             both = known[row, t] & known[row, t + lag]
             change = (context[row, t + lag] - context[row, t])[:, channels]
             parts.append((torch.cat([one, years * one], 1), change * both, both.double(), years, row))
         if not parts:
             return None
-        joined = [torch.cat(part) for part in zip(*parts, strict=True)]
-        return cls(*joined) if len(joined[0]) else None
+        features, change, both, gap, row = (torch.cat(part) for part in zip(*parts, strict=True))
+        if not len(features):
+            return None
+        most = (TYPICAL_CHANGES * change.abs().mean(0)).clamp_min(LARGE_CHANGE)  # a typing error is no change
+        return cls(features, change.clamp(-most, most), both, gap, row)
 
     def regression(self) -> Tensor:
         """The coefficients ``[feature, channel]`` with the ridge that predicts changes of subjects left out best."""

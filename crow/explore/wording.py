@@ -9,7 +9,9 @@ from pathlib import Path
 from crow.explore.question import Course
 from crow.pipelines.covariate_paths import MEANING, changes_text
 
-RULES = {"carry": "stay as they were at the last visit", "linear": "continue the subject's own trend"}
+RULES = {
+    "carry": "are carried forward and change as in other subjects", "linear": "continue the subject's own trend"
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
 from crow.data.sides import other_side
 from crow.errors import ConfigError
-from crow.flows.completion import complete
 from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import ROWS, FlowEnsemble
 from crow.flows.gross_errors import gross_errors
@@ -368,7 +367,7 @@ class CRow(Model):
             The same seed gives the same draws.
         """
         cohort = self.as_cohort(data)
-        ensemble = self.ensemble()
+        density = self._density()
         self.table.require(cohort.visits, name_of(cohort))
         visits = cohort.visits.reset_index(drop=True)
         lacking = visits[self.table.regions].isna().any(axis=1)
@@ -383,9 +382,9 @@ class CRow(Model):
         step = max(1, ROWS // draws)
         for start in range(0, len(sequences), step):
             part = sequences[start : start + step]
-            found = complete(ensemble, part, draws, generator)
-            drawn = found.smoothed if smooth else found.filtered
             theirs = own[(subject >= start) & (subject < start + step)]
+            found = density.complete(part, theirs, draws, generator)
+            drawn = found.smoothed if smooth else found.filtered
             values.append(self.table.draws(drawn.transpose(1, 2)[part.mask], theirs))
             effective.append(found.effective[part.mask].numpy())
         chosen = lacking[own.index].to_numpy()

@@ -24,7 +24,7 @@ from crow.memory import require_draws
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
-from crow.representation.masks import Mask, find_masks, read_mask
+from crow.representation.masks import Mask, around_masks, find_masks, read_mask
 from crow.representation.patches import corners, cut, paste, side, store_of
 from crow.representation.scan_space import ScanSpace
 from crow.run.cross_sectional_config import ImageSettings
@@ -36,7 +36,6 @@ with extra("scans"):
     import nibabel as nib
 
 Volume = NDArray[np.float32]
-MARGIN = 2  # voxels around what any training mask holds
 AT_ONCE = 2**19  # voxels of draws computed together
 SCANS_SCORED, DRAWS_SCORED = 20, 16
 Corner = Annotated[int, Field(ge=-MAX_SIZE, le=MAX_SIZE)]
@@ -78,7 +77,7 @@ class Segmenter(CrossSectionalModel):
     """p(mask | scan) of one structure, by the conditional flow, whose draws are whole masks.
 
     Training sees patches of `images.size` voxels along an axis. The context is the grey levels, and how often the
-    training masks of other subjects hold a voxel. The model covers the box around all training masks and `MARGIN`
+    training masks of other subjects hold a voxel. The model covers the box around all training masks and some
     voxels more, at the store's resolution. The box is drawn at once: voxels of a draw belong together, so that the
     spread of the draws' volumes is the uncertainty of the volume.
 
@@ -153,6 +152,7 @@ class Segmenter(CrossSectionalModel):
         )
         fit = self.train_flow(examples, subject, training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
+        self.metrics |= {"subjects": count}
         self.metrics |= self._validation_scores(store, visits["subject"], truth)
         return self.finish(training)
 
@@ -229,7 +229,7 @@ class Segmenter(CrossSectionalModel):
         """Where masks are: how often, and the box around them."""
         grid, multiple = store.info.grid.shape, 2**self.config.flow.levels
         total = sum((_unpacked(bits, grid).astype(np.float32) for bits in truth.values()), np.zeros(grid, np.float32))
-        region = _around(total > 0)
+        region = around_masks(total > 0)
         places = np.argwhere(region)
         low, extent = places.min(0), np.ptp(places, axis=0) + 1
         shape = np.maximum(-(-extent // multiple) * multiple, size)
@@ -276,7 +276,7 @@ class Segmenter(CrossSectionalModel):
         """
         grid, apart = store.info.grid.shape, self.validation(subjects)
         others = sum((_unpacked(truth[row], grid).astype(np.float32) for row in subjects.index[~apart]), np.zeros(grid))
-        prior, region = _smooth(others / (~apart).sum()).numpy(), _around(others > 0)
+        prior, region = _smooth(others / (~apart).sum()).numpy(), around_masks(others > 0)
         overlaps, p, y = [], [], []
         for row in subjects.index[apart][:SCANS_SCORED]:
             mask = _unpacked(truth[row], grid)
@@ -291,11 +291,6 @@ class Segmenter(CrossSectionalModel):
 def _unpacked(bits: NDArray[np.uint8], grid: tuple[int, ...]) -> Mask:
     mask: Mask = np.unpackbits(bits, count=int(np.prod(grid))).reshape(grid).astype(bool)
     return mask
-
-
-def _around(masks: Mask) -> Mask:
-    region: Mask = ndimage.binary_dilation(masks, iterations=MARGIN)
-    return region
 
 
 def _smooth(prior: NDArray[Any]) -> Tensor:

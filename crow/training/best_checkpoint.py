@@ -31,7 +31,7 @@ class BestCheckpoint(pl.Callback):
 
     def __init__(self, history: History, path: Path | None, facts: dict[str, Any]) -> None:
         self.history, self.path, self.facts = history, path, facts
-        self.saved = time.monotonic()
+        self.timetable = checkpoint.Timetable()
 
     @property
     def state_key(self) -> str:
@@ -56,10 +56,10 @@ class BestCheckpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         done = trainer.should_stop = self.history.done
-        due = done or time.monotonic() - self.saved > checkpoint.SECONDS_BETWEEN_CHECKPOINTS
-        if self.path is not None and trainer.strategy.broadcast(due):
+        if self.path is not None and trainer.strategy.broadcast(done or self.timetable.due()):
+            began = time.monotonic()
             trainer.save_checkpoint(self.path)
-            self.saved = time.monotonic()
+            self.timetable.written(began)
 
     def state_dict(self) -> dict[str, Any]:
         return {"facts": self.facts, **self.history.state_dict()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,24 @@ from crow.run.config import Optimisation
 if TYPE_CHECKING:
     from crow.training.data import Source
 
-SECONDS_BETWEEN_CHECKPOINTS = 2.0
+SECONDS_BETWEEN_CHECKPOINTS = 2.0  # at least
+WRITING_SHARE = 0.02  # of the time of a training
+
+
+class Timetable:
+    """When a checkpoint is due: so seldom that writing takes a fiftieth of the time, but once a minute."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def written(self, began: float) -> None:
+        """A checkpoint was written since ``began`` (`time.monotonic`)."""
+        now = time.monotonic()
+        seconds = max(SECONDS_BETWEEN_CHECKPOINTS, (now - began) / WRITING_SHARE)
+        self._next = now + min(seconds, 30 * SECONDS_BETWEEN_CHECKPOINTS)
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import bids_validator
 import joblib
 import nibabel as nib
 import numpy as np
@@ -68,6 +69,8 @@ def test_a_follow_up_looks_like_the_last_scan_and_says_what_it_is(folder: Path, 
     uncertainty = nib.load(here / f"{stem.format('uncertainty')}.nii.gz").get_fdata()
     assert uncertainty.min() >= 0 and uncertainty.max() > 0
     assert (here / f"{stem.format('followup')}.png").read_bytes()[:4] == b"\x89PNG"
+    if bids_validator.found():
+        assert bids_validator.errors(out) == [] == bids_validator.errors(folder / "bids")
     volumes = pd.read_csv(out / "volumes.tsv", sep="\t")
     assert {"ventricles", "hippocampus_left"} <= set(volumes["structure"]) and "ventricles" in output
     assert ((volumes["q05"] <= volumes["change"] + 1e-9) & (volumes["change"] <= volumes["q95"] + 1e-9)).all()
@@ -191,7 +194,7 @@ def test_options_that_cannot_be_combined(folder: Path, tmp_path: Path, capsys: p
     ask = ("generate", "--run", folder / "run")
     assert "run of scans writes scans" in refused(capsys, *ask, "--new-subjects", "3")
     assert "shows one subject, but 2" in refused(
-        capsys, *ask, "--subject", "1", "--subject", "2", "--at", "1", "--series", tmp_path / "a.gif", "--out",
+        capsys, *ask, "--subject", "0001", "--subject", "0002", "--at", "1", "--series", tmp_path / "a.gif", "--out",
         tmp_path / "fu"
     )  # fmt: skip
     assert "no subject 77" in refused(capsys, *ask, "--subject", "77", "--at", "1", "--out", tmp_path / "fu")

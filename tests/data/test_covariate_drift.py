@@ -1,5 +1,7 @@
 """Covariates that are carried forward change as those of other subjects did."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,6 +71,16 @@ def test_a_known_value_stays(drift: CovariateDrift) -> None:
 
 def test_no_longer_than_visits_of_the_training_are_apart(drift: CovariateDrift) -> None:
     assert torch.equal(moved(drift, [0.0, 2.0, 0.5], 50.0), moved(drift, [0.0, 2.0, 0.5], drift.longest))
+
+
+def test_a_typing_error_hardly_matters(data: Sequences, drift: CovariateDrift) -> None:
+    context = data.context.clone()
+    context[0, 2, 0] = 100.0
+    known = torch.ones(SUBJECTS, VISITS, 2, dtype=torch.bool)
+    found = CovariateDrift.fit(replace(data, context=context), [0, 1], known)
+    assert found is not None
+    own, clean = (moved(each, [0.0, 2.0, 0.5], 2.0)[:, 0] for each in (found, drift))
+    assert own.std() < 1.2 * clean.std()
 
 
 def test_few_subjects_have_none(data: Sequences) -> None:
