@@ -59,4 +59,6 @@ def fill(
         echo(f"{values:,} missing values of {visits:,} visits of {subjects:,} subjects, drawn given {given}.")
         if (low := float(filled.effective.min())) < draws / 20:
             echo_warning(f"at one visit {draws} draws are worth {low:.0f} independent ones. Raise --draws.")
+    if made.warning:
+        echo_warning(made.warning)
     echo_written(made.written)

@@ -65,8 +65,7 @@ def generate(
     new_subjects: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW,
-            callback=options.at_most(1_000_000, "subjects", 4000),
+            min=1, max=1_000_000_000, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW,
         ),
     ] = None,
     covariates_of_subjects: Annotated[
@@ -103,9 +102,7 @@ def generate(
         Path | None,
         typer.Option(help="Picture of the trajectories: .png, .pdf or .svg, or a folder for several subjects."),
     ] = None,
-    unit: Annotated[
-        str, typer.Option(help="Unit of the regions, for the figure.", show_default="the known unit of each region")
-    ] = "",
+    unit: Annotated[str, options.unit("Unit of the regions, for the figure.", "the known unit of each region")] = "",
     space: Annotated[
         Literal["native", "template"],
         typer.Option(help="Grid of follow-up scans: the subject's last scan, or the template.",
@@ -118,6 +115,8 @@ def generate(
                      rich_help_panel=options.SCANS),
     ] = None,
     missing: cohort_options.Missing = None,
+    jobs: options.Jobs = None,
+    cluster: options.Cluster = None,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Forecast future visits of subjects, under any course of their covariates, or simulate new subjects.
@@ -126,7 +125,6 @@ def generate(
 
     Example:
     [bold]crow generate --run demo/run --subject 9002 --at 1,5 --set-covariate CDRSB=5@2[/bold]
-    [bold]crow generate --run demo/run --cohort demo/cohort.csv --visits demo/future.csv[/bold]
     [bold]crow generate --run demo/run --new-subjects 100[/bold]
     [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
     [bold]crow generate --run demo/scan_run --subject 0001 --at 1m:24m --series demo/two_years.gif[/bold]
@@ -134,7 +132,7 @@ def generate(
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
-        "--covariates-of-subjects": covariates_of_subjects,
+        "--covariates-of-subjects": covariates_of_subjects, "--jobs": jobs, "--cluster": cluster,
     }  # fmt: skip
     scans = kind_of_run(run, "train") in FOLLOW_UPS
     if path and (scans or new_subjects):
@@ -156,12 +154,15 @@ def generate(
     from crow.pipelines.covariate_paths import CovariateChange, parse_times
 
     if new_subjects is not None:
+        from crow.cluster import check_cluster, on_cluster
         from crow.pipelines.new_subjects import new_subjects as simulate
 
-        found = simulate(
-            run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects, seed=seed,
-            missing=missing, overwrite=overwrite,
-        )  # fmt: skip
+        check_cluster(cluster)
+        with on_cluster(cluster, jobs, echo):
+            found = simulate(
+                run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects,
+                seed=seed, missing=missing, overwrite=overwrite, jobs=jobs, progress=followed,
+            )  # fmt: skip
         echo(f"{found.subjects:,} new subjects with {found.visits:,} visits.")
         echo(f"Times and covariates: {found.covariates}.")
         if covariates_of_subjects:
@@ -231,7 +232,7 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
     allowed = {
         "--subject": {"--at", "--set-covariate", "--covariates", "--save-draws", "--figure"},
         "--visits": {"--save-draws", "--figure"},
-        "--new-subjects": {"--covariates", "--covariates-of-subjects"},
+        "--new-subjects": {"--covariates", "--covariates-of-subjects", "--jobs", "--cluster"},
     }
     chosen = [name for name in allowed if given[name]]
     if len(chosen) != 1:
@@ -252,6 +253,7 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
 
     from crow.pipelines.covariate_paths import parse_times
     from crow.pipelines.follow_up import follow_up_scans
+    from crow.pipelines.generate import ahead
 
     made = follow_up_scans(
         run, out, subjects, parse_times(at) if at else [], echo=echo,
@@ -262,10 +264,13 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
     if made.folded:
         echo_warning(f"the deformations fold at {made.folded} voxels: check the pictures.")
     if len(made.volumes) and visits <= MAX_VISITS:
-        for (subject, session), rows in made.volumes.groupby(["subject", "session"], sort=False):
-            rows_of = Table(plain(f"{subject} {session}"), "last (ml)", "follow-up (ml)", "change (90%)", box=None)
+        for (subject, _), rows in made.volumes.groupby(["subject", "session"], sort=False):
+            name = plain(f"{subject}, {ahead(float(rows['years'].iloc[0]))}")
+            rows_of = Table(name, "last (cm³)", "follow-up (cm³)", "change (90 %)", box=None)
             for _, row in rows.iterrows():
-                change = f"{row['change']:+.1%} ({row['q05']:+.1%} to {row['q95']:+.1%})"
+                # Adding 0 makes a negative zero positive.
+                middle, low, high = (f"{round(row[part], 3) + 0.0:+.1%}" for part in ("change", "q05", "q95"))
+                change = f"{middle} ({low} to {high})"
                 rows_of.add_row(row["structure"], f"{row['last'] / 1e3:.2f}", f"{row['median'] / 1e3:.2f}", change)
             console().print(rows_of)
     if missing := [path for path in made.written if not path.exists()]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort import Cohort
-from crow.cohort.covariate_paths import Future, future_visits
+from crow.cohort.covariate_paths import CARRIED, Future, future_visits
 from crow.errors import CohortError, ConfigError
 from crow.representation.regions import RegionTable
 
@@ -75,21 +75,40 @@ def with_changes(
 ) -> pd.DataFrame:
     """The visits with covariates from ``table`` and ``changes``, even if those lie between the visits.
 
+    A value of ``changes`` is known from its time on, one of ``table`` at its own time.
     Raises CohortError for a covariate that the cohort does not have and for a value that is not a number.
     """
+    _check_once(changes)
     subjects = list(visits["subject"].unique())
     visits = visits.assign(time=visits["time"].round(DIGITS))
     rows = [visits] if table is None else [visits, table[table["subject"].isin(subjects)]]
     first = visits.groupby("subject", sort=False)["time"].first()
+    times: list[tuple[CovariateChange, pd.Series]] = []
     for change in changes:
         last = history.visits.groupby("subject")["time"].max().loc[subjects]
-        at = first if change.at is None else last + change.at
+        at = (first if change.at is None else last + change.at).round(DIGITS)
+        times.append((change, at))
         rows.append(pd.DataFrame({"subject": at.index, "time": at.to_numpy(), change.name: _value(history, change)}))
     every = pd.concat(rows)
     every = every.assign(time=every["time"].round(DIGITS))
     every = every.groupby(["subject", "time"], sort=False, as_index=False).last()
     path = future_visits(history, every, future)
+    for change, at in times:
+        if (carried := CARRIED + change.name) in path:
+            path[carried] = path[carried].mask(path["time"] >= path["subject"].map(at), 0.0)
     return visits.merge(path, on=["subject", "time"], how="left")
+
+
+def _check_once(changes: list[CovariateChange]) -> None:
+    """Raise ConfigError for a covariate that has two values from the same time on."""
+    first: dict[tuple[str, float | None], CovariateChange] = {}
+    for change in changes:
+        other = first.setdefault((change.name, change.at), change)
+        if other.value != change.value:
+            when = "the first forecast visit" if change.at is None else f"{change.at:g} years"
+            raise ConfigError(
+                f"{change.flag} {change.name}: {other.value} and {change.value} are both set from {when} on. Keep one."
+            )
 
 
 def changes_text(changes: list[CovariateChange]) -> str:

@@ -13,17 +13,18 @@ from crow.data.filled import Filled
 from crow.errors import ConfigError, OutputError
 from crow.files import writing
 from crow.models.crow import CRow
-from crow.pipelines.history import read_history
+from crow.pipelines.history import read_history, unseen_sites
 from crow.tables import save_table
 
 
 @dataclass(frozen=True)
 class FilledTable:
-    """The draws, the cohort that was read, and the files made."""
+    """The draws, the cohort that was read, the files made, and a warning about sites that the training lacked."""
 
     filled: Filled
     cohort: Cohort
     written: tuple[Path, ...]
+    warning: str = ""
 
 
 def fill(
@@ -51,6 +52,7 @@ def fill(
         raise ConfigError(f"--tables {tables}: {draws} draws give at most as many tables. Raise --draws.")
     model = CRow.load(run)
     history = read_history(model, cohort, "model")
+    warning = unseen_sites(model, history.visits)
     filled = model.fill(history, draws, smooth or tables is not None, seed)
     if tables is not None:
         with writing(out, overwrite, "set of filled tables") as folder:
@@ -58,12 +60,12 @@ def fill(
             digits = max(3, len(str(tables)))
             for k, visits in enumerate(filled.completed(tables, seed)):
                 _write(folder / f"table_{k + 1:0{digits}d}.csv", visits, history)
-        return FilledTable(filled, history, (out,))
+        return FilledTable(filled, history, (out,), warning)
     intervals = out.with_name(f"{out.stem}_intervals{out.suffix}")
     with writing(out, overwrite) as table, writing(intervals, overwrite) as beside:
         _write(table, filled.table, history)
         save_table(filled.intervals, beside, out.suffix, conventions=conventions(history.schema))
-    return FilledTable(filled, history, (out, intervals))
+    return FilledTable(filled, history, (out, intervals), warning)
 
 
 def _write(path: Path, visits: pd.DataFrame, cohort: Cohort) -> None:

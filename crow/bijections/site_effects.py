@@ -16,6 +16,7 @@ ROUNDS, CHANGE = 6, 0.003  # of an effect, in sd, that ends the rounds
 STEPS = 30  # of EM for the spread of levels, per round
 FIRST_LEVEL_SPREAD, FIRST_SCALE_SPREAD = 0.5, 0.1
 LEAST = 1e-8  # variance between levels
+MAX_SHRINKAGE, FARTHEST = 0.99, 3.0
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,14 @@ def estimate_sites(
     # The intercept and the variances take up what all sites share.
     centre = visits.centre
     of_scale = excess[:, None, None] * model.scale_covariance(visits, *priors)
+    level, level_sd = centre @ found.level, _sd(centre @ covariance @ centre)
+    log_scale, log_scale_sd = centre @ found.log_scale, _sd(centre @ of_scale @ centre)
     return replace(
         found,
-        level=centre @ found.level,
-        log_scale=centre @ found.log_scale,
-        level_sd=_sd(centre @ covariance @ centre),
-        log_scale_sd=_sd(centre @ of_scale @ centre),
+        level=level,
+        log_scale=log_scale,
+        level_sd=_with_estimated_variances(level_sd, level, found.level_spread, visits),
+        log_scale_sd=_with_estimated_variances(log_scale_sd, log_scale, found.log_scale_spread, visits),
     )
 
 
@@ -125,6 +128,24 @@ def _spread(square: Tensor, visits: SiteVisits) -> Tensor:
     count = torch.tensor(visits.counts, dtype=square.dtype).unsqueeze(-1)
     everywhere = (total / count).mean(1, keepdim=True)
     return ((total + PRIOR_LEVELS * everywhere) / (count + PRIOR_LEVELS)).sqrt()
+
+
+def _with_estimated_variances(sd: Tensor, effect: Tensor, spread: Tensor, visits: SiteVisits) -> Tensor:
+    """The sd ``[level, region]`` of centred effects, if the variances that it rests on are estimated, too.
+
+    An effect is ``(1 - B) y`` with the estimate y of its visits alone and the shrinkage ``B = variance / prior``. B has
+    an error of its own, of variance ``2 B^2 / k`` for a spread of k levels, which adds ``2 B^2 y^2 / k``. y is taken
+    for at most `FARTHEST` of its sd. Source: Morris 1983, equation 4.1, without its corrections for small k. The
+    variances of subjects are those at the mode of the effects, each of which takes up ``1 - B`` of one of n subjects.
+    """
+    count = torch.tensor(visits.counts, dtype=sd.dtype)[visits.factor].unsqueeze(-1)
+    prior = (_prior(spread, visits) * (1 - 1 / count)).clamp_min(LEAST)
+    shrinkage = (sd.square() / prior).clamp(0, MAX_SHRINKAGE)
+    square = torch.minimum((effect / (1 - shrinkage)).square(), FARTHEST**2 * prior / (1 - shrinkage))
+    subjects = (visits.there.sum(1) > 0).sum(0)
+    taken_up = torch.minimum((1 - shrinkage).sum(0), subjects / 2)
+    variance = sd.square() * subjects / (subjects - taken_up)
+    return (variance + 2 * shrinkage.square() * square / (count + PRIOR_LEVELS)).sqrt()
 
 
 def _sd(covariance: Tensor) -> Tensor:

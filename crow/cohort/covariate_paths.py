@@ -11,6 +11,7 @@ from crow.cohort.cohort import Cohort
 from crow.errors import CohortError
 
 Future = Literal["carry", "linear"]
+CARRIED = "carried years: "  # and the name of a covariate: for how many years its value has been carried forward
 
 
 def future_visits(cohort: Cohort, asked: pd.DataFrame, future: Future = "carry") -> pd.DataFrame:
@@ -20,9 +21,14 @@ def future_visits(cohort: Cohort, asked: pd.DataFrame, future: Future = "carry")
     A covariate that is not known stays at its last known value (``carry``), or, if it is a number that changes
     within subjects, lies on the line between known values and beyond them on the subject's least-squares line
     (``linear``).
+
+    One more column per carried covariate (`CARRIED` and its name) has the years since its last known value, 0 for a
+    value that is known. A column of ``asked`` with such a name is kept.
     """
     visits = cohort.visits[["subject", "time", "age", *cohort.covariates]]
-    asked = asked.assign(age=np.nan).reindex(columns=visits.columns)
+    carried = [name for name in carried_covariates(cohort) if future == "carry"]
+    before = {CARRIED + name: asked[CARRIED + name] for name in carried if CARRIED + name in asked}
+    asked = asked.assign(age=np.nan).reindex(columns=visits.columns).assign(**before)
     past = visits[visits["subject"].isin(asked["subject"])]
     rows = pd.concat([past.assign(asked=False), asked.assign(asked=True)], ignore_index=True)
     rows = rows.sort_values(["subject", "time"], kind="stable", ignore_index=True)
@@ -32,15 +38,30 @@ def future_visits(cohort: Cohort, asked: pd.DataFrame, future: Future = "carry")
         if future == "linear" and kind == "numeric" and name not in cohort.schema.fixed:
             filled = [_line(group["time"].to_numpy(float), group[name].to_numpy(float)) for _, group in by_subject]
             rows[name] = np.where(rows["asked"], np.concatenate(filled), rows[name])
+        if name in carried:
+            known = rows["time"].where(rows[name].notna()).groupby(rows["subject"], sort=False).ffill()
+            years = (rows["time"] - known).fillna(0.0)
+            rows[CARRIED + name] = years if CARRIED + name not in rows else rows[CARRIED + name].fillna(0.0) + years
         rows[name] = rows.groupby("subject", sort=False)[name].ffill().where(rows["asked"], rows[name])
     return rows[rows["asked"]].drop(columns="asked").reset_index(drop=True)
+
+
+def carried_covariates(cohort: Cohort) -> list[str]:
+    """The covariates that change within subjects, without sites and scanners: a forecast is for a known one."""
+    schema = cohort.schema
+    return [name for name in schema.covariates if name not in schema.fixed and name not in schema.sites]
+
+
+def without_carried(visits: pd.DataFrame) -> pd.DataFrame:
+    """The visits without the columns that tell for how long covariates were carried forward."""
+    return visits.drop(columns=[name for name in visits.columns if str(name).startswith(CARRIED)])
 
 
 def check_future(cohort: Cohort, visits: pd.DataFrame) -> None:
     """Raise CohortError unless each of ``visits`` lies after the last visit of a subject of the cohort, and gives no
     covariate that never changes another value than the subject has."""
     own = ["subject", "time", *cohort.visits.columns]
-    if unknown := [str(name) for name in visits.columns if name not in own]:
+    if unknown := [str(name) for name in without_carried(visits).columns if name not in own]:
         known = ", ".join(cohort.covariates) or "none"
         raise CohortError(f"the visits to forecast: {', '.join(unknown)}: no covariate of the cohort (known: {known}).")
     if visits.empty:

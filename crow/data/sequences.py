@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+NAMES = ("x", "context", "time", "mask", "measured", "carried")
 
 
 class SequenceSource(Protocol):
@@ -44,7 +47,9 @@ class Sequences:
 
     Shapes: ``x [batch, time, *event]`` (standardised values, 0 where padded), ``context [batch, time, features]``,
     ``time [batch, time]`` (years since the first visit, increasing), ``mask [batch, time]`` (True for a visit),
-    ``measured [batch, time, *event]`` (True for a value of x that was measured; None if all of every visit were).
+    ``measured [batch, time, *event]`` (True for a value of x that was measured; None if all of every visit were),
+    ``carried [batch, time, features]`` (for how many years a channel of the context has been carried forward from its
+    last known value; None if none is).
     """
 
     x: Tensor
@@ -52,6 +57,7 @@ class Sequences:
     time: Tensor
     mask: Tensor
     measured: Tensor | None = None
+    carried: Tensor | None = None
 
     in_memory = True
 
@@ -65,7 +71,7 @@ class Sequences:
 
     def digest(self) -> str:
         """Tells whether two cohorts of one size are the same."""
-        return digest(*self._tensors())
+        return digest(*(tensor for tensor in self._tensors() if tensor is not None))
 
     def __getitem__(self, rows: Tensor | slice) -> Sequences:
         """Some subjects, cut to their longest sequence."""
@@ -74,11 +80,11 @@ class Sequences:
 
     def rows(self, rows: Tensor | slice) -> Sequences:
         """Some subjects, with all columns."""
-        return Sequences(*(v[rows] for v in self._tensors()))
+        return self._each(lambda v: v[rows])
 
     def columns(self, columns: slice) -> Sequences:
         """Some columns of all subjects."""
-        return Sequences(*(v[:, columns] for v in self._tensors()))
+        return self._each(lambda v: v[:, columns])
 
     def visit(self, t: int) -> Sequences:
         """Column t alone, still with a time axis."""
@@ -86,16 +92,20 @@ class Sequences:
 
     def repeat(self, n: int) -> Sequences:
         """Every subject n times in a row."""
-        return Sequences(*(v.repeat_interleave(n, 0) for v in self._tensors()))
+        return self._each(lambda v: v.repeat_interleave(n, 0))
 
     def values(self) -> Tensor:
         """Which values there are, ``[batch, time, *event]``: measured, and of no pad."""
         visits = self.mask.reshape(*self.mask.shape, *[1] * (self.x.ndim - 2))
         return visits.expand_as(self.x) if self.measured is None else self.measured & visits
 
-    def _tensors(self) -> list[Tensor]:
-        all_of_it = (self.x, self.context, self.time, self.mask, self.measured)
-        return [tensor for tensor in all_of_it if tensor is not None]
+    def _tensors(self) -> tuple[Tensor | None, ...]:
+        return self.x, self.context, self.time, self.mask, self.measured, self.carried
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Sequences:
+        """All tensors changed."""
+        tensors = zip(NAMES, self._tensors(), strict=True)
+        return replace(self, **{name: change(tensor) for name, tensor in tensors if tensor is not None})
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sequences:
         return replace(
@@ -105,6 +115,7 @@ class Sequences:
             time=self.time.to(device, dtype),
             mask=self.mask.to(device),
             measured=None if self.measured is None else self.measured.to(device),
+            carried=None if self.carried is None else self.carried.to(device, dtype),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Self
 import pandas as pd
 
 from crow.cohort.cohort import Cohort
+from crow.cohort.covariate_paths import CARRIED
 from crow.data.forecast import Forecast
 from crow.models.crow import CRow
 from crow.run.config import Config
@@ -55,7 +56,8 @@ class CRowBaseline:
     def forecast(self, history: Cohort, targets: pd.DataFrame, draws: int = 200, seed: int = 0) -> Forecast:
         """Draws of ``targets`` (subject, time, age, covariates), sorted by subject and time, given ``history``."""
         model = self._fitted()
-        columns = ["subject", "time", *history.covariates]
+        carried = [name for name in targets if str(name).startswith(CARRIED)]
+        columns = ["subject", "time", *history.covariates, *carried]
         if model.config.model.objective == "likelihood":
             drawn = model.forecast(history, targets[columns], draws=draws, seed=seed)
             return Forecast(targets, drawn.regions, drawn.values)

@@ -148,7 +148,8 @@ def isolated_targets(history: Cohort, targets: pd.DataFrame, inputs: pd.DataFram
     and covariates of the last visits are those of ``inputs``.
     """
     names = [f"{k:09d}" for k in range(len(targets))]
-    last = targets.assign(**{name: inputs[name].to_numpy() for name in ("age", *history.covariates)}, subject=names)
+    given = [str(name) for name in inputs if name not in ("subject", "time")]
+    last = targets.assign(**{name: inputs[name].to_numpy() for name in given}, subject=names)
     before = targets[["subject"]].assign(isolated=names).merge(history.visits, on="subject")
     visits = pd.concat([before.assign(subject=before["isolated"]).drop(columns="isolated"), last])
     visits = visits.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)

@@ -81,18 +81,23 @@ def _propose(
     n: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Complete visits ``[batch * n, 1, region]`` and the log-density of what was drawn of them ``[batch * n]``."""
+    """Complete visits ``[batch * n, 1, region]`` and the log-density of what was drawn of them ``[batch * n]``.
+
+    The mixed model predicts on the line of `crow.bijections.soft_bounds`, so the draws are made there.
+    """
     member = cast(CRowFlow, flow.members[0])
     prediction = member.predict(visit, states[0])
     factor = member.mixed.correlation[0 if states[0] is None else 1].tril()
     each, which = patterns(there)
     onto, left = _conditional(factor @ factor.mT, each)
-    e = only(there, (visit.x - prediction.mean) / prediction.sd)
+    y, _ = member.bounds.each(visit.x)
+    e = only(there, (y - prediction.mean) / prediction.sd)
     noise, nats = _student(visit.x, generator)
     drawn = apply_each(onto, which, e) + WIDER * apply_each(left, which, noise)
-    x = torch.where(there, visit.x, prediction.mean + prediction.sd * drawn)
+    x = torch.where(there, visit.x, member.bounds.inverse(prediction.mean + prediction.sd * drawn)[0])
+    _, log_slope = member.bounds.each(x)
     log_q = (
-        only(~there, nats - math.log(WIDER) - prediction.sd.log()).sum(-1)
+        only(~there, nats - math.log(WIDER) - prediction.sd.log() + log_slope).sum(-1)
         - left.diagonal(dim1=-2, dim2=-1).log().sum(-1)[which]
     )
     nothing = ~there.any(-1)

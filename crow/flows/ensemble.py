@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from crow.bijections.innovation import Prediction
 from crow.bijections.soft_bounds import SoftBounds
+from crow.data.covariate_drift import POINTS as POINTS_OF_DRIFT
+from crow.data.covariate_drift import CovariateDrift
 from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow, map_state
 from crow.flows.gross_errors import beyond, cleaned, gross_errors, log_density, without
@@ -41,6 +43,7 @@ class FlowEnsemble(nn.Module):
         self.register_buffer("error_rate", torch.tensor(error_rate))
         self.members = nn.ModuleList(members)
         self.register_buffer("weights", torch.ones(len(members)) / len(members) if weights is None else weights)
+        self.drift: CovariateDrift | None = None  # of covariates that are carried forward
 
     @property
     def bounds(self) -> SoftBounds:
@@ -60,7 +63,18 @@ class FlowEnsemble(nn.Module):
 
         The density of a score with levels is the mean over its step, so density times step is the probability of the
         level. The visits before it count by their levels.
+
+        If covariates are carried forward (``Sequences.carried``), the density of a sequence is the mean over the values
+        that they may have by then, and that of a visit the ratio of two of them.
         """
+        if data.carried is not None and self.drift is not None:
+            points, carried = self.drift.points(data)
+            found = self.log_prob(replace(data, carried=None))
+            if bool(carried.any()):
+                each = self.log_prob(points).unflatten(0, (-1, POINTS_OF_DRIFT)).cumsum(2)
+                whole = torch.logsumexp(each, 1) - math.log(POINTS_OF_DRIFT)
+                found[carried] = torch.diff(whole, dim=1, prepend=torch.zeros_like(whole[:, :1]))
+            return found
         found = self._log_prob(data) + data.values().sum(-1) * torch.log1p(-self.error_rate)
         if self.error_rate > 0 and bool((rows := self._suspect(data).flatten(1).any(1)).any()):
             found[rows] = self._log_prob_with_errors(data.rows(rows))
@@ -124,10 +138,11 @@ class FlowEnsemble(nn.Module):
         All have the past that ``states`` hold (one row) and the same random numbers, so that two answers differ as
         their questions do. Every row has the draws that `draw` gives if it is asked alone.
         """
-        source = torch.arange(len(visits)).repeat_interleave(n)
+        copies = self._drifted(visits.repeat(n), 1, n, generator)
+        source = torch.arange(len(copies))
         chosen, noise = self._noise(1, n, visits, generator)
         chosen, noise = chosen.repeat(len(visits)), noise.repeat(len(visits), 1)
-        return self._drawn(visits, source, states, torch.zeros_like(source), chosen, noise).view(len(visits), n, -1)
+        return self._drawn(copies, source, states, torch.zeros_like(source), chosen, noise).view(len(visits), n, -1)
 
     @torch.no_grad()
     def filtered(self, history: Sequences, shares: Tensor) -> Tensor:
@@ -144,6 +159,18 @@ class FlowEnsemble(nn.Module):
         """The state of every member after each subject's last visit; gross errors are no part of the history."""
         history = cleaned(self._flows()[0], history)
         return [member.condition(history) for member in self._flows()]
+
+    def _drifted(self, copies: Sequences, subjects: int, n: int, generator: torch.Generator) -> Sequences:
+        """Copies of visits, n of each in a row, with draws of what is carried forward: those of some ``subjects``.
+
+        If there are more visits than subjects, all have the same random numbers. Draws come in pairs of opposites.
+        """
+        if copies.carried is None or self.drift is None:
+            return replace(copies, carried=None)
+        own = torch.Generator().manual_seed(generator.initial_seed() + 1)  # what else is drawn stays the same
+        noise = torch.randn(subjects, -(-n // 2), len(self.drift.channels), generator=own, dtype=copies.x.dtype)
+        noise = torch.cat([noise, -noise], 1)[:, :n].flatten(0, 1)
+        return self.drift.moved(copies, noise.repeat(len(copies) // len(noise), 1))
 
     def _noise(self, subjects: int, n: int, visit: Sequences, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A member ``[subjects * n]`` and noise ``[subjects * n, region]`` by draw, in pairs of opposite noise."""
@@ -254,7 +281,7 @@ class FlowEnsemble(nn.Module):
         states: list[Any] = [None] * len(self.members)
         if history is not None:
             states = [map_state(repeat, member.condition(history)) for member in self._flows()]
-        future = future.repeat(n)
+        future = self._drifted(future.repeat(n), len(future), n, generator)
         draws = []
         for t in range(future.x.shape[1]):
             visit = future.visit(t)

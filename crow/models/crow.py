@@ -15,13 +15,12 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
-from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.cohort.covariate_paths import Future, check_future, future_visits, without_carried
 from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
 from crow.data.sides import other_side
 from crow.errors import ConfigError
-from crow.flows.completion import complete
 from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import ROWS, FlowEnsemble
 from crow.flows.gross_errors import gross_errors
@@ -33,6 +32,7 @@ from crow.models.training_report import (
     MANY_REGIONS,
     errors_found,
     many_regions,
+    require_one_device,
     require_training_memory,
     verdict,
 )
@@ -140,6 +140,7 @@ class CRow(Model):
         learned = replace(learned, visits=learned.measured_visits)
         self.table = RegionTable.fit(learned, site_effects=True, changes=changes)
         sequences = self.encode(learned, learned.visits)
+        self.table.drift = self.table.fit_drift(learned, sequences)
         if test:
             self.table.encode(cohort.measured_visits, f"{name_of(cohort)} (with the test subjects)")
         names = learned.split_names(learned.subjects)
@@ -149,6 +150,7 @@ class CRow(Model):
                 "Choose --missing drop-visit or --missing impute."
             )
         self.config = resolve(self._requested, sequences)
+        require_one_device(self.config.training)
         model, regions = self.config.model, len(self.table.regions)
         require_training_memory(model, regions, self.table.channels)
         training.begin(self.config)
@@ -174,6 +176,7 @@ class CRow(Model):
             )
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.flow.set_follow_up(self.table.follow_up)
+            self.flow.drift = self.table.drift
             self.initialisations = [m["initialisation"] for m in ensemble.members if m["included"]]
             scale = float(self.table.log_scale_of(sequences, learned.visits).sum() / sequences.count)
             self.metrics = self._metrics(ensemble, cohort, test, scale)
@@ -289,7 +292,8 @@ class CRow(Model):
             ``subject``, ``time`` (years since the subject's first visit) and the covariates that are known there.
         future
             What to assume of the other covariates: ``carry`` the last value forward, or extend the subject's own line
-            (``linear``); see `crow.cohort.covariate_paths.future_visits`.
+            (``linear``); see `crow.cohort.covariate_paths.future_visits`. Draws include how covariates that are carried
+            forward change in that time.
         draws, seed
             How many draws per visit; the same seed gives the same draws.
         path
@@ -329,7 +333,8 @@ class CRow(Model):
                 drawn = density.forecast(before, (after, ahead[rows]), draws, generator)
                 values[rows] = self.table.draws(drawn.transpose(1, 2)[after.mask], ahead[rows])
         units = {} if self.schema is None else self.schema.units
-        return Forecast(ahead, self.table.regions, values, observed, self.table.follow_up, units)
+        visits = without_carried(ahead)
+        return Forecast(visits, self.table.regions, values, observed, self.table.follow_up, units)
 
     def beyond(self, forecast: Forecast) -> str:
         """A warning about visits beyond twice the longest follow-up of the training and impossible ages, or nothing."""
@@ -362,7 +367,7 @@ class CRow(Model):
             The same seed gives the same draws.
         """
         cohort = self.as_cohort(data)
-        ensemble = self.ensemble()
+        density = self._density()
         self.table.require(cohort.visits, name_of(cohort))
         visits = cohort.visits.reset_index(drop=True)
         lacking = visits[self.table.regions].isna().any(axis=1)
@@ -377,9 +382,9 @@ class CRow(Model):
         step = max(1, ROWS // draws)
         for start in range(0, len(sequences), step):
             part = sequences[start : start + step]
-            found = complete(ensemble, part, draws, generator)
-            drawn = found.smoothed if smooth else found.filtered
             theirs = own[(subject >= start) & (subject < start + step)]
+            found = density.complete(part, theirs, draws, generator)
+            drawn = found.smoothed if smooth else found.filtered
             values.append(self.table.draws(drawn.transpose(1, 2)[part.mask], theirs))
             effective.append(found.effective[part.mask].numpy())
         chosen = lacking[own.index].to_numpy()
@@ -463,6 +468,7 @@ class CRow(Model):
             return build_published(settings, features, channels)
         ensemble = FlowEnsemble([build_flow(settings, features, channels, each) for each in self.initialisations])
         ensemble.set_follow_up(self.table.follow_up)
+        ensemble.drift = self.table.drift
         return ensemble
 
     def tensors(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from crow.bijections.site_posterior import UnknownEffects
 from crow.data.sequences import Sequences
+from crow.flows.completion import Completed, complete
 from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import ROWS, FlowEnsemble
 from crow.representation.regions import RegionTable
@@ -86,6 +87,26 @@ class EnsembleAtSites:
         found[unseen] = self._forecast(before, _some(future, unseen), draws, generator)
         return found
 
+    @torch.no_grad()
+    def complete(self, data: Sequences, visits: pd.DataFrame, draws: int, generator: torch.Generator) -> Completed:
+        """As `crow.flows.completion.complete`; unknown effects are given the same visits as the draws."""
+        unseen = self._unseen(visits)
+        if not unseen.any():
+            return complete(self.ensemble, data, draws, generator)
+        filtered, smoothed = (data.x.new_zeros(len(data), draws, *data.x.shape[1:]) for _ in range(2))
+        effective = data.x.new_full(data.mask.shape, float(draws))
+        if not unseen.all():
+            found = complete(self.ensemble, data.rows(~unseen), draws, generator)
+            filtered[~unseen], smoothed[~unseen], effective[~unseen] = found
+        some = data.rows(unseen)
+        weight = self._weights(some.mask, _of(visits, unseen))
+        for t in range(data.mask.shape[1]):
+            until = slice(0, t + 1)
+            found = self._complete(some.columns(until), weight[:, until], draws, generator)
+            filtered[unseen, :, t], effective[unseen, t] = found.filtered[:, :, t], found.effective[:, t]
+        smoothed[unseen] = found.smoothed
+        return Completed(filtered, smoothed, effective)
+
     def _unseen(self, visits: pd.DataFrame) -> Tensor:
         """Which subjects have a visit at a site or scanner that training lacked, or with an empty cell there."""
         subject = pd.factorize(visits["subject"])[0]
@@ -124,6 +145,19 @@ class EnsembleAtSites:
             drawn = moved.to(after.x.dtype)
             parts.append(drawn.transpose(1, 2).flatten(1, 2)[:, :draws])
         return torch.cat(parts)
+
+    def _complete(self, data: Sequences, weight: Tensor, draws: int, generator: torch.Generator) -> Completed:
+        points = min(POINTS, draws)
+        shift = self._effects(data, weight).shifts(weight, None, points)
+        found = complete(self.ensemble, self._without(data, shift)[0], -(-draws // points), generator)
+
+        def on_site(x: Tensor) -> Tensor:
+            each = x.unflatten(0, (-1, points)).double()  # [batch, point, draw, time, region]
+            moved, _ = self.table.site_scale.add(each, self._all_regions(shift).unsqueeze(2), 0.0)
+            return moved.to(x.dtype).transpose(1, 2).flatten(1, 2)[:, :draws]
+
+        effective = found.effective.unflatten(0, (-1, points)).sum(1).clamp_max(draws)
+        return Completed(on_site(found.filtered), on_site(found.smoothed), effective)
 
     def _predict(
         self, data: Sequences, visits: pd.DataFrame, draws: int, generator: torch.Generator

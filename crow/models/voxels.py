@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
-from crow.cohort.covariate_paths import Future, check_future, future_visits
+from crow.cohort.covariate_paths import Future, check_future, future_visits, without_carried
 from crow.cohort.split import validation_folds
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
@@ -146,7 +146,7 @@ class VoxelModel(FollowUpModel):
         """The future visits with their covariates; `follow_up` draws the scans, ``draws`` per visit."""
         cohort = self.cohort(store)
         check_future(cohort, visits)
-        return Forecast(future_visits(cohort, visits, future), [], np.empty((len(visits), draws, 0)))
+        return Forecast(without_carried(future_visits(cohort, visits, future)), [], np.empty((len(visits), draws, 0)))
 
     def follow_up(
         self, store: ScanStore, forecast: Forecast, visit: int, space: Literal["native", "template"] = "native",

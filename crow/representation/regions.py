@@ -14,9 +14,11 @@ from torch import Tensor
 from crow.bijections.site_scale import SiteScale
 from crow.bijections.soft_bounds import Bounds
 from crow.cohort.cohort import Cohort
+from crow.cohort.covariate_paths import CARRIED, carried_covariates
 from crow.cohort.options import listed
 from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.value_kinds import ValueKind
+from crow.data.covariate_drift import CovariateDrift
 from crow.data.sequences import Sequences
 from crow.data.sides import other_side
 from crow.errors import CohortError
@@ -25,6 +27,7 @@ from crow.representation.site_effects import UNSEEN, SiteEffects
 
 MAX_IMPOSSIBLE = 0.1  # of the values of a region: below, they are gross errors
 LARGEST = 1e100
+SMALLEST_SPREAD = 1e-10  # of the largest value: below it, differences are errors of rounding
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
 LONGEST = 200  # years
 FAR_BOUND = 100.0  # standard deviations from the mean
@@ -48,6 +51,13 @@ class Covariate(BaseModel):
     levels: list[str] = []
     shares: list[float] = []
     has_missing: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_share_per_level(self) -> Covariate:
+        """A run of a stranger may have any numbers here."""
+        if self.shares and len(self.shares) != len(self.levels):
+            raise ValueError("as many shares as levels are needed")
+        return self
 
 
 class RegionTable(BaseModel):
@@ -74,12 +84,18 @@ class RegionTable(BaseModel):
     """Which combinations of covariates training subjects had; None in runs that did not keep it."""
     sites: SiteEffects | None = None
     """Effects of sites and scanners, which ``encode`` removes and ``decode`` adds."""
+    drift: CovariateDrift | None = None
+    """How covariates change while they are carried forward; None in runs that did not keep it, and if none changes."""
 
     @model_validator(mode="after")
     def _has_a_scale(self) -> RegionTable:
         """A run of a stranger may have any numbers here."""
-        if not len(self.regions) == len(self.mean) == len(self.sd) or not all(0 < sd < np.inf for sd in self.sd):
+        if not len(self.regions) == len(self.mean) == len(self.sd) or not all(0 < sd < LARGEST for sd in self.sd):
             raise ValueError("a mean and a positive standard deviation are needed for every region")
+        if not all(abs(mean) < LARGEST for mean in self.mean):
+            raise ValueError("a finite mean is needed for every region")
+        if any(len(each) not in (0, len(self.regions)) for each in (self.kinds, self.median, self.reached)):
+            raise ValueError("as many medians and kinds as regions are needed")
         return self
 
     @classmethod
@@ -211,11 +227,39 @@ class RegionTable(BaseModel):
         mask = pad(np.ones(len(visits))).bool()
         known = visits.reindex(columns=self.regions).notna().to_numpy()
         complete = known.all() or not any(region in visits for region in self.regions)
+        carried = self._carried(visits)
         return Sequences(
             pad(x), pad(np.concatenate([np.empty((len(visits), 0)), *context], 1)), pad(visits["time"].to_numpy()),
             mask,
-            None if complete else pad(known).bool(),
+            None if complete else pad(known).bool(), None if carried is None else pad(carried),
         )  # fmt: skip
+
+    def fit_drift(self, cohort: Cohort, data: Sequences) -> CovariateDrift | None:
+        """How the covariates change that a forecast carries forward; ``data`` are the visits of ``cohort``, encoded."""
+        changing = carried_covariates(cohort)
+        channels: list[int] = []
+        known: list[Tensor] = []
+        start = 0
+        for covariate in self.covariates:
+            size = len(covariate.levels) - 1 if covariate.levels else 1
+            if covariate.name in changing:
+                channels += range(start, start + size)
+                there = torch.zeros_like(data.mask)
+                there[data.mask] = torch.tensor(cohort.visits[covariate.name].notna().to_numpy())
+                known += [there] * size
+            start += size + covariate.has_missing
+        return CovariateDrift.fit(data, channels, torch.stack(known, -1)) if channels else None
+
+    def _carried(self, visits: pd.DataFrame) -> np.ndarray[Any, Any] | None:
+        """Years for which each channel was carried forward ``[visit, channel]``; None if none was."""
+        if not any(CARRIED + covariate.name in visits for covariate in self.covariates):
+            return None
+        columns = []
+        for covariate in self.covariates:
+            years = visits.get(CARRIED + covariate.name, pd.Series(0.0, visits.index)).fillna(0.0)
+            size = len(covariate.levels) - 1 if covariate.levels else 1
+            columns += [years.to_numpy(float)] * size + [np.zeros(len(visits))] * covariate.has_missing
+        return np.stack(columns, 1)
 
     def require(self, visits: pd.DataFrame, where: str) -> None:
         """Raise CohortError where a region is not a column of ``visits``, or in other units than in the training."""
@@ -321,6 +365,13 @@ def _check_spread(values: pd.DataFrame, where: str) -> None:
         raise CohortError(
             f"{where}, column {name}: found one value only in the {len(values)} training visits. Leave the region out "
             f"(--exclude '{name}')."
+        )
+    largest = values.abs().max()
+    if (close := values.std() <= np.maximum(SMALLEST_SPREAD * largest, 1 / LARGEST)).any():
+        name = values.columns[close][0]
+        raise CohortError(
+            f"{where}, column {name}: its values are as good as equal: their sd is {values[name].std():.2g}, their "
+            f"largest {largest[name]:.2g}. Use larger units, or leave the region out (--exclude '{name}')."
         )
 
 

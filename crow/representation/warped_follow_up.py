@@ -107,7 +107,12 @@ class SubjectWarp:
     def displacement(self, c: Array) -> Array:
         """Displacement of phi = exp(-v_last) o exp(v), with J(x) = J_last(phi(x))."""
         nodes = self.basis.nodes
-        return compose(exponential(self._velocity(-self.c_last), nodes), exponential(self._velocity(c), nodes), nodes)
+        return compose(self._to_first, exponential(self._velocity(c), nodes), nodes)
+
+    @cached_property
+    def _to_first(self) -> Array:
+        """Displacement of exp(-v_last)."""
+        return exponential(self._velocity(-self.c_last), self.basis.nodes)
 
     def factors(self, draws: Array) -> Array:
         """Fields ``[K, 3, x, y, z]`` that, multiplied by white noise, have the covariance of the draws."""

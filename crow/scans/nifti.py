@@ -15,6 +15,7 @@ from crow.extras import extra
 
 with extra("scans"):
     import nibabel as nib
+    from nibabel._compression import HAVE_ZSTD
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
@@ -111,8 +112,6 @@ def orientation_note(image: nib.Nifti1Image) -> str | None:
 
 
 def _require_zstd(path: str | Path) -> None:
-    from nibabel._compression import HAVE_ZSTD
-
     if not HAVE_ZSTD:
         raise ScanError(
             f"{path}: compressed with zstd, which needs the package backports.zstd. Install it with pip install "

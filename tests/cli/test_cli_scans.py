@@ -16,6 +16,8 @@ from commands import refused, run
 from PIL import Image
 
 import crow
+from crow.explore.open_run import open_run
+from crow.explore.question import Course, Whose
 from crow.models.scans import ScanModel
 from crow.models.voxels import VoxelModel
 from crow.representation.structure_volumes import NAMES
@@ -252,7 +254,7 @@ def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path,
     train = ("train", "--cohort", folder / "run_store", *QUICK)
     run(*train, "--out", tmp_path / "run", "--test", "0.3")
     output = run("evaluate", "--run", tmp_path / "run", "--draws", "20")
-    assert "last scan" in output and "Change of structures" in output and "Skill in MAE over" in output
+    assert "last scan" in output and "Change of structures" in output and "Skill over" in output
     made = tmp_path / "run_evaluation"
     metrics = json.loads((made / "metrics.json").read_text())["scans"]
     assert list(metrics["forecast"]) == ["crow", "last scan", "mean change"] and metrics["subjects"] == 3
@@ -271,3 +273,18 @@ def test_a_run_without_a_test_set_cannot_be_evaluated(folder: Path, capsys: pyte
     message = refused(capsys, "evaluate", "--run", folder / "run")
     assert "Train with --test 0.2, or cross-validate with --folds 5" in message
     assert not (folder / "run_evaluation").exists()
+
+
+def test_explore_shows_structures_and_the_scans_of_generate(folder: Path) -> None:
+    explorer = open_run(folder / "run", folder / "run_store", draws=20)
+    model, store = crow.load(folder / "run"), crow.ScanStore.open(folder / "run_store")
+    visit = model.cohort(store).visits.query("subject == 'sub-0002'").tail(1)[["subject", "time"]]
+    forecast = model.forecast(store, visit.assign(time=visit["time"] + 2), draws=20)
+    expected = model.follow_up(store, forecast, 0, "template")
+    np.testing.assert_allclose(explorer._follow_up("sub-0002", Course(), 2.0)[0], expected.median, rtol=1e-4, atol=0.1)
+    shown = explorer.subject(Whose(subject="sub-0002"), 2)["observed"]
+    last = expected.volumes.set_index("structure")["last"]
+    assert [shown["values"][name][-1] for name in last.index] == pytest.approx(last.tolist(), rel=1e-5)
+    assert shown["levels"]["ventricles"][0] == [None] * 7 and shown["levels"]["ventricles"][1][0] > 0
+    start = explorer.start()
+    assert start["regions"][2] == {"name": "hippocampus_left", "short": "hippocampus left", "unit": "mm³"}

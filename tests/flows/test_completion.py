@@ -7,6 +7,7 @@ import torch
 from flows.random_sequences import random_flow, sequences
 from torch import Tensor
 
+from crow.bijections.soft_bounds import Bounds
 from crow.data.sequences import Sequences
 from crow.flows.completion import complete
 from crow.flows.ensemble import FlowEnsemble
@@ -46,6 +47,31 @@ def test_draws_follow_the_density_of_the_complete_visits(smooth: bool) -> None:
     assert float(draws[:, 1].mean()) == pytest.approx(mean, abs=0.1 * sd)
     assert float(draws[:, 1].std()) == pytest.approx(sd, rel=0.1)
     assert 1000 < float(found.effective.min()) <= 20000
+
+
+@torch.no_grad()
+def test_draws_of_a_positive_region_are_proposed_on_its_line() -> None:
+    """They follow the density on a grid, and most of them are worth one."""
+    both, data = ensemble(), gap()
+    end, none = torch.full((2,), torch.inf), torch.zeros(2)
+    for member in both._flows():
+        member.bounds.set(Bounds(torch.tensor([-2.0, -2.0]), end, none == 0, none, none))
+        member.bounds.soften(torch.full((2,), 5.0))
+        member.bounds.scale.fill_(3.0)
+    data = replace(data, x=data.x.clamp_min(-1.9))
+    grid = torch.arange(-1.999, 20, 0.005, dtype=torch.float64)
+    many = replace(data.repeat(len(grid)), measured=None)
+    x = many.x.clone()
+    x[:, 0, 1] = grid
+    weights = torch.softmax(both.log_prob(replace(many, x=x))[:, 0], 0)
+    mean = float(weights @ grid)
+    sd = float(weights @ (grid - mean).square()) ** 0.5
+    found = complete(both, data, 5000, torch.Generator().manual_seed(0))
+    draws = found.filtered[0, :, 0, 1]
+    assert float(draws.min()) > -2
+    assert float(draws.mean()) == pytest.approx(mean, abs=0.1 * sd)
+    assert float(draws.std()) == pytest.approx(sd, rel=0.1)
+    assert float(found.effective[0, 0]) > 2500
 
 
 def test_measured_values_stay_and_a_seed_decides_the_draws() -> None:

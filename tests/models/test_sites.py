@@ -140,6 +140,19 @@ def test_an_unseen_site_has_wider_intervals_most_of_all_after_a_change(simulated
     assert np.isfinite(first)
 
 
+def test_a_missing_region_at_an_unseen_site_has_a_wider_interval(simulated: SiteCohort, mixed: crow.CRow) -> None:
+    """Measured values stay."""
+    cohort = simulated.cohort.of(simulated.cohort.subjects[:6])
+    region = cohort.regions[0]
+    lacking = replace(cohort, visits=cohort.visits.assign(**{region: np.nan}))
+    new = replace(lacking, visits=lacking.visits.assign(site="a new one"))
+    for smooth in (False, True):
+        known, unknown = (mixed.fill(each, draws=200, smooth=smooth) for each in (lacking, new))
+        assert unknown.values[..., 0].std(1).mean() > 1.1 * known.values[..., 0].std(1).mean()
+        for other in cohort.regions[1:]:
+            assert (unknown.table[other] == cohort.visits[other].to_numpy()).all()
+
+
 def test_an_empty_scanner_counts_as_unseen(simulated: SiteCohort, mixed: crow.CRow) -> None:
     elsewhere, empty = (mixed.log_prob(at(simulated.cohort, site)) for site in ("elsewhere", None))
     pd.testing.assert_frame_equal(elsewhere, empty)

@@ -1,0 +1,144 @@
+"""Covariates that are carried forward change as those of other subjects did."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from crow.cohort import Cohort, Schema
+from crow.cohort.covariate_paths import future_visits
+from crow.data.covariate_drift import CovariateDrift
+from crow.data.sequences import Sequences
+from crow.models.crow import CRow
+
+MIXED = {"model": {"members": 1, "initialise": "mixed_model"}, "training": {"max_epochs": 0}}
+SUBJECTS, VISITS = 400, 5
+
+
+@pytest.fixture(scope="module")
+def data() -> Sequences:
+    """A random walk with a drift, a constant with noise of each measurement, and a channel that never changes."""
+    rng = torch.Generator().manual_seed(0)
+    time = torch.rand(SUBJECTS, VISITS, generator=rng).add(0.5).cumsum(1)
+    time = time - time[:, :1]
+    steps = torch.diff(time, dim=1, prepend=torch.zeros(SUBJECTS, 1))
+    normal = torch.randn(4, SUBJECTS, VISITS, generator=rng)
+    walk = normal[0, :, :1] + (0.3 * steps + 0.5 * steps.sqrt() * normal[1]).cumsum(1)
+    noisy = normal[2, :, :1] + normal[3]
+    fixed = normal[3, :, :1].expand(-1, VISITS)
+    mask = torch.ones(SUBJECTS, VISITS, dtype=torch.bool)
+    return Sequences(torch.zeros(SUBJECTS, VISITS, 1), torch.stack([walk, noisy, fixed], -1), time, mask)
+
+
+@pytest.fixture(scope="module")
+def drift(data: Sequences) -> CovariateDrift:
+    found = CovariateDrift.fit(data, [0, 1], torch.ones(SUBJECTS, VISITS, 2, dtype=torch.bool))
+    assert found is not None
+    return found
+
+
+def moved(drift: CovariateDrift, context: list[float], years: float, known: int | None = None) -> torch.Tensor:
+    """Draws of one visit whose channels were carried for so many years, but one."""
+    n = 20000
+    carried = torch.full((n, 1, 3), years)
+    if known is not None:
+        carried[..., known] = 0.0
+    one = torch.ones(n, 1)
+    data = Sequences(torch.zeros(n, 1, 1), torch.tensor(context).expand(n, 1, 3), 9 * one, one.bool(), None, carried)
+    normal = torch.randn(n, 2, generator=torch.Generator().manual_seed(1))
+    found = drift.moved(data, normal)
+    assert found.carried is None
+    return found.context[:, 0]
+
+
+def test_a_random_walk_goes_on_and_noise_is_measured_again(drift: CovariateDrift) -> None:
+    for years in (1.0, 3.0):
+        found = moved(drift, [0.0, 2.0, 0.5], years)
+        assert found[:, 0].mean() == pytest.approx(0.3 * years, abs=0.15)
+        assert found[:, 0].std() == pytest.approx(0.5 * years**0.5, rel=0.2)
+        assert found[:, 1].mean() == pytest.approx(1.0, abs=0.25)  # half of the difference from 0 was noise
+        assert found[:, 1].std() == pytest.approx(1.5**0.5, rel=0.15)
+        assert (found[:, 2] == 0.5).all()
+
+
+def test_a_known_value_stays(drift: CovariateDrift) -> None:
+    found = moved(drift, [0.0, 2.0, 0.5], 2.0, known=1)
+    assert (found[:, 1] == 2.0).all()
+    assert found[:, 0].std() > 0.4
+
+
+def test_no_longer_than_visits_of_the_training_are_apart(drift: CovariateDrift) -> None:
+    assert torch.equal(moved(drift, [0.0, 2.0, 0.5], 50.0), moved(drift, [0.0, 2.0, 0.5], drift.longest))
+
+
+def test_a_typing_error_hardly_matters(data: Sequences, drift: CovariateDrift) -> None:
+    context = data.context.clone()
+    context[0, 2, 0] = 100.0
+    known = torch.ones(SUBJECTS, VISITS, 2, dtype=torch.bool)
+    found = CovariateDrift.fit(replace(data, context=context), [0, 1], known)
+    assert found is not None
+    own, clean = (moved(each, [0.0, 2.0, 0.5], 2.0)[:, 0] for each in (found, drift))
+    assert own.std() < 1.2 * clean.std()
+
+
+def test_few_subjects_have_none(data: Sequences) -> None:
+    known = torch.ones(SUBJECTS, VISITS, 1, dtype=torch.bool)
+    assert CovariateDrift.fit(data.rows(slice(0, 10)), [0], known[:10]) is None
+    assert CovariateDrift.fit(data.columns(slice(0, 1)), [0], known[:, :1]) is None
+
+
+@pytest.fixture(scope="module")
+def cohort() -> Cohort:
+    """A region that follows a score, which is a random walk."""
+    rng = np.random.default_rng(2)
+    count = 150
+    time = np.tile(np.arange(VISITS, dtype=float), count)
+    score = (rng.normal(size=(count, VISITS)) * [2, 1, 1, 1, 1]).cumsum(1).ravel()
+    visits = pd.DataFrame({
+        "subject": np.repeat([f"s{k:03d}" for k in range(count)], VISITS), "session": np.tile(list("12345"), count),
+        "time": time, "age": 70 + time, "score": score, "region": score + rng.normal(0, 0.3, count * VISITS),
+    })  # fmt: skip
+    schema = Schema(layout="plain", subject="subject", time="age", time_kind="age", age="age",
+                    covariates={"score": "numeric"}, regions=["region"])  # fmt: skip
+    return Cohort(visits, schema, visits.groupby("subject")["age"].first())
+
+
+@pytest.fixture(scope="module")
+def model(cohort: Cohort) -> CRow:
+    return CRow(**MIXED).fit(cohort)
+
+
+@pytest.mark.parametrize("path", [False, True])
+def test_a_forecast_contains_how_covariates_change(cohort: Cohort, model: CRow, path: bool) -> None:
+    last = cohort.visits.groupby("subject").tail(1)
+    asked = last[["subject"]].assign(time=6.0)
+    unknown = model.forecast(cohort, asked, draws=100, path=path)
+    known = model.forecast(cohort, last[["subject", "score"]].assign(time=6.0), draws=100, path=path)
+    assert list(unknown.visits) == ["subject", "time", "age", "score"]
+    np.testing.assert_allclose(known.values.mean(1), last["score"].to_numpy()[:, None], atol=0.4)
+    assert known.values.std(1).mean() < 0.5
+    assert unknown.values.std(1).mean() == pytest.approx((2 + 0.3**2) ** 0.5, rel=0.15)
+
+
+def test_density_of_a_forecast_is_that_of_its_draws(cohort: Cohort, model: CRow) -> None:
+    """On a grid it integrates to 1, and has the mean and sd of the draws."""
+    one = cohort.of(["s000"])
+    ahead = future_visits(one, pd.DataFrame({"subject": ["s000"], "time": [6.0]}))
+    grid = np.linspace(-15, 15, 301) + one.visits["region"].iloc[-1]
+    rows = pd.concat(
+        [pd.concat([one.visits, ahead.assign(session="6", region=value)]).assign(subject=f"{k:03d}")
+         for k, value in enumerate(grid)], ignore_index=True
+    )  # fmt: skip
+    start = rows.groupby("subject")["age"].first()
+    found = model.log_prob(Cohort(rows, cohort.schema, start)).groupby("subject")["log_prob"].last()
+    density = np.exp(found.to_numpy()) * (grid[1] - grid[0])
+    assert density.sum() == pytest.approx(1, abs=1e-3)
+    mean = (density * grid).sum()
+    draws = model.forecast(one, ahead[["subject", "time"]], draws=4000).values
+    assert draws.mean() == pytest.approx(mean, abs=0.1)
+    assert draws.std() == pytest.approx(((density * grid**2).sum() - mean**2) ** 0.5, rel=0.08)
+    before = model.log_prob(one)["log_prob"]
+    every = model.log_prob(Cohort(rows, cohort.schema, start))
+    np.testing.assert_allclose(every[every["subject"] == "000"]["log_prob"][: len(before)], before, rtol=1e-4)
