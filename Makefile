@@ -147,4 +147,4 @@ leaspy: $(LEASPY_ENV)/.installed ## forecasts of leaspy, which benchmarks/foreca
 	OMP_NUM_THREADS=1 $(LEASPY_ENV)/bin/python benchmarks/leaspy_forecast.py $(LEASPY)
 
 clean: ## remove the environment and all results of the targets
-	rm -rf $(VENV) $(BENCH) $(DOCS) $(LEASPY_ENV) $(DEMO) build docs/_build
+	rm -rf $(VENV) $(BENCH) $(DOCS) $(LEASPY_ENV) $(DEMO) build docs/_build docs/jupyter_execute

@@ -57,7 +57,8 @@ def main() -> None:
     rows = table(changes(store), exchanged(store))
     print(pd.DataFrame(rows).to_string(index=False))
     title = "Change of structures, measured and true: {} subjects with {} scans at {:g} mm".format(*size)
-    write(f"change_{arguments.resolution:g}mm", title, rows)
+    seed = f"_seed_{arguments.seed}" if arguments.seed else ""
+    write(f"change_{arguments.resolution:g}mm{seed}", title, rows)
 
 
 def changes(store: ScanStore) -> pd.DataFrame:

@@ -1,8 +1,9 @@
-"""Time of an answer of ``crow explore``: ``explore_time.py [--members 8] [--draws 200]``.
+"""Time of an answer of ``crow explore``: ``explore_time.py [--members 8] [--draws 200] [--scan-run RUN]``.
 
 A simulated cohort in the columns of ADNIMERGE, and an ensemble that is trained for a moment: the time of an answer does
 not depend on what it learned. The state of the subject is kept, as it is while a slider moves. The aim is 200 ms for
-one course at 5 times. The difference between processor and wall milliseconds shows how busy the machine was.
+one course at 5 times. With ``--scan-run``, for instance that of ``make demo``, also the time of a picture of a
+follow-up. The difference between processor and wall milliseconds shows how busy the machine was.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from timing import write
 
 from crow import CRow
 from crow.cohort import read_cohort
 from crow.explore.explorer import Explorer
-from crow.explore.question import Course, Question, Step, Whose
+from crow.explore.open_run import open_run
+from crow.explore.question import Course, Question, ScanQuestion, Step, Whose
 from crow.explore.wording import Source
 from crow.simulate import simulate_adni
 
@@ -31,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--members", type=int, default=8)
     parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--scan-run", type=Path)
     options = parser.parse_args()
     explorer = trained(options.members, options.draws)
     subject = explorer.cohort.subjects[0]
@@ -41,6 +45,8 @@ def main() -> None:
     }
     rows = [{"question": "first answer about a subject", **timed(lambda: first(explorer, subject), 3)}]
     rows += [{"question": name, **timed(lambda asked=one: explorer.forecast(asked))} for name, one in questions.items()]
+    if options.scan_run is not None:
+        rows += of_scans(options.scan_run, options.draws)
     title = f"Answers of crow explore: {options.members} members, {options.draws} draws"
     write("explore_time", title, rows)
 
@@ -52,6 +58,23 @@ def trained(members: int, draws: int) -> Explorer:
         cohort = read_cohort(path)
     model = CRow(model={"members": members}, training={"max_epochs": 1, "steps_per_epoch": 2}).fit(cohort)
     return Explorer(model, cohort, Source(Path("run"), (path,), draws, 0))
+
+
+def of_scans(run: Path, draws: int) -> list[dict[str, object]]:
+    """A subject's first picture, a follow-up that was not asked for before, and another slice of it."""
+    explorer = open_run(run, draws=draws)
+    times = iter(np.arange(1, 200) / 10)
+    subjects = iter(explorer.cohort.subjects)
+
+    def ask(subject: str, at: float, **how: object) -> None:
+        explorer.scan(ScanQuestion(subject=subject, course=Course(), at=at, **how))
+
+    name = explorer.cohort.subjects[0]
+    return [
+        {"question": "scans: first picture of a subject", **timed(lambda: ask(next(subjects), 1.0), 3)},
+        {"question": "scans: another time", **timed(lambda: ask(name, float(next(times))), 5)},
+        {"question": "scans: another slice", **timed(lambda: ask(name, 1.0, planes="axial", slice=9), 5)},
+    ]
 
 
 def first(explorer: Explorer, subject: str) -> None:
@@ -68,7 +91,8 @@ def timed(answer: Callable[[], object], rounds: int = ROUNDS) -> dict[str, float
         answer()
         wall.append(time.perf_counter() - began)
         processor.append(time.process_time() - used)
-    return {"wall_ms": 1000 * statistics.median(wall), "processor_ms": 1000 * statistics.median(processor)}
+    found = {"wall_ms": wall, "processor_ms": processor}
+    return {name: round(1000 * statistics.median(times)) for name, times in found.items()}
 
 
 if __name__ == "__main__":

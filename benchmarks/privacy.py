@@ -46,7 +46,7 @@ def main() -> None:
             model = fit(training, seed)
             seconds = time.process_time() - began
             numbers = evaluate_privacy(model, training, others, seed).metrics["privacy"]
-            shown = {key: value for key, value in numbers.items() if key not in ("verdict", "reasons")}
+            shown = {key: value for key, value in numbers.items() if not isinstance(value, str | list)}
             row = {"trained on": name, "seed": seed, "verdict": numbers["verdict"], "seconds": round(seconds)}
             rows.append({**row, **{key: round(float(value), 4) for key, value in shown.items()}})
             print(rows[-1], *numbers["reasons"], sep="\n", flush=True)

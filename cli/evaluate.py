@@ -102,30 +102,36 @@ def _show(made: "EvaluationOutput", trained_before: bool) -> None:
     _show_table(forecast, names, title)
     if "seconds" in names and trained_before:
         echo("Seconds are those of one processor, without the training of crow.")
-    if known := metrics.get("forecast_known_covariates"):
-        each = (f"{model} {_short(found['MAE'])} / {_short(found['CRPS'])}" for model, found in known.items())
-        echo(f"MAE / CRPS with the true covariates of later visits: {', '.join(each)}")
     if gain := metrics.get("likelihood_gain"):
         echo(gain["sentence"])
     skills = metrics.get("skill") or (scans.get("regions") or scans).get("skill") or {}
-    for metric, skill in skills.items():
-        interval = f"{skill['low']:.0%} to {skill['high']:.0%}"
-        echo(f"Skill in {metric} over {skill['reference']}: {skill['value']:.0%} (95 % interval {interval})")
+    for reference in dict.fromkeys(skill["reference"] for skill in skills.values()):
+        each = [
+            f"{metric} {skill['value']:.0%} ({skill['low']:.0%} to {skill['high']:.0%})"
+            for metric, skill in skills.items() if skill["reference"] == reference
+        ]  # fmt: skip
+        echo(f"Skill over {reference}: {', '.join(each)}; 95 % intervals")
+    if known := metrics.get("forecast_known_covariates"):
+        crps = {model: float(errors["CRPS"]) for model, errors in known.items()}
+        best = min(crps, key=crps.__getitem__)
+        ours = f", crow {_short(crps['crow'])}" if "crow" in crps and best != "crow" else ""
+        echo(f"With the true covariates of later visits, CRPS: {best} {_short(crps[best])}{ours}")
     agreement = {name: one["concordance"] for name, one in metrics.get("group_effects", {}).items()
                  if one.get("concordance") is not None}  # fmt: skip
     if agreement:
         listed = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items())
         echo(f"Concordance of synthetic with real group effects: {listed}")
     if "privacy" in metrics:
-        echo(f"Privacy: {metrics['privacy']['verdict']}. {' '.join(metrics['privacy']['reasons'])}")
+        verdict, reasons = metrics["privacy"]["verdict"], metrics["privacy"]["reasons"]
+        echo(f"Privacy: {verdict}." + ("" if verdict == "pass" else f" {' '.join(reasons)}"))
     if "tadpole" in metrics:
         own = {name: value for name, value in metrics["tadpole"].items() if isinstance(value, float)}
         shown = (f"{name} {_short(value)}" for name, value in own.items() if not name.startswith("last visit"))
         echo(f"TADPOLE: {', '.join(shown)}")
     for warning in metrics["warnings"]:
         echo_warning(warning)
-    for one in metrics["left_out"]:
-        echo(f"left out: {one['metric']}: {one['reason']}")
+    if left_out := [one["metric"] for one in metrics["left_out"]]:
+        echo(f"Left out: {', '.join(left_out)}; metrics.json has the reasons.")
 
 
 def _show_table(forecast: dict[str, dict[str, float]], names: Sequence[str], title: str) -> None:
@@ -140,4 +146,4 @@ def _show_table(forecast: dict[str, dict[str, float]], names: Sequence[str], tit
 def _short(number: float | None) -> str:
     if number is None:
         return ""
-    return f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
+    return f"{number:#.3g}".removesuffix(".") if abs(number) < 1000 else f"{number:,.0f}"

@@ -17,7 +17,9 @@ def explore(
     run: options.Run,
     cohort: Annotated[
         Path | None,
-        typer.Option(help="The subjects' visits so far.", show_default="the cohort of the training, if unchanged"),
+        typer.Option(
+            help="The subjects' visits so far, or a store of scans.", show_default="the cohort of the training"
+        ),
     ] = None,
     subject: Annotated[
         str | None, typer.Option(metavar="ID", help="Subject to begin with.", show_default="the first")
@@ -37,7 +39,7 @@ def explore(
     horizon: Annotated[
         float, typer.Option(min=0.5, max=40, metavar="YEARS", help="Years ahead.", rich_help_panel=SAVED)
     ] = 5.0,
-    unit: Annotated[str, typer.Option(help="Unit of the regions, for the charts.")] = "",
+    unit: Annotated[str, options.unit("Unit of the regions, for the charts.", "the known unit of each region")] = "",
     draws: Annotated[int, options.draws(20)] = 200,
     seed: options.Seed = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
@@ -50,6 +52,7 @@ def explore(
 
     Example:
     [bold]crow explore --run demo/run --cohort demo/cohort.csv[/bold]
+    [bold]crow explore --run demo/scan_run[/bold]
     [bold]crow explore --run demo/run --subject 9002 --export demo/subject_9002.html[/bold]
     """
     if export is None and what_if:
@@ -62,9 +65,13 @@ def explore(
 
     explorer = open_run(run, cohort, missing=missing, draws=draws, seed=seed, unit=unit, subject=subject)
     if export is not None:
+        from crow.cli.progress import followed
         from crow.explore.saved import save_page
 
-        save_page(explorer, export, str(subject), what_if or [], horizon, overwrite)
+        save_page(
+            explorer, export, str(subject), what_if or [], horizon, overwrite,
+            progress=lambda scans: followed(scans, "Follow-up scans"),
+        )  # fmt: skip
         echo_written([export], ". It contains data of this subject: keep it as confidential as the cohort.")
         return
     _serve(explorer, browser)

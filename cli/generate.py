@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crow.pipelines.generate import Generated
 
 MAX_VISITS, MAX_REGIONS = 3, 9
+SERIES = (".gif", ".gz", ".nii")
 AHEAD, MANY, NEW = "Forecasts for some subjects", "Forecasts for a table of visits", "New subjects"
 
 
@@ -36,7 +37,9 @@ def generate(
         typer.Option(metavar="ID", help="Subject to forecast; may be repeated.", rich_help_panel=AHEAD),
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="YEARS", help="Years after the last visit: 1,2.5,5.", rich_help_panel=AHEAD)
+        str | None,
+        typer.Option(metavar="YEARS", help="Years after the last visit: 1,2.5,5; or 1m:24m, every month of two years.",
+                     rich_help_panel=AHEAD),
     ] = None,
     set_covariate: Annotated[
         list[str] | None,
@@ -62,8 +65,7 @@ def generate(
     new_subjects: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW,
-            callback=options.at_most(1_000_000, "subjects", 4000),
+            min=1, max=1_000_000_000, help="Number of new subjects, in the columns of the cohort.", rich_help_panel=NEW,
         ),
     ] = None,
     covariates_of_subjects: Annotated[
@@ -100,16 +102,21 @@ def generate(
         Path | None,
         typer.Option(help="Picture of the trajectories: .png, .pdf or .svg, or a folder for several subjects."),
     ] = None,
-    unit: Annotated[
-        str, typer.Option(help="Unit of the regions, for the figure.", show_default="the known unit of each region")
-    ] = "",
+    unit: Annotated[str, options.unit("Unit of the regions, for the figure.", "the known unit of each region")] = "",
     space: Annotated[
         Literal["native", "template"],
         typer.Option(help="Grid of follow-up scans: the subject's last scan, or the template.",
                      rich_help_panel=options.SCANS),
     ] = "native",
     save_scan_draws: Annotated[int, options.save_scan_draws(options.SCANS)] = 0,
+    series: Annotated[
+        Path | None,
+        typer.Option(help="One file with the last scan and all follow-ups of a subject: .gif, or 4-D .nii.gz.",
+                     rich_help_panel=options.SCANS),
+    ] = None,
     missing: cohort_options.Missing = None,
+    jobs: options.Jobs = None,
+    cluster: options.Cluster = None,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Forecast future visits of subjects, under any course of their covariates, or simulate new subjects.
@@ -118,23 +125,24 @@ def generate(
 
     Example:
     [bold]crow generate --run demo/run --subject 9002 --at 1,5 --set-covariate CDRSB=5@2[/bold]
-    [bold]crow generate --run demo/run --cohort demo/cohort.csv --visits demo/future.csv[/bold]
     [bold]crow generate --run demo/run --new-subjects 100[/bold]
     [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
+    [bold]crow generate --run demo/scan_run --subject 0001 --at 1m:24m --series demo/two_years.gif[/bold]
     """
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
-        "--covariates-of-subjects": covariates_of_subjects,
+        "--covariates-of-subjects": covariates_of_subjects, "--jobs": jobs, "--cluster": cluster,
     }  # fmt: skip
     scans = kind_of_run(run, "train") in FOLLOW_UPS
     if path and (scans or new_subjects):
         raise typer.BadParameter("--path is for forecasts of regions.")
-    _check_kind({**given, "--space": space != "native", "--save-scan-draws": save_scan_draws}, scans)
+    of_scans = {"--space": space != "native", "--save-scan-draws": save_scan_draws, "--series": series}
+    _check_kind({**given, **of_scans}, scans)
     _check_together(given, cohort)
     out = out or Path("followup" if scans else "forecast.csv" if new_subjects is None else "synthetic.csv")
     inputs = {"--run": run, "--cohort": cohort, "--covariates": covariates, "--visits": visits}
-    outputs = _outputs(scans, out, save_draws, figure, subject or [])
+    outputs = [*_outputs(scans, out, save_draws, figure, subject or []), *file("--series", series, SERIES)]
     if new_subjects is not None:
         outputs += file("--out (its provenance)", out.with_name(f"{out.stem}.provenance.json") if out.name else out)
         if covariates is not None and covariates_of_subjects:
@@ -146,12 +154,15 @@ def generate(
     from crow.pipelines.covariate_paths import CovariateChange, parse_times
 
     if new_subjects is not None:
+        from crow.cluster import check_cluster, on_cluster
         from crow.pipelines.new_subjects import new_subjects as simulate
 
-        found = simulate(
-            run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects, seed=seed,
-            missing=missing, overwrite=overwrite,
-        )  # fmt: skip
+        check_cluster(cluster)
+        with on_cluster(cluster, jobs, echo):
+            found = simulate(
+                run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects,
+                seed=seed, missing=missing, overwrite=overwrite, jobs=jobs, progress=followed,
+            )  # fmt: skip
         echo(f"{found.subjects:,} new subjects with {found.visits:,} visits.")
         echo(f"Times and covariates: {found.covariates}.")
         if covariates_of_subjects:
@@ -163,7 +174,8 @@ def generate(
         _write_scans(
             run, out, subject or [], at, cohort=cohort, visits=visits, changes=changes,
             covariates=covariates, future=future_covariates, samples=max(draws, save_scan_draws),
-            keep=save_scan_draws, seed=seed, space=space, missing=missing, overwrite=overwrite,
+            keep=save_scan_draws, seed=seed, space=space, series=series, missing=missing,
+            overwrite=overwrite,
         )  # fmt: skip
         return
     targets = pipeline.Outputs(out, save_draws, figure, unit, overwrite)
@@ -207,7 +219,8 @@ def _check_covariates(run: Path, changes: list[str]) -> None:
 
 def _check_kind(given: dict[str, Any], scans: bool) -> None:
     """Raise BadParameter for options of the other kind of run."""
-    for_regions, for_scans = ("--new-subjects", "--save-draws", "--figure"), ("--space", "--save-scan-draws")
+    for_regions = ("--new-subjects", "--save-draws", "--figure")
+    for_scans = ("--space", "--save-scan-draws", "--series")
     advice = "regions; a run of scans writes scans and pictures" if scans else "scans; this is a run of regions"
     for name in for_regions if scans else for_scans:
         if given[name]:
@@ -219,7 +232,7 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
     allowed = {
         "--subject": {"--at", "--set-covariate", "--covariates", "--save-draws", "--figure"},
         "--visits": {"--save-draws", "--figure"},
-        "--new-subjects": {"--covariates", "--covariates-of-subjects"},
+        "--new-subjects": {"--covariates", "--covariates-of-subjects", "--jobs", "--cluster"},
     }
     chosen = [name for name in allowed if given[name]]
     if len(chosen) != 1:
@@ -240,6 +253,7 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
 
     from crow.pipelines.covariate_paths import parse_times
     from crow.pipelines.follow_up import follow_up_scans
+    from crow.pipelines.generate import ahead
 
     made = follow_up_scans(
         run, out, subjects, parse_times(at) if at else [], echo=echo,
@@ -250,10 +264,13 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
     if made.folded:
         echo_warning(f"the deformations fold at {made.folded} voxels: check the pictures.")
     if len(made.volumes) and visits <= MAX_VISITS:
-        for (subject, session), rows in made.volumes.groupby(["subject", "session"], sort=False):
-            rows_of = Table(plain(f"{subject} {session}"), "last (ml)", "follow-up (ml)", "change (90%)", box=None)
+        for (subject, _), rows in made.volumes.groupby(["subject", "session"], sort=False):
+            name = plain(f"{subject}, {ahead(float(rows['years'].iloc[0]))}")
+            rows_of = Table(name, "last (cm³)", "follow-up (cm³)", "change (90 %)", box=None)
             for _, row in rows.iterrows():
-                change = f"{row['change']:+.1%} ({row['q05']:+.1%} to {row['q95']:+.1%})"
+                # Adding 0 makes a negative zero positive.
+                middle, low, high = (f"{round(row[part], 3) + 0.0:+.1%}" for part in ("change", "q05", "q95"))
+                change = f"{middle} ({low} to {high})"
                 rows_of.add_row(row["structure"], f"{row['last'] / 1e3:.2f}", f"{row['median'] / 1e3:.2f}", change)
             console().print(rows_of)
     if missing := [path for path in made.written if not path.exists()]:

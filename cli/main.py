@@ -1,40 +1,26 @@
 """The `crow` command: its subcommands, and how errors are shown."""
 
+import atexit
+import gc
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from crow import __version__
-from crow.cli.adapt import adapt
-from crow.cli.check import check
-from crow.cli.classify import classify
-from crow.cli.enhance import enhance
-from crow.cli.evaluate import evaluate
-from crow.cli.explore import explore
-from crow.cli.extract import extract
-from crow.cli.fill import fill
-from crow.cli.generate import generate
-from crow.cli.prepare import prepare
-from crow.cli.report import report
-from crow.cli.score import score
-from crow.cli.segment import segment
-from crow.cli.settings import settings
-from crow.cli.share import share
-from crow.cli.simulate import simulate
-from crow.cli.synthesize import synthesize
-from crow.cli.terminal import console, plain, protect_output
-from crow.cli.train import train
-from crow.cli.translate import translate
+from crow.cli.commands import CommandGroup
+from crow.cli.signals import ending_in_order
+from crow.cli.terminal import console, lost_output, plain, protect_output
 from crow.errors import CrowError
+from crow.system_limits import limit_reached
 
-Command = Callable[..., None]
+MAX_MESSAGE = 3000  # characters; a name or a value of a hostile file may be long
 
 app = typer.Typer(
     name="crow",
+    cls=CommandGroup,
     help="Longitudinal neuroimaging with the conditional recurrent flow: forecasts and exact sequence likelihoods.",
     epilog="Everything runs on this computer. To begin: crow simulate --out demo",
     no_args_is_help=True,
@@ -42,58 +28,47 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PANELS: dict[str, dict[Command, str]] = {
-    "Cohorts": {
-        simulate: "Simulate a cohort with known truth.",
-        check: "Report how a cohort is read, and what to correct.",
-        prepare: "Bring the scans of a cohort onto one grid.",
-        extract: "Measure regions in prepared scans.",
-    },
-    "Longitudinal models": {
-        train: "Train a model of a cohort.",
-        adapt: "Estimate the effects of new sites or scanners.",
-        generate: "Forecast visits, or simulate new subjects.",
-        explore: "Explore forecasts in the browser.",
-        fill: "Fill missing regions.",
-        score: "Find visits that do not fit their subject.",
-        evaluate: "Compare forecasts with baselines on test subjects.",
-        report: "Write all results of a run into one HTML file.",
-        share: "Pack a run for others, without subjects.",
-    },
-    "Single visits": {
-        synthesize: "Draw synthetic visits with given attributes.",
-        translate: "Draw another modality or other regions.",
-        classify: "Classify visits with few labels.",
-        enhance: "Draw thin slices from thick ones.",
-        segment: "Segment a structure.",
-    },
-    "Settings": {settings: "Print all settings and presets."},
-}
-for panel, commands in PANELS.items():
-    for command, summary in commands.items():
-        app.command(short_help=summary, rich_help_panel=panel)(command)
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command and exit: status 0 success, 1 a fault of crow, 2 an error that the user can correct, 130 Ctrl-C.
 
+    SIGTERM (143) and SIGHUP (129) end it as Ctrl-C does.
+
     ``--debug`` may stand anywhere on the command line.
     """
     protect_output()
+    atexit.register(gc.freeze)  # the objects of torch would be collected one by one: half a second
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
+    with ending_in_order() as signals:
+        status = _status([word for word in words if word != "--debug"], debug, signals)
+    if lost := lost_output():
+        _show_error(f"the output could not be written to its end: {lost}. Files that were written are whole.", debug)
+        status = status or 2
+    sys.exit(status)
+
+
+def _status(words: Sequence[str], debug: bool, signals: Sequence[int]) -> int | str | None:
+    """Run a command; its exit status, after its error was shown."""
     try:
-        app([word for word in words if word != "--debug"], prog_name="crow")
+        app(list(words), prog_name="crow")
+    except SystemExit as end:  # typer turns Ctrl-C into 130
+        return 128 + signals[0] if signals and end.code == 130 else end.code
     except CrowError as error:
         _show_error(str(error), debug)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         console(stderr=True).print("Interrupted.")
-        sys.exit(130)
+        return 128 + signals[0] if signals else 130
     except Exception as error:
+        if (reason := limit_reached(error)) is not None:
+            _show_error(reason, debug)
+            return 2
         advice = "" if debug else " Run the command again with --debug, and report the output."
         _show_error(f"crow failed: {type(error).__name__}: {error}.{advice}", debug)
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def _print_version(wanted: bool) -> None:
@@ -113,7 +88,11 @@ def _options(
 
 
 def _show_error(message: str, debug: bool) -> None:
+    from rich.text import Text
+
     if debug:
         traceback.print_exc()
+    elif len(message) > MAX_MESSAGE:
+        message = f"{message[: MAX_MESSAGE // 2]} [...] {message[-MAX_MESSAGE // 2 :]}"
     text = Text.assemble(("Error: ", "bold red"), (plain(message), "red"))
     console(stderr=True).print(text, soft_wrap=True)

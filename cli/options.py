@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
+from crow.memory import too_many
 from crow.places import check_places, folder
 
 TRAINING, APPLYING, SCANS = "Training", "Applying a trained model (with --run)", "Scans"
 
 MAX_DRAWS = 1_000_000
+MAX_UNIT = 60  # characters
 MAX_SEED = 2**32 - 1
 
 Reading = dict[str, Any]
@@ -24,8 +26,7 @@ def at_most(most: int, what: str, each: float) -> Callable[[int | None], int | N
 
     def check(value: int | None) -> int | None:
         if value is not None and value > most:
-            size = f"{value * each / 2**30:,.1f}" if value * each < 2**33 else f"{value * each / 2**30:,.0f}"
-            raise typer.BadParameter(f"{value:,} {what} take about {size} GiB of memory; give at most {most:,}.")
+            raise typer.BadParameter(f"{too_many(value, most, what, each)}.")
         return value
 
     return check
@@ -37,6 +38,17 @@ def draws(minimum: int, panel: str | None = None) -> typer.models.OptionInfo:
         "--draws", min=minimum, help="Number of draws from the model.", rich_help_panel=panel,
         callback=at_most(MAX_DRAWS, "draws of a visit with 100 regions", 800),
     )  # fmt: skip
+
+
+def unit(help: str, default: str | None = None) -> typer.models.OptionInfo:
+    """A unit, as figures show it."""
+    return typer.Option("--unit", help=help, show_default=default or False, callback=_short)
+
+
+def _short(value: str) -> str:
+    if len(value) > MAX_UNIT:
+        raise typer.BadParameter(f"{len(value):,} characters; at most {MAX_UNIT} are shown.")
+    return value
 
 
 def save_scan_draws(panel: str) -> typer.models.OptionInfo:

@@ -37,11 +37,14 @@ def score(
     draws: Annotated[int, options.draws(2)] = 200,
     seed: options.Seed = 0,
     missing: cohort_options.Missing = None,
+    jobs: options.Jobs = None,
+    cluster: options.Cluster = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Compute the log-likelihood of each visit given the visits before it, and a z-score for each region.
 
-    Log-likelihoods are exact, in nats, for values in the units of the table.
+    Log-likelihoods are exact, in nats, for values in the units of the table. A table larger than 64 MiB is read and
+    scored some subjects at a time, by several processes (--jobs) or on a cluster.
 
     Example:
     [bold]crow score --run demo/run --cohort demo/cohort.csv --out demo/scores.csv[/bold]
@@ -54,12 +57,15 @@ def score(
     if save_maps is not None and kind not in FOLLOW_UPS:
         raise ConfigError(f"--save-maps {save_maps}: only runs of scans have maps; {run} is a run of regions.")
 
+    from crow.cluster import check_cluster, on_cluster
     from crow.pipelines.score import score as run_score
 
-    scores = run_score(
-        run, cohort, out, figure=figure, maps=save_maps, draws=draws, seed=seed, missing=missing,
-        overwrite=overwrite, echo=echo, progress=lambda rows: followed(rows, "Maps"),
-    )  # fmt: skip
+    check_cluster(cluster)
+    with on_cluster(cluster, jobs, echo):
+        scores = run_score(
+            run, cohort, out, figure=figure, maps=save_maps, draws=draws, seed=seed, missing=missing,
+            overwrite=overwrite, jobs=jobs, echo=echo, progress=followed,
+        )  # fmt: skip
     _show(scores, max_rows)
 
 
@@ -67,7 +73,7 @@ def _show(scores: "Scores", max_rows: int) -> None:
     from rich.table import Table
 
     visits, subjects = scores.visits, scores.subjects
-    for finding in scores.cohort.findings:
+    for finding in scores.findings:
         if finding.severity == "warning":
             echo_warning(finding)
     if given := int(visits["log_prob"].isna().sum()):
@@ -78,7 +84,7 @@ def _show(scores: "Scores", max_rows: int) -> None:
     )
     if max_rows:
         rows = Table("subject", "session", "years", "nats", "outlier score", "largest z", box=None)
-        for _, visit in scores.by_outlier_score.head(max_rows).iterrows():
+        for _, visit in visits.nlargest(max_rows, "outlier_score").iterrows():
             largest = f"{visit['region']} {visit['z']:+.1f}"
             numbers = (f"{visit['time']:.2f}", f"{visit['log_prob']:.1f}", f"{visit['outlier_score']:.1f}")
             rows.add_row(*map(plain, (str(visit["subject"]), str(visit["session"]), *numbers, largest)))

@@ -24,6 +24,7 @@ DISTRIBUTION = "crow-longitudinal"
 SLURM = "slurm"
 SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
 CONNECT_SECONDS = 15
+REJECTION_SECONDS = 2  # between looks at the answers of sbatch
 MAX_SLURM_JOBS = 64
 SLURM_DEFAULTS: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "8GB"}
 
@@ -49,7 +50,7 @@ def on_cluster(
     MissingExtra
         If Dask is not installed.
     ClusterError
-        If the scheduler does not answer, or SLURM accepts no job.
+        If the scheduler does not answer, or SLURM rejects the jobs.
 
     Examples
     --------
@@ -65,9 +66,10 @@ def on_cluster(
         with _tasks_on(cluster):
             yield
     elif cluster == SLURM:
-        with _slurm(jobs) as own, distributed.Client(own, set_as_default=False) as client:
+        submitted = _Submitted()
+        with _slurm(jobs, submitted) as own, distributed.Client(own, set_as_default=False) as client:
             echo(f"Workers are SLURM jobs; the scheduler is {client.scheduler.address}.")
-            with _tasks_on(client):
+            with _tasks_on(client, submitted):
                 yield
     else:
         check_cluster(cluster)
@@ -93,8 +95,43 @@ def check_cluster(cluster: str | None) -> None:
         raise ClusterError(f"--cluster {cluster}: give the address of a Dask scheduler (tcp://host:8786), or slurm.")
 
 
+class _Submitted:
+    """Whether SLURM accepted a job, and its reason for the last one that it rejected."""
+
+    accepted = False
+    rejected = ""
+
+    def job_class(self) -> Any:
+        """The jobs of Dask's SLURMCluster, recorded here. Dask itself would wait for workers of rejected jobs."""
+        from dask_jobqueue.slurm import SLURMJob
+        from distributed.core import Status
+
+        submitted = self
+
+        class Job(SLURMJob):
+            async def _submit_job(self, script_filename: str) -> str:
+                try:
+                    answer: str = await super()._submit_job(script_filename)  # type: ignore[no-untyped-call]
+                except RuntimeError as error:
+                    submitted.rejected = " ".join(str(error).rpartition("stderr:")[2].split()) or str(error)
+                    self.status = Status.failed  # which the end of the cluster needs
+                    raise
+                submitted.accepted = True
+                return answer
+
+        return Job
+
+    def check(self) -> None:
+        """Raise ClusterError if a job was rejected and none accepted."""
+        if self.rejected and not self.accepted:
+            raise ClusterError(
+                f"--cluster slurm: sbatch rejects the job: {self.rejected}. Correct the settings of jobqueue.slurm in "
+                "~/.config/dask/jobqueue.yaml."
+            )
+
+
 @contextmanager
-def _tasks_on(client: Client) -> Iterator[None]:
+def _tasks_on(client: Client, submitted: _Submitted | None = None) -> Iterator[None]:
     from joblib._dask import DaskDistributedBackend
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc]
@@ -107,9 +144,20 @@ def _tasks_on(client: Client) -> Iterator[None]:
     with parallel_config(backend=backend), warnings.catch_warnings():
         # Tables of a cohort go to workers with their task, so that a worker that ends takes none of them with it.
         warnings.filterwarnings("ignore", message="Sending large graph")
-        client.wait_for_workers(1)  # a job may be queued for hours; other workers join while tasks run
+        _wait_for_a_worker(client, submitted)
         _check_versions(client)
         yield
+
+
+def _wait_for_a_worker(client: Client, submitted: _Submitted | None) -> None:
+    """A job may be queued for hours. Other workers join while tasks run."""
+    while True:
+        try:
+            client.wait_for_workers(1, timeout=REJECTION_SECONDS)
+            return
+        except TimeoutError:
+            if submitted is not None:
+                submitted.check()
 
 
 def _check_versions(client: Client) -> None:
@@ -135,7 +183,7 @@ def _own_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def _slurm(jobs: int | None) -> Iterator[Any]:
+def _slurm(jobs: int | None, submitted: _Submitted) -> Iterator[Any]:
     """A scheduler on this computer whose workers are SLURM jobs, with the settings of Dask's ``jobqueue.slurm``."""
     with extra("cluster"), _own_interrupt():
         import dask
@@ -146,7 +194,7 @@ def _slurm(jobs: int | None) -> Iterator[Any]:
     if dask.config.get("jobqueue.slurm.cores", None) and not dask.config.get("jobqueue.slurm.processes", None):
         own["processes"] = dask.config.get("jobqueue.slurm.cores")  # a task has its process to itself
     try:
-        cluster = SLURMCluster(**own)
+        cluster = SLURMCluster(job_cls=submitted.job_class(), **own)
     except (ValueError, OSError, RuntimeError) as error:
         raise ClusterError(f"--cluster slurm: {error}") from None
     with cluster:

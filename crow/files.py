@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from crow.errors import OutputError
 from crow.locks import hidden_name, locked
 from crow.ownership import MARKER, Result, foreign, is_own, mark, register
+from crow.processes import is_first
 
 MAX_TEXT = 64 << 20  # bytes
 
@@ -39,6 +41,8 @@ def check_free(path: Path, overwrite: bool, what: Result = "file") -> None:
     An empty folder may be replaced; a file with ``overwrite``; a folder with ``overwrite`` if crow wrote all of it, and
     wrote it as the same kind of result.
     """
+    if not is_first():
+        return  # the first process of a training checks
     try:
         if not os.path.lexists(path) or _is_empty_folder(path):
             return
@@ -82,7 +86,8 @@ def writing(
     """Yield a temporary path beside ``path`` for a file or a folder, which is renamed to ``path`` when the block ends.
 
     If anything fails, the temporary is removed and whatever was at ``path`` stays. While the block runs, no other
-    process can write there.
+    process can write there. Of the processes of one training (`crow.processes`) only the first writes; what the others
+    write is discarded.
 
     Parameters
     ----------
@@ -104,12 +109,17 @@ def writing(
     path = Path(path)
     if not path.name:
         raise OutputError(f"{path}: not the name of a file or folder. Choose another name.")
+    if not is_first():
+        with tempfile.TemporaryDirectory() as nowhere:
+            yield Path(nowhere) / path.name
+        return
     temporary = path.with_name(hidden_name(path.name, f"{os.getpid()}.part"))
     try:
         with locked(path):
             _recover(path)
             if keeping is None:
                 check_free(path, overwrite, what)
+            _remove(temporary)  # of an earlier process with this number, or a link to something else
             yield temporary
             if temporary.is_dir():
                 mark(temporary, what)
@@ -123,7 +133,7 @@ def writing(
         if not _concerns(error, path, temporary):
             raise
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}. Nothing was left behind. "
+            f"{path}: cannot be written: {error.strerror or error}. No part of it was left behind. "
             "Free some space or choose another place, then run the command again."
         ) from error
     finally:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ try:
 except ImportError:  # not on Windows: no locks there
     fcntl = None  # type: ignore[assignment]
 
+MAX_HOLDER = 200  # bytes
+WRITERS = ("crow", "a program that uses crow")  # how a lock begins
 _held: dict[Path, int] = {}
 """How often this process holds the lock of each path."""
 
@@ -65,18 +69,23 @@ def _make_parents(path: Path) -> list[Path]:
     return missing
 
 
-def _acquire(key: Path, path: Path) -> IO[str] | None:
-    """The locked file; None where the disk has no locks."""
+def _acquire(key: Path, path: Path) -> IO[bytes] | None:
+    """The locked file; None where the disk has no locks. Raises OutputError for a file that is no lock of crow."""
     while True:
         try:
-            file = open(key, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 (it stays open while locked)
-        except OSError:
+            number = os.open(key, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR):
+                raise _not_a_lock(key, path) from None
             return None  # the folder cannot be written, which whoever writes there reports with its reason
+        file = os.fdopen(number, "rb+", buffering=0)  # it stays open while locked
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            file.close()
+            raise _not_a_lock(key, path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = _holder(file) or "another process"
             file.close()
             raise OutputError(
                 f"{path}: {holder} is writing there now. Wait until it has finished, or choose another name."
@@ -84,16 +93,29 @@ def _acquire(key: Path, path: Path) -> IO[str] | None:
         except OSError:
             file.close()
             return None
-        if _is_at(file, key):
+        if not _is_at(file, key):
+            file.close()  # its holder removed it in the meantime
+            continue
+        if (content := _holder(file)) and not content.startswith(WRITERS):
+            file.close()
+            raise _not_a_lock(key, path)
+        place = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M')}"
+        with suppress(OSError):  # a full disk: the lock holds, and has no name
             file.truncate(0)
-            place = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M')}"
-            file.write(f"{_command()} ({place})")
-            file.flush()
-            return file
-        file.close()  # its holder removed it in the meantime
+            file.write(f"{_command()} ({place})".encode("utf-8", "replace"))
+        return file
 
 
-def _is_at(file: IO[str], key: Path) -> bool:
+def _holder(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(MAX_HOLDER).decode("utf-8", "replace").strip()
+
+
+def _not_a_lock(key: Path, path: Path) -> OutputError:
+    return OutputError(f"{path}: cannot be locked, since {key} is no lock of crow. Remove it or choose another name.")
+
+
+def _is_at(file: IO[bytes], key: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(key))
     except OSError:
@@ -102,4 +124,4 @@ def _is_at(file: IO[str], key: Path) -> bool:
 
 def _command() -> str:
     words = [word for word in sys.argv[1:2] if not word.startswith("-")]
-    return " ".join(["crow", *words]) if Path(sys.argv[0]).stem == "crow" else "a program that uses crow"
+    return " ".join(["crow", *words]) if Path(sys.argv[0]).stem == "crow" else WRITERS[1]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from crow.errors import ConfigError
 
 GIB = 2**30
+ENDLESS = 10**18  # a number that need not be told from a larger one
 BYTES_PER_VALUE = 16  # of a voxel or region of a draw, with the copies that computing it takes
 
 
@@ -38,6 +40,21 @@ def require_memory(needed: float, what: str, advice: str) -> None:
         )
 
 
+def require_disk(needed: float, path: Path, what: str, advice: str) -> None:
+    """Raise ConfigError if ``what`` needs more bytes than are free on the disk of ``path``.
+
+    Examples
+    --------
+    >>> require_disk(2**70, Path("synthetic.csv"), "--new-subjects 10", "Draw fewer at once.")
+    Traceback (most recent call last):
+    ...
+    crow.errors.ConfigError: --new-subjects 10: synthetic.csv needs about 1,099,511,627,776 GiB of disk...
+    """
+    free = shutil.disk_usage(path.absolute().parent).free
+    if needed > free:
+        raise ConfigError(f"{what}: {path} needs about {_gib(needed)} of disk; {_gib(free)} are free. {advice}")
+
+
 def require_draws(draws: int, shape: Iterable[int], what: str, option: str = "--draws") -> None:
     """Raise ConfigError if ``draws`` of something of a shape do not fit into memory.
 
@@ -50,6 +67,19 @@ def require_draws(draws: int, shape: Iterable[int], what: str, option: str = "--
     """
     needed = float(draws) * math.prod(shape) * BYTES_PER_VALUE
     require_memory(needed, f"{draws:,} draws of {what}", f"Lower {option}.")
+
+
+def too_many(value: int, most: int, what: str, each: float) -> str:
+    """Why a number is refused: the memory that so many would take at ``each`` bytes.
+
+    Examples
+    --------
+    >>> too_many(2**40, 1000, "draws", 1024.0)
+    '1,099,511,627,776 draws take about 1,048,576 GiB of memory or more; at most 1,000 are possible'
+    """
+    shown = f"{value:,}" if value < ENDLESS else f"{ENDLESS:,} and more"
+    size = _gib(min(value, ENDLESS) * each)
+    return f"{shown} {what} take about {size} of memory or more; at most {most:,} are possible"
 
 
 def _gib(size: float) -> str:

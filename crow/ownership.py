@@ -107,6 +107,7 @@ def _write(folder: Path, what: str | None, files: dict[str, str]) -> None:
     text = json.dumps(content, indent=1) + "\n"
     temporary = folder / f".{MARKER[1:]}.{os.getpid()}.part"
     try:
+        temporary.unlink(missing_ok=True)  # no link to something else
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(folder / MARKER)
     finally:

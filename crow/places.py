@@ -118,6 +118,11 @@ def _check_name(output: Output) -> None:
     path = output.path
     if not path.name or path.name == "..":
         raise OutputError(f"{output.option} {path}: not the name of a {output.kind}. Choose another name.")
+    if path.parts[0].startswith("~"):
+        raise OutputError(
+            f"{output.option} {path}: the shell did not replace {path.parts[0]} by your home folder. Write the path in "
+            f"full, or put a blank before it ({output.option} ~/name)."
+        )
     if any(str(path) == top or str(path).startswith(f"{top}/") for top in DEVICES) or any(
         str(output.place).startswith(f"{top}/") for top in DEVICES
     ):

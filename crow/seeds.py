@@ -25,6 +25,7 @@ class SeedStream(IntEnum):
     GROUP_REFERENCE = 16  # per group
     SYNTHETIC_COVARIATES = 17  # per part of the new subjects
     NEW_SUBJECTS = 18  # per part
+    SCORES = 19  # per part
 
 
 def derived_seed(*parts: int) -> int:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from crow.cohort import Cohort, Finding, read_cohort
 from crow.cohort.findings import Findings
 from crow.cohort.reader import read_options
@@ -101,9 +103,13 @@ def _summary(cohort: Cohort) -> dict[str, Any]:
         "visits_per_subject": {
             str(number): int(people) for number, people in counts.value_counts().sort_index().items()
         },
-        "gaps": {name: float(gaps.quantile(point)) for name, point in GAP_POINTS.items()} if len(gaps) else {},
+        "gaps": _quantiles(gaps) if len(gaps) else {},
         "columns": _columns(cohort),
     }
+
+
+def _quantiles(gaps: pd.Series) -> dict[str, float]:
+    return dict(zip(GAP_POINTS, map(float, gaps.quantile([*GAP_POINTS.values()])), strict=True))
 
 
 def _columns(cohort: Cohort) -> list[dict[str, Any]]:

@@ -38,11 +38,21 @@ class CovariateChange:
 
 
 def parse_times(text: str) -> list[float]:
-    """``1,2.5,5``: years after the last visit, above 0; raises ConfigError for anything else."""
+    """Years after the last visit, above 0: ``1,2.5,5``, or ``0.5:5`` (every half year), or ``1m:24m`` (every month).
+
+    A range is ``FIRST:LAST`` or ``FIRST:LAST:STEP``; without a step, the first time is the step. ``m`` counts months.
+    Raises ConfigError for anything else.
+    """
     parts = text.split(",")
-    if len(parts) > MAX_TIMES:
-        raise ConfigError(f"--at {text[:20]}...: {len(parts):,} times; at most {MAX_TIMES:,} are answered at once.")
-    return sorted({_years(f"--at {text}", part) for part in parts})
+    _check_count(text, len(parts))
+    times = [time for part in parts for time in _range(f"--at {text}", part)]
+    _check_count(text, len(times))
+    return sorted(set(times))
+
+
+def _check_count(text: str, count: int) -> None:
+    if count > MAX_TIMES:
+        raise ConfigError(f"--at {text[:20]}...: {count:,} times; at most {MAX_TIMES:,} are answered at once.")
 
 
 def visits_after(history: Cohort, subjects: list[str], at: list[float]) -> pd.DataFrame:
@@ -68,6 +78,7 @@ def with_changes(
     A value of ``changes`` is known from its time on, one of ``table`` at its own time.
     Raises CohortError for a covariate that the cohort does not have and for a value that is not a number.
     """
+    _check_once(changes)
     subjects = list(visits["subject"].unique())
     visits = visits.assign(time=visits["time"].round(DIGITS))
     rows = [visits] if table is None else [visits, table[table["subject"].isin(subjects)]]
@@ -86,6 +97,18 @@ def with_changes(
         if (carried := CARRIED + change.name) in path:
             path[carried] = path[carried].mask(path["time"] >= path["subject"].map(at), 0.0)
     return visits.merge(path, on=["subject", "time"], how="left")
+
+
+def _check_once(changes: list[CovariateChange]) -> None:
+    """Raise ConfigError for a covariate that has two values from the same time on."""
+    first: dict[tuple[str, float | None], CovariateChange] = {}
+    for change in changes:
+        other = first.setdefault((change.name, change.at), change)
+        if other.value != change.value:
+            when = "the first forecast visit" if change.at is None else f"{change.at:g} years"
+            raise ConfigError(
+                f"{change.flag} {change.name}: {other.value} and {change.value} are both set from {when} on. Keep one."
+            )
 
 
 def changes_text(changes: list[CovariateChange]) -> str:
@@ -132,9 +155,22 @@ def _value(history: Cohort, one: CovariateChange) -> float | str:
     return number
 
 
+def _range(flag: str, text: str) -> list[float]:
+    if ":" not in text:
+        return [_years(flag, text)]
+    bounds = [_years(flag, part) for part in text.split(":")]
+    if len(bounds) > 3 or bounds[1] < bounds[0]:
+        raise ConfigError(f"{flag}: {text.strip()!r} is no range. Write FIRST:LAST or FIRST:LAST:STEP, such as 1m:24m.")
+    first, last, step = (*bounds, bounds[0])[:3]
+    count = int((last - first) / step * (1 + 1e-9)) + 1
+    _check_count(text, count)
+    return [round(first + k * step, 6) for k in range(count)]
+
+
 def _years(flag: str, text: str) -> float:
+    text, months = text.strip(), text.strip().lower().endswith("m")
     try:
-        years = float(text)
+        years = float(text[:-1]) / 12 if months else float(text)
     except ValueError:
         raise ConfigError(f"{flag}: {text.strip()!r} is not a number of years after the last visit.") from None
     if not 0 < years < np.inf:

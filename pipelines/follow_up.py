@@ -15,7 +15,7 @@ from crow.cohort import Cohort
 from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
 from crow.data.forecast import Forecast
-from crow.errors import OutputError
+from crow.errors import ConfigError, OutputError
 from crow.files import check_free, writing
 from crow.memory import require_draws
 from crow.models.follow_up import FollowUpModel
@@ -31,6 +31,7 @@ from crow.pipelines.history import Missing
 from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_figures import follow_up as figure_of
+from crow.report.scan_series import ScanSeries
 from crow.representation.follow_up import FollowUp
 from crow.representation.scan_space import ScanSpace
 from crow.run.folder import sha256
@@ -67,6 +68,7 @@ def follow_up_scans(
     keep: int = 0,
     seed: int = 0,
     space: Space = "native",
+    series: Path | None = None,
     overwrite: bool = False,
     progress: Callable[[list[int]], Any] = iter,
     echo: Callable[[str], None] = lambda line: None,
@@ -77,7 +79,8 @@ def follow_up_scans(
     With a table ``visits`` (`crow.cohort.future.read_future`), the visits are those of the table. Each follow-up has a
     median, ``keep`` draws of whole scans, voxel-wise uncertainty, the change from the last scan, JSON sidecars and a
     picture; structure volumes are in ``volumes.tsv``. Images are in the space of the subject's last scan or on the
-    template's grid. Raises RunError, CohortError, and, before anything is computed, OutputError if a file exists.
+    template's grid. ``series`` is one more file with the last scan and all medians of one subject, in order of time.
+    Raises RunError, CohortError, and, before anything is computed, OutputError if a file exists.
     """
     model = FollowUpModel.load(run)
     store = open_scans(model, cohort, store_beside(out), echo, overwrite, missing)
@@ -104,12 +107,15 @@ def follow_up_scans(
     require_draws(keep, ScanSpace(store, int(rows[-1]), space).grid.shape, "a scan", "--save-scan-draws")
     describe_dataset(out)
     how = {"known": changes_text(changes or []), "table": (covariates or visits or Path()).name or None, "rest": future}
+    film = None if series is None else _series(ScanSpace(store, int(rows[-1]), space), forecast, run)
     written, volumes, folded = [], [], 0
     for k in progress(list(range(len(places)))):
         scan = model.follow_up(store, forecast, k, space, keep, seed)
         facts = _facts(model, store, forecast, k, how, seed, run)
         written += _write(places[k], scan, facts, float(ahead.iloc[k]), overwrite)
         folded += scan.folded
+        if film is not None:
+            film.add(scan.median, float(ahead.iloc[k]))
         if scan.volumes is not None:
             volumes.append(
                 scan.volumes.assign(subject=places[k].subject, session=places[k].session, years=ahead.iloc[k])
@@ -117,6 +123,9 @@ def follow_up_scans(
     table_of_volumes = pd.concat(volumes, ignore_index=True) if volumes else pd.DataFrame()
     if len(table_of_volumes):
         written.append(_add_volumes(out / "volumes.tsv", table_of_volumes))
+    if film is not None and series is not None:
+        film.save(series, overwrite)
+        written.append(series)
     return FollowUpFiles(forecast, table_of_volumes, tuple(written), folded)
 
 
@@ -130,6 +139,15 @@ class _Place:
 
     def path(self, desc: str, ending: str = ".nii.gz") -> Path:
         return scan_path(self.root, self.subject, self.session, desc, self.suffix, self.space, ending)
+
+
+def _series(space: ScanSpace, forecast: Forecast, run: Path) -> ScanSeries:
+    """A series that begins with the last scan of the only subject."""
+    if (count := forecast.visits["subject"].nunique()) != 1:
+        raise ConfigError(f"--series: shows one subject, but {count} were requested. Forecast them one at a time.")
+    out = ScanSeries(space.like, {"synthetic": True, "Model": run.name, "Description": "last scan and follow-ups"})
+    out.add(space.values(), 0.0)
+    return out
 
 
 def _named(history: Cohort, subjects: list[str]) -> list[str]:

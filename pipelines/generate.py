@@ -115,7 +115,7 @@ def forecast_subjects(
     given_in_table = [] if table is None else [name for name in history.covariates if name in table]
     changed = [*(one.name for one in changes or []), *given_in_table]
     last = forecast.visits["subject"].map(history.visits.groupby("subject")["time"].max())
-    times = [_ahead(years) for years in forecast.visits["time"] - last]
+    times = [ahead(years) for years in forecast.visits["time"] - last]
     written = _write(out, model, history, forecast, shown, seed)
     outside = out_of_range(history, changes or [])
     return _generated(model, history, forecast, how, written, changed, times, outside)
@@ -156,14 +156,14 @@ def _generated(
     """With what a reader of the forecast has to know of its history, its horizon and the ``changed`` covariates."""
     asked = history.of(forecast.visits["subject"].unique())
     rare = unsupported(model.table, forecast.visits, changed)
-    lines = [*doubtful_values(model, asked), model.beyond(forecast), outside, rare]
+    lines = [*doubtful_values(model.gross_errors(asked)), model.beyond(forecast), outside, rare]
     lines.append(unseen_sites(model, forecast.visits))
     warnings = "\n".join(filter(None, lines))
     note = MEANING if set(changed) - set(history.schema.sites) else ""
     return Generated(forecast, how, written, warnings, note, _sites(model, forecast), tuple(times))
 
 
-def _ahead(years: float) -> str:
+def ahead(years: float) -> str:
     """``in 1 year``, ``in 2.5 years``."""
     number = f"{round(years, 6):g}"
     return f"in {number} year{'' if number == '1' else 's'}"

@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from crow.cohort import Cohort, read_cohort
+from crow.cohort.parts import TablePart
 from crow.errors import CohortError
 from crow.models.crow import CRow
 from crow.run.folder import sha256
@@ -14,7 +15,9 @@ from crow.run.folder import sha256
 Missing = Literal["model", "drop-visit", "impute", "error"]
 
 
-def read_history(model: CRow, cohort: Path | Sequence[Path] | None, missing: Missing | None = None) -> Cohort:
+def read_history(
+    model: CRow, cohort: Path | TablePart | Sequence[Path] | None, missing: Missing | None = None
+) -> Cohort:
     """A cohort read as the model's own was; without a path, the table (or tables) of its training.
 
     Raises CohortError if the columns differ, or if the training table is missing or has changed.
@@ -25,9 +28,8 @@ def read_history(model: CRow, cohort: Path | Sequence[Path] | None, missing: Mis
     return read_cohort(cohort, schema=model.schema, missing=missing)
 
 
-def doubtful_values(model: CRow, cohort: Cohort, most: int = 5) -> list[str]:
-    """One sentence per gross error among the values of a cohort, the first few of them, and how many more there are."""
-    found = model.gross_errors(cohort)
+def doubtful_values(found: pd.DataFrame, most: int = 5) -> list[str]:
+    """One sentence per gross error (`CRow.gross_errors`), the first few of them, and how many more there are."""
     lines = [
         f"subject {row.subject}, {row.time:.2f} years after the first visit, {row.region}: {row.value:g} is far from "
         f"what the subject's other visits predict (median in training {row.expected:g}), and counts as missing."

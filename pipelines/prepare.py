@@ -30,6 +30,8 @@ from crow.tasks import run_tasks
 Registration = Literal["auto", "none", "linear", "nonlinear"]
 COMMON_SPACES = ("MNI", "ICBM", "IXI549Space")  # BIDS names of spaces close to the template's
 MIN_OVERLAP = 0.2  # of a mask with the template's brain
+FIRST = 20  # subjects from all over the cohort that are prepared first; if they all fail, the rest is not tried
+REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def prepare(
     Raises
     ------
     CohortError
-        If the cohort cannot be read, has no scans, or all scans fail.
+        If the cohort cannot be read, has no scans, or all scans fail, or those of the first 20 subjects, taken from all
+        over the cohort.
     ConfigError, ScanError, OutputError
         For a setting out of range, an unusable mask, and an existing store of other settings.
     """
@@ -210,23 +213,37 @@ def _work(store: ScanStore, plan: Plan, jobs: int | None, echo: Callable[[str], 
         TextColumn("Preparing"), BarColumn(), MofNCompleteColumn(), TextColumn("scans"), TimeRemainingColumn()
     )  # fmt: skip
     calls = [(store.path, number, rows, plan) for number, rows in tasks]
+    first = set(np.linspace(0, len(calls) - 1, FIRST).astype(int)) if len(calls) > FIRST else set(range(len(calls)))
     with Progress(*columns, transient=True) as progress:
         bar = progress.add_task("", total=total)
-        for _, records in run_tasks(prepare_subject, calls, jobs):
-            progress.advance(bar, len(records))
+        for part in (first, set(range(len(calls))) - first):
+            for _, records in run_tasks(prepare_subject, [calls[k] for k in sorted(part)], jobs) if part else ():
+                progress.advance(bar, len(records))
+            if len(calls) > FIRST:
+                _require_some(store)
     return total
+
+
+def _require_some(store: ScanStore) -> None:
+    """Raise CohortError with the first reasons if every scan that was tried failed."""
+    tried = np.flatnonzero(store.array("status")[:] != PENDING)
+    failed = [one for row in tried if (one := read_qc(store.path, int(row))).failed]
+    if len(failed) < len(tried) or not failed:
+        return
+    different = {(one.failed or "").split("(")[0]: one for one in reversed(failed)}
+    shown = list({one.row: one for one in [*reversed(different.values()), *failed]}.values())[:REASONS]
+    reasons = "\n".join(f"{store.visits['scan'].iloc[one.row]}: {one.failed}" for one in shown)
+    total = len(store.visits)
+    what = f"the {total:,} scans" if len(tried) == total else f"the first {len(tried):,} of {total:,} scans"
+    rest = "" if len(tried) == total else "\nThe others were not tried. Repeat the command to try them."
+    raise CohortError(f"None of {what} could be prepared. The first reasons:\n{reasons}{rest}")
 
 
 def _finish(store: ScanStore, cohort: Cohort, done: int, seconds: float) -> Prepared:
     records = [read_qc(store.path, row) for row in range(len(store.visits))]
     page = write_page(store, records)
+    _require_some(store)
     failed = [one for one in records if one.failed]
-    if len(failed) == len(records):
-        first = failed[0]
-        scan = store.visits["scan"].iloc[first.row]
-        raise CohortError(
-            f"None of the {len(records):,} scans could be prepared. The first one, {scan}: {first.failed}"
-        )
     findings = [*cohort.findings, *(finding for one in records for finding in _findings(store, one))]
     store.finish(findings)
     return Prepared(store, findings, page, len(records), len(failed), seconds)
@@ -237,6 +254,8 @@ def _findings(store: ScanStore, record: QCRecord) -> list[Finding]:
     found = [Finding("scan-noted", "info", f"{scan}: {one}.") for one in record.notes]
     if record.rounded:
         found.append(Finding("scan-rounded", "warning", f"{scan}: {record.rounded}. Convert or compute it again."))
+    if record.orientation:
+        found.append(Finding("scan-orientation", "warning", f"{scan}: {record.orientation}."))
     if record.failed:
         found.append(Finding("scan-failed", "warning", f"{scan}: {record.failed} The visit is excluded."))
     return found

@@ -200,7 +200,10 @@ class LongitudinalReport:
         return [
             calibration_section(self.evaluation, self._why_not("forecast")),
             skill_section(self.evaluation, self._why_not("forecast")),
-            regions_section(self.evaluation, atlas, self._why_not("forecast")),
+            regions_section(
+                self.evaluation, atlas, self._why_not("forecast"),
+                self.saved.description.get("schema", {}).get("units", {}),
+            ),
             groups_section(self.evaluation, atlas, self._why_not("group_effects")),
             synthetic_section(self.evaluation, self._why_not("distribution")),
         ]

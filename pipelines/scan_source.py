@@ -12,14 +12,13 @@ from typing import Any
 import pandas as pd
 
 from crow.cohort import read_cohort
+from crow.cohort.scan_paths import SCAN_FILES
 from crow.errors import CohortError
 from crow.models.base import Echo
 from crow.pipelines.scan_history import has_scans_of, preparation_settings
 from crow.places import is_store
 from crow.representation.cross_sectional import ScanInputs
 from crow.scans.store import ScanStore
-
-NIFTI = (".nii", ".nii.gz")
 
 
 def open_source(given: ScanInputs, source: Path, work: Path, echo: Echo, overwrite: bool = False) -> ScanStore:
@@ -44,8 +43,8 @@ def open_source(given: ScanInputs, source: Path, work: Path, echo: Echo, overwri
 
 @contextmanager
 def _as_cohort(source: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The path itself, or for a single NIfTI file a table of that one scan, with its reading options."""
-    if not source.name.endswith(NIFTI):
+    """The path itself, or for a single scan file a table of that one scan, with its reading options."""
+    if not source.name.endswith(SCAN_FILES):
         yield source, {}
         return
     if not source.is_file():

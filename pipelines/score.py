@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from crow.cohort import Cohort
+from crow.cohort import Finding
+from crow.cohort.findings import Findings, merged
+from crow.cohort.parts import TablePart, in_parts
 from crow.cohort.writing import conventions
 from crow.errors import ConfigError, OutputError
-from crow.evaluation.outlier_score import with_outlier_scores
 from crow.files import check_free, writing
 from crow.models.crow import CRow
 from crow.models.registry import class_of_run
 from crow.pipelines.history import Missing, doubtful_values, read_history, unseen_sites
+from crow.pipelines.score_table import PartScores, ScoreTable
 from crow.scans.derivatives import describe_dataset, require_apart, save_scan, scan_path
 from crow.scans.store import ScanStore
+from crow.seeds import SeedStream, derived_seed
 from crow.tables import save_table
+from crow.tasks import run_tasks
 
 if TYPE_CHECKING:
     from crow.models.follow_up import FollowUpModel
+
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -32,33 +39,22 @@ class Scores:
 
     Attributes
     ----------
-    cohort : Cohort
-        The cohort as it was read.
+    findings : list of Finding
+        What the reader noticed.
     visits : DataFrame
         One row per visit: ``subject``, ``session``, ``time``, ``log_prob`` (nats, original units), ``outlier_score``,
-        ``outlier``, and one z-score per region (per coefficient for runs of scans, which also have the parts of
-        ``log_prob``).
+        ``outlier``, and the ``region`` whose z-score is largest, with its ``z``. The table that is written has the
+        z-scores of all regions (of all coefficients for runs of scans, which also have the parts of ``log_prob``).
     subjects : DataFrame
         One row per subject: ``subject``, ``visits``, ``log_prob`` of the whole sequence, and ``log_prob_per_visit``.
     written : tuple of Path
         The files that were written.
     """
 
-    cohort: Cohort
+    findings: list[Finding]
     visits: pd.DataFrame
     subjects: pd.DataFrame
     written: tuple[Path, ...]
-
-    @property
-    def by_outlier_score(self) -> pd.DataFrame:
-        """Visits by descending outlier score, with the ``region`` whose z-score is largest, and its ``z``."""
-        z = self.visits.filter(regex="_z$").fillna(0.0)
-        if z.empty:
-            return self.visits.assign(region="", z=0.0).sort_values("outlier_score", ascending=False)
-        largest = np.argmax(np.abs(z.to_numpy()), axis=1)
-        regions = [name.removesuffix("_z") for name in z.columns[largest]]
-        named = self.visits.assign(region=regions, z=z.to_numpy()[np.arange(len(z)), largest])
-        return named.sort_values("outlier_score", ascending=False)
 
 
 def score(
@@ -72,10 +68,14 @@ def score(
     seed: int = 0,
     missing: Missing | None = None,
     overwrite: bool = False,
+    jobs: int | None = None,
     echo: Callable[[str], None] = lambda line: None,
-    progress: Callable[[list[int]], Iterable[int]] = iter,
+    progress: Progress = lambda items, what, total: items,
 ) -> Scores:
     """Score a cohort and write ``out`` (one row per visit) and ``<out>_subjects`` (one row per subject).
+
+    A table that is larger than 64 MiB is read and scored some subjects at a time (`crow.cohort.parts`), by several
+    processes, or on a cluster (`crow.cluster.on_cluster`). The scores do not depend on their number.
 
     Parameters
     ----------
@@ -96,8 +96,10 @@ def score(
         How visits with missing regions are read, as in training by default.
     overwrite : bool
         Whether to replace earlier files.
+    jobs : int, optional
+        Processes for a large table, one per core by default.
     echo, progress : callable
-        Receive lines to print, and the visits for a progress bar.
+        Receive lines to print; and items, what they are and their number, for a progress bar.
 
     Returns
     -------
@@ -118,6 +120,7 @@ def score(
     subjects_out = out.with_name(f"{out.stem}_subjects{out.suffix}")
     if out.suffix.lower() not in (".csv", ".tsv"):
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
+    model: CRow | None = None
     if class_of_run(run).uses_scans:
         from crow.models.follow_up import FollowUpModel
         from crow.pipelines.scan_history import open_scans, store_beside
@@ -125,19 +128,23 @@ def score(
         scans = FollowUpModel.load(run)
         store = open_scans(scans, cohort, store_beside(out.with_suffix("")), echo, overwrite, missing)
         places = {} if maps is None else _map_places(scans, store, maps, overwrite)
-        history, scored = scans.cohort(store), scans.score(store, draws, seed)
+        history = scans.cohort(store)
+        own, parts = conventions(history.schema), iter([PartScores.of(0, scans.score(store, draws, seed), history)])
     elif maps is not None:
         raise ConfigError(f"--save-maps {maps}: only runs of scans have maps; {run} is a run of regions.")
     else:
         model = CRow.load(run)
-        history = read_history(model, cohort, missing)
-        for line in filter(None, [*doubtful_values(model, history), unseen_sites(model, history.visits)]):
-            echo(f"warning: {line}")
-        scored = model.score(history, draws, seed)
-    visits, subjects = _scores(scored)
+        own = conventions(model.schema)
+        parts = _score_table(run, cohort, out, (missing, draws, seed), jobs, progress)
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
-        own = conventions(history.schema)
-        save_table(visits, by_visit, out.suffix, digits=None, conventions=own)
+        with ScoreTable(out) as table:
+            found = sorted((table.keep(part) for part in parts), key=lambda part: part.number)
+            lines = doubtful_values(pd.concat([part.gross_errors for part in found]))
+            if model is not None:
+                lines.append(unseen_sites(model, pd.concat([part.sites for part in found])))
+            for line in filter(None, lines):
+                echo(f"warning: {line}")
+            visits, subjects = table.write(by_visit, own)
         save_table(subjects, by_subject, out.suffix, digits=None, conventions=own)
         if figure is not None:
             from crow.report import figures
@@ -146,17 +153,37 @@ def score(
             figures.save(outlier_scores(visits), figure, overwrite)
     if maps is not None:
         _write_maps(scans, store, maps, places, draws, seed, overwrite, progress)
-    return Scores(history, visits, subjects, tuple(path for path in (out, subjects_out, figure, maps) if path))
+    findings = merged(part.findings for part in found)
+    return Scores(findings, visits, subjects, tuple(path for path in (out, subjects_out, figure, maps) if path))
 
 
-def _scores(scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    z = scored.filter(regex="_z$")
-    visits = with_outlier_scores(scored.drop(columns=z.columns))
-    by_subject = scored.groupby("subject", sort=False)["log_prob"]
-    subjects = pd.DataFrame(
-        {"visits": by_subject.count(), "log_prob": by_subject.sum(min_count=1), "log_prob_per_visit": by_subject.mean()}
-    )
-    return pd.concat([visits, z], axis=1), subjects.reset_index()
+def _score_table(
+    run: Path, cohort: Path | list[Path], out: Path, how: tuple[Missing | None, int, int], jobs: int | None,
+    progress: Progress,
+) -> Iterator[PartScores]:  # fmt: skip
+    """The scores of the parts of a table as they are ready."""
+    findings = Findings()
+    schema = CRow.load(run).schema
+    with ExitStack() as files:
+        parts: list[TablePart] = []
+        if isinstance(cohort, Path) and schema is not None:
+            parts = files.enter_context(in_parts(cohort, schema, out.absolute().parent, findings))
+        if not parts:
+            yield _score_part(run, cohort, 0, *how)
+            return
+        tasks = [(run, part, number, *how) for number, part in enumerate(parts)]
+        for _, scored in progress(run_tasks(_score_part, tasks, jobs), "Scores", len(tasks)):
+            yield scored
+
+
+def _score_part(
+    run: Path, cohort: Path | list[Path] | TablePart, number: int, missing: Missing | None, draws: int, seed: int
+) -> PartScores:
+    model = CRow.load(run)
+    history = read_history(model, cohort, missing)
+    own_seed = derived_seed(seed, SeedStream.SCORES, number) if number else seed
+    sites = history.visits[[] if model.table.sites is None else model.table.sites.columns].drop_duplicates()
+    return PartScores.of(number, model.score(history, draws, own_seed), history, model.gross_errors(history), sites)
 
 
 def _map_places(model: FollowUpModel, store: ScanStore, folder: Path, overwrite: bool) -> dict[int, Path]:
@@ -180,7 +207,7 @@ def _write_maps(
     draws: int,
     seed: int,
     overwrite: bool,
-    progress: Callable[[list[int]], Iterable[int]],
+    progress: Progress,
 ) -> None:
     """The z-map of every scan given the subject's earlier ones, on the scan's own grid."""
     from crow.representation.scan_space import ScanSpace
@@ -188,7 +215,7 @@ def _write_maps(
     describe_dataset(folder, "z-maps")
     what = "z-score of every voxel given the subject's earlier scans"
     facts = {"What": what, "Model": {"seed": seed}, "Draws": draws}
-    for row, z in model.z_maps(store, progress(list(places)), draws, seed):
+    for row, z in model.z_maps(store, progress(list(places), "Maps", len(places)), draws, seed):
         own = ScanSpace(store, row)
         native = own.place(z[None], np.zeros((1, *own.grid.shape), np.float32))[0]
         save_scan(places[row], native, own.like, facts, overwrite, integers=False)

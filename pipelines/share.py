@@ -16,6 +16,7 @@ from crow.cohort import Cohort, read_cohort
 from crow.errors import CohortError, RunError
 from crow.files import writing
 from crow.models.loading import load
+from crow.models.scans import ScanModel
 from crow.pipelines.history import trained_on
 from crow.places import EVALUATION, beside_run, is_store
 from crow.report.evaluated import read_evaluation
@@ -26,6 +27,8 @@ from crow.sharing.description import shared_run
 from crow.sharing.disclosure import MIN_COUNT, Disclosure
 
 DATA_SHEET, MODEL_CARD = "DATA_SHEET.md", "MODEL_CARD.md"
+DOMINANCE = 0.75  # of the variance of a mode: the rule (1, 75)
+MIN_NAME = 4  # characters of a subject's name, letters and digits; another one is also a word or a number
 NUMBER = re.compile(r"-?\d+\.\d+(?:[eE][+-]?\d+)?")
 
 
@@ -78,8 +81,10 @@ def share(
         If ``out`` exists and ``overwrite`` is not set.
     """
     saved, model = load_run(run), load(run)
-    training = _training(model, cohort)
+    training, store = _training(model, cohort)
     disclosure = Disclosure(training, min_count)
+    if store is not None and isinstance(model, ScanModel):
+        _check_modes(run, model, store.subset(training.visits.index.to_numpy()))
     found = read_evaluation(evaluation or beside_run(run, EVALUATION))
     if found is None and evaluation is not None:
         raise RunError(f"{evaluation}: there is no evaluation here (metrics.json). Make one: crow evaluate --run {run}")
@@ -104,22 +109,41 @@ def share(
     return Shared(out, names, _warnings(run, saved, measured, licence))
 
 
-def _training(model: Any, given: Path | None) -> Cohort:
-    """The training subjects of a run; raises CohortError if the table or store is not that of the training."""
+def _training(model: Any, given: Path | None) -> tuple[Cohort, ScanStore | None]:
+    """The training subjects of a run, and their store if it is one of scans; raises CohortError for other ones."""
     advice = "It decides which levels and values are rare. Give it with --cohort."
+    store: ScanStore | None = None
     source = trained_on(model.source, "store" if model.uses_scans else "table", advice) if given is None else given
     if model.uses_scans:
         folder = source.parent if given is None else source
         if not is_store(folder):
             raise CohortError(f"{folder}: not a scan store. Give the store that the run was trained on.")
-        cohort, file = ScanStore.open(folder).cohort(), folder / "visits.csv"
+        store = ScanStore.open(folder)
+        cohort, file = store.cohort(), folder / "visits.csv"
     else:
         joined = [Path(other) for other in model.config.cohort.get("join", [])]
         cohort, file = read_cohort([source, *joined], schema=model.schema, one_visit=True), source
     if model.source and sha256(file) != model.source.get("sha256"):
         raise CohortError(f"{source}: not the {'store' if model.uses_scans else 'table'} that the run was trained on.")
     test = set(model.test_set(cohort))
-    return replace(cohort, visits=cohort.visits[~cohort.visits["subject"].isin(test)])
+    return replace(cohort, visits=cohort.visits[~cohort.visits["subject"].isin(test)]), store
+
+
+def _check_modes(run: Path, model: ScanModel, store: ScanStore) -> None:
+    """Raise RunError if a mode of scans is that of one subject: if its coefficients are most of the mode's variance.
+
+    This is the dominance rule of statistical disclosure control, for one subject and `DOMINANCE`.
+    """
+    cohort = model.coefficients(store)
+    visits, names = cohort.visits, [name for name in cohort.regions if name not in store.info.cohort_schema.regions]
+    spread = visits[names].astype(float).pow(2).groupby(visits["subject"]).sum()
+    share = (spread / spread.sum().replace(0.0, 1.0)).max()
+    if (wide := share > DOMINANCE).any():
+        raise RunError(
+            f"{run}: {share.index[wide][0]}: one subject has {share[wide].iloc[0]:.0%} of its variance, so that the "
+            "mode resembles that subject's scans. Train again with fewer modes (--set scans.components) or without "
+            "that subject."
+        )
 
 
 def _check_audit(run: Path, folder: Path, measured: dict[str, Any]) -> None:
@@ -135,10 +159,18 @@ def _check_audit(run: Path, folder: Path, measured: dict[str, Any]) -> None:
 
 def _check_content(run: Path, folder: Path, disclosure: Disclosure) -> None:
     """Raise RunError if a text file still has the name of a subject, or a value that only few subjects have."""
+    mixed = re.compile(r"(?=.*\d)(?=.*[^\W\d])")
+    named = [name for name in disclosure.cohort.subjects if len(name) >= MIN_NAME and mixed.match(name)]
+    names = [form for name in named for form in (name, f"sub-{name}")]
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors" or path.name.startswith("."):
             continue
         text = path.read_text(encoding="utf-8")
+        if any(name in text and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names):
+            raise RunError(
+                f"{run}: {path.name} has the name of a subject. Nothing was written. Rename the file or setting that "
+                "has this name, and train again."
+            )
         numbers = _numbers(json.loads(text)) if path.suffix == ".json" else map(float, NUMBER.findall(text))
         if found := disclosure.revealed(number for number in numbers if math.isfinite(number)):
             raise RunError(

@@ -25,6 +25,7 @@ with extra("scans"):
     import nibabel as nib
 
 TRUTH = Path("derivatives") / "truth"
+IN_PLACE = "noisefreeinplace"  # a visit in the head position of the visit before
 BIDS_VERSION = "1.10.0"
 TABLES = ("dataset_description.json", "participants.tsv", "participants.json", "sessions.json")
 SIDECARS: dict[str, dict[str, Any]] = {
@@ -100,6 +101,7 @@ def _write_subject(folder: Path, subject: str, arguments: tuple[Any, ...]) -> pd
     simulation = _simulation(*arguments)
     pet = simulation.modality == "pet"
     middle, ending = ("pet", f"trc-{TRACER}_pet") if pet else ("anat", simulation.modality)
+    before: str | None = None
     for session in simulation.visits.loc[simulation.visits["subject"] == subject, "session"]:
         stem = f"{subject}_{session}"
         scans, truth = (root / subject / session / middle for root in (folder, folder / TRUTH))
@@ -108,6 +110,10 @@ def _write_subject(folder: Path, subject: str, arguments: tuple[Any, ...]) -> pd
         desc = ending.replace(simulation.modality, f"desc-noisefree_{simulation.modality}")
         _save(truth / f"{stem}_{desc}.nii.gz", clean, simulation.grid)
         _save(truth / f"{stem}_dseg.nii.gz", simulation.labels(subject, session), simulation.grid)
+        if before is not None:
+            moved = desc.replace("noisefree", IN_PLACE)
+            _save(truth / f"{stem}_{moved}.nii.gz", simulation.render(subject, session, like=before), simulation.grid)
+        before = session
     anatomy = simulation.subject(subject).anatomy
     np.savez_compressed(
         folder / TRUTH / subject / f"{subject}_anatomy.npz",
@@ -146,6 +152,8 @@ def _write_tables(folder: Path, simulation: ScanSimulation) -> None:
     _json(folder / "dataset_description.json", about | generated)
     _json(folder / TRUTH / "dataset_description.json", about | generated | {"DatasetType": "derivative"})
     _json(folder / TRUTH / "truth.json", simulation.parameters())
+    _json(folder / TRUTH / _sidecar(simulation.modality), SIDECARS[simulation.modality])
+    (folder / TRUTH / ".bidsignore").write_text("*.csv\n*.npz\ntruth.json\n", encoding="utf-8")
     labels = pd.DataFrame({"index": list(STRUCTURES), "name": list(STRUCTURES.values())})
     _table(folder / TRUTH / "dseg.tsv", labels)
     change = change_fields()

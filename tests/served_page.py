@@ -44,9 +44,9 @@ def train(folder: Path) -> None:
 
 
 @contextmanager
-def serving(folder: Path, *words: str) -> Iterator[Served]:
+def serving(folder: Path, *words: str, cohort: str = "cohort.csv") -> Iterator[Served]:
     """Serve the run of a folder until the block ends."""
-    options = ["--run", "run", "--cohort", "cohort.csv", "--draws", "40", "--no-browser", *words]
+    options = ["--run", "run", "--cohort", cohort, "--draws", "40", "--no-browser", *words]
     process = subprocess.Popen(
         [*COMMAND, *options], cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,

@@ -147,6 +147,18 @@ kill "$1"
     assert lines and "SLURM" in lines[0]
 
 
+@pytest.mark.parametrize("jobs", [1, None])
+def test_a_rejected_slurm_job_ends_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int | None
+) -> None:
+    reason = "error: invalid partition specified: nope"
+    (tmp_path / "sbatch").write_text(f"#!/bin/sh\necho 'sbatch: {reason}' >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ClusterError, match=f"sbatch rejects the job: sbatch: {reason}"), on_cluster("slurm", jobs):
+        pass
+
+
 def test_slurm_without_sbatch_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="has no sbatch"), on_cluster("slurm"):

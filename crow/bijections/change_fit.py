@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -28,7 +29,12 @@ class _Fit(NamedTuple):
 
 @torch.no_grad()
 def fit_change_model(
-    model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, measured: Tensor | None = None
+    model: MixedModelInnovation,
+    x: Tensor,
+    context: Tensor,
+    mask: Tensor,
+    measured: Tensor | None = None,
+    other_side: Sequence[int] | None = None,
 ) -> Tensor:
     """Sets the parameters of ``model`` for changes x, whose line passes through 0 at time 0.
 
@@ -41,13 +47,17 @@ def fit_change_model(
     errors. Slopes are so shrunk to those that the covariates predict, and these to the mean. A subject's slope is
     uncertain because w is, too; the mean of that over subjects is part of the model's variance of slopes.
 
+    ``other_side [region]`` is each region's counterpart on the other side, or the region itself. Both sides then have
+    the same effects and variances: every subject is there twice, as it is and mirrored, and each copy counts half.
+
     Returns each region's log-likelihood ``[region]``. Shapes as in ``Sequences``; computed in float64.
     """
     data = VisitValues.of(x, context, mask, measured)
     exact = MixedModelInnovation(x.shape[2], model.design, model.trends).double()
     columns = _columns(exact)
-    sums = Sums.of(data, exact, list(range(len(exact.beta)))).combined(columns)
-    best = _posterior_mean(sums, *_scales(data, exact))
+    both = data if other_side is None else _with_mirrored(data, list(other_side))
+    sums = Sums.of(both, exact, list(range(len(exact.beta)))).combined(columns)
+    best = _posterior_mean(sums, *_scales(both, exact), weight=1.0 if other_side is None else 0.5)
     unknown = (sums.visits == 0).expand(x.shape[2])
     exact.beta.copy_(torch.where(unknown, 0.0, columns @ best.beta))
     exact.log_sigma.copy_(torch.where(unknown, 0.0, best.sigma.log()))
@@ -57,6 +67,16 @@ def fit_change_model(
         correlate(exact, data)
     model.load_state_dict(exact.state_dict())
     return torch.where(unknown, 0.0, best.criterion)
+
+
+def _with_mirrored(data: VisitValues, other_side: list[int]) -> VisitValues:
+    """Every subject twice, as it is and with its sides exchanged."""
+    x, context, mask, measured, there = data
+    return VisitValues(
+        torch.cat([x, x[..., other_side]]), context.repeat(2, 1, 1), mask.repeat(2, 1),
+        None if measured is None else torch.cat([measured, measured[..., other_side]]),
+        there.repeat(2, 1, 1) if there.shape[2] == 1 else torch.cat([there, there[..., other_side]]),
+    )  # fmt: skip
 
 
 def _columns(model: MixedModelInnovation) -> Tensor:
@@ -87,8 +107,13 @@ def _scales(data: VisitValues, model: MixedModelInnovation) -> tuple[Tensor, Ten
     return design, torch.cat([variance, variance * moves]), t[visits].square().mean()
 
 
-def _posterior_mean(sums: Sums, design: Tensor, variance: Tensor, time_square: Tensor) -> _Fit:
-    """Means over `RATIOS` and `SHARES`, region by region; the other arguments are those of `_scales`."""
+def _posterior_mean(
+    sums: Sums, design: Tensor, variance: Tensor, time_square: Tensor, weight: float = 1.0
+) -> _Fit:
+    """Means over `RATIOS` and `SHARES`, region by region; ``weight`` of a subject in the likelihood.
+
+    The other arguments are those of `_scales`.
+    """
     square = design.T @ design / len(design)
     usable = variance > 1e-9
     count = int(usable[: len(usable) // 2].sum())
@@ -102,16 +127,16 @@ def _posterior_mean(sums: Sums, design: Tensor, variance: Tensor, time_square: T
         precision = torch.cat([precision.new_zeros(1), precision])
         own = (slopes * (1 - share)).sqrt()
         factor = torch.stack([torch.ones_like(own), torch.zeros_like(own), own])[:, None].expand(3, len(sums.xx))
-        beta, sigma, log_lik, covariance = sums.shrunk(factor.contiguous(), precision)
+        beta, sigma, log_lik, covariance = sums.shrunk(factor.contiguous(), precision, weight)
         uncertain = (covariance * square).sum((-2, -1))
         prior = -0.5 * (torch.tensor(ratio).log() / LOG_RATIO_SD).square()
         found.append(_Fit(beta, sigma, own.square() + uncertain.expand_as(sigma), log_lik + prior))
     beta, sigma, slopes, criterion = (torch.stack(values) for values in zip(*found, strict=True))
-    weight = torch.softmax(criterion, 0)
-    mean_square = (weight * sigma.square()).sum(0)
+    probability = torch.softmax(criterion, 0)
+    mean_square = (probability * sigma.square()).sum(0)
     return _Fit(
-        (weight.unsqueeze(1) * beta).sum(0),
+        (probability.unsqueeze(1) * beta).sum(0),
         mean_square.sqrt(),
-        (weight * sigma.square() * slopes).sum(0) / mean_square,
+        (probability * sigma.square() * slopes).sum(0) / mean_square,
         torch.logsumexp(criterion, 0) - math.log(len(found)),
     )

@@ -115,19 +115,24 @@ class Sums(NamedTuple):
         by_factor = (l11 * by_g00 + 0.5 * l21 * by_g01, 0.5 * l11 * by_g01 + l21 * by_g11, l22 * by_g11)
         return log_lik, torch.stack(by_factor, -2)
 
-    def shrunk(self, factor: Tensor, precision: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def shrunk(
+        self, factor: Tensor, precision: Tensor, weight: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As `profile` with beta ~ N(0, sigma^2 / ``precision [effect]``), integrated over beta; 0 shrinks nothing.
 
         Also the covariance of beta given the values, ``[region, effect, effect]`` in units of sigma^2. An effect that
-        is not shrunk costs a degree of freedom of sigma (restricted maximum likelihood).
+        is not shrunk costs a degree of freedom of sigma (restricted maximum likelihood). ``weight`` is that of each
+        subject.
         """
         a, b, y, det, _ = self._normal_equations(factor)
+        a, b, y = weight * a, weight * b, weight * y
         a = _with_ridge(a) + precision.diag_embed()
         beta = torch.linalg.solve(a, b.mT.unsqueeze(-1)).squeeze(-1).mT
-        degrees = (self.visits - (precision == 0).sum()).clamp_min(1.0)
+        degrees = (weight * self.visits - (precision == 0).sum()).clamp_min(1.0)
         variance = ((y - (b * beta).sum(-2)) / degrees).clamp_min(LEAST_VARIANCE)
         prior = precision.clamp_min(1e-300).log().where(precision > 0, torch.zeros_like(precision)).sum()
-        log_lik = -0.5 * (degrees * (variance.log() + 1 + LOG_2PI) + det.log().sum(-2) + torch.logdet(a) - prior)
+        spread = weight * det.log().sum(-2) + torch.logdet(a) - prior
+        log_lik = -0.5 * (degrees * (variance.log() + 1 + LOG_2PI) + spread)
         return beta, variance.sqrt(), log_lik, torch.linalg.inv(a)
 
     def _profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from crow.bijections.eigenvectors import Largest
+from crow.bijections.patterns import VALUES
+
 FACTORS = (1, 2, 3, 5, 8)
 WEIGHTS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
 FOLDS = 5
@@ -102,7 +105,7 @@ def fit_loadings(whole: Evidence, past: Evidence, visit: tuple[Tensor, Tensor], 
         rows = fold == left_out
         there = [v[rows] for v in visit]
         about = Evidence(*(v.expand_as(e)[rows] for v in past))
-        found = _correlations(Evidence(*(v.expand(len(e), features)[~rows] for v in whole)))
+        found = Largest.of(_correlations(Evidence(*(v.expand(len(e), features)[~rows] for v in whole))), max(counts))
         tried = [none, *(_loadings(found, k, weight, none.shape[2]) for k, weight in grid)]
         for i, loadings in enumerate(tried):
             mean, variance = expected(about, loadings, *there)
@@ -111,7 +114,7 @@ def fit_loadings(whole: Evidence, past: Evidence, visit: tuple[Tensor, Tensor], 
     best = int(scores.argmax())
     if scores[best] < scores[0] + MIN_GAIN:
         return none
-    every = _correlations(Evidence(*(v.expand(len(e), features) for v in whole)))
+    every = Largest.of(_correlations(Evidence(*(v.expand(len(e), features) for v in whole))), max(counts))
     return _loadings(every, *grid[best - 1], none.shape[2])
 
 
@@ -133,19 +136,22 @@ def _correlations(evidence: Evidence) -> Tensor:
     m = (c @ torch.stack([h0, h1], -1).unsqueeze(-1)).squeeze(-1)  # [batch, region, 2]
     reliability = torch.eye(2, dtype=c.dtype, device=c.device) - c
     features = m.shape[1]
-    pairs = torch.einsum("brij,bskl->rsikjl", reliability, reliability).reshape(features, features, 4, 4)
-    products = torch.einsum("bri,bsk->rsik", m, m).reshape(features, features, 4, 1)
-    block = torch.linalg.solve(pairs + RIDGE * torch.eye(4, dtype=c.dtype, device=c.device), products)
-    block = block.reshape(features, features, 2, 2)
+    ridge, parts = RIDGE * torch.eye(4, dtype=c.dtype, device=c.device), []
+    step = max(1, VALUES // (16 * features))
+    for first in range(0, features, step):
+        some = slice(first, first + step)
+        pairs = torch.einsum("brij,bskl->rsikjl", reliability[:, some], reliability).reshape(-1, features, 4, 4)
+        products = torch.einsum("bri,bsk->rsik", m[:, some], m).reshape(-1, features, 4, 1)
+        parts.append(torch.linalg.solve(pairs + ridge, products))
+    block = torch.cat(parts).reshape(features, features, 2, 2)
     block[torch.arange(features), torch.arange(features)] = torch.eye(2, dtype=c.dtype, device=c.device)
     phi = block.permute(2, 0, 3, 1).reshape(2 * features, 2 * features)
     return ((phi + phi.T) / 2).clamp(-LARGEST_SHARE, LARGEST_SHARE).fill_diagonal_(1.0)
 
 
-def _loadings(correlations: Tensor, count: int, weight: float, width: int) -> Tensor:
+def _loadings(correlations: Largest, count: int, weight: float, width: int) -> Tensor:
     """Those of ``count`` factors, ``[2, region, width]``: as of probabilistic principal components."""
-    size, v = torch.linalg.eigh(correlations)  # ascending
-    own = len(size) - count
-    u = v[:, own:] * (size[own:] - size[:own].mean()).clamp_min(0).sqrt()
+    v, excess = correlations.factors(count)
+    u = v * excess.clamp_min(0).sqrt()
     u = u / (u.square().sum(1, keepdim=True) / LARGEST_SHARE).clamp_min(1).sqrt() * weight**0.5
     return torch.nn.functional.pad(u, (0, width - count)).unflatten(0, (2, -1))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from crow.bijections.eigenvectors import Largest
 from crow.bijections.normal import LOG_2PI
 from crow.bijections.patterns import VALUES, apply_each
 
@@ -104,14 +105,14 @@ def _by_pattern(e: Tensor, measured: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 def _targets(s: Tensor, factors: Iterable[int]) -> list[Tensor]:
     sd = s.diagonal().sqrt()
-    size, v = torch.linalg.eigh(s / sd / sd[:, None])  # ascending
-    found = []
-    for k in factors:
-        own = len(size) - k
-        shared = (v[:, own:] * (size[own:] - size[:own].mean())) @ v[:, own:].T
-        excess = (shared.diagonal() / LARGEST_SHARE).clamp_min(1).sqrt()
-        shared = shared / excess / excess[:, None]
-        found.append((shared - shared.diagonal().diag() + torch.eye(len(size), dtype=s.dtype)) * sd * sd[:, None])
+    counts, found = list(factors), []
+    largest = Largest.of(s / sd / sd[:, None], max(counts))
+    for k in counts:
+        v, excess = largest.factors(k)
+        shared = (v * excess) @ v.T
+        much = (shared.diagonal() / LARGEST_SHARE).clamp_min(1).sqrt()
+        shared = shared / much / much[:, None]
+        found.append((shared - shared.diagonal().diag() + torch.eye(len(s), dtype=s.dtype)) * sd * sd[:, None])
     return found
 
 

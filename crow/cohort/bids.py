@@ -93,7 +93,7 @@ def _read_tables(
     tree: Path, options: ReadOptions, visits: pd.MultiIndex, files: list[BidsFile], findings: Findings
 ) -> _Tables:
     """Everything that the tables tell of the visits; if several do, the first."""
-    folders = [tree, *([tree.absolute().parent.parent] if tree.absolute().parent.name == "derivatives" else [])]
+    folders = [tree, *(above.parent for above in tree.absolute().parents if above.name == "derivatives")]
     nothing = SubjectTable(pd.DataFrame(), pd.DataFrame())
     ages = read_subjects(options.ages, visits, findings) if options.ages else nothing
     participants = next((path for folder in folders if (path := folder / "participants.tsv").is_file()), None)

@@ -1,14 +1,21 @@
-"""The scans of a BIDS tree, raw or derived: file names as entities and a suffix, and one file per visit."""
+"""The scans of a BIDS tree, raw or derived: file names as entities and a suffix, and one file per visit.
+
+fMRIPrep and Clinica write BIDS names. SPM and CAT12 write letters before the name of the scan (``wmsub-01_T1w``), which
+are read as its ``desc``. FreeSurfer has a folder per visit (`crow.cohort.freesurfer_folders`).
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from crow.cohort.catalogue import SEVERAL_FILES
+from crow.cohort.catalogue import MIXED_FILES, SEVERAL_FILES
+from crow.cohort.dicom import ADVICE, is_dicom
 from crow.cohort.findings import Findings
+from crow.cohort.freesurfer_folders import freesurfer_scans, usual_volume
 from crow.cohort.modality import MODALITIES
 from crow.cohort.options import listed
 from crow.cohort.scan_paths import NIFTI
@@ -17,6 +24,11 @@ from crow.errors import CohortError
 
 NATIVE = "native"
 Visit = tuple[str, str]
+STEPS = re.compile(r"(?:s\d*)?(?P<steps>[mrw0]*)(?:(?P<tissue>p[0-6])(?P<more>[mrw]*))?(?=sub-)")
+"""Letters of SPM and CAT12 before a name: w is in template space, m corrected for bias, p1 to p6 are tissues."""
+SPM_SPACE = "MNI152NLin2009cAsym"
+ONE_OF_MANY = ("sub", "ses", "run")  # entities that do not change the kind of a scan
+PARTS = ("phase", "real", "imag")  # of a complex image, which are no scans for crow
 
 
 @dataclass(frozen=True)
@@ -36,12 +48,18 @@ class BidsFile:
 def find_files(tree: Path) -> list[BidsFile]:
     """Every NIfTI file of every subject, in order of path; a Clinica folder keeps its subjects in ``subjects/``.
 
-    ``derivatives/`` is another tree. Raises CohortError where no subject has a file.
+    ``derivatives/`` is another tree. Without such files, the volumes of FreeSurfer subjects. Raises CohortError if no
+    subject has a file.
     """
     base = tree / "subjects" if (tree / "subjects").is_dir() else tree
-    paths = sorted(path for subject in base.glob("sub-*") if subject.is_dir() for path in subject.rglob("sub-*.nii*"))
-    if found := [file for path in paths if (file := parse(path))]:
+    paths = sorted(path for subject in base.glob("sub-*") if subject.is_dir() for path in subject.rglob("*sub-*.nii*"))
+    files = [file for path in paths if STEPS.match(path.name) and (file := parse(path))]
+    if found := [file for file in files if file.entities.get("part") not in PARTS]:
         return found
+    if volumes := freesurfer_scans(base):
+        return [_of_freesurfer(*volume) for volume in volumes]
+    if is_dicom(tree):
+        raise CohortError(f"{tree}: a folder of DICOM files. {ADVICE}")
     trees = sorted(
         {str(path.parent) for path in tree.glob("*/sub-*")} | {str(p.parent) for p in tree.glob("*/*/sub-*")}
     )
@@ -57,11 +75,21 @@ def parse(path: Path) -> BidsFile | None:
     Words without a hyphen before the suffix, as Clinica writes them (``sub-01_ses-M000_T1w_space-X_T1w``), are skipped.
     """
     ending = next((ending for ending in reversed(NIFTI) if path.name.endswith(ending)), None)
+    steps = STEPS.match(path.name)
     if ending is None:
         return None
-    *words, suffix = path.name.removesuffix(ending).split("_")
+    *words, suffix = path.name[steps.end() if steps else 0 :].removesuffix(ending).split("_")
     entities = dict(word.split("-", 1) for word in words if "-" in word)
-    return BidsFile(path, entities, suffix) if entities.get("sub") and "-" not in suffix else None
+    if not entities.get("sub") or "-" in suffix:
+        return None
+    if steps and steps[0]:
+        entities |= {"desc": steps[0]} | ({"space": SPM_SPACE} if "w" in f"{steps['steps']}{steps['more']}" else {})
+        suffix = {None: suffix, "p0": "dseg"}.get(steps["tissue"], "probseg")
+    return BidsFile(path, entities, suffix)
+
+
+def _of_freesurfer(path: Path, subject: str, session: str, desc: str, suffix: str) -> BidsFile:
+    return BidsFile(path, {"sub": subject, "desc": desc} | ({"ses": session} if session else {}), suffix)
 
 
 def choose(
@@ -77,6 +105,8 @@ def choose(
     if not matching:
         there = _counted(file.suffix for file in files)
         raise CohortError(f"{tree}: no file has the suffix {suffix}. There are {there}; choose with --suffix.")
+    if desc is None and matching[0].path.parent.name == "mri" and matching[0].path.suffix == ".mgz":
+        desc = usual_volume({file.entities["desc"] for file in matching})
     given = {"space": space, "desc": desc}
     for entity, value in given.items():
         matching = _with(tree, matching, entity, value) if value else matching
@@ -94,7 +124,20 @@ def choose(
             "subject, session, age and scan, and give that table."
         )
     one = matching[0].entities
+    _require_sessions(tree, matching)
     return Bids(suffix=suffix, space=one.get("space"), desc=one.get("desc")), _one_a_visit(matching, findings)
+
+
+def _require_sessions(tree: Path, files: list[BidsFile]) -> None:
+    """Raise CohortError for scans that fMRIPrep averaged over the sessions of each subject."""
+    if any(file.entities.get("ses") or file.entities.get("desc") != "preproc" for file in files):
+        return
+    folders = {file.path.parent.parent for file in files}
+    if averaged := sorted(folder.name for folder in folders if any(folder.glob("ses-*"))):
+        raise CohortError(
+            f"{tree}: the scans are averages over the sessions of a subject ({listed(averaged, 3)}), so they show no "
+            "change. Run fMRIPrep with --subject-anatomical-reference sessionwise, or use the raw scans."
+        )
 
 
 def _only_suffix(tree: Path, files: list[BidsFile]) -> str:
@@ -115,15 +158,28 @@ def _with(tree: Path, files: list[BidsFile], entity: str, value: str) -> list[Bi
 
 
 def _one_a_visit(files: list[BidsFile], findings: Findings) -> dict[Visit, BidsFile]:
+    """The file of the kind (echo, acq, res, ...) that most visits have, and of its runs the first by name."""
     visits: dict[Visit, list[BidsFile]] = defaultdict(list)
     for file in files:
         visits[file.visit].append(file)
-    several = {visit: found for visit, found in visits.items() if len(found) > 1}
+    common = Counter(kind for found in visits.values() for kind in {_kind(file) for file in found})
+    for found in visits.values():
+        found.sort(key=lambda file: (-common[_kind(file)], _kind(file), file.path))
+    chosen = {visit: found[0] for visit, found in visits.items()}
+    several = [found for found in visits.values() if len(found) > 1]
     if several:
-        names = next(iter(several.values()))
-        taken, others = names[0].path.name, listed(file.path.name for file in names[1:])
+        taken, others = several[0][0].path.name, listed(file.path.name for file in several[0][1:])
         findings.add(SEVERAL_FILES, count=len(several), taken=taken, others=others)
-    return {visit: found[0] for visit, found in visits.items()}
+    usual = min(common, key=lambda kind: (-common[kind], kind))
+    other = [file for file in chosen.values() if _kind(file) != usual]
+    if other:
+        findings.add(MIXED_FILES, count=len(other), file=other[0].path.name, usual=usual or "no such entity")
+    return chosen
+
+
+def _kind(file: BidsFile) -> str:
+    """The entities that two scans of one kind share, such as ``acq-mprage_echo-1``."""
+    return "_".join(f"{name}-{value}" for name, value in file.entities.items() if name not in ONE_OF_MANY)
 
 
 def _counted(values: Iterable[str]) -> str:

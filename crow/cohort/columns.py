@@ -53,6 +53,7 @@ class Columns:
         self._only_codes = only_codes
         self._marks = marks or {}
         self._places = places or {}
+        self.cells = lru_cache(maxsize=None)(self._cells)
         self.numbers = lru_cache(maxsize=None)(self._numbers)
         self.parsed = lru_cache(maxsize=None)(lambda name: parsed(self.cells(name)))
         self._words = lru_cache(maxsize=None)(self._text)
@@ -68,9 +69,6 @@ class Columns:
 
     def __contains__(self, name: str) -> bool:
         return name in self.frame.columns
-
-    def cells(self, name: str) -> pd.Series:
-        return self.frame[name]
 
     def words(self, name: str) -> pd.Series:
         """The cells as text, None where missing."""
@@ -158,6 +156,9 @@ class Columns:
             f"Correct or empty the cells, read the words as missing with {words}, or leave the columns out with "
             f"--exclude '{','.join(texts)}'."
         )
+
+    def _cells(self, name: str) -> pd.Series:
+        return self.frame[name]
 
     def _numbers(self, name: str) -> Numbers:
         codes = self._codes.get(name, () if self._only_codes else self._missing_codes)

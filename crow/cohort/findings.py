@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -52,6 +53,19 @@ class Findings(list[Finding]):
         lines = tuple(sorted({int(row) for row in rows}))
         where = f"{at_lines(lines, self.places)}: " if lines else ""
         self.append(Finding(kind.code, kind.severity, where + message, column, lines))
+
+
+def merged(parts: Iterable[Iterable[Finding]]) -> list[Finding]:
+    """One finding per code and column of the parts of a table, with the rows of all; other facts are the first's."""
+    alike: dict[tuple[str, str | None], list[Finding]] = {}
+    for finding in chain.from_iterable(parts):
+        alike.setdefault((finding.code, finding.column), []).append(finding)
+    found = []
+    for same in alike.values():
+        first, rows = same[0], tuple(sorted({row for finding in same for row in finding.rows}))
+        message = first.message.removeprefix(f"{at_lines(first.rows)}: ") if first.rows else first.message
+        found.append(replace(first, message=f"{at_lines(rows)}: {message}" if rows else message, rows=rows))
+    return found
 
 
 def at_lines(lines: Iterable[int], places: Mapping[int, str] | None = None, most: int = 8) -> str:

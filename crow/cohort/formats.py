@@ -8,8 +8,11 @@ import io
 import math
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from crow.cohort.catalogue import SHEETS
 from crow.cohort.findings import Findings
@@ -17,6 +20,7 @@ from crow.cohort.parameters import MAX_TABLE_BYTES
 from crow.errors import CohortError
 from crow.extras import extra
 
+ROWS_AT_ONCE = 10_000
 GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 Records = tuple[list[list[str]], list[int]]
 
@@ -31,7 +35,7 @@ def read_sheet(path: Path, findings: Findings) -> Records:
 
     Raises CohortError if the library is not installed or the file is damaged.
     """
-    records = _workbook(path, findings) if _kind(path) == "Excel" else _parquet(path)
+    records = _workbook(path, findings) if _kind(path) == "Excel" else list(parquet_records(path))
     filled = [(record, line) for line, record in enumerate(records, 1) if any(record)]
     if not filled:
         raise CohortError(f"{path}: the file is empty; a header and one row per visit are needed.")
@@ -95,17 +99,37 @@ def _workbook(path: Path, findings: Findings) -> list[list[str]]:
     return [row + [""] * (width - len(row)) for row in rows]
 
 
-def _parquet(path: Path) -> list[list[str]]:
+def parquet_records(path: Path) -> Iterator[list[str]]:
+    """The header and the rows of a Parquet file as text, some rows of a row group in memory at a time.
+
+    Raises CohortError if the library is not installed or the file is damaged.
+    """
     with extra("parquet", path):
         import pyarrow.parquet as parquet
     try:
-        frame = parquet.read_table(path).to_pandas()
+        file = parquet.ParquetFile(path)
+        yield list(map(str, _with_index(file.schema_arrow.empty_table().to_pandas()).columns))
+        for batch in file.iter_batches(ROWS_AT_ONCE):
+            frame = _with_index(batch.to_pandas())
+            columns = [[_text(cell) for cell in frame.iloc[:, k]] for k in range(frame.shape[1])]
+            yield from map(list, zip(*columns, strict=True))
     except Exception as error:  # pyarrow raises its own and OSError
         raise CohortError(f"{path}: the Parquet file cannot be read ({error}). Export it as CSV.") from None
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
-    columns = [[_text(cell) for cell in frame.iloc[:, k]] for k in range(frame.shape[1])]
-    return [[str(name) for name in frame.columns], *map(list, zip(*columns, strict=True))]
+
+
+def parquet_bytes(path: Path) -> int:
+    """The size of a Parquet file without compression; raises CohortError as `parquet_records`."""
+    with extra("parquet", path):
+        import pyarrow.parquet as parquet
+    try:
+        facts = parquet.read_metadata(path)
+    except Exception as error:
+        raise CohortError(f"{path}: the Parquet file cannot be read ({error}). Export it as CSV.") from None
+    return sum(facts.row_group(k).total_byte_size for k in range(facts.num_row_groups))
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
 
 
 def _text(cell: Any) -> str:

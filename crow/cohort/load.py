@@ -16,12 +16,13 @@ from crow.cohort.frame import NAME, frame_table
 from crow.cohort.join import join_tables
 from crow.cohort.layouts import read_layout
 from crow.cohort.options import ReadOptions, listed
+from crow.cohort.parts import TablePart
 from crow.cohort.schema import Schema
 from crow.cohort.table import Table, read_table
 from crow.cohort.written_ages import plain_ages
 from crow.errors import CohortError
 
-Source = str | Path | pd.DataFrame
+Source = str | Path | pd.DataFrame | TablePart
 OF_TREES = ("suffix", "space", "desc", "ages")
 OF_SCANS = ("scan", "scan_root")
 
@@ -32,7 +33,7 @@ def load(sources: Sequence[Source], options: ReadOptions, schema: Schema | None,
     Raises CohortError for a file that is no table, for tables that do not fit together, and for flags that belong to a
     tree but were given for a table, or the other way round.
     """
-    tables = [source if isinstance(source, pd.DataFrame) else Path(source) for source in sources]
+    tables = [Path(source) if isinstance(source, str) else source for source in sources]
     trees = [table for table in tables if isinstance(table, Path) and table.is_dir()]
     foreign = (() if len(tables) > len(trees) else OF_SCANS) if trees else OF_TREES
     if given := [f"--{name.replace('_', '-')}" for name in foreign if getattr(options, name) is not None]:
@@ -57,9 +58,14 @@ def name_of_source(source: Source) -> str:
     return NAME if isinstance(source, pd.DataFrame) else str(source)
 
 
-def _load_one(source: Path | pd.DataFrame, options: ReadOptions, schema: Schema | None, findings: Findings) -> Table:
+def _load_one(
+    source: Path | pd.DataFrame | TablePart, options: ReadOptions, schema: Schema | None, findings: Findings
+) -> Table:
     if isinstance(source, pd.DataFrame):
         return _plain(read_layout(frame_table(source), findings), findings)
+    if isinstance(source, TablePart):
+        table = described(read_layout(source.table(), findings), source.described | sidecar_of(source.source, findings))
+        return _plain(table, findings)
     if source.is_dir():
         return _plain(read_tree(source, options, schema, findings), findings)
     table, rows = without_second_header(read_table(source, findings), findings)

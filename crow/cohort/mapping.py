@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crow.cohort.columns import Columns
@@ -15,7 +14,6 @@ from crow.cohort.times import AgeUnit, TimeKind
 from crow.cohort.value_kinds import KINDS, ValueKind
 from crow.cohort.values import is_blank
 from crow.errors import ConfigError
-from crow.files import read_text
 
 Role = Literal[
     "subject", "time", "session", "age", "group", "scan", "covariate", "site", "region", "since baseline", "left out"
@@ -84,8 +82,7 @@ class Mapping(BaseModel):
         }
         settings: dict[str, Any] = self.model_dump(exclude_defaults=True, exclude={"columns"})
         content = settings | {"columns": columns}
-        dumped = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
-        return HEADER.format(path=path) + dumped
+        return HEADER.format(path=path) + _dumped(content)
 
     def options(self) -> dict[str, Any]:
         """The same as the fields of `ReadOptions`."""
@@ -115,12 +112,9 @@ def read_mapping(path: str | Path) -> Mapping:
 
     Raises ConfigError for a file that cannot be read, and for a role, kind or unit that does not exist.
     """
-    try:
-        content = yaml.safe_load(read_text(Path(path)))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}. Check the name.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: no YAML file: {error}") from None
+    from crow.yaml_file import read_yaml
+
+    content, _ = read_yaml(Path(path), "roles of columns")
     try:
         mapping = Mapping.model_validate(content)
     except ValidationError as error:
@@ -150,8 +144,9 @@ def make_mapping(
     roles |= {name: ("region", schema.values.get(name, ValueKind()).kind) for name in schema.regions}
     roles |= {name: ("left out", None) for name in left_out if name not in roles}
     known = {name: REASONS[role] for name, (role, _) in roles.items() if role in REASONS} | left_out | reasons
-    ordered = [name for name in columns.names if name in roles]
-    ordered += [name for name in roles if name not in columns.names]
+    present = dict.fromkeys(columns.names)
+    ordered = [name for name in present if name in roles]
+    ordered += [name for name in roles if name not in present]
     return Mapping(
         missing=schema.missing,
         bids=schema.bids is not None,
@@ -159,13 +154,17 @@ def make_mapping(
     )
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes lists on one line."""
+def _dumped(content: dict[str, Any]) -> str:
+    """YAML with lists on one line."""
+    import yaml  # takes longer to import than a small table to read
 
+    class Dumper(yaml.SafeDumper):
+        pass
 
-_Dumper.add_representer(
-    list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
-)
+    Dumper.add_representer(
+        list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+    )
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _column(

@@ -7,6 +7,8 @@ MAX_CELL = 100_000
 """Characters of one cell; a longer one is an unbalanced quote or no table."""
 MAX_TABLE_BYTES = 2**31
 """Size of a table; a larger file is refused before it is read."""
+MAX_COLUMNS = 20_000
+"""Columns of a table; more are voxels or genes, and reading their meaning would take minutes."""
 
 # Columns of numbers
 MIN_NUMBER_SHARE = 0.8

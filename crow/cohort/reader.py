@@ -22,6 +22,7 @@ from crow.cohort.mapping import make_mapping, read_mapping
 from crow.cohort.names import FAMILY, SITE, matches, normal
 from crow.cohort.number_marks import Marks
 from crow.cohort.options import ColumnOptions, ReadOptions, listed, some_columns
+from crow.cohort.parts import TablePart
 from crow.cohort.role_detector import Roles
 from crow.cohort.roles import find_roles, never_changes
 from crow.cohort.scan_paths import USUAL, find_scan
@@ -87,7 +88,7 @@ def read_cohort(
     """
     options = read_options(options, **flags)
     findings = Findings() if findings is None else findings
-    sources = [path] if isinstance(path, str | Path | pd.DataFrame) else list(path)
+    sources = [path] if isinstance(path, str | Path | pd.DataFrame | TablePart) else list(path)
     path = name_of_source(sources[0])
     table = load([*sources, *options.join], options, schema, findings)
     findings.places = table.places

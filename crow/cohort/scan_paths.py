@@ -9,6 +9,7 @@ import pandas as pd
 
 from crow.cohort.catalogue import MISSING_SCAN, NO_SCAN, REPEATED_SCAN, TWO_SCANS
 from crow.cohort.columns import Columns
+from crow.cohort.dicom import ADVICE, is_dicom
 from crow.cohort.findings import Findings
 from crow.cohort.names import normal
 from crow.cohort.options import ReadOptions, one_column
@@ -16,7 +17,7 @@ from crow.cohort.rows import LINE, OWN, drop
 from crow.cohort.schema import SCAN
 from crow.errors import CohortError
 
-NIFTI = (".nii", ".nii.gz")
+NIFTI = (".nii", ".nii.gz", ".nii.zst", ".nii.bz2")
 SCAN_FILES = (*NIFTI, ".hdr", ".img", ".mgz", ".mgh")
 USUAL = ("scan", "scan_path", "nifti", "nifti_path", "image_path", "image")
 
@@ -67,12 +68,16 @@ def with_scans(rows: pd.DataFrame, columns: Columns, name: str, findings: Findin
     there = rows[SCAN].map(lambda path: path.endswith(SCAN_FILES) and os.path.isfile(path)).astype(bool)
     if not there.any():
         line, path = rows[[LINE, SCAN]].iloc[0]
+        if is_dicom(Path(path)):
+            raise CohortError(f"{columns.at(line)}, column {name}: {path} is DICOM. {ADVICE}")
         raise CohortError(
             f"{columns.at(line)}, column {name}: {path} is not there or no NIfTI file (.nii, .nii.gz, .hdr, .img; also "
             f".mgz); {len(rows):,} rows, and none has one. Give the folder of the paths with --scan-root, or read the "
             f"table without scans with --exclude {name}."
         )
-    rows = drop(rows, ~there, MISSING_SCAN, findings, first=_first(rows, ~there))
+    first = _first(rows, ~there)
+    advice = " but DICOM, which dcm2niix converts" if first and is_dicom(Path(first)) else ""
+    rows = drop(rows, ~there, MISSING_SCAN, findings, first=first, advice=advice)
     again = rows.duplicated(SCAN) & ~rows.duplicated(["subject", OWN, SCAN])
     return drop(rows, again, REPEATED_SCAN, findings, first=_first(rows, again))
 

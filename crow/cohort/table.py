@@ -21,7 +21,7 @@ from crow.cohort.findings import Findings
 from crow.cohort.formats import is_sheet, read_sheet
 from crow.cohort.header_rows import lines_above, titles
 from crow.cohort.layout import Layout
-from crow.cohort.parameters import MAX_CELL
+from crow.cohort.parameters import MAX_CELL, MAX_COLUMNS
 from crow.cohort.schema import Bids
 from crow.cohort.text_file import require_file, text_of
 from crow.errors import CohortError
@@ -92,10 +92,11 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     if is_sheet(path):
         records, lines = read_sheet(path, findings)
         return _of_records(str(path), records, lines, ",", True, findings)
-    return _of_text(str(path), text_of(path, findings), findings)
+    return table_of_text(str(path), text_of(path, findings), findings)
 
 
-def _of_text(path: str, text: str, findings: Findings) -> Table:
+def table_of_text(path: str, text: str, findings: Findings) -> Table:
+    """The table in a text; raises CohortError as `read_table`."""
     separator = _separator(text)
     above = lines_above(text, separator)
     if above:
@@ -106,11 +107,11 @@ def _of_text(path: str, text: str, findings: Findings) -> Table:
     blank = _has_outer_blanks(text, separator)
     if not blank and (plain := _plain_cells(text, separator)) is not None:
         first, cells = plain
-        frame = _frame(cells, _header(first, findings), range(above + 2, above + len(cells) + 2))
+        frame = _frame(cells, _header(path, first, findings), range(above + 2, above + len(cells) + 2))
         return Table(path, frame, separator, *_decimal(cells[:DECIMAL_ROWS].tolist(), separator))
     records, lines = _records(path, text, separator)
     if len(records) > 1 and all(len(record) == 1 and "," in record[0] for record in records):
-        return _of_text(path, "\n".join(record[0] for record in records), findings)  # quotes around whole rows
+        return table_of_text(path, "\n".join(record[0] for record in records), findings)  # quotes around whole rows
     return _of_records(path, records, [line + above for line in lines], separator, blank, findings)
 
 
@@ -127,7 +128,7 @@ def _of_records(
     names = records[0]
     if len(records) > 1 and all(len(record) == len(names) + 1 and record[-1] for record in records[1:]):
         names = ["rownames", *names]  # R writes no name above the names of rows
-    header = _header(names, findings)
+    header = _header(path, names, findings)
     rows, lines = _rows(path, header, records[1:], lines[1:], findings)
     decimal, mixed = _decimal(rows, separator)
     return Table.of(path, header, rows, lines, separator=separator, decimal=decimal, mixed=mixed)
@@ -232,7 +233,12 @@ def _split(text: str, separator: str, strict: bool) -> tuple[list[list[str]], li
     return records, lines
 
 
-def _header(record: list[str], findings: Findings) -> list[str]:
+def _header(path: str, record: list[str], findings: Findings) -> list[str]:
+    if len(record) > MAX_COLUMNS:
+        raise CohortError(
+            f"{path}: has {len(record):,} columns; at most {MAX_COLUMNS:,} are read. Keep those of the subject, the "
+            "time, covariates and regions. For voxels, give the scans (crow prepare)."
+        )
     names = [cell.strip() or f"column {number}" for number, cell in enumerate(record, 1)]
     counts = Counter(names)
     seen: Counter[str] = Counter()

@@ -195,9 +195,15 @@ def is_blank(cells: pd.Series, plain: NDArray[np.float64] | None = None) -> pd.S
 def _others(cells: pd.Series, array: NDArray[np.float64], blanks: frozenset[str]) -> NDArray[np.bool_]:
     """Where a cell is neither a number nor one of ``blanks``."""
     other = np.isnan(array)
+    if not other.any():
+        return other
     words = cells[other]
-    missing = [cell for cell in words.unique() if not isinstance(cell, str) or cell.lower() in blanks]
-    other[other] = ~words.isin(missing).to_numpy(bool)
+    different = words.unique()
+    missing = [cell for cell in different if not isinstance(cell, str) or cell.lower() in blanks]
+    if len(missing) == len(different):
+        return np.zeros_like(other)
+    if missing:
+        other[other] = ~words.isin(missing).to_numpy(bool)
     return other
 
 

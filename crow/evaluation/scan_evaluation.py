@@ -224,10 +224,8 @@ class ScanEvaluator:
         """The true change of a simulated subject's voxels in the mask."""
         if self.truth is None:
             return None
-        before, after = (self.truth.clean(int(row)) for row in (task.past[-1], task.target))
-        if before is None or after is None:
-            return None
-        return (after - before)[self.mask].astype(np.float64)
+        change = self.truth.change(int(task.past[-1]), task.target)
+        return None if change is None else change[self.mask].astype(np.float64)
 
     def _units(self, task: ScanTask) -> tuple[float, float]:
         gain, offset = np.asarray(self.store.array("scale")[int(task.past[-1])])

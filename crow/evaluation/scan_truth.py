@@ -43,22 +43,33 @@ class SimulatedTruth:
         columns = [f"{name}_mm3" for name in structures]
         return self.table.loc[tuple(visit), columns].to_numpy(float)  # type: ignore[index]
 
-    def clean(self, row: int) -> NDArray[np.float32] | None:
-        """The noise-free scan on the store's grid ``[X, Y, Z]``, prepared like the scan itself; None without a file.
+    def change(self, last: int, row: int) -> NDArray[np.float32] | None:
+        """The noise-free change from the scan of ``last`` to that of ``row`` on the store's grid ``[X, Y, Z]``.
 
-        Its intensities are those of the first simulated scanner.
+        Both are in the head position of ``last`` and prepared like it, with the intensities of the first simulated
+        scanner: resampling another position changes a scan more than a year does. None without such files, which only
+        successive visits have.
         """
+        (subject, before), (_, after) = (tuple(self.store.visits.loc[k, ["subject", "session"]]) for k in (last, row))
+        sessions = [session for one, session in self.table.index if one == subject]
+        if sessions.index(after) != sessions.index(before) + 1:
+            return None
+        images = [self._clean(last, last, "noisefree"), self._clean(row, last, "noisefreeinplace")]
+        return None if images[0] is None or images[1] is None else images[1] - images[0]
+
+    def _clean(self, row: int, place: int, desc: str) -> NDArray[np.float32] | None:
+        """The noise-free scan of ``row``, prepared like the scan of ``place``; None without a file."""
         from crow.scans.linear import resample  # its imports take seconds
 
         scan, modality = Path(str(self.store.visits.loc[row, "scan"])), self.store.info.modality
-        name = scan.name.replace(f"_{modality}.nii", f"_desc-noisefree_{modality}.nii")
+        name = scan.name.replace(f"_{modality}.nii", f"_desc-{desc}_{modality}.nii")
         path = self.root / TRUTH / scan.relative_to(self.root).with_name(name)
         if not path.is_file():
             return None
         image = open_scan(path)
         nodes, arrays, moved = self.store.info.velocity_grid, self.store.arrays, None
         if nodes is not None and "anatomy" in arrays and "velocity" not in arrays:
-            subject = self.store.subjects.index(str(self.store.visits.loc[row, "subject"]))
+            subject = self.store.subjects.index(str(self.store.visits.loc[place, "subject"]))
             moved = sample(np.asarray(self.store.array("anatomy")[subject]), nodes, self.store.info.grid.points())
-        to_scan = np.asarray(self.store.array("to_scan")[row])
+        to_scan = np.asarray(self.store.array("to_scan")[place])
         return resample(read_scan(image)[0], image.affine, self.store.info.grid, to_scan, moved)

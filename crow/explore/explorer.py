@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.cohort import Cohort
+from crow.cohort.units import CUBIC_CM, CUBIC_MM, CUBIC_MM_PER_CM, MIN_LARGE, written
 from crow.data.forecast import Forecast, quantiles_of
 from crow.errors import CohortError
 from crow.explore.brain import drawing
 from crow.explore.new_subject import NAME, finite, new_cohort, new_table
-from crow.explore.question import MAX_HORIZON, Course, Question, Whose, times_of
+from crow.explore.question import MAX_HORIZON, Course, Question, ScanQuestion, Whose, times_of
 from crow.explore.resemblance import Resembling
 from crow.explore.wording import Source, command, words
 from crow.models.crow import CRow
@@ -27,6 +28,7 @@ from crow.pipelines.covariate_paths import out_of_range, unsupported, visits_aft
 from crow.pipelines.history import doubtful_values
 from crow.report.names import without_ending
 
+Progress = Callable[[Sequence[Any]], Iterable[Any]]
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 MAX_FOUND = 50  # subjects in an answer to a search
 MAX_CACHED = 32  # subjects whose state is kept
@@ -38,6 +40,7 @@ class Explorer:
 
     def __init__(self, model: CRow, cohort: Cohort, source: Source) -> None:
         self.model, self.cohort, self.source = model, cohort, source
+        self.regions, self.units = list(cohort.regions), region_units(cohort, source.unit)
         self.resembling = Resembling(cohort)
         self._states: OrderedDict[str, HistoryState] = OrderedDict()
         self._references: OrderedDict[str, Reference | None] = OrderedDict()
@@ -45,15 +48,18 @@ class Explorer:
 
     def start(self) -> dict[str, Any]:
         """What the page shows before a subject is chosen."""
-        names, table = without_ending(self.cohort.regions), self.model.table
+        names, table = without_ending(self.regions), self.model.table
         return {
             "first": self.source.subject,
             "run": self.source.run.name, "cohort": Path(self.cohort.path or "the cohort").name,
-            "subjects": len(self.cohort.subjects), "draws": self.source.draws, "unit": self.source.unit,
-            "regions": [{"name": name, "short": short} for name, short in names.items()],
+            "subjects": len(self.cohort.subjects), "draws": self.source.draws,
+            "regions": [
+                {"name": name, "short": short, "unit": self.units.get(name, "")} for name, short in names.items()
+            ],
+            "scales": {CUBIC_MM: {"from": MIN_LARGE, "per": CUBIC_MM_PER_CM, "unit": CUBIC_CM}},
             "covariates": self._covariates(),
             "has_age": any(one.name == "age" for one in table.covariates), "max_horizon": MAX_HORIZON,
-            "shares": SHARES, "brain": drawing(self.cohort.regions), "typical": finite(np.array(table.median)),
+            "shares": SHARES, "brain": drawing(self.regions), "typical": finite(np.array(table.median)), "scans": None,
         }  # fmt: skip
 
     def _covariates(self) -> list[dict[str, Any]]:
@@ -85,17 +91,11 @@ class Explorer:
         with self._lock:
             state = self._state(whose)
             visits, last = state.cohort.visits, self._last(state)
-            measured = visits[visits[self.cohort.regions].notna().any(axis=1)]
             found = self._reference(whose, state, horizon)
             return {
-                "subject": self._name(whose), "doubtful": doubtful_values(self.model, state.cohort),
+                "subject": self._name(whose), "doubtful": doubtful_values(self.model.gross_errors(state.cohort)),
                 "data_end": self.model.table.follow_up - last if self.model.table.follow_up else None,
-                "observed": {
-                    "times": finite(measured["time"].to_numpy() - last),
-                    "ages": finite(measured["age"].to_numpy(float)),
-                    "values": {name: finite(measured[name].to_numpy(float)) for name in self.cohort.regions},
-                    "levels": self._by_region(state.levels(SHARES)),
-                },
+                "observed": self._observed(state),
                 "covariates": {
                     "times": finite(visits["time"].to_numpy() - last),
                     "values": self._cells(visits),
@@ -114,6 +114,16 @@ class Explorer:
         answer["difference"] = self.difference(each[0], each[1]) if two else None
         return answer | {"milliseconds": round(1000 * (time.perf_counter() - began))}
 
+    def scan(self, question: ScanQuestion) -> dict[str, Any]:
+        """The follow-up scan, of a run of scans."""
+        raise CohortError("This run has no scans. Reload the page.")
+
+    def every_scan(
+        self, subject: str, courses: Sequence[Course], times: Sequence[float], progress: Progress = iter
+    ) -> dict[str, Any] | None:  # fmt: skip
+        """The pictures of a saved page; None if the run has no scans."""
+        return None
+
     def answers(self, whose: Whose, horizon: float, courses: Sequence[Course]) -> tuple[dict[str, Any], list[Values]]:
         """The answer about some courses, and the draws ``[time, draw, region]`` of each."""
         with self._lock:
@@ -123,6 +133,7 @@ class Explorer:
                 self._check(course)
             rows = [with_changes(state.cohort, asked, None, one.changes, one.future) for one in courses]
             drawn = state.forecast(pd.concat(rows, ignore_index=True), self.source.draws, self.source.seed)
+            drawn = self._shown(state, drawn)
             each = np.split(drawn, len(rows))
             parts = zip(courses, rows, each, strict=True)
             return {
@@ -134,6 +145,20 @@ class Explorer:
         """Quantiles of the second course minus the first, draw by draw."""
         return self._by_region(np.moveaxis(quantiles_of(second - first, SHARES, axis=1), 0, 1))
 
+    def _observed(self, state: HistoryState) -> dict[str, Any]:
+        """The visits at which a region was measured, and the levels behind them."""
+        measured, last = state.cohort.measured_visits, self._last(state)
+        values = self._shown(state, measured[state.cohort.regions].to_numpy(float))
+        return {
+            "times": finite(measured["time"].to_numpy() - last), "ages": finite(measured["age"].to_numpy(float)),
+            "values": {name: finite(values[:, k]) for k, name in enumerate(self.regions)},
+            "levels": self._by_region(self._shown(state, state.levels(SHARES))),
+        }  # fmt: skip
+
+    def _shown(self, state: HistoryState, values: Values) -> Values:
+        """The values ``[..., region]`` that the page shows, from those of the model."""
+        return values
+
     def _course(
         self, whose: Whose, state: HistoryState, times: list[float], course: Course, visits: pd.DataFrame,
         values: Values,
@@ -144,7 +169,7 @@ class Explorer:
         after = after if len(after) else np.array([len(times) - 1])
         alike = self.resembling.fewest(visits.iloc[after])
         warnings = [
-            self.model.beyond(Forecast(visits, self.cohort.regions, values)), out_of_range(self.cohort, course.changes),
+            self.model.beyond(Forecast(visits, self.regions, values)), out_of_range(self.cohort, course.changes),
             unsupported(self.model.table, visits, changed),
         ]  # fmt: skip
         name, new = self._name(whose), whose.new is not None
@@ -180,15 +205,19 @@ class Explorer:
             one = new_cohort(self.model, self.cohort, whose.new)
         elif whose.subject is not None:
             visits_after(self.cohort, [whose.subject], [1.0])  # refuses an unknown subject, with the nearest names
-            one = self.cohort.of([whose.subject])
+            one = self._visits_of(whose.subject)
         else:
             raise CohortError("no subject is chosen. Choose one, or type a new one.")
-        return _kept(self._states, key, HistoryState.of(self.model, one))
+        return kept(self._states, key, HistoryState.of(self.model, one))
+
+    def _visits_of(self, subject: str) -> Cohort:
+        """The cohort with this subject alone, with the values that the model knows."""
+        return self.cohort.of([subject])
 
     def _reference(self, whose: Whose, state: HistoryState, horizon: float) -> Reference | None:
         key = f"{horizon:g} {self._key(whose)}"
         if key not in self._references:
-            _kept(self._references, key, reference(state, self.cohort, horizon, self.source.seed))
+            kept(self._references, key, reference(state, self.cohort, horizon, self.source.seed))
         return self._references[key]
 
     def _key(self, whose: Whose) -> str:
@@ -206,12 +235,18 @@ class Explorer:
     def _by_region(self, quantiles: Values) -> dict[str, list[list[float | None]]]:
         """``[time][share]`` of each region, of ``[time, share, region]``."""
         each = np.moveaxis(quantiles, 2, 0)
-        return {name: [finite(row) for row in one] for name, one in zip(self.cohort.regions, each, strict=True)}
+        return {name: [finite(row) for row in one] for name, one in zip(self.regions, each, strict=True)}
 
 
-def _kept(cache: OrderedDict[str, Any], key: str, value: Any) -> Any:
+def region_units(cohort: Cohort, unit: str) -> dict[str, str]:
+    """The units of the regions that are known; ``unit`` is one for all of them that the user gave."""
+    return {name: written(unit) for name in cohort.regions} if unit else dict(cohort.schema.units)
+
+
+def kept(cache: OrderedDict[Any, Any], key: Hashable, value: Any, most: int = MAX_CACHED) -> Any:
+    """Put a value into a cache of ``most`` values, from which the oldest one falls."""
     cache[key] = value
-    while len(cache) > MAX_CACHED:
+    while len(cache) > most:
         cache.popitem(last=False)
     return value
 

@@ -11,7 +11,8 @@ from importlib.resources import files
 from typing import Any
 
 SCRIPTS = (
-    "numbers.js", "svg.js", "chart.js", "brain.js", "source.js", "covariates.js", "subject.js", "save.js", "explore.js",
+    "numbers.js", "svg.js", "chart.js", "brain.js", "source.js", "scan.js", "covariates.js", "subject.js", "save.js",
+    "explore.js",
 )  # fmt: skip
 STYLE = "explore.css"
 

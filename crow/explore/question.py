@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,7 @@ MAX_TIMES = 12
 Text = Annotated[str, Field(max_length=200)]
 Years = Annotated[float, Field(ge=0, le=MAX_HORIZON, allow_inf_nan=False)]
 FLAG = "the course of"
+Planes = Literal["three planes", "sagittal", "coronal", "axial"]
 
 
 class Strict(BaseModel):
@@ -80,6 +81,16 @@ class Question(Whose):
 
     horizon: Annotated[float, Field(gt=0, le=MAX_HORIZON, allow_inf_nan=False)] = 5.0
     courses: Annotated[list[Course], Field(min_length=1, max_length=2)] = [Course()]
+
+
+class ScanQuestion(Strict):
+    """The follow-up scan of a subject ``at`` years after the last one under a course; 0 is the last scan itself."""
+
+    subject: Text
+    course: Course = Course()
+    at: Years = 1.0
+    planes: Planes = "three planes"
+    slice: Annotated[int, Field(ge=0, le=10_000)] | None = None
 
 
 def times_of(horizon: float) -> list[float]:

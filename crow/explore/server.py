@@ -18,7 +18,7 @@ from pydantic import Field
 from crow.errors import CrowError
 from crow.explore.explorer import Explorer
 from crow.explore.page import SCRIPTS, page
-from crow.explore.question import MAX_HORIZON, Question, Strict, Text, Whose, parsed
+from crow.explore.question import MAX_HORIZON, Question, ScanQuestion, Strict, Text, Whose, parsed
 from crow.extras import extra
 
 with extra("explore"):
@@ -141,6 +141,9 @@ def application(explorer: Explorer, address: Address) -> Starlette:
     def forecast(body: bytes) -> dict[str, Any]:
         return explorer.forecast(parsed(Question, body))
 
+    def scan(body: bytes) -> dict[str, Any]:
+        return explorer.scan(parsed(ScanQuestion, body))
+
     base = f"/{address.token}"
     return Starlette(
         routes=[
@@ -150,6 +153,7 @@ def application(explorer: Explorer, address: Address) -> Starlette:
             Route(f"{base}/subjects", answers(subjects), methods=["POST"]),
             Route(f"{base}/subject", answers(subject), methods=["POST"]),
             Route(f"{base}/forecast", answers(forecast), methods=["POST"]),
+            Route(f"{base}/scan", answers(scan), methods=["POST"]),
         ],
         middleware=[Middleware(OnlyThisPage, address=address)],
     )

@@ -37,6 +37,19 @@ def words(subject: str, visits: int, horizon: float, course: Course) -> str:
 
 def command(source: Source, subject: str, times: list[float], course: Course, table: str | None = None) -> str:
     """The command of `crow generate` with the same draws; ``table`` is the file of a new subject."""
+    return shlex.join([*_question(source, subject, times, course, table), *_random(source)])
+
+
+def scan_command(source: Source, subject: str, time: float, course: Course) -> str:
+    """The command of `crow generate` that writes a follow-up scan with the same draws; none for the last scan."""
+    if time == 0:
+        return ""
+    return shlex.join([*_question(source, subject, [time], course), *_random(source), "--space", "template"])
+
+
+def _question(
+    source: Source, subject: str, times: list[float], course: Course, table: str | None = None
+) -> list[str]:  # fmt: skip
     parts = ["crow", "generate", "--run", str(source.run)]
     for path in [table] if table is not None else source.cohort:
         parts += ["--cohort", str(path)]
@@ -46,8 +59,11 @@ def command(source: Source, subject: str, times: list[float], course: Course, ta
         parts += _option("--set-covariate", f"{one.name}={one.value}" + ("" if one.at is None else f"@{one.at:g}"))
     if course.future != "carry":
         parts += ["--future-covariates", course.future]
-    parts += ["--draws", str(source.draws), "--seed", str(source.seed)]
-    return shlex.join(parts)
+    return parts
+
+
+def _random(source: Source) -> list[str]:
+    return ["--draws", str(source.draws), "--seed", str(source.seed)]
 
 
 def years(value: float) -> str:

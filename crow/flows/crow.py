@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
@@ -161,19 +161,24 @@ class CRowFlow(nn.Module):
         return "mixed_model" if bool(self.starts_mixed) else "standard"
 
     def initialise(
-        self, data: Sequences, bounds: Bounds | None = None, softness: Tensor | None = None, changes: bool = False
+        self,
+        data: Sequences,
+        bounds: Bounds | None = None,
+        softness: Tensor | None = None,
+        changes: Sequence[int] | None = None,
     ) -> Tensor:
         """Fits the mixed model to the training subjects; returns its log-likelihood ``[region]``, of x as it is given.
 
-        That of ``changes`` since time 0 passes through 0 there (`fit_change_model`).
+        That of changes since time 0 passes through 0 there (`fit_change_model`). Then ``changes [region]`` is each
+        region's counterpart on the other side of the brain, or the region itself.
         With ``bounds`` the ``softness [region]`` of bounded regions is given, or the one that gives a region's mixed
         model the best likelihood.
         """
         self.time_scale.fill_(_scale(data))
         self.follow_up.copy_(data.time[data.mask].max())
         context, values = self.times(data, None), data.values()
-        if changes:
-            return fit_change_model(self.mixed, data.x, context, data.mask, data.measured)
+        if changes is not None:
+            return fit_change_model(self.mixed, data.x, context, data.mask, data.measured, changes)
         if bounds is None:
             return fit_mixed_model(self.mixed, data.x, context, data.mask, data.measured)
         self.bounds.set(bounds)

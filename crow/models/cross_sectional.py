@@ -21,7 +21,7 @@ from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig,
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
 from crow.training.ensemble import seeded
-from crow.training.fit import Fitted, train
+from crow.training.fit import Fitted, train, with_threads
 
 Data = Cohort | ScanStore | pd.DataFrame
 """A cohort of regions, a table as pandas reads it, or a store of scans."""
@@ -98,7 +98,7 @@ class CrossSectionalModel(Model):
         self.uses_scans = isinstance(self.inputs, ScanInputs)
         with seeded(self.config.seed, 0):
             flow = self.build()
-        training.begin(self.config)
+        self._begin(training)
         settings = self.config.training
         fit, validation = self._train(flow, examples, subject, training, settings, SeedStream.TRAINING, label)
         self.calibrate(flow, self.in_order(validation))
@@ -112,11 +112,15 @@ class CrossSectionalModel(Model):
 
         Ctrl-C ends it with KeyboardInterrupt: the training has to be resumed.
         """
-        training.begin(self.config)
+        self._begin(training)
         settings = self.config.training.model_copy(update={"max_epochs": self.config.pretrain_epochs})
         fit, _ = self._train(part, examples, subject, training, settings, SeedStream.PRETRAINING, label)
         if fit.interrupted:
             raise KeyboardInterrupt
+
+    def _begin(self, training: Training) -> None:
+        self.config = self.config.model_copy(update={"training": with_threads(self.config.training)})
+        training.begin(self.config)
 
     def in_order(self, examples: Examples | ScanExamples) -> Iterator[Examples]:
         """All examples in order: many regions at once, or one scan.

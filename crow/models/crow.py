@@ -19,6 +19,7 @@ from crow.cohort.covariate_paths import Future, check_future, future_visits, wit
 from crow.data.filled import Filled
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
+from crow.data.sides import other_side
 from crow.errors import ConfigError
 from crow.flows.crow import CRowFlow
 from crow.flows.ensemble import ROWS, FlowEnsemble
@@ -31,6 +32,7 @@ from crow.models.training_report import (
     MANY_REGIONS,
     errors_found,
     many_regions,
+    require_one_device,
     require_training_memory,
     verdict,
 )
@@ -148,6 +150,7 @@ class CRow(Model):
                 "Choose --missing drop-visit or --missing impute."
             )
         self.config = resolve(self._requested, sequences)
+        require_one_device(self.config.training)
         model, regions = self.config.model, len(self.table.regions)
         require_training_memory(model, regions, self.table.channels)
         training.begin(self.config)
@@ -167,8 +170,9 @@ class CRow(Model):
             self.log, self.interrupted = fit.history.assign(member=1), fit.interrupted
             self.metrics = {"validation_objective": fit.validation_loss, "epoch": fit.epoch}
         else:
+            sides = other_side(self.table.regions) if changes else None
             ensemble = fit_ensemble(
-                self.config, sequences, names, *where, training.echo, self.table.bounds, sites, changes
+                self.config, sequences, names, *where, training.echo, self.table.bounds, sites, sides
             )
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.flow.set_follow_up(self.table.follow_up)

@@ -9,24 +9,22 @@ from typing import Any, Literal, Self, Unpack
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import Future, check_future
+from crow.cohort.schema import Schema
 from crow.data.forecast import Forecast
 from crow.errors import RunError
 from crow.models.base import FitOptions, Training
 from crow.models.crow import CRow
 from crow.models.follow_up import FollowUpModel
-from crow.models.history_state import HistoryState
+from crow.models.scan_state import ScanState
 from crow.representation.base import ScanRepresentation
 from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.registry import REPRESENTATIONS, representation_for
 from crow.run.config import Config
 from crow.scans.store import ScanStore
-
-DAY = 1 / 365.25  # years
 
 
 class ScanModel(FollowUpModel):
@@ -131,18 +129,29 @@ class ScanModel(FollowUpModel):
         visits = cohort.visits.drop(columns="scan")
         visits[cohort.regions] = visits[cohort.regions].astype(float)
         rows = visits.index.to_numpy()
-        if self._encoded is None or self._encoded[0] is not store.arrays or not np.array_equal(self._encoded[1], rows):
-            self._encoded = (store.arrays, rows, basis.encode(store, rows).astype(float))
-        visits[basis.names] = self._encoded[2]
+        encoded = self._encoded  # another thread may replace it
+        if encoded is None or encoded[0] is not store.arrays or not np.array_equal(encoded[1], rows):
+            encoded = self._encoded = (store.arrays, rows, basis.encode(store, rows).astype(float))
+        visits[basis.names] = encoded[2]
         if self.relative:
             first = ~visits["subject"].duplicated()
             if cohort.regions:
                 visits[cohort.regions] -= visits.groupby("subject", sort=False)[cohort.regions].transform("first")
             visits.loc[first, [*basis.names, *cohort.regions]] = np.nan
-        # Coefficients and changes of regions are real numbers, whatever the regions are, and have no effects of sites.
-        changed: dict[str, Any] = {"regions": [*basis.names, *cohort.regions], "scan": None, "sites": [], "values": {}}
-        schema = cohort.schema.model_copy(update=changed)
-        return replace(cohort, visits=visits, schema=schema, path=str(store.path / "visits.csv"))
+        return replace(cohort, visits=visits, schema=self.coefficient_schema(cohort.schema))
+
+    def coefficient_schema(self, schema: Schema) -> Schema:
+        """The columns of `coefficients`, from those of the cohort of the store.
+
+        Coefficients and changes of regions are real numbers, whatever the regions are, and have no effects of sites.
+        """
+        regions = [*self._basis().names, *schema.regions]
+        return schema.model_copy(update={"regions": regions, "scan": None, "sites": [], "values": {}})
+
+    @property
+    def fitted_basis(self) -> ScanRepresentation:
+        """The two-way map; raises RunError before `fit`."""
+        return self._basis()
 
     @property
     def relative(self) -> bool:
@@ -190,30 +199,11 @@ class ScanModel(FollowUpModel):
         draws = forecast.values[visit][:, : len(basis.names)]
         if not self.relative:
             return basis.follow_up(store, past, draws.astype(np.float32), space=space, samples=keep, seed=seed)
-        history = HistoryState.of(self.crow, self.coefficients(store.subset(past)))
-        draws = self._without_error(store, past, history, forecast.visits.iloc[[visit]], draws, seed)
+        state = ScanState(self, store, past, seed)
+        draws = state.of_change(forecast.visits.iloc[[visit]], draws)
         found = basis.follow_up(store, past, draws.astype(np.float32), space=space, samples=keep, seed=seed)
-        error = history.measurement_error()[[self.crow.table.regions.index(name) for name in basis.volume_names]]
+        error = state.history.measurement_error()[[self.crow.table.regions.index(n) for n in basis.volume_names]]
         return replace(found, volume_error=error)
-
-    def _without_error(
-        self, store: ScanStore, past: NDArray[np.int64], history: HistoryState, visit: pd.DataFrame,
-        draws: NDArray[np.float64], seed: int,
-    ) -> NDArray[np.float64]:  # fmt: skip
-        """The last scan's coefficients plus draws of change, from ``draws [n, K]`` of what would be measured.
-
-        The change starts from the coefficients that are expected a day after the last scan, given all scans so far.
-        Otherwise it would include the reverse of the error with which the last scan was measured. The draws are drawn
-        together until their spread is that of the change alone: a follow-up has no error of registration.
-        """
-        basis, last = self._basis(), self.cohort(store).visits.loc[past[-1:], ["subject", "time"]]
-        expected = np.zeros(len(basis.names))
-        if len(past) > 1:
-            now = last.assign(time=last["time"] + DAY).reset_index(drop=True)
-            expected = self.forecast(store, now, seed=seed).values[0][:, : len(basis.names)].mean(0)
-        share = history.share_of_change(visit, float(last["time"].iloc[0]))[: len(basis.names)]
-        mean = draws.mean(0)
-        return np.asarray(basis.encode(store, past[-1:])[0] - expected + mean + share * (draws - mean), np.float64)
 
     def z_maps(
         self, store: ScanStore, rows: Iterable[int], draws: int = 200, seed: int = 0

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 from scipy import ndimage
 from torch import Tensor
 
 from crow.data.examples import Examples
 from crow.data.mask_scores import calibration_error, dice
-from crow.errors import CohortError
+from crow.errors import CohortError, RunError
 from crow.extras import extra
 from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks, resized
@@ -23,10 +24,11 @@ from crow.memory import require_draws
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
-from crow.representation.masks import Mask, find_masks, read_mask
+from crow.representation.masks import Mask, around_masks, find_masks, read_mask
 from crow.representation.patches import corners, cut, paste, side, store_of
 from crow.representation.scan_space import ScanSpace
 from crow.run.cross_sectional_config import ImageSettings
+from crow.scans.grid import MAX_SIZE
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
 
@@ -34,9 +36,10 @@ with extra("scans"):
     import nibabel as nib
 
 Volume = NDArray[np.float32]
-MARGIN = 2  # voxels around what any training mask holds
 AT_ONCE = 2**19  # voxels of draws computed together
 SCANS_SCORED, DRAWS_SCORED = 20, 16
+Corner = Annotated[int, Field(ge=-MAX_SIZE, le=MAX_SIZE)]
+Side = Annotated[int, Field(ge=1, le=2 * MAX_SIZE)]
 """How many validation scans, and draws of each, the metrics of a run are computed from."""
 
 
@@ -62,11 +65,19 @@ class Segmentation:
     volumes: NDArray[np.float64]
 
 
+class _Box(BaseModel):
+    """`Segmenter.describe_more`: a run of a stranger may have anything here."""
+
+    label: int | None
+    corner: tuple[Corner, Corner, Corner]
+    shape: tuple[Side, Side, Side]
+
+
 class Segmenter(CrossSectionalModel):
     """p(mask | scan) of one structure, by the conditional flow, whose draws are whole masks.
 
     Training sees patches of `images.size` voxels along an axis. The context is the grey levels, and how often the
-    training masks of other subjects hold a voxel. The model covers the box around all training masks and `MARGIN`
+    training masks of other subjects hold a voxel. The model covers the box around all training masks and some
     voxels more, at the store's resolution. The box is drawn at once: voxels of a draw belong together, so that the
     spread of the draws' volumes is the uncertainty of the volume.
 
@@ -141,6 +152,7 @@ class Segmenter(CrossSectionalModel):
         )
         fit = self.train_flow(examples, subject, training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
+        self.metrics |= {"subjects": count}
         self.metrics |= self._validation_scores(store, visits["subject"], truth)
         return self.finish(training)
 
@@ -206,14 +218,18 @@ class Segmenter(CrossSectionalModel):
         return {"label": self.label, "corner": self.corner.tolist(), "shape": list(self.shape)}
 
     def restore_more(self, description: dict[str, Any]) -> None:
-        self.label, self.corner = description["label"], np.array(description["corner"])
-        self.shape = tuple(description["shape"])
+        box = _Box.model_validate(description)
+        self.label, self.corner = box.label, np.array(box.corner)
+        self.shape: tuple[int, ...] = box.shape
+        grid = self.inputs.facts["grid"]["shape"]
+        if any(tuple(self.extra[name].shape) != tuple(grid) for name in ("prior", "region")):
+            raise RunError("The prior of the run is not on its grid. Restore the run or train again.")
 
     def _look(self, store: ScanStore, truth: dict[int, NDArray[np.uint8]], size: int) -> None:
         """Where masks are: how often, and the box around them."""
         grid, multiple = store.info.grid.shape, 2**self.config.flow.levels
         total = sum((_unpacked(bits, grid).astype(np.float32) for bits in truth.values()), np.zeros(grid, np.float32))
-        region = _around(total > 0)
+        region = around_masks(total > 0)
         places = np.argwhere(region)
         low, extent = places.min(0), np.ptp(places, axis=0) + 1
         shape = np.maximum(-(-extent // multiple) * multiple, size)
@@ -260,7 +276,7 @@ class Segmenter(CrossSectionalModel):
         """
         grid, apart = store.info.grid.shape, self.validation(subjects)
         others = sum((_unpacked(truth[row], grid).astype(np.float32) for row in subjects.index[~apart]), np.zeros(grid))
-        prior, region = _smooth(others / (~apart).sum()).numpy(), _around(others > 0)
+        prior, region = _smooth(others / (~apart).sum()).numpy(), around_masks(others > 0)
         overlaps, p, y = [], [], []
         for row in subjects.index[apart][:SCANS_SCORED]:
             mask = _unpacked(truth[row], grid)
@@ -275,11 +291,6 @@ class Segmenter(CrossSectionalModel):
 def _unpacked(bits: NDArray[np.uint8], grid: tuple[int, ...]) -> Mask:
     mask: Mask = np.unpackbits(bits, count=int(np.prod(grid))).reshape(grid).astype(bool)
     return mask
-
-
-def _around(masks: Mask) -> Mask:
-    region: Mask = ndimage.binary_dilation(masks, iterations=MARGIN)
-    return region
 
 
 def _smooth(prior: NDArray[Any]) -> Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from crow.cohort.options import listed
+from crow.errors import ConfigError
 from crow.memory import require_memory
-from crow.run.config import ModelSettings
+from crow.processes import processes
+from crow.run.config import ModelSettings, Optimisation
 
 BYTES_PER_WEIGHT = 20  # with its gradient, both moments of Adam, and its average
 MANY_REGIONS = 1000
@@ -52,3 +54,13 @@ def many_regions(regions: int) -> str:
         f"warning: the correlations of {regions:,} regions are estimated, and the time grows with the third power of "
         "their number: minutes to hours. Choose fewer with --regions."
     )
+
+
+def require_one_device(training: Optimisation) -> None:
+    """Raise ConfigError for settings of several devices: the members of an ensemble are trained together on one."""
+    if processes(training.devices, training.num_nodes).total > 1 or training.precision != "32-true":
+        raise ConfigError(
+            "training.devices, num_nodes and precision are for models of voxels and of single visits. The "
+            "members of this model are trained together on one device, in 32 bits: leave these settings out, and run "
+            "the command without torchrun."
+        )

@@ -32,9 +32,14 @@ def drawn(figure: Figure, alt: str, caption: str = "") -> Picture:
 
 def image(picture: Image.Image, alt: str, caption: str = "", dark: bool = False) -> Picture:
     """An image for the page."""
+    return Picture(image_uri(picture, small=True), alt, caption, picture.width, dark)
+
+
+def image_uri(picture: Image.Image, small: bool = False) -> str:
+    """An image as an address of its own content; ``small`` takes longer."""
     file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
-    return Picture(uri("png", file.getvalue()), alt, caption, picture.width, dark)
+    picture.save(file, format="PNG", optimize=small)
+    return uri("png", file.getvalue())
 
 
 def png(path: Path, alt: str, caption: str = "", dark: bool = False) -> Picture | None:

@@ -45,6 +45,9 @@ FORMS = {
 }  # fmt: skip
 """Other forms in which a term appears, as patterns."""
 
+BUTTON = Markup('<button type="button" class="term" popovertarget="{}">{}</button>')
+CLOSING = re.compile(r"[.,;:)?!]+(?=\s|$)")
+
 
 class Glossary:
     """Marks the terms of one page, and remembers which it used."""
@@ -71,9 +74,11 @@ class Glossary:
                 continue
             self._seen.add(term)
             name = self.used.setdefault(term, f"term-{re.sub(r'[^a-z]+', '-', term.lower())}")
-            button = Markup('<button type="button" class="term" popovertarget="{}">{}</button>')
-            parts += [escape(text[end : found.start()]), button.format(name, found[0])]
-            end = found.end()
+            button = BUTTON.format(name, found[0])
+            if mark := CLOSING.match(text, found.end()):  # a line may break after a button
+                button = Markup('<span class="together">{}{}</span>').format(button, mark[0])
+            parts += [escape(text[end : found.start()]), button]
+            end = mark.end() if mark else found.end()
         return Markup("").join([*parts, escape(text[end:])])
 
     @property

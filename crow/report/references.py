@@ -14,7 +14,10 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Reference:
-    """A publication. ``authors`` are ``Surname, Given`` joined by `` and ``; ``short`` is how the prose cites it."""
+    """A publication. ``authors`` are ``Surname, Given`` joined by `` and ``; ``short`` is how the prose cites it.
+
+    ``doi`` is empty unless it was found in another publication or program.
+    """
 
     key: str
     authors: str
@@ -27,7 +30,7 @@ class Reference:
 
     @property
     def url(self) -> str:
-        return f"https://doi.org/{self.doi}"
+        return f"https://doi.org/{self.doi}" if self.doi else ""
 
     @property
     def text(self) -> str:
@@ -40,7 +43,7 @@ class Reference:
         place = "booktitle" if self.kind == "inproceedings" else "journal"
         fields = {"author": self.authors, "title": f"{{{self.title}}}", place: self.venue, "year": str(self.year),
                   "doi": self.doi}  # fmt: skip
-        lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+        lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
         return f"@{self.kind}{{{self.key},\n{lines}\n}}"
 
 
@@ -97,7 +100,8 @@ YEOM = Reference(
 TADPOLE = Reference(
     "marinescu2021tadpole", "Marinescu, Razvan V. and others",
     "The Alzheimer's disease prediction of longitudinal evolution (TADPOLE) challenge: results after 1 year follow-up",
-    "Machine Learning for Biomedical Imaging 1", 2021, "10.59275/j.melba.2021-2dcc", "Marinescu et al. 2021",
+    "Machine Learning for Biomedical Imaging 1; arXiv:2002.03419", 2021,
+    "10.48550/arXiv.2002.03419", "Marinescu et al. 2021",
 )  # fmt: skip
 TEMPLATE = Reference(
     "fonov2011unbiased", "Fonov, Vladimir and others", "Unbiased average age-appropriate atlases for pediatric studies",
@@ -110,8 +114,8 @@ WINKLER = Reference(
 )  # fmt: skip
 NGUYEN = Reference(
     "nguyen2019infocnf", "Nguyen, Tan M. and Garg, Animesh and Baraniuk, Richard G. and Anandkumar, Anima",
-    "InfoCNF: an efficient conditional continuous normalizing flow with adaptive solvers", "arXiv:1912.03978", 2019,
-    "10.48550/arXiv.1912.03978", "Nguyen et al. 2019",
+    "InfoCNF: an efficient conditional continuous normalizing flow with adaptive solvers",
+    "OpenReview SJgvl6EFwH", 2019, "", "Nguyen et al. 2019",
 )  # fmt: skip
 OF_ARCHITECTURE = {
     "cinn": Reference(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crow.representation.follow_up import FollowUp
+from crow.representation.preview import Preview
 from crow.scans.store import ScanStore
 
 
@@ -63,6 +64,13 @@ class ScanRepresentation(ABC):
         space: Literal["native", "template"] = "native", samples: int = 0, seed: int = 0,
     ) -> FollowUp:  # fmt: skip
         """The visit after a subject's ``past`` rows as volumes, from ``draws [S, K]`` of its coefficients."""
+
+    def preview(self, store: ScanStore, past: NDArray[np.int64], last: NDArray[np.floating]) -> Preview:
+        """The follow-ups of a subject without their uncertainty, for a page that asks for many of them.
+
+        ``last [K]`` are the coefficients of the last of the rows ``past``.
+        """
+        return Preview(self, store, past)
 
     @abstractmethod
     def z_map(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, FiniteFloat, model_validator
 from torch import Tensor
 
 from crow.cohort.cohort import Cohort
@@ -19,6 +20,7 @@ from crow.representation.regions import RegionTable
 from crow.representation.voxels import Voxels
 from crow.run.cross_sectional_config import ImageSettings
 from crow.scans.compatibility import require_same_mask, require_same_preparation
+from crow.scans.grid import Grid
 from crow.scans.store import ScanStore
 
 GREYS = 256
@@ -251,8 +253,35 @@ def inputs_from_saved(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Regi
         return RegionInputs(RegionTable.model_validate(facts["table"]))
     if facts["kind"] != ScanInputs.kind:
         raise RunError(f"The run models {facts['kind']!r}, which this version of crow does not support. Update crow.")
-    cut = facts["cut"] and tuple(facts["cut"])
-    return ScanInputs(Voxels.from_saved(tensors, facts["box"]), facts["low"], facts["high"], facts["facts"], cut)
+    saved, box = _Saved.model_validate(facts), Voxels.from_saved(tensors, facts["box"])
+    if saved.cut is not None and not (
+        0 <= saved.cut[0] < box.mask.ndim and 0 <= saved.cut[1] < box.mask.shape[saved.cut[0]]
+    ):
+        raise RunError("The slice of the run lies outside its volume. Restore the run or train again.")
+    return ScanInputs(box, saved.low, saved.high, facts["facts"], saved.cut)
+
+
+class _Facts(BaseModel):
+    """What a run keeps of the store of its training."""
+
+    modality: str
+    grid: Grid
+    settings: dict[str, Any]
+
+
+class _Saved(BaseModel):
+    """`ScanInputs.describe`: a run of a stranger may have anything here."""
+
+    low: FiniteFloat
+    high: FiniteFloat
+    cut: tuple[int, int] | None
+    facts: _Facts
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> _Saved:
+        if not self.low < self.high:
+            raise ValueError("the lowest grey level has to be below the highest")
+        return self
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from crow.representation.structure_volumes import NAMES, log_volume_changes, wit
 from crow.representation.template_voxels import TemplateVoxels
 from crow.representation.velocity_modes import VelocityModes
 from crow.representation.warped_follow_up import unexplained, warped_follow_up, z_map
+from crow.representation.warped_preview import WarpedPreview
 from crow.scans.compatibility import require_same_grid
 from crow.scans.deform import exponential, jacobian
 from crow.scans.grid import Grid
@@ -126,6 +127,10 @@ class Deformation(ScanRepresentation):
         """
         last = int(past[-1])
         return warped_follow_up(self, store, last, self.encode(store, past[-1:])[0], draws, space, samples)
+
+    def preview(self, store: ScanStore, past: NDArray[np.int64], last: NDArray[np.floating]) -> WarpedPreview:
+        """The subject's last scan, whose coefficients are ``last [K + S]``, warped, without its uncertainty."""
+        return WarpedPreview(self, store, past, last)
 
     def z_map(
         self, store: ScanStore, row: int, past: NDArray[np.int64], mean: NDArray[np.floating], sd: NDArray[np.floating]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from crow.cohort.bids_files import parse
 from crow.cohort.options import listed
@@ -24,6 +25,7 @@ with extra("scans"):
     from nibabel.filebasedimages import ImageFileError
 
 SUFFIXES = ("dseg", "mask")
+MARGIN = 2  # voxels around what any training mask holds
 Mask = NDArray[np.bool_]
 
 
@@ -81,6 +83,12 @@ def read_mask(store: ScanStore, row: int, path: Path, label: int | None = None) 
             f"{path}: the mask does not overlap the grid of {store.path}. Check that it is in the scan's space."
         )
     return mask
+
+
+def around_masks(masks: Mask) -> Mask:
+    """The voxels of a mask and `MARGIN` voxels around."""
+    region: Mask = ndimage.binary_dilation(masks, iterations=MARGIN)
+    return region
 
 
 def _check_grid(image: nib.Nifti1Image, path: Path, scan: str) -> None:

@@ -20,12 +20,14 @@ from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.value_kinds import ValueKind
 from crow.data.covariate_drift import CovariateDrift
 from crow.data.sequences import Sequences
+from crow.data.sides import other_side
 from crow.errors import CohortError
 from crow.representation.covariate_support import CovariateSupport
 from crow.representation.site_effects import UNSEEN, SiteEffects
 
 MAX_IMPOSSIBLE = 0.1  # of the values of a region: below, they are gross errors
 LARGEST = 1e100
+SMALLEST_SPREAD = 1e-10  # of the largest value: below it, differences are errors of rounding
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
 LONGEST = 200  # years
 FAR_BOUND = 100.0  # standard deviations from the mean
@@ -49,6 +51,13 @@ class Covariate(BaseModel):
     levels: list[str] = []
     shares: list[float] = []
     has_missing: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_share_per_level(self) -> Covariate:
+        """A run of a stranger may have any numbers here."""
+        if self.shares and len(self.shares) != len(self.levels):
+            raise ValueError("as many shares as levels are needed")
+        return self
 
 
 class RegionTable(BaseModel):
@@ -81,8 +90,12 @@ class RegionTable(BaseModel):
     @model_validator(mode="after")
     def _has_a_scale(self) -> RegionTable:
         """A run of a stranger may have any numbers here."""
-        if not len(self.regions) == len(self.mean) == len(self.sd) or not all(0 < sd < np.inf for sd in self.sd):
+        if not len(self.regions) == len(self.mean) == len(self.sd) or not all(0 < sd < LARGEST for sd in self.sd):
             raise ValueError("a mean and a positive standard deviation are needed for every region")
+        if not all(abs(mean) < LARGEST for mean in self.mean):
+            raise ValueError("a finite mean is needed for every region")
+        if any(len(each) not in (0, len(self.regions)) for each in (self.kinds, self.median, self.reached)):
+            raise ValueError("as many medians and kinds as regions are needed")
         return self
 
     @classmethod
@@ -91,7 +104,7 @@ class RegionTable(BaseModel):
 
         With ``site_effects`` sites and scanners are no covariates; ``sites`` is for the caller to set. Otherwise those
         with few levels are covariates as any other. ``changes`` since a subject's first visit are scaled by their root
-        mean square and not centred: 0 is no change.
+        mean square, the same for both sides of the brain, and not centred: 0 is no change.
         """
         values = cohort.visits[cohort.regions].astype(float)
         where = cohort.path or "the cohort"
@@ -109,7 +122,7 @@ class RegionTable(BaseModel):
         return cls(
             regions=cohort.regions,
             mean=[0.0] * len(cohort.regions) if changes else values.mean().tolist(),
-            sd=(values.pow(2).mean() ** 0.5 if changes else values.std()).tolist(),
+            sd=_size_of_changes(values) if changes else values.std().tolist(),
             covariates=[c for c in covariates if c is not None],
             median=values.median().tolist(),
             kinds=kinds if any(kind.kind != "real" for kind in kinds) else [],
@@ -353,6 +366,13 @@ def _check_spread(values: pd.DataFrame, where: str) -> None:
             f"{where}, column {name}: found one value only in the {len(values)} training visits. Leave the region out "
             f"(--exclude '{name}')."
         )
+    largest = values.abs().max()
+    if (close := values.std() <= np.maximum(SMALLEST_SPREAD * largest, 1 / LARGEST)).any():
+        name = values.columns[close][0]
+        raise CohortError(
+            f"{where}, column {name}: its values are as good as equal: their sd is {values[name].std():.2g}, their "
+            f"largest {largest[name]:.2g}. Use larger units, or leave the region out (--exclude '{name}')."
+        )
 
 
 def _check_kind(values: pd.Series, kind: ValueKind, where: str) -> None:
@@ -364,6 +384,12 @@ def _check_kind(values: pd.Series, kind: ValueKind, where: str) -> None:
             f"impossible, since its values are {kind}. If the table was changed after it was read, read the changed "
             "table; else set the kind of the column in a mapping."
         )
+
+
+def _size_of_changes(values: pd.DataFrame) -> list[float]:
+    """Root mean square by region; that of both sides for a structure that has two."""
+    square = values.pow(2).mean().to_numpy()
+    return [float(root) for root in np.sqrt((square + square[other_side(list(values.columns))]) / 2)]
 
 
 def _check_size(values: pd.DataFrame, where: str) -> None:

@@ -107,7 +107,12 @@ class SubjectWarp:
     def displacement(self, c: Array) -> Array:
         """Displacement of phi = exp(-v_last) o exp(v), with J(x) = J_last(phi(x))."""
         nodes = self.basis.nodes
-        return compose(exponential(self._velocity(-self.c_last), nodes), exponential(self._velocity(c), nodes), nodes)
+        return compose(self._to_first, exponential(self._velocity(c), nodes), nodes)
+
+    @cached_property
+    def _to_first(self) -> Array:
+        """Displacement of exp(-v_last)."""
+        return exponential(self._velocity(-self.c_last), self.basis.nodes)
 
     def factors(self, draws: Array) -> Array:
         """Fields ``[K, 3, x, y, z]`` that, multiplied by white noise, have the covariance of the draws."""
@@ -132,7 +137,7 @@ class SubjectWarp:
         since_first = self.c_last[-count:].astype(np.float64)
         last = self.size * np.exp(log_volumes(self.psi, self.velocity, self.basis.nodes))
         change = centre[-count:] - since_first
-        of_all_scans = np.random.default_rng(SEED).standard_normal((len(draws), count)) * registration_error() * change
+        of_all_scans = np.random.default_rng(SEED).standard_normal((len(draws), count)) * registration_error(change)
         drawn, median = last * np.exp(draws[:, -count:] - since_first + of_all_scans), last * np.exp(change)
         low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         table = pd.DataFrame(

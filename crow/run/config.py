@@ -14,8 +14,12 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from crow.errors import ConfigError
+from crow.memory import too_many
 from crow.run.presets import preset_path
-from crow.run.yaml_settings import Places, read_yaml, set_pair
+from crow.run.yaml_settings import set_pair
+from crow.yaml_file import Places, read_yaml
+
+MAX_PROBLEMS = 10  # of settings, that one message lists
 
 
 def at_most(most: int, what: str, each: float) -> AfterValidator:
@@ -23,8 +27,7 @@ def at_most(most: int, what: str, each: float) -> AfterValidator:
 
     def check(value: int) -> int:
         if value > most:
-            size = value * each / 2**30
-            raise ValueError(f"{value:,} {what} take about {size:,.1f} GiB of memory or more; at most {most:,}")
+            raise ValueError(too_many(value, most, what, each))
         return value
 
     return AfterValidator(check)
@@ -134,8 +137,21 @@ class Optimisation(Settings):
         "20 subjects.",
     )
     accelerator: Literal["cpu", "gpu", "auto"] = Field("cpu", description="Device: cpu, gpu or auto.")
+    devices: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Devices per computer, for models of scans voxel by voxel and of single visits; null is one, or as "
+        "many as torchrun starts processes.",
+    )
+    num_nodes: int | None = Field(
+        None, ge=1, le=1024, description="Computers; null is one, or as many as torchrun runs on."
+    )
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "32-true", description="Precision of training, as Lightning names it: 32-true, or bf16-mixed (GPU)."
+    )
     threads: Threads | None = Field(
-        None, description="Processor threads; null is one for flows up to 64 wide, else the default of torch."
+        None, description="Processor threads; null is one for flows up to 64 wide, else one per core that is free."
     )
 
 
@@ -266,7 +282,9 @@ def validated(kind: type[Kind], values: dict[str, Any], places: Places | None = 
         return kind.model_validate(values)
     except ValidationError as error:
         problems = error.errors()
-        raise ConfigError("\n".join(_explain(problem, places or {}, kind) for problem in problems)) from None
+        shown = [_explain(problem, places or {}, kind) for problem in problems[:MAX_PROBLEMS]]
+        more = [f"{len(problems) - MAX_PROBLEMS:,} more."] if len(problems) > MAX_PROBLEMS else []
+        raise ConfigError("\n".join([*shown, *more])) from None
 
 
 def dump_config(config: Settings) -> str:

@@ -26,7 +26,8 @@ from crow.run.config import (
     load_settings,
 )  # fmt: skip
 from crow.run.presets import preset_path
-from crow.run.yaml_settings import read_yaml, set_pair
+from crow.run.yaml_settings import set_pair
+from crow.yaml_file import read_yaml
 
 Levels = Annotated[int, Field(ge=1, le=6, description="Levels of an image's flow; a table of regions has one.")]
 Depth = Annotated[Layers, Field(ge=1, description="Steps (normalisation, 1x1 convolution, coupling) per level.")]

@@ -27,6 +27,7 @@ from crow import __version__
 from crow.errors import ConfigError, OutputError, RunError
 from crow.files import check_free, read_text, writing
 from crow.ownership import is_own
+from crow.processes import is_first
 from crow.run.config import Config, Kind, dump_config
 from crow.run.cross_sectional_config import CrossSectionalConfig, load_any
 
@@ -88,7 +89,7 @@ def start_run(folder: str | Path, config: Config | CrossSectionalConfig, overwri
 def check_place(folder: str | Path, overwrite: bool = False) -> None:
     """Raise OutputError if a new run may not be written at ``folder``."""
     folder = Path(folder)
-    if (folder / "checkpoints").is_dir() and not overwrite:
+    if (folder / "checkpoints").is_dir() and not overwrite and is_first():
         raise OutputError(
             f"{folder}: a training was started here. Continue it with --resume or replace it with --overwrite."
         )

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 MAX_ROUNDING = 0.002
 """Largest error of rounding to the integers of a scan, in ranges of the values; 8 bits of a full range are enough."""
+STRIPPED = 0.6  # share of voxels with the value of the background, from which a scan shows the brain only
+README = """{name}, made by crow {version}.
+
+These images are synthetic: `"synthetic": true` in each JSON file, which names the model and the scans behind it. They
+resemble those scans. crow does not remove faces: if the scans show a face, so do the images, and both need defacing
+before they are shared.
+"""
+IGNORED = "# Tables and pictures that BIDS does not define\n*.png\n*.csv\n*.npz\nvolumes.tsv\n"
 FOLDERS = {"pet": "pet", "asl": "perf", "CBF": "perf", "cbf": "perf", "dwi": "dwi", "bold": "func"}
 
 
@@ -63,6 +71,7 @@ def save_scan(
     Raises OutputError if a file exists and ``overwrite`` is False.
     """
     beside = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    facts = {"SkullStripped": _skull_stripped(like), **facts}
     header = like.header.copy()
     kind = like.get_data_dtype()
     scaling = (1.0, 0.0)
@@ -97,7 +106,7 @@ def _rounded(data: NDArray[Any], kind: np.dtype[Any], scaling: tuple[float, floa
 
 
 def describe_dataset(root: Path, name: str = "Synthetic follow-up scans") -> None:
-    """Write ``dataset_description.json`` into a folder of generated scans, unless it exists.
+    """Write ``dataset_description.json``, README and ``.bidsignore`` into a folder of generated scans, once.
 
     ``name`` is the dataset's name. Raises OutputError if the folder has a dataset that crow did not make.
     """
@@ -114,6 +123,16 @@ def describe_dataset(root: Path, name: str = "Synthetic follow-up scans") -> Non
     }
     with writing(path) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for file, text in (("README", README.format(name=name, version=__version__)), (".bidsignore", IGNORED)):
+        if not (root / file).exists():
+            with writing(root / file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def _skull_stripped(like: nib.Nifti1Image) -> bool:
+    """Whether a scan shows the brain only: most of its voxels have one value."""
+    values = np.asarray(like.dataobj)
+    return bool((values == values.flat[0]).mean() > STRIPPED)
 
 
 def _dataset_name(path: Path) -> str | None:

@@ -9,17 +9,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crow.cohort.dicom import ADVICE, is_dicom
 from crow.errors import ScanError
 from crow.extras import extra
 
 with extra("scans"):
     import nibabel as nib
+    from nibabel._compression import HAVE_ZSTD
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
 RETRY = "Download or convert it again, or remove it from the cohort."
 COPIES = 4  # float32 volumes in memory while a scan is prepared
 MAX_NAN_SHARE = 0.5
+COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
+MAX_APART = 1.0  # mm: of the positions of a corner by sform and qform, that are not worth a note
 DAMAGE = (
     ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, LookupError, TypeError,
     MemoryError,
@@ -34,11 +38,15 @@ def open_scan(path: str | Path) -> nib.Nifti1Image:
     Raises ScanError if the file is missing, not NIfTI, shorter than its header declares, 4-D, larger than memory, has
     colours or complex numbers, or has no orientation (sform and qform both 0).
     """
+    if Path(path).suffix == ".zst":
+        _require_zstd(path)
     try:
         image = nib.load(path)
     except FileNotFoundError:
         raise ScanError(f"{path}: no such file. Correct the path.") from None
     except DAMAGE as error:
+        if is_dicom(Path(path)):
+            raise ScanError(f"{path}: is DICOM. {ADVICE}") from None
         raise ScanError(f"{path}: cannot be read as NIfTI ({_short(error)}). {RETRY}") from None
     if isinstance(image, nib.MGHImage):
         image = _as_nifti(path, image)
@@ -80,6 +88,35 @@ def read_scan(image: nib.Nifti1Image) -> tuple[NDArray[np.float32], str | None]:
     if values.min() == values.max():
         raise ScanError(f"{path}: all its voxels are {values.flat[0]:g}. {RETRY}")
     return values, note
+
+
+def orientation_note(image: nib.Nifti1Image) -> str | None:
+    """What is wrong if sform and qform place the scan differently; the sform is used, as nibabel does."""
+    header = image.header
+    if not (int(header["sform_code"]) and int(header["qform_code"])):
+        return None
+    try:
+        forms = header.get_sform(), header.get_qform()
+    except DAMAGE:  # a quaternion that is none
+        return "its qform is invalid; the sform is used"
+    corners = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)]) * [*np.array(image.shape[:3]) - 1, 1]
+    apart = float(np.linalg.norm(corners @ (forms[0] - forms[1]).T, axis=1).max())
+    if apart <= MAX_APART:
+        return None
+    flipped = np.linalg.det(forms[0][:3, :3]) * np.linalg.det(forms[1][:3, :3]) < 0
+    sides = ", and exchange left and right" if flipped else ""
+    return (
+        f"its sform and qform differ by up to {apart:.0f} mm{sides}; the sform is used. If left, right or the position "
+        "is wrong in the picture, correct the header"
+    )
+
+
+def _require_zstd(path: str | Path) -> None:
+    if not HAVE_ZSTD:
+        raise ScanError(
+            f"{path}: compressed with zstd, which needs the package backports.zstd. Install it with pip install "
+            "backports.zstd, or decompress the scans with zstd -d."
+        )
 
 
 def _as_nifti(path: str | Path, image: nib.MGHImage) -> nib.Nifti1Image:
@@ -128,7 +165,7 @@ def _check_size(path: str | Path, image: nib.Nifti1Image | nib.MGHImage) -> None
             "computer."
         )
     name = Path(image.file_map["image"].filename or path)
-    if name.suffix in (".gz", ".mgz"):
+    if name.suffix in COMPRESSED:
         return
     needed = int(image.dataobj.offset) + voxels * image.get_data_dtype().itemsize  # type: ignore[attr-defined]
     found = name.stat().st_size

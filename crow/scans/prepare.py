@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from crow.errors import ScanError
 from crow.files import write_text
+from crow.scans.background import above_background, background_level, label_note
 from crow.scans.deform import sample
-from crow.scans.intensity import scale_of
+from crow.scans.intensity import PET, STRUCTURAL, scale_of
 from crow.scans.linear import Image, align_subject, resample
-from crow.scans.nifti import open_scan, read_scan
+from crow.scans.nifti import open_scan, orientation_note, read_scan
 from crow.scans.picture import draw
 from crow.scans.store import DONE, FAILED, ScanStore
 from crow.scans.template import Template, load_template
@@ -56,8 +57,8 @@ class QCRecord:
     """Quality-control record of a prepared scan.
 
     ``fit``: see `template_fit`; ``coverage``: share of the template's brain in the field of view; ``failed``: the
-    reason, if it failed; ``notes`` for the user; ``rounded``: see `rounding`; ``file``: `file_state` before the scan
-    was read.
+    reason, if it failed; ``notes`` for the user; ``rounded``: see `rounding`; ``orientation``: see `orientation_note`;
+    ``file``: `file_state` before the scan was read.
     """
 
     row: int
@@ -68,6 +69,7 @@ class QCRecord:
     notes: tuple[str, ...] = ()
     rounded: str | None = None
     file: tuple[int, int] | None = None
+    orientation: str | None = None
 
     def outdated(self, scan: str) -> bool:
         """Whether the scan's file has changed since it was prepared, or has appeared since it failed."""
@@ -143,6 +145,8 @@ class _SubjectPreparation:
         self.failed: dict[int, str] = {}
         self.notes: dict[int, list[str]] = {row: [] for row in rows}
         self.rounded: dict[int, str] = {}
+        self.orientation: dict[int, str] = {}
+        self.backgrounds: dict[int, tuple[float, float | None]] = {}
         self.to_scan: dict[int, Matrix] = {}
         self.images: dict[int, Volume] = {}
         self.gains: dict[int, float] = {}
@@ -157,6 +161,7 @@ class _SubjectPreparation:
             try:
                 scan = open_scan(self.paths[row])
                 values, note = read_scan(scan)
+                values = self._above_background(row, values)
                 coarse[row] = Image.of(values, scan.affine) if self.plan.linear else None
             except ScanError as error:
                 self._fail(row, str(error))
@@ -164,6 +169,8 @@ class _SubjectPreparation:
             levels[row] = len(np.unique(values.ravel()[:: max(1, values.size // MAX_COUNTED)]))
             codes[row] = int(scan.header["sform_code"]) or int(scan.header["qform_code"])
             self.notes[row] += [note] if note else []
+            if wrong := orientation_note(scan):
+                self.orientation[row] = wrong
         self.rounded = rounding(levels)
         self._require_one_space(codes)
         good = [row for row in self.rows if row not in self.failed]
@@ -216,7 +223,7 @@ class _SubjectPreparation:
     def write(self, seconds: float) -> list[QCRecord]:
         for row, image in self.images.items():
             self.store.array("intensity")[row] = image
-            self.store.array("scale")[row] = np.array([self.gains[row], 0.0])
+            self.store.array("scale")[row] = np.array([self.gains[row], self.backgrounds[row][0]])
             self.store.array("to_scan")[row] = self.to_scan[row]
             if row in self.velocity:
                 self.store.array("velocity")[row] = self.velocity[row]
@@ -240,14 +247,28 @@ class _SubjectPreparation:
         draw(image, self.template, qc_path(self.store.path, row).with_suffix(".png"))
         return QCRecord(row, fit, self._coverage(image), seconds, None, *self._remarks(row))
 
-    def _remarks(self, row: int) -> tuple[tuple[str, ...], str | None, tuple[int, int] | None]:
-        return tuple(self.notes[row]), self.rounded.get(row), self.files[row]
+    def _remarks(self, row: int) -> tuple[tuple[str, ...], str | None, tuple[int, int] | None, str | None]:
+        return tuple(self.notes[row]), self.rounded.get(row), self.files[row], self.orientation.get(row)
+
+    def _above_background(self, row: int, values: Volume) -> Volume:
+        """The scan less its offset, which is noted; raises ScanError for a mask or labels in place of a scan."""
+        if self.plan.modality in (*STRUCTURAL, *PET) and (what := label_note(values)):
+            raise ScanError(f"{what}. A scan of intensities is needed; give masks to crow segment.")
+        known = row in self.backgrounds
+        if not known:
+            structural = self.plan.modality in STRUCTURAL
+            self.backgrounds[row] = background_level(values) if structural else (0.0, None)
+        offset, constant = self.backgrounds[row]
+        if offset != 0 and not known:
+            what = "its background" if constant is None else "its darkest tissue"
+            self.notes[row].append(f"has values below 0; {what} ({offset:.3g}) was taken as 0")
+        return above_background(values, offset, constant)
 
     def _resample(self, row: int, displacement: NDArray[np.floating] | None = None) -> None:
         """Read a scan and resample it to the grid; it fails if it can no longer be read."""
         try:
             scan = open_scan(self.paths[row])
-            values, _ = read_scan(scan)
+            values = self._above_background(row, read_scan(scan)[0])
         except ScanError as error:
             self._fail(row, str(error))
             return

@@ -22,9 +22,7 @@ def write_page(store: ScanStore, records: list[QCRecord]) -> Path:
     """Write ``qc/index.html`` of a store and return its path."""
     failed = sum(one.failed is not None for one in records)
     shape = " x ".join(map(str, store.info.grid.shape))
-    worst = sorted(
-        records, key=lambda one: (one.failed is None, not one.notes, one.fit if one.fit is not None else -1.0)
-    )
+    worst = sorted(records, key=lambda one: (one.failed is None, not _remarks(one), -1 if one.fit is None else one.fit))
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Prepared scans</title><style>{STYLE}</style>"
         f"<h1>{len(records):,} {escape(store.info.modality)} scans prepared, {failed:,} failed</h1>"
@@ -48,9 +46,13 @@ def _figure(store: ScanStore, record: QCRecord) -> str:
         image = f'<img alt="{name}" loading=lazy src="{picture.name}">'
     numbers = "" if record.fit is None else f" · fit {record.fit:.2f} · {record.coverage:.0%} of the brain in view"
     failed = f"<p>Failed: {escape(record.failed)}</p>" if record.failed else ""
-    notes = "".join(f"<p class=note>{escape(one)}</p>" for one in record.notes)
+    notes = "".join(f"<p class=note>{escape(one)}</p>" for one in _remarks(record))
     kind = " class=failed" if record.failed else ""
     return (
         f"<figure{kind}>{image}<figcaption><b>{name}</b> · {visit['time']:.2f} years{numbers}{failed}{notes}"
         f"<div class=path>{escape(str(visit['scan']))}</div></figcaption></figure>"
     )
+
+
+def _remarks(record: QCRecord) -> list[str]:
+    return [*record.notes, *([record.orientation] if record.orientation else [])]

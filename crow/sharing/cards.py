@@ -20,6 +20,10 @@ INTENDED = (
 )
 MEASURED = ("MAE", "RMSE", "CRPS", "NLL", "coverage 50 %", "coverage 80 %", "coverage 90 %", "coverage 95 %")
 QUANTILES = (0.1, 0.5, 0.9)
+OF_SINGLE_VISITS = {
+    "synthesize": "--count 100", "translate": "--cohort YOURS", "classify": "--cohort YOURS",
+    "enhance": "--scan THICK.nii.gz", "segment": "--cohort YOURS",
+}  # fmt: skip
 Rows = Sequence[Sequence[object]]
 
 
@@ -106,7 +110,7 @@ def _commands(kind: str) -> list[str]:
     if kind in ("regions", "scans", "voxels"):
         return ["$ crow generate --run shared_run --cohort YOURS --subject ID --at 1,2 --out forecast.csv",
                 "$ crow score --run shared_run --cohort YOURS --out scores.csv"]  # fmt: skip
-    return [f"$ crow {kind} --run shared_run --help"]
+    return [f"$ crow {kind} --run shared_run {OF_SINGLE_VISITS[kind]}"]
 
 
 def _covariates(disclosure: Disclosure) -> list[str]:

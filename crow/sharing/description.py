@@ -8,11 +8,14 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from crow.models.base import TEST
+from crow.models.base import REPRESENTATION, TEST
 from crow.representation.attributes import Attribute, AttributeTable
 from crow.representation.classes import Classes
 from crow.representation.covariate_support import Bins, CovariateSupport
+from crow.representation.masks import around_masks
 from crow.representation.regions import Covariate, RegionTable
 from crow.representation.site_effects import SiteEffects
 from crow.run.folder import Run
@@ -25,18 +28,37 @@ Json = Any
 
 
 def shared_run(run: Run, disclosure: Disclosure) -> Run:
-    """The run with what may leave: see `docs/safety.md`. Its weights are the same."""
+    """The run with what may leave: see `docs/safety.md`. The weights of its flow are the same."""
     description: dict[str, Any] = {**run.description, "cohort": {}, TEST: None}
     for place in ("representation", "inputs.table", "source.table"):
         _change(description, place, lambda table: _table(RegionTable.model_validate(table), disclosure).model_dump())
+    for place in ("inputs", "source"):
+        _change(description, place, _greys)
     _change(description, "attributes", lambda found: _attributes(AttributeTable.model_validate(found), disclosure))
     _change(description, "classes", lambda found: _classes(Classes.model_validate(found), disclosure))
     config = run.config.model_copy(update={"cohort": {}})
     metrics = {name: value for name, value in run.metrics.items() if name not in OF_VALUES}
     log = run.log.select_dtypes("number")
     return replace(
-        run, config=config, description=without_paths(description), metrics=without_paths(metrics), log=log, findings=[]
-    )
+        run, config=config, description=without_paths(description), metrics=without_paths(metrics), log=log,
+        findings=[], tensors=_tensors(run, disclosure),
+    )  # fmt: skip
+
+
+def _tensors(run: Run, disclosure: Disclosure) -> dict[str, Tensor]:
+    """The tensors; of a segmentation, how often masks hold a voxel is 0 if those of too few subjects do."""
+    if run.description["kind"] != "segment":
+        return run.tensors
+    prior, region = (run.tensors[f"{REPRESENTATION}{name}"] for name in ("prior", "region"))
+    least = disclosure.min_count / int(run.metrics.get("subjects", len(disclosure.cohort.subjects)))
+    kept = torch.where(prior < least, 0.0, prior)
+    around = torch.from_numpy(around_masks(kept.numpy() > 0))
+    return {**run.tensors, f"{REPRESENTATION}prior": kept, f"{REPRESENTATION}region": region & around}
+
+
+def _greys(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The range of grey levels, whose ends are those of single scans, with three digits."""
+    return inputs | {end: float(f"{inputs[end]:.3g}") for end in ("low", "high") if end in inputs}
 
 
 def without_paths(value: Json) -> Json:

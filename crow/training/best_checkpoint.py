@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from crow.training import checkpoint
@@ -30,7 +31,7 @@ class BestCheckpoint(pl.Callback):
 
     def __init__(self, history: History, path: Path | None, facts: dict[str, Any]) -> None:
         self.history, self.path, self.facts = history, path, facts
-        self.saved = time.monotonic()
+        self.timetable = checkpoint.Timetable()
 
     @property
     def state_key(self) -> str:
@@ -42,6 +43,10 @@ class BestCheckpoint(pl.Callback):
         halves = {f"validation_half_{k}": half.take() for k, half in enumerate(module.validation_halves, 1)}
         row = {"train": module.train_loss.take(), "validation": module.validation_loss.take(), **halves}
         row["learning_rate"] = float(rate)
+        if trainer.world_size > 1:  # all processes evaluate the same weights; their training losses are parts of one
+            train = torch.tensor(row["train"], device=trainer.strategy.root_device)
+            row["train"] = float(trainer.strategy.reduce(train, reduce_op="mean"))
+            row = trainer.strategy.broadcast(row)
         if self.history.is_better(row["validation"]):
             state = module.evaluated.state_dict()
             self.history.best = {name: tensor.detach().clone() for name, tensor in state.items()}
@@ -51,9 +56,10 @@ class BestCheckpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         done = trainer.should_stop = self.history.done
-        if self.path is not None and (done or time.monotonic() - self.saved > checkpoint.SECONDS_BETWEEN_CHECKPOINTS):
+        if self.path is not None and trainer.strategy.broadcast(done or self.timetable.due()):
+            began = time.monotonic()
             trainer.save_checkpoint(self.path)
-            self.saved = time.monotonic()
+            self.timetable.written(began)
 
     def state_dict(self) -> dict[str, Any]:
         return {"facts": self.facts, **self.history.state_dict()}

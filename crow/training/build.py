@@ -12,6 +12,7 @@ from crow.errors import ConfigError
 from crow.flows.crow import CRowFlow
 from crow.flows.published import PublishedCRow
 from crow.run.config import Config, ModelSettings
+from crow.training.fit import with_threads
 
 Initialisation = Literal["mixed_model", "standard"]
 # Steps of a flow no wider than this are so short that threads mostly wait for each other, minutes on a busy machine.
@@ -50,7 +51,7 @@ def resolve(config: Config, data: SequenceSource) -> Config:
         "threads": threads,
         "value_dropout": value_dropout,
     }
-    training = config.training.model_copy(update=chosen)
+    training = with_threads(config.training.model_copy(update=chosen))
     return config.model_copy(update={"model": model, "training": training})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,24 @@ from crow.run.config import Optimisation
 if TYPE_CHECKING:
     from crow.training.data import Source
 
-SECONDS_BETWEEN_CHECKPOINTS = 2.0
+SECONDS_BETWEEN_CHECKPOINTS = 2.0  # at least
+WRITING_SHARE = 0.02  # of the time of a training
+
+
+class Timetable:
+    """When a checkpoint is due: so seldom that writing takes a fiftieth of the time, but once a minute."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + SECONDS_BETWEEN_CHECKPOINTS
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def written(self, began: float) -> None:
+        """A checkpoint was written since ``began`` (`time.monotonic`)."""
+        now = time.monotonic()
+        seconds = max(SECONDS_BETWEEN_CHECKPOINTS, (now - began) / WRITING_SHARE)
+        self._next = now + min(seconds, 30 * SECONDS_BETWEEN_CHECKPOINTS)
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
@@ -60,7 +78,7 @@ def require_facts(path: Path, found: dict[str, Any], facts: dict[str, Any]) -> N
 
 def training_facts(train: Source, validation: Source, settings: Optimisation, seed: int) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
-    chosen = settings.model_dump(exclude={"threads", "accelerator"})
+    chosen = settings.model_dump(exclude={"threads", "accelerator", "devices", "num_nodes"})
     sizes = {"training subjects": len(train), "held-out subjects": len(validation), "visits": train.count}
     values = {"training values": train.digest(), "held-out values": validation.digest()}
     return {**{f"training.{key}": value for key, value in chosen.items()}, **sizes, **values, "seed": seed}

@@ -1,13 +1,13 @@
 """Batches of subjects or examples for Lightning."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from crow.data.examples import ExampleSource
 from crow.data.sequences import SequenceSource
@@ -25,7 +25,11 @@ class BatchData(pl.LightningDataModule):
         self.shuffles = Shuffles(len(train), batch_size, steps_per_epoch, seed)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return _loader(self.train, self.shuffles)
+        return _loader(self.train, self.shuffles if self._processes == 1 else _Share(self))
+
+    @property
+    def _processes(self) -> int:
+        return self.trainer.world_size if self.trainer is not None else 1
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the two halves in turn: each is evaluated at the epoch that the other would choose."""
@@ -35,6 +39,24 @@ class BatchData(pl.LightningDataModule):
         return _loader(
             self.validation, [chunk for pair in halves for chunk in pair if chunk is not None and len(chunk)]
         )
+
+
+class _Share(Sampler[Tensor]):
+    """This process's rows of every batch, at least one."""
+
+    def __init__(self, data: BatchData) -> None:
+        assert data.trainer is not None
+        self.shuffles, self.rank, self.count = data.shuffles, data.trainer.global_rank, data.trainer.world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        self.shuffles.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.shuffles)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for rows in self.shuffles:
+            yield rows[self.rank :: self.count] if self.rank < len(rows) else rows[:1]
 
 
 def _loader(source: Source, rows: Iterable[Tensor]) -> DataLoader[Any]:

@@ -59,7 +59,7 @@ def fit_ensemble(
     echo: Echo = lambda line: None,
     bounds: Bounds | None = None,
     cross_fitted: Callable[[Tensor], Sequences] | None = None,
-    changes: bool = False,
+    changes: Sequence[int] | None = None,
 ) -> TrainedEnsemble:
     """Train the members of a resolved ``config``, each with its own validation subjects, and combine them.
 
@@ -71,7 +71,8 @@ def fit_ensemble(
     subjects.
 
     ``cross_fitted`` gives ``data`` as it is if nothing is learned from some of its rows: members whose validation
-    subjects these are use it. ``changes``: x are changes since a subject's first visit, which is at time 0.
+    subjects these are use it. ``changes``: x are changes since a subject's first visit, which is at
+    time 0, and these are the regions on the other side of the brain (`CRowFlow.initialise`).
     """
     features, context = data.x.shape[2], data.context.shape[2]
     gross, reference = gross_errors_of_training(
@@ -149,7 +150,11 @@ def _mean(members: list[dict[str, Any]], name: str) -> float:
 
 
 def _mixed_model(
-    config: Config, data: Sequences, bounds: Bounds | None, reference: CRowFlow | None = None, changes: bool = False
+    config: Config,
+    data: Sequences,
+    bounds: Bounds | None,
+    reference: CRowFlow | None = None,
+    changes: Sequence[int] | None = None,
 ) -> CRowFlow:
     """A flow that is the mixed model of ``data``, with the softness of bounds and the spread of a ``reference``."""
     with seeded(config.seed, 0):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 import torch
@@ -19,6 +20,8 @@ from crow.training.history import History
 
 if TYPE_CHECKING:
     from crow.training.data import Source
+
+Settings = TypeVar("Settings", bound=Optimisation)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,24 @@ def _out_of_sample(history: pd.DataFrame, validation: Source) -> float:
     share = float(mask[::2].sum() / mask.sum())
     one, two = first.to_numpy(float), second.to_numpy(float)
     return share * float(one[two.argmin()]) + (1 - share) * float(two[one.argmin()])
+
+
+def free_threads() -> int:
+    """Threads of torch, at most one per core that nobody else uses now.
+
+    The threads of one step wait for each other, so that two on one free core are slower than one.
+    """
+    most = torch.get_num_threads()
+    try:
+        cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    except (AttributeError, OSError):  # not on this system
+        return most
+    return max(1, min(most, round(cores - load)))
+
+
+def with_threads(settings: Settings) -> Settings:
+    """The settings with a number of threads, which a resumed training keeps."""
+    return settings if settings.threads is not None else settings.model_copy(update={"threads": free_threads()})
 
 
 @contextmanager

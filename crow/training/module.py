@@ -30,6 +30,7 @@ class FlowModule(pl.LightningModule):
         if settings.ema_decay:
             self.average = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
             self.average.update_parameters(flow)
+            self.average.requires_grad_(False)
         self.train_loss = _Mean()
         self.validation_loss = _Mean()
         self.validation_halves = (_Mean(), _Mean())
@@ -40,7 +41,8 @@ class FlowModule(pl.LightningModule):
         return self.flow if self.average is None else self.average.module
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(derived_seed(self.seed, self.current_epoch, SeedStream.TRAINING_NOISE))
+        own = [self.global_rank] if self.global_rank else []
+        torch.manual_seed(derived_seed(self.seed, self.current_epoch, SeedStream.TRAINING_NOISE, *own))
 
     def training_step(self, batch: Sequences | Examples) -> Tensor:
         if isinstance(self.settings, TrainingSettings) and self.settings.visit_dropout:
@@ -51,8 +53,17 @@ class FlowModule(pl.LightningModule):
             if batch.x.ndim == 3 and batch.x.shape[2] > 1:
                 batch = drop_values(batch, self.settings.value_dropout)
         loss: Tensor = self.flow.loss(batch)  # type: ignore[operator]
+        loss = self._share_of(loss, batch)
         self.train_loss.add(loss, 1)
         return loss
+
+    def _share_of(self, loss: Tensor, batch: Sequences | Examples) -> Tensor:
+        """The loss times this process's share of the visits: its mean over processes is the mean over all visits."""
+        if self.trainer.world_size == 1:
+            return loss
+        own = torch.tensor(float(batch.count), device=loss.device)
+        mean = self.trainer.strategy.reduce(own.clone(), reduce_op="mean")
+        return loss * (own / mean)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:

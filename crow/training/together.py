@@ -112,11 +112,12 @@ class _Training:
         if not self.histories[0].rows:
             self._validate([math.nan] * len(self.active), log)
         log.start()
-        saved = time.monotonic()
+        timetable = checkpoint.Timetable()
         while self.active:
-            if path is not None and time.monotonic() - saved > checkpoint.SECONDS_BETWEEN_CHECKPOINTS:
+            if path is not None and timetable.due():
+                began = time.monotonic()
                 checkpoint.save_checkpoint({"facts": facts, **self._state()}, path)
-                saved = time.monotonic()
+                timetable.written(began)
             self._keep([k for k in self.active if not self.histories[k].done])
             if self.active:
                 self._validate(self._train(), log)

@@ -10,9 +10,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from crow.extras import installed
+from crow.processes import by_torchrun, processes
 from crow.run.config import Optimisation
 from crow.training.best_checkpoint import AtomicCheckpointIO, BestCheckpoint
 from crow.training.data import BatchData
@@ -28,17 +31,23 @@ def make_trainer(
     There are no events if TensorBoard is not installed.
     """
     logger = TensorBoardLogger(folder, name="logs", version=label) if folder and installed("tensorboard") else False
+    wanted = processes(settings.devices, settings.num_nodes)
+    # Under SLURM, Lightning's default environment would requeue from the checkpoint of another member.
+    environment = TorchElasticEnvironment() if by_torchrun() else LightningEnvironment()
     return pl.Trainer(
         accelerator=settings.accelerator,
-        devices=1,
+        devices=wanted.devices,
+        num_nodes=wanted.nodes,
+        strategy=DDPStrategy(find_unused_parameters=True) if wanted.total > 1 else "auto",
+        precision=settings.precision,
+        use_distributed_sampler=False,  # `BatchData` divides every batch
         max_epochs=best_checkpoint.history.max_epochs,
         gradient_clip_val=settings.gradient_clip,
         num_sanity_val_steps=0 if best_checkpoint.history.rows else -1,
         callbacks=[best_checkpoint, *([_Line(EpochLine(label, [best_checkpoint.history]))] if progress else [])],
         logger=logger,
         log_every_n_steps=settings.steps_per_epoch,
-        # Under SLURM, Lightning's default environment would requeue from the checkpoint of another member.
-        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+        plugins=[AtomicCheckpointIO(), environment],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

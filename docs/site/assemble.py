@@ -32,7 +32,7 @@ def assemble(target: Path) -> None:
         text = path.read_text(encoding="utf-8").replace("](../docs/", "](../")
         (target / "notebooks" / path.name).write_text(text, encoding="utf-8")
     for path in SITE.rglob("*"):
-        if path.suffix == ".md" or path.name == "conf.py":
+        if path.suffix in (".md", ".css") or path.name == "conf.py":
             place = target / path.relative_to(SITE)
             place.parent.mkdir(exist_ok=True)
             shutil.copy2(path, place)

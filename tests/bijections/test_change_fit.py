@@ -175,3 +175,17 @@ def test_a_small_cohort_forecasts_better_than_its_mean_change_a_regression_and_t
     assert means["levels"] > means["mean"], means
     assert 0.8 < np.mean(covered) < 0.96, covered
     print(means, covered)
+
+
+def test_both_sides_share_their_effects_and_variances_and_a_midline_region_is_as_before() -> None:
+    x, context, _ = drawn(24, 5)
+    x = torch.cat([x, 0.5 * x[..., :1] + 0.1], 2)
+    alone, together = model_of(3), model_of(3)
+    fit_change_model(alone, x, context, everywhere(x))
+    fit_change_model(together, x, context, everywhere(x), other_side=[1, 0, 2])
+    for name in ("beta", "log_sigma", "factor"):
+        found, before = getattr(together, name).detach(), getattr(alone, name).detach()
+        torch.testing.assert_close(found[..., 0], found[..., 1])
+        torch.testing.assert_close(found[..., 2], before[..., 2], atol=1e-6, rtol=1e-4)
+    low, high = alone.beta.detach()[1, :2].sort().values
+    assert low - 0.02 < together.beta.detach()[1, 0] < high + 0.02

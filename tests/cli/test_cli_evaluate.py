@@ -89,7 +89,7 @@ def test_folds_evaluate_all_subjects(folder: Path, tmp_path: Path, capsys: pytes
     done(["evaluate", "--run", folder / "run", "--folds", "2", "--draws", "20", "--jobs", "2", "--out", out,
           "--baselines", "last"])  # fmt: skip
     shown = capsys.readouterr().out
-    assert "Skill in CRPS over last visit" in shown and "the training of crow" not in shown
+    assert "Skill over last visit: MAE" in shown and "the training of crow" not in shown
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert metrics["protocol"]["subjects"] == 30 and metrics["protocol"]["split"] == "2 folds by subject"
     assert pd.read_csv(tmp_path / "e" / "visits.csv")["subject"].nunique() == 30

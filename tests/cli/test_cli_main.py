@@ -39,9 +39,8 @@ def test_help_lists_every_command_and_loads_no_torch() -> None:
     code = "import sys\nfrom crow.cli.main import main\ntry: main(['--help'])\nfinally: print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert names
-    for name in names:
+    assert len(COMMANDS) > 15
+    for name in COMMANDS:
         assert f" {name} " in done.stdout
     for heavy in ("'torch'", "'pandas'", "'matplotlib'", "'numpy'"):
         assert heavy not in done.stdout

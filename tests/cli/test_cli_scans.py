@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import bids_validator
 import joblib
 import nibabel as nib
 import numpy as np
@@ -12,8 +13,11 @@ import pandas as pd
 import pytest
 import torch
 from commands import refused, run
+from PIL import Image
 
 import crow
+from crow.explore.open_run import open_run
+from crow.explore.question import Course, Whose
 from crow.models.scans import ScanModel
 from crow.models.voxels import VoxelModel
 from crow.representation.structure_volumes import NAMES
@@ -65,6 +69,8 @@ def test_a_follow_up_looks_like_the_last_scan_and_says_what_it_is(folder: Path, 
     uncertainty = nib.load(here / f"{stem.format('uncertainty')}.nii.gz").get_fdata()
     assert uncertainty.min() >= 0 and uncertainty.max() > 0
     assert (here / f"{stem.format('followup')}.png").read_bytes()[:4] == b"\x89PNG"
+    if bids_validator.found():
+        assert bids_validator.errors(out) == [] == bids_validator.errors(folder / "bids")
     volumes = pd.read_csv(out / "volumes.tsv", sep="\t")
     assert {"ventricles", "hippocampus_left"} <= set(volumes["structure"]) and "ventricles" in output
     assert ((volumes["q05"] <= volumes["change"] + 1e-9) & (volumes["change"] <= volumes["q95"] + 1e-9)).all()
@@ -167,9 +173,30 @@ def test_the_run_holds_no_subject(folder: Path) -> None:
             assert b"sub-0001" not in path.read_bytes(), path
 
 
+@pytest.mark.parametrize("name", ["two_years.gif", "two_years.nii.gz"])
+def test_follow_ups_of_a_subject_are_one_film(folder: Path, tmp_path: Path, name: str) -> None:
+    run("generate", "--run", folder / "run", "--subject", "0003", "--at", "6m:24m", "--draws", "4",
+        "--out", tmp_path / "fu", "--series", tmp_path / name)  # fmt: skip
+    if name.endswith(".gif"):
+        with Image.open(tmp_path / name) as film:
+            assert film.n_frames == 5 and film.width > 2 * film.height * 0.8
+        return
+    film, last = nib.load(tmp_path / name), scan_of(folder, "sub-0003")
+    assert film.shape == (*last.shape, 5) and film.header["pixdim"][4] == pytest.approx(0.5)
+    np.testing.assert_allclose(film.affine, last.affine, atol=1e-5)
+    np.testing.assert_allclose(film.get_fdata()[..., 0], last.get_fdata(), atol=1e-3)
+    assert json.loads((tmp_path / "two_years.json").read_text())["YearsSinceLastScan"] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    made = nib.load(next((tmp_path / "fu").rglob("*ses-plus2y*_desc-synthetic_T1w.nii.gz")))
+    np.testing.assert_allclose(film.get_fdata()[..., 4], made.get_fdata(), atol=0.51)
+
+
 def test_options_that_cannot_be_combined(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ("generate", "--run", folder / "run")
     assert "run of scans writes scans" in refused(capsys, *ask, "--new-subjects", "3")
+    assert "shows one subject, but 2" in refused(
+        capsys, *ask, "--subject", "0001", "--subject", "0002", "--at", "1", "--series", tmp_path / "a.gif", "--out",
+        tmp_path / "fu"
+    )  # fmt: skip
     assert "no subject 77" in refused(capsys, *ask, "--subject", "77", "--at", "1", "--out", tmp_path / "fu")
     assert not (tmp_path / "fu").exists()
     raw = tmp_path / "raw"
@@ -227,7 +254,7 @@ def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path,
     train = ("train", "--cohort", folder / "run_store", *QUICK)
     run(*train, "--out", tmp_path / "run", "--test", "0.3")
     output = run("evaluate", "--run", tmp_path / "run", "--draws", "20")
-    assert "last scan" in output and "Change of structures" in output and "Skill in MAE over" in output
+    assert "last scan" in output and "Change of structures" in output and "Skill over" in output
     made = tmp_path / "run_evaluation"
     metrics = json.loads((made / "metrics.json").read_text())["scans"]
     assert list(metrics["forecast"]) == ["crow", "last scan", "mean change"] and metrics["subjects"] == 3
@@ -246,3 +273,18 @@ def test_a_run_without_a_test_set_cannot_be_evaluated(folder: Path, capsys: pyte
     message = refused(capsys, "evaluate", "--run", folder / "run")
     assert "Train with --test 0.2, or cross-validate with --folds 5" in message
     assert not (folder / "run_evaluation").exists()
+
+
+def test_explore_shows_structures_and_the_scans_of_generate(folder: Path) -> None:
+    explorer = open_run(folder / "run", folder / "run_store", draws=20)
+    model, store = crow.load(folder / "run"), crow.ScanStore.open(folder / "run_store")
+    visit = model.cohort(store).visits.query("subject == 'sub-0002'").tail(1)[["subject", "time"]]
+    forecast = model.forecast(store, visit.assign(time=visit["time"] + 2), draws=20)
+    expected = model.follow_up(store, forecast, 0, "template")
+    np.testing.assert_allclose(explorer._follow_up("sub-0002", Course(), 2.0)[0], expected.median, rtol=1e-4, atol=0.1)
+    shown = explorer.subject(Whose(subject="sub-0002"), 2)["observed"]
+    last = expected.volumes.set_index("structure")["last"]
+    assert [shown["values"][name][-1] for name in last.index] == pytest.approx(last.tolist(), rel=1e-5)
+    assert shown["levels"]["ventricles"][0] == [None] * 7 and shown["levels"]["ventricles"][1][0] > 0
+    start = explorer.start()
+    assert start["regions"][2] == {"name": "hippocampus_left", "short": "hippocampus left", "unit": "mm³"}

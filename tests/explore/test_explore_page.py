@@ -84,6 +84,27 @@ def test_a_combination_that_no_subject_had_is_red(served: Served) -> None:
         assert "not effects of an intervention" in page.inner_text("#words")
 
 
+def test_values_are_in_the_unit_of_their_size(served: Served) -> None:
+    """Thousands of mm³ are cm³, a difference has a unit of its own, and digits are those of the interval."""
+    script = """() => {
+        const band = [6800, 6850, 6950, 7123, 7200, 7350, 7400], lower = [-520, -490, -400, -312, -220, -110, -92];
+        const thin = [2.1, 2.2, 2.2, 2.3, 2.4, 2.4, 2.5];
+        const view = {
+            start: { regions: [{ name: 'H', unit: 'mm³' }, { name: 'T', unit: 'mm' }], scales: Crow.view.start.scales },
+            shown: { observed: { values: { H: [7000, null], T: [2.5] } } }, at: 0,
+            answer: { times: [3], courses: [{ bands: { H: [band], T: [thin] } }], difference: { H: [lower] } },
+        };
+        const tip = Crow.tooltip(view, 'H');
+        view.answer.difference = null;
+        return [tip, Crow.tooltip(view, 'H'), Crow.tooltip(view, 'T'), Crow.percent(-0.0004), Crow.percent(2.9)];
+    }"""
+    with page_of(served.url) as (page, _):
+        assert page.evaluate(script) == [
+            "H: B − A −310 mm³, 90 % −520 to −90, at 3 years", "H: 7.12 cm³ (90 % 6.80 to 7.40), at 3 years",
+            "T: 2.30 mm (90 % 2.10 to 2.50), at 3 years", "0.0 %", "+2.9 %",
+        ]  # fmt: skip
+
+
 def test_keyboard_alone(served: Served) -> None:
     with page_of(served.url) as (page, _):
         page.focus("#subject")

@@ -120,6 +120,6 @@ def test_runs_and_options_that_do_not_fit_are_refused(
     assert ".html" in refused(capsys, *saved, tmp_path / "page.pdf")
     assert "CDRSB" in refused(capsys, *saved, tmp_path / "page.html", "--what-if", "CDRSB=x")
     assert "sex" in refused(capsys, *saved, tmp_path / "page.html", "--what-if", "sex=M")
-    (scans,) = (Path(__file__).parents[1] / "data").glob("runs-v*/scans")
-    assert "runs of regions" in refused(capsys, "explore", "--run", scans)
+    (voxels,) = (Path(__file__).parents[1] / "data").glob("runs-v*/voxels")
+    assert "Use crow generate" in refused(capsys, "explore", "--run", voxels)
     assert not list(tmp_path.iterdir())

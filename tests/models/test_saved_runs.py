@@ -8,9 +8,11 @@ After a deliberate change raise `crow.run.folder.FORMAT_VERSION` and write them 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import zarr
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,6 +30,7 @@ from model_cases import ModelCase, model_cases
 import crow
 from crow.errors import RunError
 from crow.models.registry import MODELS, model_class
+from crow.pipelines.share import share
 from crow.run.folder import FORMAT_VERSION
 
 RUNS = Path(__file__).parents[1] / "data" / f"runs-v{FORMAT_VERSION}"
@@ -51,6 +55,41 @@ def test_a_saved_run_answers_as_it_did(cases: dict[str, ModelCase], kind: str) -
     assert type(model) is model_class(kind)
     expected = json.loads((RUNS / kind / "answer.json").read_text())
     np.testing.assert_allclose(numbers(cases[kind].ask(model)), expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["scans", "voxels", "enhance", "segment", "translate"])
+def test_a_shared_run_answers_as_it_did_and_names_no_subject(
+    cases: dict[str, ModelCase], kind: str, tmp_path: Path
+) -> None:
+    data = cases[kind].data
+    if kind == "translate":
+        data.visits.drop(columns=["session", "time"]).to_csv(tmp_path / "cohort.csv", index=False)
+    training = tmp_path / "cohort.csv" if kind == "translate" else data.path
+    names = (data if kind == "translate" else data.cohort()).subjects
+    share(RUNS / kind, tmp_path / "model.zip", cohort=training, licence="CC0", min_count=4)
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        archive.extractall(tmp_path / "shared")
+    text = "".join(path.read_text() for path in (tmp_path / "shared").iterdir() if path.suffix != ".safetensors")
+    assert "Model card" in text and "Data sheet" in text and str(tmp_path) not in text
+    assert not [name for name in names if re.search(rf"(?<![\w.]){name}(?!\w)", text) and not name.isdecimal()]
+    model = crow.load(tmp_path / "shared")
+    expected = json.loads((RUNS / kind / "answer.json").read_text())
+    if kind != "segment":
+        np.testing.assert_allclose(numbers(cases[kind].ask(model)), expected, rtol=1e-2, atol=1e-2)
+        return
+    own, shared = (crow.load(folder).extra for folder in (RUNS / kind, tmp_path / "shared"))
+    rare = own["prior"] < 4 / len(names)
+    assert rare.any() and not shared["prior"][rare].any() and torch.equal(shared["prior"][~rare], own["prior"][~rare])
+    assert not (shared["region"] & ~own["region"]).any() and cases[kind].ask(model).shape[-3:] == data.info.grid.shape
+
+
+def test_a_mode_of_one_subject_is_not_shared(cases: dict[str, ModelCase], tmp_path: Path) -> None:
+    shutil.copytree(cases["scans"].data.path, tmp_path / "store")
+    arrays = zarr.open_group(tmp_path / "store" / "arrays.zarr")
+    arrays["intensity"][0] = np.asarray(arrays["intensity"][0]) * 50  # type: ignore[index]
+    with pytest.raises(RunError, match=r"mode_0\d: one subject has \d+% of its variance"):
+        share(RUNS / "scans", tmp_path / "model.zip", cohort=tmp_path / "store", min_count=4)
+    assert not (tmp_path / "model.zip").exists()
 
 
 def test_an_older_format_is_refused_with_the_remedy(tmp_path: Path) -> None:

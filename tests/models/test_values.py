@@ -63,7 +63,7 @@ def test_a_gross_error_is_named_and_moves_nothing(model: CRow, cohort: Cohort) -
     found = model.gross_errors(wrong)
     assert found[["subject", "region"]].to_numpy().tolist() == [[subject, "Hippocampus"]]
     assert model.gross_errors(cohort).empty
-    (line,) = doubtful_values(model, wrong)
+    (line,) = doubtful_values(model.gross_errors(wrong))
     assert f"subject {subject}" in line and "Hippocampus" in line and f"{found['value'].iloc[0]:g}" in line
     missing = cohort.visits.copy()
     missing.loc[missing.index[row], "Hippocampus"] = np.nan

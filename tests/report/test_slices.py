@@ -2,9 +2,10 @@
 
 import nibabel as nib
 import numpy as np
+import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
-from crow.report.slices import three_planes
+from crow.report.slices import _font, three_planes
 
 SHAPE = (20, 30, 10)
 
@@ -29,3 +30,16 @@ def test_size_is_in_mm_and_no_change_has_the_colour_of_the_background() -> None:
     assert flat.size == (700, 300)
     pixels = np.asarray(flat)
     assert (pixels[0, 0] > 240).all() and (pixels[:, :, 0] == pixels[0, 0, 0]).mean() > 0.97
+
+
+def test_a_place_left_of_the_middle_has_its_minus_sign() -> None:
+    """A font without it draws the same box for every unknown sign."""
+    box = _font(14).getmask("\ue000")
+    assert bytes(_font(14).getmask("\u2212")) != bytes(box)
+
+
+def test_one_plane_of_three() -> None:
+    volume = np.random.default_rng(0).random(SHAPE, np.float32)
+    one = three_planes(volume, np.diag([2.0, 2, 3, 1]), (3, 15, 5), (0, 1), width=300, planes=["axial"])
+    assert one.width == pytest.approx(300, abs=2)
+    assert one.height == pytest.approx(300 * SHAPE[1] / SHAPE[0], abs=2)

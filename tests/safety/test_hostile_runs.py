@@ -15,6 +15,8 @@ import torch
 from commands import done, refused
 from safetensors import safe_open
 
+import crow
+from crow.errors import RunError
 from crow.run.folder import FORMAT_VERSION
 
 RUNS = Path(__file__).parents[1] / "data" / f"runs-v{FORMAT_VERSION}"
@@ -196,3 +198,43 @@ def test_every_kind_of_run_is_checked(
     shutil.copytree(RUNS / kind, tmp_path / "run")
     DAMAGE[damage](tmp_path / "run")
     refused(capsys, "report", "--run", tmp_path / "run", "--out", tmp_path / "report.html")
+
+
+def inputs(**values: Any) -> Edit:
+    return lambda model: model["description"]["inputs"].update(values)
+
+
+def store_facts(**values: Any) -> Edit:
+    return lambda model: model["description"]["inputs"]["facts"].update(values)
+
+
+FORGED: dict[str, tuple[str, Edit]] = {
+    "grey levels without a range": ("segment", inputs(low=1.0, high=1.0)),
+    "grey levels that are words": ("enhance", inputs(low="")),
+    "grey levels of 10^400": ("enhance", inputs(high=10**400)),
+    "facts that are a number": ("segment", inputs(facts=1e308)),
+    "a slice outside the volume": ("segment", inputs(cut=[2, 10**9])),
+    "a modality that is missing": ("segment", lambda model: model["description"]["inputs"]["facts"].pop("modality")),
+    "a grid that is a number": ("segment", store_facts(grid=-1)),
+    "settings that are a list": ("segment", store_facts(settings=[[]])),
+    "a corner of two numbers": ("segment", lambda model: model["description"].update(corner=[7, 9])),
+    "a corner far away": ("segment", lambda model: model["description"].update(corner=[7, 9, 10**9])),
+    "a box of no size": ("segment", lambda model: model["description"].update(shape=[14, 0, 14])),
+    "a box that is a word": ("segment", lambda model: model["description"].update(shape=["x", 14, 14])),
+    "a label that is a word": ("segment", lambda model: model["description"].update(label="x")),
+    "fewer medians than regions": ("classify", lambda model: model["description"]["inputs"]["table"]["median"].pop()),
+    "a mean of 1e308": ("translate", lambda model: model["description"]["inputs"]["table"].update(mean=[1e308, 0.0])),
+    "an sd of 1e308": ("translate", lambda model: model["description"]["inputs"]["table"].update(sd=[1e308, 1.0])),
+    "shares of more levels": (
+        "scans", lambda model: model["description"]["representation"]["covariates"][1].update(shares=[0.5, 0.3, 0.2])
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_numbers_that_do_not_fit_each_other_are_refused(name: str, tmp_path: Path) -> None:
+    kind, edit = FORGED[name]
+    shutil.copytree(RUNS / kind, tmp_path / "run")
+    forge(tmp_path / "run", edit)
+    with pytest.raises(RunError, match=r"run"):
+        crow.load(tmp_path / "run")

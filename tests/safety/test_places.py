@@ -132,7 +132,7 @@ REFUSED = {
     f"{GENERATE} --draws -5 --out a.csv": "greater than or equal to 2",
     f"{GENERATE} --seed 99999999999999999999 --out a.csv": "less than or equal to",
     f"{GENERATE} --seed -1 --out a.csv": "greater than or equal to 0",
-    "generate --run run --new-subjects 10000000 --out a.csv": "GiB of memory",
+    "generate --run run --new-subjects 10000000000 --out a.csv": "less than or equal to",
     "generate --run run --new-subjects 0 --out a.csv": "greater than or equal to 1",
     "synthesize --run run --count 1000000000 --out a.csv": "GiB of memory",
     "synthesize --run run --count 1e9 --out a.csv": "integer",

@@ -49,7 +49,7 @@ def test_a_scan_is_written_in_the_format_of_the_real_one(
     np.testing.assert_allclose(found.get_fdata(), values, atol=1e-5)
     np.testing.assert_allclose(found.affine, AFFINE, atol=1e-6)
     assert [int(found.header[code]) for code in ("sform_code", "qform_code")] == [2, 1]
-    assert json.loads((tmp_path / "x.json").read_text()) == {"synthetic": True}
+    assert json.loads((tmp_path / "x.json").read_text()) == {"SkullStripped": False, "synthetic": True}
 
 
 def test_integers_are_rounded(tmp_path: Path) -> None:
@@ -93,6 +93,7 @@ def test_datasets_of_other_tools_are_not_touched(tmp_path: Path) -> None:
     describe_dataset(tmp_path / "ours")
     describe_dataset(tmp_path / "ours")
     assert json.loads((tmp_path / "ours" / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    assert "need defacing" in (tmp_path / "ours" / "README").read_text()
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "dataset_description.json").write_text('{"Name": "study", "BIDSVersion": "1.8.0"}')
     with pytest.raises(OutputError, match="crow did not make"):

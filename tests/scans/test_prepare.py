@@ -108,14 +108,32 @@ def test_a_scan_that_fails_is_a_finding(table: Path, tmp_path: Path) -> None:
 def test_all_failed_is_an_error(tmp_path: Path) -> None:
     for scan in pd.read_csv(cohort(tmp_path))["scan"]:
         (tmp_path / scan).write_bytes(b"no scan")
-    with pytest.raises(CohortError, match=r"None of the 4 scans could be prepared\. The first one, "):
+    with pytest.raises(CohortError, match=r"None of the 4 scans could be prepared\. The first reasons:\n.*sub-0_ses-0"):
         run(tmp_path / "cohort.csv", tmp_path / "store")
+
+
+def test_a_cohort_whose_scans_all_fail_ends_early_with_three_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crow.pipelines.prepare.FIRST", 4)
+    rows = [(f"S{s:03d}", 60 + 2 * v, f"S{s:03d}_{v}.nii") for s in range(10) for v in range(2)]
+    for number, (_, _, name) in enumerate(rows):
+        save(tmp_path / name, head() * 0 + 7) if number % 3 else (tmp_path / name).write_bytes(b"no scan")
+    pd.DataFrame(rows, columns=["subject", "age", "scan"]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(CohortError) as refused:
+        run(tmp_path / "t.csv", tmp_path / "store", modality="T1w")
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "None of the first 8 of 20 scans could be prepared. The first reasons:"
+    assert "cannot be read as NIfTI" in lines[1] and "all its voxels are 7" in lines[2] and len(lines) == 5
+    save(tmp_path / rows[2][2], head())
+    done = run(tmp_path / "t.csv", tmp_path / "store", modality="T1w")
+    assert (done.scans, done.failed) == (20, 19)
 
 
 def test_invalid_scans_do_not_stop_the_run(tmp_path: Path) -> None:
     table = cohort(tmp_path)
     paths = [tmp_path / scan for scan in pd.read_csv(table)["scan"]]
-    save(paths[0], head() - 2000)
+    save(paths[0], -head())
     save(paths[2], np.zeros(head().shape, [("R", "u1"), ("G", "u1"), ("B", "u1")]))
     done = run(table, tmp_path / "store", registration="linear")
     assert done.failed == 2
@@ -245,12 +263,12 @@ def test_a_scan_that_was_rounded_is_reported(tmp_path: Path) -> None:
     table = cohort(tmp_path, suffix="pet")
     path = tmp_path / "sub-1_ses-1_pet.nii.gz"
     scan = nib.load(path)
-    rounded = (scan.get_fdata() > 200).astype(np.int16)  # type: ignore[attr-defined]
+    rounded = np.rint(scan.get_fdata() / 100).astype(np.int16)  # type: ignore[attr-defined]
     nib.save(nib.Nifti1Image(rounded, scan.affine), path)  # type: ignore[attr-defined]
     done = run(table, tmp_path / "store")
     warnings = [finding for finding in done.findings if finding.code == "scan-rounded"]
     assert len(warnings) == 1 and warnings[0].severity == "warning"
-    assert warnings[0].message.startswith(f"{path}: 2 different values, but ")
+    assert warnings[0].message.startswith(f"{path}: {len(np.unique(rounded))} different values, but ")
 
 
 @pytest.mark.parametrize("codes", ["ARS", "PIL", "SLA"])

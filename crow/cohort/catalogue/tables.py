@@ -137,7 +137,13 @@ BIDS = Kind(
 )
 SEVERAL_FILES = Kind(
     "several-files", "warning", "A visit has several files of the chosen kind.",
-    "{count:,} visits have several files; the first by name was taken ({taken}, not {others}).",
+    "{count:,} visits have several files; of the kind that most visits have, the first by name was taken ({taken}, not "
+    "{others}). For others, list the scans in a table.",
+)  # fmt: skip
+MIXED_FILES = Kind(
+    "mixed-files", "warning", "The names of scans differ between visits in an entity such as echo, acq or res.",
+    "the scan of {count:,} visits ({file}) is of another kind than that of most ({usual}), so differences between "
+    "visits may not be changes. Leave them out if they look different.",
 )  # fmt: skip
 WAVES = Kind(
     "waves", "warning", "Columns are repeated by wave, but no session has a wave's label.",
@@ -154,7 +160,7 @@ SESSION_WITHOUT_SCAN = Kind(
 )  # fmt: skip
 MISSING_SCAN = Kind(
     "missing-scan", "warning", "A scan is not there or no NIfTI file.",
-    "{first} is not there or no NIfTI file (.nii, .nii.gz, .hdr, .img; also .mgz); the visits were dropped.",
+    "{first} is not there or no NIfTI file (.nii, .nii.gz, .hdr, .img; also .mgz){advice}; the visits were dropped.",
 )  # fmt: skip
 REPEATED_SCAN = Kind(
     "repeated-scan", "warning", "One scan stands for several visits.",

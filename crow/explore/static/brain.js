@@ -6,7 +6,8 @@
   Crow.change = function (view, region) {
     const course = view.answer.courses, at = view.at;
     const levels = view.shown.observed.levels[region];
-    const base = levels.length ? levels[levels.length - 1][3] : null;
+    const seen = view.shown.observed.values[region].filter((value) => value !== null);
+    const level = levels.length ? levels[levels.length - 1][3] : null, base = level === null && seen.length ? seen[seen.length - 1] : level;
     const size = Math.abs(base === null ? course[0].bands[region][0][3] : base);
     if (!size) return null;
     if (view.answer.difference) return (100 * view.answer.difference[region][at][3]) / size;
@@ -47,7 +48,7 @@
         const border = region === undefined ? [colour.soft, 3] : [chosen ? colour.ink : fill, 16];
         const shape = Crow.svg("path", { d: path, fill, stroke: border[0], "stroke-width": border[1], "stroke-linejoin": "round" });
         if (region !== undefined) {
-          shape.append(Crow.svg("title", {}, `${region} ${value === null ? "" : Crow.percent(value)}`));
+          shape.append(Crow.svg("title", {}, `${Crow.tooltip(view, region)}${value === null ? "" : ` (${Crow.percent(value)})`}`));
           shape.setAttribute("class", "shape");
           shape.addEventListener("click", () => choose(region));
         }

@@ -30,7 +30,7 @@
   }
 
   Crow.fan = function (view, region, width, height, small) {
-    const colour = Crow.colours(), rows = rowsOf(view, region), [low, high] = extent(rows);
+    const colour = Crow.colours(), rows = rowsOf(view, region), [low, high] = extent(rows), scale = Crow.scaleOf(view, region);
     const pad = small ? { left: 4, right: 4, top: 6, bottom: 6 } : { left: 62, right: 14, top: 14, bottom: 54 };
     const last = view.horizon, earliest = Math.min(0, ...view.shown.observed.times), first = earliest - (last - earliest) * 0.02;
     const x = (time) => pad.left + ((time - first) / (last - first)) * (width - pad.left - pad.right);
@@ -65,14 +65,19 @@
       add("line", { x1: x(row[0]), x2: x(row[0]), y1: y(row[1]), y2: y(row[7]), stroke: colour.ink, "stroke-width": 1.3, class: "interval" });
       add("line", { x1: x(row[0]), x2: x(row[0]), y1: y(row[3]), y2: y(row[5]), stroke: colour.ink, "stroke-width": 3 });
     }
-    for (const [time, value] of rows.observed) add("circle", { cx: x(time), cy: y(value), r: small ? 1.8 : 4, fill: colour.surface, stroke: colour.ink, "stroke-width": small ? 1.2 : 1.8, class: "observed" });
+    for (const [time, value] of rows.observed) {
+      const dot = { cx: x(time), cy: y(value), r: small ? 1.8 : 4, fill: colour.surface, stroke: colour.ink, "stroke-width": small ? 1.2 : 1.8, class: "observed" };
+      add("circle", dot, ...(small ? [] : [Crow.svg("title", {}, `Observed: ${scale.text(value, (high - low) / 10)}, ${time ? `${Crow.years(-time)} before the last visit` : "at the last visit"}`)]));
+    }
     if (!small && view.answer) cursor();
     return root;
 
     function axes() {
-      for (const value of Crow.ticks(low, high, Math.max(3, Math.round(height / 70)))) {
-        add("line", { x1: pad.left, x2: width - pad.right, y1: y(value), y2: y(value), stroke: colour.line });
-        add("text", { x: pad.left - 8, y: y(value) + 4, "text-anchor": "end", fill: colour.soft }, value.toLocaleString("en").replace("-", "−"));
+      const ticks = Crow.ticks(low / scale.per, high / scale.per, Math.max(3, Math.round(height / 70))), digits = Crow.digits(ticks);
+      for (const tick of ticks) {
+        const at = y(tick * scale.per);
+        add("line", { x1: pad.left, x2: width - pad.right, y1: at, y2: at, stroke: colour.line });
+        add("text", { x: pad.left - 8, y: at + 4, "text-anchor": "end", fill: colour.soft, class: "tick" }, tick.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "−"));
       }
       for (const time of Crow.ticks(first, last, Math.max(3, Math.round(width / 90)))) {
         add("line", { x1: x(time), x2: x(time), y1: bottom, y2: bottom + 5, stroke: colour.soft });
@@ -82,7 +87,7 @@
       add("line", { x1: x(0), x2: x(0), y1: pad.top, y2: bottom, stroke: colour.soft, "stroke-dasharray": "2 3" });
       const age = view.answer && view.answer.ages[0] !== null ? ` (age ${(view.answer.ages[0] - view.answer.times[0]).toFixed(1)} at the last visit)` : "";
       add("text", { x: (pad.left + width - pad.right) / 2, y: height - 14, "text-anchor": "middle" }, "Years after the last visit" + (width > 420 ? age : ""));
-      if (view.unit) add("text", { x: pad.left - 8, y: 11, "text-anchor": "end", fill: colour.soft }, view.unit);
+      if (scale.unit) add("text", { x: pad.left - 8, y: 11, "text-anchor": "end", fill: colour.soft, class: "unit" }, scale.unit);
       if (end !== null && end < last && x(last) - x(Math.max(first, end)) > 130) {
         add("text", { x: x(last) - 6, y: pad.top + 14, "text-anchor": "end", fill: colour.soft, "font-size": 11 }, "beyond the training data");
       }
@@ -97,7 +102,7 @@
 
   function description(view, region) {
     if (!view.answer) return `${region}: observed visits`;
-    const k = view.at, each = view.answer.courses.map((course, n) => `course ${"AB"[n]} median ${Crow.number(course.bands[region][k][3])}`);
+    const k = view.at, scale = Crow.scaleOf(view, region), each = view.answer.courses.map((course, n) => `course ${"AB"[n]} median ${scale.text(course.bands[region][k][3], course.bands[region][k][6] - course.bands[region][k][0])}`);
     return `${region} over time: ${view.shown.observed.times.length} observed visits, and at ${Crow.years(view.answer.times[k])} ${each.join(", ")}`;
   }
 })();

@@ -4,7 +4,7 @@
 (function () {
   const $ = (id) => document.getElementById(id);
   const SHOWN = 24; // small multiples, before all are asked for
-  const view = { start: null, whose: null, shown: null, answer: null, horizon: 5, courses: [{ future: "carry", steps: {} }], editing: 0, region: "", at: null, reference: true, filter: "", all: false, unit: "", chosen: [0, null] };
+  const view = { start: null, whose: null, shown: null, answer: null, horizon: 5, courses: [{ future: "carry", steps: {} }], editing: 0, region: "", at: null, reference: true, filter: "", all: false, scanAt: null, chosen: [0, null] };
   Crow.view = view;
 
   let choice = 0; // of a subject: answers about an earlier one are dropped
@@ -24,9 +24,14 @@
 
   function question(whose) {
     if (Crow.saved) return { chosen: view.chosen.filter((k) => k !== null) };
-    const courses = view.courses.map((course) => ({ future: course.future, steps: Object.fromEntries(Object.entries(course.steps).map(([name, steps]) => [name, steps.map((step) => ({ value: String(step.value), at: Math.min(step.at, view.horizon) }))])) }));
-    return { ...whose, horizon: view.horizon, courses };
+    return { ...whose, horizon: view.horizon, courses: view.courses.map((_, k) => view.asked(k)) };
   }
+
+  // A course as the server reads it.
+  view.asked = function (k) {
+    const course = view.courses[k];
+    return { future: course.future, steps: Object.fromEntries(Object.entries(course.steps).map(([name, steps]) => [name, steps.map((step) => ({ value: String(step.value), at: Math.min(step.at, view.horizon) }))])) };
+  };
 
   function forecast() {
     if (view.whose) ask("forecast", question(view.whose), choice);
@@ -113,8 +118,9 @@
     legend();
     reading();
     multiples();
-    Crow.brain(view, pick);
+    if (!view.start.scans) Crow.brain(view, pick);
     words();
+    Crow.scan(view);
     if (!Crow.saved) Crow.timelines(view);
     $("speed").textContent = Crow.saved ? "" : `Answered in ${view.answer.milliseconds} ms, with ${view.start.draws} draws.`;
   }
@@ -128,17 +134,16 @@
   }
 
   function reading() {
-    const { answer, at, region } = view, unit = view.unit ? ` ${view.unit}` : "", time = answer.times[at], age = answer.ages[at];
+    const { answer, at, region } = view, scale = Crow.scaleOf(view, region), time = answer.times[at], age = answer.ages[at];
     $("at-text").textContent = Crow.years(time) + (age === null ? "" : `, age ${age.toFixed(1)}`);
     $("at").setAttribute("aria-valuetext", $("at-text").textContent);
     const rows = answer.courses.map((course, k) => {
       const own = course.bands[region][at];
-      return Crow.html("p", { class: "ab"[k] }, Crow.html("strong", {}, `${"AB"[k]}  ${Crow.number(own[3], own[6] - own[0])}${unit}`), ` (90 % ${Crow.interval(own[0], own[6])})`);
+      return Crow.html("p", { class: "ab"[k] }, Crow.html("strong", {}, `${"AB"[k]}  ${scale.text(own[3], own[6] - own[0])}`), ` (90 % ${scale.interval(own[0], own[6])})`);
     });
     if (answer.difference) {
-      const own = answer.difference[region][at];
-      const text = `${Crow.number(own[3], (own[6] - own[0]) / 2)}${unit}, 90 % ${Crow.interval(own[0], own[6])}, at ${Crow.years(time)}`;
-      rows.push(Crow.html("p", { class: "difference", id: "difference" }, Crow.html("strong", {}, "B − A  "), text));
+      const text = Crow.differenceText(view, region, at);
+      rows.push(Crow.html("p", { class: "difference", id: "difference" }, Crow.html("strong", {}, "B − A  "), `${text}, at ${Crow.years(time)}`));
     }
     $("reading").replaceChildren(...rows);
   }
@@ -150,7 +155,7 @@
       const change = Crow.change(view, one.name);
       const item = Crow.html("button", { type: "button", onclick: () => pick(one.name) }, Crow.fan(view, one.name, 150, 84, true), Crow.html("span", { class: "name" }, one.short), Crow.html("span", { class: "soft" }, change === null ? "" : Crow.percent(change)));
       item.dataset.region = one.name;
-      item.title = one.name;
+      item.title = Crow.tooltip(view, one.name);
       item.setAttribute("aria-pressed", String(one.name === view.region));
       item.addEventListener("keydown", (event) => {
         const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -159,7 +164,7 @@
       return item;
     });
     if (all.length > shown.length) items.push(Crow.html("button", { type: "button", class: "more", onclick: () => { view.all = true; multiples(); } }, `Show all ${all.length}`));
-    $("multiples-title").textContent = (view.answer.difference ? "All regions: difference of B from A" : "All regions: change since the last visit") + `, at ${Crow.years(view.answer.times[view.at])}`;
+    $("multiples-title").textContent = `All ${view.start.scans ? "structures" : "regions"}: ${view.answer.difference ? "difference of B from A" : "change since the last visit"}` + `, at ${Crow.years(view.answer.times[view.at])}`;
     box.replaceChildren(...items);
     if (focused !== undefined) items.find((item) => item.dataset.region === focused)?.focus({ preventScroll: true });
   }
@@ -179,13 +184,18 @@
     const doubtful = [...shared, ...view.shown.doubtful].map(warning);
     const association = Crow.html("p", { class: "soft" }, "Forecasts are associations in the training data, not effects of an intervention. The difference of two courses uses the same random numbers in both: its interval has no measurement error.");
     $("words").replaceChildren(...blocks, ...doubtful, association);
-    $("commands").replaceChildren(...view.answer.courses.map((course, k) => {
-      const code = Crow.html("code", {}, course.command);
+    if (!view.start.scans || Crow.saved) view.showCommands(view.answer.courses.map((course, k) => [k, course.command]), view.start.scans ? "It writes the follow-up scans." : "It gives the same numbers.");
+  }
+
+  view.showCommands = function (each, note) {
+    $("command-note").textContent = note;
+    $("commands").replaceChildren(...each.filter((one) => one[1]).map(([k, text]) => {
+      const code = Crow.html("code", {}, text);
       const copy = Crow.html("button", { type: "button", class: "small", onclick: () => copied(code, copy) }, "Copy");
       copy.setAttribute("aria-label", `Copy the command of course ${"AB"[k]}`);
       return Crow.html("div", { class: "command" }, Crow.html("p", { class: "row" }, Crow.html("strong", { class: "ab"[k] }, "AB"[k]), Crow.html("span", { class: "stretch" }), copy), code);
     }));
-  }
+  };
 
   // The command is selected, too, for browsers that refuse the clipboard to a page.
   async function copied(code, button) {
@@ -221,7 +231,7 @@
     });
     $("horizon-text").textContent = Crow.years(view.horizon);
     $("region").addEventListener("change", () => pick($("region").value));
-    $("at").addEventListener("input", () => { view.at = Number($("at").value); draw(); });
+    $("at").addEventListener("input", () => { view.at = Number($("at").value); view.scanAt = null; draw(); });
     $("show-reference").addEventListener("change", () => { view.reference = $("show-reference").checked; draw(); });
     $("filter").addEventListener("input", () => { view.filter = $("filter").value; multiples(); });
     $("course-a").addEventListener("click", () => edit(0));
@@ -248,13 +258,14 @@
       return;
     }
     const start = view.start;
-    view.unit = start.unit;
     view.region = start.regions[0].name;
     document.title = `${start.run} · crow explore`;
-    $("about").textContent = `${start.run} · ${start.cohort} · ${start.subjects.toLocaleString("en")} subjects, ${start.regions.length} regions`;
+    $("about").textContent = `${start.run} · ${start.cohort} · ${start.subjects.toLocaleString("en")} subjects, ${start.regions.length} ${start.scans ? "structures" : "regions"}`;
+    if (start.scans) document.querySelector("#region-title label").textContent = "Structure";
     $("region").replaceChildren(...start.regions.map((one) => Crow.html("option", { value: one.name }, one.short)));
     $("filter").hidden = start.regions.length <= 9;
     controls();
+    Crow.scanControls(view, draw);
     if (Crow.saved) {
       document.body.classList.add("saved");
       document.querySelector(".private").textContent = "A saved page of one subject. It contains data of this subject.";

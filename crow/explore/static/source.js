@@ -23,6 +23,7 @@
   function answer(what, question) {
     if (what === "start") return saved.start;
     if (what === "subject") return saved.subject;
+    if (what === "scan") return { ...saved.scans.both, ...(question.at === null ? saved.scans.now : saved.scans.courses[question.chosen][question.at]) };
     const chosen = question.chosen;
     const found = { ...saved.forecast, courses: chosen.map((k) => saved.courses[k].answer), difference: null };
     if (chosen.length === 2) found.difference = saved.differences[chosen[0]][chosen[1]];

@@ -15,6 +15,7 @@
       tabs.forEach((tab, n) => { tab.setAttribute("aria-selected", String(n === k)); tab.tabIndex = n === k ? 0 : -1; panels[n].hidden = n !== k; });
     }
     panels[0].replaceChildren(...combobox(chosen));
+    if (view.start.scans) { tabs[0].parentElement.hidden = true; return; } // a scan cannot be typed
     form(view, panels[1], chosen);
   };
 

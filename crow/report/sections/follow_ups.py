@@ -157,7 +157,7 @@ def _future(name: str, follow_up: FollowUp) -> list[Block]:
              f"{r['change']:+.1%} ({r['q05']:+.1%} to {r['q95']:+.1%})")
             for r in follow_up.volumes.to_dict("records")
         )  # fmt: skip
-        header = ("structure", "last scan (ml)", "follow-up (ml)", "change (90 % prediction interval)")
+        header = ("structure", "last scan (cm³)", "follow-up (cm³)", "change (90 % prediction interval)")
         blocks.append(Table("Forecast volumes of structures", header, rows))
     change = nib.Nifti1Image(follow_up.change.astype(np.float32), like.affine)
     background = nib.Nifti1Image(last, like.affine)

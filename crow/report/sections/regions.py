@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from crow.report import charts
 from crow.report.blocks import Block, Cell, Details, Note, Section, Table, paragraph
 from crow.report.brain_maps import Map, glass_brains
@@ -19,8 +21,10 @@ NO_ATLAS = (
 UNKNOWN = "No label of the atlas has the name of a region of the cohort, so the regions are shown as a matrix."
 
 
-def regions_section(evaluation: Evaluation | None, atlas: Map | None, missing: str) -> Section:
-    """The error of every region beside that of other models."""
+def regions_section(
+    evaluation: Evaluation | None, atlas: Map | None, missing: str, units: Mapping[str, str] | None = None
+) -> Section:  # fmt: skip
+    """The error of every region beside that of other models; ``units`` are those of regions that are known."""
     name, title = "regions", "Errors by region"
     table = None if evaluation is None else evaluation.table("forecast", "model", "by", "group", "metric", "value")
     part = None if table is None else table[(table["by"] == "region") & (table["metric"] == "CRPS")]
@@ -52,12 +56,12 @@ def regions_section(evaluation: Evaluation | None, atlas: Map | None, missing: s
         rest = charts.matrix(errors.iloc[MAX_ROWS:], heading, label)
         alt = f"CRPS of the {len(errors) - MAX_ROWS} regions with smaller errors."
         blocks.append(Details("Other regions", (drawn(rest, alt),)))
-    if own := _own_units(evaluation, order):
+    if own := _own_units(evaluation, order, units or {}):
         blocks.append(Details("Errors in the table's own units", (own,)))
     return Section(name, title, tuple(blocks))
 
 
-def _own_units(evaluation: Evaluation, regions: list[str]) -> Table | None:
+def _own_units(evaluation: Evaluation, regions: list[str], units: Mapping[str, str]) -> Table | None:
     """crow's errors beside those of the last visit carried forward."""
     errors = ("MAE", "RMSE", "CRPS", "NLL per value")
     rows: list[tuple[Cell, ...]] = []
@@ -67,7 +71,7 @@ def _own_units(evaluation: Evaluation, regions: list[str]) -> Table | None:
             for model in (OURS, LAST) for metric in errors
         ]  # fmt: skip
         if any(cells):
-            rows.append((region, *cells))
+            rows.append((f"{region} ({units[region]})" if region in units else region, *cells))
     header = ("region", *errors, *(f"{metric}, {LAST}" for metric in errors))
     with_last = any(any(row[1 + len(errors) :]) for row in rows)
     width = len(header) if with_last else 1 + len(errors)

@@ -1,0 +1,53 @@
+"""Many subjects, some at a time: the result does not depend on the number of processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import run
+
+from crow.cohort import parts
+from crow.pipelines import new_subjects
+
+
+def scored(trained: Path, folder: Path, *more: str) -> Path:
+    """The table of scores of the training cohort."""
+    out = folder / "scores.csv"
+    words = ["--cohort", str(trained / "cohort.csv"), "--out", str(out), "--draws", "200", "--overwrite"]
+    run("score", "--run", str(trained / "run"), *words, *more)
+    return out
+
+
+def test_parts_score_as_the_whole_and_any_number_of_processes_writes_the_same(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pd.read_csv(scored(trained, tmp_path), dtype={"subject": str})
+    whole_subjects = pd.read_csv(tmp_path / "scores_subjects.csv")
+    monkeypatch.setattr(parts, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(parts, "PART_BYTES", 4000)
+    alone = scored(trained, tmp_path, "--jobs", "1").read_bytes()
+    found = pd.read_csv(tmp_path / "scores.csv", dtype={"subject": str})
+    pd.testing.assert_frame_equal(found.iloc[:, :3], whole.iloc[:, :3])
+    np.testing.assert_allclose(found["log_prob"], whole["log_prob"], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(found["outlier_score"], whole["outlier_score"], atol=1e-3)
+    assert np.nanmax(abs(found.filter(regex="_z$") - whole.filter(regex="_z$")).to_numpy()) < 0.8  # other draws
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores_subjects.csv"), whole_subjects, rtol=1e-5)
+    assert scored(trained, tmp_path, "--jobs", "2").read_bytes() == alone
+    assert not list(tmp_path.glob(".crow*"))
+
+
+@pytest.mark.parametrize("more", [(), ("--covariates-of-subjects",)])
+def test_new_subjects_are_the_same_from_any_number_of_processes(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(new_subjects, "CHUNK", 5)
+    tables = []
+    for jobs in ("1", "2"):
+        words = ("--new-subjects", "41", "--out", tmp_path / f"{jobs}.csv", "--jobs", jobs)
+        run("generate", "--run", trained / "run", *words, *more)
+        tables.append((tmp_path / f"{jobs}.csv").read_bytes())
+    assert tables[0] == tables[1]
+    assert pd.read_csv(tmp_path / "1.csv")["RID"].nunique() == 41
