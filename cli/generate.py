@@ -127,7 +127,7 @@ def generate(
     [bold]crow generate --run demo/run --subject 9002 --at 1,5 --set-covariate CDRSB=5@2[/bold]
     [bold]crow generate --run demo/run --new-subjects 100[/bold]
     [bold]crow generate --run demo/scan_run --subject 0001 --at 1.5 --out demo/followup[/bold]
-    [bold]crow generate --run demo/scan_run --subject 0001 --at 1m:24m --series demo/two_years.gif[/bold]
+    [bold]crow generate --run demo/scan_run --subject 1 --at 1m:24m --series film.gif[/bold]
     """
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,

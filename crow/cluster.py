@@ -103,8 +103,9 @@ class _Submitted:
 
     def job_class(self) -> Any:
         """The jobs of Dask's SLURMCluster, recorded here. Dask itself would wait for workers of rejected jobs."""
-        from dask_jobqueue.slurm import SLURMJob
-        from distributed.core import Status
+        with extra("cluster"):
+            from dask_jobqueue.slurm import SLURMJob
+            from distributed.core import Status
 
         submitted = self
 

@@ -25,7 +25,7 @@ def read_yaml(path: Path, what: str = "settings") -> tuple[dict[str, Any], Place
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise ConfigError(f"{path}: cannot be read as YAML {what}: {reason}.") from None
+        raise ConfigError(f"{path}: cannot be read as YAML: {reason}.") from None
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -35,7 +35,7 @@ def read_yaml(path: Path, what: str = "settings") -> tuple[dict[str, Any], Place
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}.") from None
     except RecursionError:
-        raise ConfigError(f"{path}: not valid YAML {what}: nested too deeply.") from None
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply.") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}.") from None
     if not isinstance(values, dict):

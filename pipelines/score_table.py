@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from crow.cohort import Cohort, Finding
 from crow.evaluation.outlier_score import with_outlier_scores
@@ -65,7 +64,7 @@ class ScoreTable:
     def keep(self, part: PartScores) -> PartScores:
         """Receive a part; returns it without its scores."""
         self._parts[part.number], self._names = part.visits, list(map(str, part.z.columns))
-        np.save(self._file(part.number), part.z.to_numpy(float))
+        self._file(part.number).write_bytes(part.z.to_numpy(float).tobytes())  # np.save passes over a full disk
         return replace(part, visits=pd.DataFrame(), z=pd.DataFrame())
 
     def write(self, path: Path, conventions: Conventions) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -76,7 +75,8 @@ class ScoreTable:
         start = 0
         for number, size in zip(numbers, sizes, strict=True):
             some = visits.iloc[start : start + size].drop(columns=["region", "z"])
-            z = pd.DataFrame(self._read(number), some.index, self._names)
+            values = np.fromfile(self._file(number)).reshape(size, len(self._names))
+            z = pd.DataFrame(values, some.index, self._names)
             save_table(
                 pd.concat([some, z], axis=1), path, self._out.suffix, digits=None, append=start > 0,
                 conventions=conventions,
@@ -84,11 +84,8 @@ class ScoreTable:
             start += size
         return visits, _by_subject(visits)
 
-    def _read(self, number: int) -> NDArray[np.float64]:
-        return np.asarray(np.load(self._file(number)))
-
     def _file(self, number: int) -> Path:
-        return Path(self._folder.name) / f"{number}.npy"
+        return Path(self._folder.name) / f"{number}.bin"
 
 
 def _by_subject(visits: pd.DataFrame) -> pd.DataFrame:

@@ -114,7 +114,7 @@ def read_mapping(path: str | Path) -> Mapping:
     """
     from crow.yaml_file import read_yaml
 
-    content, _ = read_yaml(Path(path), "roles of columns")
+    content, _ = read_yaml(Path(path), "roles of columns, as crow check --write writes them,")
     try:
         mapping = Mapping.model_validate(content)
     except ValidationError as error:

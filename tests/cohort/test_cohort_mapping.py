@@ -94,7 +94,7 @@ def test_a_flag_overrides_the_mapping(tmp_path: Path) -> None:
         ("columns: {a: {role: subject}, b: {role: subject}}", "a, b have the role subject"),
         ("columns: {a: {role: region}}", "no column has the role subject"),
         ("columns: {s: {role: subject}, a: {role: time, kind: seconds}}", "column a: kind seconds"),
-        ("columns: [", "no YAML file"),
+        ("columns: [", "not valid YAML"),
         ("a: 1", "mapping.yaml"),
     ],
 )

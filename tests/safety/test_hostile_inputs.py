@@ -138,7 +138,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     **{f"{option} {name}": (["check", "good.csv", option, name], reason) for option, name, reason in (
         ("--mapping", "pipe.csv", NO_FILE), ("--mapping", "/dev/zero", NO_FILE),
         ("--mapping", "good.csv", "check --write"),
-        ("--mapping", "bytes.bin", "no YAML file"), ("--mapping", "deep.yaml", "no YAML file"),
+        ("--mapping", "bytes.bin", "not a text file"), ("--mapping", "deep.yaml", "not valid YAML"),
     )},
     **{f"train --config {name}": ([*TRAIN, "--cohort", "good.csv", "--config", name], reason) for name, reason in {
         "pipe.csv": NO_FILE, "/dev/zero": NO_FILE, "folder.csv": "directory", "bytes.bin": "not a text file",
