@@ -10,7 +10,7 @@ ENDING = ("SIGTERM", "SIGHUP")  # a job's time is over; the terminal was closed
 
 @contextmanager
 def ending_in_order() -> Iterator[list[int]]:
-    """While this runs, the signals of `ENDING` do what Ctrl-C does; yields the numbers of those that came.
+    """While this runs, the signals of `ENDING` do what Ctrl-C does; yields the numbers of those received.
 
     A signal that the caller ignores or handles, as nohup does, stays as it is.
     """
