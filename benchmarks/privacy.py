@@ -50,7 +50,7 @@ def main() -> None:
             row = {"trained on": name, "seed": seed, "verdict": numbers["verdict"], "seconds": round(seconds)}
             rows.append({**row, **{key: round(float(value), 4) for key, value in shown.items()}})
             print(rows[-1], *numbers["reasons"], sep="\n", flush=True)
-    write("privacy", "Privacy audits: models trained as usual, and one that memorised its subjects", rows)
+        write("privacy", "Privacy audits: models trained as usual, and one that memorised its subjects", rows)
 
 
 def train(training: Cohort, seed: int) -> CRow:

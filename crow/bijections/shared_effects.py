@@ -140,7 +140,7 @@ def _correlations(evidence: Evidence) -> Tensor:
     reliability = torch.eye(2, dtype=c.dtype, device=c.device) - c
     features = m.shape[1]
     ridge, parts = RIDGE * torch.eye(4, dtype=c.dtype, device=c.device), []
-    step = max(1, VALUES // (16 * features))
+    step = max(1, VALUES // (128 * features))
     for first in range(0, features, step):
         some = slice(first, first + step)
         pairs = torch.einsum("brij,bskl->rsikjl", reliability[:, some], reliability).reshape(-1, features, 4, 4)

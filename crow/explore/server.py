@@ -97,7 +97,7 @@ class OnlyThisPage(BaseHTTPMiddleware):
             return True
         if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             return True
-        token = request.scope["path"].split("/")[1]
+        token = "".join(request.scope["path"].split("/")[1:2])  # the path of OPTIONS * has no slash
         return not secrets.compare_digest(token.encode(), self.address.token.encode())
 
 

@@ -32,7 +32,9 @@ DRAW = [*GENERATE, "--at", "1", "--draws", "20"]
 NUMBERS: dict[str, tuple[list[str], str]] = {
     "draws": ([*GENERATE, "--at", "1", "--draws", ENDLESS], "GiB of memory"),
     "scan draws": ([*GENERATE, "--at", "1", "--save-scan-draws", ENDLESS], "GiB of memory"),
-    "new subjects": (["generate", "--run", str(RUN), "--new-subjects", ENDLESS, "--out", "g.csv"], "GiB of memory"),
+    "new subjects": (
+        ["generate", "--run", str(RUN), "--new-subjects", ENDLESS, "--out", "g.csv"], "less than or equal to"
+    ),
     "simulated subjects": (["simulate", "--out", "z", "--subjects", ENDLESS], "GiB of memory"),
     "a setting": (["train", "--cohort", "good.csv", "--out", "r", "--set", f"model.blocks={ENDLESS}"], "GiB of memory"),
     "years": ([*GENERATE, "--at", ENDLESS], "not after the last visit"),
