@@ -13,7 +13,7 @@ from crow.cohort.date_columns import plain_dates
 from crow.cohort.descriptions import described, sidecar_of, without_second_header
 from crow.cohort.findings import Findings
 from crow.cohort.frame import NAME, frame_table
-from crow.cohort.join import join_tables
+from crow.cohort.join import days_of, join_tables
 from crow.cohort.layouts import read_layout
 from crow.cohort.options import ReadOptions, listed
 from crow.cohort.parts import TablePart
@@ -31,7 +31,7 @@ def load(sources: Sequence[Source], options: ReadOptions, schema: Schema | None,
     """One table of the cohort: the only one, or several joined by subject and visit.
 
     Raises CohortError for a file that is no table, for tables that do not fit together, and for flags that belong to a
-    tree but were given for a table, or the other way round.
+    tree but were given for a table, or the other way round; ConfigError if ``within`` is no window.
     """
     tables = [Path(source) if isinstance(source, str) else source for source in sources]
     trees = [table for table in tables if isinstance(table, Path) and table.is_dir()]
@@ -46,6 +46,8 @@ def load(sources: Sequence[Source], options: ReadOptions, schema: Schema | None,
         )
     if schema is not None and options.within is None:
         options = options.model_copy(update={"within": schema.within})
+    if options.within is not None:
+        days_of(options.within)  # a window that is none is refused even if a single table needs none
     read = [_load_one(table, options, schema, findings) for table in tables]
     table = read[0] if len(read) == 1 else join_tables(read, options, findings)
     if schema is not None and schema.time_kind == "date":

@@ -124,9 +124,12 @@ def test_windows(text: str, days: float) -> None:
     assert days_of(text) == pytest.approx(days)
 
 
-def test_a_window_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cohort.within: found 'soon'"):
-        read_cohort(two(tmp_path, *portal.oasis3()), within="soon")
+@pytest.mark.parametrize("window", ["soon", "nan", "-5", "inf", ""])
+def test_a_window_that_is_none_is_refused(window: str, tmp_path: Path) -> None:
+    paths = two(tmp_path, *portal.oasis3())
+    for tables in (paths, paths[0]):
+        with pytest.raises(ConfigError, match=rf"cohort.within: found '{window}'"):
+            read_cohort(tables, within=window)
 
 
 @settings(max_examples=25, deadline=None)

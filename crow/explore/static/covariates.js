@@ -7,7 +7,7 @@
     if (Crow.saved) { box.replaceChildren(...savedCourses(view, changed)); return; }
     const course = view.courses[view.editing], name = "AB"[view.editing];
     const rule = Crow.html("select", { id: "rule", onchange: () => { course.future = rule.value; changed(); } },
-      Crow.html("option", { value: "carry" }, "stay as they are"), Crow.html("option", { value: "linear" }, "follow the subject's own trend"));
+      Crow.html("option", { value: "carry" }, "change as in other subjects"), Crow.html("option", { value: "linear" }, "follow the subject's own trend"));
     rule.value = course.future;
     const covariates = view.start.covariates.filter((one) => one.changes);
     const parts = covariates.map((one) => fieldset(view, one, course, changed));
