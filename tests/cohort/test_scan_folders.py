@@ -168,6 +168,8 @@ def test_one_dicom_among_scans_is_dropped_and_named(tmp_path: Path) -> None:
     ("name", "desc", "suffix"),
     [("wmsub-01_T1w.nii", "wm", "T1w"), ("mwp2rsub-01_ses-1_T1w.nii", "mwp2r", "probseg"),
      ("p0sub-01_T1w.nii", "p0", "dseg"), ("s8mwp1sub-01_T1w.nii.gz", "s8mwp1", "probseg"),
+     ("c1sub-01_T1w.nii", "c1", "probseg"), ("mwc1sub-01_ses-1_T1w.nii", "mwc1", "probseg"),
+     ("smwc6sub-01_T1w.nii.gz", "smwc6", "probseg"), ("rc2sub-01_T1w.nii", "rc2", "probseg"),
      ("sub-01_desc-x_T1w.nii.zst", "x", "T1w")],
 )  # fmt: skip
 def test_letters_before_a_name_are_steps_of_spm(name: str, desc: str, suffix: str) -> None:
