@@ -10,12 +10,15 @@ ADVICE = {
     errno.EDQUOT: "Free some space, or choose another place.",
     errno.EFBIG: "Raise the limit for the size of files (ulimit -f), or choose another place.",
     errno.EROFS: "Choose another place.",
+    errno.EACCES: "Check the permissions, or choose another place.",
+    errno.EPERM: "Check the permissions, or choose another place.",
+    errno.EISDIR: "A file is needed there: remove the folder, or choose another place.",
     errno.EMFILE: "Raise the limit for open files (ulimit -n).",
     errno.ENFILE: "Close other programs.",
     errno.ENOMEM: "Close other programs, or use a larger computer.",
     errno.EIO: "The disk may be damaged: copy what matters to another one.",
 }
-GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ESTALE)
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 OF_TORCH = ("can't allocate memory", "out of memory", "DefaultCPUAllocator")
 
 
