@@ -90,7 +90,10 @@ def _acquire(key: Path, path: Path) -> IO[bytes] | None:
             raise OutputError(
                 f"{path}: {holder} is writing there now. Wait until it has finished, or choose another name."
             ) from None
-        except OSError:
+        except OSError:  # a disk without locks
+            if not os.fstat(number).st_size:  # made just now: a lock that somebody holds has a name
+                with suppress(OSError):
+                    key.unlink()
             file.close()
             return None
         if not _is_at(file, key):

@@ -1,9 +1,11 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from crow import locks
 from crow.errors import OutputError
 from crow.files import write_text
 from crow.locks import locked
@@ -45,3 +47,15 @@ def test_what_a_killed_process_left_is_put_back(tmp_path: Path) -> None:
         write_text(tmp_path / "run", "new")
     assert (tmp_path / "run").read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_disk_without_locks_keeps_no_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
+    write_text(tmp_path / "run", "text")
+    assert [each.name for each in tmp_path.iterdir()] == ["run"]
+    (tmp_path / ".run.lock").write_text("crow train (process 1)")  # of another process
+    write_text(tmp_path / "run", "new", overwrite=True)
+    assert (tmp_path / ".run.lock").exists()
