@@ -14,6 +14,7 @@ from crow.files import read_text
 Places = dict[tuple[str, ...], str]
 MAX_NODES = 5_000_000  # keys and values, with each alias written out
 MAX_DEPTH = 50
+MERGE = "tag:yaml.org,2002:merge"
 
 
 def read_yaml(path: Path, what: str = "settings") -> tuple[dict[str, Any], Places]:
@@ -30,6 +31,7 @@ def read_yaml(path: Path, what: str = "settings") -> tuple[dict[str, Any], Place
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         _check_size(path, node)
+        places = dict(_places(path, node))  # before the loader writes out the merges (<<)
         values = {} if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -40,7 +42,7 @@ def read_yaml(path: Path, what: str = "settings") -> tuple[dict[str, Any], Place
         raise ConfigError(f"{path}: not valid YAML: {error}.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: {what} are needed as 'key: value' lines; found {type(values).__name__}.")
-    return values, dict(_places(path, node))
+    return values, places
 
 
 def _check_size(path: Path, root: yaml.Node | None) -> None:
@@ -69,8 +71,14 @@ def _check_size(path: Path, root: yaml.Node | None) -> None:
 def _places(path: Path, node: yaml.Node | None, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     if not isinstance(node, yaml.MappingNode):
         return
+    for key, value in reversed(node.value):  # of two merges the first counts, and a key of the mapping itself over both
+        if key.tag == MERGE:
+            for base in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
+                yield from _places(path, base, prefix)
     seen: set[Hashable] = set()
     for key, value in node.value:
+        if key.tag == MERGE:
+            continue
         name = (*prefix, str(key.value))
         place = f"{path}, line {key.start_mark.line + 1}"
         if name in seen:

@@ -15,6 +15,7 @@ from crow.run.describe import (
     settings_of,
 )  # fmt: skip
 from crow.run.presets import preset_names, preset_path
+from crow.yaml_file import read_yaml
 
 KINDS = [kind for command in commands_with_settings() for kind in settings_of(command)]
 
@@ -95,6 +96,19 @@ def test_pairs_win_over_the_file(tmp_path: Path) -> None:
     config = load_config(path, ["training.max_epochs=9", "cohort.subject=RID", "training.threads=2"])
     assert (config.training.max_epochs, config.training.patience, config.training.threads) == (9, 3, 2)
     assert config.cohort == {"subject": "RID"}
+
+
+@pytest.mark.parametrize("base", ["*base", "[*base, *other]"])
+def test_a_merge_may_be_overridden(tmp_path: Path, base: str) -> None:
+    path = tmp_path / "merge.yaml"
+    path.write_text(
+        "a: &base {max_epochs: 5, patience: 3}\nb: &other {patience: 7}\n"
+        f"training:\n  <<: {base}\n  max_epochs: 9\n"
+    )
+    values, places = read_yaml(path)
+    assert values["training"] == {"max_epochs": 9, "patience": 3}
+    assert places["training", "max_epochs"] == f"{path}, line 5"
+    assert places["training", "patience"] == f"{path}, line 1"
 
 
 @pytest.mark.parametrize(
