@@ -56,12 +56,20 @@ class Findings(list[Finding]):
 
 
 def merged(parts: Iterable[Iterable[Finding]]) -> list[Finding]:
-    """One finding per code and column of the parts of a table, with the rows of all; other facts are the first's."""
-    alike: dict[tuple[str, str | None], list[Finding]] = {}
-    for finding in chain.from_iterable(parts):
-        alike.setdefault((finding.code, finding.column), []).append(finding)
+    """One finding per code and column of the parts of a table, with the rows of all; other facts are the first's.
+
+    The findings of one part only stay as they are.
+    """
+    alike: dict[tuple[str, str | None], dict[int, list[Finding]]] = {}
+    for number, part in enumerate(parts):
+        for finding in part:
+            alike.setdefault((finding.code, finding.column), {}).setdefault(number, []).append(finding)
     found = []
-    for same in alike.values():
+    for by_part in alike.values():
+        same = list(chain.from_iterable(by_part.values()))
+        if len(by_part) == 1:
+            found += same
+            continue
         first, rows = same[0], tuple(sorted({row for finding in same for row in finding.rows}))
         message = first.message.removeprefix(f"{at_lines(first.rows)}: ") if first.rows else first.message
         found.append(replace(first, message=f"{at_lines(rows)}: {message}" if rows else message, rows=rows))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crow.cohort.catalogue import KINDS, markdown
-from crow.cohort.findings import Findings, Kind, at_lines
+from crow.cohort.findings import Findings, Kind, at_lines, merged
 
 ROOT = Path(__file__).parents[2]
 TESTS = "\n".join(path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py")))
@@ -39,3 +39,15 @@ def test_a_finding_has_counts_rows_and_facts() -> None:
     assert findings[0].rows == (4, 9)
     assert at_lines(range(2, 12)) == "10 rows (lines 2, 3, 4, 5, 6, 7, 8, 9, ...)"
     assert at_lines([1], {1: "sub-01 ses-1"}) == "1 visit (sub-01 ses-1)"
+
+
+def test_findings_of_one_part_stay_as_they_are_and_those_of_several_are_one() -> None:
+    kind = Kind("x", "warning", "An example.", "found {what}.")
+    tree, first, second = Findings(), Findings(), Findings()
+    tree.places = {1: "sub-01 ses-1", 2: "sub-02 ses-1"}
+    tree.add(kind, "age", [1], what="a thing")
+    tree.add(kind, "age", [2], what="another")
+    assert merged([tree]) == merged([tree, first]) == list(tree)
+    first.add(kind, "age", [4], what="a thing")
+    second.add(kind, "age", [9], what="a thing")
+    assert [str(finding) for finding in merged([first, second])] == ["age: 2 rows (lines 4, 9): found a thing."]
