@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crow.pipelines.generate import Generated
 
 MAX_VISITS, MAX_REGIONS = 3, 9
-SERIES = (".gif", ".gz", ".nii")
+SERIES = (".gif", ".nii.gz", ".nii")
 AHEAD, MANY, NEW = "Forecasts for some subjects", "Forecasts for a table of visits", "New subjects"
 
 
@@ -142,7 +142,7 @@ def generate(
     _check_together(given, cohort)
     out = out or Path("followup" if scans else "forecast.csv" if new_subjects is None else "synthetic.csv")
     inputs = {"--run": run, "--cohort": cohort, "--covariates": covariates, "--visits": visits}
-    outputs = [*_outputs(scans, out, save_draws, figure, subject or []), *file("--series", series, SERIES)]
+    outputs = [*_outputs(scans, out, save_draws, figure, subject or []), *_film(series)]
     if new_subjects is not None:
         outputs += file("--out (its provenance)", out.with_name(f"{out.stem}.provenance.json") if out.name else out)
         if covariates is not None and covariates_of_subjects:
@@ -202,6 +202,13 @@ def _outputs(scans: bool, out: Path, draws: Path | None, figure: Path | None, su
     one = figure is not None and figure.suffix
     pictures = picture("--figure", figure) if one else folder("--figure", figure, "set of figures")
     return [*table("--out", out), *table("--save-draws", draws), *pictures]
+
+
+def _film(series: Path | None) -> list[Output]:
+    """The film of a subject, and the JSON file beside a NIfTI."""
+    ending = next((one for one in SERIES[1:] if series is not None and series.name.lower().endswith(one)), None)
+    sidecar = None if series is None or ending is None else series.with_name(f"{series.name[: -len(ending)]}.json")
+    return [*file("--series", series, SERIES), *file("--series (its sidecar)", sidecar)]
 
 
 def _check_covariates(run: Path, changes: list[str]) -> None:

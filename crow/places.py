@@ -137,7 +137,8 @@ def _check_name(output: Output) -> None:
 
 
 def _check_ending(output: Output) -> None:
-    if output.endings and output.path.suffix.lower() not in output.endings:
+    name = output.path.name.lower()
+    if output.endings and not any(name.endswith(ending) and name != ending for ending in output.endings):
         *most, last = output.endings
         allowed = f"{', '.join(most)} or {last}" if most else last
         found = output.path.suffix or "no ending"

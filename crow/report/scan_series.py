@@ -49,22 +49,25 @@ class ScanSeries:
         self._file.flush()
         shape = (len(self.years), *reversed(self.like.shape[:3]))
         scans = np.memmap(self._file, np.float32, "r", shape=shape).T  # [X, Y, Z, time]
-        if path.suffix == ".gif":
+        if path.suffix.lower() == ".gif":
             frames = _frames(scans, self.like, self.years)
             with writing(path, overwrite) as temporary:
                 times = [MILLISECONDS] * (len(frames) - 1) + [LAST_FRAMES * MILLISECONDS]
                 frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
             return
-        ending = next((one for one in (".nii.gz", ".nii") if path.name.endswith(one)), None)
+        ending = next((one for one in (".nii.gz", ".nii") if path.name.lower().endswith(one)), None)
         if ending is None:
             raise OutputError(f"{path}: a series is written as .gif, .nii or .nii.gz. Choose one of these endings.")
         image = nib.Nifti1Image(scans, self.like.affine, _header(self.like, self.years))
         facts = {**self.facts, "YearsSinceLastScan": self.years}
-        beside = path.with_name(f"{path.name.removesuffix(ending)}.json")
+        beside = path.with_name(f"{path.name[: -len(ending)]}.json")
         with writing(path, overwrite) as temporary, writing(beside, overwrite) as sidecar:
             whole = temporary.with_name(temporary.name + ending)  # nibabel chooses the format by the file name
-            nib.save(image, whole)
-            whole.replace(temporary)
+            try:
+                nib.save(image, whole)
+                whole.replace(temporary)
+            finally:
+                whole.unlink(missing_ok=True)
             sidecar.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -163,3 +163,17 @@ def test_a_folder_that_cannot_be_written_is_refused(
 def _content(folder: Path) -> dict[str, object]:
     read: Callable[[Path], object] = lambda path: path.read_bytes() if path.is_file() else None  # noqa: E731
     return {str(path.relative_to(folder)): read(path) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("film.csv.gz", "written as .gif, .nii.gz or .nii"), (".nii.gz", "written as .gif, .nii.gz or .nii"),
+     ("film.nii.gz", "film.json: exists already"), ("film.NII", "film.json: exists already")],
+)  # fmt: skip
+@pytest.mark.usefixtures("home")
+def test_the_film_of_a_subject_and_its_sidecar_are_checked_first(
+    capsys: pytest.CaptureFixture[str], name: str, reason: str
+) -> None:
+    Path("film.json").write_text("{}")
+    run = str(RUNS / "scans")
+    assert reason in refused(capsys, "generate", "--run", run, "--subject", "a", "--at", "1", "--series", name)
