@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import gzip
 import io
+import json
 import math
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -108,9 +109,13 @@ def parquet_records(path: Path) -> Iterator[list[str]]:
         import pyarrow.parquet as parquet
     try:
         file = parquet.ParquetFile(path)
-        yield list(map(str, _with_index(file.schema_arrow.empty_table().to_pandas()).columns))
+        facts, numbers = _without_range(file.schema_arrow.metadata or {})
+        frame = file.schema_arrow.empty_table().replace_schema_metadata(facts).to_pandas()
+        yield list(map(str, _with_index(frame, numbers).columns))
+        start = 0
         for batch in file.iter_batches(ROWS_AT_ONCE):
-            frame = _with_index(batch.to_pandas())
+            frame = _with_index(batch.replace_schema_metadata(facts).to_pandas(), numbers, start)
+            start += len(frame)
             columns = [[_text(cell) for cell in frame.iloc[:, k]] for k in range(frame.shape[1])]
             yield from map(list, zip(*columns, strict=True))
     except Exception as error:  # pyarrow raises its own and OSError
@@ -128,7 +133,40 @@ def parquet_bytes(path: Path) -> int:
     return sum(facts.row_group(k).total_byte_size for k in range(facts.num_row_groups))
 
 
-def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+class _Range(NamedTuple):
+    """An index of numbers that pandas keeps as a description, not as a column."""
+
+    name: str
+    start: int
+    step: int
+
+
+def _without_range(facts: dict[bytes, bytes]) -> tuple[dict[bytes, bytes], _Range | None]:
+    """The facts that pandas keeps in a Parquet file without an index of numbers, which belongs to the whole file.
+
+    The second value is that index if it has a name.
+    """
+    try:
+        of_pandas = json.loads(facts[b"pandas"])
+        index = of_pandas["index_columns"]
+        described = [one for one in index if isinstance(one, dict)]
+        if not described:
+            return facts, None
+        of_pandas["index_columns"] = [one for one in index if one not in described]
+        name, start, step = (described[0][key] for key in ("name", "start", "step"))
+    except (KeyError, TypeError, ValueError):
+        return facts, None
+    numbers = None if name is None else _Range(str(name), int(start), int(step))
+    return {**facts, b"pandas": json.dumps(of_pandas).encode()}, numbers
+
+
+def _with_index(frame: pd.DataFrame, numbers: _Range | None, start: int = 0) -> pd.DataFrame:
+    """The rows from number ``start`` on, with an index that has a name as the first columns."""
+    if numbers is not None:
+        first = numbers.start + start * numbers.step
+        values = pd.RangeIndex(first, first + len(frame) * numbers.step, numbers.step)
+        frame.insert(0, numbers.name, values, allow_duplicates=True)
+        return frame
     return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
 
 

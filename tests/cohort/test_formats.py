@@ -54,6 +54,22 @@ def test_the_first_sheet_with_a_table_is_read(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("rows", [12, 10_000, 20_001])
+@pytest.mark.parametrize("index", [None, "row", "visit", ["site", "visit"]])
+def test_the_index_of_a_parquet_file(tmp_path: Path, rows: int, index: str | list[str] | None) -> None:
+    frame = pd.DataFrame({"subject": [f"s{k // 3}" for k in range(rows)], "ROI_1": [k + 0.5 for k in range(rows)]})
+    frame.index = pd.RangeIndex(7, 7 + 2 * rows, 2)
+    if index == "row":
+        frame = frame.rename_axis("row")
+    elif index is not None:
+        frame = frame.assign(visit=[f"v{k % 3}" for k in range(rows)], site="A").set_index(index)
+    frame.to_parquet(tmp_path / "t.parquet")
+    expected = pd.read_parquet(tmp_path / "t.parquet").reset_index(drop=index is None)
+    cells = read_table(tmp_path / "t.parquet", Findings()).cells
+    assert list(cells) == list(expected)
+    assert cells.to_numpy().tolist() == expected.astype(str).to_numpy().tolist()
+
+
 @pytest.mark.parametrize(("name", "module"), [("t.xlsx", "openpyxl"), ("t.parquet", "pyarrow.parquet")])
 def test_a_library_that_is_not_installed_is_one_sentence(
     tmp_path: Path, name: str, module: str, monkeypatch: pytest.MonkeyPatch
