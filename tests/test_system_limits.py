@@ -10,8 +10,8 @@ from crow.system_limits import limit_reached
 
 @pytest.mark.parametrize(
     ("number", "remedy"),
-    [(errno.EACCES, "Check the permissions"), (errno.EPERM, "Check the permissions"), (errno.EISDIR, "A file is needed"),
-     (errno.ENOSPC, "Free some space"), (errno.ENOENT, "moved or removed")],
+    [(errno.EACCES, "Check the permissions"), (errno.EPERM, "Check the permissions"),
+     (errno.EISDIR, "A file is needed"), (errno.ENOSPC, "Free some space"), (errno.ENOENT, "moved or removed")],
 )  # fmt: skip
 def test_the_remedy_fits_the_reason(number: int, remedy: str) -> None:
     reason = limit_reached(OSError(number, os.strerror(number), "a.csv"))

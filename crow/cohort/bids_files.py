@@ -25,7 +25,8 @@ from crow.errors import CohortError
 NATIVE = "native"
 Visit = tuple[str, str]
 STEPS = re.compile(r"(?:s\d*)?(?P<steps>[mrw0]*)(?:(?P<tissue>[pc][0-6])(?P<more>[mrw]*))?(?=sub-)")
-"""Letters of SPM and CAT12 before a name: w is in template space, m corrected for bias, p1 to p6 (CAT12) and c1 to c6 (SPM) are tissues."""
+"""Letters of SPM and CAT12 before a name: w is in template space, m corrected for bias; p1 to p6 (CAT12) and c1 to c6
+(SPM) are tissues."""
 SPM_SPACE = "MNI152NLin2009cAsym"
 ONE_OF_MANY = ("sub", "ses", "run")  # entities that do not change the kind of a scan
 PARTS = ("phase", "real", "imag")  # of a complex image, which are no scans for crow
