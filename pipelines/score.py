@@ -14,6 +14,7 @@ import pandas as pd
 from crow.cohort import Finding
 from crow.cohort.findings import Findings, merged
 from crow.cohort.parts import TablePart, in_parts
+from crow.cohort.schema import Schema
 from crow.cohort.writing import conventions
 from crow.errors import ConfigError, OutputError
 from crow.files import check_free, writing
@@ -121,6 +122,7 @@ def score(
     if out.suffix.lower() not in (".csv", ".tsv"):
         raise OutputError(f"{out}: scores are written as .csv or .tsv; found {out.suffix or 'no ending'}.")
     model: CRow | None = None
+    of_file = Findings()
     if class_of_run(run).uses_scans:
         from crow.models.follow_up import FollowUpModel
         from crow.pipelines.scan_history import open_scans, store_beside
@@ -135,7 +137,7 @@ def score(
     else:
         model = CRow.load(run)
         own = conventions(model.schema)
-        parts = _score_table(run, cohort, out, (missing, draws, seed), jobs, progress)
+        parts = _score_table(run, model.schema, cohort, out, (missing, draws, seed), jobs, progress, of_file)
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
         with ScoreTable(out) as table:
             found = sorted((table.keep(part) for part in parts), key=lambda part: part.number)
@@ -153,17 +155,15 @@ def score(
             figures.save(outlier_scores(visits), figure, overwrite)
     if maps is not None:
         _write_maps(scans, store, maps, places, draws, seed, overwrite, progress)
-    findings = merged(part.findings for part in found)
+    findings = merged([of_file, *(part.findings for part in found)])
     return Scores(findings, visits, subjects, tuple(path for path in (out, subjects_out, figure, maps) if path))
 
 
 def _score_table(
-    run: Path, cohort: Path | list[Path], out: Path, how: tuple[Missing | None, int, int], jobs: int | None,
-    progress: Progress,
+    run: Path, schema: Schema | None, cohort: Path | list[Path], out: Path, how: tuple[Missing | None, int, int],
+    jobs: int | None, progress: Progress, findings: Findings,
 ) -> Iterator[PartScores]:  # fmt: skip
-    """The scores of the parts of a table as they are ready."""
-    findings = Findings()
-    schema = CRow.load(run).schema
+    """The scores of the parts of a table as they are ready; ``findings`` receives those of the file as a whole."""
     with ExitStack() as files:
         parts: list[TablePart] = []
         if isinstance(cohort, Path) and schema is not None:

@@ -11,6 +11,7 @@ from commands import run
 
 from crow.cohort import parts
 from crow.pipelines import new_subjects
+from crow.pipelines.score import score
 
 
 def scored(trained: Path, folder: Path, *more: str) -> Path:
@@ -37,6 +38,19 @@ def test_parts_score_as_the_whole_and_any_number_of_processes_writes_the_same(
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores_subjects.csv"), whole_subjects, rtol=1e-5)
     assert scored(trained, tmp_path, "--jobs", "2").read_bytes() == alone
     assert not list(tmp_path.glob(".crow*"))
+
+
+def test_findings_of_a_file_are_those_of_its_parts(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cohort.csv"
+    path.write_text("A study\n\n" + (trained / "cohort.csv").read_text())
+    whole = score(trained / "run", path, tmp_path / "whole.csv", draws=2)
+    monkeypatch.setattr(parts, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(parts, "PART_BYTES", 4000)
+    found = score(trained / "run", path, tmp_path / "parts.csv", draws=2, jobs=1)
+    assert "title-rows" in {finding.code for finding in found.findings}
+    assert set(map(str, found.findings)) == set(map(str, whole.findings))
 
 
 @pytest.mark.parametrize("more", [(), ("--covariates-of-subjects",)])
