@@ -91,20 +91,20 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     require_file(path)
     if is_sheet(path):
         records, lines = read_sheet(path, findings)
-        return _of_records(str(path), records, lines, ",", True, findings)
+        return table_of_records(str(path), records, lines, ",", True, findings)
     return table_of_text(str(path), text_of(path, findings), findings)
 
 
 def table_of_text(path: str, text: str, findings: Findings) -> Table:
     """The table in a text; raises CohortError as `read_table`."""
-    separator = _separator(text)
+    separator = separator_of(text)
     above = lines_above(text, separator)
     if above:
         findings.add(TITLE_ROWS, rows=range(1, above + 1))
         text = text.split("\n", above)[above]
     if separator == " ":
-        text = "\n".join(" ".join(line.split()) for line in text.splitlines())
-    blank = _has_outer_blanks(text, separator)
+        text = single_blanks(text)
+    blank = has_outer_blanks(text, separator)
     if not blank and (plain := _plain_cells(text, separator)) is not None:
         first, cells = plain
         frame = _frame(cells, _header(path, first, findings), range(above + 2, above + len(cells) + 2))
@@ -112,10 +112,10 @@ def table_of_text(path: str, text: str, findings: Findings) -> Table:
     records, lines = _records(path, text, separator)
     if len(records) > 1 and all(len(record) == 1 and "," in record[0] for record in records):
         return table_of_text(path, "\n".join(record[0] for record in records), findings)  # quotes around whole rows
-    return _of_records(path, records, [line + above for line in lines], separator, blank, findings)
+    return table_of_records(path, records, [line + above for line in lines], separator, blank, findings)
 
 
-def _of_records(
+def table_of_records(
     path: str, records: list[list[str]], lines: list[int], separator: str, blank: bool, findings: Findings
 ) -> Table:
     if blank:
@@ -161,7 +161,12 @@ def _plain_cells(text: str, separator: str) -> tuple[list[str], NDArray[np.objec
     return lines[0].split(separator), cells
 
 
-def _has_outer_blanks(text: str, separator: str) -> bool:
+def single_blanks(text: str) -> str:
+    """The lines of a text with one blank between two words."""
+    return "\n".join(" ".join(line.split()) for line in text.splitlines())
+
+
+def has_outer_blanks(text: str, separator: str) -> bool:
     """Whether a blank stands beside a separator, a quote or a line's end, so that cells must be stripped."""
     edges = (separator, '"', "\n", "\r")
     for blank in " \t\xa0":
@@ -174,7 +179,7 @@ def _has_outer_blanks(text: str, separator: str) -> bool:
     return False
 
 
-def _separator(text: str) -> str:
+def separator_of(text: str) -> str:
     """The separator that splits the header and the next lines into the same number of cells, at least two."""
     sample = [line[:MAX_LINE] for line in text[: 20 * MAX_LINE].splitlines()[:20]]
 
@@ -194,17 +199,16 @@ def _separator(text: str) -> str:
 
 def _records(path: str, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
     """Every record that is not blank, and its first line; raises CohortError for a quote that is not closed."""
-    csv.field_size_limit(MAX_CELL)
     try:
-        return _split(text, separator, strict=True)
-    except _SplitError as error:
+        return split_records(text, separator, strict=True)[:2]
+    except SplitError as error:
         if error.reason.startswith("field larger"):
             raise CohortError(
                 f"{path}, line {error.line}: a cell of more than {MAX_CELL:,} characters. Shorten it, or close the "
                 "quote that opens it."
             ) from None
-        with suppress(_SplitError):
-            records, lines = _split(text, separator, strict=False)
+        with suppress(SplitError):
+            records, lines, _ = split_records(text, separator, strict=False)
             if all("\n" not in cell for record in records for cell in record) and len({*map(len, records)}) == 1:
                 return records, lines
         what = "is not closed" if "end of data" in error.reason else "is followed by text, or is not closed before"
@@ -213,13 +217,17 @@ def _records(path: str, text: str, separator: str) -> tuple[list[list[str]], lis
         ) from None
 
 
-class _SplitError(Exception):
+class SplitError(Exception):
+    """Text that the csv module cannot split, and the line where its record begins."""
+
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(reason)
         self.line, self.reason = line, reason
 
 
-def _split(text: str, separator: str, strict: bool) -> tuple[list[list[str]], list[int]]:
+def split_records(text: str, separator: str, strict: bool) -> tuple[list[list[str]], list[int], int]:
+    """Every record that is not blank, its first line, and the number of lines; raises SplitError."""
+    csv.field_size_limit(MAX_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
     records, lines, line = [], [], 1
     try:
@@ -229,8 +237,8 @@ def _split(text: str, separator: str, strict: bool) -> tuple[list[list[str]], li
                 lines.append(line)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise _SplitError(line, str(error)) from None
-    return records, lines
+        raise SplitError(line, str(error)) from None
+    return records, lines, line - 1
 
 
 def _header(path: str, record: list[str], findings: Findings) -> list[str]:
@@ -258,6 +266,23 @@ def _rows(
     if not records:
         raise CohortError(f"{path}: has a header but no rows.")
     width = len(header)
+    short = fit_rows(path, header, records, lines)
+    if len(short) == len(records) and width > 2 and not any(any(record[1:]) for record in records):
+        raise CohortError(
+            f"{path}: the header has {width} cells and every row one, so they have different separators. Write the "
+            "header with the separator of the rows."
+        )
+    if short:
+        findings.add(SHORT_ROW, rows=short)
+    return records, lines
+
+
+def fit_rows(path: str, header: list[str], records: list[list[str]], lines: list[int]) -> list[int]:
+    """Give every record as many cells as the header has; returns the lines of those that had fewer.
+
+    Raises CohortError for one that has more.
+    """
+    width = len(header)
     short = []
     for record, line in zip(records, lines, strict=True):
         if len(record) > width:
@@ -275,14 +300,7 @@ def _rows(
                 )
             short.append(line)
             record.extend([""] * (width - len(record)))
-    if len(short) == len(records) and width > 2 and not any(any(record[1:]) for record in records):
-        raise CohortError(
-            f"{path}: the header has {width} cells and every row one, so they have different separators. Write the "
-            "header with the separator of the rows."
-        )
-    if short:
-        findings.add(SHORT_ROW, rows=short)
-    return records, lines
+    return short
 
 
 def _decimal(rows: list[list[str]], separator: str) -> tuple[str, bool]:

@@ -59,7 +59,7 @@ def require_file(path: Path) -> None:
 
 def text_of(path: Path, findings: Findings) -> str:
     """The text of a file; raises CohortError if it has none."""
-    return _without_invisible(_decoded(path, findings))
+    return without_invisible(_decoded(path, findings))
 
 
 def _decoded(path: Path, findings: Findings) -> str:
@@ -90,7 +90,7 @@ def _decoded(path: Path, findings: Findings) -> str:
         return data.decode("cp1252", errors="replace")
 
 
-def _without_invisible(text: str) -> str:
+def without_invisible(text: str) -> str:
     """The text without characters that have no width, which would make two subjects of one."""
     if text.isascii():
         return text
