@@ -34,6 +34,6 @@ def is_first() -> bool:
     """Whether this process writes files and prints."""
     if by_torchrun():
         return int(os.environ["RANK"]) == 0
-    # Lightning gives these to the processes that it starts.
-    others = "MASTER_ADDR" in os.environ and "LOCAL_RANK" in os.environ
-    return not others or (os.environ["LOCAL_RANK"] == "0" and os.environ.get("NODE_RANK", "0") == "0")
+    # Lightning starts the other processes of a computer with LOCAL_RANK; the user of several computers sets the others.
+    several = "MASTER_ADDR" in os.environ
+    return not several or all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))

@@ -26,6 +26,7 @@ class SeedStream(IntEnum):
     SYNTHETIC_COVARIATES = 17  # per part of the new subjects
     NEW_SUBJECTS = 18  # per part
     SCORES = 19  # per part
+    COVARIATE_DRIFT = 20  # per first subject of a part
 
 
 def derived_seed(*parts: int) -> int:

@@ -26,8 +26,7 @@ N_DRAWN = 8  # subjects with the least likely visits, among which the worst are 
 MAX_COVARIATES, MAX_LEVELS = 2, 4  # of what-if forecasts
 MAX_NAMED = 12  # subjects whose outliers have a most deviant region
 OTHER_COVARIATES = (
-    "Other covariates are carried forward from the last visit and change as in other subjects, whatever the values of "
-    "the one that is set. "
+    "Other covariates are carried forward from the last visit and change as in other subjects. "
 )
 EVALUATED = (
     "Each subject was forecast from its first visits. Dots are the visits that the model received, diamonds are later "

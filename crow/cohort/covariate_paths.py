@@ -22,11 +22,14 @@ def future_visits(cohort: Cohort, asked: pd.DataFrame, future: Future = "carry")
     within subjects, lies on the line between known values and beyond them on the subject's least-squares line
     (``linear``).
 
+    A number of which only one value is known stays there in both cases.
+
     One more column per carried covariate (`CARRIED` and its name) has the years since its last known value, 0 for a
     value that is known. A column of ``asked`` with such a name is kept.
     """
     visits = cohort.visits[["subject", "time", "age", *cohort.covariates]]
-    carried = [name for name in carried_covariates(cohort) if future == "carry"]
+    kinds = cohort.schema.covariates
+    carried = [name for name in carried_covariates(cohort) if future == "carry" or kinds[name] != "numeric"]
     before = {CARRIED + name: asked[CARRIED + name] for name in carried if CARRIED + name in asked}
     asked = asked.assign(age=np.nan).reindex(columns=visits.columns).assign(**before)
     past = visits[visits["subject"].isin(asked["subject"])]

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from torch import Tensor
 
 from crow.data.sequences import Sequences
 
 FOLDS = 5
-RIDGES = (1.0, 10.0, 100.0, 1000.0)  # pairs of visits without any change that are added to those of the cohort
+RIDGES = (1.0, 10.0, 100.0, 1000.0)  # ridge penalties, in pairs of visits without change
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # visits between the two of a pair
 MIN_SUBJECTS = 20
 MAX_SUBJECTS = 5000
@@ -25,7 +25,7 @@ POINTS = 32
 
 
 class CovariateDrift(BaseModel):
-    """The change of context channels in g years, given the context c.
+    """The change of context channels in g years, given the context c: these before the change, all others after it.
 
     It is normal, with mean ``(1, c) M0 + g (1, c) M1`` and covariance ``S R S``, ``S = diag(sqrt(v0 + g v1))``. ``M0``
     and ``v0`` are what a second measurement would change at once, ``M1`` and ``v1`` the change per year. g is at most
@@ -52,6 +52,21 @@ class CovariateDrift(BaseModel):
     walk: list[float]
     root: list[list[float]]
     longest: float
+
+    @model_validator(mode="after")
+    def _is_one(self) -> CovariateDrift:
+        count, rows = len(self.channels), len(self.at_once)
+        if not all(0 <= channel < rows - 1 for channel in self.channels) or len(set(self.channels)) < count:
+            raise ValueError("drift: channels that the context does not have")
+        shapes = ((self.at_once, rows), (self.per_year, rows), (self.root, count))
+        if any(len(table) != size or any(len(row) != count for row in table) for table, size in shapes):
+            raise ValueError("drift: coefficients of another number of channels")
+        if len(self.noise) != count or len(self.walk) != count or min([0.0, *self.noise, *self.walk, self.longest]) < 0:
+            raise ValueError("drift: variances of another number of channels, or below 0")
+        numbers = [*self.noise, *self.walk, self.longest, *(v for table, _ in shapes for row in table for v in row)]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("drift: a number is not finite")
+        return self
 
     @classmethod
     def fit(cls, data: Sequences, channels: Sequence[int], known: Tensor) -> CovariateDrift | None:
@@ -106,15 +121,17 @@ class CovariateDrift(BaseModel):
         context[..., self.channels] += torch.where(years > 0, change, 0.0)
         return replace(data, context=context, carried=None)
 
-    def points(self, data: Sequences) -> tuple[Sequences, Tensor]:
-        """Every row of ``data`` at `POINTS` quasi-random draws, and which rows are carried at all ``[batch]``."""
-        carried = torch.zeros(len(data), dtype=torch.bool)
-        if data.carried is not None:
-            carried = (data.carried[..., self.channels] > 0).flatten(1).any(1)
-        some = data.rows(carried)
+    def carried(self, data: Sequences) -> Tensor:
+        """Which rows have a covariate that is carried forward, ``[batch]``."""
+        if data.carried is None:
+            return torch.zeros(len(data), dtype=torch.bool)
+        return (data.carried[..., self.channels] > 0).flatten(1).any(1)
+
+    def points(self, data: Sequences) -> Sequences:
+        """Every row of ``data`` at `POINTS` quasi-random draws."""
         u = torch.quasirandom.SobolEngine(len(self.channels), scramble=True, seed=0).draw(POINTS)
         normal = torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6)).to(data.context.dtype)
-        return self.moved(some.repeat(POINTS), normal.repeat(len(some), 1)), carried
+        return self.moved(data.repeat(POINTS), normal.repeat(len(data), 1))
 
 
 class _Pairs:
@@ -134,10 +151,13 @@ class _Pairs:
             there = data.mask[:, lag:]
             row, t = there.nonzero(as_tuple=True)
             years = (time[row, t + lag] - time[row, t]).unsqueeze(1)
-            one = torch.cat([torch.ones_like(years), context[row, t].clamp(-FARTHEST, FARTHEST)], 1)
+            before, after = context[row, t][:, channels], context[row, t + lag]
+            given = after.clone()
+            given[:, channels] = before
+            one = torch.cat([torch.ones_like(years), given.clamp(-FARTHEST, FARTHEST)], 1)
             both = known[row, t] & known[row, t + lag]
-            change = (context[row, t + lag] - context[row, t])[:, channels]
-            parts.append((torch.cat([one, years * one], 1), change * both, both.double(), years, row))
+            change = (after[:, channels] - before) * both
+            parts.append((torch.cat([one, years * one], 1), change, both.double(), years, row))
         if not parts:
             return None
         features, change, both, gap, row = (torch.cat(part) for part in zip(*parts, strict=True))

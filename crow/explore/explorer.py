@@ -101,7 +101,8 @@ class Explorer:
                     "values": self._cells(visits),
                 },
                 "reference": None if found is None else {
-                    "label": found.label, "times": found.times, "bands": self._by_region(found.values),
+                    "label": found.label, "times": found.times,
+                    "bands": self._by_region(self._shown(state, found.values)),
                 },
                 "table": {"name": NEW_TABLE, "text": new_table(state.cohort)} if whose.new is not None else None,
             }  # fmt: skip

@@ -17,6 +17,7 @@ from crow.data.covariate_drift import CovariateDrift
 from crow.data.sequences import Sequences
 from crow.flows.crow import CRowFlow, map_state
 from crow.flows.gross_errors import beyond, cleaned, gross_errors, log_density, without
+from crow.seeds import SeedStream, derived_seed
 
 POINTS = 16  # of a step of a score
 ROWS = 16384  # samples that are moved through a visit at once
@@ -68,12 +69,12 @@ class FlowEnsemble(nn.Module):
         that they may have by then, and that of a visit the ratio of two of them.
         """
         if data.carried is not None and self.drift is not None:
-            points, carried = self.drift.points(data)
+            carried = self.drift.carried(data)
             found = self.log_prob(replace(data, carried=None))
-            if bool(carried.any()):
-                each = self.log_prob(points).unflatten(0, (-1, POINTS_OF_DRIFT)).cumsum(2)
+            for rows in carried.nonzero()[:, 0].split(max(1, ROWS // POINTS_OF_DRIFT)):
+                each = self.log_prob(self.drift.points(data.rows(rows))).unflatten(0, (-1, POINTS_OF_DRIFT)).cumsum(2)
                 whole = torch.logsumexp(each, 1) - math.log(POINTS_OF_DRIFT)
-                found[carried] = torch.diff(whole, dim=1, prepend=torch.zeros_like(whole[:, :1]))
+                found[rows] = torch.diff(whole, dim=1, prepend=torch.zeros_like(whole[:, :1]))
             return found
         found = self._log_prob(data) + data.values().sum(-1) * torch.log1p(-self.error_rate)
         if self.error_rate > 0 and bool((rows := self._suspect(data).flatten(1).any(1)).any()):
@@ -93,7 +94,7 @@ class FlowEnsemble(nn.Module):
         parts = []
         for start in range(0, len(future), step):
             rows = slice(start, start + step)
-            parts.append(self._forecast(history and history[rows], future.rows(rows), n, generator))
+            parts.append(self._forecast(history and history[rows], future.rows(rows), n, generator, start))
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -160,14 +161,18 @@ class FlowEnsemble(nn.Module):
         history = cleaned(self._flows()[0], history)
         return [member.condition(history) for member in self._flows()]
 
-    def _drifted(self, copies: Sequences, subjects: int, n: int, generator: torch.Generator) -> Sequences:
+    def _drifted(
+        self, copies: Sequences, subjects: int, n: int, generator: torch.Generator, first: int = 0
+    ) -> Sequences:  # fmt: skip
         """Copies of visits, n of each in a row, with draws of what is carried forward: those of some ``subjects``.
 
         If there are more visits than subjects, all have the same random numbers. Draws come in pairs of opposites.
+        ``first`` is the number of the first subject.
         """
         if copies.carried is None or self.drift is None:
             return replace(copies, carried=None)
-        own = torch.Generator().manual_seed(generator.initial_seed() + 1)  # what else is drawn stays the same
+        seed = derived_seed(generator.initial_seed(), SeedStream.COVARIATE_DRIFT, first)
+        own = torch.Generator().manual_seed(seed)  # what else is drawn stays the same
         noise = torch.randn(subjects, -(-n // 2), len(self.drift.channels), generator=own, dtype=copies.x.dtype)
         noise = torch.cat([noise, -noise], 1)[:, :n].flatten(0, 1)
         return self.drift.moved(copies, noise.repeat(len(copies) // len(noise), 1))
@@ -276,12 +281,14 @@ class FlowEnsemble(nn.Module):
         """Log-density of the mixture from ``[member, *]``."""
         return torch.logsumexp(each + self.weights.log().view(-1, *[1] * (each.ndim - 1)), 0)
 
-    def _forecast(self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator) -> Tensor:
+    def _forecast(
+        self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator, first: int
+    ) -> Tensor:  # fmt: skip
         repeat = partial(torch.repeat_interleave, repeats=n, dim=0)
         states: list[Any] = [None] * len(self.members)
         if history is not None:
             states = [map_state(repeat, member.condition(history)) for member in self._flows()]
-        future = self._drifted(future.repeat(n), len(future), n, generator)
+        future = self._drifted(future.repeat(n), len(future), n, generator, first)
         draws = []
         for t in range(future.x.shape[1]):
             visit = future.visit(t)

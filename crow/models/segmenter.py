@@ -38,9 +38,9 @@ with extra("scans"):
 Volume = NDArray[np.float32]
 AT_ONCE = 2**19  # voxels of draws computed together
 SCANS_SCORED, DRAWS_SCORED = 20, 16
+"""How many validation scans, and draws of each, the metrics of a run are computed from."""
 Corner = Annotated[int, Field(ge=-MAX_SIZE, le=MAX_SIZE)]
 Side = Annotated[int, Field(ge=1, le=2 * MAX_SIZE)]
-"""How many validation scans, and draws of each, the metrics of a run are computed from."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ class Bins(BaseModel):
     def place(self, column: pd.Series) -> NDArray[np.int64]:
         """The bin of every value; -1 if it is missing or no known level."""
         if self.levels:
-            return pd.Categorical(column.astype("string"), categories=self.levels).codes.astype(np.int64)
+            text = column.astype("string")
+            return pd.Categorical(text.where(text.isin(self.levels)), categories=self.levels).codes.astype(np.int64)
         values = column.astype(float).to_numpy()
         return np.where(np.isnan(values), -1, np.searchsorted(self.edges, values, side="left"))
 

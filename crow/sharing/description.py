@@ -89,6 +89,9 @@ def _table(table: RegionTable, disclosure: Disclosure) -> RegionTable:
         "covariates": [_covariate(one, disclosure) for one in table.covariates],
         "median": medians,
         "follow_up": disclosure.apart(table.follow_up, "time", 2),
+        "drift": table.drift and table.drift.model_copy(
+            update={"longest": disclosure.apart(table.drift.longest, "time", 2)}
+        ),
         "support": None if table.support is None else _support(table.support, disclosure),
         "sites": None if table.sites is None else _sites(table.sites, disclosure),
     })  # fmt: skip

@@ -106,7 +106,8 @@ def _out_of_sample(history: pd.DataFrame, validation: Source) -> float:
 def free_threads() -> int:
     """Threads of torch, at most one per core that nobody else uses now.
 
-    The threads of one step wait for each other, so that two on one free core are slower than one.
+    The threads of one step wait for each other, so that two on one free core are slower than one. Results depend on the
+    number of threads by rounding only; ``training.threads`` fixes it.
     """
     most = torch.get_num_threads()
     try:

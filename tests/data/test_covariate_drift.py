@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 
 from crow.cohort import Cohort, Schema
 from crow.cohort.covariate_paths import future_visits
@@ -67,6 +68,32 @@ def test_a_known_value_stays(drift: CovariateDrift) -> None:
     found = moved(drift, [0.0, 2.0, 0.5], 2.0, known=1)
     assert (found[:, 1] == 2.0).all()
     assert found[:, 0].std() > 0.4
+
+
+def test_what_is_known_at_the_later_visit_counts_as_it_is_there() -> None:
+    """Between visits a year apart a score changes by half of the age at the first of them."""
+    rng = torch.Generator().manual_seed(3)
+    age = 3 * torch.rand(SUBJECTS, 1, generator=rng) + torch.arange(2.0)
+    score = torch.randn(SUBJECTS, 1, generator=rng) + 0.5 * torch.stack([0 * age[:, 0], age[:, 0]], 1)
+    mask = torch.ones(SUBJECTS, 2, dtype=torch.bool)
+    data = Sequences(torch.zeros(SUBJECTS, 2, 1), torch.stack([score, age], -1), age - age[:, :1], mask)
+    drift = CovariateDrift.fit(data, [0], mask.unsqueeze(-1))
+    assert drift is not None
+    visit = Sequences(torch.zeros(1, 1, 1), torch.tensor([[[0.0, 3.0]]]), torch.ones(1, 1), mask[:1, :1], None,
+                      torch.tensor([[[1.0, 0.0]]]))  # fmt: skip
+    assert float(drift.moved(visit, torch.zeros(1, 1)).context[0, 0, 0]) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"channels": [0, 9]}, {"channels": [1, 1]}, {"noise": [-1.0, 1.0]}, {"walk": [1.0]}, {"root": [[1.0, 0.0]]},
+     {"longest": float("nan")}, {"at_once": [[float("inf"), 0.0]] * 4}],
+    ids=str,
+)  # fmt: skip
+def test_a_forged_one_is_refused(change: dict[str, object], drift: CovariateDrift) -> None:
+    assert CovariateDrift.model_validate(drift.model_dump()) == drift
+    with pytest.raises(ValidationError, match="drift"):
+        CovariateDrift.model_validate(drift.model_dump() | change)
 
 
 def test_no_longer_than_visits_of_the_training_are_apart(drift: CovariateDrift) -> None:

@@ -193,9 +193,20 @@ def test_no_lock_stays_if_no_byte_can_be_written(size: int, here: Path) -> None:
     assert os.listdir(here) == ["good.csv"]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_command_in_order(number: signal.Signals, status: int, here: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "in_background"),
+    [
+        (signal.SIGTERM, 143, False), (signal.SIGHUP, 129, False), (signal.SIGINT, 130, False),
+        (signal.SIGTERM, 143, True),
+    ],
+)  # fmt: skip
+def test_a_signal_ends_a_command_in_order(
+    number: signal.Signals, status: int, in_background: bool, here: Path
+) -> None:
     def interrupted() -> None:
+        if in_background:  # a shell without a terminal ignores Ctrl-C for what it starts with &
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
         def stop(*_: object, **__: object) -> None:
             with locked(here / "b"):
                 (here / ".b.part").touch()

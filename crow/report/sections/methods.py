@@ -29,8 +29,8 @@ from crow.run.folder import Run
 
 FUTURE_COVARIATES = {
     "known": "All models received the covariates at the forecast visits as they are in the table.",
-    "carry": "Covariates at the forecast visits were carried forward from the last observed visit. Draws of crow include "
-    "how such covariates changed in training subjects.",
+    "carry": "Covariates at the forecast visits were carried forward from the last observed visit. Draws of crow "
+    "include how such covariates changed in training subjects.",
     "linear": "Covariates at the forecast visits were extrapolated linearly from the observed visits.",
 }
 PACKAGES = (
