@@ -105,9 +105,9 @@ def follow_up_scans(
     _check_free(places, keep, overwrite)
     rows = history.visits.index[history.visits["subject"].isin(forecast.visits["subject"])]
     require_draws(keep, ScanSpace(store, int(rows[-1]), space).grid.shape, "a scan", "--save-scan-draws")
+    film = None if series is None else _series(ScanSpace(store, int(rows[-1]), space), forecast, run)
     describe_dataset(out)
     how = {"known": changes_text(changes or []), "table": (covariates or visits or Path()).name or None, "rest": future}
-    film = None if series is None else _series(ScanSpace(store, int(rows[-1]), space), forecast, run)
     written, volumes, folded = [], [], 0
     for k in progress(list(range(len(places)))):
         scan = model.follow_up(store, forecast, k, space, keep, seed)
