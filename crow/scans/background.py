@@ -30,7 +30,7 @@ def background_level(values: Volume) -> tuple[float, float | None]:
     tissue = seen[seen != background]
     if not len(tissue):
         return 0.0, None
-    low, high = np.percentile(tissue, [1, 99])
+    low, high = np.percentile(tissue, [1, 99], method="linear")
     if min(low, background) >= -NEGATIVE * (high - min(low, background)) or high <= background:
         return 0.0, None
     margin = SHARE_BELOW * (high - background)
@@ -38,7 +38,7 @@ def background_level(values: Volume) -> tuple[float, float | None]:
         return background, None
     if float((faces == background).mean()) < CONSTANT:
         return float(seen.min()), None
-    return float(np.percentile(tissue, 0.1)), background
+    return float(np.percentile(tissue, 0.1, method="linear")), background
 
 
 def above_background(values: Volume, offset: float, constant: float | None) -> Volume:
