@@ -12,7 +12,7 @@ from crow.run.config import ModelSettings, Optimisation
 
 BYTES_PER_WEIGHT = 20  # with its gradient, both moments of Adam, and its average
 MANY_REGIONS = 1000
-COPIES = 50  # of the correlations of all regions, while the mixed model is fitted
+COPIES = 70  # of the correlations of all regions, while the mixed model is fitted
 
 
 def training_memory(members: int, blocks: int, width: int, regions: int, channels: int) -> float:
