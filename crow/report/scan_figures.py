@@ -122,11 +122,19 @@ def canonical_spacing(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def crossing(change: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The voxel at the centre of the largest change, through which the planes are drawn."""
+    """The voxel through which the planes are drawn: by axis the slice with the most change.
+
+    It lies within the middle half of the change: the rim of the brain, cut along its surface, would win otherwise.
+    """
     weight = np.abs(change) ** 2
     centre = []
     for axis in range(3):
-        profile = weight.sum(tuple(k for k in range(3) if k != axis))
+        profile = weight.sum(tuple(k for k in range(3) if k != axis), dtype=np.float64)
+        if not profile.any():
+            centre.append(change.shape[axis] // 2)
+            continue
+        share = np.cumsum(profile) / profile.sum()
+        first, last = np.searchsorted(share, [0.25, 0.75])
         wide = np.convolve(profile, np.ones(5), "same")
-        centre.append(int(wide.argmax()) if wide.max() > 0 else change.shape[axis] // 2)
+        centre.append(int(first + wide[first : last + 1].argmax()))
     return np.array(centre)

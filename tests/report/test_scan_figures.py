@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from crow.report.scan_figures import follow_up, place_text
+from crow.report.scan_figures import crossing, follow_up, place_text
 
 SHAPE = (20, 24, 16)
 
@@ -24,6 +24,14 @@ def test_the_planes_cut_through_the_change() -> None:
     figure = drawn(flip=False)
     shown = [axes.images[0].get_array() for axes in figure.axes[:12]]
     assert all(np.abs(shown[2 + 4 * row]).max() == 20 for row in range(3))
+
+
+def test_a_rim_that_is_cut_along_its_surface_is_not_chosen() -> None:
+    change = np.zeros(SHAPE, np.float32)
+    change[2, 4:20, 3:13] = change[17, 4:20, 3:13] = 3  # both sides of the brain
+    change[9:11, 10:13, 7:10] = -10
+    assert crossing(change)[0] in (8, 9, 10, 11)
+    assert crossing(np.zeros(SHAPE, np.float32)).tolist() == [10, 12, 8]
 
 
 def test_a_flipped_file_looks_the_same() -> None:
