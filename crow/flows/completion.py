@@ -37,11 +37,10 @@ def complete(flow: FlowEnsemble, data: Sequences, n: int, generator: torch.Gener
     """Fill the missing values of ``data`` by ``n`` particles per subject.
 
     A particle is a past without gaps. At each visit its missing values are drawn around the mixed model's prediction
-    given those that were measured there, and it is weighted by the flow's density of the
-    complete visit over that of the draw: the
-    weighted particles follow the flow's density of complete sequences given the measured values, the better the more
-    there are. Particles are resampled if the weights are worth fewer than half of them, after which early visits have
-    fewer distinct smoothed draws. Source: Doucet, Godsill & Andrieu 2000, algorithm of section II.
+    given those that were measured there, and it is weighted by the flow's density of the complete visit over that of
+    the draw: the weighted particles follow the flow's density of complete sequences given the measured values, the
+    better the more there are. Particles are resampled if the weights are worth fewer than half of them, after which
+    early visits have fewer distinct smoothed draws. Source: Doucet, Godsill & Andrieu 2000, algorithm of section II.
     """
     values = data.values()
     batch, time, regions = data.x.shape
