@@ -59,6 +59,11 @@ class Covariate(BaseModel):
             raise ValueError("as many shares as levels are needed")
         return self
 
+    @property
+    def size(self) -> int:
+        """Number of its channels, without the one that marks missing values."""
+        return len(self.levels) - 1 if self.levels else 1
+
 
 class RegionTable(BaseModel):
     """Regions standardised on training visits, and a context of age and covariates.
@@ -137,7 +142,7 @@ class RegionTable(BaseModel):
     @property
     def channels(self) -> int:
         """Number of context channels."""
-        return sum((len(c.levels) - 1 if c.levels else 1) + c.has_missing for c in self.covariates)
+        return sum(c.size + c.has_missing for c in self.covariates)
 
     @property
     def steps(self) -> np.ndarray[Any, Any]:
@@ -241,13 +246,12 @@ class RegionTable(BaseModel):
         known: list[Tensor] = []
         start = 0
         for covariate in self.covariates:
-            size = len(covariate.levels) - 1 if covariate.levels else 1
             if covariate.name in changing:
-                channels += range(start, start + size)
+                channels += range(start, start + covariate.size)
                 there = torch.zeros_like(data.mask)
                 there[data.mask] = torch.tensor(cohort.visits[covariate.name].notna().to_numpy())
-                known += [there] * size
-            start += size + covariate.has_missing
+                known += [there] * covariate.size
+            start += covariate.size + covariate.has_missing
         return CovariateDrift.fit(data, channels, torch.stack(known, -1)) if channels else None
 
     def _carried(self, visits: pd.DataFrame) -> np.ndarray[Any, Any] | None:
@@ -257,8 +261,7 @@ class RegionTable(BaseModel):
         columns = []
         for covariate in self.covariates:
             years = visits.get(CARRIED + covariate.name, pd.Series(0.0, visits.index)).fillna(0.0)
-            size = len(covariate.levels) - 1 if covariate.levels else 1
-            columns += [years.to_numpy(float)] * size + [np.zeros(len(visits))] * covariate.has_missing
+            columns += [years.to_numpy(float)] * covariate.size + [np.zeros(len(visits))] * covariate.has_missing
         return np.stack(columns, 1)
 
     def require(self, visits: pd.DataFrame, where: str) -> None:
