@@ -14,7 +14,6 @@ import pandas as pd
 from crow.cohort import Finding
 from crow.cohort.findings import Findings, merged
 from crow.cohort.parts import TablePart, in_parts
-from crow.cohort.schema import Schema
 from crow.cohort.writing import conventions
 from crow.errors import ConfigError, OutputError
 from crow.files import check_free, writing
@@ -137,7 +136,7 @@ def score(
     else:
         model = CRow.load(run)
         own = conventions(model.schema)
-        parts = _score_table(run, model.schema, cohort, out, (missing, draws, seed), jobs, progress, of_file)
+        parts = _score_table(run, model, cohort, out, (missing, draws, seed), jobs, progress, of_file)
     with writing(out, overwrite) as by_visit, writing(subjects_out, overwrite) as by_subject:
         with ScoreTable(out) as table:
             found = sorted((table.keep(part) for part in parts), key=lambda part: part.number)
@@ -160,26 +159,30 @@ def score(
 
 
 def _score_table(
-    run: Path, schema: Schema | None, cohort: Path | list[Path], out: Path, how: tuple[Missing | None, int, int],
+    run: Path, model: CRow, cohort: Path | list[Path], out: Path, how: tuple[Missing | None, int, int],
     jobs: int | None, progress: Progress, findings: Findings,
 ) -> Iterator[PartScores]:  # fmt: skip
     """The scores of the parts of a table as they are ready; ``findings`` receives those of the file as a whole."""
     with ExitStack() as files:
         parts: list[TablePart] = []
-        if isinstance(cohort, Path) and schema is not None:
-            parts = files.enter_context(in_parts(cohort, schema, out.absolute().parent, findings))
+        if isinstance(cohort, Path) and model.schema is not None:
+            parts = files.enter_context(in_parts(cohort, model.schema, out.absolute().parent, findings))
         if not parts:
-            yield _score_part(run, cohort, 0, *how)
+            yield _scored(model, cohort, 0, *how)
             return
         tasks = [(run, part, number, *how) for number, part in enumerate(parts)]
         for _, scored in progress(run_tasks(_score_part, tasks, jobs), "Scores", len(tasks)):
             yield scored
 
 
-def _score_part(
-    run: Path, cohort: Path | list[Path] | TablePart, number: int, missing: Missing | None, draws: int, seed: int
+def _score_part(run: Path, part: TablePart, number: int, *how: Any) -> PartScores:
+    """`_scored` in a process of its own."""
+    return _scored(CRow.load(run), part, number, *how)
+
+
+def _scored(
+    model: CRow, cohort: Path | list[Path] | TablePart, number: int, missing: Missing | None, draws: int, seed: int
 ) -> PartScores:
-    model = CRow.load(run)
     history = read_history(model, cohort, missing)
     own_seed = derived_seed(seed, SeedStream.SCORES, number) if number else seed
     sites = history.visits[[] if model.table.sites is None else model.table.sites.columns].drop_duplicates()
