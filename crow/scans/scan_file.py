@@ -10,7 +10,6 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +43,13 @@ def check_file(path: str | Path) -> None:
         if half in suffixes[-2:] and os.path.exists(second := str(path).replace(half, other)):
             _require_file(second)
     try:
-        with ImageOpener(path) as file:
+        with ImageOpener(str(path)) as file:
             start = file.read(540)
     except Exception:  # a damaged file, which is reported when it is opened
         return
     for magic, (place, header, size) in MAGIC.items():
         if len(start) >= size and start[place : place + 4] == magic:
-            offset = float(header(start[:size], check=False)["vox_offset"])
+            offset = float(header(start[:size], check=False)["vox_offset"])  # type: ignore[no-untyped-call]
             if not size <= offset <= MAX_OFFSET:
                 raise ScanError(
                     f"{path}: damaged: its header places the voxels at byte {offset:,.0f}, which is inside the header "
@@ -94,7 +93,7 @@ def _require_file(path: str | Path) -> None:
         raise ScanError(f"{path}: is no file but a pipe or a device. Save the scan as a file.")
 
 
-def _unpacked(file: IO[bytes], needed: int, path: str | None) -> tuple[io.BytesIO, int]:
+def _unpacked(file: ImageOpener, needed: int, path: str | None) -> tuple[io.BytesIO, int]:
     """The first bytes of a stream, which grow with what is there and not with what is declared; the number behind."""
     content, after = io.BytesIO(), 0
     while (missing := needed - content.tell()) > 0 and (part := file.read(min(PART, missing))):
