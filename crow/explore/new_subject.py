@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.cohort import Cohort
+from crow.cohort.parameters import MAX_AGE
 from crow.cohort.times import DAYS_PER_YEAR, PER_YEAR, SOME_DAY
 from crow.cohort.writing import table_text, to_table
 from crow.errors import CohortError
@@ -33,6 +34,8 @@ def new_cohort(model: CRow, cohort: Cohort, typed: NewSubject) -> Cohort:
     age = number(typed.age, "age of the new subject", "Give it in years.")
     if needs_age and math.isnan(age):
         raise CohortError("the new subject: has no age. Give its age at the first visit, in years.")
+    if not (math.isnan(age) or 0 <= age <= MAX_AGE):
+        raise CohortError(f"the new subject: found the age {age:g}; ages are 0 to {MAX_AGE:.0f} years. Correct it.")
     rows = []
     for k, (visit, time) in enumerate(zip(typed.visits, times, strict=True)):
         row: dict[str, object] = {"subject": NAME, "session": str(k + 1), "time": time, "age": age + time}
