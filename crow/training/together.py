@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from crow.data.sequences import Sequences
@@ -28,6 +29,7 @@ from crow.training.progress import EpochLine
 from crow.training.stack import Batch, FlowStack
 
 VALIDATED = 256  # subjects that are evaluated at once
+PREPARED = 2**20  # values of regions that are prepared at once
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class _Training:
         self.average = {name: weight.detach().clone() for name, weight in self.stack.trained.items()}
         self.optimiser = make_optimiser(self.stack.trained.items(), settings, stacked=True)
         self.schedule = make_schedule(self.optimiser, settings, histories[0].max_epochs)
+        step = len(members) * min(settings.batch_size, max(len(m.train) for m in members))
+        self.steps_at_once = max(1, PREPARED // (step * max(m.train.x[0].numel() for m in members)))
         self.missing = bool(settings.value_dropout) or any(m.train.measured is not None for m in members)
         if state is not None:
             self._keep(state["active"])
@@ -133,10 +137,7 @@ class _Training:
         batches = [_batches(self.members[k], self.settings, epoch) for k in self.active]
         ema = get_ema_multi_avg_fn(self.settings.ema_decay)
         weights = list(self.stack.trained.values())
-        for drawn in zip(*batches, strict=True):
-            batch = self._batch([part for part, _ in drawn])
-            dropout = self.stack.draw_dropout(batch, [generator for _, generator in drawn])
-            before = self.stack.prepared(batch)
+        for batch, before, dropout in self._prepared(zip(*batches, strict=True)):
             log_prob, visits = batch.total(self.stack.log_prob(self.stack.trained, batch, before, dropout))
             losses = -log_prob / visits
             losses.sum().backward()
@@ -150,6 +151,19 @@ class _Training:
         if self.settings.schedule == "published":
             self.schedule.step()
         return (total / self.settings.steps_per_epoch).tolist()
+
+    def _prepared(
+        self, drawn: Iterator[tuple[tuple[Sequences, torch.Generator], ...]]
+    ) -> Iterator[tuple[Batch, BeforeLayers, Tensor | None]]:
+        """The batches of some steps at a time: what does not depend on the trained weights is computed at once."""
+        while True:
+            batches, dropouts = [], []
+            for each in islice(drawn, self.steps_at_once):  # one after the other, as their random numbers are
+                batches.append(self._batch([part for part, _ in each]))
+                dropouts.append(self.stack.draw_dropout(batches[-1], [generator for _, generator in each]))
+            if not batches:
+                return
+            yield from zip(batches, self.stack.prepared(batches), dropouts, strict=True)
 
     @torch.no_grad()
     def _validate(self, train_losses: list[float], log: _Log) -> None:
@@ -195,7 +209,7 @@ class _Training:
         nothing = [m.validation.rows(torch.arange(0)) for m in members]
         parts = zip_longest(*(_validation(m, size) for m in members))
         batches = [self._batch([own or none for own, none in zip(drawn, nothing, strict=True)]) for drawn in parts]
-        return [(batch, self.stack.prepared(batch)) for batch in batches]
+        return [(batch, *self.stack.prepared([batch])) for batch in batches]
 
     def _batch(self, parts: list[Sequences]) -> Batch:
         if self.missing:
