@@ -59,24 +59,23 @@ class PackedGRU(torch.autograd.Function):
         hidden = w_h.shape[-1]
         ctx.set_materialize_grads(False)
         gates = torch.baddbmm(b_i.unsqueeze(1), x, w_i.mT)  # gi, then r, z, n
-        gh = torch.empty_like(gates)
         states = gates.new_zeros(gates.shape[0], steps.first + gates.shape[1], hidden)
-        weight, bias = w_h.mT, b_h.unsqueeze(1)
+        weight, bias = w_h.mT.contiguous(), b_h.unsqueeze(1)
         h, after = states[:, : steps.first], states[:, steps.first :]
         # The parts of all steps at once: a slice for each of them would take as long as the arithmetic.
         of_rz, of_n = (v.split(steps.sizes, 1) for v in gates.split([2 * hidden, hidden], -1))
         of_r, of_z = (v.split(steps.sizes, 1) for v in gates[..., : 2 * hidden].chunk(2, -1))
-        own_rz, own_n = (v.split(steps.sizes, 1) for v in gh.split([2 * hidden, hidden], -1))
-        own, out = gh.split(steps.sizes, 1), after.split(steps.sizes, 1)
+        out, gh_n = after.split(steps.sizes, 1), []
         for t, size in enumerate(steps.sizes):
             h = h[:, :size]
-            torch.baddbmm(bias, h, weight, out=own[t])
-            of_rz[t].add_(own_rz[t]).sigmoid_()
-            of_n[t].addcmul_(of_r[t], own_n[t]).tanh_()
+            own_rz, own_n = torch.baddbmm(bias, h, weight).split([2 * hidden, hidden], -1)  # gh
+            of_rz[t].add_(own_rz).sigmoid_()
+            of_n[t].addcmul_(of_r[t], own_n).tanh_()
+            gh_n.append(own_n)
             h = torch.lerp(of_n[t], h, of_z[t], out=out[t])
         before = states.index_select(1, steps.before)
         ctx.steps = steps
-        ctx.save_for_backward(x, w_i, w_h, before, gates, gh[..., 2 * hidden :])
+        ctx.save_for_backward(x, w_i, w_h, before, gates, torch.cat(gh_n, 1))
         return before, after
 
     @staticmethod

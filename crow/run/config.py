@@ -158,6 +158,14 @@ class Optimisation(Settings):
 class TrainingSettings(Optimisation):
     """How CRow is trained."""
 
+    members_at_once: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Ensemble members that are trained together, as one task of --jobs or --cluster; null is up to 16, "
+        "fewer for wide flows.",
+    )
+
     visit_dropout: float = Field(
         1.0,
         ge=0,

@@ -49,16 +49,17 @@ def train_together(
     folder: Path | None = None,
     resume: bool = False,
     progress: bool = False,
+    begin: bool = True,
 ) -> list[Fitted]:
     """Train flows of one architecture in place, and leave each with the weights of its best epoch, in evaluation mode.
 
     Each has its own batches, random numbers, early stopping and best weights, so it becomes what it becomes alone, up
     to rounding; one forward and backward pass is for all (`FlowStack`). ``folder``, ``resume`` and Ctrl-C are as in
-    `crow.training.fit.train`; there is one checkpoint.
+    `crow.training.fit.train`; there is one checkpoint. Without ``begin`` nothing is trained: the flows are those of the
+    checkpoint, and count as interrupted.
     """
     labels = [member.label for member in members]
-    label = labels[0] if len(labels) == 1 else f"{labels[0]}-to-{labels[-1].rpartition('-')[2]}"
-    path = folder / "checkpoints" / f"{label}.ckpt" if folder else None
+    path = checkpoint_of(folder, labels)
     facts = [checkpoint.training_facts(m.train, m.validation, settings, m.seed) for m in members]
     histories = [History.of(settings) for _ in members]
     state = checkpoint.read_checkpoint(path) if resume and path is not None and path.exists() else None
@@ -67,11 +68,11 @@ def train_together(
         checkpoint.require_facts(path, state["facts"], _of_all(facts))
         for history, kept in zip(histories, state["histories"], strict=True):
             history.load_state_dict(kept)
-    interrupted = False
+    interrupted = not begin
     try:
-        if not all(history.rows and history.done for history in histories):
+        if begin and not all(history.rows and history.done for history in histories):
             with threads(settings.threads), ExitStack() as stack:
-                log = _Log(stack, folder, labels, EpochLine(label, histories) if progress else None)
+                log = _Log(stack, folder, labels, EpochLine(_label(labels), histories) if progress else None)
                 _Training(members, histories, settings, state).run(log, path, _of_all(facts))
     except KeyboardInterrupt:
         interrupted = True
@@ -80,6 +81,15 @@ def train_together(
             member.flow.load_state_dict(history.best)
         member.flow.eval()
     return [Fitted.of(h, m.validation, interrupted) for m, h in zip(members, histories, strict=True)]
+
+
+def checkpoint_of(folder: Path | None, labels: Sequence[str]) -> Path | None:
+    """That of members with these labels."""
+    return folder / "checkpoints" / f"{_label(labels)}.ckpt" if folder else None
+
+
+def _label(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{labels[0]}-to-{labels[-1].rpartition('-')[2]}"
 
 
 class _Training:
@@ -251,6 +261,8 @@ def _clip(weights: list[torch.nn.Parameter], largest: float) -> None:
     grads = [weight.grad for weight in weights if weight.grad is not None]
     norm = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
     scale = (largest / (norm + 1e-6)).clamp_max(1.0)
+    if bool((scale == 1).all()):
+        return
     for grad in grads:
         grad.mul_(scale.view(-1, *[1] * (grad.ndim - 1)))
 
