@@ -46,7 +46,11 @@ def resolve(config: Config, data: SequenceSource, parallel: bool = False) -> Con
     if threads is None and (parallel or (data.in_memory and hidden is not None and hidden <= NARROW)):
         threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
+    patience = config.training.patience
+    if patience is None:  # averaged weights improve steadily, so that a short training needs little of it
+        patience = int(np.clip(epochs // 6, 5, 10)) if data.in_memory else 10
     chosen = {
+        "patience": patience,
         "max_epochs": epochs,
         "validation_fraction": validation,
         "threads": threads,
