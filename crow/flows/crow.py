@@ -387,9 +387,15 @@ class CRowFlow(nn.Module):
 
         With ``some`` only of these visits, places among batch x time: ``[visit, *]``.
         """
-        data, log_det = self.on_line(data)
+        if some is None:
+            data, log_det = self.on_line(data)
+        else:  # on the line as few values as possible, since it takes longer than what follows
+            measured = None if data.measured is None else rows(data.measured, some)
+            x, log_det = self.bounds(rows(only(data.measured, data.x), some), None, measured)
+            padded = torch.zeros_like(data.x.flatten(0, 1)).index_copy(0, some, x)
+            data = replace(data, x=padded.view_as(data.x))
         times, past, prediction, after = self._past(data, state, some)
-        return BeforeLayers(rows(data.x, some), rows(log_det, some), times, past, *prediction), after
+        return BeforeLayers(rows(data.x, some), log_det, times, past, *prediction), after
 
     def _past(
         self, data: Sequences, state: FlowState | None, some: Tensor | None = None

@@ -41,6 +41,7 @@ class FlowModule(pl.LightningModule):
         """Share the weights between processes, with ``strategy: fsdp``. Lightning may call this more than once."""
         if not isinstance(self.trainer.strategy, ModelParallelStrategy) or isinstance(self.flow, FSDPModule):
             return
+        assert self.device_mesh is not None
         for flow in (self.flow, self.evaluated):
             if not isinstance(flow, FSDPModule):
                 fully_shard(flow, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)

@@ -219,7 +219,7 @@ class _Training:
         nothing = [m.validation.rows(torch.arange(0)) for m in members]
         parts = zip_longest(*(_validation(m, size) for m in members))
         batches = [self._batch([own or none for own, none in zip(drawn, nothing, strict=True)]) for drawn in parts]
-        return [(batch, *self.stack.prepared([batch])) for batch in batches]
+        return [(batch, self.stack.prepared([batch])[0]) for batch in batches]
 
     def _batch(self, parts: list[Sequences]) -> Batch:
         if self.missing:
