@@ -19,7 +19,7 @@ from crow.flows.cinn import CINN
 from crow.representation.regions import RegionTable
 from crow.run.config import Optimisation
 from crow.seeds import derived_seed
-from crow.training.ensemble import seeded
+from crow.training.members import seeded
 from crow.training.fit import train
 
 TRAINING = Optimisation(

@@ -20,7 +20,7 @@ from crow.representation.cross_sectional import RegionInputs, ScanExamples, Scan
 from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig, architectures_of
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
-from crow.training.ensemble import seeded
+from crow.training.members import seeded
 from crow.training.fit import Fitted, train, with_threads
 
 Data = Cohort | ScanStore | pd.DataFrame

@@ -24,7 +24,7 @@ from crow.representation.attributes import AttributeTable
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
 from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig
 from crow.training.calibrate import calibrate_temperature
-from crow.training.ensemble import seeded
+from crow.training.members import seeded
 
 SCANS_AT_ONCE = 8
 

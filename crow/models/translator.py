@@ -42,7 +42,7 @@ from crow.representation.pairs import ScanPairs, pair, standardised
 from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.store import ScanStore
 from crow.training.calibrate import calibrate_temperature
-from crow.training.ensemble import seeded
+from crow.training.members import seeded
 
 SOURCE = "source."  # of the tensors of the source's representation
 

@@ -30,7 +30,7 @@ from crow.representation.voxels import Voxels
 from crow.scans.cohort import store_cohort
 from crow.scans.store import ScanStore
 from crow.training.build import resolve
-from crow.training.ensemble import seeded
+from crow.training.members import seeded
 from crow.training.fit import train
 
 SUBJECTS, DRAWS = 4, 16  # computed at once

@@ -22,11 +22,12 @@ VALUES_AT_ONCE, VALUES_A_UNIT = 2**28, 16  # that a step keeps for the gradient:
 VALUE_DROPOUT = 0.1  # of subjects per batch, in cohorts that lack values
 
 
-def resolve(config: Config, data: SequenceSource) -> Config:
+def resolve(config: Config, data: SequenceSource, parallel: bool = False) -> Config:
     """The settings with every None chosen from the cohort's size: wider and longer for a larger cohort.
 
     About 20 subjects are the validation set of a member: enough to stop the training, and few are lost to it.
-    Raises ConfigError for what the cohort or the machine does not have.
+    ``parallel``: groups of members are trained in processes of their own, which have one thread unless the settings name
+    more. Raises ConfigError for what the cohort or the machine does not have.
     """
     if config.model.objective == "inn" and data.context.shape[2] < 1:
         raise ConfigError("model.objective inn generates regions from covariates: the cohort has none. Name some.")
@@ -42,10 +43,14 @@ def resolve(config: Config, data: SequenceSource) -> Config:
     threads, value_dropout = config.training.threads, config.training.value_dropout
     if value_dropout is None:
         value_dropout = VALUE_DROPOUT if isinstance(data, Sequences) and data.measured is not None else 0.0
-    if threads is None and data.in_memory and hidden is not None and hidden <= NARROW:
+    if threads is None and (parallel or (data.in_memory and hidden is not None and hidden <= NARROW)):
         threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
+    patience = config.training.patience
+    if patience is None:  # averaged weights improve steadily, so that a short training needs little of it
+        patience = int(np.clip(epochs // 6, 5, 10)) if data.in_memory else 10
     chosen = {
+        "patience": patience,
         "max_epochs": epochs,
         "validation_fraction": validation,
         "threads": threads,
@@ -56,7 +61,9 @@ def resolve(config: Config, data: SequenceSource) -> Config:
 
 
 def members_at_once(config: Config, data: SequenceSource) -> int:
-    """How many members of resolved settings are trained together."""
+    """How many members of resolved settings are trained together, as one task."""
+    if config.training.members_at_once is not None:
+        return config.training.members_at_once
     if config.model.base == "continuous":  # its solver looks at values
         return 1
     visits = min(config.training.batch_size, len(data)) * data.mask.shape[1]

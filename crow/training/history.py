@@ -37,9 +37,9 @@ class History:
 
     @classmethod
     def of(cls, settings: Optimisation) -> History:
-        """An empty one; raises ValueError if ``max_epochs`` has not been chosen."""
-        if settings.max_epochs is None:
-            raise ValueError("training.max_epochs has to be chosen for the cohort before training")
+        """An empty one; raises ValueError if ``max_epochs`` or ``patience`` has not been chosen."""
+        if settings.max_epochs is None or settings.patience is None:
+            raise ValueError("training.max_epochs and patience have to be chosen for the cohort before training")
         return cls(settings.patience, settings.max_epochs, _warm_up(settings, settings.max_epochs))
 
     @property
