@@ -49,9 +49,9 @@ def train(
 
     ``cohort`` is a table, a BIDS tree, or a store that ``crow prepare`` wrote; scans that are not prepared yet are
     prepared into ``<out>_store``. Settings are the defaults, changed by the file or preset ``config``, changed by the
-    pairs of ``sets``; ``reading`` are `ReadOptions`. ``jobs`` processes train groups of ensemble members. With ``resume`` all of them are those of the training that was
-    started in ``out``. Raises ConfigError, CohortError, RunError if there is nothing to resume, and OutputError if
-    ``out`` exists.
+    pairs of ``sets``; ``reading`` are `ReadOptions`. ``jobs`` processes train groups of ensemble members. With
+    ``resume`` the settings and options are those of the training that was started in ``out``. Raises ConfigError,
+    CohortError, RunError if there is nothing to resume, and OutputError if ``out`` exists.
     """
     with locked(out):
         return _train(cohort, out, config, sets, resume, overwrite, jobs, on_cohort, echo, reading)

@@ -30,8 +30,8 @@ from crow.representation.voxels import Voxels
 from crow.scans.cohort import store_cohort
 from crow.scans.store import ScanStore
 from crow.training.build import resolve
-from crow.training.members import seeded
 from crow.training.fit import train
+from crow.training.members import seeded
 
 SUBJECTS, DRAWS = 4, 16  # computed at once
 MOMENT = 1e-3  # years

@@ -148,8 +148,13 @@ class Optimisation(Settings):
     num_nodes: int | None = Field(
         None, ge=1, le=1024, description="Computers; null is one, or as many as torchrun runs on."
     )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How several processes share one training: ddp (each has the whole model), or fsdp (each keeps a "
+        "part of the weights, their averages, gradients and optimiser state, and receives the others for a step).",
+    )
     precision: Literal["32-true", "bf16-mixed"] = Field(
-        "32-true", description="Precision of training, as Lightning names it: 32-true, or bf16-mixed (GPU)."
+        "32-true", description="Precision of training, as Lightning names it: 32-true, or bf16-mixed."
     )
     threads: Threads | None = Field(
         None, description="Processor threads; null is one for flows up to 64 wide, else one per core that is free."

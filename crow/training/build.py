@@ -13,6 +13,7 @@ from crow.flows.crow import CRowFlow
 from crow.flows.published import PublishedCRow
 from crow.run.config import Config, ModelSettings
 from crow.training.fit import with_threads
+from crow.training.history import MOST_PATIENCE
 
 Initialisation = Literal["mixed_model", "standard"]
 # Steps of a flow no wider than this are so short that threads mostly wait for each other, minutes on a busy machine.
@@ -26,8 +27,8 @@ def resolve(config: Config, data: SequenceSource, parallel: bool = False) -> Con
     """The settings with every None chosen from the cohort's size: wider and longer for a larger cohort.
 
     About 20 subjects are the validation set of a member: enough to stop the training, and few are lost to it.
-    ``parallel``: groups of members are trained in processes of their own, which have one thread unless the settings name
-    more. Raises ConfigError for what the cohort or the machine does not have.
+    ``parallel``: groups of members are trained in processes of their own, which have one thread unless the settings
+    name more. Raises ConfigError for what the cohort or the machine does not have.
     """
     if config.model.objective == "inn" and data.context.shape[2] < 1:
         raise ConfigError("model.objective inn generates regions from covariates: the cohort has none. Name some.")
@@ -40,18 +41,16 @@ def resolve(config: Config, data: SequenceSource, parallel: bool = False) -> Con
         epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
     if validation is None:
         validation = float(np.clip(20 / len(data), 0.1, 0.25))
+    patience = config.training.patience if data.in_memory else config.training.patience or MOST_PATIENCE
     threads, value_dropout = config.training.threads, config.training.value_dropout
     if value_dropout is None:
         value_dropout = VALUE_DROPOUT if isinstance(data, Sequences) and data.measured is not None else 0.0
     if threads is None and (parallel or (data.in_memory and hidden is not None and hidden <= NARROW)):
         threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
-    patience = config.training.patience
-    if patience is None:  # averaged weights improve steadily, so that a short training needs little of it
-        patience = int(np.clip(epochs // 6, 5, 10)) if data.in_memory else 10
     chosen = {
-        "patience": patience,
         "max_epochs": epochs,
+        "patience": patience,
         "validation_fraction": validation,
         "threads": threads,
         "value_dropout": value_dropout,

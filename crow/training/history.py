@@ -11,6 +11,8 @@ from torch import Tensor
 
 from crow.run.config import Optimisation
 
+LEAST_PATIENCE, MOST_PATIENCE = 5, 10  # epochs
+
 
 @dataclass(eq=False)
 class History:
@@ -37,10 +39,13 @@ class History:
 
     @classmethod
     def of(cls, settings: Optimisation) -> History:
-        """An empty one; raises ValueError if ``max_epochs`` or ``patience`` has not been chosen."""
-        if settings.max_epochs is None or settings.patience is None:
-            raise ValueError("training.max_epochs and patience have to be chosen for the cohort before training")
-        return cls(settings.patience, settings.max_epochs, _warm_up(settings, settings.max_epochs))
+        """An empty one; raises ValueError if ``max_epochs`` has not been chosen."""
+        if settings.max_epochs is None:
+            raise ValueError("training.max_epochs has to be chosen for the cohort before training")
+        patience = settings.patience
+        if patience is None:  # averaged weights improve steadily, so that a short training needs little of it
+            patience = min(max(LEAST_PATIENCE, settings.max_epochs // 6), MOST_PATIENCE)
+        return cls(patience, settings.max_epochs, _warm_up(settings, settings.max_epochs))
 
     @property
     def best_loss(self) -> float:
