@@ -109,7 +109,7 @@ class CINN(Flow):
 
 
 def _network(inputs: int, hidden: int, features: int, levels: int, depth: int, space: int) -> ConditioningNetwork:
-    """Network h with one head per coupling. For a prior, `MultiScale` gets the features of the trunk unchanged."""
+    """Network h with one head per coupling."""
     trunk: nn.Module
     if space:
         trunk = WideTrunk(inputs, hidden, space)
@@ -119,5 +119,12 @@ def _network(inputs: int, hidden: int, features: int, levels: int, depth: int, s
     for level in range(1, levels + 1):
         heads += [image_head(hidden, features, level, space) if space else nn.Linear(hidden, features)
                   for _ in range(depth)]  # fmt: skip
-        heads.append(nn.Identity())
-    return ConditioningNetwork(trunk, heads)
+        heads.append(_Nothing())
+    return ConditioningNetwork(trunk, heads, 2**levels if space else 1)
+
+
+class _Nothing(nn.Module):
+    """The head of a prior that has no context."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, :0]

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from crow.networks.blocks import in_blocks
+
 CONVOLUTION: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -39,4 +41,4 @@ class ConvNet(nn.Module):
         nn.utils.convert_conv3d_weight_memory_format(self.layers, torch.channels_last_3d)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        return in_blocks(self.layers, x, reach=2)
