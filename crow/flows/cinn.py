@@ -19,6 +19,9 @@ from crow.networks.conditioning import ConditioningNetwork, WideTrunk, image_hea
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
 
+FEATURES = 32  # that each head gives
+PATCH_FEATURES = 16  # in a flow that is trained on patches
+
 
 class CINN(Flow):
     """The conditional INN: ``log p(x | c) = log N(f(x; h(c)); 0, I) + log |det f'|``.
@@ -73,7 +76,7 @@ class CINN(Flow):
         levels: int = 1,
         depth: int = 8,
         hidden: int = 128,
-        features: int = 32,
+        features: int = FEATURES,
         clamp: float = 1.5,
         noise: float = 0.0,
     ) -> None:

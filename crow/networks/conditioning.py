@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crow.networks.blocks import in_blocks
-from crow.networks.convolutional import CONVOLUTION, ConvNet
+from crow.networks.convolutional import CONVOLUTION, ConvNet, Precision, in_precision
 from crow.networks.mlp import MLP
 
 POOLING: dict[int, type[nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d]] = {
@@ -100,6 +100,7 @@ class WideTrunk(nn.Module):
     """
 
     REACH = 8
+    precision: Precision = "float32"  # of training
 
     def __init__(self, inputs: int, hidden: int, space: int, positions: bool = True) -> None:
         super().__init__()
@@ -109,7 +110,10 @@ class WideTrunk(nn.Module):
         self.others = nn.ModuleList(conv(hidden, hidden, 3, padding=2**k, dilation=2**k) for k in range(3))
 
     def forward(self, context: Tensor) -> Tensor:
-        features = self.first(self.placed(context))
+        return in_precision(self.precision if self.training else "float32", self._features, self.placed(context))
+
+    def _features(self, context: Tensor) -> Tensor:
+        features = self.first(context)
         for other in self.others:
             features = features + other(nn.functional.silu(features))
         return nn.functional.silu(features)

@@ -36,13 +36,19 @@ def calibrate_temperature(flow: nn.Module, validation: Iterable[Examples]) -> No
         Batches of the validation set.
     """
     (temperature,) = (module for module in flow.modules() if isinstance(module, LatentTemperature))
-    inputs: list[Tensor] = []
-    hook = temperature.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    squares: list[Tensor] = []
+    rows: list[int] = []
+
+    def add(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        squares.append(torch.stack([part.square().sum() for part in arguments[0].split(temperature.sizes, 1)]))
+        rows.append(len(arguments[0]))
+
+    hook = temperature.register_forward_pre_hook(add)
     flow.eval()
     for batch in validation:
         flow.loss(batch)  # type: ignore[operator]
     hook.remove()
-    temperature.fit(torch.cat(inputs))
+    temperature.fit_squares(torch.stack(squares).sum(0), sum(rows))
     for module in flow.modules():
         if isinstance(module, PrincipalComponents):
             exists = module.directions.flatten(1).any(1)
