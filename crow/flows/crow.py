@@ -215,8 +215,7 @@ class CRowFlow(nn.Module):
     def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
         data, log_det = self.on_line(data)
-        prediction, _ = self.mixed.predict(data.x, self.times(data, None), None, data.measured)
-        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, None))
+        prediction = self._past(data, None)[2]
         z, of_model = self.mixed.whiten(data.x, prediction, data.measured)
         return torch.where(data.mask, _log_base(z, None, data.measured) + of_model + log_det, 0.0)
 
@@ -404,7 +403,8 @@ class CRowFlow(nn.Module):
         x = data.x
         times = self.times(data, state)
         prediction, moments = self.mixed.predict(x, times, state and state.moments, data.measured, some)
-        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, state, some))
+        mean = prediction.mean.clamp(*self.bounds.ends())  # a line goes on beyond a bound, where a score stays
+        prediction = prediction._replace(mean=mean, sd=self._beyond(prediction.sd, data.time, state, some))
         zero = x.new_zeros(x.shape[0], x.shape[2])
         last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
         lasts, means, seen = running_past(x, last, total, visits, data.measured)

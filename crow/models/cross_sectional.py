@@ -105,6 +105,13 @@ class CrossSectionalModel(Model):
         self.flow, self.log, self.interrupted = flow, fit.history.assign(member=1), fit.interrupted
         return fit
 
+    def optimise(
+        self, part: nn.Module, examples: Examples | ScanExamples, subject: pd.Series, training: Training
+    ) -> Fitted:
+        """Train a part of the flow in place, as `train_flow` trains all of it."""
+        self._begin(training)
+        return self._train(part, examples, subject, training, self.config.training, SeedStream.TRAINING, "flow")[0]
+
     def pretrain(
         self, part: nn.Module, examples: Examples | ScanExamples, subject: pd.Series, training: Training, label: str
     ) -> None:

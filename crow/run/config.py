@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crow.errors import ConfigError
 from crow.memory import too_many
@@ -154,7 +154,8 @@ class Optimisation(Settings):
         "part of the weights, their averages, gradients and optimiser state, and receives the others for a step).",
     )
     precision: Literal["32-true", "bf16-mixed"] = Field(
-        "32-true", description="Precision of training, as Lightning names it: 32-true, or bf16-mixed."
+        "32-true",
+        description="Precision of training: 32-true, or bf16-mixed (convolutions of scans in bfloat16, for a GPU).",
     )
     threads: Threads | None = Field(
         None, description="Processor threads; null is one for flows up to 64 wide, else one per core that is free."
@@ -207,10 +208,22 @@ class VoxelSettings(Settings):
         "plain",
         description="Memory in training: plain, checkpoint (less), or reversible (does not grow with depth).",
     )
+    patch: int | None = Field(
+        None,
+        ge=4,
+        le=512,
+        description="Voxels along an axis of the patches on which the flow is trained; null trains it on whole boxes.",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Precision of the subnets in training: float32, or bfloat16 (GPU); likelihoods are always float32.",
     )
+
+    @model_validator(mode="after")
+    def _rounding_cannot_be_inverted(self) -> Self:
+        if self.memory == "reversible" and self.precision == "bfloat16":
+            raise ValueError("memory reversible cannot invert bfloat16 exactly: use memory checkpoint with it")
+        return self
 
 
 class ScanSettings(Settings):

@@ -28,8 +28,7 @@ def make_optimiser(
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": settings.weight_decay}, {"params": other, "weight_decay": 0.0}
     ]  # fmt: skip
-    fused = settings.precision == "32-true"  # Lightning clips no gradients of a fused optimiser in mixed precision
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=fused)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
 
 
 def make_schedule(optimiser: torch.optim.Optimizer, settings: Optimisation, max_epochs: int) -> LRScheduler:

@@ -39,7 +39,6 @@ def make_trainer(
         devices=wanted.devices,
         num_nodes=wanted.nodes,
         strategy=_strategy(settings, wanted.total),
-        precision=settings.precision,
         use_distributed_sampler=False,  # `BatchData` divides every batch
         max_epochs=best_checkpoint.history.max_epochs,
         gradient_clip_val=settings.gradient_clip,
