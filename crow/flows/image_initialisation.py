@@ -13,7 +13,7 @@ from crow.bijections.principal import PrincipalComponents
 from crow.bijections.voxel_regression import VoxelRegression
 from crow.data.examples import Examples
 
-BATCH_SIZE = 8  # images read together for a regression
+BATCH_SIZE, MAX_VALUES = 8, 2**21  # images, and values of them, that are read together for a regression
 ITERATIONS = 2
 
 
@@ -65,7 +65,8 @@ def fit_regression(regression: Standardise | VoxelRegression, images: Images, le
 
 def _level_centres(images: Images, levels: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The centres of grey levels and the context, in batches."""
-    for rows in torch.arange(len(images)).split(BATCH_SIZE):
+    values = images[torch.arange(1)].x.numel()
+    for rows in torch.arange(len(images)).split(max(1, min(BATCH_SIZE, MAX_VALUES // values))):
         batch = images[rows]
         assert batch.context is not None
         yield (batch.x + 0.5) / levels - 0.5, batch.context

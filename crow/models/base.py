@@ -43,13 +43,14 @@ class FitOptions(TypedDict, total=False):
 
     ``resume``: continue the training that was started in ``out``. ``overwrite``: replace an earlier run at ``out``.
     ``progress``: show a progress bar; None (the default) shows one in a notebook. ``echo``: receives one line of text
-    per step, for example ``print``.
+    per step, for example ``print``. ``jobs``: processes that train groups of ensemble members, 1 by default.
     """
 
     resume: bool
     overwrite: bool
     progress: bool | None
     echo: Echo
+    jobs: int
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Training:
     overwrite: bool
     progress: bool
     echo: Echo
+    jobs: int = 1
 
     @classmethod
     def at(
@@ -70,12 +72,13 @@ class Training:
         overwrite: bool = False,
         progress: bool | None = None,
         echo: Echo = lambda line: None,
+        jobs: int = 1,
     ) -> Training:
         """Raises OutputError if ``out`` exists and may not be replaced, before anything is computed."""
         folder = None if out is None else Path(out)
         if folder is not None and not resume:
             check_place(folder, overwrite)
-        return cls(folder, resume, overwrite, in_notebook() if progress is None else progress, echo)
+        return cls(folder, resume, overwrite, in_notebook() if progress is None else progress, echo, jobs)
 
     def begin(self, config: Any) -> None:
         """Make the run folder with the resolved settings, unless it is there already."""

@@ -68,13 +68,17 @@ def test_masks_are_found_in_scans_without_one(model: crow.Segmenter, store: Scan
     assert model.metrics["validation_dice"] > 0.7 and model.metrics["visits"] == 19
 
 
-def test_a_run_comes_back_the_same(model: crow.Segmenter, folder: Path, store: ScanStore) -> None:
+def test_a_run_comes_back_the_same(model: crow.Segmenter, folder: Path, store: ScanStore, tmp_path: Path) -> None:
     again = crow.load(folder / "run")
     assert isinstance(again, crow.Segmenter) and again.metrics == model.metrics
+    assert again.fitted().shift_sd == pytest.approx(model.fitted().shift_sd)
     np.testing.assert_array_equal(model.sample(store, 0, 2), again.sample(store, 0, 2))
-    log_prob = model.log_prob(store, folder / "masks")
-    pd.testing.assert_frame_equal(log_prob, again.log_prob(store, folder / "masks"))
-    assert len(log_prob) == 19 and (log_prob["log_prob"] < 0).all()
+    for s in range(2):
+        name = f"sub-{s}_ses-0_mask.nii.gz"
+        (tmp_path / name).write_bytes((folder / "masks" / name).read_bytes())
+    log_prob = model.log_prob(store, tmp_path)
+    pd.testing.assert_frame_equal(log_prob, again.log_prob(store, tmp_path))
+    assert len(log_prob) == 2 and (log_prob["log_prob"] < 0).all()
 
 
 def test_what_cannot_be_learned_from_is_refused(folder: Path, store: ScanStore, tmp_path: Path) -> None:
