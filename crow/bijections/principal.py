@@ -12,7 +12,7 @@ from crow.bijections.base import Bijection
 MAX_COMPONENTS = 16
 COMPONENTS_PER_SUBJECT = 1 / 4  # at most
 FOLDS = 5
-CHUNK_BYTES = 2**27  # of images in memory at a time
+CHUNK_BYTES = 2**26  # of images in memory at a time
 ROUNDING_CHUNK = 2**18  # values of components in float64 at a time
 
 

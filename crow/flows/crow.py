@@ -294,13 +294,12 @@ class CRowFlow(nn.Module):
         return torch.cat(xs, 1), torch.cat(log_dets, 1), state
 
     def condition(self, history: Sequences) -> FlowState:
-        """The state after each subject's own last visit."""
-        state: FlowState | None = None
-        for t in range(history.x.shape[1]):
-            after = self._transform(history.visit(t), state)[3]
-            state = after if state is None else map_state(partial(_where, history.mask[:, t]), after, state)
-        assert state is not None
-        return state
+        """The state after each subject's own last visit; sequences of one length go through the layers together."""
+        lengths = history.mask.sum(1).clamp_min(1)
+        rows = [(lengths == length).nonzero()[:, 0] for length in lengths.unique()]
+        states = [self._transform(history[some], None)[3] for some in rows]
+        place = torch.cat(rows).argsort()
+        return cast(FlowState, map_state(lambda *each: torch.cat(each)[place], *states))
 
     def sample(self, data: Sequences, state: FlowState | None, noise: Tensor) -> Tensor:
         """The visit at the time and context of ``data`` that ``noise [batch, 1, region]`` ~ N(0, I) stands for."""
@@ -435,10 +434,6 @@ def _log_base(z: Tensor, moments: tuple[Tensor, Tensor] | None, measured: Tensor
     else:
         values = standard_normal_log_prob(z)
     return only(measured, values).sum(-1)
-
-
-def _where(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (after.ndim - 1)), after, before)
 
 
 def _scale(data: Sequences) -> Tensor:

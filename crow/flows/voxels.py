@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -181,7 +181,8 @@ class VoxelFlow(nn.Module):
 
     def crop(self, x: Tensor, corner: tuple[int, ...]) -> Tensor:
         """The voxels of this box in a volume ``x [batch, time, 1, *space]``."""
-        return x[(..., *(slice(start, start + size) for start, size in zip(corner, self.event[1:], strict=True)))]
+        box: Any = tuple(slice(start, start + size) for start, size in zip(corner, self.event[1:], strict=True))
+        return x[(..., *box)]
 
     def _corner(self, size: int, generator: torch.Generator | None) -> tuple[int, ...]:
         """The corner of a cube around a random voxel of the mask, at a multiple of 2^levels."""

@@ -39,7 +39,6 @@ from crow.models.training_report import (
 from crow.representation.regions import RegionTable
 from crow.representation.site_effects import SiteEffects
 from crow.run.config import Config
-from crow.tasks import in_parallel
 from crow.training.build import Initialisation, build_flow, build_published, resolve
 from crow.training.site_effects import SiteData, empty_mixed_model
 
@@ -134,6 +133,7 @@ class CRow(Model):
 
         ``changes``: the values are changes since a subject's first visit, at time 0.
         """
+        from crow.tasks import in_parallel
         from crow.training.ensemble import fit_ensemble, fit_published  # Lightning takes seconds to import
 
         cohort.require_usable()

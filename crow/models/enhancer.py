@@ -128,7 +128,8 @@ class Enhancer(CrossSectionalModel):
         whole = resized(flow, *full)
         for k in range(n):  # one by one: a volume may fill the memory
             above = whole.sample(given, 1, generator)[0, 0, 0, :x, :y, :z].numpy() - GREYS
-            draws[k] = self.slices.consistent((above * self.inputs.width + between)[None], thick)[0]
+            thin: Volume = (above * self.inputs.width + between).astype(np.float32)
+            draws[k] = self.slices.consistent(thin[None], thick)[0]
         return draws
 
     def enhance(self, scan: str | Path, n: int = 16, seed: int = 0) -> tuple[ThickScan, Volume]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,6 @@ def train_by_patches(
     apart = examples.subset(torch.from_numpy(validation))
     model.calibrate(whole, model.in_order(apart))
     with torch.no_grad():
-        losses = [float(cast(nn.Module, whole).loss(batch)) for batch in model.in_order(apart)]  # type: ignore[operator]
+        losses = [float(whole.loss(batch)) for batch in model.in_order(apart)]  # type: ignore[operator]
     model.flow, model.log, model.interrupted = whole, fit.history.assign(member=1), fit.interrupted
     return Fitted(float(np.mean(losses)), fit.epoch, fit.history, fit.interrupted, fit.out_of_sample)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from crow.data.examples import Examples
 from crow.data.mask_scores import calibration_error, dice
-from crow.errors import CohortError, RunError
+from crow.errors import CohortError, RunError, ScanError
 from crow.extras import extra
 from crow.flows.conditional_flow import flow_of_masks, resized
 from crow.flows.mask_flow import MaskFlow
@@ -39,6 +39,7 @@ with extra("scans"):
 Volume = NDArray[np.float32]
 AT_ONCE = 2**19  # voxels of draws computed together
 SHIFT = "shift_sd"  # in the run: `MaskFlow.shift_sd`; runs of earlier versions have none
+MAX_REASONS, ALL_BAD = 3, 20  # reasons that are shown; unusable masks after which a training ends if none was usable
 SCANS_SCORED, DRAWS_SCORED = 20, 16
 """How many validation scans, and draws of each, the metrics of a run are computed from."""
 Corner = Annotated[int, Field(ge=-MAX_SIZE, le=MAX_SIZE)]
@@ -130,9 +131,7 @@ class Segmenter(CrossSectionalModel):
         Raises
         ------
         CohortError
-            If there is nothing to learn from.
-        ScanError
-            For a mask that cannot be used.
+            If there is nothing to learn from, with the reasons if masks cannot be used.
         OutputError
             If ``out`` exists already.
         """
@@ -141,12 +140,17 @@ class Segmenter(CrossSectionalModel):
         training = Training.at(out, **options)
         _, visits = self.training_visits(store)
         files = find_masks(store, visits, Path(masks))
-        visits, missing = visits.loc[files.index], len(visits) - len(files)
+        truth, bad = _read_masks(store, files, label)
+        for reason in bad[:MAX_REASONS]:
+            training.echo(f"warning: {reason} This scan is left out.")
+        visits, missing = visits.loc[list(truth)], len(visits) - len(truth)
         if (count := visits["subject"].nunique()) < MIN_SUBJECTS:
-            raise CohortError(f"{masks}: masks of {count} subjects; at least {MIN_SUBJECTS} are needed to learn from.")
+            reasons = "".join(f"\n  {reason}" for reason in bad[:MAX_REASONS])
+            raise CohortError(
+                f"{masks}: masks of {count} subjects; at least {MIN_SUBJECTS} are needed to learn from.{reasons}"
+            )
         self.inputs = ScanInputs.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
         self.label = label
-        truth = {row: np.packbits(read_mask(store, row, files[row], label)) for row in files.index}
         self._look(store, truth, size)
         examples, subject = self._patches(store, visits["subject"], truth, size)
         training.echo(
@@ -314,6 +318,22 @@ class Segmenter(CrossSectionalModel):
             y.append(mask[region])
         error = calibration_error(np.concatenate(p), np.concatenate(y))
         return {"validation_dice": float(np.mean(overlaps)), "validation_calibration_error": error}
+
+
+def _read_masks(
+    store: ScanStore, files: pd.Series, label: int | None
+) -> tuple[dict[int, NDArray[np.uint8]], list[str]]:
+    """The masks that can be used, packed, by row; and why others cannot. One that fails of many is left out."""
+    truth: dict[int, NDArray[np.uint8]] = {}
+    bad: list[str] = []
+    for row, file in files.items():
+        try:
+            truth[int(row)] = np.packbits(read_mask(store, int(row), file, label))  # type: ignore[call-overload]
+        except ScanError as error:
+            bad.append(str(error))
+            if len(bad) >= ALL_BAD and not truth:
+                break
+    return truth, bad
 
 
 def _unpacked(bits: NDArray[np.uint8], grid: tuple[int, ...]) -> Mask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,10 +39,11 @@ def in_blocks(net: Callable[[Tensor], Result], x: Tensor, reach: int, multiple: 
     around = -(-reach // multiple) * multiple
     whole: list[Tensor] = []
     single = True
+    corner: tuple[int, ...]
     for corner in product(*(range(0, size, step) for size in sizes)):
         low = [max(start - around, 0) for start in corner]
         high = [min(start + step + around, size) for start, size in zip(corner, sizes, strict=True)]
-        part = net(x[(..., *map(slice, low, high))].contiguous())
+        part = net(x[_box(low, high)].contiguous())
         single = isinstance(part, Tensor)
         outputs: Sequence[Tensor] = [part] if isinstance(part, Tensor) else part
         for k, output in enumerate(outputs):
@@ -50,10 +51,16 @@ def in_blocks(net: Callable[[Tensor], Result], x: Tensor, reach: int, multiple: 
             if len(whole) <= k:
                 shape = [size // scale for size, scale in zip(sizes, scales, strict=True)]
                 whole.append(output.new_empty(*output.shape[:2], *shape))
-            inner, outer = [], []
-            for start, first, size, scale in zip(corner, low, sizes, scales, strict=True):
-                end = min(start + step, size)
-                inner.append(slice((start - first) // scale, (end - first) // scale))
-                outer.append(slice(start // scale, end // scale))
-            whole[k][(..., *outer)] = output[(..., *inner)]
+            ends = [min(start + step, size) for start, size in zip(corner, sizes, strict=True)]
+            inner = [[at - first for at, first in zip(place, low, strict=True)] for place in (corner, ends)]
+            (start_in, end_in), (start_out, end_out) = (
+                [[at // scale for at, scale in zip(place, scales, strict=True)] for place in pair]
+                for pair in (inner, (corner, ends))
+            )
+            whole[k][_box(start_out, end_out)] = output[_box(start_in, end_in)]
     return whole[0] if single else whole  # type: ignore[return-value]
+
+
+def _box(low: Sequence[int], high: Sequence[int]) -> Any:
+    """The index of a box, from ``low`` to ``high`` along the last axes."""
+    return (..., *map(slice, low, high))
