@@ -20,8 +20,8 @@ from crow.representation.cross_sectional import RegionInputs, ScanExamples, Scan
 from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig, architectures_of
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
-from crow.training.ensemble import seeded
 from crow.training.fit import Fitted, train, with_threads
+from crow.training.members import seeded
 
 Data = Cohort | ScanStore | pd.DataFrame
 """A cohort of regions, a table as pandas reads it, or a store of scans."""

@@ -16,8 +16,8 @@ from crow.flows.predictor import Predictor
 from crow.models.base import Training
 from crow.representation.cross_sectional import ScanExamples
 from crow.representation.residual_patches import Residual, check_patch, residual_patches
-from crow.training.ensemble import seeded
 from crow.training.fit import Fitted
+from crow.training.members import seeded
 
 if TYPE_CHECKING:
     from crow.models.cross_sectional import CrossSectionalModel

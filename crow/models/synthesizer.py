@@ -27,8 +27,8 @@ from crow.representation.attributes import AttributeTable
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
 from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig
 from crow.training.calibrate import calibrate_temperature
-from crow.training.ensemble import seeded
 from crow.training.fit import Fitted
+from crow.training.members import seeded
 
 SCANS_AT_ONCE, AT_ONCE = 8, 2**19  # scans, and voxels, that are drawn together
 

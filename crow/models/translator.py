@@ -44,8 +44,8 @@ from crow.representation.pairs import ScanPairs, pair, standardised
 from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.store import ScanStore
 from crow.training.calibrate import calibrate_temperature
-from crow.training.ensemble import seeded
 from crow.training.fit import Fitted
+from crow.training.members import seeded
 
 SOURCE = "source."  # of the tensors of the source's representation
 AT_ONCE = 2**19  # voxels of draws computed together

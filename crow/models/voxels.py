@@ -31,8 +31,8 @@ from crow.representation.voxels import StoredSequences, Voxels
 from crow.scans.cohort import store_cohort
 from crow.scans.store import ScanStore
 from crow.training.build import resolve
-from crow.training.ensemble import seeded
 from crow.training.fit import train
+from crow.training.members import seeded
 
 SUBJECTS, DRAWS, VOXELS = 4, 16, 2**19  # computed at once: so many subjects or draws, and so many of their voxels
 MOMENT = 1e-3  # years

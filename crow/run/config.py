@@ -52,6 +52,7 @@ BatchSize = Annotated[
     at_most(1_000_000, "subjects or visits per step", 4000),
 ]
 Layers = Annotated[int, at_most(1000, "blocks", 50_000)]
+Patience = Annotated[int, Field(ge=1, le=1_000_000)]
 LearningRate = Annotated[float, Field(gt=0, description="Largest learning rate of the schedule.")]
 Validation = Annotated[
     float,
@@ -128,8 +129,8 @@ class Optimisation(Settings):
         lt=1,
         description="Decay of the moving average of the weights, which is evaluated and kept; 0 is no average.",
     )
-    patience: int = Field(
-        10, ge=1, le=1_000_000, description="Epochs without a better validation loss after which training stops."
+    patience: Patience | None = Field(
+        10, description="Epochs without a better validation loss after which training stops."
     )
     validation_fraction: Validation | None = Field(
         None,
@@ -147,6 +148,11 @@ class Optimisation(Settings):
     num_nodes: int | None = Field(
         None, ge=1, le=1024, description="Computers; null is one, or as many as torchrun runs on."
     )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How several processes share one training: ddp (each has the whole model), or fsdp (each keeps a "
+        "part of the weights, their averages, gradients and optimiser state, and receives the others for a step).",
+    )
     precision: Literal["32-true", "bf16-mixed"] = Field(
         "32-true",
         description="Precision of training: 32-true, or bf16-mixed (convolutions of scans in bfloat16, for a GPU).",
@@ -158,6 +164,19 @@ class Optimisation(Settings):
 
 class TrainingSettings(Optimisation):
     """How CRow is trained."""
+
+    patience: Patience | None = Field(
+        None,
+        description="Epochs without a better validation loss after which training stops; null is a sixth of the "
+        "epochs, 5 to 10.",
+    )
+    members_at_once: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Ensemble members that are trained together, as one task of --jobs or --cluster; null is up to 16, "
+        "fewer for wide flows.",
+    )
 
     visit_dropout: float = Field(
         1.0,

@@ -4,7 +4,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crow.bijections.reversible import ReversibleChain
@@ -39,6 +41,16 @@ class FlowModule(pl.LightningModule):
         self.train_loss = _Mean()
         self.validation_loss = _Mean()
         self.validation_halves = (_Mean(), _Mean())
+
+    def configure_model(self) -> None:
+        """Share the weights between processes, with ``strategy: fsdp``. Lightning may call this more than once."""
+        if not isinstance(self.trainer.strategy, ModelParallelStrategy) or isinstance(self.flow, FSDPModule):
+            return
+        assert self.device_mesh is not None
+        for flow in (self.flow, self.evaluated):
+            if not isinstance(flow, FSDPModule):
+                fully_shard(flow, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
+                register_fsdp_forward_method(flow, "loss")
 
     @property
     def evaluated(self) -> nn.Module:
