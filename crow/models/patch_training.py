@@ -38,6 +38,7 @@ def train_by_patches(
     rows, validation = model.split_rows(examples, subject)
     model.initialise(whole, examples.subset(torch.from_numpy(rows)), torch.from_numpy(pd.factorize(subject)[0][rows]))
     patches, whose = residual_patches(residual, examples, subject, examples.visits.mask, size, levels, config.seed)
+    examples.forget()
     training.echo(f"{len(patches):,} patches of {size} voxels along an axis")
     cube = (size, size, size)
     with seeded(config.seed, 0):
@@ -50,6 +51,7 @@ def train_by_patches(
         if getattr(config, "freeze_conditioning", False):
             part.h.freeze()
     fit = model.optimise(part, patches, whose, training)
+    del patches
     stack.load_state_dict(part.bijection.state_dict())
     whole.eval()
     apart = examples.subset(torch.from_numpy(validation))

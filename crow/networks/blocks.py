@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-BLOCK = 64  # voxels along every axis of a block; images that are not larger are computed at once
+BLOCK = 48  # voxels along every axis of a block; images that are not larger are computed at once
 
 Result = TypeVar("Result", Tensor, list[Tensor])
 
