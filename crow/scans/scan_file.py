@@ -10,7 +10,7 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
 MAX_OFFSET = 64 << 20  # bytes of a header with its extensions
 MAX_AFTER = 64 << 20  # bytes after the voxels, in which a checksum is looked for
 PART = 1 << 20
-MAGIC = {b"n+1\0": (344, nib.Nifti1Header, 348), b"n+2\0": (4, nib.Nifti2Header, 540)}
+MAGIC: dict[bytes, tuple[int, Any, int]] = {
+    b"n+1\0": (344, nib.Nifti1Header, 348), b"n+2\0": (4, nib.Nifti2Header, 540),
+}  # fmt: skip
 """Of NIfTI in one file: place of the mark, class and size of the header."""
 OTHER_HALF = {".hdr": ".img", ".img": ".hdr"}
 
@@ -44,7 +46,7 @@ def check_file(path: str | Path) -> None:
         if half in suffixes[-2:] and os.path.exists(second := str(path).replace(half, other)):
             _require_file(second)
     try:
-        with ImageOpener(path) as file:
+        with ImageOpener(str(path)) as file:
             start = file.read(540)
     except Exception:  # a damaged file, which is reported when it is opened
         return
@@ -94,7 +96,7 @@ def _require_file(path: str | Path) -> None:
         raise ScanError(f"{path}: is no file but a pipe or a device. Save the scan as a file.")
 
 
-def _unpacked(file: IO[bytes], needed: int, path: str | None) -> tuple[io.BytesIO, int]:
+def _unpacked(file: ImageOpener, needed: int, path: str | None) -> tuple[io.BytesIO, int]:
     """The first bytes of a stream, which grow with what is there and not with what is declared; the number behind."""
     content, after = io.BytesIO(), 0
     while (missing := needed - content.tell()) > 0 and (part := file.read(min(PART, missing))):
