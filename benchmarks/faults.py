@@ -3,9 +3,11 @@
     python benchmarks/faults.py --kills 20 --seed 0
 
 A fault is survived if nothing half-written is read as a result: the output is absent or whole, what stood there before
-is still there, no temporary file stays after the next run, and a training that was killed ends, once resumed, with the
-same bytes as one that was not. Every command is a process of its own, forked after the imports, so that the moments of
-the kills lie in its work. It prints each fault as it goes.
+is still there, no temporary file stays after the next run, and a training that was killed or had no space ends, once
+resumed, with the same bytes as one that was not. Every command is a process of its own, forked after the imports, so
+that the moments of the kills lie in its work. The disk becomes full at the first, second, ... file or folder that a
+command makes, until it makes no more; half of these times the file is empty, and else cut off after `ROOM` bytes. Each
+fault is printed as it happens.
 """
 
 from __future__ import annotations
@@ -14,17 +16,19 @@ import argparse
 import hashlib
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # threads of the parent do not survive a fork
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # no further processes
 
 import torch
+from full_disk import FullDisk
 from timing import write
 
 import crow.models.crow
@@ -33,35 +37,36 @@ import crow.pipelines.evaluate
 import crow.pipelines.generate
 import crow.pipelines.new_subjects
 import crow.pipelines.prepare
+import crow.pipelines.report
 import crow.pipelines.score
+import crow.pipelines.share
 import crow.pipelines.train  # noqa: F401
 from crow.cli.main import main as crow_main
 
 QUICK = ["--set", "training.max_epochs=4", "--set", "training.steps_per_epoch=4", "--set", "model.members=2",
          "--set", "model.hidden=8", "--set", "training.threads=1"]  # fmt: skip
-SLOW = ("evaluate", "prepare")  # only with --slow; no full disk
-SIZES = (0, 100, 1_000, 5_000, 20_000)  # bytes that a file may have on the full disk
+KILLED = ("generate", "score", "evaluate", "prepare")
+ROOM = 100  # bytes
 PART = 0.05  # of the time of a command, before which no kill comes
 Words = Sequence[str | Path]
 Check = Callable[[], str]
 """Empty if the fault was survived, else what went wrong."""
 
 
-def start(words: Words, log: Path, size: int | None = None) -> int:
-    """Start a command of crow in a process of its own, whose files have at most ``size`` bytes; its number."""
+def start(words: Words, log: Path, disk: FullDisk | None = None) -> int:
+    """Start a command of crow in a process of its own; its number."""
     sys.stdout.flush()
     if (number := os.fork()) != 0:
         return number
     status = 1
     try:
         os.setsid()
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        out = os.open(os.devnull if disk else log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         os.dup2(out, 2)
         sys.argv = ["crow", *map(str, words)]
-        if size is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        if disk is not None:
+            disk.fill()
         crow_main()
         status = 0
     except SystemExit as end:
@@ -74,36 +79,54 @@ def finish(number: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
 
-class Faults:
-    """A folder with a cohort and runs, and the faults that its commands survive there."""
+@dataclass(frozen=True)
+class Training:
+    """A cohort, further words, and of an undisturbed training its seconds and the digest of its model."""
 
-    def __init__(self, folder: Path, chance: random.Random, slow: bool) -> None:
+    cohort: Path
+    words: Words
+    took: float
+    whole: str
+
+
+class Faults:
+    """A folder with cohorts and runs, and the faults that its commands survive there."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
         self.folder, self.chance, self.log = folder, chance, folder / "output.txt"
         self.results: dict[str, tuple[int, int]] = {}
-        self.run("simulate", "--out", folder / "sim", "--subjects", 30)
+        self.run("simulate", "--out", folder / "sim", "--subjects", 24, "--regions", 3)
         (folder / "sim" / "cohort.csv").rename(folder / "cohort.csv")
-        self.run(*self.train(folder / "run"), "--test", "0.2")
-        self.took = {"train": self.run(*self.train(folder / "whole"))}
-        self.whole = digest(folder / "whole" / "model.safetensors")
-        out, evaluation, store = folder / "new.csv", folder / "run_evaluation", folder / "store"
-        of_run = ["--run", folder / "run", "--overwrite"]
+        for name, subjects in (("bids", 10), ("two", 2)):
+            self.run("simulate", "--scans", "--out", folder / name, "--subjects", subjects, "--visits", 2,
+                     "--resolution", 8)  # fmt: skip
+        prepare = ["prepare", "--jobs", "1", "--resolution", "8", "--registration", "none", "--cohort"]
+        self.run(*prepare, folder / "bids", "--out", folder / "prepared")
+        self.trainings = {
+            "train": self.training(folder / "cohort.csv", QUICK),
+            "train on scans": self.training(folder / "prepared", [*QUICK, "--set", "scans.components=2"]),
+        }
+        run = folder / "run"
+        self.run("train", "--cohort", folder / "cohort.csv", "--out", run, *QUICK, "--test", "0.2")
         self.commands: dict[str, tuple[Words, Path]] = {
-            "generate": (["generate", *of_run, "--new-subjects", 100, "--out", out], out),
-            "score": (["score", *of_run, "--cohort", folder / "cohort.csv", "--draws", 20, "--out", folder / "s.csv"],
-                      folder / "s.csv"),
-            "evaluate": (["evaluate", *of_run, "--draws", 20, "--baselines", "last", "--jobs", 1], evaluation),
-            "prepare": (["prepare", "--cohort", folder / "bids", "--out", store, "--jobs", 1, "--resolution", 8,
-                         "--registration", "none", "--overwrite"], store),
+            "generate": (["generate", "--run", run, "--new-subjects", "100"], folder / "new.csv"),
+            "score": (["score", "--run", run, "--cohort", folder / "cohort.csv", "--draws", "5"],
+                      folder / "scores.csv"),
+            "evaluate": (["evaluate", "--run", run, "--draws", "20", "--baselines", "last", "--jobs", "1"],
+                         folder / "evaluation"),
+            "prepare": ([*prepare, folder / "two"], folder / "store"),
+            "report": (["report", "--run", run, "--evaluation", folder / "evaluation"], folder / "report.html"),
+            "share": (["share", "--run", run], folder / "model.zip"),
         }  # fmt: skip
-        if slow:
-            self.run("simulate", "--scans", "--out", folder / "bids", "--subjects", 3, "--visits", 2, "--resolution", 8)
-        else:
-            self.commands = {name: each for name, each in self.commands.items() if name not in SLOW}
-        for name, (words, _) in self.commands.items():
-            self.took[name] = self.run(*words)
+        self.commands = {name: ([*words, "--out", out, "--overwrite"], out) for name, (words, out) in
+                         self.commands.items()}  # fmt: skip
+        self.took = {name: self.run(*words) for name, (words, _) in self.commands.items()}
+        self.expected = {name: content(out) for name, (_, out) in self.commands.items()}
 
-    def train(self, out: Path) -> Words:
-        return ["train", "--cohort", self.folder / "cohort.csv", "--out", out, *QUICK]
+    def training(self, cohort: Path, words: Words) -> Training:
+        out = self.folder / f"{cohort.stem}_run"
+        took = self.run("train", "--cohort", cohort, "--out", out, *words)
+        return Training(cohort, words, took, digest(out / "model.safetensors"))
 
     def run(self, *words: str | int | Path) -> float:
         """Seconds of a command that has to succeed."""
@@ -119,63 +142,92 @@ class Faults:
         survived, tried = self.results.get(name, (0, 0))
         self.results[name] = (survived + (not reason), tried + 1)
 
-    def kill(self, name: str, words: Words) -> None:
+    def kill(self, words: Words, took: float) -> None:
         """Start a command and kill it with all its processes at a random moment of its work."""
         number = start(words, self.log)
-        time.sleep(self.chance.uniform(PART, 1.0) * self.took[name])
+        time.sleep(self.chance.uniform(PART, 1.0) * took)
         if os.waitpid(number, os.WNOHANG)[0] == 0:
             os.killpg(number, signal.SIGKILL)
             os.waitpid(number, 0)
 
-    def killed_training(self) -> str:
-        """Kill a training, resume it (or start again if it had not begun), and compare with an undisturbed one."""
-        run = self.folder / f"killed{self.chance.random()}"
-        words = self.train(run)
-        self.kill("train", words)
-        if not (run / "model.json").exists():
-            resumed = [*words[:5], "--resume"] if (run / "checkpoints").is_dir() else words
-            if finish(start(resumed, self.log)):
-                return f"could not be continued: {self.log.read_text()[-300:]}"
-        if not (run / "model.safetensors").exists() or digest(run / "model.safetensors") != self.whole:
-            return "the resumed training differs"
-        score = ["score", "--run", run, "--cohort", self.folder / "cohort.csv", "--draws", "5", "--overwrite", "--out",
+    def killed_training(self, training: Training) -> str:
+        """Kill a training, and resume it."""
+        out = self.folder / f"killed{self.chance.random()}"
+        words = ["train", "--cohort", training.cohort, "--out", out, *training.words]
+        self.kill(words, training.took)
+        if reason := self.resumed(words, out, training):
+            return reason
+        score = ["score", "--run", out, "--cohort", training.cohort, "--draws", "5", "--overwrite", "--out",
                  self.folder / "k.csv"]  # fmt: skip
         if finish(start(score, self.log)):
             return f"the run cannot be read: {self.log.read_text()[-300:]}"
+        return ""
+
+    def resumed(self, words: Words, out: Path, training: Training) -> str:
+        """Resume a training (or start again if it had not begun), and compare it with an undisturbed one."""
+        if not (out / "model.json").exists():
+            again = [*words[:5], "--resume"] if (out / "checkpoints").is_dir() else words
+            if finish(start(again, self.log)):
+                return f"could not be continued: {self.log.read_text()[-300:]}"
+        if not (out / "model.safetensors").exists() or digest(out / "model.safetensors") != training.whole:
+            return "the resumed training differs"
         if self.leftovers():
-            self.run("train", *words[1:], "--overwrite")
+            self.run(*words, "--overwrite")
         return self.leftovers()
 
     def killed_output(self, name: str) -> str:
         """Kill a command that replaces its output: the old or the new one is there, and the next command succeeds."""
         words, out = self.commands[name]
-        before = content(out)
-        self.kill(name, words)
+        self.kill(words, self.took[name])
         kept = list(out.parent.glob(f".{out.name}.*.old"))
         if not out.exists() and not kept:
             return "the earlier output is lost"
-        if out.is_file() and content(out) != before:
+        if out.is_file() and content(out) != self.expected[name]:
             return "the output is neither the old nor the new one"
+        return self.again(name)
+
+    def again(self, name: str) -> str:
+        """The command succeeds, gives the same tables as before, and leaves nothing behind."""
+        words, out = self.commands[name]
         if finish(start(words, self.log)):
             return f"the next command fails: {self.log.read_text()[-300:]}"
+        if content(out) != self.expected[name]:
+            return "the next result differs"
         return self.leftovers()
 
-    def full_disk(self, name: str, size: int) -> str:
-        """Run a command whose files have at most ``size`` bytes: it is refused, and the earlier output stays."""
+    def full_disk(self, name: str, disk: FullDisk) -> str:
+        """Run a command on a disk that becomes full: it is refused, and the earlier output stays."""
         words, out = self.commands[name]
-        before = content(out)
-        status = finish(start(words, Path(os.devnull), size))  # a log would be under the same limit
+        status = finish(start(words, self.log, disk))
         if status not in (0, 2):
-            return f"status {status} with {size} bytes per file"
-        if status and content(out) != before:
-            return f"the earlier output has changed, with {size} bytes per file"
+            return f"status {status} from file {disk.full} on"
+        if content(out) != self.expected[name]:
+            return f"the earlier output has changed, from file {disk.full} on (status {status})"
         return self.leftovers()
 
-    def two_at_once(self) -> str:
+    def full_disk_of_training(self, training: Training, disk: FullDisk) -> str:
+        """Train on a disk that becomes full: it is refused, and can be resumed when there is space again."""
+        out = self.folder / f"full{self.chance.random()}"
+        words = ["train", "--cohort", training.cohort, "--out", out, *training.words]
+        status = finish(start(words, self.log, disk))
+        if status not in (0, 2):
+            return f"status {status} from file {disk.full} on"
+        return self.resumed(words, out, training)
+
+    def full_disks(self, name: str, check: Callable[[FullDisk], str], every: int = 1) -> None:
+        """A disk that is full from file 1, 2, ... on, until the command makes no file of that number."""
+        full, made = 1, 1
+        while full <= made:
+            disk = FullDisk(full, ROOM * (full // every % 2))
+            self.count(f"{name}, disk full", lambda disk=disk: check(disk))
+            made, full = max(made, disk.count), full + every
+
+    def two_at_once(self, training: Training) -> str:
         """Two trainings into one folder at once: one ends well, the other names it."""
         out = self.folder / f"both{self.chance.random()}"
+        words = ["train", "--cohort", training.cohort, "--out", out, *training.words]
         logs = [self.folder / f"both{k}.txt" for k in range(2)]
-        status = sorted(finish(number) for number in [start(self.train(out), log) for log in logs])
+        status = sorted(finish(number) for number in [start(words, log) for log in logs])
         text = "".join(log.read_text() for log in logs)
         named = "is writing there now" in text and "process" in text
         return "" if status == [0, 2] and named else f"status {status}: {text[-300:]}"
@@ -198,23 +250,26 @@ def content(path: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="per command")
+    parser.add_argument("--every", type=int, default=1, help="the disk is full from every so many files on")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--slow", action="store_true", help="also kill crow evaluate and crow prepare")
     options = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
-        faults = Faults(Path(place), random.Random(options.seed), options.slow)
+        faults = Faults(Path(place), random.Random(options.seed))
+        print({name: round(took, 1) for name, took in faults.took.items()},
+              {name: round(one.took, 1) for name, one in faults.trainings.items()}, flush=True)  # fmt: skip
         for k in range(options.kills):
-            faults.count("train, killed and resumed", faults.killed_training)
-            for name in faults.commands:
-                if name not in SLOW or k % 5 == 0:
-                    faults.count(f"{name}, killed", lambda name=name: faults.killed_output(name))
-        for size in SIZES:
-            for name in [name for name in faults.commands if name not in SLOW]:
-                faults.count(f"{name}, disk full", lambda name=name, size=size: faults.full_disk(name, size))
-        for _ in range(max(1, options.kills // 5)):
-            faults.count("two trainings at once", faults.two_at_once)
+            for name, training in faults.trainings.items():
+                faults.count(f"{name}, killed and resumed", lambda one=training: faults.killed_training(one))
+            for name in KILLED:
+                faults.count(f"{name}, killed", lambda name=name: faults.killed_output(name))
+            if k % 5 == 0:
+                faults.count("two trainings at once", lambda: faults.two_at_once(faults.trainings["train"]))
+        for name in faults.commands:
+            faults.full_disks(name, lambda disk, name=name: faults.full_disk(name, disk), options.every)
+        for name, training in faults.trainings.items():
+            faults.full_disks(name, lambda disk, one=training: faults.full_disk_of_training(one, disk), options.every)
     rows = [{"fault": name, "tried": tried, "survived": survived} for name, (survived, tried) in faults.results.items()]
     for row in rows:
         print(*row.values(), flush=True)

@@ -133,6 +133,7 @@ class CRow(Model):
 
         ``changes``: the values are changes since a subject's first visit, at time 0.
         """
+        from crow.tasks import in_parallel
         from crow.training.ensemble import fit_ensemble, fit_published  # Lightning takes seconds to import
 
         cohort.require_usable()
@@ -149,7 +150,7 @@ class CRow(Model):
                 f"{name_of(cohort)}: model.objective inn needs every region at every visit. "
                 "Choose --missing drop-visit or --missing impute."
             )
-        self.config = resolve(self._requested, sequences)
+        self.config = resolve(self._requested, sequences, in_parallel(training.jobs, self._requested.model.members))
         require_one_device(self.config.training)
         model, regions = self.config.model, len(self.table.regions)
         require_training_memory(model, regions, self.table.channels)
@@ -172,8 +173,9 @@ class CRow(Model):
         else:
             sides = other_side(self.table.regions) if changes else None
             ensemble = fit_ensemble(
-                self.config, sequences, names, *where, training.echo, self.table.bounds, sites, sides
-            )
+                self.config, sequences, names, *where, training.echo, self.table.bounds, sites, sides,
+                training.jobs,
+            )  # fmt: skip
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.flow.set_follow_up(self.table.follow_up)
             self.flow.drift = self.table.drift

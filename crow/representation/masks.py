@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ from crow.errors import CohortError, ScanError
 from crow.extras import extra
 from crow.representation.cross_sectional import Visits
 from crow.scans.deform import sample
-from crow.scans.nifti import open_scan
+from crow.scans.nifti import open_scan, voxels_of
 from crow.scans.store import ScanStore
 
 with extra("scans"):
     import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
 
 SUFFIXES = ("dseg", "mask")
 MARGIN = 2  # voxels around what any training mask holds
@@ -73,7 +71,7 @@ def read_mask(store: ScanStore, row: int, path: Path, label: int | None = None) 
 
     image = open_scan(path)
     _check_grid(image, path, str(store.visits["scan"].iloc[row]))
-    chosen = _chosen(_voxels(image, path), path, label)
+    chosen = _chosen(voxels_of(image)[0], path, label)
     to_scan, psi, nodes = np.asarray(store.array("to_scan")[row]), store.applied_anatomy(row), store.info.velocity_grid
     displacement = None if psi is None or nodes is None else sample(psi, nodes, store.info.grid.points())
     on_grid = resample(chosen.astype(np.float32), image.affine, store.info.grid, to_scan, displacement)
@@ -101,13 +99,6 @@ def _check_grid(image: nib.Nifti1Image, path: Path, scan: str) -> None:
             f"{path}: {what} its scan, {Path(scan).name} ({sizes[1]} voxels). Resample the mask to the grid of the "
             "scan."
         )
-
-
-def _voxels(image: nib.Nifti1Image, path: Path) -> NDArray[Any]:
-    try:
-        return np.asarray(image.dataobj, np.float32).reshape(image.shape[:3])
-    except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
-        raise ScanError(f"{path}: truncated or damaged ({error}). Create it again.") from None
 
 
 def _chosen(values: NDArray[Any], path: Path, label: int | None) -> Mask:

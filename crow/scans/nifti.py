@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +16,23 @@ from numpy.typing import NDArray
 from crow.cohort.dicom import ADVICE, is_dicom
 from crow.errors import ScanError
 from crow.extras import extra
+from crow.scans.scan_file import COMPRESSED, RETRY, check_file, read_voxels
 
 with extra("scans"):
     import nibabel as nib
     from nibabel._compression import HAVE_ZSTD
     from nibabel.filebasedimages import ImageFileError
+    from nibabel.freesurfer.mghformat import MGHError
     from nibabel.spatialimages import HeaderDataError
 
-RETRY = "Download or convert it again, or remove it from the cohort."
 COPIES = 4  # float32 volumes in memory while a scan is prepared
 MAX_NAN_SHARE = 0.5
-COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
+VOXEL_SIZES = (0.001, 100.0)  # mm
+FARTHEST = 1e5  # mm from the origin
 MAX_APART = 1.0  # mm: of the positions of a corner by sform and qform, that are not worth a note
 DAMAGE = (
-    ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, LookupError, TypeError,
-    MemoryError,
+    ImageFileError, HeaderDataError, MGHError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, LookupError,
+    TypeError, MemoryError,
 )  # fmt: skip
 """What a damaged file can raise in nibabel."""
 
@@ -40,10 +46,10 @@ def open_scan(path: str | Path) -> nib.Nifti1Image:
     """
     if Path(path).suffix == ".zst":
         _require_zstd(path)
+    check_file(path)
     try:
-        image = nib.load(path)
-    except FileNotFoundError:
-        raise ScanError(f"{path}: no such file. Correct the path.") from None
+        with _quiet():
+            image = nib.load(path)
     except DAMAGE as error:
         if is_dicom(Path(path)):
             raise ScanError(f"{path}: is DICOM. {ADVICE}") from None
@@ -74,20 +80,28 @@ def read_scan(image: nib.Nifti1Image) -> tuple[NDArray[np.float32], str | None]:
     have the same value, or if the file is truncated.
     """
     path = image.get_filename()
-    try:
-        values = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
-    except DAMAGE as error:
-        raise ScanError(f"{path}: truncated or damaged ({_short(error)}). {RETRY}") from None
+    values, note = voxels_of(image)
     bad = ~np.isfinite(values)
-    share, note = float(bad.mean()), None
+    share = float(bad.mean())
     if share >= MAX_NAN_SHARE:
         raise ScanError(f"{path}: {share:.0%} of its voxels are NaN or infinite. {RETRY}")
     if share > 0:
         values = np.where(bad, np.float32(0), values)
-        note = f"{int(bad.sum()):,} voxels ({share:.2%}) are NaN or infinite; they were set to 0"
+        repair = f"{int(bad.sum()):,} voxels ({share:.2%}) are NaN or infinite; they were set to 0"
+        note = f"{repair}; {note}" if note else repair
     if values.min() == values.max():
         raise ScanError(f"{path}: all its voxels are {values.flat[0]:g}. {RETRY}")
     return values, note
+
+
+def voxels_of(image: nib.Nifti1Image) -> tuple[NDArray[np.float32], str | None]:
+    """All voxels ``[X, Y, Z]`` of an open scan, and a note on further bytes; raises ScanError if they are damaged."""
+    try:
+        with np.errstate(all="ignore"):
+            values, note = read_voxels(image)
+        return values.reshape(image.shape[:3]), note
+    except DAMAGE as error:
+        raise ScanError(f"{image.get_filename()}: truncated or damaged ({_short(error)}). {RETRY}") from None
 
 
 def orientation_note(image: nib.Nifti1Image) -> str | None:
@@ -109,6 +123,19 @@ def orientation_note(image: nib.Nifti1Image) -> str | None:
         f"its sform and qform differ by up to {apart:.0f} mm{sides}; the sform is used. If left, right or the position "
         "is wrong in the picture, correct the header"
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without messages of nibabel and numpy, which name no file."""
+    logger = logging.getLogger("nibabel.global")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def _require_zstd(path: str | Path) -> None:
@@ -156,11 +183,12 @@ def _check_data_type(path: str | Path, image: nib.Nifti1Image) -> None:
 
 def _check_size(path: str | Path, image: nib.Nifti1Image | nib.MGHImage) -> None:
     """Raise ScanError, from header and file size alone, if the voxels exceed the memory or the file."""
-    voxels = int(np.prod([int(size) for size in image.shape]))
+    voxels = math.prod(int(size) for size in image.shape)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if voxels * 4 * COPIES > memory:
+    reading = 2 * image.get_data_dtype().itemsize + 8 + 4  # bytes per voxel: as in the file, scaled, as float32
+    if (needed := voxels * max(4 * COPIES, reading)) > memory:
         raise ScanError(
-            f"{path}: its header declares {voxels:,} voxels, which need {voxels * 4 * COPIES / 2**30:,.0f} GiB of "
+            f"{path}: its header declares {voxels:,} voxels, which need {needed / 2**30:,.0f} GiB of "
             f"memory; this computer has {memory / 2**30:,.0f} GiB. The header may be damaged; if not, use a larger "
             "computer."
         )
@@ -185,6 +213,12 @@ def _check_orientation(path: str | Path, image: nib.Nifti1Image) -> None:
     affine = image.affine
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise ScanError(f"{path}: its affine is not invertible: a voxel size is 0 or not a number. {RETRY}")
+    sizes, place = np.linalg.norm(affine[:3, :3], axis=0), np.abs(affine[:3, 3]).max()
+    if sizes.min() < VOXEL_SIZES[0] or sizes.max() > VOXEL_SIZES[1] or place > FARTHEST:
+        raise ScanError(
+            f"{path}: its voxels have {' x '.join(f'{size:.3g}' for size in sizes)} mm, and its first one is up to "
+            f"{place:.3g} mm from the origin. The header is damaged or in other units. {RETRY}"
+        )
 
 
 def _short(error: BaseException) -> str:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from crow.run.config import Optimisation
 
+LEAST_PATIENCE, MOST_PATIENCE = 5, 10  # epochs
+
 
 @dataclass(eq=False)
 class History:
@@ -40,7 +42,10 @@ class History:
         """An empty one; raises ValueError if ``max_epochs`` has not been chosen."""
         if settings.max_epochs is None:
             raise ValueError("training.max_epochs has to be chosen for the cohort before training")
-        return cls(settings.patience, settings.max_epochs, _warm_up(settings, settings.max_epochs))
+        patience = settings.patience
+        if patience is None:  # averaged weights improve steadily, so that a short training needs little of it
+            patience = min(max(LEAST_PATIENCE, settings.max_epochs // 6), MOST_PATIENCE)
+        return cls(patience, settings.max_epochs, _warm_up(settings, settings.max_epochs))
 
     @property
     def best_loss(self) -> float:

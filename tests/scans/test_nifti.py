@@ -164,7 +164,7 @@ def test_a_freesurfer_image_without_orientation_or_voxels_is_refused(tmp_path: P
     nib.save(nib.MGHImage(RAMP, np.eye(4)), tmp_path / "b.mgz")
     cut = gzip.decompress((tmp_path / "b.mgz").read_bytes())[:330]
     (tmp_path / "b.mgz").write_bytes(gzip.compress(cut))
-    with pytest.raises(ScanError, match=r"truncated or damaged|cannot be read"):
+    with pytest.raises(ScanError, match=r"truncated|cannot be read"):
         read(tmp_path / "b.mgz")
 
 

@@ -103,7 +103,7 @@ def test_the_packed_density_is_that_of_the_flow(base: str, missing: float) -> No
         member.flow.eval()
     data = [member.validation for member in members]
     batch, stack = Batch.of(data, torch.device("cpu")), FlowStack([member.flow for member in members], "cpu")
-    found, visits = batch.total(stack.log_prob(stack.trained, batch, stack.prepared(batch)))
+    found, visits = batch.total(stack.log_prob(stack.trained, batch, *stack.prepared([batch])))
     expected = torch.stack([m.flow.log_prob(own).sum() for m, own in zip(members, data, strict=True)])
     torch.testing.assert_close(found, expected)
     assert visits.tolist() == [own.count for own in data]
