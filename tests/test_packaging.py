@@ -147,6 +147,7 @@ def run(plain: Path, *words: str, where: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_wheel_runs(plain: Path, tmp_path: Path) -> None:
     assert run(plain, "crow", "--version", where=tmp_path).startswith("crow ")
     assert "training.max_epochs" in run(plain, "crow", "settings", where=tmp_path)
