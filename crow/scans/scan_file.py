@@ -53,7 +53,7 @@ def check_file(path: str | Path) -> None:
         return
     for magic, (place, header, size) in MAGIC.items():
         if len(start) >= size and start[place : place + 4] == magic:
-            offset = float(header(start[:size], check=False)["vox_offset"])  # type: ignore[no-untyped-call]
+            offset = float(header(start[:size], check=False)["vox_offset"])
             if not size <= offset <= MAX_OFFSET:
                 raise ScanError(
                     f"{path}: damaged: its header places the voxels at byte {offset:,.0f}, which is inside the header "
