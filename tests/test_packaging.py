@@ -168,6 +168,7 @@ def test_the_wheel_runs(plain: Path, tmp_path: Path) -> None:
     run(plain, "crow", "classify", *table, *learn, where=tmp_path)
 
 
+@pytest.mark.slow
 def test_every_module_baseline_and_template_is_in_the_plain_install(plain: Path, tmp_path: Path) -> None:
     output = run(plain, "python", "-c", EVERYTHING, where=tmp_path)
     assert str(plain) in output and "multivariate" in output

@@ -253,6 +253,7 @@ def test_pet_goes_through_a_subspace_with_an_exact_voxel_likelihood(tmp_path: Pa
     assert np.corrcoef(image.get_fdata().ravel(), real.get_fdata().ravel())[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path, tmp_path: Path) -> None:
     train = ("train", "--cohort", folder / "run_store", *QUICK)
     run(*train, "--out", tmp_path / "run", "--test", "0.3")
