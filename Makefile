@@ -16,7 +16,7 @@ LEASPY_ENV := .venv-leaspy
 LEASPY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick fuzz browser lint types coverage wheel plain presets notebooks docs bench leaspy clean
+.PHONY: help install demo test full quick fuzz browser lint types coverage wheel plain presets notebooks docs bench leaspy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -77,7 +77,10 @@ browser:
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: lint types browser ## ruff, mypy and pytest, with the slowest tests
+test: lint types browser ## ruff, mypy and pytest
+	$(PYTEST) -m "not slow" --durations=15
+
+full: lint types browser ## make test with the long tests, which check more cases of what others check
 	$(PYTEST) --durations=15
 
 # Parts that train no model: tables, layers, settings, options, language.

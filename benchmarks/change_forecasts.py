@@ -7,10 +7,11 @@ mixed model of changes, where the flow of structural scans begins, and the basel
 of the other subjects. They forecast the last scan of each test subject from all earlier ones, and are compared with the
 true change (percent of volume). No scan is rendered, and no member of the flow is trained.
 
-The errors of registration in `crow.representation.structure_volumes` were measured on the cohort of seed 0; another
-cohort is an independent check.
+The errors of registration in `crow.representation.structure_volumes` were measured on the cohort of seed 0 only.
 
-"r": correlation over subjects of the forecast and the true change, both minus the mean change.
+"oracle": the change that registration measures between the last two scans, which no forecast sees. It has the noise of
+both, so that a forecast can be closer to the truth. "r": correlation over subjects of the forecast and the true change,
+both minus the mean change.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from crow.representation.structure_volumes import NAMES, registration_error
 from crow.scans.store import ScanStore
 
 GROUPS = {"ventricles": "ventricles", "hippocampus": "hippocampus", "cortex": "cortex", "all 14 structures": ""}
+ORACLE = "oracle: registration of the last scan"
 Values = NDArray[np.float64]
 Forecast = Callable[[Measured, float], tuple[Values, Values]]
 
@@ -68,7 +70,8 @@ class MixedModelOfChanges:
         one = torch.ones(1, x.shape[1], dtype=torch.double)
         sd = self.model.share_of_change(later[:, 0, :1], context[None, -1, :1], moments, one)[0] * self.unit
         change = (levels[1] - levels[0]).numpy()
-        return 100 * np.expm1(change), 100 * np.hypot(sd.numpy(), registration_error(change))
+        missed, spread = registration_error(change)
+        return 100 * np.expm1(change + missed), 100 * np.hypot(sd.numpy(), spread)
 
     def _encode(self, own: Measured) -> tuple[torch.Tensor, torch.Tensor]:
         changes = np.log(own.values[1:] / own.values[0])
@@ -90,7 +93,7 @@ def main() -> None:
     rows = [row for name in GROUPS for row in table(scores, name)]
     rows += [row for name in names if name not in GROUPS for row in table(scores, name) if row["model"] == "crow"]
     print(pd.DataFrame(rows).to_string(index=False))
-    print("\nError beyond that of the model, as a share of the root mean square of all changes:")
+    print("\nMean error, and sd beyond that of the model, as shares of the root mean square of all changes:")
     print(unexpected_error(scores).round(2).to_string())
     title = f"Forecasts of the change of structures: {len(subjects)} subjects, {arguments.folds} folds, "
     resolution = float(store.info.settings["resolution"])
@@ -124,7 +127,10 @@ def cross_validated(
                 own, change = subjects[k], 100 * (true[k][-1] / true[k][-2] - 1)
                 past = Measured(own.times[:-1], own.values[:-1], own.covariates[:-1])
                 years = float(own.times[-1] - own.times[-2])
-                for model, (mean, sd) in {"crow": mixed(past, years), **baselines.forecasts(past, years)}.items():
+                found = 100 * (own.values[-1] / own.values[-2] - 1)
+                forecasts = {"crow": mixed(past, years), **baselines.forecasts(past, years)}
+                forecasts[ORACLE] = found, np.full_like(found, np.nan)
+                for model, (mean, sd) in forecasts.items():
                     rows.append(pd.DataFrame({
                         "seed": seed, "subject": k, "model": model, "structure": names, "true": change, "mean": mean,
                         "sd": sd,
@@ -132,14 +138,18 @@ def cross_validated(
     return pd.concat(rows, ignore_index=True)
 
 
-def unexpected_error(scores: pd.DataFrame) -> pd.Series:
-    """By structure, sides together: what `registration_error` stands for; 0 if the model expects larger errors."""
+def unexpected_error(scores: pd.DataFrame) -> pd.DataFrame:
+    """By structure, sides together: what remains of `registration_error`, 0 and 0 if it is right."""
     own = scores[scores["model"] == "crow"].copy()
-    own["known"] = own.groupby(["seed", "subject"])["mean"].transform(lambda mean: registration_error(mean.to_numpy()))
-    own["excess"] = (own["true"] - own["mean"]) ** 2 - own["sd"] ** 2 + own["known"] ** 2
+    own["size"] = own.groupby(["seed", "subject"])["mean"].transform(lambda mean: np.sqrt((mean**2).mean()))
     own["name"] = own["structure"].str.replace("_(left|right)$", "", regex=True)
-    size = float((own["mean"] ** 2).mean())
-    return np.sqrt(own.groupby("name", sort=False)["excess"].mean().clip(lower=0) / size)
+    own["error"] = own["true"] - own["mean"]
+    own["square"], own["product"] = own["size"] ** 2, own["error"] * own["size"]
+    sums = own.groupby("name", sort=False)[["square", "product"]].sum()
+    mean = sums["product"] / sums["square"]
+    own["excess"] = (own["error"] - own["name"].map(mean) * own["size"]) ** 2 - own["sd"] ** 2
+    excess = own.groupby("name", sort=False)["excess"].sum().clip(lower=0) / sums["square"]
+    return pd.DataFrame({"mean": mean, "sd": np.sqrt(excess)})
 
 
 def table(scores: pd.DataFrame, group: str) -> list[dict[str, str | float]]:
@@ -161,6 +171,8 @@ def table(scores: pd.DataFrame, group: str) -> list[dict[str, str | float]]:
             "coverage of 50 %": round(float((z.abs() < 0.6745).mean()), 2),
             "coverage of 90 %": round(float((z.abs() < 1.6449).mean()), 2),
         })  # fmt: skip
+        if model == ORACLE:
+            rows[-1] |= {"CRPS (%)": "", "coverage of 50 %": "", "coverage of 90 %": ""}
     return rows
 
 

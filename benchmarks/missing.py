@@ -1,20 +1,23 @@
 """Missing regions: forecasts and likelihood of the defaults, next to an exact mixed model of each region.
 
     python benchmarks/missing.py [--shares 0.1 0.3 0.5] [--seeds 0] [--others]
+    python benchmarks/missing.py --mnar value dropout --shares 0.3
     python benchmarks/missing.py --cohort ../shared/data/real/els_ds003604.csv [--folds 5]
 
 Simulated: 150 subjects to learn from and 400 to forecast, 5 visits of 6 regions in units of their sd; a share of all
-training values and of the first 3 visits of test subjects is missing at random (a third of it, with ``--mnar``, by
-value: the highest). The last 2 visits, complete, are forecast. Real: k folds over subjects; the later half of each test
-subject's visits is forecast. ``NLL/value`` is that of all visits of the test subjects, per measured value, in units of
-sd; the real scores are whole numbers, so that the probability of a level and a density are in the same units. "mixed
-model" is the one that crow starts at, "exact, per region" fits each region by statsmodels to its measured values.
-``--others`` adds the two ways of before: dropping visits and filling in.
+training values and of the first 3 visits of test subjects is missing at random. With ``--mnar value`` the highest
+values are missing (and some by chance); with ``--mnar dropout`` subjects are not measured again from the visit on at
+which they have changed most since their first. The last 2 visits, complete, are forecast. Real: k folds over subjects;
+the later half of each test subject's visits is forecast. ``NLL/value`` is that of all visits of the test subjects, per
+measured value, in units of sd; the real scores are whole numbers, so that the probability of a level and a density are
+in the same units. "mixed model" is the one that crow starts at, "exact, per region" fits each region by statsmodels to
+its measured values. ``--others`` adds the two ways of before: dropping visits and filling in.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.3, 0.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--mnar", action="store_true", help="missing by value instead of at random")
+    parser.add_argument("--mnar", nargs="+", choices=["value", "dropout"], help="not at random")
     parser.add_argument("--others", action="store_true", help="also drop-visit and impute")
     parser.add_argument("--cohort", type=Path, help="a real table instead")
     parser.add_argument("--folds", type=int, default=5)
@@ -48,23 +51,27 @@ def main() -> None:
         write(f"missing_{arguments.cohort.stem}", f"Missing regions: {arguments.cohort.stem}", rows)
         return
     for seed in arguments.seeds:
-        for share in arguments.shares:
-            training, test = simulated(share, seed, arguments.mnar)
+        for how, share in itertools.product(arguments.mnar or ["chance"], arguments.shares):
+            training, test = simulated(share, seed, how)
             for row in _all(training, test, arguments.others):
-                rows.append({"missing": share, "seed": seed, **row})
+                rows.append({"missing": share, "by": how, "seed": seed, **row})
                 print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
-    write("missing_by_value" if arguments.mnar else "missing", "Missing regions, simulated", rows)
+    name, title = ("missing_mnar", ", not at random") if arguments.mnar else ("missing", "")
+    write(name, f"Missing regions, simulated{title}", rows)
 
 
-def simulated(share: float, seed: int, by_value: bool = False) -> tuple[Cohort, Cohort]:
+def simulated(share: float, seed: int, how: str = "chance") -> tuple[Cohort, Cohort]:
     """Subjects to learn from and to forecast, standardised; values missing."""
     table = simulate_wide(TRAINING + TEST, VISITS, REGIONS, seed).table
     names = [column for column in table if column.startswith("ROI")]
     fitted = table["subject"].isin(table["subject"].unique()[:TRAINING])
     table[names] = (table[names] - table.loc[fitted, names].mean()) / table.loc[fitted, names].std()
     draw = np.random.default_rng([seed, 7]).random((len(table), REGIONS))
-    if by_value:
+    if how == "value":
         draw = 1 - table[names].rank(pct=True).to_numpy() + 0.5 * draw
+    elif how == "dropout":
+        change = (table[names] - table.groupby("subject")[names].transform("first")).abs().mean(axis=1)
+        draw = -change.groupby(table["subject"]).cummax().to_numpy()[:, None].repeat(REGIONS, 1)
     threshold = np.quantile(draw, share)
     open_to_it = fitted | (table.groupby("subject").cumcount() < GIVEN)
     table[names] = table[names].mask((draw < threshold) & open_to_it.to_numpy()[:, None])

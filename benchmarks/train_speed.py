@@ -67,7 +67,7 @@ def _steps(data: Sequences, bounds: Bounds, start: CRowFlow, members: int, round
     def together() -> None:
         batch = Batch.of(drawn(), device)
         dropout = stack.draw_dropout(batch, generators)
-        total, visits = batch.total(stack.log_prob(stack.trained, batch, stack.prepared(batch), dropout))
+        total, visits = batch.total(stack.log_prob(stack.trained, batch, *stack.prepared([batch]), dropout))
         (-total / visits).sum().backward()  # type: ignore[no-untyped-call]
 
     one_by_one()

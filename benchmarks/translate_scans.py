@@ -1,13 +1,14 @@
 """T1w to PET by `crow translate` on simulated subjects with both scans: accuracy and calibration.
 
-    python benchmarks/translate_scans.py [--subjects 60] [--seeds 3] [--work DIR] [--figure docs/translate.png]
+    python benchmarks/translate_scans.py [--subjects 60] [--seeds 3] [--patch 12] [--work DIR] [--figure PNG]
 
 The same subjects (two visits each) are simulated as T1w and as amyloid PET, prepared (linear registration), and reduced
-to one axial slice. Each seed has its own test subjects. CRPS, MAE of the median and coverage of the 90 % interval are
-means over brain voxels and test visits, in ratios to the cerebellum; "of the mean" are those of the mean uptake of the
-slice, which depend on the correlation of voxels. The baselines draw each voxel from an independent Gaussian: that of
-the training scans, that of a linear regression on the same voxel of the T1w scan, and that of a deterministic network
-(the same h, trained by MSE) with its error in validation subjects.
+to one axial slice, or with ``--patch`` translated as volumes. Each seed has its own test subjects. CRPS, MAE of the
+median and coverage of the 90 % interval are means over brain voxels and test visits, in ratios to the cerebellum; "of
+the mean" are those of the mean uptake of the slice or brain, which depend on the correlation of voxels. The baselines
+draw each voxel from an independent Gaussian: that of the training scans, that of a linear regression on the same voxel
+of the T1w scan, and (for slices) that of a deterministic network (the same h, trained by MSE) with its error in
+validation subjects.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subjects", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--patch", type=int, help="translate whole volumes, trained on patches of so many voxels")
     parser.add_argument("--work", type=Path, help="folder for cohorts and stores; existing ones are used again")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
@@ -62,14 +64,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         t1w, pet = (store(work, modality, options.subjects) for modality in ("T1w", "pet"))
-        seeds = [Task(t1w, pet, seed).rows() for seed in range(options.seeds)]
+        seeds = [Task(t1w, pet, seed, options.patch).rows() for seed in range(options.seeds)]
         if options.figure:
-            picture(Task(t1w, pet, 0), options.figure)
+            picture(Task(t1w, pet, 0, options.patch), options.figure)
     table = [
         {"method": method, **{key: spread([rows[method][key] for rows in seeds]) for key in values}}
         for method, values in seeds[0].items()
     ]
-    write("translate_scans", f"T1w to PET, {options.subjects} subjects, a slice of {RESOLUTION:g} mm", table)
+    what = f"volumes by patches of {options.patch} voxels" if options.patch else "a slice"
+    name = "translate_volumes" if options.patch else "translate_scans"
+    write(name, f"T1w to PET, {options.subjects} subjects, {what} of {RESOLUTION:g} mm", table)
 
 
 def store(work: Path, modality: str, subjects: int) -> ScanStore:
@@ -82,10 +86,12 @@ def store(work: Path, modality: str, subjects: int) -> ScanStore:
 class Task:
     """Training and test visits of one seed, and a model of each method."""
 
-    def __init__(self, t1w: ScanStore, pet: ScanStore, seed: int) -> None:
-        self.t1w, self.pet = t1w, pet
-        began = time.process_time()
-        self.model = Translator(seed=seed, **SETTINGS).fit(pet, t1w, echo=print)
+    def __init__(self, t1w: ScanStore, pet: ScanStore, seed: int, patch: int | None = None) -> None:
+        self.t1w, self.pet, self.patch = t1w, pet, patch
+        began, settings = time.process_time(), SETTINGS
+        if patch is not None:
+            settings = SETTINGS | {"images": {"size": None, "patch": patch}}
+        self.model = Translator(seed=seed, **settings).fit(pet, t1w, echo=print)
         self.seconds = time.process_time() - began
         self.pairs = pair(pet, t1w)
         visits = pet.cohort().visits.loc[self.pairs.index]
@@ -97,8 +103,9 @@ class Task:
         gaussian = {
             "training mean": self.training_mean(),
             "voxel-wise linear regression": self.regression(),
-            "deterministic network": self.network(),
         }
+        if self.patch is None:
+            gaussian["deterministic network"] = self.network()
         drawn = {name: rng.normal(*moments, (SAMPLES, *truth.shape)) for name, moments in gaussian.items()}
         found = {name: scores(truth, samples) for name, samples in {**drawn, "cINN": self.samples()}.items()}
         found["cINN"]["seconds"] = self.seconds
@@ -109,9 +116,10 @@ class Task:
     def scans(self, rows: Values) -> Values:
         """PET ``[visit, voxel]`` inside the brain, on the target grid (not in grey levels)."""
         visits = self.model.inputs
-        assert isinstance(visits, ScanInputs) and visits.cut is not None
-        axis = visits.cut[0]
-        images = np.stack([np.take(visits.box.read(self.pet, int(row)), visits.cut[1], axis) for row in rows])
+        assert isinstance(visits, ScanInputs)
+        images = np.stack([visits.box.read(self.pet, int(row)) for row in rows])
+        if visits.cut is not None:
+            images = np.take(images, visits.cut[1], visits.cut[0] + 1)
         return images[:, visits.mask]
 
     def sources(self, rows: Values) -> torch.Tensor:
@@ -152,7 +160,7 @@ class Task:
         )
         examples = model.pairs_of(self.pet, self.t1w, self.training)
         fit, validation = (
-            subset(examples, torch.from_numpy(part)) for part in model.parts(examples, self.training["subject"])
+            subset(examples, torch.from_numpy(part)) for part in model.split_rows(examples, self.training["subject"])
         )
         fit_regression(standard, fit, GREYS)
         train(net, fit, validation, model.config.training, model.config.seed)

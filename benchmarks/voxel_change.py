@@ -1,12 +1,13 @@
 """Correlation over voxels of forecast and true change of a T1w scan, and what limits it.
 
-    python benchmarks/voxel_change.py --store DIR [--test 8] [--components 4,10]
+    python benchmarks/voxel_change.py --store DIR [--test 12] [--components 4,10]
 
 The store is one of simulated scans with their truth (`benchmarks/change.py --work DIR` leaves one in ``DIR/store``).
 The mixed model of changes, where the flow begins, is fitted to the coefficients of all but ``--test`` subjects. The
 last scan of each test subject is warped by the forecast change from the scan before. The true change is free of noise,
 in the head position of the scan before, inside the brain. "modes": number of modes of velocity; "oracle": the change
-that registration measures with the real target.
+that registration measures with the real target. The figure is the mean over test subjects; "group" is the correlation
+of maps in template space: the mean change of test subjects with dementia minus that of the others.
 """
 
 from __future__ import annotations
@@ -30,40 +31,52 @@ from crow.representation.structure_volumes import with_structures
 from crow.representation.velocity_modes import VelocityModes
 from crow.representation.warped_follow_up import SubjectWarp
 from crow.representation.warped_scan import ScanWarper
+from crow.scans.change import in_template_space
 from crow.scans.deform import compose, exponential, transport
 from crow.scans.store import ScanStore
 
 Values = NDArray[np.float64]
+Volume = NDArray[np.float32]
 
 
 class Task:
-    """The last scan of a test subject: its row, that of the scan before, and the true change in the mask."""
+    """The last scan of a test subject: its row, that of the scan before, and the true change ``[X, Y, Z]``."""
 
     def __init__(self, store: ScanStore, truth: SimulatedTruth, rows: NDArray[np.int64]) -> None:
         self.store, self.rows, self.last, self.target = store, rows, int(rows[-2]), int(rows[-1])
         change = truth.change(self.last, self.target)
         assert change is not None, "the cohort was simulated by an earlier version: simulate it again"
-        self.true = change[store.mask]
+        self.true = change
         self.scan = ScanWarper(np.asarray(store.array("intensity")[self.last], np.float32), store.info.grid, np.eye(4))
 
-    def correlation(self, displacement: NDArray[np.float32]) -> float:
-        """With the change of the scan before, warped."""
+    def change(self, displacement: NDArray[np.float32]) -> Volume:
+        """The change of the scan before, warped."""
         nodes = self.store.info.velocity_grid
         assert nodes is not None
-        change = (self.scan.warp(displacement, nodes) - self.scan.image)[self.store.mask]
-        return float(np.corrcoef(change, self.true)[0, 1])
+        return self.scan.warp(displacement, nodes) - self.scan.image
 
-    def oracle(self, basis: Deformation) -> float:
+    def correlation(self, change: Volume) -> float:
+        """With the true change, in the brain."""
+        return float(np.corrcoef(change[self.store.mask], self.true[self.store.mask])[0, 1])
+
+    def in_template(self, change: Volume) -> Volume:
+        """The voxels of the template's brain of a change, ``[V]``."""
+        nodes = self.store.info.velocity_grid
+        assert nodes is not None
+        psi = np.asarray(self.store.array("anatomy")[self.store.subject_index(self.last)], np.float32)
+        return in_template_space(change, self.store.info.grid, psi, nodes)[self.store.mask]
+
+    def oracle(self, basis: Deformation) -> Volume:
         warp = SubjectWarp(basis, self.store, self.last, np.zeros(len(basis.names)))
         before, after = (np.asarray(self.store.array("velocity")[row], np.float32) for row in (self.last, self.target))
         fields = [exponential(transport(v, warp.back, basis.nodes), basis.nodes) for v in (-before, after)]
-        return self.correlation(compose(*fields, basis.nodes))
+        return self.change(compose(*fields, basis.nodes))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--test", type=int, default=8)
+    parser.add_argument("--test", type=int, default=12)
     parser.add_argument("--components", default="4,10")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -75,10 +88,24 @@ def main() -> None:
     rows = []
     for count in map(int, arguments.components.split(",")):
         basis = modes(store, groups[arguments.test :], count)
-        found = pd.DataFrame([forecast(basis, task, *fitted(basis, store, groups[arguments.test :])) for task in tasks])
-        rows.append({"modes": count, **{name: round(float(value), 2) for name, value in found.mean().items()}})
+        fit = fitted(basis, store, groups[arguments.test :])
+        found = [forecast(basis, task, *fit) for task in tasks]
+        ill = np.array([str(store.visits.loc[task.last, "diagnosis"]).startswith("Dementia") for task in tasks])
+        true = group_map([task.in_template(task.true) for task in tasks], ill)
+        row: dict[str, str | float] = {"modes": count}
+        for name in found[0]:
+            each = [task.correlation(own[name]) for task, own in zip(tasks, found, strict=True)]
+            group = group_map([task.in_template(own[name]) for task, own in zip(tasks, found, strict=True)], ill)
+            row |= {name: round(float(np.mean(each)), 2), f"{name}: group": round(np.corrcoef(group, true)[0, 1], 2)}
+        rows.append(row)
     resolution = float(store.info.settings["resolution"])
     write(f"voxel_change_{resolution:g}mm", f"Change of voxels: {len(tasks)} test subjects, {resolution:g} mm", rows)
+
+
+def group_map(changes: list[Volume], ill: NDArray[np.bool_]) -> Volume:
+    """Mean of the subjects with dementia minus that of the others."""
+    every = np.stack(changes)
+    return np.asarray(every[ill].mean(0) - every[~ill].mean(0))
 
 
 def modes(store: ScanStore, groups: list[NDArray[np.int64]], count: int) -> Deformation:
@@ -119,8 +146,8 @@ def known(store: ScanStore, rows: NDArray[np.int64]) -> Values:
 
 
 @torch.no_grad()
-def forecast(basis: Deformation, task: Task, model: MixedModelInnovation, unit: torch.Tensor) -> dict[str, float]:
-    """Correlations of the forecast, of the mean change, and of the oracle."""
+def forecast(basis: Deformation, task: Task, model: MixedModelInnovation, unit: torch.Tensor) -> dict[str, Volume]:
+    """The change of voxels that is forecast, the mean change, and those of the oracle."""
     context = torch.tensor(known(task.store, task.rows))[None]
     own = basis.encode(task.store, task.rows).astype(float)
     past, zero = torch.tensor(own[1:-1])[None] / unit, torch.zeros(1, 1, len(unit)).double()
@@ -133,8 +160,8 @@ def forecast(basis: Deformation, task: Task, model: MixedModelInnovation, unit: 
     last = own[-2]
     changes = {"crow": own_levels[1] - own_levels[0], "mean change": mean_levels[1] - mean_levels[0]}
     warp = SubjectWarp(basis, task.store, task.last, last)
-    out = {name: task.correlation(warp.displacement(last + change.numpy())) for name, change in changes.items()}
-    return {**out, "oracle, in these modes": task.correlation(warp.displacement(own[-1])), "oracle": task.oracle(basis)}
+    out = {name: task.change(warp.displacement(last + change.numpy())) for name, change in changes.items()}
+    return {**out, "oracle, in these modes": task.change(warp.displacement(own[-1])), "oracle": task.oracle(basis)}
 
 
 if __name__ == "__main__":

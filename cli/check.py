@@ -165,9 +165,14 @@ def _show_summary(summary: dict[str, Any], screen: "Console") -> None:
         gaps_text = ", ".join(f"{name} {_years(value)}" for name, value in gaps.items())
         print_wrapped(screen, "", f"Years between visits: {gaps_text}")
     for role, (one, several) in ROLES.items():
-        names = [column["name"] for column in summary["columns"] if column["role"] == role]
-        if names:
-            noun = one if len(names) == 1 else several
+        columns = [column for column in summary["columns"] if column["role"] == role]
+        if columns:
+            noun, names = one if len(columns) == 1 else several, [column["name"] for column in columns]
+            kinds = [column["kind"] for column in columns if role == "region" and column["kind"]]
+            if len(set(kinds)) == 1:
+                noun = f"{noun}, {kinds[0]}"
+            elif kinds:
+                names = [f"{name} ({kind})" for name, kind in zip(names, kinds, strict=True)]
             more = f" and {len(names) - 6} more" if len(names) > 6 else ""
             print_wrapped(screen, "", f"{len(names)} {noun}: {_short(', '.join(names[:6]), MIN_LETTERS)}{more}")
 

@@ -135,6 +135,9 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", min=1, max=1024, help="Number of parallel processes.", show_default="one per core"),
 ]
+GroupJobs = Annotated[
+    int, typer.Option("--jobs", min=1, max=1024, help="Number of processes that train groups of ensemble members.")
+]
 Cluster = Annotated[
     str | None,
     typer.Option(

@@ -25,8 +25,13 @@ def train(
     sets: options.Sets = None,
     test: options.Test = None,
     resume: options.Resume = False,
+    jobs: options.GroupJobs = 1,
+    cluster: options.Cluster = None,
 ) -> None:
     """Train a model of a cohort: the exact density of its subjects' sequences of visits.
+
+    Small ensembles are trained together in one process. With training.members_at_once they are trained in smaller
+    groups, several at a time with --jobs or on a cluster; the model does not depend on the number of processes.
 
     Ctrl-C stops early, leaves a usable run, and exits with status 130.
 
@@ -41,12 +46,16 @@ def train(
 
     load_config(config, sets or [])
 
+    from crow.cluster import check_cluster, on_cluster
+
+    check_cluster(cluster)
     from crow.pipelines.train import train as run
 
-    trained = run(
-        cohort, out, config=config, sets=sets, resume=resume, overwrite=overwrite, on_cohort=_show_cohort, echo=echo,
-        **reading,
-    )  # fmt: skip
+    with on_cluster(cluster, jobs, echo):
+        trained = run(
+            cohort, out, config=config, sets=sets, resume=resume, overwrite=overwrite, jobs=jobs,
+            on_cohort=_show_cohort, echo=echo, **reading,
+        )  # fmt: skip
     _show(trained)
 
 

@@ -62,7 +62,7 @@ def run_tasks(
         # What workers receive stays in memory: joblib would write large tables of a cohort to a temporary folder.
         processes = min(jobs or cpu_count(), len(left)) or 1
         # On Dask, all tasks are submitted at once, for workers that join later.
-        on_dask = hasattr(get_active_backend()[0], "client")
+        on_dask = _on_dask()
         ahead = "all" if on_dask else "2 * n_jobs"
         parallel = Parallel(
             processes, return_as="generator_unordered", max_nbytes=None, batch_size=1, pre_dispatch=ahead
@@ -81,6 +81,15 @@ def run_tasks(
                     f"A worker process ended {ATTEMPTS} times without a result ({len(left)} of {len(tasks)} tasks are "
                     "left). If its memory was too small, use fewer processes (--jobs) or workers with more memory."
                 ) from None
+
+
+def in_parallel(jobs: int | None, tasks: int) -> bool:
+    """Whether `run_tasks` runs so many tasks in other processes than this one."""
+    return _on_dask() or min(jobs or cpu_count(), tasks) > 1
+
+
+def _on_dask() -> bool:
+    return hasattr(get_active_backend()[0], "client")
 
 
 class _Task:

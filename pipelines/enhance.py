@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crow.cohort.bids_files import parse
+from crow.data.draws import median_of, sd_of
 from crow.files import check_free
 from crow.models.enhancer import Enhancer
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
@@ -80,8 +81,8 @@ def enhance(
         check_free(path, overwrite)
     echo(f"Sampling {samples} versions of the thin slices of {scan.name}.")
     thick, draws = model.enhance(scan, samples, seed)
-    median = model.slices.consistent(np.median(draws, 0)[None].astype(np.float32), thick.values)[0]
-    shown = np.stack([median, draws.std(0), *draws[: len(paths) - 2]])
+    median = model.slices.consistent(median_of(draws)[None], thick.values)[0]
+    shown = np.stack([median, sd_of(draws), *draws[: len(paths) - 2]])
     volumes, like = thick.thin(shown, model.slices)
     facts = {
         "synthetic": True, "Sources": [scan.name], "Draws": samples,

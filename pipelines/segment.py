@@ -12,10 +12,10 @@ import pandas as pd
 
 from crow.cohort.options import listed
 from crow.data.forecast import quantiles_of
-from crow.errors import CohortError
+from crow.errors import CohortError, ScanError
 from crow.extras import extra
 from crow.files import check_free, writing
-from crow.models.segmenter import Segmentation, Segmenter
+from crow.models.segmenter import MAX_REASONS, Segmentation, Segmenter
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
@@ -55,8 +55,7 @@ def learn(
 ) -> Learned[Segmenter]:
     """Train on the scans of a store and their masks in a folder, and write the run folder ``out``.
 
-    Raises ConfigError, CohortError, ScanError for a mask, RunError if there is nothing to resume, OutputError if
-    ``out`` exists.
+    Raises ConfigError, CohortError, RunError if there is nothing to resume, OutputError if ``out`` exists.
     """
     settings = learning_settings(out, "segment", config, sets, resume, overwrite, {})
     model = Segmenter(settings)
@@ -101,8 +100,13 @@ def segment(
     describe_dataset(out, "Sampled segmentations")
     rows: list[dict[str, Any]] = []
     shown: list[tuple[Segmentation, str]] = []
+    bad: list[str] = []
     for row in progress([int(row) for row in visits.index]):
-        found = model.segment(store, row, samples, seed)
+        try:
+            found = model.segment(store, row, samples, seed)
+        except (CohortError, ScanError) as error:
+            bad.append(str(error))
+            continue
         facts = {
             "synthetic": True, "Sources": [Path(visits.loc[row, "scan"]).name], "Draws": samples,
             "Label": model.label, "Model": {"run": run.name, "architecture": model.config.architecture, "seed": seed},
@@ -114,6 +118,11 @@ def segment(
         if len(shown) < MAX_SHOWN:
             volume = f"{middle:,.0f} ({low:,.0f} to {high:,.0f}) mm3"
             shown.append((found, f"{visit['subject']} {visit['session']}\n{volume}"))
+    for reason in bad[:MAX_REASONS]:
+        echo(f"warning: {reason} This scan is left out.")
+    if not rows:
+        reasons = "".join(f"\n  {reason}" for reason in bad[:MAX_REASONS])
+        raise CohortError(f"{cohort}: none of its {len(bad)} scans can be segmented.{reasons}")
     volumes = pd.DataFrame(rows).round(1)
     earlier = _earlier_rows(table, volumes)
     with writing(table, overwrite) as temporary:

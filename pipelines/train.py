@@ -19,7 +19,7 @@ from crow.run.config import Config, load_config
 from crow.run.folder import check_place, unfinished_config
 
 if TYPE_CHECKING:  # torch takes seconds to import, and wrong settings and tables are refused without it
-    from crow.models.base import Model
+    from crow.models.base import FitOptions, Model
     from crow.scans.store import ScanStore
 
 
@@ -40,6 +40,7 @@ def train(
     sets: list[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    jobs: int = 1,
     on_cohort: Callable[[Cohort], None] = lambda cohort: None,
     echo: Echo = lambda line: None,
     **reading: Any,
@@ -48,16 +49,16 @@ def train(
 
     ``cohort`` is a table, a BIDS tree, or a store that ``crow prepare`` wrote; scans that are not prepared yet are
     prepared into ``<out>_store``. Settings are the defaults, changed by the file or preset ``config``, changed by the
-    pairs of ``sets``; ``reading`` are `ReadOptions`. With ``resume`` all of them are those of the training that was
-    started in ``out``. Raises ConfigError, CohortError, RunError if there is nothing to resume, and OutputError if
-    ``out`` exists.
+    pairs of ``sets``; ``reading`` are `ReadOptions`. ``jobs`` processes train groups of ensemble members. With
+    ``resume`` the settings and options are those of the training that was started in ``out``. Raises ConfigError,
+    CohortError, RunError if there is nothing to resume, and OutputError if ``out`` exists.
     """
     with locked(out):
-        return _train(cohort, out, config, sets, resume, overwrite, on_cohort, echo, reading)
+        return _train(cohort, out, config, sets, resume, overwrite, jobs, on_cohort, echo, reading)
 
 
 def _train(
-    cohort: Path, out: Path, config: Path | None, sets: list[str] | None, resume: bool, overwrite: bool,
+    cohort: Path, out: Path, config: Path | None, sets: list[str] | None, resume: bool, overwrite: bool, jobs: int,
     on_cohort: Callable[[Cohort], None], echo: Echo, reading: dict[str, Any],
 ) -> Trained:  # fmt: skip
     settings = _resumed(out, config, sets, reading) if resume else _fresh(config, sets, reading)
@@ -73,7 +74,10 @@ def _train(
             f"{cohort}: the reading options of a store ({', '.join(settings.cohort)}) are those of crow prepare. "
             "Run crow prepare again with these options, or leave them out."
         )
-    model = _fitted(cohort, visits, out, settings, resume, overwrite, echo)
+    options: FitOptions = {
+        "resume": resume, "overwrite": overwrite, "progress": True, "echo": echo, "jobs": jobs,
+    }  # fmt: skip
+    model = _fitted(cohort, visits, out, settings, options)
     if visits is not None and not visits.has_scans and visits.mapping is not None:
         write_text(out / "mapping.yaml", visits.mapping.text(cohort.name), overwrite=True)
     if visits is not None and not visits.has_scans:
@@ -86,21 +90,17 @@ def _train(
     return Trained(out, model, model.interrupted)
 
 
-def _fitted(
-    cohort: Path, visits: Cohort | None, out: Path, settings: Config, resume: bool, overwrite: bool, echo: Echo
-) -> Model:
+def _fitted(cohort: Path, visits: Cohort | None, out: Path, settings: Config, options: FitOptions) -> Model:
     """The model of the table ``visits``, or else of the scans of ``cohort``."""
-    from crow.models.base import FitOptions
     from crow.models.crow import CRow
 
-    options = FitOptions(resume=resume, overwrite=overwrite, progress=True, echo=echo)
     if visits is not None and not visits.has_scans:
         return CRow(settings).fit(visits, out, **options)
     from crow.models.scans import ScanModel  # nibabel and scipy, which a table does not need
     from crow.models.voxels import VoxelModel
     from crow.scans.store import ScanStore
 
-    store = ScanStore.open(cohort) if visits is None else _prepared(cohort, visits, out, settings, echo)
+    store = ScanStore.open(cohort) if visits is None else _prepared(cohort, visits, out, settings, options["echo"])
     model = VoxelModel if settings.scans.representation == "voxels" else ScanModel
     return model(settings).fit(store, out, **options)
 

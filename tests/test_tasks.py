@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 from small_cohorts import small_cohort
@@ -17,6 +19,7 @@ from task_functions import always_end, draw, end_first, place, refuse
 from crow.cluster import check_cluster, on_cluster
 from crow.errors import ClusterError, CohortError, WorkerError
 from crow.evaluation.comparison import compare_folds
+from crow.models.crow import CRow
 from crow.run.config import Config
 from crow.tasks import run_tasks
 
@@ -91,6 +94,7 @@ def test_paths_are_absolute_for_workers(tmp_path: Path, monkeypatch: pytest.Monk
     assert dict(run_tasks(place, [(Path("store"),)], jobs=1)) == {0: tmp_path / "store"}
 
 
+@pytest.mark.slow
 def test_folds_on_a_cluster_that_loses_a_worker_equal_those_of_one_process(client: Client) -> None:
     config, cohort = Config.model_validate(SMALL), small_cohort()
     alone, _ = compare_folds(config, cohort, 2, "last", draws=20, jobs=1)
@@ -114,6 +118,29 @@ def test_folds_on_a_cluster_that_loses_a_worker_equal_those_of_one_process(clien
             mine, theirs = mine[keep], theirs[keep]
         assert mine.equals(theirs), name
     assert np.isfinite(shared.metrics["forecast"]["crow"]["CRPS"])
+
+
+def test_members_on_a_cluster_that_loses_a_worker_equal_those_of_one_process(client: Client, tmp_path: Path) -> None:
+    """The lost group continues from its checkpoint or begins anew, with the same result."""
+    settings = {**SMALL, "model": {"members": 4, "hidden": 4}}
+    settings["training"] = {**SMALL["training"], "members_at_once": 1, "threads": 1}
+    alone = CRow(**settings).fit(small_cohort(), tmp_path / "alone")
+    lost: list[int] = []
+
+    def echo(line: str) -> None:
+        if line.startswith("best mixture"):  # the first two are done, and the others begin
+            lost.append(next(iter(client.run(os.getpid).values())))
+        if line.startswith("member 3") or line.startswith("member 4"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(lost[0], signal.SIGKILL)
+
+    with on_cluster(client):
+        shared = CRow(**settings).fit(small_cohort(), tmp_path / "shared", echo=echo)
+    assert lost and lost[0] not in client.run(os.getpid).values()
+    for model in (shared, CRow(**settings).fit(small_cohort(), jobs=2)):
+        pd.testing.assert_frame_equal(model.log, alone.log, check_exact=True)
+        for name, tensor in alone.fitted().state_dict().items():
+            assert model.fitted().state_dict()[name].equal(tensor), name
 
 
 def test_an_address_without_a_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +192,7 @@ def test_slurm_without_sbatch_is_one_sentence(monkeypatch: pytest.MonkeyPatch, t
         pass
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_after_a_cluster_what_it_did_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in sys.modules if name.startswith("dask_jobqueue")]:
         monkeypatch.delitem(sys.modules, name)

@@ -131,17 +131,21 @@ class Standardise(Bijection):
         min_sd : float
             Added to the sd in squares: the noise of x that the data do not show.
         """
-        moments = torch.zeros(0)
-        for x, c in pairs:
-            x, c = x.double(), c.double()
-            sums = torch.stack([part.sum(0) for part in (torch.ones_like(x), x, c, x * x, x * c, c * c)])
-            moments = moments + sums if len(moments) else sums
-        n, (x, c, xx, xc, cc) = moments[0], moments[1:] / moments[0]
-        xx, xc, cc = xx - x * x, xc - x * c, cc - c * c
+        n, sums = 0, list(torch.zeros(5, *self.mean.shape, dtype=torch.float64))
+        for batch in pairs:  # one image after the other: whole volumes in float64 are large
+            for x, c in zip(*(part.double() for part in batch), strict=True):
+                for total, one, other in zip(sums, (x, c, x, x, c), (None, None, x, c, c), strict=True):
+                    total.add_(one) if other is None else total.addcmul_(one, other)
+                n += 1
+        x, c, xx, xc, cc = (total.div_(n) for total in sums)
+        xx.addcmul_(x, x, value=-1)
+        xc.addcmul_(x, c, value=-1)
+        cc.addcmul_(c, c, value=-1)
         least_squares = xc / cc.clamp_min(1e-12)
-        residual = (xx - least_squares * xc).clamp_min(0) / (n - 2).clamp_min(1)
-        slope = (1 - residual / (least_squares * xc).clamp_min(1e-12)).clamp_min(0) * least_squares
-        error = (xx - 2 * slope * xc + slope.square() * cc).clamp_min(0) * (n + 2) / (n - 2).clamp_min(1)
+        explained, freedom = least_squares * xc, max(n - 2, 1)
+        residual = (xx - explained).clamp_min_(0).div_(freedom)
+        slope = residual.div_(explained.clamp_min_(1e-12)).neg_().add_(1).clamp_min_(0).mul_(least_squares)
+        error = (xx - 2 * slope * xc).addcmul_(slope.square(), cc).clamp_min_(0).mul_((n + 2) / freedom)
         self.mean.copy_(x - slope * c)
         self.sd.copy_((error + min_sd**2).sqrt())
         self.slope.copy_(slope)

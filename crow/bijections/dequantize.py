@@ -99,9 +99,11 @@ class LearnedDequantizer(nn.Module):
         super().__init__()
         self.q, self.levels, self.context, self.space = q, levels, context, space
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None, shift: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Values v and ``log q(v | x, c)``; ``shift`` is added to the thresholds, if there are any."""
         e = torch.randn_like(x).flatten(1)
         a = self.threshold(context)
+        a = None if a is None else a + shift
         w, log_det = self.q.inverse(e, self.condition(x, context, a))
         v, log_slope = self.place(w, x, a)
         return v, standard_normal_log_prob(e, 1) - log_det - log_slope.flatten(1).sum(1)
@@ -206,8 +208,9 @@ class BinaryDequantizer(LearnedDequantizer):
         super().__init__(q, 2, context, space)
         self.network = network
 
-    def inverse(self, v: Tensor, context: Tensor | None = None) -> Tensor:
-        return (v > -self.threshold(context)).to(v.dtype)
+    def inverse(self, v: Tensor, context: Tensor | None = None, shift: Tensor | float = 0.0) -> Tensor:
+        """The mask of v, with thresholds ``a(c) + shift``."""
+        return (v > -(self.threshold(context) + shift)).to(v.dtype)
 
     def threshold(self, context: Tensor | None) -> Tensor:
         if context is None:

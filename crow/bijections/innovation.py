@@ -141,9 +141,17 @@ class MixedModelInnovation(RecurrentBijection):
         return torch.cat(xs, 1), torch.cat(log_dets, 1), state
 
     def predict(
-        self, x: Tensor, context: Tensor | None, state: Moments | None = None, measured: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        state: Moments | None = None,
+        measured: Tensor | None = None,
+        some: Tensor | None = None,
     ) -> tuple[Prediction, Moments]:
-        """The prediction of every visit from the values measured before it, and the sums after the last."""
+        """The prediction of every visit from the values measured before it, and the sums after the last.
+
+        With ``some`` only of these visits, places among batch x time: ``[visit, region]``.
+        """
         context = _channels(context)
         t = context[..., :1]
         state = state or self._start(x, context)
@@ -151,8 +159,9 @@ class MixedModelInnovation(RecurrentBijection):
         r = only(measured, x - fixed)
         one = torch.ones_like(t) if measured is None else measured.to(x.dtype)
         terms = (one, one * t, one * t * t, r, t * r)
-        n, s, ss, u0, u1 = (before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[:5], terms, strict=True))
-        deviation, variance = self._line(t, n, s, ss, u0, u1)
+        sums = [before.unsqueeze(1) + _sum_before(v) for before, v in zip(state[:5], terms, strict=True)]
+        fixed, t, n, *others = (rows(v, some) for v in (fixed, t, *sums))
+        deviation, variance = self._line(t, n, *others)
         sd = self.log_sigma.exp() * (1 + variance).sqrt()
         sums = [before + v.sum(1) for before, v in zip(state[:5], terms, strict=True)]
         return Prediction(fixed + deviation, sd, n < 1), Moments._make([*sums, state.baseline])
@@ -235,6 +244,11 @@ class MixedModelInnovation(RecurrentBijection):
     def _start(self, x: Tensor, context: Tensor) -> Moments:
         one, many = x.new_zeros(x.shape[0], 1), x.new_zeros(x.shape[0], x.shape[2])
         return Moments(one, one, one, many, many, context[:, 0, self.trends])
+
+
+def rows(v: Tensor, some: Tensor | None) -> Tensor:
+    """``[visit, *]`` of ``v [batch, time, *]`` at the places ``some`` among batch x time; all of v if it is None."""
+    return v if some is None else v.flatten(0, 1).index_select(0, some)
 
 
 def posterior(factor: Tensor, n: Tensor, t: Tensor, tt: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -51,6 +51,7 @@ def fit_mixed_model(
     """
     data = VisitValues.of(x, context, mask, measured)
     exact = MixedModelInnovation(x.shape[2], model.design, model.trends).double()
+    exact.loadings = exact.loadings[..., :0]  # until they are fitted: those that are 0 would take most of the time
     slopes = ((data.there.sum(1) >= 3).sum(0) >= SUBJECTS_FOR_SLOPES).expand(x.shape[2])
     always, count = list(range(1 + len(model.design))), len(model.trends)
     slope = list(range(len(always), len(always) + count))
@@ -138,14 +139,12 @@ def share_effects(model: MixedModelInnovation, data: VisitValues) -> bool:
     e = only(data.measured, data.x - effects(model, data.context, data.context[:, 0, model.trends]) @ model.beta)
     e = e * data.mask.unsqueeze(-1)
     terms = [data.there, data.there * t, data.there * t * t, e, t * e]
-    model.loadings.copy_(
-        fit_loadings(
-            Evidence.of(model.factor, sigma, *(v.sum(1) for v in terms)),
-            Evidence.of(model.factor, sigma, *(v.cumsum(1) - v for v in terms)),
-            ((l11 + l21 * t), (l22 * t)),
-            e / sigma,
-            data.there.bool().expand_as(e),
-        )
+    model.loadings = fit_loadings(
+        Evidence.of(model.factor, sigma, *(v.sum(1) for v in terms)),
+        Evidence.of(model.factor, sigma, *(v.cumsum(1) - v for v in terms)),
+        ((l11 + l21 * t), (l22 * t)),
+        e / sigma,
+        data.there.bool().expand_as(e),
     )
     return bool(model.loadings.any())
 

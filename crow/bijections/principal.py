@@ -12,7 +12,8 @@ from crow.bijections.base import Bijection
 MAX_COMPONENTS = 16
 COMPONENTS_PER_SUBJECT = 1 / 4  # at most
 FOLDS = 5
-CHUNK_BYTES = 2**27  # of images in memory at a time
+CHUNK_BYTES = 2**26  # of images in memory at a time
+ROUNDING_CHUNK = 2**18  # values of components in float64 at a time
 
 
 class PrincipalComponents(Bijection):
@@ -104,13 +105,22 @@ class PrincipalComponents(Bijection):
             found += weights[part].T @ read(part).flatten(1)
         exists = found.square().sum(1) > 0.5
         u = self.directions.zero_().flatten(1)
-        u[:count][exists] = torch.linalg.qr(found[exists].double().T)[0].T.float()  # corrects rounding
+        u[:count][exists] = _orthonormal(found[exists])
         squares = torch.zeros_like(u[0])
         for part in rows.split(step):
             x = read(part).flatten(1)
             squares += (x - x @ u.T @ u).square().sum(0)
         self.log_sd.zero_()[:count] = (along / len(rows) / across).clamp_min(1).log().float() / 2
         return (squares * (across / squares.mean())).sqrt().view_as(self.directions[0])
+
+
+def _orthonormal(rows: Tensor) -> Tensor:
+    """Rows that are orthonormal up to rounding ``[k, values]``, corrected; in chunks, since they may be large."""
+    chunks = rows.split(ROUNDING_CHUNK, 1)
+    gram = torch.stack([chunk.double() @ chunk.double().T for chunk in chunks]).sum(0)
+    factor = torch.linalg.cholesky(gram)
+    solved = [torch.linalg.solve_triangular(factor, chunk.double(), upper=False).float() for chunk in chunks]
+    return torch.cat(solved, 1)
 
 
 def _gram(read: Callable[[Tensor], Tensor], parts: tuple[Tensor, ...], count: int) -> Tensor:

@@ -106,14 +106,16 @@ def fit_loadings(whole: Evidence, past: Evidence, visit: tuple[Tensor, Tensor], 
     scores = torch.zeros(1 + len(grid), dtype=torch.double)
     for left_out in range(FOLDS):
         rows = fold == left_out
-        there = [v[rows] for v in visit]
-        about = Evidence(*(v.expand_as(e)[rows] for v in past))
+        some = measured[rows].any(-1)  # visits that are not padding
+        there = [v[rows][some] for v in visit]
+        about = Evidence(*(v.expand_as(e)[rows][some] for v in past))
+        own, known = e[rows][some], measured[rows][some]
         found = Largest.of(_correlations(Evidence(*(v.expand(len(e), features)[~rows] for v in whole))), max(counts))
         tried = [none, *(_loadings(found, k, weight, none.shape[2]) for k, weight in grid)]
         for i, loadings in enumerate(tried):
             mean, variance = expected(about, loadings, *there)
-            log_lik = -0.5 * ((e[rows] - mean).square() / (1 + variance) + (1 + variance).log())
-            scores[i] += log_lik[measured[rows]].sum()
+            log_lik = -0.5 * ((own - mean).square() / (1 + variance) + (1 + variance).log())
+            scores[i] += log_lik[known].sum()
     best = int(scores.argmax())
     if scores[best] < scores[0] + MIN_GAIN:
         return none

@@ -152,6 +152,10 @@ class SoftBounds(Bijection):
         self.shift.copy_(torch.where(self.bounded, mean, 0.0))
         self.scale.copy_(torch.where(self.bounded, sd, 1.0))
 
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The least and the greatest value as the map has them, ``[region]``; infinite without a bound."""
+        return self.each(self.least)[0], self.each(self.most)[0]
+
     def dequantise(self, x: Tensor, noise: Tensor) -> Tensor:
         """``noise`` in [0, 1] of a step around the level."""
         return x + (noise - 0.5) * self.step

@@ -53,9 +53,12 @@ class LatentTemperature(Bijection):
 
     def fit(self, x: Tensor) -> None:
         """Set the sds to the root mean square of every part of ``x: [n, sum(sizes)]`` of validation examples."""
-        for k, part in enumerate(x.split(self.sizes, 1)):
-            mean_square = (part.square().sum() + PRIOR_VALUES) / (part.numel() + PRIOR_VALUES)
-            self.log_sd[k] = mean_square.log() / 2
+        self.fit_squares(torch.stack([part.square().sum() for part in x.split(self.sizes, 1)]), len(x))
+
+    def fit_squares(self, squares: Tensor, rows: int) -> None:
+        """`fit` from the sums of squares of every part, ``[parts]``, over ``rows`` examples."""
+        counts = rows * torch.tensor(self.sizes).to(squares)
+        self.log_sd.copy_(((squares + PRIOR_VALUES) / (counts + PRIOR_VALUES)).log() / 2)
 
     def _scale(self, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[1:] != (sum(self.sizes),):

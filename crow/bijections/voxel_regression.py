@@ -40,10 +40,12 @@ class VoxelRegression(Bijection):
         self.register_buffer("sd", torch.ones(event))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (x - self._mean(x, context)) / self.sd, -self.sd.log().sum().expand(len(x))
+        self._check(x, context)
+        return (x - self.mean(context)) / self.sd, -self.sd.log().sum().expand(len(x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.addcmul(self._mean(z, context), z, self.sd), self.sd.log().sum().expand(len(z))
+        self._check(z, context)
+        return torch.addcmul(self.mean(context), z, self.sd), self.sd.log().sum().expand(len(z))
 
     def fit(self, pairs: Iterable[tuple[Tensor, Tensor]], min_sd: float) -> None:
         """Set level, effect and sd by ridge regression.
@@ -78,11 +80,15 @@ class VoxelRegression(Bijection):
         for buffer, found in ((self.level, x - c @ effect), (self.effect, effect), (self.sd, sd)):
             buffer.copy_(found.view_as(buffer))
 
-    def _mean(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def mean(self, context: Tensor | None) -> Tensor:
+        """The values that the regression expects, ``[batch, *event]``."""
+        assert context is not None
+        return self.level + (context @ self.effect.flatten(1)).unflatten(1, self.level.shape)
+
+    def _check(self, x: Tensor, context: Tensor | None) -> None:
         if x.shape[1:] != self.level.shape:
             event = ", ".join(map(str, self.level.shape))
             raise ValueError(f"VoxelRegression expects [batch, {event}], got {list(x.shape)}")
         if context is None or context.shape != (len(x), len(self.effect)):
             found = "none" if context is None else list(context.shape)
             raise ValueError(f"VoxelRegression needs a context [batch, {len(self.effect)}], got {found}")
-        return self.level + (context @ self.effect.flatten(1)).view_as(x)

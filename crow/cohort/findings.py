@@ -50,6 +50,8 @@ class Findings(list[Finding]):
     def add(self, kind: Kind, column: str | None = None, rows: Iterable[int] = (), **facts: Any) -> None:
         """Record a finding; ``facts`` fill the braces of the kind's template."""
         message = kind.template.format(**facts)
+        if column and column in message and not any(column in str(fact) for fact in facts.values()):
+            message = f"{column}: {message}"  # its name is there as a word only, such as scanner
         lines = tuple(sorted({int(row) for row in rows}))
         where = f"{at_lines(lines, self.places)}: " if lines else ""
         self.append(Finding(kind.code, kind.severity, where + message, column, lines))

@@ -71,9 +71,14 @@ def test_subjects(cohort: Cohort, fraction: float, seed: int) -> list[str]:
     return [subjects[k] for k in test if subjects[k] in left]
 
 
-def digest_of_names(names: Sequence[str]) -> str:
-    """One digest of a set of names, from which no single name can be guessed."""
-    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogatepass")).hexdigest()
+def salt_of(names: Sequence[str]) -> str:
+    """A salt that depends on all names of a table: the same table gives the same run."""
+    return hashlib.sha256("\n".join(["salt", *sorted(names)]).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def salted_hashes(names: Sequence[str], salt: str) -> list[str]:
+    """A hash of each name, sorted. Names cannot be computed from them, but anyone who guesses a name can check it."""
+    return sorted(hashlib.sha256(f"{salt}/{name}".encode("utf-8", "surrogatepass")).hexdigest() for name in names)
 
 
 def validation_of_each_class(subject: Sequence[str], label: Rows, fraction: float, seed: int) -> NDArray[np.bool_]:

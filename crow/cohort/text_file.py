@@ -56,7 +56,7 @@ def require_file(path: Path) -> None:
     if stat.S_ISDIR(kind):
         raise CohortError(f"{path}: is a folder; name the table inside it.")
     if not stat.S_ISREG(kind):
-        raise CohortError(f"{path}: is no file but a pipe or a device. Save the table as a file.")
+        raise CohortError(f"{path}: is a pipe or a device, and not a file. Save the table as a file.")
     if size > MAX_TABLE_BYTES:
         limit = MAX_TABLE_BYTES / 2**30
         raise CohortError(f"{path}: {size / 2**30:.1f} GiB; at most {limit:.0f} GiB are read. Split the table.")

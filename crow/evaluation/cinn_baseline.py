@@ -19,8 +19,8 @@ from crow.flows.cinn import CINN
 from crow.representation.regions import RegionTable
 from crow.run.config import Optimisation
 from crow.seeds import derived_seed
-from crow.training.ensemble import seeded
 from crow.training.fit import train
+from crow.training.members import seeded
 
 TRAINING = Optimisation(
     max_epochs=60, steps_per_epoch=10, batch_size=256, learning_rate=1e-3, patience=15, weight_decay=1e-2, threads=1

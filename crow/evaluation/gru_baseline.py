@@ -15,8 +15,8 @@ from crow.evaluation.point_baseline import PointBaseline, Values
 from crow.representation.regions import RegionTable
 from crow.run.config import Optimisation
 from crow.seeds import derived_seed
-from crow.training.ensemble import seeded
 from crow.training.fit import train
+from crow.training.members import seeded
 
 TRAINING = Optimisation(max_epochs=60, steps_per_epoch=10, batch_size=64, patience=15, threads=1)
 N_NETWORKS = 5  # each is validated on a fifth of the training subjects

@@ -109,9 +109,10 @@ class ScanRegions:
         Without ``past``, the subject's scans, there are no baselines.
         """
         if self.moving:
-            assert follow_up.volumes is not None and follow_up.volume_draws is not None
+            volumes = follow_up.measured_draws if self.truth is None else follow_up.volume_draws
+            assert follow_up.volumes is not None and volumes is not None
             columns = [list(follow_up.volumes["structure"]).index(name) for name in self.names]
-            share = follow_up.volume_draws[:, columns] / follow_up.volumes["last"].to_numpy()[columns]
+            share = volumes[:, columns] / follow_up.volumes["last"].to_numpy()[columns]
             if self.truth is None and follow_up.volume_error is not None:
                 share = share * np.exp(self._measurement_errors(follow_up.volume_error[columns], len(share), last))
             draws = 100 * (share - 1)

@@ -19,6 +19,9 @@ from crow.networks.conditioning import ConditioningNetwork, WideTrunk, image_hea
 from crow.networks.convolutional import ConvNet
 from crow.networks.mlp import MLP
 
+FEATURES = 32  # that each head gives
+PATCH_FEATURES = 16  # in a flow that is trained on patches
+
 
 class CINN(Flow):
     """The conditional INN: ``log p(x | c) = log N(f(x; h(c)); 0, I) + log |det f'|``.
@@ -73,7 +76,7 @@ class CINN(Flow):
         levels: int = 1,
         depth: int = 8,
         hidden: int = 128,
-        features: int = 32,
+        features: int = FEATURES,
         clamp: float = 1.5,
         noise: float = 0.0,
     ) -> None:
@@ -109,7 +112,7 @@ class CINN(Flow):
 
 
 def _network(inputs: int, hidden: int, features: int, levels: int, depth: int, space: int) -> ConditioningNetwork:
-    """Network h with one head per coupling. For a prior, `MultiScale` gets the features of the trunk unchanged."""
+    """Network h with one head per coupling."""
     trunk: nn.Module
     if space:
         trunk = WideTrunk(inputs, hidden, space)
@@ -119,5 +122,12 @@ def _network(inputs: int, hidden: int, features: int, levels: int, depth: int, s
     for level in range(1, levels + 1):
         heads += [image_head(hidden, features, level, space) if space else nn.Linear(hidden, features)
                   for _ in range(depth)]  # fmt: skip
-        heads.append(nn.Identity())
-    return ConditioningNetwork(trunk, heads)
+        heads.append(_Nothing())
+    return ConditioningNetwork(trunk, heads, 2**levels if space else 1)
+
+
+class _Nothing(nn.Module):
+    """The head of a prior that has no context."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, :0]

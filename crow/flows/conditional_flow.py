@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crow.bijections.affine import mark_initialised
 from crow.bijections.base import Bijection
@@ -16,6 +17,8 @@ from crow.bijections.dequantize import BinaryDequantizer, UniformDequantizer, Va
 from crow.bijections.multiscale import MultiScale, head_levels
 from crow.bijections.priors import StandardPrior
 from crow.flows.base import DiscreteFlow, Flow
+from crow.flows.mask_flow import MaskFlow
+from crow.networks.blocks import in_blocks
 from crow.networks.conditioning import ConditioningNetwork, WideTrunk
 from crow.networks.convolutional import CONVOLUTION, ConvNet
 from crow.networks.mlp import MLP
@@ -98,29 +101,34 @@ def flow_of_greys(flow: ConditionalFlow, greys: int, variational: bool = False) 
 
 def flow_of_masks(
     shape: tuple[int, ...], context: int, levels: int = 2, depth: int = 4, hidden: int = 32, features: int = 16
-) -> DiscreteFlow:
+) -> MaskFlow:
     """The probability of masks of 0 and 1: a plain network of twice the width, and a flow of what its voxels share."""
     return _of_masks(ConditionalFlow(shape, context, levels, depth, hidden, features, gate=False))
 
 
-def _of_masks(flow: ConditionalFlow) -> DiscreteFlow:
+def _of_masks(flow: ConditionalFlow) -> MaskFlow:
     mark_initialised(flow)  # a first batch would move the flow away from the plain network
     channels, space, context, width = flow.shape[0], flow.space, flow.sizes["context"], 2 * flow.sizes["hidden"]
     network = wide_network(context, channels, space, width) if space else MLP(context, channels, width)
-    return DiscreteFlow(flow, BinaryDequantizer(_noise(flow, 2 * channels), network, context, space))
+    return MaskFlow(flow, BinaryDequantizer(_noise(flow, 2 * channels), network, context, space))
 
 
-def resized(model: DiscreteFlow, *space: int) -> DiscreteFlow:
+Discrete = TypeVar("Discrete", bound=DiscreteFlow)
+
+
+def resized(model: Discrete, *space: int) -> Discrete:
     """A model of grey levels or masks with the same weights for images of another size."""
     assert isinstance(model.flow, ConditionalFlow)
     flow, dequantizer = model.flow.resized(*space), model.dequantizer
-    if isinstance(dequantizer, BinaryDequantizer):
+    other: DiscreteFlow
+    if isinstance(model, MaskFlow):
         other = _of_masks(flow)
+        other.shift_sd = model.shift_sd
     else:
         assert isinstance(dequantizer, UniformDequantizer | VariationalDequantizer)
         other = flow_of_greys(flow, dequantizer.levels, isinstance(dequantizer, VariationalDequantizer))
     other.dequantizer.load_state_dict(dequantizer.state_dict())
-    return other.to(next(model.parameters())).train(model.training)
+    return cast(Discrete, other.to(next(model.parameters())).train(model.training))
 
 
 def _noise(flow: ConditionalFlow, extra_channels: int = 0) -> Bijection:
@@ -149,7 +157,7 @@ def conditional_stack(
         subnet = partial(MLP, hidden=hidden)
         trunk = nn.Sequential(MLP(context, hidden, hidden, depth=1, zero=False), nn.SiLU())
         heads += [nn.Linear(hidden, features) for _ in head_levels(levels, depth, space)]
-    h, clamp = ConditioningNetwork(trunk, heads), IMAGE_CLAMP if space else 2.0
+    h, clamp = ConditioningNetwork(trunk, heads, 2**levels if space else 1), IMAGE_CLAMP if space else 2.0
     stack = MultiScale(shape, levels, depth, subnet, features, h, top=True, clamp=clamp)
     if not space or not gate:
         return stack
@@ -159,4 +167,11 @@ def conditional_stack(
 
 def wide_network(inputs: int, outputs: int, space: int, hidden: int) -> nn.Module:
     """A network of images with a wide receptive field; zero at initialisation."""
-    return nn.Sequential(WideTrunk(inputs, hidden, space, positions=False), ConvNet(hidden, outputs, space, hidden))
+    return WideNetwork(WideTrunk(inputs, hidden, space, positions=False), ConvNet(hidden, outputs, space, hidden))
+
+
+class WideNetwork(nn.Sequential):
+    """A trunk and a readout, applied block by block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return in_blocks(super().forward, x, WideTrunk.REACH + 2)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from crow.bijections.change_fit import fit_change_model
-from crow.bijections.innovation import MixedModelInnovation, Moments, Prediction
+from crow.bijections.innovation import MixedModelInnovation, Moments, Prediction, rows
 from crow.bijections.innovation_fit import fit_mixed_model, plain_log_likelihood
 from crow.bijections.normal import standard_normal_log_prob
 from crow.bijections.patterns import only
@@ -215,8 +215,7 @@ class CRowFlow(nn.Module):
     def initial_log_prob(self, data: Sequences) -> Tensor:
         """The same under the mixed model alone."""
         data, log_det = self.on_line(data)
-        prediction, _ = self.mixed.predict(data.x, self.times(data, None), None, data.measured)
-        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, None))
+        prediction = self._past(data, None)[2]
         z, of_model = self.mixed.whiten(data.x, prediction, data.measured)
         return torch.where(data.mask, _log_base(z, None, data.measured) + of_model + log_det, 0.0)
 
@@ -295,13 +294,12 @@ class CRowFlow(nn.Module):
         return torch.cat(xs, 1), torch.cat(log_dets, 1), state
 
     def condition(self, history: Sequences) -> FlowState:
-        """The state after each subject's own last visit."""
-        state: FlowState | None = None
-        for t in range(history.x.shape[1]):
-            after = self._transform(history.visit(t), state)[3]
-            state = after if state is None else map_state(partial(_where, history.mask[:, t]), after, state)
-        assert state is not None
-        return state
+        """The state after each subject's own last visit; sequences of one length go through the layers together."""
+        lengths = history.mask.sum(1).clamp_min(1)
+        rows = [(lengths == length).nonzero()[:, 0] for length in lengths.unique()]
+        states = [self._transform(history[some], None)[3] for some in rows]
+        place = torch.cat(rows).argsort()
+        return cast(FlowState, map_state(lambda *each: torch.cat(each)[place], *states))
 
     def sample(self, data: Sequences, state: FlowState | None, noise: Tensor) -> Tensor:
         """The visit at the time and context of ``data`` that ``noise [batch, 1, region]`` ~ N(0, I) stands for."""
@@ -366,7 +364,7 @@ class CRowFlow(nn.Module):
         times = torch.stack([data.time / self.time_scale, since_last / self.time_scale, first], -1)
         return torch.cat([times, data.context], -1)
 
-    def _beyond(self, sd: Tensor, time: Tensor, state: FlowState | None) -> Tensor:
+    def _beyond(self, sd: Tensor, time: Tensor, state: FlowState | None, some: Tensor | None = None) -> Tensor:
         """``sd``, and more beyond the longest follow-up F of the training, about which no training visit says anything.
 
         u years after both F and the visit before, the variance v becomes ``v (1 + MISFIT u / F) + DRIFT G_11 u^3 / (3
@@ -375,28 +373,42 @@ class CRowFlow(nn.Module):
         """
         before = torch.cat([time[:, :1] if state is None else state.time, time[:, :-1]], 1)
         follow_up = torch.where(self.follow_up > 0, self.follow_up, torch.inf)
-        u = (time - torch.maximum(before, follow_up)).clamp_min(0).unsqueeze(-1) / follow_up
+        u = rows((time - torch.maximum(before, follow_up)).clamp_min(0).unsqueeze(-1), some) / follow_up
         slopes = (2 * self.mixed.log_sigma).exp() * self.mixed.factor[1:].square().sum(0)
         of_slopes = slopes * (self.follow_up / self.time_scale).square() * u**3 / 3
         return torch.where(u > 0, (sd.square() * (1 + MISFIT * u) + DRIFT * of_slopes).sqrt(), sd)
 
-    def before_layers(self, data: Sequences, state: FlowState | None) -> tuple[BeforeLayers, FlowState]:
-        """What the layers need to know of ``data``, and the state after them without its layers."""
-        data, log_det = self.on_line(data)
-        times, past, prediction, after = self._past(data, state)
-        return BeforeLayers(data.x, log_det, times, past, *prediction), after
+    def before_layers(
+        self, data: Sequences, state: FlowState | None, some: Tensor | None = None
+    ) -> tuple[BeforeLayers, FlowState]:
+        """What the layers need to know of ``data``, and the state after them without its layers.
 
-    def _past(self, data: Sequences, state: FlowState | None) -> tuple[Tensor, Tensor, Prediction, FlowState]:
+        With ``some`` only of these visits, places among batch x time: ``[visit, *]``.
+        """
+        if some is None:
+            data, log_det = self.on_line(data)
+        else:  # on the line as few values as possible, since it takes longer than what follows
+            measured = None if data.measured is None else rows(data.measured, some)
+            x, log_det = self.bounds(rows(only(data.measured, data.x), some), None, measured)
+            padded = torch.zeros_like(data.x.flatten(0, 1)).index_copy(0, some, x)
+            data = replace(data, x=padded.view_as(data.x))
+        times, past, prediction, after = self._past(data, state, some)
+        return BeforeLayers(rows(data.x, some), log_det, times, past, *prediction), after
+
+    def _past(
+        self, data: Sequences, state: FlowState | None, some: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Prediction, FlowState]:
         """Times and covariates, the summary of the past, the mixed model's prediction, the state without its layers."""
         x = data.x
         times = self.times(data, state)
-        prediction, moments = self.mixed.predict(x, times, state and state.moments, data.measured)
-        prediction = prediction._replace(sd=self._beyond(prediction.sd, data.time, state))
+        prediction, moments = self.mixed.predict(x, times, state and state.moments, data.measured, some)
+        mean = prediction.mean.clamp(*self.bounds.ends())  # a line goes on beyond a bound, where a score stays
+        prediction = prediction._replace(mean=mean, sd=self._beyond(prediction.sd, data.time, state, some))
         zero = x.new_zeros(x.shape[0], x.shape[2])
         last, total, visits = (zero, zero, zero[:, :1]) if state is None else (state.last, state.total, state.visits)
         lasts, means, seen = running_past(x, last, total, visits, data.measured)
-        past = torch.cat([lasts, means, prediction.mean, prediction.sd.log()], -1)
-        return times, past, prediction, FlowState(data.time[:, -1:], *seen, moments, ())
+        past = torch.cat([rows(lasts, some), rows(means, some), prediction.mean, prediction.sd.log()], -1)
+        return rows(times, some), past, prediction, FlowState(data.time[:, -1:], *seen, moments, ())
 
     def _context(self, times: Tensor, past: Tensor, measured: Tensor | None) -> Tensor:
         """What every subnet receives."""
@@ -422,10 +434,6 @@ def _log_base(z: Tensor, moments: tuple[Tensor, Tensor] | None, measured: Tensor
     else:
         values = standard_normal_log_prob(z)
     return only(measured, values).sum(-1)
-
-
-def _where(rows: Tensor, after: Tensor, before: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (after.ndim - 1)), after, before)
 
 
 def _scale(data: Sequences) -> Tensor:

@@ -108,6 +108,10 @@ class Glow(nn.Module):
             second.fit(first(every.x)[0], every.context, subject)
         mark_initialised(self.f)  # all residuals are normalised already
 
+    def around(self, x: Tensor, context: Tensor | None) -> Tensor | None:
+        """The context of f, if it has one."""
+        return None
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``z: [batch, values]`` and ``log p(x) - log p(z)``, ``[batch]``."""
         total = x.new_zeros(len(x))
@@ -117,12 +121,12 @@ class Glow(nn.Module):
         if self.linear is not None:
             x, log_det = self.linear(x, context)
             total = total + log_det
-        z, log_det = self.f(x)
+        z, log_det = self.f(x, self.around(x, context))
         return z, log_det + total
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Values x of ``z: [batch, values]``."""
-        x, _ = self.f.inverse(z)
+        x, _ = self.f.inverse(z, self.around(z, context))
         if self.linear is not None:
             x, _ = self.linear.inverse(x, context)
         return x if self.dequantizer is None else self.dequantizer.inverse(x)

@@ -13,7 +13,7 @@ from crow.bijections.principal import PrincipalComponents
 from crow.bijections.voxel_regression import VoxelRegression
 from crow.data.examples import Examples
 
-BATCH_SIZE = 8  # images read together for a regression
+BATCH_SIZE, MAX_VALUES = 8, 2**21  # images, and values of them, that are read together
 ITERATIONS = 2
 
 
@@ -47,8 +47,12 @@ def initialise_images(
         Subject of every image, ``[image]``.
     """
     fit_regression(regression, images, levels)
+    together = _together(images)
 
     def read(rows: Tensor) -> Tensor:
+        return torch.cat([read_some(part) for part in rows.split(together)])
+
+    def read_some(rows: Tensor) -> Tensor:
         batch = images[rows]
         noise = [torch.rand(batch.x.shape[1:], generator=torch.Generator().manual_seed(row)) for row in rows.tolist()]
         return regression((batch.x + torch.stack(noise)) / levels - 0.5, batch.context)[0]
@@ -63,9 +67,14 @@ def fit_regression(regression: Standardise | VoxelRegression, images: Images, le
     regression.fit(_level_centres(images, levels), 1 / levels / 12**0.5)
 
 
+def _together(images: Images) -> int:
+    """How many images are read together."""
+    return max(1, min(BATCH_SIZE, MAX_VALUES // images[torch.arange(1)].x.numel()))
+
+
 def _level_centres(images: Images, levels: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The centres of grey levels and the context, in batches."""
-    for rows in torch.arange(len(images)).split(BATCH_SIZE):
+    for rows in torch.arange(len(images)).split(_together(images)):
         batch = images[rows]
         assert batch.context is not None
         yield (batch.x + 0.5) / levels - 0.5, batch.context

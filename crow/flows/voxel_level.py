@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import torch
@@ -14,8 +15,8 @@ from crow.bijections.coupling import AffineCoupling
 from crow.bijections.masked_haar import MaskedHaar
 from crow.bijections.priors import SplitPrior
 from crow.networks.context import over_space
-from crow.networks.convolutional import CONVOLUTION
-from crow.networks.masked import MaskedConvNet, Precision, in_precision
+from crow.networks.convolutional import CONVOLUTION, Precision, in_precision
+from crow.networks.masked import MaskedConvNet
 
 
 class VoxelLevel(nn.Module):
@@ -48,6 +49,21 @@ class VoxelLevel(nn.Module):
             for k in range(depth)
         )
         self.prior = SplitPrior(channels - 1, 1, hidden, partial(net, inside=inside[1:]), space)
+
+    def cut(self, mask: Tensor, corner: tuple[int, ...]) -> VoxelLevel:
+        """The level for a part of the volume, whose ``mask`` begins at ``corner``; it shares all weights."""
+        tensors = [*self.parameters(), *self.buffers()]
+        part = copy.deepcopy(self, {id(tensor): tensor for tensor in tensors})
+        part.haar = MaskedHaar(mask)
+        inside = part.haar.inside
+        box = tuple(slice(start // 2, start // 2 + size) for start, size in zip(corner, inside.shape[1:], strict=True))
+        part.coordinates = self.coordinates[(slice(None), *box)]
+        for module in part.modules():
+            if isinstance(module, ContextGate):
+                module.inside = inside.float()
+            elif isinstance(module, MaskedConvNet):
+                module.inside = module.inside[(slice(None), *box)]
+        return part
 
     def forward(self, x: Tensor, past: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inputs, features = self._inputs(past, context)

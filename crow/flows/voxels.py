@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,10 @@ from crow.bijections.reversible import ReversibleChain
 from crow.bijections.voxel_autoregression import AutoregressionSums, VoxelAutoregression, VoxelPast
 from crow.data.sequences import Sequences, SequenceSource
 from crow.flows.voxel_level import VoxelLevel
-from crow.networks.masked import Precision
+from crow.networks.convolutional import Precision
 
+EVALUATED_PATCHES = 8
+MAX_VOXELS = 2**21  # of the volumes that are read together for the linear forecast
 TIME_CHANNELS = 4  # time since the first and the last visit, whether it is the first, 1 / (1 + previous visits)
 CHAINS: dict[str, type[Chain]] = {"plain": Chain, "checkpoint": CheckpointedChain, "reversible": ReversibleChain}
 Memory = Literal["plain", "checkpoint", "reversible"]
@@ -59,6 +62,8 @@ class VoxelFlow(nn.Module):
         (``reversible``).
     precision : str
         Precision of the subnets in training. bfloat16 is for a GPU and is never used for a likelihood.
+    patch : int, optional
+        Side of the patches on which `loss` is computed; None is the whole volume.
 
     Raises
     ------
@@ -79,13 +84,14 @@ class VoxelFlow(nn.Module):
         hidden: int = 16,
         memory: Memory = "plain",
         precision: Precision = "float32",
+        patch: int | None = None,
     ) -> None:
         super().__init__()
         if any(size % 2**levels for size in mask.shape):
             raise ValueError(f"VoxelFlow of {levels} levels needs sizes divisible by {2**levels}, got {[*mask.shape]}")
         if memory == "reversible" and precision == "bfloat16":
             raise ValueError("VoxelFlow: bfloat16 cannot be inverted exactly; use memory 'checkpoint' with it")
-        self.event = (1, *mask.shape)
+        self.event, self.patch = (1, *mask.shape), patch
         self.register_buffer("time_scale", torch.ones(()))
         self.register_buffer("mask", mask.flatten().float(), persistent=False)
         self.autoregression = VoxelAutoregression(self.mask)
@@ -106,7 +112,7 @@ class VoxelFlow(nn.Module):
             self.time_scale.copy_(times.square().mean().sqrt().clamp_min(0.1))
         inside = self.mask.cpu() > 0
         sums = AutoregressionSums(int(inside.sum()))
-        for rows in torch.arange(len(data)).split(batch):
+        for rows in torch.arange(len(data)).split(max(1, min(batch, MAX_VOXELS // len(self.mask)))):
             part = data[rows].to(self.mask.device, self.mask.dtype)
             x, past, _, _ = self._prepare(part, None)
             parts = [values.flatten(0, 1)[part.mask.flatten()].cpu() for values in (x, *past)]
@@ -132,8 +138,59 @@ class VoxelFlow(nn.Module):
         return torch.where(data.mask, (self._log_normal(z) + log_det).view_as(data.time), 0.0)
 
     def loss(self, data: Sequences) -> Tensor:
-        """Mean negative log-likelihood per visit."""
-        return -self.log_prob(data).sum() / data.mask.sum()
+        """Mean negative log-likelihood per visit, of the whole volume or as patches estimate it.
+
+        Training takes one random patch per batch, evaluation always the same few.
+        """
+        if self.patch is None:
+            return -self.log_prob(data).sum() / data.mask.sum()
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        losses = []
+        for _ in range(1 if self.training else EVALUATED_PATCHES):
+            corner = self._corner(self.patch, generator)
+            part = self.cut(corner, (self.patch,) * (len(self.event) - 1))
+            share = part.mask.sum() / self.mask.sum()
+            losses.append(part.loss(replace(data, x=part.crop(data.x, corner))) / share)
+        return torch.stack(losses).mean()
+
+    def cut(self, corner: tuple[int, ...], sizes: tuple[int, ...]) -> VoxelFlow:
+        """The flow of a box of voxels, which shares all weights.
+
+        Beyond its reach from the border of the box, it is the flow of the whole volume.
+        """
+        space = self.event[1:]
+        box = tuple(slice(start, start + size) for start, size in zip(corner, sizes, strict=True))
+        tensors = [*self.parameters(), *self.buffers()]
+        memo = {id(tensor): tensor for tensor in tensors} | {id(self.levels): nn.ModuleList()}
+        part = copy.deepcopy(self, memo)
+        part.event, part.patch = (1, *sizes), None
+        mask = self.mask.view(space)[box]
+        part.mask = mask.flatten()
+        part.autoregression = VoxelAutoregression(part.mask).requires_grad_(False)
+        for name in ("coefficients", "log_sd"):
+            whole = getattr(self.autoregression, name).detach().unflatten(1, space)
+            getattr(part.autoregression, name).data = whole[(slice(None), *box)].flatten(1)
+        at = mask > 0
+        part.levels = nn.ModuleList()
+        for level in self._levels():
+            part.levels.append(level.cut(at, corner))
+            at = part._levels()[-1].haar.inside[0]
+            corner = tuple(start // 2 for start in corner)
+        part.inside = part._latent([level.haar.inside[None] for level in part._levels()])[0].float()
+        return part.train(self.training)
+
+    def crop(self, x: Tensor, corner: tuple[int, ...]) -> Tensor:
+        """The voxels of this box in a volume ``x [batch, time, 1, *space]``."""
+        box: Any = tuple(slice(start, start + size) for start, size in zip(corner, self.event[1:], strict=True))
+        return x[(..., *box)]
+
+    def _corner(self, size: int, generator: torch.Generator | None) -> tuple[int, ...]:
+        """The corner of a cube around a random voxel of the mask, at a multiple of 2^levels."""
+        space, multiple = self.event[1:], 2 ** len(self.levels)
+        places = self.mask.cpu().view(space).nonzero()
+        middle = places[int(torch.randint(len(places), (), generator=generator))].tolist()
+        low = [min(max(at - size // 2, 0), full - size) for at, full in zip(middle, space, strict=True)]
+        return tuple(start // multiple * multiple for start in low)
 
     def transform(self, data: Sequences, state: VoxelState | None = None) -> tuple[Tensor, Tensor, VoxelState]:
         """Latent values ``[batch, time, *event]``, log-determinant ``[batch, time]``, and the state at the end."""

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypedDict
 
 import pandas as pd
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from torch import Tensor, nn
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import Missing
 from crow.cohort.reader import read_cohort
 from crow.cohort.schema import Schema
-from crow.cohort.split import digest_of_names, test_subjects
+from crow.cohort.split import salt_of, salted_hashes, test_subjects
 from crow.errors import CohortError, ConfigError, RunError
 from crow.models.registry import model_class
 from crow.run.config import Settings, validated
@@ -26,9 +26,16 @@ from crow.run.folder import Run, anonymous, check_place, load_run, save_run, sha
 Echo = Callable[[str], None]
 MIN_SUBJECTS = 5  # to train on: one in each validation set
 LAYERS = ("blocks", "depth")  # settings that count layers
-TEST = "test_subjects_sha256"  # in the description
+TEST, EARLIER_TEST = "test_subjects", "test_subjects_sha256"  # in the description
 MAX_LAYERS = 1000
 REPRESENTATION = "representation."  # prefix of a run's tensors that do not belong to the flow
+
+
+class HashedNames(BaseModel):
+    """The test subjects of a run, without their names: `crow.cohort.split.salted_hashes`."""
+
+    salt: str
+    hashes: list[str]
 
 
 class FitOptions(TypedDict, total=False):
@@ -36,13 +43,14 @@ class FitOptions(TypedDict, total=False):
 
     ``resume``: continue the training that was started in ``out``. ``overwrite``: replace an earlier run at ``out``.
     ``progress``: show a progress bar; None (the default) shows one in a notebook. ``echo``: receives one line of text
-    per step, for example ``print``.
+    per step, for example ``print``. ``jobs``: processes that train groups of ensemble members, 1 by default.
     """
 
     resume: bool
     overwrite: bool
     progress: bool | None
     echo: Echo
+    jobs: int
 
 
 @dataclass
@@ -54,6 +62,7 @@ class Training:
     overwrite: bool
     progress: bool
     echo: Echo
+    jobs: int = 1
 
     @classmethod
     def at(
@@ -63,12 +72,13 @@ class Training:
         overwrite: bool = False,
         progress: bool | None = None,
         echo: Echo = lambda line: None,
+        jobs: int = 1,
     ) -> Training:
         """Raises OutputError if ``out`` exists and may not be replaced, before anything is computed."""
         folder = None if out is None else Path(out)
         if folder is not None and not resume:
             check_place(folder, overwrite)
-        return cls(folder, resume, overwrite, in_notebook() if progress is None else progress, echo)
+        return cls(folder, resume, overwrite, in_notebook() if progress is None else progress, echo, jobs)
 
     def begin(self, config: Any) -> None:
         """Make the run folder with the resolved settings, unless it is there already."""
@@ -128,7 +138,7 @@ class Model(ABC):
         self.metrics: dict[str, Any] = {}
         self.log = pd.DataFrame()
         self.interrupted = False
-        self.test_digest: str | None = None  # of the names of the test subjects, together
+        self.test_hashes: HashedNames | None = None
         self.family: dict[str, str] = {}  # of each subject of the training; never saved
 
     @classmethod
@@ -165,8 +175,8 @@ class Model(ABC):
         """
         tensors = {**self.fitted().state_dict(), **{REPRESENTATION + name: t for name, t in self.tensors().items()}}
         description = {
-            "kind": self.kind, "schema": self.schema.model_dump(), "cohort": self.source, TEST: self.test_digest,
-            **self.describe(),
+            "kind": self.kind, "schema": self.schema.model_dump(), "cohort": self.source,
+            TEST: self.test_hashes and self.test_hashes.model_dump(), **self.describe(),
         }  # fmt: skip
         run = Run(self.config, tensors, description, self.metrics, self.log, self.findings, not self.interrupted)
         save_run(folder, run, overwrite)
@@ -193,7 +203,10 @@ class Model(ABC):
             model.schema = Schema.model_validate(run.description["schema"])
             source = TypeAdapter(dict[str, str]).validate_python(run.description["cohort"])
             model.source, model.findings = source, run.findings
-            model.test_digest = run.description.get(TEST)
+            if (hashed := run.description.get(TEST)) is not None:
+                model.test_hashes = HashedNames.model_validate(hashed)
+            elif EARLIER_TEST in run.description:  # which kept one digest of all names: none of them is known
+                model.test_hashes = HashedNames(salt="", hashes=[])
             model.metrics, model.log, model.interrupted = run.metrics, run.log, not run.finished
             own = {n.removeprefix(REPRESENTATION): t for n, t in run.tensors.items() if n.startswith(REPRESENTATION)}
             model.restore(run.description, own)
@@ -214,7 +227,8 @@ class Model(ABC):
         Raises CohortError if too few subjects are left to train on.
         """
         test = test_subjects(cohort, self.config.split.test, self.config.seed)
-        self.test_digest = digest_of_names(test)
+        salt = salt_of(cohort.split_subjects)
+        self.test_hashes = HashedNames(salt=salt, hashes=salted_hashes(test, salt))
         training = replace(cohort, visits=cohort.visits[~cohort.visits["subject"].isin(test)])
         if (left := len(training.subjects)) < MIN_SUBJECTS:
             raise CohortError(
@@ -231,12 +245,15 @@ class Model(ABC):
         Raises RunError if they are not those that the training left out, so that no training subject is evaluated.
         """
         test = test_subjects(cohort, self.config.split.test, self.config.seed)
-        if self.test_digest is not None and digest_of_names(test) != self.test_digest:
-            raise RunError(
-                f"{name_of(cohort)}: its test subjects by the run's settings (seed {self.config.seed}, split.test "
-                f"{self.config.split.test:g}) are not those that the training left out, so that training subjects "
-                "would be evaluated. Restore the table and the run as they were, or train again."
-            )
+        if self.test_hashes is not None:
+            known = self.test_hashes.hashes
+            found = salted_hashes(test, self.test_hashes.salt)
+            if trained := len(set(found) - set(known)):
+                raise RunError(
+                    f"{name_of(cohort)}: its test subjects by the run's settings (seed {self.config.seed}, split.test "
+                    f"{self.config.split.test:g}) are not those that the training left out: {trained} of {len(found)} "
+                    "may be training subjects. Restore the table and the run as they were, or train again."
+                )
         return test
 
     def as_cohort(self, data: Cohort | pd.DataFrame) -> Cohort:

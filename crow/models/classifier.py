@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from crow.cohort.split import validation_of_each_class
 from crow.data.examples import UNKNOWN, Examples
-from crow.errors import CohortError
+from crow.errors import CohortError, ConfigError
 from crow.models.base import FitOptions, Training, name_of
 from crow.models.cross_sectional import CrossSectionalModel, Data, Rows, subset
 from crow.models.flow_builders import built
@@ -81,6 +81,8 @@ class Classifier(CrossSectionalModel):
         OutputError
             If ``out`` exists already.
         """
+        if self.config.images.patch:
+            raise ConfigError("images.patch: a class is of a whole scan. Leave it out; images.size limits the memory.")
         training, data = Training.at(out, **options), self.open(data)
         cohort, visits = self.training_visits(data)
         self.classes = Classes.fit(cohort, visits, label)

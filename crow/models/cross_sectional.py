@@ -20,8 +20,8 @@ from crow.representation.cross_sectional import RegionInputs, ScanExamples, Scan
 from crow.run.cross_sectional_config import ARCHITECTURES, CrossSectionalConfig, architectures_of
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
-from crow.training.ensemble import seeded
 from crow.training.fit import Fitted, train, with_threads
+from crow.training.members import seeded
 
 Data = Cohort | ScanStore | pd.DataFrame
 """A cohort of regions, a table as pandas reads it, or a store of scans."""
@@ -104,6 +104,13 @@ class CrossSectionalModel(Model):
         self.calibrate(flow, self.in_order(validation))
         self.flow, self.log, self.interrupted = flow, fit.history.assign(member=1), fit.interrupted
         return fit
+
+    def optimise(
+        self, part: nn.Module, examples: Examples | ScanExamples, subject: pd.Series, training: Training
+    ) -> Fitted:
+        """Train a part of the flow in place, as `train_flow` trains all of it."""
+        self._begin(training)
+        return self._train(part, examples, subject, training, self.config.training, SeedStream.TRAINING, "flow")[0]
 
     def pretrain(
         self, part: nn.Module, examples: Examples | ScanExamples, subject: pd.Series, training: Training, label: str

@@ -172,8 +172,9 @@ class CRow(Model):
         else:
             sides = other_side(self.table.regions) if changes else None
             ensemble = fit_ensemble(
-                self.config, sequences, names, *where, training.echo, self.table.bounds, sites, sides
-            )
+                self.config, sequences, names, *where, training.echo, self.table.bounds, sites, sides,
+                training.jobs,
+            )  # fmt: skip
             self.flow, self.log, self.interrupted = ensemble.flow, ensemble.history, ensemble.interrupted
             self.flow.set_follow_up(self.table.follow_up)
             self.flow.drift = self.table.drift

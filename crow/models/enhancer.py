@@ -33,8 +33,8 @@ class Enhancer(CrossSectionalModel):
     """p(thin slices | thick slices) of scans in 256 grey levels, by the conditional flow of what interpolation misses.
 
     The training scans are thin, and their means of ``factor`` slices are the thick ones. Training sees patches of
-    `images.size` voxels along an axis. Nothing in the flow depends on the size, so that `sample` draws a whole volume
-    at once: neighbouring slices of a draw belong together.
+    `images.size` voxels along an axis. Nothing in the flow depends on the size, so that `sample` draws a whole volume:
+    neighbouring slices of a draw belong together. Its networks are applied block by block.
 
     Attributes
     ----------
@@ -124,12 +124,13 @@ class Enhancer(CrossSectionalModel):
         missing = [(0, size - known) for size, known in zip(full, start.shape, strict=True)]
         given = _tensor(np.pad(context, [(0, 0), *missing], mode="edge"))[None]
         generator = torch.Generator().manual_seed(seed)
-        draws = np.empty((n, x, y, z), np.float32)
+        draws, between = np.empty((n, x, y, z), np.float32), self.slices.interpolated(thick)
         whole = resized(flow, *full)
         for k in range(n):  # one by one: a volume may fill the memory
             above = whole.sample(given, 1, generator)[0, 0, 0, :x, :y, :z].numpy() - GREYS
-            draws[k] = above * self.inputs.width
-        return self.slices.consistent(draws + self.slices.interpolated(thick), thick)
+            thin: Volume = (above * self.inputs.width + between).astype(np.float32)
+            draws[k] = self.slices.consistent(thin[None], thick)[0]
+        return draws
 
     def enhance(self, scan: str | Path, n: int = 16, seed: int = 0) -> tuple[ThickScan, Volume]:
         """A file of thick slices, and ``n`` draws of its thin ones (see `ThickScan.thin`).

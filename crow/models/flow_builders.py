@@ -18,6 +18,7 @@ from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
 from crow.flows.glow import Glow
 from crow.flows.infocnf import InfoCNF
+from crow.flows.local_glow import LocalGlow
 from crow.flows.semi_conditional import SemiConditionalFlow
 from crow.flows.semi_conditional_ensemble import SemiConditionalEnsemble
 from crow.representation.augmentation import augment_images, fixed_augmentations, noisy_values
@@ -33,8 +34,11 @@ def built(config: CrossSectionalConfig, shape: Shape, greys: int | None, *more: 
     return flow
 
 
-def build_cglow(config: CrossSectionalConfig, shape: Shape, greys: int | None, channels: Sequence[int]) -> CGlow:
-    """The class-conditional Glow of attributes with so many ``channels`` each."""
+def build_cglow(config: CrossSectionalConfig, shape: Shape, greys: int | None, channels: Sequence[int]) -> Glow:
+    """The class-conditional Glow of attributes with so many ``channels`` each; of volumes by patches, a `LocalGlow`."""
+    if greys and config.images.patch:
+        settings = config.flow
+        return LocalGlow(shape, settings.levels, settings.depth, settings.hidden, greys, sum(channels))
     return CGlow(shape, channels, config.flow.levels, config.flow.depth, config.flow.hidden, greys or 0)
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from crow.data.examples import Examples
 from crow.data.mask_scores import calibration_error, dice
-from crow.errors import CohortError, RunError
+from crow.errors import CohortError, RunError, ScanError
 from crow.extras import extra
-from crow.flows.base import DiscreteFlow
 from crow.flows.conditional_flow import flow_of_masks, resized
+from crow.flows.mask_flow import MaskFlow
 from crow.memory import require_draws
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
@@ -31,12 +31,15 @@ from crow.run.cross_sectional_config import ImageSettings
 from crow.scans.grid import MAX_SIZE
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
+from crow.training.calibrate import SHIFT_SDS, MaskCase, calibrate_volumes
 
 with extra("scans"):
     import nibabel as nib
 
 Volume = NDArray[np.float32]
 AT_ONCE = 2**19  # voxels of draws computed together
+SHIFT = "shift_sd"  # in the run: `MaskFlow.shift_sd`; runs of earlier versions have none
+MAX_REASONS, ALL_BAD = 3, 20  # reasons that are shown; unusable masks after which a training ends if none was usable
 SCANS_SCORED, DRAWS_SCORED = 20, 16
 """How many validation scans, and draws of each, the metrics of a run are computed from."""
 Corner = Annotated[int, Field(ge=-MAX_SIZE, le=MAX_SIZE)]
@@ -78,8 +81,9 @@ class Segmenter(CrossSectionalModel):
 
     Training sees patches of `images.size` voxels along an axis. The context is the grey levels, and how often the
     training masks of other subjects hold a voxel. The model covers the box around all training masks and some
-    voxels more, at the store's resolution. The box is drawn at once: voxels of a draw belong together, so that the
-    spread of the draws' volumes is the uncertainty of the volume.
+    voxels more, at the store's resolution. The box is drawn as a whole: voxels of a draw belong together, so that the
+    spread of the draws' volumes is the uncertainty of the volume. The validation subjects calibrate this spread
+    (`crow.training.calibrate.calibrate_volumes`).
 
     Attributes
     ----------
@@ -127,9 +131,7 @@ class Segmenter(CrossSectionalModel):
         Raises
         ------
         CohortError
-            If there is nothing to learn from.
-        ScanError
-            For a mask that cannot be used.
+            If there is nothing to learn from, with the reasons if masks cannot be used.
         OutputError
             If ``out`` exists already.
         """
@@ -138,12 +140,17 @@ class Segmenter(CrossSectionalModel):
         training = Training.at(out, **options)
         _, visits = self.training_visits(store)
         files = find_masks(store, visits, Path(masks))
-        visits, missing = visits.loc[files.index], len(visits) - len(files)
+        truth, bad = _read_masks(store, files, label)
+        for reason in bad[:MAX_REASONS]:
+            training.echo(f"warning: {reason} This scan is left out.")
+        visits, missing = visits.loc[list(truth)], len(visits) - len(truth)
         if (count := visits["subject"].nunique()) < MIN_SUBJECTS:
-            raise CohortError(f"{masks}: masks of {count} subjects; at least {MIN_SUBJECTS} are needed to learn from.")
+            reasons = "".join(f"\n  {reason}" for reason in bad[:MAX_REASONS])
+            raise CohortError(
+                f"{masks}: masks of {count} subjects; at least {MIN_SUBJECTS} are needed to learn from.{reasons}"
+            )
         self.inputs = ScanInputs.fit(store, visits, ImageSettings(size=None), self.config.flow.levels)
         self.label = label
-        truth = {row: np.packbits(read_mask(store, row, files[row], label)) for row in files.index}
         self._look(store, truth, size)
         examples, subject = self._patches(store, visits["subject"], truth, size)
         training.echo(
@@ -153,6 +160,7 @@ class Segmenter(CrossSectionalModel):
         fit = self.train_flow(examples, subject, training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
         self.metrics |= {"subjects": count}
+        self._calibrate_volumes(store, visits["subject"], truth)
         self.metrics |= self._validation_scores(store, visits["subject"], truth)
         return self.finish(training)
 
@@ -178,19 +186,20 @@ class Segmenter(CrossSectionalModel):
         store = store_of(data)
         own = ScanSpace(store, row)
         require_draws(n, own.grid.shape, "a mask")
-        drawn = self.sample(store, row, n, seed).astype(np.float32)
-        outside = np.zeros((n + 1, *own.grid.shape), np.float32)
-        placed = own.place(np.concatenate([drawn, drawn.mean(0, keepdims=True)]), outside)
-        masks: Mask = placed[:n] > 0.5
-        volumes = placed[:n].reshape(n, -1).sum(1, dtype=np.float64) * own.grid.voxel_volume
-        return Segmentation(own.like, placed[n], masks, volumes)
+        drawn, outside = self.sample(store, row, n, seed), np.zeros((1, *own.grid.shape), np.float32)
+        masks, volumes = np.empty((n, *own.grid.shape), bool), np.empty(n)
+        for k in range(n):  # one by one: a scan in float32 may be as large as all masks
+            placed = own.place(drawn[k : k + 1].astype(np.float32), outside.copy())[0]
+            masks[k], volumes[k] = placed > 0.5, placed.sum(dtype=np.float64) * own.grid.voxel_volume
+        probability = own.place(drawn.mean(0, dtype=np.float32)[None], outside)[0]
+        return Segmentation(own.like, probability, masks, volumes)
 
     @torch.no_grad()
     def log_prob(self, data: ScanStore, masks: str | Path) -> pd.DataFrame:
         """Log-probability of each mask in a folder given its scan: ``subject, session, time, log_prob``.
 
-        In nats, a lower bound by one draw of the noise, with seed 0. Voxels outside the box of training masks are left
-        out.
+        In nats, a lower bound by one draw of the noise, with seed 0. The calibrated spread is part of it. Voxels
+        outside the box of training masks are left out.
         """
         store = store_of(data)
         self.inputs.check(store)
@@ -205,14 +214,16 @@ class Segmenter(CrossSectionalModel):
                 nats.append(float(flow.log_prob(torch.from_numpy(mask).float()[None, None], context[None])))
         return visits[["subject", "session", "time"]].assign(log_prob=nats)
 
-    def fitted(self) -> DiscreteFlow:
+    def fitted(self) -> MaskFlow:
         flow = super().fitted()
-        assert isinstance(flow, DiscreteFlow)
+        assert isinstance(flow, MaskFlow)
         return flow
 
-    def build(self) -> DiscreteFlow:
+    def build(self) -> MaskFlow:
         settings, size = self.config.flow, side(self.config)
-        return flow_of_masks((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
+        flow = flow_of_masks((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
+        flow.shift_sd = float(self.extra.get(SHIFT, 0.0))
+        return flow
 
     def describe_more(self) -> dict[str, Any]:
         return {"label": self.label, "corner": self.corner.tolist(), "shape": list(self.shape)}
@@ -224,6 +235,9 @@ class Segmenter(CrossSectionalModel):
         grid = self.inputs.facts["grid"]["shape"]
         if any(tuple(self.extra[name].shape) != tuple(grid) for name in ("prior", "region")):
             raise RunError("The prior of the run is not on its grid. Restore the run or train again.")
+        shift = self.extra.get(SHIFT, torch.zeros(()))
+        if shift.numel() != 1 or not 0 <= float(shift) <= SHIFT_SDS[-1]:
+            raise RunError("The spread of the run's masks is out of range. Restore the run or train again.")
 
     def _look(self, store: ScanStore, truth: dict[int, NDArray[np.uint8]], size: int) -> None:
         """Where masks are: how often, and the box around them."""
@@ -267,25 +281,59 @@ class Segmenter(CrossSectionalModel):
         odds = np.log((prior + 0.01) / (1.01 - prior)) / (2 * np.log(101))
         return torch.from_numpy(cut(np.stack([level, odds]).astype(np.float32), self.corner, self.shape))
 
+    def _calibrate_volumes(
+        self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]
+    ) -> None:
+        """Widen the draws until 90 % intervals of volumes contain those of the validation subjects."""
+        grid, (rows, prior, region) = store.info.grid.shape, self._validation_scans(store, subjects, truth)
+        flow, inside = resized(self.fitted(), *self.shape), torch.from_numpy(cut(region, self.corner, self.shape))
+        cases = (
+            MaskCase(self._context(store, row, prior), inside, float((_unpacked(truth[row], grid) & region).sum()))
+            for row in rows
+        )
+        calibrate_volumes(flow, cases, derived_seed(self.config.seed, SeedStream.SEGMENTATION_DRAWS))
+        self.fitted().shift_sd = flow.shift_sd
+        self.extra[SHIFT] = torch.tensor(flow.shift_sd)
+
+    def _validation_scans(
+        self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]
+    ) -> tuple[list[int], Volume, Mask]:
+        """Rows of the validation subjects, and what the masks of the others are like: how often, and around which."""
+        grid, apart = store.info.grid.shape, self.validation(subjects)
+        others = sum((_unpacked(truth[row], grid).astype(np.float32) for row in subjects.index[~apart]), np.zeros(grid))
+        rows = [int(row) for row in subjects.index[apart][:SCANS_SCORED]]
+        return rows, _smooth(others / (~apart).sum()).numpy(), around_masks(others > 0)
+
     def _validation_scores(
         self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]
     ) -> dict[str, float]:
-        """Overlap and calibration (around the masks) of the mean of draws, on scans of held-out subjects.
-
-        Given what the masks of the others are like.
-        """
-        grid, apart = store.info.grid.shape, self.validation(subjects)
-        others = sum((_unpacked(truth[row], grid).astype(np.float32) for row in subjects.index[~apart]), np.zeros(grid))
-        prior, region = _smooth(others / (~apart).sum()).numpy(), around_masks(others > 0)
+        """Overlap and calibration (around the masks) of the mean of draws, on scans of the validation subjects."""
+        grid, (rows, prior, region) = store.info.grid.shape, self._validation_scans(store, subjects, truth)
         overlaps, p, y = [], [], []
-        for row in subjects.index[apart][:SCANS_SCORED]:
+        for row in rows:
             mask = _unpacked(truth[row], grid)
-            mean = (self._draw(store, int(row), prior, DRAWS_SCORED, 0) & region).mean(0)
+            mean = (self._draw(store, row, prior, DRAWS_SCORED, 0) & region).mean(0)
             overlaps.append(dice(mean > 0.5, mask))
             p.append(mean[region])
             y.append(mask[region])
         error = calibration_error(np.concatenate(p), np.concatenate(y))
         return {"validation_dice": float(np.mean(overlaps)), "validation_calibration_error": error}
+
+
+def _read_masks(
+    store: ScanStore, files: pd.Series, label: int | None
+) -> tuple[dict[int, NDArray[np.uint8]], list[str]]:
+    """The masks that can be used, packed, by row; and why others cannot. One that fails of many is left out."""
+    truth: dict[int, NDArray[np.uint8]] = {}
+    bad: list[str] = []
+    for row, file in files.items():
+        try:
+            truth[int(row)] = np.packbits(read_mask(store, int(row), file, label))  # type: ignore[call-overload]
+        except ScanError as error:
+            bad.append(str(error))
+            if len(bad) >= ALL_BAD and not truth:
+                break
+    return truth, bad
 
 
 def _unpacked(bits: NDArray[np.uint8], grid: tuple[int, ...]) -> Mask:

@@ -13,20 +13,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crow.data.examples import Examples
+from crow.errors import ConfigError
 from crow.flows.caglow import CAGlow
 from crow.flows.cglow import CGlow
 from crow.flows.glow import Glow
+from crow.flows.local_glow import LocalGlow
 from crow.memory import require_memory
 from crow.models.base import FitOptions, Training
 from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
 from crow.models.flow_builders import built
+from crow.models.patch_training import train_by_patches
 from crow.representation.attributes import AttributeTable
 from crow.representation.cross_sectional import RegionInputs, ScanExamples, cohort_of
 from crow.run.cross_sectional_config import CAGlowConfig, CrossSectionalConfig
 from crow.training.calibrate import calibrate_temperature
-from crow.training.ensemble import seeded
+from crow.training.fit import Fitted
+from crow.training.members import seeded
 
-SCANS_AT_ONCE = 8
+SCANS_AT_ONCE, AT_ONCE = 8, 2**19  # scans, and voxels, that are drawn together
 
 
 class Synthesizer(CrossSectionalModel):
@@ -91,6 +95,8 @@ class Synthesizer(CrossSectionalModel):
         )
         examples = self.inputs.examples(data, known, context)
         adversarial = isinstance(self.config, CAGlowConfig)
+        if adversarial and self.config.images.patch:
+            raise ConfigError("images.patch: not for architecture caglow, whose critic sees whole scans. Use cglow.")
         if adversarial:
             with seeded(self.config.seed, 1):
                 whole = self.build()
@@ -98,7 +104,10 @@ class Synthesizer(CrossSectionalModel):
             glow = whole.glow.requires_grad_(True)
             self.pretrain(glow, examples, known["subject"], training, "glow")
             self.glow = glow.state_dict()
-        fit = self.train_flow(examples, known["subject"], training)
+        if self.config.images.patch and isinstance(examples, ScanExamples):
+            fit = self._train_by_patches(examples, known["subject"], training)
+        else:
+            fit = self.train_flow(examples, known["subject"], training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(known)}
         if not adversarial:
             values = int(np.prod(self.inputs.shape))
@@ -132,7 +141,9 @@ class Synthesizer(CrossSectionalModel):
         flow: Any = self.fitted()
         generator = torch.Generator().manual_seed(seed)
         rows = self.attributes.draw(given, count, seed)
-        size = SCANS_AT_ONCE if self.uses_scans else CHUNK
+        size = CHUNK
+        if self.uses_scans:
+            size = max(1, min(SCANS_AT_ONCE, AT_ONCE // int(np.prod(self.inputs.shape))))
         for start in range(0, count, size):
             part = rows.iloc[start : start + size]
             with torch.no_grad():
@@ -167,6 +178,17 @@ class Synthesizer(CrossSectionalModel):
         whole = pd.concat(values) if isinstance(values[0], pd.DataFrame) else np.concatenate(values)
         return pd.concat(rows), whole.reset_index(drop=True) if isinstance(whole, pd.DataFrame) else whole
 
+    def _train_by_patches(self, examples: ScanExamples, subject: pd.Series, training: Training) -> Fitted:
+        self.uses_scans = True
+        with seeded(self.config.seed, 0):
+            whole = self.build()
+        assert isinstance(whole, LocalGlow)
+
+        def residual(batch: Examples) -> tuple[Tensor, Tensor]:
+            return whole.residual(batch.x, batch.context), whole.expected(batch.context)
+
+        return train_by_patches(self, whole, residual, whole.f, examples, subject, training)
+
     def build(self) -> nn.Module:
         flow = built(self.config, self.inputs.shape, self.inputs.greys, self.attributes.channels)
         if self.glow is not None and isinstance(flow, CAGlow):
@@ -183,7 +205,7 @@ class Synthesizer(CrossSectionalModel):
         flow.initialise(examples, subject, zero)
 
     def calibrate(self, flow: nn.Module, validation: Iterator[Examples]) -> None:
-        if isinstance(flow, CGlow):  # the encoder of CAGlow knows the latents of its Glow as they are
+        if isinstance(flow, CGlow | LocalGlow):  # the encoder of CAGlow knows the latents of its Glow as they are
             calibrate_temperature(flow, validation)
 
     def describe_more(self) -> dict[str, Any]:

@@ -58,9 +58,10 @@ def many_regions(regions: int) -> str:
 
 def require_one_device(training: Optimisation) -> None:
     """Raise ConfigError for settings of several devices: the members of an ensemble are trained together on one."""
-    if processes(training.devices, training.num_nodes).total > 1 or training.precision != "32-true":
+    several = processes(training.devices, training.num_nodes).total > 1
+    if several or training.precision != "32-true" or training.strategy != "ddp":
         raise ConfigError(
-            "training.devices, num_nodes and precision are for models of voxels and of single visits. The "
+            "training.devices, num_nodes, strategy and precision are for models of voxels and of single visits. The "
             "members of this model are trained together on one device, in 32 bits: leave these settings out, and run "
             "the command without torchrun."
         )

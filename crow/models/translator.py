@@ -20,15 +20,17 @@ from crow.bijections.principal import PrincipalComponents
 from crow.bijections.regression import Regression
 from crow.cohort.cohort import Cohort
 from crow.cohort.options import some_columns
+from crow.data.draws import median_of, sd_of
 from crow.data.examples import Examples
 from crow.errors import CohortError
 from crow.flows.base import DiscreteFlow
-from crow.flows.cinn import CINN
+from crow.flows.cinn import CINN, FEATURES, PATCH_FEATURES
 from crow.flows.image_initialisation import initialise_images
 from crow.flows.predictor import Predictor
 from crow.memory import require_draws
 from crow.models.base import MIN_SUBJECTS, FitOptions, Training
 from crow.models.cross_sectional import CHUNK, CrossSectionalModel, Data
+from crow.models.patch_training import train_by_patches
 from crow.representation.cross_sectional import (
     GREYS,
     RegionInputs,
@@ -42,9 +44,11 @@ from crow.representation.pairs import ScanPairs, pair, standardised
 from crow.run.cross_sectional_config import CINNConfig
 from crow.scans.store import ScanStore
 from crow.training.calibrate import calibrate_temperature
-from crow.training.ensemble import seeded
+from crow.training.fit import Fitted
+from crow.training.members import seeded
 
 SOURCE = "source."  # of the tensors of the source's representation
+AT_ONCE = 2**19  # voxels of draws computed together
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,11 @@ class Translation:
 
     @property
     def median(self) -> NDArray[np.float32]:
-        return np.median(self.samples, 0).astype(np.float32)
+        return median_of(self.samples)
 
     @property
     def sd(self) -> NDArray[np.float32]:
-        return self.samples.std(0, ddof=1) if len(self.samples) > 1 else np.zeros_like(self.samples[0])
+        return sd_of(self.samples)
 
 
 class Translator(CrossSectionalModel):
@@ -159,9 +163,12 @@ class Translator(CrossSectionalModel):
             f"training {self.config.architecture} on {len(visits)} visits of {subjects} subjects: "
             f"{self.given} to {self.inputs}"
         )
-        if self.config.pretrain_epochs:
-            self._pretrain_conditioning(examples, visits["subject"], training)
-        fit = self.train_flow(examples, visits["subject"], training)
+        if self.config.images.patch and isinstance(examples, ScanExamples):
+            fit = self._train_by_patches(examples, visits["subject"], training)
+        else:
+            if self.config.pretrain_epochs:
+                self._pretrain_conditioning(examples, visits["subject"], training)
+            fit = self.train_flow(examples, visits["subject"], training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
         if isinstance(self.inputs, RegionInputs):
             self.metrics["validation_nll_per_visit"] = fit.validation_loss + self.inputs.log_scale
@@ -217,7 +224,9 @@ class Translator(CrossSectionalModel):
                 context = standardised(self.given, source, visits.index.to_numpy()[part.numpy()])
             else:
                 context = contexts[part]
-            drawn = flow.sample(context, n, generator)
+            step = max(1, AT_ONCE // int(np.prod(self.inputs.shape))) if self.uses_scans else n
+            counts = [min(step, n - k) for k in range(0, n, step)]
+            drawn = torch.cat([flow.sample(context, count, generator) for count in counts])
             for place, k in enumerate(part.tolist()):
                 samples = np.asarray(self.inputs.decode(drawn[:, place]), np.float32)
                 yield Translation(visits.iloc[k], samples)
@@ -230,7 +239,9 @@ class Translator(CrossSectionalModel):
     def build(self) -> nn.Module:
         settings = self.config.flow
         shape, context = self.inputs.shape, self.given.shape
-        flow = CINN(shape, context, settings.levels if len(shape) > 1 else 1, settings.depth, settings.hidden)
+        levels = settings.levels if len(shape) > 1 else 1
+        features = PATCH_FEATURES if len(shape) > 1 and self.config.images.patch else FEATURES
+        flow = CINN(shape, context, levels, settings.depth, settings.hidden, features)
         if self.trunk is not None:
             flow.h.trunk.load_state_dict(self.trunk)
             if self.config.freeze_conditioning:
@@ -280,6 +291,20 @@ class Translator(CrossSectionalModel):
         images, levels = self.config.images, self.config.flow.levels
         given = source.cohort().visits.loc[rows.loc[visits.index]]
         return ScanInputs.fit(data, visits, images, levels), ScanInputs.fit(source, given, images, levels)
+
+    def _train_by_patches(self, examples: ScanExamples, subject: pd.Series, training: Training) -> Fitted:
+        self.uses_scans = True
+        with seeded(self.config.seed, 0):
+            whole = self.build()
+        assert isinstance(whole, DiscreteFlow) and isinstance(whole.flow.bijection, Chain)
+        standard, components, stack = whole.flow.bijection.bijections
+
+        def residual(batch: Examples) -> tuple[Tensor, Tensor]:
+            assert batch.context is not None
+            v, _ = whole.dequantizer(batch.x)
+            return components(standard(v, batch.context)[0])[0], batch.context
+
+        return train_by_patches(self, whole, residual, stack, examples, subject, training)  # type: ignore[arg-type]
 
     def _pretrain_conditioning(self, examples: Examples | ScanExamples, subject: pd.Series, training: Training) -> None:
         """Train h as a predictor of the target, and keep it for `build`."""

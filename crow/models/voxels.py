@@ -25,15 +25,16 @@ from crow.models.base import FitOptions, Training
 from crow.models.follow_up import FollowUpModel
 from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.regions import RegionTable
+from crow.representation.residual_patches import check_patch
 from crow.representation.scan_space import ScanSpace
-from crow.representation.voxels import Voxels
+from crow.representation.voxels import StoredSequences, Voxels
 from crow.scans.cohort import store_cohort
 from crow.scans.store import ScanStore
 from crow.training.build import resolve
-from crow.training.ensemble import seeded
 from crow.training.fit import train
+from crow.training.members import seeded
 
-SUBJECTS, DRAWS = 4, 16  # computed at once
+SUBJECTS, DRAWS, VOXELS = 4, 16, 2**19  # computed at once: so many subjects or draws, and so many of their voxels
 MOMENT = 1e-3  # years
 
 
@@ -91,6 +92,8 @@ class VoxelModel(FollowUpModel):
         self.voxels = Voxels.fit(store, rows, settings.size, settings.levels)
         self.table = RegionTable.fit(learned)
         self.store_info = store.info.model_dump(mode="json", exclude={"cohort_path"})
+        if settings.patch is not None:
+            check_patch(settings.patch, settings.levels, self.voxels.mask.shape, "scans.voxels.patch")
         data = self.voxels.sequences(store, visits, self.table)
         self.config = resolve(self._requested, data)
         training.begin(self.config)
@@ -110,10 +113,12 @@ class VoxelModel(FollowUpModel):
         )  # fmt: skip
         self.log, self.interrupted = fit.history.assign(member=1), fit.interrupted
         scale = -self.voxels.log_jacobian
-        first = float(self.log["validation"].iloc[0]) + scale if len(self.log) else np.nan
+        loss, first = fit.validation_loss, float(self.log["validation"].iloc[0]) if len(self.log) else np.nan
+        if settings.patch is not None:  # training saw estimates by patches
+            loss, first = self._whole_losses(data.rows(validation))
         self.metrics = {
-            "validation_nll_per_visit": fit.validation_loss + scale,
-            "linear_forecast_nll_per_visit": first,
+            "validation_nll_per_visit": loss + scale,
+            "linear_forecast_nll_per_visit": first + scale,
             "epoch": fit.epoch,
             "voxels": int(self.voxels.mask.sum()),
         }
@@ -130,7 +135,7 @@ class VoxelModel(FollowUpModel):
         """
         flow, visits = self.fitted(), self.cohort(store).visits
         data = self.voxels.sequences(store, visits, self.table)
-        parts = [data[rows] for rows in torch.arange(len(data)).split(SUBJECTS)]
+        parts = (data[rows] for rows in torch.arange(len(data)).split(self._together(SUBJECTS)))
         nats = torch.cat([flow.log_prob(part)[part.mask] for part in parts]).double().numpy()
         gain = np.asarray(store.array("scale"))[visits.index.to_numpy(), 0]
         nats += self.voxels.log_jacobian - int(self.voxels.mask.sum()) * np.log(gain)
@@ -162,10 +167,10 @@ class VoxelModel(FollowUpModel):
         past = own[own["subject"] == ahead["subject"].iloc[0]]
         draws = self._draw(store, past, ahead, forecast.values.shape[1], seed)
         again = past.iloc[[-1]].drop(columns="scan").assign(time=past["time"].iloc[-1] + MOMENT)
-        now = self._draw(store, past, again, len(draws), seed).median(0).values
+        now = _median(self._draw(store, past, again, len(draws), seed))
         native = ScanSpace(store, int(past.index[-1]), space)
         before = native.values()
-        median, sd = draws.median(0).values, draws.std(0)
+        median, sd = _median(draws), draws.std(0)
         changes = [x - now for x in (median, *draws[:keep])]
         maps = np.stack([*(self.voxels.decode_change(x) for x in changes), self.voxels.decode_change(sd)])
         placed = native.place((native.gain * maps).astype(np.float32), np.zeros((len(maps), *before.shape), np.float32))
@@ -195,7 +200,8 @@ class VoxelModel(FollowUpModel):
             state = flow.condition(self.voxels.sequences(store, past, self.table)[:])
         coming = self.table.encode(ahead, "the visit to forecast")
         draws = []
-        for size in [DRAWS] * (n // DRAWS) + [n % DRAWS] * (n % DRAWS > 0):
+        step = self._together(DRAWS)
+        for size in [step] * (n // step) + [n % step] * (n % step > 0):
             noise = torch.randn(size, 1, *flow.event, generator=generator)
             visit = Sequences(
                 noise, *(v.repeat_interleave(size, 0) for v in (coming.context, coming.time, coming.mask))
@@ -204,11 +210,25 @@ class VoxelModel(FollowUpModel):
             draws.append(flow.sample(visit, repeated, noise)[:, 0])
         return torch.cat(draws)
 
+    @torch.no_grad()
+    def _whole_losses(self, data: StoredSequences) -> tuple[float, float]:
+        """Mean negative log-density per visit, of all voxels: of the flow, and of the linear forecast alone."""
+        flow, total = self.fitted(), torch.zeros(2)
+        for rows in torch.arange(len(data)).split(self._together(SUBJECTS)):
+            part = data[rows]
+            total -= torch.stack([each[part.mask].sum() for each in (flow.log_prob(part), flow.initial_log_prob(part))])
+        loss, first = (total / data.count).tolist()
+        return loss, first
+
+    def _together(self, most: int) -> int:
+        """How many subjects or draws are computed at once, at most ``most``."""
+        return max(1, min(most, VOXELS // self.voxels.mask.size))
+
     def build(self) -> VoxelFlow:
         settings = self.config.scans.voxels
         return VoxelFlow(
             torch.from_numpy(self.voxels.mask), self.table.channels, settings.levels, settings.depth, settings.hidden,
-            settings.memory, settings.precision,
+            settings.memory, settings.precision, settings.patch,
         )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
@@ -225,6 +245,11 @@ class VoxelModel(FollowUpModel):
 
     def summary(self) -> str:
         return f"{self.voxels}; validation NLL {self.metrics['validation_nll_per_visit']:.1f} nats per visit"
+
+
+def _median(draws: Tensor) -> Tensor:
+    """The median of ``draws [n, 1, x, y, z]``, computed slice by slice."""
+    return torch.stack([slices.median(0).values for slices in draws.unbind(2)], 1)
 
 
 def _without_regions(cohort: Cohort) -> Cohort:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from crow.networks.convolutional import CONVOLUTION, ConvNet
+from crow.networks.blocks import in_blocks
+from crow.networks.convolutional import CONVOLUTION, ConvNet, Precision, in_precision
 from crow.networks.mlp import MLP
 
 POOLING: dict[int, type[nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d]] = {
@@ -28,6 +29,8 @@ class ConditioningNetwork(nn.Module):
         Maps the context to features.
     heads : iterable of nn.Module
         Each maps the features to the context of one bijection.
+    multiple : int
+        By how much the heads divide the axes of an image at most.
 
     Raises
     ------
@@ -46,14 +49,19 @@ class ConditioningNetwork(nn.Module):
     [(5, 8), (5, 8)]
     """
 
-    def __init__(self, trunk: nn.Module, heads: Iterable[nn.Module]) -> None:
+    def __init__(self, trunk: nn.Module, heads: Iterable[nn.Module], multiple: int = 1) -> None:
         super().__init__()
-        self.trunk, self.heads = trunk, nn.ModuleList(heads)
+        self.trunk, self.heads, self.multiple = trunk, nn.ModuleList(heads), multiple
         self.frozen = False
 
     def forward(self, context: Tensor | None) -> list[Tensor]:
         if context is None:
             raise ValueError("a conditioning network needs a context, got none")
+        if isinstance(self.trunk, WideTrunk):
+            return in_blocks(self._heads, self.trunk.placed(context), WideTrunk.REACH, self.multiple)
+        return self._heads(context)
+
+    def _heads(self, context: Tensor) -> list[Tensor]:
         features = self.trunk(context)
         return [head(features) for head in self.heads]
 
@@ -87,26 +95,41 @@ class WideTrunk(nn.Module):
     """Features with a wide receptive field, ``[batch, inputs, *space] -> [batch, hidden, *space]``.
 
     Three residual 3x3 convolutions, dilated by 1, 2 and 4, reach 8 voxels in every direction. With ``positions``, the
-    coordinates (-1 to 1 along every axis) are inputs too; leave them out if images may have any size.
+    coordinates (-1 to 1 along every axis) are inputs too. A patch of an image brings those of the image, as channels
+    after its own; see `positions_of`.
     """
+
+    REACH = 8
+    precision: Precision = "float32"  # of training
 
     def __init__(self, inputs: int, hidden: int, space: int, positions: bool = True) -> None:
         super().__init__()
-        self.positions = positions
+        self.inputs = inputs + (space if positions else 0)
         conv = CONVOLUTION[space]
-        self.first = conv(inputs + (space if positions else 0), hidden, 3, padding=1)
+        self.first = conv(self.inputs, hidden, 3, padding=1)
         self.others = nn.ModuleList(conv(hidden, hidden, 3, padding=2**k, dilation=2**k) for k in range(3))
 
     def forward(self, context: Tensor) -> Tensor:
-        if self.positions:
-            sizes = context.shape[2:]
-            axes = [torch.linspace(-1, 1, size, dtype=context.dtype, device=context.device) for size in sizes]
-            coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(len(context), -1, *sizes)
-            context = torch.cat([context, coordinates], 1)
+        return in_precision(self.precision if self.training else "float32", self._features, self.placed(context))
+
+    def _features(self, context: Tensor) -> Tensor:
         features = self.first(context)
         for other in self.others:
             features = features + other(nn.functional.silu(features))
         return nn.functional.silu(features)
+
+    def placed(self, context: Tensor) -> Tensor:
+        """The context with its coordinates, unless it has them already or the trunk takes none."""
+        if context.shape[1] == self.inputs:
+            return context
+        coordinates = positions_of(tuple(context.shape[2:])).to(context)
+        return torch.cat([context, coordinates.expand(len(context), *coordinates.shape)], 1)
+
+
+def positions_of(sizes: tuple[int, ...]) -> Tensor:
+    """The coordinates of the voxels of an image, from -1 to 1 along every axis, ``[space, *sizes]``."""
+    axes = [torch.linspace(-1, 1, size) for size in sizes]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
 def image_head(hidden: int, outputs: int, level: int, space: int) -> nn.Module:

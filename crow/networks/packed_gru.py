@@ -22,8 +22,8 @@ class Steps:
 
     Attributes
     ----------
-    rows : list of slice
-        The visits with each number.
+    first : int
+        How many sequences there are.
     before : Tensor
         ``[visit]``: where the visit before is, if ``sizes[0]`` starts come first and then all visits.
     """
@@ -31,9 +31,8 @@ class Steps:
     # No tuple: torch.func would look at every size in every call.
     def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
         ends = list(accumulate(sizes))
-        self.first = sizes[0]
-        self.rows = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-        starts = [0, *(self.first + rows.start for rows in self.rows[:-1])]
+        self.first, self.sizes = sizes[0], list(sizes)
+        starts = [0, *(self.first + end - size for size, end in zip(sizes[:-1], ends, strict=False))]
         before = [torch.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)]
         self.before = torch.cat(before).to(device)
 
@@ -50,39 +49,37 @@ class PackedGRU(torch.autograd.Function):
 
     Shapes: ``x [model, visit, input]``, ``w_i [model, 3 hidden, input]``, ``w_h [model, 3 hidden, hidden]`` and the
     biases ``[model, 3 hidden]``. Returns the state before and after each visit,
-    ``[model, visit, hidden]``, and what the gradient needs.
+    ``[model, visit, hidden]``.
     """
 
     @staticmethod
     def forward(
-        x: Tensor, w_i: Tensor, w_h: Tensor, b_i: Tensor, b_h: Tensor, steps: Steps
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ctx: Any, x: Tensor, w_i: Tensor, w_h: Tensor, b_i: Tensor, b_h: Tensor, steps: Steps
+    ) -> tuple[Tensor, Tensor]:
         hidden = w_h.shape[-1]
-        gates = torch.baddbmm(b_i.unsqueeze(1), x, w_i.mT)  # gi, then r, z, n
-        gh = torch.empty_like(gates)
-        states = gates.new_zeros(gates.shape[0], steps.first + gates.shape[1], hidden)
-        w_h, b_h = w_h.mT, b_h.unsqueeze(1)
-        h, after = states[:, : steps.first], states[:, steps.first :]
-        for rows in steps.rows:
-            h, now, own = h[:, : rows.stop - rows.start], gates[:, rows], gh[:, rows]
-            torch.baddbmm(b_h, h, w_h, out=own)
-            rz, n = now[..., : 2 * hidden], now[..., 2 * hidden :]
-            rz.add_(own[..., : 2 * hidden]).sigmoid_()
-            n.addcmul_(rz[..., :hidden], own[..., 2 * hidden :]).tanh_()
-            h = torch.lerp(n, h, rz[..., hidden:], out=after[:, rows])
-        before = states.index_select(1, steps.before)
-        return before, after, gates, gh[..., 2 * hidden :]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, w_i, w_h, _, _, ctx.steps = inputs
-        before, _, gates, gh_n = output
-        ctx.mark_non_differentiable(gates, gh_n)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, w_i, w_h, before, gates, gh_n)
+        gates = torch.baddbmm(b_i.unsqueeze(1), x, w_i.mT)  # gi, then r, z, n
+        states = gates.new_zeros(gates.shape[0], steps.first + gates.shape[1], hidden)
+        weight, bias = w_h.mT.contiguous(), b_h.unsqueeze(1)
+        h, after = states[:, : steps.first], states[:, steps.first :]
+        # The parts of all steps at once: a slice for each of them would take as long as the arithmetic.
+        of_rz, of_n = (v.split(steps.sizes, 1) for v in gates.split([2 * hidden, hidden], -1))
+        of_r, of_z = (v.split(steps.sizes, 1) for v in gates[..., : 2 * hidden].chunk(2, -1))
+        out, gh_n = after.split(steps.sizes, 1), []
+        for t, size in enumerate(steps.sizes):
+            h = h[:, :size]
+            own_rz, own_n = torch.baddbmm(bias, h, weight).split([2 * hidden, hidden], -1)  # gh
+            of_rz[t].add_(own_rz).sigmoid_()
+            of_n[t].addcmul_(of_r[t], own_n).tanh_()
+            gh_n.append(own_n)
+            h = torch.lerp(of_n[t], h, of_z[t], out=out[t])
+        before = states.index_select(1, steps.before)
+        ctx.steps = steps
+        ctx.save_for_backward(x, w_i, w_h, before, gates, torch.cat(gh_n, 1))
+        return before, after
 
     @staticmethod
-    def backward(ctx: Any, grad_before: Tensor | None, grad_after: Tensor | None, *_: Any) -> Any:
+    def backward(ctx: Any, grad_before: Tensor | None, grad_after: Tensor | None) -> Any:
         x, w_i, w_h, before, gates, gh_n = ctx.saved_tensors
         r, z, n = gates.chunk(3, -1)
         slopes, rest = torch.empty_like(gates), 1 - z  # of h' by gh
@@ -92,15 +89,18 @@ class PackedGRU(torch.autograd.Function):
         torch.mul(of_gh_n, gh_n, out=of_r).mul_(1 - r)
         torch.sub(before, n, out=of_z).mul_(z).mul_(rest)
         dh = torch.zeros_like(before) if grad_after is None else grad_after.clone()
-        dgh, later = slopes.unflatten(-1, (3, -1)), None
-        for rows in reversed(ctx.steps.rows):
-            own = dh[:, rows]
+        sizes, later = ctx.steps.sizes, None
+        of_after, of_gates, keeps = (v.split(sizes, 1) for v in (dh, slopes.unflatten(-1, (3, -1)), z))
+        flat = slopes.split(sizes, 1)
+        of_before = None if grad_before is None else grad_before.split(sizes, 1)
+        for t in range(len(sizes) - 1, -1, -1):
+            own = of_after[t]
             if later is not None:
                 own[:, : later.shape[1]] += later
-            now = dgh[:, rows].mul_(own.unsqueeze(2))
-            later = torch.baddbmm(own * z[:, rows], now.flatten(2), w_h)
-            if grad_before is not None:
-                later += grad_before[:, rows]
+            of_gates[t].mul_(own.unsqueeze(2))
+            later = torch.baddbmm(own * keeps[t], flat[t], w_h)
+            if of_before is not None:
+                later += of_before[t]
         dgh = slopes
         dw_h, db_h = torch.bmm(dgh.mT, before), dgh.sum(1)
         dgi = dgh

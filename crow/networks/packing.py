@@ -65,7 +65,7 @@ class Packing:
         weights = [getattr(memory, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         if weights[0].ndim == 2:
             weights = [weight.unsqueeze(0) for weight in weights]
-        before, after, _, _ = PackedGRU.apply(x, *weights, self.steps)  # type: ignore[no-untyped-call]
+        before, after = PackedGRU.apply(x, *weights, self.steps)  # type: ignore[no-untyped-call]
         return before, after
 
     def drop(self, h: Tensor) -> Tensor:
@@ -77,14 +77,10 @@ class _Take(torch.autograd.Function):
     """Rows ``at`` of ``[*, row, channel]``, all of them different."""
 
     @staticmethod
-    def forward(v: Tensor, at: Tensor) -> Tensor:
-        return v.index_select(-2, at)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        v, at = inputs
+    def forward(ctx: Any, v: Tensor, at: Tensor) -> Tensor:
         ctx.save_for_backward(at)
         ctx.rows = v.shape[-2]
+        return v.index_select(-2, at)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -96,12 +92,9 @@ class _Put(torch.autograd.Function):
     """The rows of ``[*, row, channel]`` at the places ``at`` of so many ``rows``, the others 0."""
 
     @staticmethod
-    def forward(v: Tensor, at: Tensor, rows: int) -> Tensor:
+    def forward(ctx: Any, v: Tensor, at: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(at)
         return _put(v, at, rows)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:

@@ -317,6 +317,10 @@ class ScanExamples:
         context, label = (None if t is None else t[rows] for t in (self.context, self.label))
         return replace(self, rows=self.rows[rows], context=context, label=label)
 
+    def forget(self) -> None:
+        """Free the memory of the scans that were read."""
+        self.cache.clear()
+
     def digest(self) -> str:
         """A digest of the rows and of the box's means and sds, which depend on every training scan."""
         box = self.visits.box.tensors()

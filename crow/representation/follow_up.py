@@ -37,7 +37,9 @@ class FollowUp:
     folded : int
         Number of voxels at which the deformation folds; 0 for a valid deformation.
     volume_draws : array [S, structure], optional
-        Volumes (mm3) of every draw, without the error with which a scan is measured.
+        Volumes (mm3) of every draw: the true ones, as far as they can be known.
+    measured_draws : array [S, structure], optional
+        The same as registration measures them, which finds too little of some changes in all scans.
     volume_error : array [structure], optional
         Standard deviation of the error of a log volume that is measured in one scan.
 
@@ -56,4 +58,5 @@ class FollowUp:
     volumes: pd.DataFrame | None = None
     folded: int = 0
     volume_draws: NDArray[np.floating] | None = None
+    measured_draws: NDArray[np.floating] | None = None
     volume_error: NDArray[np.floating] | None = None

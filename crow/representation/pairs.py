@@ -83,6 +83,10 @@ class ScanPairs(ScanExamples):
         assert self.source_rows is not None
         return replace(self, rows=self.rows[rows], source_rows=self.source_rows[rows])
 
+    def forget(self) -> None:
+        super().forget()
+        self.source_cache.clear()
+
     def digest(self) -> str:
         assert self.given is not None and self.source_rows is not None
         box = self.given.box.tensors()

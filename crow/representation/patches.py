@@ -14,6 +14,7 @@ from crow.scans.store import ScanStore
 
 Index = tuple[Any, ...]  # of the last three axes
 PATCHES_PER_SCAN, MAX_PATCHES = 32, 8192
+MAX_VOXELS = 2**25  # of all patches
 
 
 def side(config: CrossSectionalConfig) -> int:
@@ -41,10 +42,10 @@ def corners(
 ) -> NDArray[np.int64]:
     """Random corners ``[n, 3]`` of cubes around voxels of ``where [X, Y, Z]``, at multiples of ``step``.
 
-    n is `PATCHES_PER_SCAN`, or less if ``scans`` scans would give more than `MAX_PATCHES`.
+    n is `PATCHES_PER_SCAN`, or less if ``scans`` scans would give more than `MAX_PATCHES` or `MAX_VOXELS`.
     """
-    places = np.argwhere(where)
-    chosen = places[rng.integers(len(places), size=max(1, min(PATCHES_PER_SCAN, MAX_PATCHES // scans)))]
+    places, most = np.argwhere(where), min(MAX_PATCHES, MAX_VOXELS // size**3)
+    chosen = places[rng.integers(len(places), size=max(1, min(PATCHES_PER_SCAN, most // scans)))]
     corner = np.clip(chosen - size // 2, 0, np.maximum(np.array(where.shape) - size, 0))
     return corner // step * step
 

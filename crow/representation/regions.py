@@ -31,6 +31,7 @@ SMALLEST_SPREAD = 1e-10  # of the largest value: below it, differences are error
 FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
 LONGEST = 200  # years
 FAR_BOUND = 100.0  # standard deviations from the mean
+SINGLE = 1e-6  # rounding of values in single precision, of their size in standard deviations
 UNIT_FACTORS = (10.0, 100.0, 1000.0, 1_000_000.0)
 MAX_UNIT_DEVIATION = 0.2  # of a ratio from such a factor, in powers of ten
 MIN_UNIT_SHARE = 0.6  # of values
@@ -322,6 +323,8 @@ class RegionTable(BaseModel):
                 values[..., d] = origin + kind.step * np.round((values[..., d] - origin) / kind.step)
             if kind.kind != "real":
                 values[..., d] = np.clip(values[..., d], kind.lower, kind.upper)
+                if self.reached and self.reached[d] and not kind.step:
+                    values[..., d] = _at_bounds(values[..., d], kind, self.mean[d], self.sd[d])
         return values
 
     def _values(self, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
@@ -353,6 +356,15 @@ class RegionTable(BaseModel):
             if c.shares and not c.has_missing:
                 channels[missing] = c.shares[1:]
         return np.concatenate([channels, missing[:, None]], 1) if c.has_missing else channels
+
+
+def _at_bounds(values: np.ndarray[Any, Any], kind: ValueKind, mean: float, sd: float) -> np.ndarray[Any, Any]:
+    """``values`` that differ from a bound by no more than rounding are that bound: a truth of 0 equals a draw of 0."""
+    for bound in (kind.lower, kind.upper):
+        if bound is not None:
+            near = SINGLE * (sd + abs(bound - mean))
+            values = np.where(np.abs(values - bound) <= near, bound, values)
+    return values
 
 
 def _is_effect(cohort: Cohort, name: str, site_effects: bool) -> bool:

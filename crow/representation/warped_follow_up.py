@@ -51,8 +51,8 @@ def warped_follow_up(
     sd = np.sqrt(scan.variance_of_change(subject.factors(draws), basis.nodes, median) + noise**2)
     warped = [scan.warp(subject.displacement(draw), basis.nodes) for draw in draws[:samples]]
     folded = int((jacobian(displacement, basis.nodes) <= 0).sum())
-    volumes, drawn = subject.volumes(centre, draws)
-    return FollowUp(target.like, median, median - values, sd, warped, volumes, folded, drawn)
+    volumes, true, measured = subject.volumes(centre, draws)
+    return FollowUp(target.like, median, median - values, sd, warped, volumes, folded, true, measured)
 
 
 def noise_variance(image: Volume) -> float:
@@ -127,18 +127,22 @@ class SubjectWarp:
         aligned = sample(self.basis.noise[None], self.basis.grid, template_points)
         return scan.at_voxels(aligned, self.basis.grid, "border")[0]
 
-    def volumes(self, centre: Array, draws: Array) -> tuple[pd.DataFrame, Array]:
+    def volumes(self, centre: Array, draws: Array) -> tuple[pd.DataFrame, Array, Array]:
         """Structure volumes: a table with one row per structure, and the volumes of every draw ``[n, structures]``.
 
         The table has the volume (mm3) of the last scan and of the median, and the change and its quantiles relative to
-        the last volume. Draws have the error of registration that all scans share.
+        the last volume. Its measured change is the one that registration is expected to find. The first draws are those
+        of the table, which are corrected for the mean of the error of registration that all scans share, and have its
+        spread; the second ones are those that registration measures.
         """
         count = len(STRUCTURES)
         since_first = self.c_last[-count:].astype(np.float64)
         last = self.size * np.exp(log_volumes(self.psi, self.velocity, self.basis.nodes))
         change = centre[-count:] - since_first
-        of_all_scans = np.random.default_rng(SEED).standard_normal((len(draws), count)) * registration_error(change)
-        drawn, median = last * np.exp(draws[:, -count:] - since_first + of_all_scans), last * np.exp(change)
+        missed, spread = registration_error(change)
+        of_all_scans = missed + spread * np.random.default_rng(SEED).standard_normal((len(draws), count))
+        measured, median = last * np.exp(draws[:, -count:] - since_first), last * np.exp(change + missed)
+        drawn = measured * np.exp(of_all_scans)
         low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         table = pd.DataFrame(
             {
@@ -146,11 +150,12 @@ class SubjectWarp:
                 "last": last,
                 "median": median,
                 "change": median / last - 1,
+                "measured_change": np.expm1(change),
                 "q05": low / last - 1,
                 "q95": high / last - 1,
             }
         )
-        return table, drawn
+        return table, drawn, measured
 
     def _velocity(self, c: Array) -> Array:
         return transport(np.tensordot(c.astype(np.float32), self.basis.modes, 1), self.back, self.basis.nodes)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from crow.errors import ConfigError
 from crow.memory import too_many
@@ -52,6 +52,7 @@ BatchSize = Annotated[
     at_most(1_000_000, "subjects or visits per step", 4000),
 ]
 Layers = Annotated[int, at_most(1000, "blocks", 50_000)]
+Patience = Annotated[int, Field(ge=1, le=1_000_000)]
 LearningRate = Annotated[float, Field(gt=0, description="Largest learning rate of the schedule.")]
 Validation = Annotated[
     float,
@@ -128,8 +129,8 @@ class Optimisation(Settings):
         lt=1,
         description="Decay of the moving average of the weights, which is evaluated and kept; 0 is no average.",
     )
-    patience: int = Field(
-        10, ge=1, le=1_000_000, description="Epochs without a better validation loss after which training stops."
+    patience: Patience | None = Field(
+        10, description="Epochs without a better validation loss after which training stops."
     )
     validation_fraction: Validation | None = Field(
         None,
@@ -147,8 +148,14 @@ class Optimisation(Settings):
     num_nodes: int | None = Field(
         None, ge=1, le=1024, description="Computers; null is one, or as many as torchrun runs on."
     )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How several processes share one training: ddp (each has the whole model), or fsdp (each keeps a "
+        "part of the weights, their averages, gradients and optimiser state, and receives the others for a step).",
+    )
     precision: Literal["32-true", "bf16-mixed"] = Field(
-        "32-true", description="Precision of training, as Lightning names it: 32-true, or bf16-mixed (GPU)."
+        "32-true",
+        description="Precision of training: 32-true, or bf16-mixed (convolutions of scans in bfloat16, for a GPU).",
     )
     threads: Threads | None = Field(
         None, description="Processor threads; null is one for flows up to 64 wide, else one per core that is free."
@@ -157,6 +164,19 @@ class Optimisation(Settings):
 
 class TrainingSettings(Optimisation):
     """How CRow is trained."""
+
+    patience: Patience | None = Field(
+        None,
+        description="Epochs without a better validation loss after which training stops; null is a sixth of the "
+        "epochs, 5 to 10, and 10 for voxels.",
+    )
+    members_at_once: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Ensemble members that are trained together, as one task of --jobs or --cluster; null is up to 16, "
+        "fewer for wide flows.",
+    )
 
     visit_dropout: float = Field(
         1.0,
@@ -188,10 +208,22 @@ class VoxelSettings(Settings):
         "plain",
         description="Memory in training: plain, checkpoint (less), or reversible (does not grow with depth).",
     )
+    patch: int | None = Field(
+        None,
+        ge=4,
+        le=512,
+        description="Voxels along an axis of the patches on which the flow is trained; null trains it on whole boxes.",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Precision of the subnets in training: float32, or bfloat16 (GPU); likelihoods are always float32.",
     )
+
+    @model_validator(mode="after")
+    def _rounding_cannot_be_inverted(self) -> Self:
+        if self.memory == "reversible" and self.precision == "bfloat16":
+            raise ValueError("memory reversible cannot invert bfloat16 exactly: use memory checkpoint with it")
+        return self
 
 
 class ScanSettings(Settings):

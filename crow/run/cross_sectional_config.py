@@ -46,6 +46,11 @@ class ImageSettings(Settings):
         None, description="One slice instead of the box: axial, coronal or sagittal; null is the box."
     )
     position: float = Field(0.0, description="Position of the slice in template space, in mm.")
+    patch: Patch | None = Field(
+        None,
+        description="Only for translate and synthesize: voxels along an axis of the patches on which the flow of a "
+        "volume is trained; null trains it on whole volumes or slices.",
+    )
 
 
 class FlowSettings(Settings):

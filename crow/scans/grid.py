@@ -56,6 +56,12 @@ class Grid(BaseModel):
         matrix[:3, :3] *= factor
         return Grid.of(tuple(shape), matrix)
 
+    def part(self, box: tuple[slice, ...]) -> Grid:
+        """The grid of a box of voxels."""
+        matrix = self.matrix.copy()
+        matrix[:3, 3] += matrix[:3, :3] @ [side.start for side in box]
+        return Grid.of(tuple(side.stop - side.start for side in box), matrix)
+
     def points(self) -> NDArray[np.float32]:
         """World coordinates of every voxel, ``[3, X, Y, Z]`` mm."""
         voxels = np.indices(self.shape, dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from crow.scans.atlas import Atlas
 from crow.scans.deform import compose, exponential, volume_ratio
@@ -43,8 +44,10 @@ def label_volumes(
     anatomy: NDArray[np.floating], velocity: NDArray[np.floating], nodes: Grid, labels: NDArray[np.integer],
     grid: Grid, most: int,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Volume of each of the ``labels [X, Y, Z]`` of the template at a visit, mm3 of aligned space, ``[most + 1]``."""
+    """Volume of each of the ``labels [X, Y, Z]`` above 0 at a visit, mm3 of aligned space, ``[most + 1]``."""
     displacement = compose(anatomy, exponential(-velocity, nodes), nodes)
+    (box,) = find_objects((labels > 0).astype(np.int8))
+    labels, grid = labels[box], grid.part(box)
     ratio = volume_ratio(displacement, nodes, grid)
     sums = np.bincount(labels.ravel(), weights=ratio.ravel(), minlength=most + 1)
     return np.asarray(sums * grid.voxel_volume, np.float64)

@@ -10,6 +10,7 @@ import math
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +28,23 @@ COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
 MAX_OFFSET = 64 << 20  # bytes of a header with its extensions
 MAX_AFTER = 64 << 20  # bytes after the voxels, in which a checksum is looked for
 PART = 1 << 20
-MAGIC = {b"n+1\0": (344, nib.Nifti1Header, 348), b"n+2\0": (4, nib.Nifti2Header, 540)}
+MAGIC: dict[bytes, tuple[int, Any, int]] = {
+    b"n+1\0": (344, nib.Nifti1Header, 348), b"n+2\0": (4, nib.Nifti2Header, 540),
+}  # fmt: skip
 """Of NIfTI in one file: place of the mark, class and size of the header."""
 OTHER_HALF = {".hdr": ".img", ".img": ".hdr"}
 
 
 def check_file(path: str | Path) -> None:
-    """Raise ScanError for what is no file, and for a header that places the voxels inside itself or far behind.
+    """Raise ScanError for a pipe or a device, and for a header that places the voxels inside itself or far behind.
 
     nibabel would wait for a pipe, and read everything before the voxels into memory.
     """
     _require_file(path)
-    suffixes = Path(path).suffixes
+    path = Path(path)
     for half, other in OTHER_HALF.items():
-        if half in suffixes[-2:] and os.path.exists(second := str(path).replace(half, other)):
+        second = path.with_name(path.name.replace(half, other))
+        if half in path.suffixes[-2:] and second.exists():
             _require_file(second)
     try:
         with ImageOpener(str(path)) as file:
@@ -49,7 +53,7 @@ def check_file(path: str | Path) -> None:
         return
     for magic, (place, header, size) in MAGIC.items():
         if len(start) >= size and start[place : place + 4] == magic:
-            offset = float(header(start[:size], check=False)["vox_offset"])  # type: ignore[no-untyped-call]
+            offset = float(header(start[:size], check=False)["vox_offset"])
             if not size <= offset <= MAX_OFFSET:
                 raise ScanError(
                     f"{path}: damaged: its header places the voxels at byte {offset:,.0f}, which is inside the header "
@@ -90,7 +94,7 @@ def _require_file(path: str | Path) -> None:
     if stat.S_ISDIR(kind):
         raise ScanError(f"{path}: is a folder; name the scan inside it.")
     if not stat.S_ISREG(kind):
-        raise ScanError(f"{path}: is no file but a pipe or a device. Save the scan as a file.")
+        raise ScanError(f"{path}: is a pipe or a device, and not a file. Save the scan as a file.")
 
 
 def _unpacked(file: ImageOpener, needed: int, path: str | None) -> tuple[io.BytesIO, int]:

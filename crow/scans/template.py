@@ -74,7 +74,7 @@ def load_template(resolution: float = 1.0) -> Template:
     mask = _filled(t1 > 0)
     structures = np.zeros(mask.shape, np.uint8)
     brain = ndimage.find_objects(mask.astype(np.uint8))[0]
-    structures[brain] = _structures(_cut(grid, brain), gm[brain], wm[brain], mask[brain])
+    structures[brain] = _structures(grid.part(brain), gm[brain], wm[brain], mask[brain])
     if resolution > 1:
         coarse = grid.coarser(resolution)
         t1, gm, wm, part = (_downsampled(image, grid, coarse) for image in (t1, gm, wm, mask.astype(np.float32)))
@@ -94,13 +94,6 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         outside[np.take(parts, (0, -1), axis)] = True
     outside[0] = False  # the mask itself
     return ~outside[parts]
-
-
-def _cut(grid: Grid, part: tuple[slice, ...]) -> Grid:
-    """The grid of a box of voxels."""
-    matrix = grid.matrix.copy()
-    matrix[:3, 3] += matrix[:3, :3] @ [one.start for one in part]
-    return Grid.of(tuple(one.stop - one.start for one in part), matrix)
 
 
 def _structures(grid: Grid, gm: Volume, wm: Volume, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -7,6 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from crow.training import checkpoint
 from crow.training.history import History
@@ -49,7 +51,7 @@ class BestCheckpoint(pl.Callback):
             row = trainer.strategy.broadcast(row)
         if self.history.is_better(row["validation"]):
             state = module.evaluated.state_dict()
-            self.history.best = {name: tensor.detach().clone() for name, tensor in state.items()}
+            self.history.best = {name: _whole(tensor.detach()) for name, tensor in state.items()}
         self.history.add(row)
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if v == v}, step=len(self.history.rows) - 1)
@@ -66,6 +68,11 @@ class BestCheckpoint(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history.load_state_dict(state_dict)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """A copy; of weights that processes share, all of them."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.clone()
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

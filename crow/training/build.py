@@ -13,6 +13,7 @@ from crow.flows.crow import CRowFlow
 from crow.flows.published import PublishedCRow
 from crow.run.config import Config, ModelSettings
 from crow.training.fit import with_threads
+from crow.training.history import MOST_PATIENCE, usual_patience
 
 Initialisation = Literal["mixed_model", "standard"]
 # Steps of a flow no wider than this are so short that threads mostly wait for each other, minutes on a busy machine.
@@ -26,6 +27,7 @@ def resolve(config: Config, data: SequenceSource) -> Config:
     """The settings with every None chosen from the cohort's size: wider and longer for a larger cohort.
 
     About 20 subjects are the validation set of a member: enough to stop the training, and few are lost to it.
+    Members in groups of a given size (``members_at_once``) have one thread per group, wherever they are trained.
     Raises ConfigError for what the cohort or the machine does not have.
     """
     if config.model.objective == "inn" and data.context.shape[2] < 1:
@@ -39,14 +41,19 @@ def resolve(config: Config, data: SequenceSource) -> Config:
         epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
     if validation is None:
         validation = float(np.clip(20 / len(data), 0.1, 0.25))
+    patience = config.training.patience
+    if patience is None:
+        patience = usual_patience(epochs) if data.in_memory else MOST_PATIENCE
     threads, value_dropout = config.training.threads, config.training.value_dropout
     if value_dropout is None:
         value_dropout = VALUE_DROPOUT if isinstance(data, Sequences) and data.measured is not None else 0.0
-    if threads is None and data.in_memory and hidden is not None and hidden <= NARROW:
+    narrow = data.in_memory and hidden is not None and hidden <= NARROW
+    if threads is None and (narrow or config.training.members_at_once is not None):
         threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
     chosen = {
         "max_epochs": epochs,
+        "patience": patience,
         "validation_fraction": validation,
         "threads": threads,
         "value_dropout": value_dropout,
@@ -56,7 +63,9 @@ def resolve(config: Config, data: SequenceSource) -> Config:
 
 
 def members_at_once(config: Config, data: SequenceSource) -> int:
-    """How many members of resolved settings are trained together."""
+    """How many members of resolved settings are trained together, as one task."""
+    if config.training.members_at_once is not None:
+        return config.training.members_at_once
     if config.model.base == "continuous":  # its solver looks at values
         return 1
     visits = min(config.training.batch_size, len(data)) * data.mask.shape[1]

@@ -78,7 +78,7 @@ def require_facts(path: Path, found: dict[str, Any], facts: dict[str, Any]) -> N
 
 def training_facts(train: Source, validation: Source, settings: Optimisation, seed: int) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
-    chosen = settings.model_dump(exclude={"threads", "accelerator", "devices", "num_nodes"})
+    chosen = settings.model_dump(exclude={"threads", "accelerator", "devices", "num_nodes", "strategy"})
     sizes = {"training subjects": len(train), "held-out subjects": len(validation), "visits": train.count}
     values = {"training values": train.digest(), "held-out values": validation.digest()}
     return {**{f"training.{key}": value for key, value in chosen.items()}, **sizes, **values, "seed": seed}

@@ -14,6 +14,7 @@ from crow.data.sequences import SequenceSource
 from crow.training.batches import Shuffles
 
 Source = SequenceSource | ExampleSource
+MAX_VALUES = 2**19  # of a batch of validation examples
 
 
 class BatchData(pl.LightningDataModule):
@@ -33,7 +34,10 @@ class BatchData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the two halves in turn: each is evaluated at the epoch that the other would choose."""
-        most = max(self.batch_size, 256) if self.validation.in_memory else self.batch_size
+        most = self.batch_size
+        if self.validation.in_memory:
+            values = max(1, self.validation[torch.arange(1)].x.numel())
+            most = max(most, min(256, MAX_VALUES // values))
         rows = torch.arange(len(self.validation))
         halves = zip_longest(rows[::2].split(most), rows[1::2].split(most))
         return _loader(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,19 @@ from crow.flows.ensemble import FlowEnsemble
 from crow.flows.gross_errors import without
 from crow.flows.published import PublishedCRow
 from crow.run.config import Config
-from crow.seeds import SeedStream, derived_seed
-from crow.training.build import Initialisation, build_flow, build_published, members_at_once
+from crow.seeds import derived_seed
+from crow.training.build import Initialisation, build_published, members_at_once
 from crow.training.fit import Fitted, train
 from crow.training.gross_errors import gross_errors_of_training
-from crow.training.together import Member, train_together
+from crow.training.members import (
+    EnsembleData,
+    Planned,
+    TrainedMember,
+    mixed_model,
+    seeded,
+    train_members,
+    without_rows,
+)
 
 PRIOR_ERRORS, PRIOR_VALUES = 0.1, 1000  # what is known of the rate of gross errors before a cohort is seen
 
@@ -60,6 +68,7 @@ def fit_ensemble(
     bounds: Bounds | None = None,
     cross_fitted: Callable[[Tensor], Sequences] | None = None,
     changes: Sequence[int] | None = None,
+    jobs: int = 1,
 ) -> TrainedEnsemble:
     """Train the members of a resolved ``config``, each with its own validation subjects, and combine them.
 
@@ -72,97 +81,66 @@ def fit_ensemble(
 
     ``cross_fitted`` gives ``data`` as it is if nothing is learned from some of its rows: members whose validation
     subjects these are use it. ``changes``: x are changes since a subject's first visit, which is at
-    time 0, and these are the regions on the other side of the brain (`CRowFlow.initialise`).
+    time 0, and these are the regions on the other side of the brain (`CRowFlow.initialise`). ``jobs`` processes, or the
+    workers of a cluster, train groups of members; the groups and the result do not depend on their number.
     """
-    features, context = data.x.shape[2], data.context.shape[2]
     gross, reference = gross_errors_of_training(
-        lambda some: _mixed_model(config, some, bounds, changes=changes), data, bounds
+        lambda some: mixed_model(config, some, bounds, changes=changes), data, bounds
     )
     data = without(data, gross)
     error_rate = (float(gross.sum()) + PRIOR_ERRORS) / (float(data.values().sum() + gross.sum()) + PRIOR_VALUES)
-    parts = _validation_rows(names, config)
-    count = config.model.members
+    common = EnsembleData(
+        config, data, gross, _validation_rows(names, config), reference, bounds, changes, cross_fitted
+    )
+    count, folds = config.model.members, len(common.parts)
     auto = config.model.initialise == "auto" and count > 1
     kind: Initialisation = "mixed_model" if config.model.initialise == "auto" else config.model.initialise
-    plan: list[tuple[Initialisation, int]] = [(kind, fold) for fold in range(count)]
+    plan = [Planned(number, kind, number % folds) for number in range(count)]
     if auto:
-        plan = [("mixed_model", 0), ("standard", 0)]
+        plan = [Planned(0, "mixed_model", 0), Planned(1, "standard", 0)]
+    train_some = partial(
+        train_members, common, size=members_at_once(config, data), folder=folder, resume=resume, progress=progress,
+        jobs=jobs, echo=echo,
+    )  # fmt: skip
+    trained = train_some(plan)
     left_out: set[Initialisation] = set()
-    starts: dict[int, CRowFlow] = {}
-    own_data: dict[int, Sequences] = {}
-    trained: list[Member] = []
-    fits: list[Fitted] = []
-    members: list[dict[str, Any]] = []
-    most = members_at_once(config, data)
-    while len(trained) < len(plan) and not (fits and fits[-1].interrupted):
-        group: list[Member] = []
-        for k, (initialisation, fold) in enumerate(plan[len(trained) :][:most], len(trained)):
-            fold %= len(parts)
-            if fold not in own_data:
-                own_data[fold] = data if cross_fitted is None else without(cross_fitted(parts[fold]), gross)
-            own = own_data[fold]
-            validation, kept = own[parts[fold]], _without(own, parts[fold])
-            if fold not in starts:
-                starts[fold] = _mixed_model(config, kept, bounds, reference, changes)
-            with seeded(config.seed, k):
-                flow = build_flow(config.model, features, context, initialisation)
-            flow.start_at(starts[fold])
-            group.append(Member(flow, kept, validation, derived_seed(config.seed, k), f"member-{k + 1}"))
-        trained += group
-        fits += train_together(group, config.training, folder, resume, progress)
-        for k, each in enumerate(group, len(members)):
-            initialisation, fit = plan[k][0], fits[k]
-            member = {
-                "initialisation": initialisation, "included": True, "epoch": fit.epoch,
-                "validation": fit.validation_loss, "out_of_sample": fit.out_of_sample,
-                "mixed_model": _initial_loss(starts[plan[k][1] % len(parts)], each.validation, each.seed),
-                "visits": each.validation.count,
-            }  # fmt: skip
-            members.append(member)
-            echo(
-                f"member {k + 1} ({initialisation}): validation loss {fit.validation_loss:.3f} at epoch {fit.epoch}, "
-                f"mixed model {member['mixed_model']:.3f}"
-            )
-        if auto and len(plan) == 2 == len(trained):
-            share = _share_of_second([each.flow for each in trained], trained[0].validation)
-            echo(f"best mixture on the validation subjects: {1 - share:.0%} mixed model, {share:.0%} standard")
-            others, left_out = _others(share, count)
-            plan += zip(others, range(1, count), strict=False)
-    begun = [k for k, fit in enumerate(fits) if len(fit.history)] or [0]
-    for k, member in enumerate(members):
-        member["included"] = k in begun and member["initialisation"] not in left_out
-    history = pd.concat([fit.history.assign(member=k + 1) for k, fit in enumerate(fits)])
+    if auto and len(trained) == len(plan):
+        share = _share_of_second([each.flow for each in trained], common.of_fold(0)[1])
+        echo(f"best mixture on the validation subjects: {1 - share:.0%} mixed model, {share:.0%} standard")
+        others, left_out = _others(share, count)
+        if not _interrupted(trained):
+            plan = [Planned(number, each, (number - 1) % folds) for number, each in enumerate(others, 2)]
+            trained += train_some(plan)
+    begun = [each.plan.number for each in trained if len(each.fit.history)] or [0]
+    members: list[dict[str, Any]] = [
+        {
+            "initialisation": each.plan.initialisation, "epoch": each.fit.epoch,
+            "included": each.plan.number in begun and each.plan.initialisation not in left_out,
+            "validation": each.fit.validation_loss, "out_of_sample": each.fit.out_of_sample,
+            "mixed_model": each.mixed_model, "visits": data[common.parts[each.plan.fold]].count,
+        }
+        for each in trained
+    ]  # fmt: skip
+    history = pd.concat([each.fit.history.assign(member=each.plan.number + 1) for each in trained])
     ensemble = [each.flow for each, member in zip(trained, members, strict=True) if member["included"]]
     ours, mixed = (_mean(members, name) for name in ("out_of_sample", "mixed_model"))
     if config.model.initialise != "standard" and not ours < mixed:
-        ours, ensemble = mixed, [_mixed_model(config, data, bounds, reference, changes)]
+        ours, ensemble = mixed, [common.mixed_model(data)]
         for k, member in enumerate(members):
             member["included"] = k == 0
         members[0] |= {"initialisation": "mixed_model", "epoch": 0}
     whole = FlowEnsemble(ensemble, error_rate=error_rate).eval()
-    return TrainedEnsemble(whole, history, members, fits[-1].interrupted, ours, mixed, gross)
+    return TrainedEnsemble(whole, history, members, _interrupted(trained), ours, mixed, gross)
+
+
+def _interrupted(trained: list[TrainedMember]) -> bool:
+    return any(each.fit.interrupted for each in trained)
 
 
 def _mean(members: list[dict[str, Any]], name: str) -> float:
     """Per visit, over the validation subjects of all included members."""
     kept = [member for member in members if member["included"]]
     return float(sum(member[name] * member["visits"] for member in kept) / sum(member["visits"] for member in kept))
-
-
-def _mixed_model(
-    config: Config,
-    data: Sequences,
-    bounds: Bounds | None,
-    reference: CRowFlow | None = None,
-    changes: Sequence[int] | None = None,
-) -> CRowFlow:
-    """A flow that is the mixed model of ``data``, with the softness of bounds and the spread of a ``reference``."""
-    with seeded(config.seed, 0):
-        flow = build_flow(config.model, data.x.shape[2], data.context.shape[2], "mixed_model")
-    flow.initialise(data, bounds, None if reference is None else reference.bounds.softness, changes)
-    if reference is not None:
-        flow.spread.copy_(reference.spread)
-    return flow.eval()
 
 
 def fit_published(
@@ -177,33 +155,14 @@ def fit_published(
     validation = _validation_rows(names, config)[0]
     with seeded(config.seed, 0):
         flow = build_published(config.model, data.x.shape[2], data.context.shape[2])
-    kept, seed = _without(data, validation), derived_seed(config.seed, 0)
+    kept, seed = without_rows(data, validation), derived_seed(config.seed, 0)
     return flow, train(flow, kept, data[validation], config.training, seed, folder, resume, progress, "published")
-
-
-@contextmanager
-def seeded(seed: int, member: int) -> Iterator[None]:
-    """Initial weights of a member come from the run's seed, and leave torch's generator as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derived_seed(seed, member, SeedStream.INITIAL_WEIGHTS))
-        yield
 
 
 def _validation_rows(names: Sequence[str], config: Config) -> list[Tensor]:
     fraction = config.training.validation_fraction
     assert fraction is not None
     return [torch.from_numpy(part) for part in validation_folds(names, fraction, config.seed)]
-
-
-def _without(data: Sequences, validation: Tensor) -> Sequences:
-    return data[~torch.isin(torch.arange(len(data)), validation)]
-
-
-@torch.no_grad()
-def _initial_loss(flow: CRowFlow, validation: Sequences, seed: int) -> float:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # as before every validation epoch: scores with levels get the same noise
-        return float(flow.initial_loss(validation))
 
 
 def _others(share: float, count: int) -> tuple[list[Initialisation], set[Initialisation]]:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -81,7 +82,9 @@ def train(
     interrupted = False
     if not (resume and history.done):
         with quiet(), threads(settings.threads), torch.random.fork_rng(range(torch.cuda.device_count())):
-            module = FlowModule(flow.train(), settings, history.max_epochs, seed)
+            # A copy, since with `strategy: fsdp` each process has only a part of the weights.
+            trained = deepcopy(flow) if settings.strategy == "fsdp" else flow
+            module = FlowModule(trained.train(), settings, history.max_epochs, seed)
             data = BatchData(train, validation, settings.batch_size, settings.steps_per_epoch, seed)
             trainer = make_trainer(best_checkpoint, settings, folder, label, progress)
             interrupted = run_trainer(trainer, module, data, path if resume else None)

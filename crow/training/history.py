@@ -11,6 +11,13 @@ from torch import Tensor
 
 from crow.run.config import Optimisation
 
+LEAST_PATIENCE, MOST_PATIENCE = 5, 10  # epochs
+
+
+def usual_patience(epochs: int) -> int:
+    """A sixth of the epochs, 5 to 10: averaged weights improve steadily, and a short training needs less."""
+    return min(max(LEAST_PATIENCE, epochs // 6), MOST_PATIENCE)
+
 
 @dataclass(eq=False)
 class History:
@@ -40,7 +47,8 @@ class History:
         """An empty one; raises ValueError if ``max_epochs`` has not been chosen."""
         if settings.max_epochs is None:
             raise ValueError("training.max_epochs has to be chosen for the cohort before training")
-        return cls(settings.patience, settings.max_epochs, _warm_up(settings, settings.max_epochs))
+        patience = usual_patience(settings.max_epochs) if settings.patience is None else settings.patience
+        return cls(patience, settings.max_epochs, _warm_up(settings, settings.max_epochs))
 
     @property
     def best_loss(self) -> float:

@@ -4,11 +4,17 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from crow.bijections.reversible import ReversibleChain
 from crow.data.examples import Examples
 from crow.data.sequences import Sequences
+from crow.errors import ConfigError
+from crow.networks.conditioning import WideTrunk
+from crow.networks.convolutional import ConvNet
 from crow.run.config import Optimisation, TrainingSettings
 from crow.seeds import SeedStream, derived_seed
 from crow.training.batches import drop_values, drop_visits
@@ -24,6 +30,7 @@ class FlowModule(pl.LightningModule):
 
     def __init__(self, flow: nn.Module, settings: Optimisation, max_epochs: int, seed: int) -> None:
         super().__init__()
+        set_precision(flow, settings.precision)
         self.flow, self.settings, self.seed = flow, settings, seed
         self.max_epochs = max_epochs
         self.average: AveragedModel | None = None
@@ -34,6 +41,16 @@ class FlowModule(pl.LightningModule):
         self.train_loss = _Mean()
         self.validation_loss = _Mean()
         self.validation_halves = (_Mean(), _Mean())
+
+    def configure_model(self) -> None:
+        """Share the weights between processes, with ``strategy: fsdp``. Lightning may call this more than once."""
+        if not isinstance(self.trainer.strategy, ModelParallelStrategy) or isinstance(self.flow, FSDPModule):
+            return
+        assert self.device_mesh is not None
+        for flow in (self.flow, self.evaluated):
+            if not isinstance(flow, FSDPModule):
+                fully_shard(flow, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
+                register_fsdp_forward_method(flow, "loss")
 
     @property
     def evaluated(self) -> nn.Module:
@@ -82,6 +99,26 @@ class FlowModule(pl.LightningModule):
         interval = "epoch" if self.settings.schedule == "published" else "step"
         schedule = make_schedule(optimizer, self.settings, self.max_epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
+
+
+def set_precision(flow: nn.Module, precision: str) -> None:
+    """Let the convolutional networks of a flow train in bfloat16, if ``precision`` is bf16-mixed.
+
+    Everything else, such as log-determinants, stays in float32, and so does evaluation. Not by Lightning's plugin: it
+    would round the values of the flow itself. Raises ConfigError for a flow that cannot train so.
+    """
+    if precision != "bf16-mixed":
+        return
+    networks = [module for module in flow.modules() if isinstance(module, ConvNet | WideTrunk)]
+    if not networks:
+        raise ConfigError("training.precision bf16-mixed: for models of scans; this one is of a table. Leave it out.")
+    if any(isinstance(module, ReversibleChain) for module in flow.modules()):
+        raise ConfigError(
+            "training.precision bf16-mixed: rounded networks cannot be inverted exactly, which memory reversible "
+            "needs. Use scans.voxels.memory=checkpoint."
+        )
+    for network in networks:
+        network.precision = "bfloat16"
 
 
 class _Mean:

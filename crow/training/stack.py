@@ -43,23 +43,27 @@ class Batch:
         orders = [length.argsort(descending=True, stable=True) for length in lengths]
         parts = [batch.rows(order) for batch, order in zip(batches, orders, strict=True)]
         shape = [max(part.mask.shape[axis] for part in parts) for axis in (0, 1)]
-        tensors = {name: _padded([getattr(part, name) for part in parts], shape) for name in ("x", "context", "time")}
-        mask = _padded([part.mask for part in parts], shape)
+        tensors = {name: _stacked([getattr(part, name) for part in parts], shape) for name in ("x", "context", "time")}
+        mask = _stacked([part.mask for part in parts], shape)
         longest = mask.any(0)  # of the k-th longest sequences
         steps = Steps(longest.sum(0).tolist(), device)
         step, row = longest.T.nonzero(as_tuple=True)
         at = row * shape[1] + step
         visits = mask.flatten(1)[:, at]
         if any(part.measured is not None for part in parts):
-            measured = _padded([part.values() for part in parts], shape)
+            measured = _stacked([part.values() for part in parts], shape)
             new = measured & (measured.cumsum(2) == 1)
             both = torch.cat([new, measured], -1).flatten(1, 2)[:, at]
             tensors |= {"measured": measured, **_patterns("new_patterns", both)}
             tensors |= _patterns("patterns", measured.flatten(1, 2)[:, at])
         moved = {name: tensor.to(device) for name, tensor in tensors.items()}
-        subject = _padded([order.unsqueeze(1) for order in orders], [shape[0], 1])[:, row, 0]
+        subject = _stacked([order.unsqueeze(1) for order in orders], [shape[0], 1])[:, row, 0]
         moved |= {"mask": mask.to(device)}
         return cls(moved, visits.to(device), subject.to(device), at.to(device), steps)
+
+    @property
+    def time(self) -> int:
+        return self.tensors["mask"].shape[2]
 
     def packing(self, dropout: Tensor | None = None) -> Packing:
         """With ``dropout [flow, layer, visit, unit]``."""
@@ -110,24 +114,31 @@ class FlowStack:
         self.fixed = {name: value[rows] for name, value in self.fixed.items()}
 
     @torch.no_grad()
-    def prepared(self, batch: Batch) -> BeforeLayers:
-        """Of a packed batch what does not depend on the trained weights."""
-        known = {name: batch.tensors[name] for name in FIELDS if name in batch.tensors}
+    def prepared(self, batches: Sequence[Batch]) -> list[BeforeLayers]:
+        """Of packed batches what does not depend on the trained weights: of all of them in one call."""
+        size, time = (max(batch.tensors["mask"].shape[axis] for batch in batches) for axis in (1, 2))
+        known = {name: torch.cat([_padded(batch.tensors[name], (size, time)) for batch in batches], 1)
+                 for name in FIELDS if name in batches[0].tensors}  # fmt: skip
+        places = [batch.at // batch.time * time + batch.at % batch.time for batch in batches]
+        some = torch.cat([at + k * size * time for k, at in enumerate(places)])
         if len(self) == 1:
             fixed, alone = ({name: v[0] for name, v in each.items()} for each in (self.fixed, known))
-            found = [v.unsqueeze(0) for v in self._call(fixed, alone)]
+            found = [v.unsqueeze(0) for v in self._call(fixed, alone, some)]
         else:
-            found = vmap(self._call)(self.fixed, known)
-        return BeforeLayers(*map(batch.packing().pack, found))
+            found = list(vmap(self._call, (0, 0, None))(self.fixed, known, some))
+        parts = [v.split([len(at) for at in places], 1) for v in found]
+        return [BeforeLayers(*own) for own in zip(*parts, strict=True)]
 
     def log_prob(self, weights: Weights, batch: Batch, before: BeforeLayers, dropout: Tensor | None = None) -> Tensor:
         """Log-density of each visit by the flow whose batch it is in, ``[flow, visit]``; arbitrary where it is padding.
 
-        ``weights`` replace those of ``trained``; ``dropout [flow, layer, visit, unit]`` multiplies hidden units.
+        ``weights`` replace those of ``trained``; ``dropout`` tells which hidden units stay (`draw_dropout`).
         """
         state = {name: v for name, v in {**self.fixed, **weights}.items() if not name.startswith("bounds.")}
         if len(self) == 1:  # the layers may look at values, as the solver of a differential equation does
             state = {name: value[0] for name, value in state.items()}
+        if dropout is not None:
+            dropout = dropout.to(before.x) / (1 - self.dropouts[0].p)
         packing = batch.packing(dropout)
         measured = packing.pack(batch.tensors["measured"]) if "measured" in batch.tensors else None
         found: Tensor = self._call(state, before, measured, packing)
@@ -137,14 +148,14 @@ class FlowStack:
         return functional_call(self._frame, {f"flow.{name}": value for name, value in state.items()}, inputs)
 
     def draw_dropout(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor | None:
-        """Each flow's from its own generator, in the order of its own visits: ``[flow, layer, visit, unit]``."""
+        """Which units stay, ``[flow, layer, visit, unit]``: each flow's from its own generator, for its own visits."""
         if not self.dropouts or not (rate := self.dropouts[0].p):
             return None
         visits = batch.visits.cpu()
-        kept = torch.zeros(len(self), len(self.dropouts), visits.shape[1], self.hidden)
+        kept = torch.zeros(len(self), len(self.dropouts), visits.shape[1], self.hidden, dtype=torch.bool)
         for own, there, generator in zip(kept, visits, generators, strict=True):
             own[:, there] = _kept((len(self.dropouts), int(there.sum()), self.hidden), rate, generator)
-        return kept.to(batch.visits.device)
+        return kept
 
 
 class _Frame(nn.Module):
@@ -155,23 +166,32 @@ class _Frame(nn.Module):
         self.flow = flow
 
     def forward(
-        self, data: dict[str, Tensor] | BeforeLayers, measured: Tensor | None = None, packing: Packing | None = None
+        self, data: dict[str, Tensor] | BeforeLayers, some: Tensor | None = None, packing: Packing | None = None
     ) -> tuple[Tensor, ...] | Tensor:
+        """``some``: the measured values of packed visits, or the places of those to prepare."""
         if isinstance(data, BeforeLayers):
             assert packing is not None
-            return self.flow.packed_log_prob(data, measured, packing)
-        return tuple(self.flow.before_layers(Sequences(**data), None)[0])
+            return self.flow.packed_log_prob(data, some, packing)
+        return tuple(self.flow.before_layers(Sequences(**data), None, some)[0])
 
 
 def _kept(shape: tuple[int, ...], rate: float, generator: torch.Generator) -> Tensor:
-    """0 for a share ``rate`` of all units and ``1 / (1 - rate)`` for the others: from 16 bits for each unit."""
+    """False for a share ``rate`` of all units: from 16 bits for each unit."""
     count = math.prod(shape)
     bits = torch.empty(-(-count // 4), dtype=torch.long).random_(-(2**63), None, generator=generator)
-    kept = bits.view(torch.int16)[:count].view(shape) >= round(2**16 * rate) - 2**15
-    return kept / (1 - rate)
+    return bits.view(torch.int16)[:count].view(shape) >= round(2**16 * rate) - 2**15
 
 
-def _padded(parts: list[Tensor], shape: list[int]) -> Tensor:
+def _padded(v: Tensor, shape: tuple[int, int]) -> Tensor:
+    """``[flow, batch, time, *]`` of so many rows and columns, 0 in the new ones."""
+    if v.shape[1:3] == shape:
+        return v
+    whole = v.new_zeros(len(v), *shape, *v.shape[3:])
+    whole[:, : v.shape[1], : v.shape[2]] = v
+    return whole
+
+
+def _stacked(parts: list[Tensor], shape: list[int]) -> Tensor:
     """``[flow, batch, time, *]`` of ``[batch, time, *]`` of different sizes, 0 elsewhere."""
     whole = parts[0].new_zeros(len(parts), *shape, *parts[0].shape[2:])
     for own, part in zip(whole, parts, strict=True):

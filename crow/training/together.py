@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from crow.data.sequences import Sequences
@@ -28,6 +29,7 @@ from crow.training.progress import EpochLine
 from crow.training.stack import Batch, FlowStack
 
 VALIDATED = 256  # subjects that are evaluated at once
+PREPARED = 2**20  # values of regions that are prepared at once
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,17 @@ def train_together(
     folder: Path | None = None,
     resume: bool = False,
     progress: bool = False,
+    begin: bool = True,
 ) -> list[Fitted]:
     """Train flows of one architecture in place, and leave each with the weights of its best epoch, in evaluation mode.
 
     Each has its own batches, random numbers, early stopping and best weights, so it becomes what it becomes alone, up
     to rounding; one forward and backward pass is for all (`FlowStack`). ``folder``, ``resume`` and Ctrl-C are as in
-    `crow.training.fit.train`; there is one checkpoint.
+    `crow.training.fit.train`; there is one checkpoint. Without ``begin`` nothing is trained: the flows are those of the
+    checkpoint, and count as interrupted.
     """
     labels = [member.label for member in members]
-    label = labels[0] if len(labels) == 1 else f"{labels[0]}-to-{labels[-1].rpartition('-')[2]}"
-    path = folder / "checkpoints" / f"{label}.ckpt" if folder else None
+    path = checkpoint_of(folder, labels)
     facts = [checkpoint.training_facts(m.train, m.validation, settings, m.seed) for m in members]
     histories = [History.of(settings) for _ in members]
     state = checkpoint.read_checkpoint(path) if resume and path is not None and path.exists() else None
@@ -65,11 +68,11 @@ def train_together(
         checkpoint.require_facts(path, state["facts"], _of_all(facts))
         for history, kept in zip(histories, state["histories"], strict=True):
             history.load_state_dict(kept)
-    interrupted = False
+    interrupted = not begin
     try:
-        if not all(history.rows and history.done for history in histories):
+        if begin and not all(history.rows and history.done for history in histories):
             with threads(settings.threads), ExitStack() as stack:
-                log = _Log(stack, folder, labels, EpochLine(label, histories) if progress else None)
+                log = _Log(stack, folder, labels, EpochLine(_label(labels), histories) if progress else None)
                 _Training(members, histories, settings, state).run(log, path, _of_all(facts))
     except KeyboardInterrupt:
         interrupted = True
@@ -78,6 +81,15 @@ def train_together(
             member.flow.load_state_dict(history.best)
         member.flow.eval()
     return [Fitted.of(h, m.validation, interrupted) for m, h in zip(members, histories, strict=True)]
+
+
+def checkpoint_of(folder: Path | None, labels: Sequence[str]) -> Path | None:
+    """That of members with these labels."""
+    return folder / "checkpoints" / f"{_label(labels)}.ckpt" if folder else None
+
+
+def _label(labels: Sequence[str]) -> str:
+    return labels[0] if len(labels) == 1 else f"{labels[0]}-to-{labels[-1].rpartition('-')[2]}"
 
 
 class _Training:
@@ -97,6 +109,8 @@ class _Training:
         self.average = {name: weight.detach().clone() for name, weight in self.stack.trained.items()}
         self.optimiser = make_optimiser(self.stack.trained.items(), settings, stacked=True)
         self.schedule = make_schedule(self.optimiser, settings, histories[0].max_epochs)
+        step = len(members) * min(settings.batch_size, max(len(m.train) for m in members))
+        self.steps_at_once = max(1, PREPARED // (step * max(m.train.x[0].numel() for m in members)))
         self.missing = bool(settings.value_dropout) or any(m.train.measured is not None for m in members)
         if state is not None:
             self._keep(state["active"])
@@ -133,10 +147,7 @@ class _Training:
         batches = [_batches(self.members[k], self.settings, epoch) for k in self.active]
         ema = get_ema_multi_avg_fn(self.settings.ema_decay)
         weights = list(self.stack.trained.values())
-        for drawn in zip(*batches, strict=True):
-            batch = self._batch([part for part, _ in drawn])
-            dropout = self.stack.draw_dropout(batch, [generator for _, generator in drawn])
-            before = self.stack.prepared(batch)
+        for batch, before, dropout in self._prepared(zip(*batches, strict=True)):
             log_prob, visits = batch.total(self.stack.log_prob(self.stack.trained, batch, before, dropout))
             losses = -log_prob / visits
             losses.sum().backward()
@@ -150,6 +161,19 @@ class _Training:
         if self.settings.schedule == "published":
             self.schedule.step()
         return (total / self.settings.steps_per_epoch).tolist()
+
+    def _prepared(
+        self, drawn: Iterator[tuple[tuple[Sequences, torch.Generator], ...]]
+    ) -> Iterator[tuple[Batch, BeforeLayers, Tensor | None]]:
+        """The batches of some steps at a time: what does not depend on the trained weights is computed at once."""
+        while True:
+            batches, dropouts = [], []
+            for each in islice(drawn, self.steps_at_once):  # one after the other, as their random numbers are
+                batches.append(self._batch([part for part, _ in each]))
+                dropouts.append(self.stack.draw_dropout(batches[-1], [generator for _, generator in each]))
+            if not batches:
+                return
+            yield from zip(batches, self.stack.prepared(batches), dropouts, strict=True)
 
     @torch.no_grad()
     def _validate(self, train_losses: list[float], log: _Log) -> None:
@@ -195,7 +219,7 @@ class _Training:
         nothing = [m.validation.rows(torch.arange(0)) for m in members]
         parts = zip_longest(*(_validation(m, size) for m in members))
         batches = [self._batch([own or none for own, none in zip(drawn, nothing, strict=True)]) for drawn in parts]
-        return [(batch, self.stack.prepared(batch)) for batch in batches]
+        return [(batch, self.stack.prepared([batch])[0]) for batch in batches]
 
     def _batch(self, parts: list[Sequences]) -> Batch:
         if self.missing:
@@ -237,6 +261,8 @@ def _clip(weights: list[torch.nn.Parameter], largest: float) -> None:
     grads = [weight.grad for weight in weights if weight.grad is not None]
     norm = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
     scale = (largest / (norm + 1e-6)).clamp_max(1.0)
+    if bool((scale == 1).all()):
+        return
     for grad in grads:
         grad.mul_(scale.view(-1, *[1] * (grad.ndim - 1)))
 

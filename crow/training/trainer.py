@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from crow.extras import installed
 from crow.processes import by_torchrun, processes
@@ -38,8 +38,7 @@ def make_trainer(
         accelerator=settings.accelerator,
         devices=wanted.devices,
         num_nodes=wanted.nodes,
-        strategy=DDPStrategy(find_unused_parameters=True) if wanted.total > 1 else "auto",
-        precision=settings.precision,
+        strategy=_strategy(settings, wanted.total),
         use_distributed_sampler=False,  # `BatchData` divides every batch
         max_epochs=best_checkpoint.history.max_epochs,
         gradient_clip_val=settings.gradient_clip,
@@ -54,6 +53,14 @@ def make_trainer(
         enable_autolog_hparams=False,
         inference_mode=False,
     )
+
+
+def _strategy(settings: Optimisation, count: int) -> Strategy | str:
+    if count == 1:
+        return "auto"
+    if settings.strategy == "fsdp":
+        return ModelParallelStrategy(count, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    return DDPStrategy(find_unused_parameters=True)
 
 
 def run_trainer(trainer: pl.Trainer, module: FlowModule, data: BatchData, checkpoint: Path | None) -> bool:

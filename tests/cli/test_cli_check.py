@@ -35,6 +35,15 @@ def test_words(tmp_path: Path) -> None:
     assert "region" not in words(done).split("usable")[1]
 
 
+def test_the_kinds_of_values_are_printed(tmp_path: Path) -> None:
+    path = str(save(adnimerge(), tmp_path / "ADNIMERGE.csv"))
+    assert "2 regions, positive: Ventricles, Hippocampus" in words(
+        run(app, ["check", path, "--regions", "Ventricles,Hippocampus"])
+    )
+    found = words(run(app, ["check", path, "--regions", "MMSE,Hippocampus"]))
+    assert "2 regions: MMSE (integer, 0 to 30), Hippocampus (positive)" in found
+
+
 def test_findings_come_first_and_fit_a_screen_without_a_broken_word(tmp_path: Path) -> None:
     table = plain(subjects=40).assign(
         site=[f"S{k % 40}" for k in range(120)], dropout="no", agedeath=99, notes_x=[f"n{k}" for k in range(120)]

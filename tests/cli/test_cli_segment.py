@@ -70,6 +70,22 @@ def test_masks_of_some_scans(folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert both["volume"].tolist()[:2] == volumes["volume"].tolist()
 
 
+def test_one_bad_scan_of_many_is_a_warning(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scans = [folder / "bids" / f"sub-7_ses-{v}_T1w.nii.gz" for v in range(2)]
+    whole = [scan.read_bytes() for scan in scans]
+    words = ["segment", "--run", folder / "run", "--cohort", folder / "store", "--subject", "S7", "--draws", "2"]
+    try:
+        scans[0].write_bytes(whole[0][:100])
+        done([*words, "--out", tmp_path / "made"])
+        assert "This scan is left out." in capsys.readouterr().out
+        assert len(pd.read_csv(tmp_path / "made" / "volumes.tsv", sep="\t")) == 1
+        scans[1].write_bytes(whole[1][:100])
+        assert "none of its 2 scans can be segmented" in refused(capsys, *words, "--out", tmp_path / "none")
+    finally:
+        for scan, content in zip(scans, whole, strict=True):
+            scan.write_bytes(content)
+
+
 def test_a_scan_that_is_not_prepared(folder: Path, tmp_path: Path) -> None:
     scan = folder / "bids" / "sub-5_ses-1_T1w.nii.gz"
     done(["segment", "--run", folder / "run", "--cohort", scan, "--draws", "2", "--out", tmp_path / "made"])

@@ -12,7 +12,9 @@ from small_cohorts import small_cohort
 import crow
 from crow.data.mask_scores import calibration_error, dice
 from crow.errors import CohortError
+from crow.models.segmenter import _read_masks
 from crow.pipelines.prepare import prepare
+from crow.representation.masks import find_masks
 from crow.scans.store import ScanStore
 from crow.scans.template import load_template
 
@@ -68,13 +70,33 @@ def test_masks_are_found_in_scans_without_one(model: crow.Segmenter, store: Scan
     assert model.metrics["validation_dice"] > 0.7 and model.metrics["visits"] == 19
 
 
-def test_a_run_comes_back_the_same(model: crow.Segmenter, folder: Path, store: ScanStore) -> None:
+def test_a_run_comes_back_the_same(model: crow.Segmenter, folder: Path, store: ScanStore, tmp_path: Path) -> None:
     again = crow.load(folder / "run")
     assert isinstance(again, crow.Segmenter) and again.metrics == model.metrics
+    assert again.fitted().shift_sd == pytest.approx(model.fitted().shift_sd)
     np.testing.assert_array_equal(model.sample(store, 0, 2), again.sample(store, 0, 2))
-    log_prob = model.log_prob(store, folder / "masks")
-    pd.testing.assert_frame_equal(log_prob, again.log_prob(store, folder / "masks"))
-    assert len(log_prob) == 19 and (log_prob["log_prob"] < 0).all()
+    for s in range(2):
+        name = f"sub-{s}_ses-0_mask.nii.gz"
+        (tmp_path / name).write_bytes((folder / "masks" / name).read_bytes())
+    log_prob = model.log_prob(store, tmp_path)
+    pd.testing.assert_frame_equal(log_prob, again.log_prob(store, tmp_path))
+    assert len(log_prob) == 2 and (log_prob["log_prob"] < 0).all()
+
+
+def test_one_bad_mask_of_many_is_left_out_and_only_bad_ones_end_early(
+    folder: Path, store: ScanStore, tmp_path: Path
+) -> None:
+    names = sorted((folder / "masks").iterdir())[:6]
+    for k, path in enumerate(names):
+        (tmp_path / path.name).write_bytes(path.read_bytes()[: 60 if k == 2 else None])
+    visits = store.cohort().visits
+    truth, bad = _read_masks(store, find_masks(store, visits, tmp_path), None)
+    assert len(truth) == 5 and len(bad) == 1 and names[2].name in bad[0]
+    for path in (folder / "masks").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:60])
+    with pytest.raises(CohortError, match="masks of 0 subjects") as refused:
+        crow.Segmenter(**QUICK).fit(store, tmp_path)
+    assert str(refused.value).count("\n") == 3 and str(refused.value).count("_mask.nii.gz") >= 3
 
 
 def test_what_cannot_be_learned_from_is_refused(folder: Path, store: ScanStore, tmp_path: Path) -> None:

@@ -202,12 +202,15 @@ def test_volumes_of_draws_are_those_of_the_coefficients_and_have_an_error_of_reg
     c = basis.encode(store, rows[22:24])
     past, draws = rows[21:23], np.tile(c[1], (400, 1))
     follow_up = basis.follow_up(store, past, draws)
-    change = np.exp((c[1] - c[0])[2:].astype(float)) - 1
+    measured = (c[1] - c[0])[2:].astype(float)
+    missed, spread = registration_error(measured)
     table = follow_up.volumes.set_index("structure")
-    np.testing.assert_allclose(table["change"], change, rtol=1e-4)
-    spread = np.log(follow_up.volume_draws / table["last"].to_numpy()).std(0)
-    np.testing.assert_allclose(spread, registration_error(np.log1p(change)), rtol=0.15, atol=1e-9)
-    assert 0 < spread[NAMES.index("log_volume_cerebellum")] < spread[NAMES.index("log_volume_amygdala_left")]
+    np.testing.assert_allclose(np.log1p(table["change"]), measured + missed, atol=1e-6)
+    logs, found = (np.log(d / table["last"].to_numpy()) for d in (follow_up.volume_draws, follow_up.measured_draws))
+    np.testing.assert_allclose(logs.std(0), spread, rtol=0.15, atol=1e-6)
+    np.testing.assert_allclose(found, np.tile(measured, (400, 1)), atol=1e-6)
+    assert spread[NAMES.index("log_volume_cortex_left")] > spread[NAMES.index("log_volume_cerebellum")]
+    assert missed[NAMES.index("log_volume_white_matter_left")] < 0
 
 
 def test_z_maps_of_typical_scans_have_unit_size(store, rows, basis):

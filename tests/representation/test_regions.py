@@ -7,6 +7,8 @@ import torch
 from small_cohorts import in_memory, small_cohort, with_visits
 
 from crow.cohort import Cohort
+from crow.cohort.schema import Schema
+from crow.cohort.value_kinds import ValueKind
 from crow.errors import CohortError
 from crow.representation.regions import RegionTable
 
@@ -126,3 +128,19 @@ def test_regions_without_a_usable_spread_are_refused(cohort: Cohort, value: floa
 def test_age_as_a_covariate_stands_once(cohort: Cohort) -> None:
     plain = in_memory(cohort.visits[["subject", "age", "ROI01"]], ["ROI01"], {})
     assert [c.name for c in RegionTable.fit(plain).covariates] == ["age"]
+
+
+def test_draws_at_a_bound_are_the_bound() -> None:
+    """A share from 0 to 1 that is 0 in some visits: a draw of the bound, in single precision, is 0 and not 3e-9."""
+    share = pd.Series([0.0, 0.0, 0.31, 0.72, 0.55, 0.13, 0.93, 0.41])
+    visits = pd.DataFrame({"subject": list("aabbccdd"), "session": list("12121212"), "time": [0.0, 1.0] * 4})
+    visits = visits.assign(age=70.0, share=share, never=share + 0.1)
+    kinds = {"share": ValueKind(kind="bounded", lower=0, upper=1), "never": ValueKind(kind="positive", lower=0)}
+    schema = Schema(layout="plain", subject="subject", time="time", time_kind="years", regions=["share", "never"])
+    start = visits.groupby("subject")["age"].first()
+    made = RegionTable.fit(Cohort(visits, schema.model_copy(update={"values": kinds}), start))
+    bounds = made.bounds
+    assert bounds is not None
+    values = made.draws(torch.stack([bounds.least, bounds.most.clamp_max(9.0), bounds.least + 1e-5]))
+    assert values[:2, 0].tolist() == [0.0, 1.0]
+    assert 1e-6 < values[2, 0] < 1e-5  # what is farther away than rounding stays

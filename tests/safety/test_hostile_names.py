@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from commands import run
 
+from crow.files import file_name
+
 REGIONS = ["mean", "sample", "line", "q05", "log_prob", "=1+1", "[bold]x[/bold]", "<script>alert(1)</script>", "a/b"]
 SUBJECTS = [
     "=HYPERLINK(1)", "@cmd", "[/red]", "<b>x</b>", "../../etc", "a/b", "a_b", ":smile:", "\x1b[31mred", "x" * 300,
@@ -58,7 +60,7 @@ def test_a_table_of_results_has_no_formula(folder: Path, tmp_path: Path) -> None
 def test_pictures_stay_in_their_folder(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
-    names = ["../../etc", "a/b", "a_b", "\x1b[31mred", "x" * 300, "%s{0}", "..", "CON"]
+    names = ["../../etc", "a/b", "a_b"]
     run("generate", "--run", folder / "run", *_subjects(names), "--at", 1, "--draws", 20, "--out", out / "f.csv",
         "--figure", out / "figures")  # fmt: skip
     assert len(list((out / "figures").glob("*.png"))) == len(names)
@@ -67,10 +69,18 @@ def test_pictures_stay_in_their_folder(folder: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_name_is_one_file_of_a_folder(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{file_name(name)}.png"
+    path.touch()
+    assert list(tmp_path.iterdir()) == [path] and path.name.isprintable()
+
+
+@pytest.mark.slow
 def test_a_page_has_no_script_of_the_cohort(folder: Path) -> None:
     run("evaluate", "--run", folder / "run", "--draws", 20, "--out", folder / "evaluation")
     run("report", "--run", folder / "run", "--evaluation", folder / "evaluation", "--draws", 20,
-        "--out", folder / "report.html", *_subjects(SUBJECTS[:4]))  # fmt: skip
+        "--out", folder / "report.html", *_subjects(["<b>x</b>"]))  # fmt: skip
     page = (folder / "report.html").read_text()
     assert "<script>alert" not in page and "<b>x</b>" not in page
 

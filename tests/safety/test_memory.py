@@ -46,8 +46,8 @@ def wide(columns: int) -> Cohort:
 
 
 def test_too_many_regions_are_refused_before_the_training(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"for 60,000 regions: needs about [\d,]+ GiB of memory.*fewer regions"):
-        crow.CRow().fit(wide(60_000), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"for 30,000 regions: needs about [\d,]+ GiB of memory.*fewer regions"):
+        crow.CRow().fit(wide(30_000), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

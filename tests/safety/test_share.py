@@ -95,9 +95,11 @@ def test_no_name_path_or_rare_level_is_in_the_file(folder: Path) -> None:
     assert "Leeds" in text and "Ulm" in text and "Red" in text and "withheld 1" in text
     digests = [hashlib.new(kind, name.encode()).hexdigest() for kind in ("md5", "sha1", "sha256") for name in names]
     test = set(pd.read_csv(folder / "run_evaluation" / "visits.csv")["subject"])
-    digests += [hashlib.sha256("\n".join(sorted(group)).encode()).hexdigest() for group in (test, set(names) - test)]
     own = json.loads((folder / "run" / "model.json").read_text())["description"]
-    assert own["test_subjects_sha256"] in digests  # so that this looks for the right thing
+    salt = own["test_subjects"]["salt"]
+    salted = {name: hashlib.sha256(f"{salt}/{name}".encode()).hexdigest() for name in names}
+    assert own["test_subjects"]["hashes"] == sorted(salted[name] for name in test)  # this looks for the right thing
+    digests += [salt, *salted.values()]
     digests.append(own["cohort"]["sha256"])
     assert [digest for digest in digests if digest[:12] in text] == []
 

@@ -17,6 +17,7 @@ from crow.training.fit import train
 class StoppedFlow(GaussianFlow):
     def loss(self, batch: Sequences) -> Tensor:
         if self.steps == int(sys.argv[3]):
+            print(type(self).__name__, flush=True)
             os._exit(3)
         return super().loss(batch)
 

@@ -16,7 +16,7 @@ from crow.training import ensemble
 from crow.training.build import resolve
 from crow.training.ensemble import TrainedEnsemble, fit_ensemble
 from crow.training.fit import Fitted
-from crow.training.together import Member
+from crow.training.together import Member, train_together
 
 QUICK = {"max_epochs": 1, "steps_per_epoch": 2}
 NAMES = [f"s{k:03d}" for k in range(1000)]
@@ -45,7 +45,8 @@ def test_an_open_setting_is_chosen_from_the_size() -> None:
     assert small.training.threads == 1
     wide = Config.model_validate({"model": {"hidden": 128}})
     assert resolve(wide, sequences()).training.threads == 1  # of the one that this test allows
-    training = {"max_epochs": 7, "validation_fraction": 0.3, "threads": 3, "value_dropout": 0.5}
+    assert (small.training.patience, large.training.patience) == (5, 8)
+    training = {"max_epochs": 7, "patience": 2, "validation_fraction": 0.3, "threads": 3, "value_dropout": 0.5}
     asked = Config.model_validate({"model": {"hidden": 5}, "training": training})
     assert resolve(asked, sequences()) == asked
 
@@ -104,8 +105,8 @@ def test_the_validation_subjects_choose_the_start(shift: float, start: str, monk
                     flow.layers[0].outer.bias[: flow.features] += shift
         return real(members, *args)
 
-    real = ensemble.train_together
-    monkeypatch.setattr(ensemble, "train_together", changed)
+    real = train_together
+    monkeypatch.setattr("crow.training.members.train_together", changed)
     said: list[str] = []
     found = fitted(sequences(40), said, training={"max_epochs": 0}, members=2)
     assert [m["initialisation"] for m in found.members if m["included"]] == ["mixed_model"]
@@ -149,7 +150,7 @@ def test_members_see_different_subjects() -> None:
 def test_a_member_that_never_began_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C before the third member's first look at its held-out subjects."""
     calls = []
-    real = ensemble.train_together
+    real = train_together
 
     def stopped(members: list[Member], *args: Any) -> list[Fitted]:
         calls.append(members)
@@ -158,7 +159,7 @@ def test_a_member_that_never_began_is_left_out(monkeypatch: pytest.MonkeyPatch) 
             return fits
         return [Fitted(float("nan"), 0, fit.history[:0], interrupted=True) for fit in fits]
 
-    monkeypatch.setattr(ensemble, "train_together", stopped)
+    monkeypatch.setattr("crow.training.members.train_together", stopped)
     monkeypatch.setattr(ensemble, "members_at_once", lambda *_: 1)
     found = fitted(sequences(), members=4, initialise="standard", training={"max_epochs": 0})
     assert found.interrupted

@@ -24,16 +24,19 @@ SETTINGS = TrainingSettings(
 )  # fmt: skip
 
 
-def test_two_processes_train_as_one_and_one_continues(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
+def test_two_processes_train_as_one_and_one_continues(tmp_path: Path, strategy: str) -> None:
     torch.set_num_threads(1)
     data = invented(60, 1), invented(20, 2)
     alone = new_flow(0.0)
     history = train(alone, *data, SETTINGS, seed=3).history
     (tmp_path / "checkpoints").mkdir()
-    words = [str(Path(__file__).with_name("interrupted_processes.py")), str(tmp_path), SETTINGS.model_dump_json()]
+    several = SETTINGS.model_copy(update={"strategy": strategy})
+    words = [str(Path(__file__).with_name("interrupted_processes.py")), str(tmp_path), several.model_dump_json()]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run([*torchrun, *words, str(3 * STEPS + 2)], capture_output=True, text=True, check=False)
     assert "exitcode  : 3" in done.stderr, done.stderr[-3000:]
+    assert ("FSDPStoppedFlow" in done.stdout) == (strategy == "fsdp")
     path = tmp_path / "checkpoints" / "member-1.ckpt"
     rows = read_checkpoint(path, "callbacks", "best_checkpoint")["history"]
     assert len(rows) == 4  # the start, and three epochs

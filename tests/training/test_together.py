@@ -24,6 +24,7 @@ from crow.training.together import Member, train_together
 SETTINGS = TrainingSettings(
     max_epochs=8, steps_per_epoch=4, batch_size=16, learning_rate=0.01, patience=2, ema_decay=0.5, value_dropout=0.0
 )
+PUBLISHED = {"schedule": "published", "ema_decay": 0.0, "learning_rate": 0.002}
 KINDS = ("mixed_model", "standard", "standard", "mixed_model")
 
 
@@ -63,12 +64,11 @@ def assert_same(found: list[Member], expected: list[Member], rtol: float = 0.0, 
 @pytest.mark.parametrize(
     ("missing", "levels", "changes"),
     [
-        (0.0, False, {}),
-        (0.5, False, {}),
-        (0.0, True, {"value_dropout": 0.5}),
-        (0.0, False, {"schedule": "published", "ema_decay": 0.0, "learning_rate": 0.002}),
+        pytest.param(0.5, False, {}, id="missing values"),
+        pytest.param(0.0, False, {}, id="complete", marks=pytest.mark.slow),
+        pytest.param(0.0, True, {"value_dropout": 0.5}, id="levels and dropped values", marks=pytest.mark.slow),
+        pytest.param(0.0, False, PUBLISHED, id="published schedule", marks=pytest.mark.slow),
     ],
-    ids=["complete", "missing values", "levels and dropped values", "published schedule"],
 )
 def test_members_become_what_they_become_alone(missing: float, levels: bool, changes: dict[str, Any]) -> None:
     settings = SETTINGS.model_copy(update=changes)
@@ -103,7 +103,7 @@ def test_the_packed_density_is_that_of_the_flow(base: str, missing: float) -> No
         member.flow.eval()
     data = [member.validation for member in members]
     batch, stack = Batch.of(data, torch.device("cpu")), FlowStack([member.flow for member in members], "cpu")
-    found, visits = batch.total(stack.log_prob(stack.trained, batch, stack.prepared(batch)))
+    found, visits = batch.total(stack.log_prob(stack.trained, batch, *stack.prepared([batch])))
     expected = torch.stack([m.flow.log_prob(own).sum() for m, own in zip(members, data, strict=True)])
     torch.testing.assert_close(found, expected)
     assert visits.tolist() == [own.count for own in data]

@@ -1,0 +1,59 @@
+"""The probability of masks, whose thresholds may shift together from draw to draw."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from crow.bijections.dequantize import BinaryDequantizer
+from crow.flows.base import DiscreteFlow, Flow
+
+SHIFTS = torch.special.ndtri((torch.arange(9) + 0.5) / 9)
+"""Equally likely shifts of the thresholds of a mask, in units of `MaskFlow.shift_sd`: quantiles of N(0, 1)."""
+
+
+class MaskFlow(DiscreteFlow):
+    """Masks of 0 and 1: a voxel is 1 if ``v > -(a(c) + s)``, with v from a flow and one shift s per mask.
+
+    s is ``shift_sd`` times one of `SHIFTS`, drawn for the whole mask. It widens the distribution of volumes: a trained
+    flow is too sure of where borders are (`crow.training.calibrate.calibrate_volumes`). The probability is the exact
+    mean over the shifts. Training has no shift.
+
+    Parameters
+    ----------
+    flow : Flow
+        The density of v.
+    dequantizer : BinaryDequantizer
+        Draws v given a mask, and knows a(c).
+    """
+
+    dequantizer: BinaryDequantizer
+
+    def __init__(self, flow: Flow, dequantizer: BinaryDequantizer) -> None:
+        super().__init__(flow, dequantizer)
+        self.shift_sd = 0.0
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None, draws: int = 1) -> Tensor:
+        if not self.shift_sd:
+            return super().log_prob(x, context, draws)
+        bounds = []
+        for shift in (self.shift_sd * SHIFTS).tolist():
+            drawn = [self.dequantizer(x, context, shift) for _ in range(draws)]
+            bounds.append(torch.stack([self.flow.log_prob(v, context) - log_q for v, log_q in drawn]).mean(0))
+        return torch.logsumexp(torch.stack(bounds), 0) - math.log(len(SHIFTS))
+
+    @torch.no_grad()
+    def sample(self, context: Tensor | None = None, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        v = self.flow.sample(context, n, generator)
+        if not self.shift_sd or context is None:
+            return self.dequantizer.inverse(v, context)
+        event = v.dim() - 1 - (context.dim() - self.flow.context_dims)
+        which = torch.randint(len(SHIFTS), (*v.shape[:-event], *[1] * event), generator=generator)
+        return self.dequantizer.inverse(v, context, (self.shift_sd * SHIFTS)[which])
+
+    @torch.no_grad()
+    def margins(self, context: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draws of ``v + a(c)``, ``[n, *batch, *event]``: the mask of a draw with shift s is where this is above -s."""
+        return self.flow.sample(context, n, generator) + self.dequantizer.threshold(context)

@@ -1,0 +1,62 @@
+"""Training of flows of whole volumes by patches: first a map of whole scans, then a flow of what it leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from crow.bijections.affine import mark_initialised
+from crow.bijections.base import Bijection
+from crow.flows.cinn import CINN, PATCH_FEATURES
+from crow.flows.predictor import Predictor
+from crow.models.base import Training
+from crow.representation.cross_sectional import ScanExamples
+from crow.representation.residual_patches import Residual, check_patch, residual_patches
+from crow.training.fit import Fitted
+from crow.training.members import seeded
+
+if TYPE_CHECKING:
+    from crow.models.cross_sectional import CrossSectionalModel
+
+
+def train_by_patches(
+    model: CrossSectionalModel, whole: nn.Module, residual: Residual, stack: Bijection, examples: ScanExamples,
+    subject: pd.Series, training: Training,
+) -> Fitted:  # fmt: skip
+    """Train ``stack``, a part of the flow ``whole``, on patches of the ``residual`` of what is before it.
+
+    No weight of the stack depends on the size of a volume. What is before it is fitted to whole training scans, and the
+    temperature to whole validation scans, whose mean loss ``validation_loss`` then is.
+    """
+    config = model.config
+    size, levels, space = config.images.patch, config.flow.levels, examples.visits.shape[1:]
+    check_patch(size, levels, space)
+    rows, validation = model.split_rows(examples, subject)
+    model.initialise(whole, examples.subset(torch.from_numpy(rows)), torch.from_numpy(pd.factorize(subject)[0][rows]))
+    patches, whose = residual_patches(residual, examples, subject, examples.visits.mask, size, levels, config.seed)
+    examples.forget()
+    training.echo(f"{len(patches):,} patches of {size} voxels along an axis")
+    cube = (size, size, size)
+    with seeded(config.seed, 0):
+        part = CINN((1, *cube), (1, *cube), levels, config.flow.depth, config.flow.hidden, PATCH_FEATURES)
+    mark_initialised(part)  # residuals have mean 0 and sd 1 already
+    if getattr(config, "pretrain_epochs", 0):
+        with seeded(config.seed, 1):
+            predictor = Predictor(part.h.trunk, config.flow.hidden, (1, *cube))
+        model.pretrain(predictor, patches, whose, training, "h")
+        if getattr(config, "freeze_conditioning", False):
+            part.h.freeze()
+    fit = model.optimise(part, patches, whose, training)
+    del patches
+    stack.load_state_dict(part.bijection.state_dict())
+    whole.eval()
+    apart = examples.subset(torch.from_numpy(validation))
+    model.calibrate(whole, model.in_order(apart))
+    with torch.no_grad():
+        losses = [float(whole.loss(batch)) for batch in model.in_order(apart)]  # type: ignore[operator]
+    model.flow, model.log, model.interrupted = whole, fit.history.assign(member=1), fit.interrupted
+    return Fitted(float(np.mean(losses)), fit.epoch, fit.history, fit.interrupted, fit.out_of_sample)
