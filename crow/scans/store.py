@@ -345,7 +345,7 @@ def _read_info(path: Path) -> StoreInfo:
             raise CohortError(f"{path}: store format {found} is newer than this crow reads ({FORMAT_VERSION}). Update.")
         return StoreInfo.model_validate(content)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
             raise CohortError(f"{path}: not a scan store. Make one: crow prepare --cohort ... --out {path}") from None
         raise CohortError(f"{path / 'store.json'}: damaged. Run crow prepare again with --overwrite.") from None
 
