@@ -32,7 +32,7 @@ os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # no further processes
 
 import torch
 from full_disk import FullDisk
-from timing import write
+from timing import RESULTS, write
 
 from crow.cli.main import main as crow_main
 
@@ -40,6 +40,7 @@ QUICK = ["--set", "training.max_epochs=4", "--set", "training.steps_per_epoch=4"
          "--set", "model.hidden=8", "--set", "training.threads=1"]  # fmt: skip
 KILLED = ("generate", "score", "evaluate", "prepare")
 ROOM = 100  # bytes
+COMMITTED = RESULTS / "faults.json"
 PART = 0.05  # of the time of a command, before which no kill comes
 Words = Sequence[str | Path]
 Check = Callable[[], str]
@@ -90,7 +91,6 @@ class Faults:
     def __init__(self, folder: Path, chance: random.Random) -> None:
         self.folder, self.chance, self.log = folder, chance, folder / "output.txt"
         self.results: dict[str, tuple[int, int]] = {}
-        self.title = ""
         self.run("simulate", "--out", folder / "sim", "--subjects", 24, "--regions", 3)
         (folder / "sim" / "cohort.csv").rename(folder / "cohort.csv")
         for name, subjects in (("bids", 10), ("two", 2)):
@@ -145,7 +145,7 @@ class Faults:
         print(f"{name}: {reason or 'survived'} ({time.monotonic() - began:.1f} s)", flush=True)
         survived, tried = self.results.get(name, (0, 0))
         self.results[name] = (survived + (not reason), tried + 1)
-        write("faults", f"Faults survived ({self.title})", self.rows)
+        write("faults", "Faults survived", self.rows)
 
     @property
     def rows(self) -> list[dict[str, str | int]]:
@@ -239,11 +239,14 @@ class Faults:
 
     def full_disks(self, name: str, check: Callable[[FullDisk], str], every: int = 1) -> None:
         """A disk that is full from file 1, 2, ... on, until the command makes no file of that number."""
-        full, made = 1, 1
-        while full <= made:
+        full = 1
+        while True:
             disk = FullDisk(full, ROOM * (full // every % 2))
-            self.count(f"{name}, disk full", lambda disk=disk: check(disk))
-            made, full = max(made, disk.count), full + every
+            reason = check(disk)
+            if disk.count < full:  # the command made no file of this number
+                return
+            self.count(f"{name}, disk full", lambda reason=reason: reason)
+            full += every
 
     def two_at_once(self, training: Training) -> str:
         """Two trainings into one folder at once: one ends well, the other names it."""
@@ -283,13 +286,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="per command")
     parser.add_argument("--every", type=int, default=1, help="slow commands: full from every so many files on")
+    parser.add_argument("--add", action="store_true", help="keep the kills of the committed results")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         faults = Faults(Path(place), random.Random(options.seed))
-        faults.title = f"{options.kills} kills per command, seed {options.seed}"
+        if options.add:
+            faults.results = {row["fault"]: (row["survived"], row["tried"]) for row in json.loads(COMMITTED.read_text())
+                              if "disk" not in row["fault"]}  # fmt: skip
         print({name: round(took, 1) for name, took in faults.took.items()},
               {name: round(one.took, 1) for name, one in faults.trainings.items()}, flush=True)  # fmt: skip
         train, scans = faults.trainings.values()
