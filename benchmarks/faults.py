@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
+import json
 import os
 import random
 import signal
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,32 +32,23 @@ os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # no further processes
 
 import torch
 from full_disk import FullDisk
-from timing import write
+from timing import RESULTS, write
 
-import crow.models.crow
-import crow.models.scans
-import crow.pipelines.evaluate
-import crow.pipelines.generate
-import crow.pipelines.new_subjects
-import crow.pipelines.prepare
-import crow.pipelines.report
-import crow.pipelines.score
-import crow.pipelines.share
-import crow.pipelines.train  # noqa: F401
 from crow.cli.main import main as crow_main
 
 QUICK = ["--set", "training.max_epochs=4", "--set", "training.steps_per_epoch=4", "--set", "model.members=2",
          "--set", "model.hidden=8", "--set", "training.threads=1"]  # fmt: skip
 KILLED = ("generate", "score", "evaluate", "prepare")
 ROOM = 100  # bytes
+COMMITTED = RESULTS / "faults.json"
 PART = 0.05  # of the time of a command, before which no kill comes
 Words = Sequence[str | Path]
 Check = Callable[[], str]
 """Empty if the fault was survived, else what went wrong."""
 
 
-def start(words: Words, log: Path, disk: FullDisk | None = None) -> int:
-    """Start a command of crow in a process of its own; its number."""
+def start(words: Words, log: Path, disk: FullDisk | None = None, modules: Path | None = None) -> int:
+    """Start a command of crow in a process of its own; its number. It writes the names of its ``modules``."""
     sys.stdout.flush()
     if (number := os.fork()) != 0:
         return number
@@ -72,6 +66,8 @@ def start(words: Words, log: Path, disk: FullDisk | None = None) -> int:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
     finally:
+        if modules is not None:
+            modules.write_text("\n".join(sys.modules))
         os._exit(status)
 
 
@@ -122,17 +118,25 @@ class Faults:
                          self.commands.items()}  # fmt: skip
         self.took = {name: self.run(*words) for name, (words, _) in self.commands.items()}
         self.expected = {name: content(out) for name, (_, out) in self.commands.items()}
+        for name in KILLED:  # without the time of the imports
+            self.took[name] = self.run(*self.commands[name][0])
+            if reason := self.differs(name):
+                raise RuntimeError(f"{name}: {reason}")
 
     def training(self, cohort: Path, words: Words) -> Training:
         out = self.folder / f"{cohort.stem}_run"
-        took = self.run("train", "--cohort", cohort, "--out", out, *words)
+        for _ in range(2):  # the first one imports
+            took = self.run("train", "--cohort", cohort, "--out", out, *words, "--overwrite")
         return Training(cohort, words, took, digest(out / "model.safetensors"))
 
     def run(self, *words: str | int | Path) -> float:
-        """Seconds of a command that has to succeed."""
-        began = time.monotonic()
-        if finish(start([str(word) for word in words], self.log)):
+        """Seconds of a command that has to succeed; what it imports is then imported here, before the next fork."""
+        began, modules = time.monotonic(), self.folder / "modules.txt"
+        if finish(start([str(word) for word in words], self.log, modules=modules)):
             raise RuntimeError(f"{words}: {self.log.read_text()[-500:]}")
+        for name in modules.read_text().split():
+            with suppress(Exception):
+                importlib.import_module(name)
         return time.monotonic() - began
 
     def count(self, name: str, check: Check) -> None:
@@ -141,6 +145,11 @@ class Faults:
         print(f"{name}: {reason or 'survived'} ({time.monotonic() - began:.1f} s)", flush=True)
         survived, tried = self.results.get(name, (0, 0))
         self.results[name] = (survived + (not reason), tried + 1)
+        write("faults", "Faults survived", self.rows)
+
+    @property
+    def rows(self) -> list[dict[str, str | int]]:
+        return [{"fault": name, "tried": tried, "survived": good} for name, (good, tried) in self.results.items()]
 
     def kill(self, words: Words, took: float) -> None:
         """Start a command and kill it with all its processes at a random moment of its work."""
@@ -171,29 +180,43 @@ class Faults:
                 return f"could not be continued: {self.log.read_text()[-300:]}"
         if not (out / "model.safetensors").exists() or digest(out / "model.safetensors") != training.whole:
             return "the resumed training differs"
-        if self.leftovers():
+        if leftovers(out):
             self.run(*words, "--overwrite")
-        return self.leftovers()
+        return leftovers(out)
 
-    def killed_output(self, name: str) -> str:
-        """Kill a command that replaces its output: the old or the new one is there, and the next command succeeds."""
+    def killed_output(self, name: str, again: bool) -> str:
+        """Kill a command that replaces its output: the old or the new one is there, and the next command succeeds.
+
+        Without ``again`` the next command is the one that is killed next.
+        """
         words, out = self.commands[name]
         self.kill(words, self.took[name])
         kept = list(out.parent.glob(f".{out.name}.*.old"))
         if not out.exists() and not kept:
             return "the earlier output is lost"
-        if out.is_file() and content(out) != self.expected[name]:
+        if name != "prepare" and out.exists() and content(out) != self.expected[name]:
             return "the output is neither the old nor the new one"
-        return self.again(name)
+        if name == "prepare" and (reason := self.half_store(out)):
+            return reason
+        return self.again(name) if again else ""
+
+    def half_store(self, out: Path) -> str:
+        """A store that was not finished is refused."""
+        finished = out.exists() and json.loads((out / "store.json").read_text())["finished"]
+        if not finished and finish(start(["extract", "--scans", out, "--out", self.folder / "k.csv"], self.log)) != 2:
+            return "a store that is not finished was read"
+        return "" if not finished else self.differs("prepare")
 
     def again(self, name: str) -> str:
         """The command succeeds, gives the same tables as before, and leaves nothing behind."""
-        words, out = self.commands[name]
+        words, _ = self.commands[name]
         if finish(start(words, self.log)):
             return f"the next command fails: {self.log.read_text()[-300:]}"
-        if content(out) != self.expected[name]:
-            return "the next result differs"
-        return self.leftovers()
+        return self.differs(name) or leftovers(self.commands[name][1])
+
+    def differs(self, name: str) -> str:
+        found, expected = content(self.commands[name][1]), self.expected[name]
+        return "" if found == expected else f"the next result differs: {sorted(dict(found.items() ^ expected.items()))}"
 
     def full_disk(self, name: str, disk: FullDisk) -> str:
         """Run a command on a disk that becomes full: it is refused, and the earlier output stays."""
@@ -203,7 +226,7 @@ class Faults:
             return f"status {status} from file {disk.full} on"
         if content(out) != self.expected[name]:
             return f"the earlier output has changed, from file {disk.full} on (status {status})"
-        return self.leftovers()
+        return leftovers(out)
 
     def full_disk_of_training(self, training: Training, disk: FullDisk) -> str:
         """Train on a disk that becomes full: it is refused, and can be resumed when there is space again."""
@@ -216,11 +239,14 @@ class Faults:
 
     def full_disks(self, name: str, check: Callable[[FullDisk], str], every: int = 1) -> None:
         """A disk that is full from file 1, 2, ... on, until the command makes no file of that number."""
-        full, made = 1, 1
-        while full <= made:
+        full = 1
+        while True:
             disk = FullDisk(full, ROOM * (full // every % 2))
-            self.count(f"{name}, disk full", lambda disk=disk: check(disk))
-            made, full = max(made, disk.count), full + every
+            reason = check(disk)
+            if disk.count < full:  # the command made no file of this number
+                return
+            self.count(f"{name}, disk full", lambda reason=reason: reason)
+            full += every
 
     def two_at_once(self, training: Training) -> str:
         """Two trainings into one folder at once: one ends well, the other names it."""
@@ -232,9 +258,12 @@ class Faults:
         named = "is writing there now" in text and "process" in text
         return "" if status == [0, 2] and named else f"status {status}: {text[-300:]}"
 
-    def leftovers(self) -> str:
-        found = [path.name for path in self.folder.rglob(".*") if path.name.endswith((".part", ".old"))]
-        return f"left behind: {found}" if found else ""
+
+def leftovers(out: Path) -> str:
+    """What an interrupted command left of an output, beside it and in it."""
+    inside = [path for path in out.rglob(".*") if path.name.endswith((".part", ".old"))]
+    found = [path.name for path in [*out.parent.glob(f".{out.name}.*"), *inside] if not path.name.endswith(".lock")]
+    return f"left behind: {found}" if found else ""
 
 
 def digest(path: Path) -> str:
@@ -242,39 +271,53 @@ def digest(path: Path) -> str:
 
 
 def content(path: Path) -> dict[str, str]:
-    """Names and digests of a file, or of the files in a folder that are no picture."""
+    """Names and digests of a file, or of the tables in a folder; without the processor seconds of an evaluation."""
     files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return {str(each.relative_to(path)): digest(each) for each in files if each.is_file() and each.suffix == ".csv"}
+    tables = [each for each in files if each.is_file() and each.suffix == ".csv"]
+    texts = {each: [line for line in each.read_text(encoding="utf-8").splitlines() if ",seconds," not in line]
+             for each in tables}  # fmt: skip
+    return {
+        str(each.relative_to(path)): hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        for each, lines in texts.items()
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="per command")
-    parser.add_argument("--every", type=int, default=1, help="the disk is full from every so many files on")
+    parser.add_argument("--every", type=int, default=1, help="slow commands: full from every so many files on")
+    parser.add_argument("--add", action="store_true", help="keep the kills of the committed results")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         faults = Faults(Path(place), random.Random(options.seed))
+        if options.add:
+            faults.results = {row["fault"]: (row["survived"], row["tried"]) for row in json.loads(COMMITTED.read_text())
+                              if "disk" not in row["fault"]}  # fmt: skip
         print({name: round(took, 1) for name, took in faults.took.items()},
               {name: round(one.took, 1) for name, one in faults.trainings.items()}, flush=True)  # fmt: skip
+        train, scans = faults.trainings.values()
         for k in range(options.kills):
-            for name, training in faults.trainings.items():
-                faults.count(f"{name}, killed and resumed", lambda one=training: faults.killed_training(one))
-            for name in KILLED:
-                faults.count(f"{name}, killed", lambda name=name: faults.killed_output(name))
-            if k % 5 == 0:
-                faults.count("two trainings at once", lambda: faults.two_at_once(faults.trainings["train"]))
-        for name in faults.commands:
-            faults.full_disks(name, lambda disk, name=name: faults.full_disk(name, disk), options.every)
-        for name, training in faults.trainings.items():
-            faults.full_disks(name, lambda disk, one=training: faults.full_disk_of_training(one, disk), options.every)
-    rows = [{"fault": name, "tried": tried, "survived": survived} for name, (survived, tried) in faults.results.items()]
-    for row in rows:
+            faults.count("train on scans, killed and resumed", lambda: faults.killed_training(scans))
+            for name in ("evaluate", "prepare"):
+                faults.count(f"{name}, killed", lambda name=name, k=k: faults.killed_output(name, k % 5 == 4))
+        for name in ("generate", "score", "share", "prepare", "evaluate"):
+            every = options.every if name in ("prepare", "evaluate") else 1
+            faults.full_disks(name, lambda disk, name=name: faults.full_disk(name, disk), every)
+        for name, one in faults.trainings.items():
+            faults.full_disks(name, lambda disk, one=one: faults.full_disk_of_training(one, disk), options.every)
+        for k in range(options.kills):
+            faults.count("train, killed and resumed", lambda: faults.killed_training(train))
+            for name in ("generate", "score"):
+                faults.count(f"{name}, killed", lambda name=name, k=k: faults.killed_output(name, True))
+            if k % 5 == 4:
+                faults.count("two trainings at once", lambda: faults.two_at_once(train))
+        faults.full_disks("report", lambda disk: faults.full_disk("report", disk))
+    for row in faults.rows:
         print(*row.values(), flush=True)
     print(f"{time.monotonic() - began:.0f} s")
-    write("faults", f"Faults survived ({options.kills} kills per command, seed {options.seed})", rows)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def new_subjects(
     if covariates is not None:
         source = read_cohort(covariates, schema=model.schema.model_copy(update={"regions": []}))
         draw = _Copies.of(source, f"synthetic{{:0{digits}d}}")
-        how = f"those of {covariates}, in turn"
+        how = f"those of {covariates.name}, in turn"
     elif of_subjects:
         source = read_history(model, cohort, missing)
         draw = _Copies.of(source, f"copied{{:0{digits}d}}", seed)

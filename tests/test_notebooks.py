@@ -18,7 +18,13 @@ def outputs(notebook: NotebookNode) -> list[NotebookNode]:
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem[:2])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem[:2], marks=[pytest.mark.slow] if number > 1 else [])
+        for number, path in enumerate(NOTEBOOKS)
+    ],
+)
 def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROW_NOTEBOOK_SMALL", "1")
     notebook = nbformat.read(path, as_version=4)

@@ -147,6 +147,7 @@ def run(plain: Path, *words: str, where: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_wheel_runs(plain: Path, tmp_path: Path) -> None:
     assert run(plain, "crow", "--version", where=tmp_path).startswith("crow ")
     assert "training.max_epochs" in run(plain, "crow", "settings", where=tmp_path)
@@ -167,6 +168,7 @@ def test_the_wheel_runs(plain: Path, tmp_path: Path) -> None:
     run(plain, "crow", "classify", *table, *learn, where=tmp_path)
 
 
+@pytest.mark.slow
 def test_every_module_baseline_and_template_is_in_the_plain_install(plain: Path, tmp_path: Path) -> None:
     output = run(plain, "python", "-c", EVERYTHING, where=tmp_path)
     assert str(plain) in output and "multivariate" in output

@@ -24,7 +24,6 @@ PAGES = {ROOT / "README.md": README} | {
     for name in dict.fromkeys(re.findall(r"\]\((docs/[\w.-]+\.md)\)", README))
 }
 ALL_INSTALLED = all(installed(library) for name in ("scans", "report", "explore") for library in EXTRAS[name][1])
-RUN = list(PAGES.values()) if ALL_INSTALLED else [README]  # `make plain` has what the README names
 BLOCK = re.compile(r"^```(console|bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)")
 
@@ -43,10 +42,10 @@ SIZES = {
 }  # fmt: skip
 
 
-def commands() -> list[tuple[str, str]]:
+def commands(pages: list[str]) -> list[tuple[str, str]]:
     """Kind and text of each command: a shell line (joined over backslashes), or a whole block of Python."""
     found = []
-    for kind, text in (block for page in RUN for block in BLOCK.findall(page)):
+    for kind, text in (block for page in pages for block in BLOCK.findall(page)):
         if kind == "python":
             found.append((kind, text))
         else:
@@ -112,37 +111,42 @@ def demo(recipe: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
     return folder, done, {path: (folder / path).exists() for path in listed}
 
 
-@pytest.fixture(scope="module")
-def folder(demo: tuple[Path, list[list[str]], dict[str, bool]]) -> Path:
-    """The folder in which make demo ran, and then all commands of the pages that it had not run."""
+NEEDS_ALL = pytest.mark.skipif(not ALL_INSTALLED, reason="the commands of docs/ need all extras")
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        pytest.param([README], id="README"),
+        pytest.param(list(PAGES.values()), id="docs", marks=[NEEDS_ALL, pytest.mark.slow]),
+    ],
+)
+def test_commands_make_every_file_that_they_name(
+    pages: list[str], demo: tuple[Path, list[list[str]], dict[str, bool]]
+) -> None:
+    """In the folder in which make demo ran, all commands of the pages that it had not run."""
     folder, done, _ = demo
     with contextlib.chdir(folder):
-        if ALL_INSTALLED:
+        if len(pages) > 1:
             shutil.copytree("demo/scan_run_store", "demo/store")  # crow prepare then finds every scan prepared
-        for kind, command in commands():
+        for kind, command in commands(pages):
             words = shlex.split(command) if kind == "shell" else ["python"]
             if words[0] == "crow":
                 if (small := smaller(words[1:])) not in done:
+                    done.append(small)
                     run(small)
             elif words[0] != "make":
                 program = [sys.executable, "-c"] if kind == "python" else ["bash", "-c"]
                 assert subprocess.run([*program, command], check=False).returncode == 0, command
-    return folder
-
-
-def test_commands_make_every_file_that_they_name(folder: Path) -> None:
-    shown = "\n".join(text for page in RUN for _, text in BLOCK.findall(page))
+    shown = "\n".join(text for page in pages for _, text in BLOCK.findall(page))
     named = set(re.findall(r"\bdemo/[\w./-]+\.(?:csv|png|json|html|nii\.gz)\b", shown))
-    assert len(named) > 10 or not ALL_INSTALLED
-    assert sorted(name for name in named if not (folder / name).exists()) == []
-
-
-NEEDS_ALL = pytest.mark.skipif(not ALL_INSTALLED, reason="the commands of docs/ need all extras")
+    assert named and sorted(name for name in named if not (folder / name).exists()) == []
 
 
 @NEEDS_ALL
 def test_every_command_of_crow_is_shown() -> None:
-    shown = {shlex.split(command)[1] for kind, command in commands() if kind == "shell" and command.startswith("crow")}
+    every = commands(list(PAGES.values()))
+    shown = {shlex.split(command)[1] for kind, command in every if kind == "shell" and command.startswith("crow")}
     assert shown >= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
@@ -157,7 +161,7 @@ def test_links_lead_to_files() -> None:
 
 
 def test_make_demo_runs_and_lists_its_results(demo: tuple[Path, list[list[str]], dict[str, bool]]) -> None:
-    assert ("shell", "make demo") in commands()
+    assert ("shell", "make demo") in commands([README])
     _, done, made = demo
     assert {"simulate", "check", "train", "generate", "score"} <= {words[0] for words in done}
     assert len(made) > 5
@@ -173,7 +177,7 @@ def test_make_plain_installs_what_the_readme_names() -> None:
 
 
 def test_make_test_runs_ruff_mypy_and_pytest() -> None:
-    assert ("shell", "make test") in commands()
+    assert ("shell", "make test") in commands([README])
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     lines = plan("test")

@@ -94,6 +94,7 @@ def test_paths_are_absolute_for_workers(tmp_path: Path, monkeypatch: pytest.Monk
     assert dict(run_tasks(place, [(Path("store"),)], jobs=1)) == {0: tmp_path / "store"}
 
 
+@pytest.mark.slow
 def test_folds_on_a_cluster_that_loses_a_worker_equal_those_of_one_process(client: Client) -> None:
     config, cohort = Config.model_validate(SMALL), small_cohort()
     alone, _ = compare_folds(config, cohort, 2, "last", draws=20, jobs=1)
@@ -191,6 +192,7 @@ def test_slurm_without_sbatch_is_one_sentence(monkeypatch: pytest.MonkeyPatch, t
         pass
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_after_a_cluster_what_it_did_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in sys.modules if name.startswith("dask_jobqueue")]:
         monkeypatch.delitem(sys.modules, name)

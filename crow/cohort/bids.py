@@ -96,7 +96,7 @@ def _read_tables(
     folders = [tree, *(above.parent for above in tree.absolute().parents if above.name == "derivatives")]
     nothing = SubjectTable(pd.DataFrame(), pd.DataFrame())
     ages = read_subjects(options.ages, visits, findings) if options.ages else nothing
-    participants = next((path for folder in folders if (path := folder / "participants.tsv").is_file()), None)
+    participants = next((path for folder in folders if os.path.lexists(path := folder / "participants.tsv")), None)
     subjects = read_subjects(participants, visits, findings) if participants else nothing
     sessions = read_sessions(folders, visits, findings)
     by_visit = {

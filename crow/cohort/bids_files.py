@@ -6,6 +6,7 @@ are read as its ``desc``. FreeSurfer has a folder per visit (`crow.cohort.freesu
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from crow.cohort.findings import Findings
 from crow.cohort.freesurfer_folders import freesurfer_scans, usual_volume
 from crow.cohort.modality import MODALITIES
 from crow.cohort.options import listed
-from crow.cohort.scan_paths import NIFTI
+from crow.cohort.scan_paths import NIFTI, require_utf8
 from crow.cohort.schema import Bids
 from crow.errors import CohortError
 
@@ -53,7 +54,9 @@ def find_files(tree: Path) -> list[BidsFile]:
     subject has a file.
     """
     base = tree / "subjects" if (tree / "subjects").is_dir() else tree
-    paths = sorted(path for subject in base.glob("sub-*") if subject.is_dir() for path in subject.rglob("*sub-*.nii*"))
+    paths = sorted(path for subject in _subject_folders(base) for path in subject.rglob("*sub-*.nii*"))
+    for path in (Path(os.path.abspath(tree)), *paths):
+        require_utf8(path)
     files = [file for path in paths if STEPS.match(path.name) and (file := parse(path))]
     if found := [file for file in files if file.entities.get("part") not in PARTS]:
         return found
@@ -68,6 +71,13 @@ def find_files(tree: Path) -> list[BidsFile]:
         f", such as {listed(trees)}" if trees else " with files such as sub-01/[ses-1/]anat/sub-01_[ses-1_]T1w.nii.gz"
     )
     raise CohortError(f"{tree}: is a folder; name the table inside it, or a BIDS tree{advice}.")
+
+
+def _subject_folders(base: Path) -> list[Path]:
+    """The folders ``sub-*``, but for links to a folder that contains ``base``, in which it would be read again."""
+    own = base.resolve()
+    folders = [path for path in base.glob("sub-*") if path.is_dir()]
+    return [path for path in folders if not (path.is_symlink() and own.is_relative_to(path.resolve()))]
 
 
 def parse(path: Path) -> BidsFile | None:

@@ -5,6 +5,7 @@ A frame by subject is indexed by participant_id, one by visit by participant_id 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -76,11 +77,11 @@ def read_sessions(folders: Iterable[Path], visits: pd.MultiIndex, findings: Find
     """``sub-X/sub-X_sessions.tsv`` of every subject, and ``sessions.tsv`` at the root."""
     frames: list[pd.DataFrame] = []
     for folder in folders:
-        if (folder / "sessions.tsv").is_file():
+        if os.path.lexists(folder / "sessions.tsv"):
             frames.append(_read(folder / "sessions.tsv", findings))
         for subject in visits.unique(SUBJECT):
             path = folder / subject / f"{subject}_sessions.tsv"
-            if path.is_file():
+            if os.path.lexists(path):
                 frames.append(_read(path, findings).assign(**{SUBJECT: subject}))
     frames = [frame for frame in frames if set(KEYS) <= set(frame.columns)]
     if not frames:
@@ -174,7 +175,7 @@ def _label(text: str) -> tuple[str, int]:
 
 
 def _times_of_files(path: Path, findings: Findings) -> list[tuple[str, str]]:
-    if not path.is_file():
+    if not os.path.lexists(path):  # a link to a file that was not downloaded is refused
         return []
     frame = _read(path, findings)
     if not {"filename", ACQUIRED} <= set(frame.columns):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -70,7 +71,7 @@ def sidecar_of(path: Path, findings: Findings) -> Descriptions:
 
 def read_sidecar(path: Path, findings: Findings) -> Descriptions:
     """``Units`` and ``Levels`` of a JSON file in the manner of BIDS; a file that cannot be read is a warning."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return Descriptions()
     try:
         found = json.loads(read_text(path))

@@ -18,6 +18,8 @@ def is_dicom(path: Path) -> bool:
     if path.name.lower().endswith(ENDINGS):
         return True
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
     except OSError:

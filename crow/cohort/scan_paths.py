@@ -43,6 +43,7 @@ def scan_paths(columns: Columns, name: str, scan_root: Path | None) -> pd.Series
     Raises CohortError for a path that leaves that folder: by ``..``, or an absolute one outside a given ``scan_root``.
     """
     root = Path(os.path.abspath(scan_root or Path(columns.path).parent))
+    require_utf8(root)
     if not root.is_dir():
         raise CohortError(f"{root}: --scan-root is no folder. Give the folder where the scans are.")
     paths: list[str | None] = []
@@ -58,6 +59,15 @@ def scan_paths(columns: Columns, name: str, scan_root: Path | None) -> pd.Series
             )
         paths.append(str(path))
     return pd.Series(paths, columns.frame.index, dtype=object)
+
+
+def require_utf8(path: Path) -> None:
+    """Raises CohortError for a path that no text file can hold, as a store and a BIDS tree need to."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise CohortError(f"{shown}: the path of the scans is not UTF-8. Rename the file or folder.") from None
 
 
 def with_scans(rows: pd.DataFrame, columns: Columns, name: str, findings: Findings) -> pd.DataFrame:

@@ -77,7 +77,7 @@ def salt_of(names: Sequence[str]) -> str:
 
 
 def salted_hashes(names: Sequence[str], salt: str) -> list[str]:
-    """A hash of each name, sorted: who has the names can compare them, and a list of usual hashes is of no use."""
+    """A hash of each name, sorted. Names cannot be computed from them, but anyone who guesses a name can check it."""
     return sorted(hashlib.sha256(f"{salt}/{name}".encode("utf-8", "surrogatepass")).hexdigest() for name in names)
 
 

@@ -29,7 +29,7 @@ from crow.cohort.table import (
     table_of_records,
     table_of_text,
 )
-from crow.cohort.text_file import CONTROL, SIGNATURES, without_invisible
+from crow.cohort.text_file import CONTROL, SIGNATURES, require_cells, without_invisible
 from crow.errors import CohortError
 
 BLOCK = 1 << 20  # bytes or letters that are read at once
@@ -91,6 +91,7 @@ def _of_parquet(path: Path, findings: Findings) -> Stream:
 
 
 def _of_text(path: Path, findings: Findings) -> Stream:
+    require_cells(path)
     encoding = _encoding(path, findings)
     head, table, noticed = _head(path, encoding)
     above = lines_above(head, separator_of(head))

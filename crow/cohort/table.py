@@ -23,7 +23,7 @@ from crow.cohort.header_rows import lines_above, titles
 from crow.cohort.layout import Layout
 from crow.cohort.parameters import MAX_CELL, MAX_COLUMNS
 from crow.cohort.schema import Bids
-from crow.cohort.text_file import require_file, text_of
+from crow.cohort.text_file import require_cells, require_file, text_of
 from crow.errors import CohortError
 
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
@@ -89,6 +89,7 @@ def read_table(path: str | Path, findings: Findings) -> Table:
     """
     path = Path(path)
     require_file(path)
+    require_cells(path)
     if is_sheet(path):
         records, lines = read_sheet(path, findings)
         return table_of_records(str(path), records, lines, ",", True, findings)

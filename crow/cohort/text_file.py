@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import stat
+import zlib
 from pathlib import Path
 
 from crow.cohort.catalogue import ENCODING
 from crow.cohort.findings import Findings
-from crow.cohort.formats import unpacked
-from crow.cohort.parameters import MAX_TABLE_BYTES
+from crow.cohort.formats import GZIP, PARQUET, unpacked
+from crow.cohort.parameters import MAX_CELL, MAX_TABLE_BYTES
 from crow.errors import CohortError
 
 SIGNATURES = {
@@ -40,6 +42,9 @@ SIGNATURES = {
 }
 CONTROL = bytes([*range(0x09), *range(0x0E, 0x1A)])
 SAMPLE_BYTES = 1000
+PART_BYTES = 1 << 20  # more than a cell of MAX_CELL characters has in any encoding
+ENDS = (b",", b"\n", b"\t", b";", b"|", b"\r")  # of cells
+NO_TEXT = "not a text table: it holds bytes that no text has. Export the table as CSV or TSV."
 
 
 def require_file(path: Path) -> None:
@@ -51,10 +56,39 @@ def require_file(path: Path) -> None:
     if stat.S_ISDIR(kind):
         raise CohortError(f"{path}: is a folder; name the table inside it.")
     if not stat.S_ISREG(kind):
-        raise CohortError(f"{path}: is no file but a pipe or a device. Save the table as a file.")
+        raise CohortError(f"{path}: is a pipe or a device, and not a file. Save the table as a file.")
     if size > MAX_TABLE_BYTES:
         limit = MAX_TABLE_BYTES / 2**30
         raise CohortError(f"{path}: {size / 2**30:.1f} GiB; at most {limit:.0f} GiB are read. Split the table.")
+
+
+def require_cells(path: Path) -> None:
+    """Raises CohortError for a part of a text file in which no cell ends, before the file takes memory.
+
+    A file of one line of 1 GB would take six times as much. What cannot be read is reported by `text_of`.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(PART_BYTES)
+            if start.startswith((*SIGNATURES, PARQUET)) or (len(start) < PART_BYTES and not start.startswith(GZIP)):
+                return
+            file.seek(0)
+            stream = gzip.GzipFile(fileobj=file) if start.startswith(GZIP) else file
+            line = 1
+            for _ in range(MAX_TABLE_BYTES // PART_BYTES):
+                if len(part := stream.read(PART_BYTES)) < PART_BYTES:
+                    return
+                if not any(end in part for end in ENDS):
+                    raise CohortError(f"{path}, line {line}: {_endless(part)}")
+                line += part.count(b"\n")
+    except (OSError, EOFError, zlib.error):
+        return
+
+
+def _endless(part: bytes) -> str:
+    if len(part.translate(None, CONTROL)) < len(part):
+        return NO_TEXT
+    return f"a cell of more than {MAX_CELL:,} characters. Shorten it, or close the quote that opens it."
 
 
 def text_of(path: Path, findings: Findings) -> str:
@@ -78,7 +112,7 @@ def _decoded(path: Path, findings: Findings) -> str:
         if not wide and len(data) % 2 == 0 and not high.strip(b"\x00") and b"\x00" not in low:
             return data.decode(code)  # UTF-16 without its mark
     if not wide and len(data.translate(None, CONTROL)) < len(data):
-        raise CohortError(f"{path}: not a text table: it holds bytes that no text has. Export the table as CSV or TSV.")
+        raise CohortError(f"{path}: {NO_TEXT}")
     try:
         if wide:
             return data.decode("utf-16")

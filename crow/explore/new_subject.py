@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from crow.cohort.cohort import Cohort
+from crow.cohort.parameters import MAX_AGE
 from crow.cohort.times import DAYS_PER_YEAR, PER_YEAR, SOME_DAY
 from crow.cohort.writing import table_text, to_table
 from crow.errors import CohortError
@@ -29,16 +31,20 @@ def new_cohort(model: CRow, cohort: Cohort, typed: NewSubject) -> Cohort:
         found = ", ".join(f"{time:.3g}" for time in times)
         raise CohortError(f"the new subject: its visits are at {found} years. Start at 0, and let each be later.")
     schema = cohort.schema
+    covariates = [typed.covariates, *(visit.covariates for visit in typed.visits)]
+    _require_names(covariates, schema.covariates, "covariate")
+    _require_names([visit.regions for visit in typed.visits], schema.regions, "region")
     needs_age = any(one.name == "age" for one in model.table.covariates)
     age = number(typed.age, "age of the new subject", "Give it in years.")
     if needs_age and math.isnan(age):
         raise CohortError("the new subject: has no age. Give its age at the first visit, in years.")
+    if not math.isnan(age) and not 0 <= age <= MAX_AGE:
+        raise CohortError(f"the new subject: its age is {age:g} years. Give one from 0 to {MAX_AGE:g}.")
     rows = []
     for k, (visit, time) in enumerate(zip(typed.visits, times, strict=True)):
         row: dict[str, object] = {"subject": NAME, "session": str(k + 1), "time": time, "age": age + time}
         for name in schema.covariates:
-            given = typed.covariates if name in schema.fixed else visit.covariates
-            row[name] = covariate(model, cohort, name, given.get(name, ""))
+            row[name] = covariate(model, cohort, name, (typed.covariates | visit.covariates).get(name, ""))
         for name in schema.regions:
             typed_value = visit.regions.get(name, "")
             row[name] = number(typed_value, f"{name} of visit {k + 1}", "Type a number, or leave it empty.")
@@ -57,6 +63,11 @@ def new_cohort(model: CRow, cohort: Cohort, typed: NewSubject) -> Cohort:
 def new_table(cohort: Cohort) -> str:
     """The typed visits as a table that `crow generate --cohort` reads."""
     return table_text(to_table(cohort.visits, cohort.schema, cohort.start), cohort.schema)
+
+
+def _require_names(typed: Iterable[Iterable[str]], known: Iterable[str], kind: str) -> None:
+    if unknown := sorted(set().union(*typed) - set(known)):
+        raise CohortError(f"the new subject: the cohort has no {kind} {', '.join(unknown)}. Reload the page.")
 
 
 def _as_written(years: float, cohort: Cohort) -> float:

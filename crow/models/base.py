@@ -26,7 +26,7 @@ from crow.run.folder import Run, anonymous, check_place, load_run, save_run, sha
 Echo = Callable[[str], None]
 MIN_SUBJECTS = 5  # to train on: one in each validation set
 LAYERS = ("blocks", "depth")  # settings that count layers
-TEST = "test_subjects"  # in the description
+TEST, EARLIER_TEST = "test_subjects", "test_subjects_sha256"  # in the description
 MAX_LAYERS = 1000
 REPRESENTATION = "representation."  # prefix of a run's tensors that do not belong to the flow
 
@@ -205,6 +205,8 @@ class Model(ABC):
             model.source, model.findings = source, run.findings
             if (hashed := run.description.get(TEST)) is not None:
                 model.test_hashes = HashedNames.model_validate(hashed)
+            elif EARLIER_TEST in run.description:  # which kept one digest of all names: none of them is known
+                model.test_hashes = HashedNames(salt="", hashes=[])
             model.metrics, model.log, model.interrupted = run.metrics, run.log, not run.finished
             own = {n.removeprefix(REPRESENTATION): t for n, t in run.tensors.items() if n.startswith(REPRESENTATION)}
             model.restore(run.description, own)
@@ -246,8 +248,7 @@ class Model(ABC):
         if self.test_hashes is not None:
             known = self.test_hashes.hashes
             found = salted_hashes(test, self.test_hashes.salt)
-            if found != known:
-                trained = len(set(found) - set(known))
+            if trained := len(set(found) - set(known)):
                 raise RunError(
                     f"{name_of(cohort)}: its test subjects by the run's settings (seed {self.config.seed}, split.test "
                     f"{self.config.split.test:g}) are not those that the training left out: {trained} of {len(found)} "

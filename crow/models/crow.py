@@ -133,7 +133,6 @@ class CRow(Model):
 
         ``changes``: the values are changes since a subject's first visit, at time 0.
         """
-        from crow.tasks import in_parallel
         from crow.training.ensemble import fit_ensemble, fit_published  # Lightning takes seconds to import
 
         cohort.require_usable()
@@ -150,7 +149,7 @@ class CRow(Model):
                 f"{name_of(cohort)}: model.objective inn needs every region at every visit. "
                 "Choose --missing drop-visit or --missing impute."
             )
-        self.config = resolve(self._requested, sequences, in_parallel(training.jobs, self._requested.model.members))
+        self.config = resolve(self._requested, sequences)
         require_one_device(self.config.training)
         model, regions = self.config.model, len(self.table.regions)
         require_training_memory(model, regions, self.table.channels)

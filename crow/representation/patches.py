@@ -19,6 +19,8 @@ MAX_VOXELS = 2**25  # of all patches
 
 def side(config: CrossSectionalConfig) -> int:
     """Side of a patch in voxels, ``images.size``; raises ConfigError if patches cannot have that size."""
+    if config.images.patch:
+        raise ConfigError("images.patch: images.size is the side of the patches here. Leave out images.patch.")
     size, multiple = config.images.size, 2**config.flow.levels
     if size is None or size % multiple:
         raise ConfigError(

@@ -131,8 +131,9 @@ class SubjectWarp:
         """Structure volumes: a table with one row per structure, and the volumes of every draw ``[n, structures]``.
 
         The table has the volume (mm3) of the last scan and of the median, and the change and its quantiles relative to
-        the last volume. The first draws are those of the table, which are corrected for the mean of the error of
-        registration that all scans share, and have its spread; the second ones are those that registration measures.
+        the last volume. Its measured change is the one that registration is expected to find. The first draws are those
+        of the table, which are corrected for the mean of the error of registration that all scans share, and have its
+        spread; the second ones are those that registration measures.
         """
         count = len(STRUCTURES)
         since_first = self.c_last[-count:].astype(np.float64)
@@ -149,6 +150,7 @@ class SubjectWarp:
                 "last": last,
                 "median": median,
                 "change": median / last - 1,
+                "measured_change": np.expm1(change),
                 "q05": low / last - 1,
                 "q95": high / last - 1,
             }

@@ -168,7 +168,7 @@ class TrainingSettings(Optimisation):
     patience: Patience | None = Field(
         None,
         description="Epochs without a better validation loss after which training stops; null is a sixth of the "
-        "epochs, 5 to 10.",
+        "epochs, 5 to 10, and 10 for voxels.",
     )
     members_at_once: int | None = Field(
         None,

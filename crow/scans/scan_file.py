@@ -36,14 +36,15 @@ OTHER_HALF = {".hdr": ".img", ".img": ".hdr"}
 
 
 def check_file(path: str | Path) -> None:
-    """Raise ScanError for what is no file, and for a header that places the voxels inside itself or far behind.
+    """Raise ScanError for a pipe or a device, and for a header that places the voxels inside itself or far behind.
 
     nibabel would wait for a pipe, and read everything before the voxels into memory.
     """
     _require_file(path)
-    suffixes = Path(path).suffixes
+    path = Path(path)
     for half, other in OTHER_HALF.items():
-        if half in suffixes[-2:] and os.path.exists(second := str(path).replace(half, other)):
+        second = path.with_name(path.name.replace(half, other))
+        if half in path.suffixes[-2:] and second.exists():
             _require_file(second)
     try:
         with ImageOpener(str(path)) as file:
@@ -93,7 +94,7 @@ def _require_file(path: str | Path) -> None:
     if stat.S_ISDIR(kind):
         raise ScanError(f"{path}: is a folder; name the scan inside it.")
     if not stat.S_ISREG(kind):
-        raise ScanError(f"{path}: is no file but a pipe or a device. Save the scan as a file.")
+        raise ScanError(f"{path}: is a pipe or a device, and not a file. Save the scan as a file.")
 
 
 def _unpacked(file: ImageOpener, needed: int, path: str | None) -> tuple[io.BytesIO, int]:

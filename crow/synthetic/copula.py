@@ -26,24 +26,23 @@ class Copula:
 
     @classmethod
     def fit(cls, records: pd.DataFrame, categorical: set[str]) -> Copula:
-        """Fit to one row per subject; variables without a single value are left out."""
+        """Fit to one row per subject; variables without a value that enough subjects have are left out."""
         marginals: dict[tuple[str, str], Marginal] = {}
         columns: dict[tuple[str, str], pd.Series] = {}
         numbers = records.drop(columns=list(categorical & set(records.columns))).astype(float)
         for name in records.columns:
             column = records[name]
             known = column.dropna()
-            if known.empty:
-                continue
             if name in categorical:
-                order = _order(column, numbers)
-                marginals[name, "value"] = Marginal.of_levels(known, order)
+                found = Marginal.of_levels(known, _order(column, numbers))
             else:
-                marginals[name, "value"] = Marginal.of_numbers(known.astype(float))
-            columns[name, "value"] = column
-            if len(known) < len(column):
-                columns[name, "missing"] = column.isna()
-                marginals[name, "missing"] = Marginal.of_levels(column.isna())
+                found = Marginal.of_numbers(known.astype(float))
+            if found is None:
+                continue
+            marginals[name, "value"], columns[name, "value"] = found, column
+            missing = Marginal.of_levels(column.isna())
+            if len(known) < len(column) and missing is not None:
+                marginals[name, "missing"], columns[name, "missing"] = missing, column.isna()
         scores = [marginals[key].scores(columns[key]) for key in marginals]
         return cls(marginals, _correlation(np.array(scores), len(records)))
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
 from crow.cohort.schema import Schema
+from crow.errors import CohortError
 from crow.synthetic.copula import Copula
 from crow.synthetic.marginal import MIN_COUNT, Marginal, step_of
 
@@ -54,7 +55,13 @@ class CovariateModel:
 
     @classmethod
     def fit(cls, cohort: Cohort) -> CovariateModel:
-        """Fit to the subjects of a cohort."""
+        """Fit to the subjects of a cohort; raises CohortError if they are fewer than `MIN_COUNT`."""
+        if len(cohort.subjects) < MIN_COUNT:
+            raise CohortError(
+                f"{cohort.path or 'the cohort'}: {len(cohort.subjects)} subjects; covariates of new subjects need at "
+                f"least {MIN_COUNT}, so that none are those of one subject. Give a larger cohort, or a table with "
+                "--covariates."
+            )
         visits = cohort.visits.sort_values(["subject", "time"], kind="stable").reset_index(drop=True)
         by_subject = visits.groupby("subject", sort=False)
         records: dict[str, pd.Series] = {AGE: by_subject["age"].first() - by_subject["time"].first()}
@@ -161,10 +168,10 @@ def _gaps(gaps: pd.Series, position: pd.Series) -> list[Marginal]:
     found: list[Marginal] = []
     for k in range(1, int(position.max()) + 1):
         here = gaps[position == k]
-        if len(here) < MIN_GAPS and found:
+        if (len(here) < MIN_GAPS and found) or (marginal := Marginal.of_numbers(here)) is None:
             break
-        found.append(Marginal.of_numbers(here))
-    return found or [Marginal.of_numbers(pd.Series([12.0]))]
+        found.append(marginal)
+    return found or [Marginal([12.0], np.ones(1), np.empty(0), 0.0)]
 
 
 def _slopes(visits: pd.DataFrame, name: str) -> pd.Series:
@@ -186,7 +193,8 @@ def _changes_of_numbers(visits: pd.DataFrame, name: str, slopes: pd.Series) -> C
     rest = rest[later & rest.notna()]
     sd = float(rest.std()) / 2**0.5 if len(rest) > 2 else 0.0  # two noisy values differ by sqrt(2) sd
     known = values.dropna()
-    low, high = (known.quantile(share, interpolation="linear") for share in (0.01, 0.99)) if len(known) else (0.0, 0.0)
+    ends = known.groupby(visits["subject"]).agg(["min", "max"])
+    low, high = ends["min"].nsmallest(MIN_COUNT).mean(), ends["max"].nlargest(MIN_COUNT).mean()
     return Change(sd, {}, _lost(visits, name, later), float(low), float(high), step_of(known.to_numpy()))
 
 
@@ -197,8 +205,9 @@ def _changes_of_levels(visits: pd.DataFrame, name: str) -> Change:
     subjects = known.groupby(name)["subject"].nunique()
     common = set(subjects[subjects >= MIN_COUNT].index)
     after = {
-        str(level): Marginal.of_levels(targets)
+        str(level): after
         for level, targets in known[name][moved & known[name].isin(common)].groupby(before[moved])
+        if (after := Marginal.of_levels(targets, least=1)) is not None
     }
     later = visits.groupby("subject").cumcount() > 0
     return Change(0.0, after, _lost(visits, name, later), 0.0, 0.0, 0.0)

@@ -39,10 +39,14 @@ class Marginal:
     step: float
 
     @classmethod
-    def of_levels(cls, column: pd.Series, order: pd.Series | None = None) -> Marginal:
-        """The shares of the levels that enough subjects have, ordered by their mean of ``order``."""
+    def of_levels(cls, column: pd.Series, order: pd.Series | None = None, least: int = MIN_COUNT) -> Marginal | None:
+        """The shares of the levels that at least ``least`` subjects have, ordered by their mean of ``order``.
+
+        None if there is no such level, as of post codes or names.
+        """
         counts = column.value_counts()
-        kept = counts[counts >= min(MIN_COUNT, counts.iloc[0])]
+        if (kept := counts[counts >= least]).empty:
+            return None
         names = sorted(kept.index) if order is None else list(
             order.groupby(column).mean().reindex(kept.index).fillna(0).sort_values(kind="stable").index
         )  # fmt: skip
@@ -50,14 +54,18 @@ class Marginal:
         return cls(list(names), np.cumsum(shares) / shares.sum(), np.empty(0), 0.0)
 
     @classmethod
-    def of_numbers(cls, column: pd.Series) -> Marginal:
-        """Levels if a few numbers are shared by enough subjects, else a smooth quantile function."""
+    def of_numbers(cls, column: pd.Series) -> Marginal | None:
+        """Levels if a few numbers are shared by enough subjects, else a smooth quantile function.
+
+        None if fewer than `MIN_COUNT` subjects have a number.
+        """
         values = np.sort(column.to_numpy(float))
+        if len(values) < MIN_COUNT:
+            return None
         counts = column.value_counts()
-        if len(counts) <= MAX_LEVELS and counts.min() >= min(MIN_COUNT, len(values)):
+        if len(counts) <= MAX_LEVELS and counts.min() >= MIN_COUNT:
             return cls.of_levels(column.astype(float))
-        size = min(MIN_COUNT, len(values))
-        groups = np.array_split(values, max(1, min(MAX_KNOTS, len(values) // size)))
+        groups = np.array_split(values, min(MAX_KNOTS, len(values) // MIN_COUNT))
         knots = np.array([group.mean() for group in groups])
         ends = np.cumsum([len(group) for group in groups]) / len(values)
         middle = ends - np.diff(ends, prepend=0.0) / 2

@@ -13,7 +13,7 @@ from crow.flows.crow import CRowFlow
 from crow.flows.published import PublishedCRow
 from crow.run.config import Config, ModelSettings
 from crow.training.fit import with_threads
-from crow.training.history import MOST_PATIENCE
+from crow.training.history import MOST_PATIENCE, usual_patience
 
 Initialisation = Literal["mixed_model", "standard"]
 # Steps of a flow no wider than this are so short that threads mostly wait for each other, minutes on a busy machine.
@@ -23,12 +23,12 @@ VALUES_AT_ONCE, VALUES_A_UNIT = 2**28, 16  # that a step keeps for the gradient:
 VALUE_DROPOUT = 0.1  # of subjects per batch, in cohorts that lack values
 
 
-def resolve(config: Config, data: SequenceSource, parallel: bool = False) -> Config:
+def resolve(config: Config, data: SequenceSource) -> Config:
     """The settings with every None chosen from the cohort's size: wider and longer for a larger cohort.
 
     About 20 subjects are the validation set of a member: enough to stop the training, and few are lost to it.
-    ``parallel``: groups of members are trained in processes of their own, which have one thread unless the settings
-    name more. Raises ConfigError for what the cohort or the machine does not have.
+    Members in groups of a given size (``members_at_once``) have one thread per group, wherever they are trained.
+    Raises ConfigError for what the cohort or the machine does not have.
     """
     if config.model.objective == "inn" and data.context.shape[2] < 1:
         raise ConfigError("model.objective inn generates regions from covariates: the cohort has none. Name some.")
@@ -41,11 +41,14 @@ def resolve(config: Config, data: SequenceSource, parallel: bool = False) -> Con
         epochs = int(np.clip(30 * (len(data) / 150) ** 0.5, 30, 200))
     if validation is None:
         validation = float(np.clip(20 / len(data), 0.1, 0.25))
-    patience = config.training.patience if data.in_memory else config.training.patience or MOST_PATIENCE
+    patience = config.training.patience
+    if patience is None:
+        patience = usual_patience(epochs) if data.in_memory else MOST_PATIENCE
     threads, value_dropout = config.training.threads, config.training.value_dropout
     if value_dropout is None:
         value_dropout = VALUE_DROPOUT if isinstance(data, Sequences) and data.measured is not None else 0.0
-    if threads is None and (parallel or (data.in_memory and hidden is not None and hidden <= NARROW)):
+    narrow = data.in_memory and hidden is not None and hidden <= NARROW
+    if threads is None and (narrow or config.training.members_at_once is not None):
         threads = 1
     model = config.model.model_copy(update={"hidden": hidden})
     chosen = {

@@ -105,7 +105,7 @@ def fit_ensemble(
     trained = train_some(plan)
     left_out: set[Initialisation] = set()
     if auto and len(trained) == len(plan):
-        share = _share_of_second([each.flow for each in trained], trained[0].validation)
+        share = _share_of_second([each.flow for each in trained], common.of_fold(0)[1])
         echo(f"best mixture on the validation subjects: {1 - share:.0%} mixed model, {share:.0%} standard")
         others, left_out = _others(share, count)
         if not _interrupted(trained):
@@ -117,7 +117,7 @@ def fit_ensemble(
             "initialisation": each.plan.initialisation, "epoch": each.fit.epoch,
             "included": each.plan.number in begun and each.plan.initialisation not in left_out,
             "validation": each.fit.validation_loss, "out_of_sample": each.fit.out_of_sample,
-            "mixed_model": each.mixed_model, "visits": each.validation.count,
+            "mixed_model": each.mixed_model, "visits": data[common.parts[each.plan.fold]].count,
         }
         for each in trained
     ]  # fmt: skip

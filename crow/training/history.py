@@ -14,6 +14,11 @@ from crow.run.config import Optimisation
 LEAST_PATIENCE, MOST_PATIENCE = 5, 10  # epochs
 
 
+def usual_patience(epochs: int) -> int:
+    """A sixth of the epochs, 5 to 10: averaged weights improve steadily, and a short training needs less."""
+    return min(max(LEAST_PATIENCE, epochs // 6), MOST_PATIENCE)
+
+
 @dataclass(eq=False)
 class History:
     """The rows of all epochs and the weights with the best validation loss.
@@ -42,9 +47,7 @@ class History:
         """An empty one; raises ValueError if ``max_epochs`` has not been chosen."""
         if settings.max_epochs is None:
             raise ValueError("training.max_epochs has to be chosen for the cohort before training")
-        patience = settings.patience
-        if patience is None:  # averaged weights improve steadily, so that a short training needs little of it
-            patience = min(max(LEAST_PATIENCE, settings.max_epochs // 6), MOST_PATIENCE)
+        patience = usual_patience(settings.max_epochs) if settings.patience is None else settings.patience
         return cls(patience, settings.max_epochs, _warm_up(settings, settings.max_epochs))
 
     @property

@@ -35,11 +35,13 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainedMember:
-    """A member, its training, and ``mixed_model``: the loss of its mixed model on its validation subjects."""
+    """A member, its training, and ``mixed_model``: the loss of its mixed model on its validation subjects.
+
+    It travels between processes and holds no values of subjects.
+    """
 
     plan: Planned
     flow: CRowFlow
-    validation: Sequences
     fit: Fitted
     mixed_model: float
 
@@ -110,6 +112,10 @@ def train_members(
         for number in set(range(len(groups))) - set(found):
             if (path := checkpoint_of(folder, _labels(groups[number]))) is not None and path.exists():
                 found[number] = train_group(common, groups[number], folder, True, begin=False)
+                for member in found[number]:
+                    echo(_result(member))
+        if not found:
+            raise KeyboardInterrupt  # no member has begun
     return [member for number in sorted(found) for member in found[number]]
 
 
@@ -135,7 +141,7 @@ def train_group(
             members.append(Member(flow, *data[planned.fold], derived_seed(config.seed, planned.number), label))
         fits = train_together(members, config.training, folder, resume, progress, begin)
         return [
-            TrainedMember(p, m.flow, m.validation, fit, _initial_loss(mixed[p.fold], m.validation, m.seed))
+            TrainedMember(p, m.flow, fit, _initial_loss(mixed[p.fold], m.validation, m.seed))
             for p, m, fit in zip(group, members, fits, strict=True)
         ]
 

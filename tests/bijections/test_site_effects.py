@@ -146,7 +146,7 @@ class Simulated:
         return found
 
 
-@pytest.mark.parametrize("sites", [2, 8])
+@pytest.mark.parametrize("sites", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_effects_are_recovered_within_their_intervals(sites: int) -> None:
     z = []
     for seed in range(3):

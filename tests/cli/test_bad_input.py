@@ -313,6 +313,7 @@ def test_a_disk_that_fills_up_in_training_leaves_what_can_be_resumed(
     assert sha256(tmp_path / "run" / same) == sha256(trained / "run" / same)
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_tensors(trained: Path, tmp_path: Path) -> None:
     """SIGKILL as soon as the first two members have a checkpoint, then --resume, against an undisturbed run."""
     sets = ["model.members=3", "model.hidden=4", "model.blocks=1", "training.max_epochs=2", "training.threads=1"]

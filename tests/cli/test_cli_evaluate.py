@@ -84,6 +84,7 @@ def test_evaluation_on_test_subjects(folder: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_folds_evaluate_all_subjects(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "e"
     done(["evaluate", "--run", folder / "run", "--folds", "2", "--draws", "20", "--jobs", "2", "--out", out,
@@ -95,6 +96,7 @@ def test_folds_evaluate_all_subjects(folder: Path, tmp_path: Path, capsys: pytes
     assert pd.read_csv(tmp_path / "e" / "visits.csv")["subject"].nunique() == 30
 
 
+@pytest.mark.slow
 def test_subjects_of_another_cohort(folder: Path, tmp_path: Path) -> None:
     table = simulate_adni(12, 4, seed=9).table
     known = pd.read_csv(folder / "cohort.csv")["RID"].unique()[:3]
@@ -108,6 +110,7 @@ def test_subjects_of_another_cohort(folder: Path, tmp_path: Path) -> None:
     assert "skill" in {one["metric"] for one in metrics["left_out"]}
 
 
+@pytest.mark.slow
 def test_a_tadpole_submission(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done(["train", "--cohort", folder / "cohort.csv", "--out", tmp_path / "run", "--covariates", "DX,ICV",
           "--regions", "ADAS13,Ventricles", *QUICK])  # fmt: skip

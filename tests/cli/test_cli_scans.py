@@ -147,6 +147,7 @@ def test_in_python_a_run_of_scans_answers_as_on_the_command_line(folder: Path) -
     assert "deformation" in repr(model).lower() or "modes" in repr(model)
 
 
+@pytest.mark.slow
 def test_scans_and_regions_are_modelled_together(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "run_store", tmp_path / "store")
     visits = pd.read_csv(tmp_path / "store" / "visits.csv")
@@ -174,6 +175,7 @@ def test_the_run_holds_no_subject(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["two_years.gif", "two_years.nii.gz"])
+@pytest.mark.slow
 def test_follow_ups_of_a_subject_are_one_film(folder: Path, tmp_path: Path, name: str) -> None:
     run("generate", "--run", folder / "run", "--subject", "0003", "--at", "6m:24m", "--draws", "4",
         "--out", tmp_path / "fu", "--series", tmp_path / name)  # fmt: skip
@@ -233,6 +235,7 @@ def test_voxels_train_generate_and_score(folder: Path, tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "scores.csv")["log_prob"].notna().all()
 
 
+@pytest.mark.slow
 def test_pet_goes_through_a_subspace_with_an_exact_voxel_likelihood(tmp_path: Path) -> None:
     run("simulate", "--scans", "--modality", "pet", "--out", tmp_path / "bids", "--subjects", 10, "--visits", 2,
         "--resolution", 8)  # fmt: skip
@@ -250,6 +253,7 @@ def test_pet_goes_through_a_subspace_with_an_exact_voxel_likelihood(tmp_path: Pa
     assert np.corrcoef(image.get_fdata().ravel(), real.get_fdata().ravel())[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_a_run_of_scans_is_evaluated_on_test_subjects_and_reported(folder: Path, tmp_path: Path) -> None:
     train = ("train", "--cohort", folder / "run_store", *QUICK)
     run(*train, "--out", tmp_path / "run", "--test", "0.3")

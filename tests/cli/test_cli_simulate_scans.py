@@ -13,7 +13,7 @@ from crow.cli.main import app, main
 from crow.cohort import read_cohort
 from crow.simulate import simulate_scans
 
-SMALL = ["simulate", "--scans", "--subjects", "3", "--visits", "2", "--resolution", "8", "--jobs", "2"]
+SMALL = ["simulate", "--scans", "--subjects", "3", "--visits", "2", "--resolution", "8", "--jobs", "1"]
 TRUTH = Path("derivatives") / "truth"
 
 

@@ -44,7 +44,7 @@ def drawn(seed: int) -> pd.DataFrame:
     return pd.concat([paths, pd.DataFrame(values - 0.1 * paths[["time"]].to_numpy(), paths.index, REGIONS)], axis=1)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_an_honest_table_passes(seed: int) -> None:
     for synthetic in (cohort(seed).visits, drawn(seed)):
         audit = found(synthetic, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,13 @@ def ask(served: Served, what: str, question: Any = None, token: str | None = Non
     text = response.read().decode()
     connection.close()
     return response.status, text
+
+
+def sent(served: Served, head: str, body: str = "") -> int:
+    """Status of a request that is written as it stands."""
+    with socket.create_connection(("127.0.0.1", urlsplit(served.url).port or 0), timeout=20) as connection:
+        connection.sendall(f"{head}Connection: close\r\n\r\n{body}".encode())
+        return int(connection.makefile("rb").readline().split()[1])
 
 
 def state_of(folder: Path) -> dict[str, float]:
@@ -74,7 +82,41 @@ def test_localhost_is_its_other_name(served: Served) -> None:
     ("forecast", {"subject": EVIL_SUBJECT, "courses": [{"steps": {"DX": [{"value": "Q"}]}}]}, "DX"),
     ("forecast", {"subject": EVIL_SUBJECT, "courses": [{"steps": {"sex": [{"value": "M"}]}}]}, "sex"),
     ("forecast", {"subject": EVIL_SUBJECT, "courses": [{"steps": {"nothing": [{"value": "1"}]}}]}, "nothing"),
-    ("forecast", b"not json", "Reload the page"),
+    ("forecast", {"subject": EVIL_SUBJECT, "horizon": -1e-9}, "horizon"),
+    ("forecast", {"subject": EVIL_SUBJECT, "horizon": "1" * 300}, "horizon"),
+    ("forecast", {"subject": EVIL_SUBJECT, "horizon": 10**400}, "horizon"),
+    ("forecast", {"subject": EVIL_SUBJECT, "horizon": float("nan")}, "horizon"),
+    ("forecast", {"subject": EVIL_SUBJECT, "horizon": float("inf")}, "horizon"),
+    ("forecast", {"subject": EVIL_SUBJECT, "courses": [{}] * 1000}, "courses"),
+    ("forecast", {"subject": EVIL_SUBJECT, "courses": [{"steps": {"DX": [{"value": "AD", "at": 1e9}]}}]}, "at"),
+    ("forecast", {"subject": EVIL_SUBJECT, "courses": [{"steps": {"DX": [{"value": "AD", "at": float("nan")}]}}]},
+     "at"),
+    ("forecast", {"subject": EVIL_SUBJECT, "courses": [{"steps": {"DX": [{"value": "AD"}] * 1000}}]}, "steps"),
+    ("forecast", {"subject": EVIL_SUBJECT, "courses": [{"future": "../../etc/passwd"}]}, "future"),
+    ("forecast", {"subject": "../../etc/passwd"}, "has no subject"),
+    ("forecast", {"subject": "s" * 201}, "subject"),
+    ("forecast", {"subject": "\0"}, "has no subject"),
+    ("forecast", {"subject": ["x"]}, "subject"),
+    ("forecast", {"subject": EVIL_SUBJECT, "run": "/etc"}, "run"),
+    ("subject", {"subject": EVIL_SUBJECT, "horizon": 1e9}, "horizon"),
+    ("subjects", {"text": "s" * 201}, "text"),
+    ("scan", {"subject": EVIL_SUBJECT, "slice": 10**9}, "slice"),
+    ("forecast", {"new": {"age": "70", "visits": [{}] * 100}}, "visits"),
+    ("forecast", {"new": {"age": "70", "visits": [{"time": float("nan")}]}}, "time"),
+    ("forecast", {"new": {"age": "nan", "visits": [{}]}}, "age"),
+    ("forecast", {"new": {"age": "1e9", "visits": [{}]}}, "age"),
+    ("forecast", {"new": {"age": "70", "visits": [{"regions": {"lh_entorhinal": "nan"}}]}}, "lh_entorhinal"),
+    ("forecast", {"new": {"age": "70", "visits": [{"regions": {"lh_entorhinal": "1e400"}}]}}, "lh_entorhinal"),
+    ("forecast", {"new": {"age": "70", "visits": [{"regions": {"lh_entorhinal": "1e300"}}]}}, "training visits lie"),
+    ("forecast", {"subject": EVIL_SUBJECT, "courses": [{"steps": {"CDRSB": [{"value": "1e300"}]}}]}, "CDRSB"),
+    ("forecast", {"new": {"age": "70", "visits": [{"regions": {"nothing": "1"}}]}}, "no region nothing"),
+    ("forecast", {"new": {"age": "70", "visits": [{"covariates": {"nothing": "1"}}]}}, "no covariate nothing"),
+    ("forecast", {"new": {"age": "70", "covariates": {"nothing": "1"}, "visits": [{}]}}, "no covariate nothing"),
+    ("forecast", {"new": {"age": "-1", "visits": [{}]}}, "Give one from 0 to 120"),
+    *[("forecast", body, "Reload the page") for body in (
+        b"not json", b"", b"null", b"[]", b"\xff\xfe", b"\0" * 100, b"[" * 99_000, b'{"new":' * 14_000,
+        b'{"subject": "\\ud800"}', b'{"subject": "x"} {}', b'{"subject": "x", "horizon": 1e}',
+    )],
     ("forecast", {"new": {"age": "", "visits": [{}]}}, "no age"),
     ("forecast", {"new": {"age": "70", "visits": [{"time": 1}]}}, "Start at 0"),
     ("forecast", {"new": {"age": "70", "visits": [{"regions": {"lh_entorhinal": "abc"}}]}}, "lh_entorhinal"),
@@ -88,6 +130,31 @@ def test_questions_without_an_answer_are_refused(served: Served, what: str, ques
 
 def test_long_questions_are_refused(served: Served) -> None:
     assert ask(served, "subjects", b"x" * 200_000)[0] == 413
+
+
+@pytest.mark.parametrize("request_line", [
+    "GET {base}../ HTTP/1.1", "GET {base}../../etc/passwd HTTP/1.1", "GET {base}%2e%2e%2fetc%2fpasswd HTTP/1.1",
+    "GET /etc/passwd HTTP/1.1", "GET //etc/passwd HTTP/1.1", "GET http://example.org{base} HTTP/1.0",
+    "GET {base}static//etc/passwd HTTP/1.1", "GET {base}static/..\\..\\server.py HTTP/1.1",
+    "GET {base}start HTTP/1.1", "PUT {base}start HTTP/1.1", "DELETE {base}static/explore.js HTTP/1.1",
+    "OPTIONS * HTTP/1.1", "CONNECT example.org:80 HTTP/1.1", "GET {base}\0 HTTP/1.1", "no request",
+    "GET /" + "a" * 200_000 + " HTTP/1.1",
+])  # fmt: skip
+def test_odd_requests_are_refused(served: Served, request_line: str) -> None:
+    address = urlsplit(served.url)
+    line = request_line.replace("{base}", address.path)
+    assert 400 <= sent(served, f"{line}\r\nHost: {address.netloc}\r\n") < 500
+
+
+def test_two_hosts_and_long_or_endless_bodies_are_refused(served: Served) -> None:
+    address = urlsplit(served.url)
+    start = f"POST {address.path}start HTTP/1.1\r\nHost: {address.netloc}\r\n"
+    part = f"{60_000:x}\r\n{'x' * 60_000}\r\n"
+    assert 400 <= sent(served, f"{start}Host: example.org\r\nContent-Length: 0\r\n") < 500
+    assert sent(served, f"{start}Transfer-Encoding: chunked\r\n", part * 2) == 413
+    assert sent(served, f"{start}Content-Length: 10000000000\r\n", "x" * 120_000) == 413
+    assert 400 <= sent(served, f"{start}Content-Length: -1\r\n") < 500
+    assert ask(served, "subjects", {"text": ""})[0] == 200
 
 
 def test_nothing_is_written_or_logged_and_ctrl_c_ends_it(folder: Path) -> None:

@@ -97,6 +97,7 @@ def test_the_regression_of_the_glow_holds_before_the_encoder_is_trained() -> Non
     assert abs(away) < 0.2 * far
 
 
+@pytest.mark.slow
 def test_it_learns_the_attributes_and_keeps_the_rest_random() -> None:
     data = subjects(700)
     torch.manual_seed(0)

@@ -65,7 +65,7 @@ def _mass(flow: CRowFlow, data: Sequences) -> float:
     draws = flow.sample(many, repeated, noise)[:, 0, there]
     assert bool((flow.sample(many, repeated, noise)[:, 0, ~there] == 0).all())
     axes = torch.linalg.cholesky(draws.T.cov().view(len(draws[0]), -1))
-    step = {1: 0.05, 2: 0.1, 3: 0.4}[len(draws[0])]
+    step = {1: 0.05, 2: 0.1, 3: 0.7}[len(draws[0])]
     steps = torch.arange(-7, 7, step, dtype=torch.float64)
     grid = torch.cartesian_prod(*[steps] * len(draws[0])).view(-1, len(draws[0]))
     at = last.repeat(len(grid))

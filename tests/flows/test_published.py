@@ -141,6 +141,7 @@ def simulated(subjects: int) -> Sequences:
     return Sequences(x * mask[..., None], y * mask[..., None], torch.zeros(mask.shape), mask)
 
 
+@pytest.mark.slow
 def test_generated_groups_differ_like_the_cohort() -> None:
     """After a shortened training by the preset, Cohen's d between two paths is that of the simulated cohort."""
     sets = ["training.max_epochs=25", "training.learning_rate=5e-3", "training.threads=1"]

@@ -79,7 +79,7 @@ def test_the_seed_decides_the_run() -> None:
     assert first.metrics == same.metrics != other.metrics
 
 
-@pytest.mark.parametrize("cut", [None, "axial"])
+@pytest.mark.parametrize("cut", [pytest.param(None, marks=pytest.mark.slow), "axial"])
 def test_scans(tmp_path: Path, cut: str | None) -> None:
     store = make_store(tmp_path / "store", ball())
     settings = {**QUICK, "images": {"slice": cut, "position": 8.0, "size": 8}}

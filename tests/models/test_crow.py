@@ -243,7 +243,7 @@ def test_the_density_of_a_fitted_model_integrates_to_one() -> None:
     assert all(member["epoch"] > 0 for member in model.metrics["members"])
     path = cohort.visits[:2].reset_index(drop=True)
     drawn = np.concatenate(model.sample(path.drop(columns=cohort.regions), draws=4000).values, 1)
-    step = 0.9
+    step = 1.2
     ticks = np.arange(-5.4, 5.5, step)
     axes = np.linalg.cholesky(np.cov(drawn.T))
     points = drawn.mean(0) + np.stack(np.meshgrid(*[ticks] * 4), -1).reshape(-1, 4) @ axes.T

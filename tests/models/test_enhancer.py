@@ -63,7 +63,7 @@ def test_training_finds_what_thin_slices_are(store: ScanStore, model: crow.Enhan
     assert 1 < longer.metrics["validation_bits_per_dim"] < 7
 
 
-@pytest.mark.parametrize("noise", ["uniform", "variational"])
+@pytest.mark.parametrize("noise", ["uniform", pytest.param("variational", marks=pytest.mark.slow)])
 def test_a_run_comes_back_the_same(store: ScanStore, tmp_path: Path, noise: str) -> None:
     model = crow.Enhancer(seed=2, dequantisation=noise, **QUICK).fit(store, 3, "y", tmp_path / "run")
     again = crow.load(tmp_path / "run")

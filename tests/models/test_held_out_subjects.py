@@ -1,11 +1,11 @@
-"""The test subjects of a run: it keeps salted hashes of their names, and evaluates nobody else."""
+"""The test set of a run: it keeps salted hashes of their names, and evaluates nobody else."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_cohorts import small_cohort
+from small_cohorts import small_cohort, with_visits
 
 import crow
 from crow import CRow
@@ -29,9 +29,17 @@ def test_a_run_keeps_salted_hashes_and_no_names(run: Path) -> None:
     assert kept["hashes"] != salted_hashes(test, "another salt") and not set(test) & set(kept["hashes"])
 
 
-def test_other_test_subjects_are_refused_with_their_number(run: Path) -> None:
+def test_a_new_test_subject_is_refused_with_the_number(run: Path) -> None:
     cohort, model = small_cohort(), crow.load(run)
     one = model.test_set(cohort)[0]
     renamed = replace(cohort, visits=cohort.visits.replace({"subject": {one: f"{one}x"}}))
-    with pytest.raises(RunError, match=r"may be training subjects. Restore the table"):
+    with pytest.raises(RunError, match=r"left out: 1 of \d+ may be training subjects. Restore the table"):
         model.test_set(renamed)
+
+
+def test_a_test_subject_may_be_missing(run: Path) -> None:
+    cohort, model = small_cohort(), crow.load(run)
+    test = model.test_set(cohort)
+    gone = [test[0], *[name for name in cohort.subjects if name not in test][:2]]
+    fewer = with_visits(cohort, cohort.visits[~cohort.visits["subject"].isin(gone)])
+    assert set(model.test_set(fewer)) == set(test[1:])

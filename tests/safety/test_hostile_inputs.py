@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import resource
 import shutil
 import signal
 import zipfile
@@ -16,6 +17,9 @@ import pytest
 from commands import refused
 
 from crow.cli.main import main
+from crow.cohort.parameters import MAX_TABLE_BYTES
+from crow.cohort.text_file import require_cells
+from crow.errors import CohortError
 from crow.run.folder import FORMAT_VERSION
 
 RUN = Path(__file__).parents[1] / "data" / f"runs-v{FORMAT_VERSION}" / "regions"
@@ -122,6 +126,31 @@ def test_a_table_is_read_or_refused(name: str, tmp_path: Path, capsys: pytest.Ca
         assert end.value.code in (None, 0, 2)
     else:
         assert expected in text
+
+
+@pytest.mark.parametrize(("start", "reason"), [
+    (b"", "bytes that no text has"), (b"subject,age,ROI01\ns1,70,", "bytes that no text has"),
+])  # fmt: skip
+@pytest.mark.parametrize("command", ["check", "score"])
+def test_a_file_of_one_line_is_refused_before_it_takes_memory(
+    command: str, start: bytes, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "line.csv"
+    with path.open("wb") as file:
+        file.write(start)
+        file.truncate(MAX_TABLE_BYTES)  # NUL bytes, which take no space on the disk
+    words = [path] if command == "check" else ["--run", RUN, "--cohort", path, "--out", tmp_path / "s.csv"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert reason in refused(capsys, command, *words)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MAX_TABLE_BYTES >> 12  # KiB
+
+
+def test_a_cell_without_an_end_is_named_by_its_line(tmp_path: Path) -> None:
+    for name, content in (("line.csv", GOOD.encode()), ("line.csv.gz", b"")):
+        long = content + b"0" * (3 << 20)
+        (tmp_path / name).write_bytes(gzip.compress(long) if name.endswith(".gz") else long)
+        with pytest.raises(CohortError, match=rf"line {1 + content.count(10)}: a cell of more than 100,000 characters"):
+            require_cells(tmp_path / name)
 
 
 SCORE = ["score", "--run", str(RUN), "--out", "s.csv"]

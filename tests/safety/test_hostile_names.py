@@ -76,6 +76,7 @@ def test_a_name_is_one_file_of_a_folder(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path] and path.name.isprintable()
 
 
+@pytest.mark.slow
 def test_a_page_has_no_script_of_the_cohort(folder: Path) -> None:
     run("evaluate", "--run", folder / "run", "--draws", 20, "--out", folder / "evaluation")
     run("report", "--run", folder / "run", "--evaluation", folder / "evaluation", "--draws", 20,

@@ -135,7 +135,7 @@ def test_what_is_no_file_is_no_scan(kind: str, tmp_path: Path) -> None:
 def test_the_other_half_of_a_pair_may_not_be_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "scan.img").write_bytes(RAW[352:])
     os.mkfifo(tmp_path / "scan.hdr")
-    with pytest.raises(ScanError, match=r"scan\.hdr: is no file but a pipe"):
+    with pytest.raises(ScanError, match=r"scan\.hdr: is a pipe or a device"):
         open_scan(tmp_path / "scan.img")
 
 

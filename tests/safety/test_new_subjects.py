@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import refused, run
+from small_cohorts import in_memory
 
 import crow
 from crow.cohort import Cohort
+from crow.errors import CohortError
 from crow.simulate import simulate_adni
 from crow.synthetic.covariate_model import CovariateModel
 
@@ -91,3 +93,23 @@ def test_a_table_tells_its_origin_and_copies_only_if_asked(
     )
     again = run(*ask, "--out", tmp_path / "again.csv")
     assert again and (tmp_path / "again.csv").read_bytes() == (tmp_path / "new.csv").read_bytes()
+
+
+def test_values_of_fewer_than_five_subjects_are_never_drawn() -> None:
+    number = np.arange(40)
+    few = np.where(number < 3, 123.4567 + number, np.nan)
+    table = pd.DataFrame({
+        "subject": [f"s{k}" for k in np.repeat(number, 3)],
+        "age": 60.0 + np.repeat(number / 2, 3) + np.tile(range(3), 40),
+        "postcode": [f"PC{k}" for k in np.repeat(number, 3)], "twin": [f"T{k // 2}" for k in np.repeat(number, 3)],
+        "few": np.repeat(few, 3), "score": np.where(np.repeat(number, 3) == 7, 900.0, np.repeat(number, 3) % 6.0),
+        "R1": np.linspace(0, 1, 120),
+    })  # fmt: skip
+    kinds = {"postcode": "categorical", "twin": "categorical", "few": "numeric", "score": "numeric"}
+    cohort = in_memory(table, ["R1"], kinds)
+    drawn = CovariateModel.fit(cohort).draw(300, np.random.default_rng(0))
+    assert drawn[["postcode", "twin", "few"]].isna().all(axis=None)
+    assert drawn["score"].astype(float).max() < 900
+    names = cohort.subjects[:4]
+    with pytest.raises(CohortError, match="4 subjects; covariates of new subjects need at least 5"):
+        CovariateModel.fit(cohort.of(names))

@@ -45,7 +45,8 @@ def test_an_open_setting_is_chosen_from_the_size() -> None:
     assert small.training.threads == 1
     wide = Config.model_validate({"model": {"hidden": 128}})
     assert resolve(wide, sequences()).training.threads == 1  # of the one that this test allows
-    training = {"max_epochs": 7, "validation_fraction": 0.3, "threads": 3, "value_dropout": 0.5}
+    assert (small.training.patience, large.training.patience) == (5, 8)
+    training = {"max_epochs": 7, "patience": 2, "validation_fraction": 0.3, "threads": 3, "value_dropout": 0.5}
     asked = Config.model_validate({"model": {"hidden": 5}, "training": training})
     assert resolve(asked, sequences()) == asked
 

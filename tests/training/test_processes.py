@@ -24,7 +24,7 @@ SETTINGS = TrainingSettings(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
 def test_two_processes_train_as_one_and_one_continues(tmp_path: Path, strategy: str) -> None:
     torch.set_num_threads(1)
     data = invented(60, 1), invented(20, 2)

@@ -24,6 +24,7 @@ from crow.training.together import Member, train_together
 SETTINGS = TrainingSettings(
     max_epochs=8, steps_per_epoch=4, batch_size=16, learning_rate=0.01, patience=2, ema_decay=0.5, value_dropout=0.0
 )
+PUBLISHED = {"schedule": "published", "ema_decay": 0.0, "learning_rate": 0.002}
 KINDS = ("mixed_model", "standard", "standard", "mixed_model")
 
 
@@ -63,12 +64,11 @@ def assert_same(found: list[Member], expected: list[Member], rtol: float = 0.0, 
 @pytest.mark.parametrize(
     ("missing", "levels", "changes"),
     [
-        (0.0, False, {}),
-        (0.5, False, {}),
-        (0.0, True, {"value_dropout": 0.5}),
-        (0.0, False, {"schedule": "published", "ema_decay": 0.0, "learning_rate": 0.002}),
+        pytest.param(0.5, False, {}, id="missing values"),
+        pytest.param(0.0, False, {}, id="complete", marks=pytest.mark.slow),
+        pytest.param(0.0, True, {"value_dropout": 0.5}, id="levels and dropped values", marks=pytest.mark.slow),
+        pytest.param(0.0, False, PUBLISHED, id="published schedule", marks=pytest.mark.slow),
     ],
-    ids=["complete", "missing values", "levels and dropped values", "published schedule"],
 )
 def test_members_become_what_they_become_alone(missing: float, levels: bool, changes: dict[str, Any]) -> None:
     settings = SETTINGS.model_copy(update=changes)

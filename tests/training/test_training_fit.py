@@ -79,7 +79,12 @@ def test_no_epochs_leave_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "average"), [(20, 0.0), (24, 0.0), (20, 0.9)], ids=["in a step", "in evaluation", "in a step, averaged"]
+    ("step", "average"),
+    [
+        pytest.param(20, 0.9, id="in a step, averaged"),
+        pytest.param(20, 0.0, id="in a step", marks=pytest.mark.slow),
+        pytest.param(24, 0.0, id="in evaluation", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, step: int, average: float) -> None:
     settings = SETTINGS.model_copy(update={"ema_decay": average})
