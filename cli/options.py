@@ -136,7 +136,7 @@ Jobs = Annotated[
     typer.Option("--jobs", min=1, max=1024, help="Number of parallel processes.", show_default="one per core"),
 ]
 GroupJobs = Annotated[
-    int, typer.Option("--jobs", min=1, max=1024, help="Number of processes that train groups of ensemble members.")
+    int, typer.Option("--jobs", min=1, max=1024, help="Number of parallel processes.")
 ]
 Cluster = Annotated[
     str | None,

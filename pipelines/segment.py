@@ -120,6 +120,8 @@ def segment(
             shown.append((found, f"{visit['subject']} {visit['session']}\n{volume}"))
     for reason in bad[:MAX_REASONS]:
         echo(f"warning: {reason} This scan is left out.")
+    if len(bad) > MAX_REASONS:
+        echo(f"warning: {len(bad)} scans are left out; these are the first {MAX_REASONS}.")
     if not rows:
         reasons = "".join(f"\n  {reason}" for reason in bad[:MAX_REASONS])
         raise CohortError(f"{cohort}: none of its {len(bad)} scans can be segmented.{reasons}")

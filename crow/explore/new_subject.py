@@ -44,8 +44,7 @@ def new_cohort(model: CRow, cohort: Cohort, typed: NewSubject) -> Cohort:
     for k, (visit, time) in enumerate(zip(typed.visits, times, strict=True)):
         row: dict[str, object] = {"subject": NAME, "session": str(k + 1), "time": time, "age": age + time}
         for name in schema.covariates:
-            given = typed.covariates if name in schema.fixed else visit.covariates
-            row[name] = covariate(model, cohort, name, given.get(name, ""))
+            row[name] = covariate(model, cohort, name, (typed.covariates | visit.covariates).get(name, ""))
         for name in schema.regions:
             typed_value = visit.regions.get(name, "")
             row[name] = number(typed_value, f"{name} of visit {k + 1}", "Type a number, or leave it empty.")

@@ -154,7 +154,7 @@ class VoxelFlow(nn.Module):
         return torch.stack(losses).mean()
 
     def cut(self, corner: tuple[int, ...], sizes: tuple[int, ...]) -> VoxelFlow:
-        """The flow of a box of voxels, which shares all weights.
+        """The flow of a box of voxels, which shares the weights of the levels; the linear forecast stays as fitted.
 
         Beyond its reach from the border of the box, it is the flow of the whole volume.
         """

@@ -79,6 +79,8 @@ class CrossSectionalModel(Model):
 
         Raises CohortError if there is too little to learn from.
         """
+        if not isinstance(data, ScanStore) and self.config.images.patch:
+            raise ConfigError("images.patch: patches are of scans, and this is a table. Leave it out.")
         cohort = data.cohort() if isinstance(data, ScanStore) else data
         cohort.require_usable(one_visit=True)
         return cohort, self.split(cohort)[0].visits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Unpack
@@ -21,7 +22,7 @@ from crow.extras import extra
 from crow.flows.conditional_flow import flow_of_masks, resized
 from crow.flows.mask_flow import MaskFlow
 from crow.memory import require_draws
-from crow.models.base import MIN_SUBJECTS, FitOptions, Training
+from crow.models.base import MIN_SUBJECTS, Echo, FitOptions, Training
 from crow.models.cross_sectional import CrossSectionalModel
 from crow.representation.cross_sectional import GREYS, ScanInputs, cohort_of
 from crow.representation.masks import Mask, around_masks, find_masks, read_mask
@@ -143,7 +144,9 @@ class Segmenter(CrossSectionalModel):
         truth, bad = _read_masks(store, files, label)
         for reason in bad[:MAX_REASONS]:
             training.echo(f"warning: {reason} This scan is left out.")
-        visits, missing = visits.loc[list(truth)], len(visits) - len(truth)
+        if len(bad) > MAX_REASONS:
+            training.echo(f"warning: {len(bad)} scans are left out; these are the first {MAX_REASONS}.")
+        visits, missing = visits.loc[list(truth)], len(visits) - len(truth) - len(bad)
         if (count := visits["subject"].nunique()) < MIN_SUBJECTS:
             reasons = "".join(f"\n  {reason}" for reason in bad[:MAX_REASONS])
             raise CohortError(
@@ -160,7 +163,7 @@ class Segmenter(CrossSectionalModel):
         fit = self.train_flow(examples, subject, training)
         self.metrics = {"validation_loss": fit.validation_loss, "epoch": fit.epoch, "visits": len(visits)}
         self.metrics |= {"subjects": count}
-        self._calibrate_volumes(store, visits["subject"], truth)
+        self._calibrate_volumes(store, visits["subject"], truth, training.echo)
         self.metrics |= self._validation_scores(store, visits["subject"], truth)
         return self.finish(training)
 
@@ -282,16 +285,18 @@ class Segmenter(CrossSectionalModel):
         return torch.from_numpy(cut(np.stack([level, odds]).astype(np.float32), self.corner, self.shape))
 
     def _calibrate_volumes(
-        self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]
+        self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]], echo: Echo
     ) -> None:
-        """Widen the draws until 90 % intervals of volumes contain those of the validation subjects."""
+        """Widen the draws until 90 % intervals of volumes contain those of validation subjects, one scan of each."""
         grid, (rows, prior, region) = store.info.grid.shape, self._validation_scans(store, subjects, truth)
         flow, inside = resized(self.fitted(), *self.shape), torch.from_numpy(cut(region, self.corner, self.shape))
         cases = (
             MaskCase(self._context(store, row, prior), inside, float((_unpacked(truth[row], grid) & region).sum()))
-            for row in rows
+            for row in subjects.loc[rows].drop_duplicates().index
         )
-        calibrate_volumes(flow, cases, derived_seed(self.config.seed, SeedStream.SEGMENTATION_DRAWS))
+        enough = calibrate_volumes(flow, cases, derived_seed(self.config.seed, SeedStream.SEGMENTATION_DRAWS))
+        if missed := sum(not math.isfinite(sd) for sd in enough):
+            echo(f"warning: no interval contains {missed} of {len(enough)} validation volumes; they are left out.")
         self.fitted().shift_sd = flow.shift_sd
         self.extra[SHIFT] = torch.tensor(flow.shift_sd)
 

@@ -182,7 +182,8 @@ class Synthesizer(CrossSectionalModel):
         self.uses_scans = True
         with seeded(self.config.seed, 0):
             whole = self.build()
-        assert isinstance(whole, LocalGlow)
+        if not isinstance(whole, LocalGlow):
+            raise ConfigError(f"images.patch: not for architecture {self.config.architecture}. Use cglow.")
 
         def residual(batch: Examples) -> tuple[Tensor, Tensor]:
             return whole.residual(batch.x, batch.context), whole.expected(batch.context)

@@ -18,6 +18,7 @@ from crow.cohort.covariate_paths import Future, check_future, future_visits, wit
 from crow.cohort.split import validation_folds
 from crow.data.forecast import Forecast
 from crow.data.sequences import Sequences
+from crow.errors import ConfigError
 from crow.flows.crow import map_state
 from crow.flows.voxels import VoxelFlow, VoxelState
 from crow.memory import require_draws
@@ -94,6 +95,8 @@ class VoxelModel(FollowUpModel):
         self.store_info = store.info.model_dump(mode="json", exclude={"cohort_path"})
         if settings.patch is not None:
             check_patch(settings.patch, settings.levels, self.voxels.mask.shape, "scans.voxels.patch")
+            if self.config.training.strategy == "fsdp":
+                raise ConfigError("scans.voxels.patch: not with training.strategy fsdp. Use ddp.")
         data = self.voxels.sequences(store, visits, self.table)
         self.config = resolve(self._requested, data)
         training.begin(self.config)

@@ -26,7 +26,7 @@ def check_patch(size: int, levels: int, space: tuple[int, ...], setting: str = "
     """Raise ConfigError unless cubes of ``size`` voxels fit into a volume and can be halved ``levels`` times."""
     multiple, shown = 2**levels, " x ".join(map(str, space))
     if len(space) != 3:
-        raise ConfigError(f"images.patch {size}: patches are for volumes. Leave out images.patch or images.slice.")
+        raise ConfigError(f"{setting} {size}: patches are for volumes. Leave out {setting} or images.slice.")
     if size % multiple or size > min(space):
         raise ConfigError(
             f"{setting} {size}: the side of a patch must be divisible by {multiple} (2^levels) and at most "

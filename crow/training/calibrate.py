@@ -68,18 +68,18 @@ def calibrate_volumes(flow: MaskFlow, validation: Iterable[MaskCase], seed: int 
 
     For every scan, the smallest sd from which on the interval of its drawn volumes contains the true volume; the flow
     receives their quantile of rank ``0.9 (n + 1)`` of n (split conformal prediction; Vovk et al. 2005). With fewer than
-    9 scans it receives the largest. These smallest sds are returned.
+    19 scans it receives the largest. These smallest sds are returned; one is infinite if no sd is enough, and does not
+    decide: one mask that the flow cannot find would make all intervals useless.
     """
     generator = torch.Generator().manual_seed(seed)
     smallest = [_smallest_sd(flow, case, generator) for case in validation]
-    if smallest:
-        rank = min(math.ceil(LEVEL * (len(smallest) + 1)), len(smallest))
-        flow.shift_sd = sorted(smallest)[rank - 1]
+    if enough := sorted(sd for sd in smallest if math.isfinite(sd)):
+        flow.shift_sd = enough[min(math.ceil(LEVEL * (len(smallest) + 1)), len(enough)) - 1]
     return smallest
 
 
 def _smallest_sd(flow: MaskFlow, case: MaskCase, generator: torch.Generator) -> float:
-    """The smallest of `SHIFT_SDS` from which on the interval contains the true volume."""
+    """The smallest of `SHIFT_SDS` from which on the interval contains the true volume; infinite if there is none."""
     margins = flow.margins(case.context[None], VOLUME_DRAWS, generator)[:, 0, 0]
     ordered = margins[:, case.inside].sort(1).values
     inside = []
@@ -90,4 +90,4 @@ def _smallest_sd(flow: MaskFlow, case: MaskCase, generator: torch.Generator) -> 
         inside.append(bool(low <= case.volume <= high))
     outside = np.flatnonzero(~np.array(inside))
     first = 0 if not len(outside) else int(outside[-1]) + 1
-    return float(SHIFT_SDS[min(first, len(SHIFT_SDS) - 1)])
+    return float(SHIFT_SDS[first]) if first < len(SHIFT_SDS) else math.inf

@@ -49,6 +49,8 @@ class FlowModule(pl.LightningModule):
         assert self.device_mesh is not None
         for flow in (self.flow, self.evaluated):
             if not isinstance(flow, FSDPModule):
+                for weight in flow.parameters():  # those of convolutions are stored channels last, which it refuses
+                    weight.data = weight.data.contiguous()
                 fully_shard(flow, mesh=self.device_mesh["data_parallel"], reshard_after_forward=True)
                 register_fsdp_forward_method(flow, "loss")
 

@@ -54,7 +54,7 @@ def no_place(path: Path) -> None:
 
 
 BAD: dict[Callable[[Path], None], str] = {
-    header_only: "truncated or damaged",
+    header_only: "truncated: 352 bytes, but its header declares",
     truncated: "truncated or damaged",
     four_dimensions: "has 2 volumes; one is needed",
     not_a_number: "100% of its voxels are NaN or infinite",

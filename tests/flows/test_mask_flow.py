@@ -73,6 +73,14 @@ def test_few_scans_widen_to_the_worst() -> None:
     assert calibrate_volumes(flow, []) == [] and flow.shift_sd == max(smallest)
 
 
+def test_a_volume_that_no_shift_reaches_does_not_decide() -> None:
+    torch.manual_seed(0)
+    flow = flow_of_masks((1, 4, 4), 1, 1, 1, hidden=4, features=2).eval()
+    inside = torch.ones(4, 4, dtype=torch.bool)
+    smallest = calibrate_volumes(flow, [MaskCase(torch.zeros(1, 4, 4), inside, float(v)) for v in [8] * 17 + [17]])
+    assert smallest[-1] == float("inf") and flow.shift_sd == max(smallest[:-1]) < 1
+
+
 def identity(event: tuple[int, ...]) -> nn.Module:
     """The identity, flattened."""
     return conditional_stack(event, 1, 1, 1, 4, 2, gate=False)
