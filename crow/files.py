@@ -29,7 +29,7 @@ def read_text(path: Path) -> str:
     """The UTF-8 text of a small file, such as settings; raises OSError for a pipe or device, which may never end."""
     facts = path.stat()
     if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
-        raise OSError(errno.ESPIPE, "no file but a pipe or a device", str(path))
+        raise OSError(errno.ESPIPE, "a pipe or a device, and not a file", str(path))
     if facts.st_size > MAX_TEXT:
         raise OSError(errno.EFBIG, f"larger than {MAX_TEXT >> 20} MiB", str(path))
     return path.read_text(encoding="utf-8-sig")

@@ -156,7 +156,7 @@ def test_a_pipe_and_a_device_are_refused_at_once(tmp_path: Path, device: str) ->
         os.mkfifo(path)
     done = run(app, ["check", str(path)])
     assert done.exit_code == 2
-    assert "no file but a pipe or a device" in words(done)
+    assert "a pipe or a device, and not a file" in words(done)
 
 
 def test_json(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_cell_without_an_end_is_named_by_its_line(tmp_path: Path) -> None:
 SCORE = ["score", "--run", str(RUN), "--out", "s.csv"]
 GENERATE = ["generate", "--run", str(RUN), "--cohort", "good.csv", "--subject", "s1", "--out", "g.csv"]
 TRAIN = ["train", "--out", "run"]
-NO_FILE = "no file but a pipe or a device"
+NO_FILE = "a pipe or a device, and not a file"
 COMMANDS: dict[str, tuple[list[str], str]] = {
     **{f"check {name}": (["check", name], reason) for name, reason in {
         "folder.csv": "is a folder", "loop.csv": "Too many levels of symbolic links", "pipe.csv": NO_FILE,
