@@ -15,7 +15,7 @@ from crow.data.forecast import quantiles_of
 from crow.errors import CohortError, ScanError
 from crow.extras import extra
 from crow.files import check_free, writing
-from crow.models.segmenter import MAX_REASONS, Segmentation, Segmenter
+from crow.models.segmenter import MAX_REASONS, Segmentation, Segmenter, warn_of_left_out
 from crow.pipelines.cross_sectional_runs import Echo, Learned, learned, learning_settings, open_data
 from crow.pipelines.scan_history import store_beside
 from crow.pipelines.scan_source import open_source
@@ -118,10 +118,7 @@ def segment(
         if len(shown) < MAX_SHOWN:
             volume = f"{middle:,.0f} ({low:,.0f} to {high:,.0f}) mm3"
             shown.append((found, f"{visit['subject']} {visit['session']}\n{volume}"))
-    for reason in bad[:MAX_REASONS]:
-        echo(f"warning: {reason} This scan is left out.")
-    if len(bad) > MAX_REASONS:
-        echo(f"warning: {len(bad)} scans are left out; these are the first {MAX_REASONS}.")
+    warn_of_left_out(bad, echo)
     if not rows:
         reasons = "".join(f"\n  {reason}" for reason in bad[:MAX_REASONS])
         raise CohortError(f"{cohort}: none of its {len(bad)} scans can be segmented.{reasons}")

@@ -142,10 +142,7 @@ class Segmenter(CrossSectionalModel):
         _, visits = self.training_visits(store)
         files = find_masks(store, visits, Path(masks))
         truth, bad = _read_masks(store, files, label)
-        for reason in bad[:MAX_REASONS]:
-            training.echo(f"warning: {reason} This scan is left out.")
-        if len(bad) > MAX_REASONS:
-            training.echo(f"warning: {len(bad)} scans are left out; these are the first {MAX_REASONS}.")
+        warn_of_left_out(bad, training.echo)
         visits, missing = visits.loc[list(truth)], len(visits) - len(truth) - len(bad)
         if (count := visits["subject"].nunique()) < MIN_SUBJECTS:
             reasons = "".join(f"\n  {reason}" for reason in bad[:MAX_REASONS])
@@ -323,6 +320,14 @@ class Segmenter(CrossSectionalModel):
             y.append(mask[region])
         error = calibration_error(np.concatenate(p), np.concatenate(y))
         return {"validation_dice": float(np.mean(overlaps)), "validation_calibration_error": error}
+
+
+def warn_of_left_out(bad: list[str], echo: Echo) -> None:
+    """The first reasons why scans cannot be used, and how many there are."""
+    for reason in bad[:MAX_REASONS]:
+        echo(f"warning: {reason} This scan is left out.")
+    if len(bad) > MAX_REASONS:
+        echo(f"warning: {len(bad)} scans are left out; these are the first {MAX_REASONS}.")
 
 
 def _read_masks(
