@@ -35,7 +35,8 @@ Forecast = Callable[[Measured, float], tuple[Values, Values]]
 class MixedModelOfChanges:
     """The mixed model of the changes of log volumes since the first scan, as `crow train` fits it."""
 
-    def __init__(self, subjects: Sequence[Measured]) -> None:
+    def __init__(self, subjects: Sequence[Measured], resolution: float) -> None:
+        self.resolution = resolution
         covariates = np.nan_to_num(np.concatenate([own.covariates for own in subjects]))
         self.centre, self.scale = covariates.mean(0), np.maximum(covariates.std(0), 1e-9)
         x, context = zip(*(self._encode(own) for own in subjects), strict=True)
@@ -59,7 +60,7 @@ class MixedModelOfChanges:
         one = torch.ones(1, x.shape[1], dtype=torch.double)
         sd = self.model.share_of_change(later[:, 0, :1], context[None, -1, :1], moments, one)[0] * self.unit
         change = (levels[1] - levels[0]).numpy()
-        missed, spread = registration_error(change)
+        missed, spread = registration_error(change, self.resolution)
         return 100 * np.expm1(change + missed), 100 * np.hypot(sd.numpy(), spread)
 
     def _encode(self, own: Measured) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,8 +81,9 @@ def measured(store: ScanStore) -> tuple[list[str], list[Measured], list[Values]]
 
 
 def cross_validated(
-    names: Sequence[str], subjects: Sequence[Measured], true: Sequence[Values], folds: int, seeds: int
-) -> pd.DataFrame:
+    names: Sequence[str], subjects: Sequence[Measured], true: Sequence[Values], resolution: float, folds: int,
+    seeds: int,
+) -> pd.DataFrame:  # fmt: skip
     """One row per seed, subject, model and structure: true change, mean and sd of its forecast."""
     rows = []
     for seed in range(seeds):
@@ -89,7 +91,8 @@ def cross_validated(
         for fold in range(folds):
             test = order[fold::folds]
             training = [subjects[k] for k in order if k not in test]
-            mixed, baselines = MixedModelOfChanges(training), RegionBaselines.fit(training, True, len(names))
+            mixed = MixedModelOfChanges(training, resolution)
+            baselines = RegionBaselines.fit(training, True, len(names))
             for k in test:
                 own, change = subjects[k], 100 * (true[k][-1] / true[k][-2] - 1)
                 past = Measured(own.times[:-1], own.values[:-1], own.covariates[:-1])

@@ -59,7 +59,8 @@ def main() -> None:
         assert truth is not None, "the store is not of simulated scans"
         names, subjects, true = measured(store)
         folds = max(2, round(len(subjects) / arguments.test))
-        scores = cross_validated(names, subjects, true, folds, arguments.seeds)
+        resolution = float(store.info.settings["resolution"])
+        scores = cross_validated(names, subjects, true, resolution, folds, arguments.seeds)
         rows = [row for name in GROUPS for row in table(scores, name)]
         rows += [row for name in names if name not in GROUPS for row in table(scores, name) if row["model"] == "crow"]
         rows += voxel_rows(store, truth, arguments.test, arguments.modes)
@@ -68,8 +69,7 @@ def main() -> None:
     print(pd.DataFrame(rows).to_string(index=False))
     print("\nMean error, and sd beyond that of the model, as shares of the root mean square of all changes:")
     print(unexpected_error(scores).round(2).to_string())
-    visits = len(store.visits) / len(subjects)
-    resolution = float(store.info.settings["resolution"])
+    visits = sum(len(own.times) for own in subjects) / len(subjects)
     size = f"{len(subjects)} subjects with {visits:.3g} scans at {resolution:g} mm"
     which = f"_{arguments.name}" if arguments.name else ""
     write(

@@ -54,7 +54,8 @@ class Explorer:
             "run": self.source.run.name, "cohort": Path(self.cohort.path or "the cohort").name,
             "subjects": len(self.cohort.subjects), "draws": self.source.draws,
             "regions": [
-                {"name": name, "short": short, "unit": self.units.get(name, "")} for name, short in names.items()
+                {"name": name, "short": short, "unit": self.units.get(name, ""), "fan": "a new measurement"}
+                for name, short in names.items()
             ],
             "scales": {CUBIC_MM: {"from": MIN_LARGE, "per": CUBIC_MM_PER_CM, "unit": CUBIC_CM}},
             "covariates": self._covariates(),

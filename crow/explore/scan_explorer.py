@@ -63,7 +63,7 @@ class ScanExplorer(Explorer):
         found = {"modality": self.store.info.modality, "voxels": f"{size} mm", "planes": get_args(Planes)}
         start = super().start()
         for one in start["regions"][: self._volumes]:
-            one["short"] = one["name"].replace("_", " ")
+            one |= {"short": one["name"].replace("_", " "), "fan": "the volume without error"}
         return start | {"brain": None, "scans": found, "cohort": self.store.path.name}
 
     def scan(self, question: ScanQuestion) -> dict[str, Any]:

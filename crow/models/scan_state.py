@@ -82,7 +82,8 @@ class ScanState:
         count = len(self.model.fitted_basis.volume_names)
         last = self.last[-count:]
         changes = self.of_change(visit, draws)[:, -count:] - last
-        return np.asarray(self.first_volumes * np.exp(last + true_changes(changes)), np.float64)
+        resolution = float(min(self.store.info.grid.spacing))
+        return np.asarray(self.first_volumes * np.exp(last + true_changes(changes, resolution)), np.float64)
 
     @cached_property
     def preview(self) -> Preview:

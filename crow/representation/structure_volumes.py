@@ -21,34 +21,45 @@ VOLUMES_MM = 3.0  # voxels in which the volumes of structures are measured
 SEED = 0  # of the error of registration
 NAMES = [f"log_volume_{name}" for name in STRUCTURES.values()]
 Array = NDArray[np.floating]
-# True minus forecast change of two simulated cohorts (24 subjects each at 3 mm, benchmarks/scans.py), as a share of the
-# root mean square of all structures' changes of the log volume: its mean, and its sd beyond what the model itself
-# expects, which includes the difference between the cohorts.
+# True minus forecast change in simulated cohorts (36 subjects with 4 scans at 2 mm; two of 24 with 3 scans at 3 mm;
+# benchmarks/scans.py), as a share of the root mean square of all structures' changes of the log volume: its mean, and
+# its sd beyond what the model itself expects, which includes the difference between cohorts.
 ERROR = {
-    "csf": (0.14, 0.09), "ventricles": (0.05, 0.12), "hippocampus": (0.10, 0.0), "amygdala": (-0.58, 0.0),
-    "deep_gray": (-0.35, 0.0), "cortex": (-0.13, 0.17), "white_matter": (-0.25, 0.04), "cerebellum": (-0.03, 0.0),
-    "brainstem": (-0.05, 0.0),
+    2.0: {
+        "csf": (0.05, 0.11), "ventricles": (-0.16, 0.35), "hippocampus": (0.09, 0.26), "amygdala": (-0.36, 0.26),
+        "deep_gray": (-0.37, 0.10), "cortex": (-0.07, 0.10), "white_matter": (-0.12, 0.05), "cerebellum": (-0.04, 0.0),
+        "brainstem": (-0.05, 0.01),
+    },
+    3.0: {
+        "csf": (0.14, 0.09), "ventricles": (0.05, 0.12), "hippocampus": (0.10, 0.0), "amygdala": (-0.58, 0.0),
+        "deep_gray": (-0.35, 0.0), "cortex": (-0.13, 0.17), "white_matter": (-0.25, 0.04), "cerebellum": (-0.03, 0.0),
+        "brainstem": (-0.05, 0.0),
+    },
 }  # fmt: skip
 
 
-def registration_error(changes: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def registration_error(
+    changes: NDArray[np.floating], resolution: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and sd ``[S]`` of true minus forecast ``changes [S]`` of log volumes, for the error that all scans share.
 
     In noisy scans, registration finds too little of the change of structures that have little contrast, in every scan
     alike (without noise, it finds all of it). This error grows with the change of the whole brain, not with the little
-    that is found. How large it is in real scans is not known; it is taken from simulated ones.
+    that is found. How large it is in real scans is not known; it is taken from simulated ones at the nearest
+    ``resolution`` (mm), because small voxels together have less noise.
     """
-    error = np.array([ERROR[name.removesuffix("_left").removesuffix("_right")] for name in STRUCTURES.values()])
+    of_resolution = ERROR[min(ERROR, key=lambda known: abs(known - resolution))]
+    error = np.array([of_resolution[name.removesuffix("_left").removesuffix("_right")] for name in STRUCTURES.values()])
     mean, sd = (error * np.sqrt(np.mean(np.square(changes)))).T.astype(np.float64)
     return mean, sd
 
 
-def true_changes(measured: NDArray[np.floating]) -> NDArray[np.float64]:
+def true_changes(measured: NDArray[np.floating], resolution: float) -> NDArray[np.float64]:
     """Draws ``[n, S]`` of true changes of log volumes, from draws ``[n, S]`` of the changes that scans would measure.
 
     They are moved by the mean of `registration_error`, and have its spread.
     """
-    missed, spread = registration_error(np.median(measured, 0))
+    missed, spread = registration_error(np.median(measured, 0), resolution)
     return np.asarray(measured + missed + spread * np.random.default_rng(SEED).standard_normal(measured.shape))
 
 

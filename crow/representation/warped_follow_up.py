@@ -95,6 +95,7 @@ class SubjectWarp:
         self.psi = np.asarray(store.array("anatomy")[store.subject_index(last)], np.float32)
         self.velocity = np.asarray(store.array("velocity")[last], np.float32)
         self.back = invert(self.psi, basis.nodes)
+        self.resolution = float(min(store.info.grid.spacing))
         self.size = abs(float(np.linalg.det(np.asarray(store.array("to_scan")[last])[:3, :3])))
 
     @cached_property
@@ -137,8 +138,8 @@ class SubjectWarp:
         since_first = self.c_last[-count:].astype(np.float64)
         last = self.size * np.exp(log_volumes(self.psi, self.velocity, self.basis.nodes))
         change, changes = centre[-count:] - since_first, draws[:, -count:] - since_first
-        median = last * np.exp(change + registration_error(change)[0])
-        measured, drawn = last * np.exp(changes), last * np.exp(true_changes(changes))
+        median = last * np.exp(change + registration_error(change, self.resolution)[0])
+        measured, drawn = last * np.exp(changes), last * np.exp(true_changes(changes, self.resolution))
         low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         table = pd.DataFrame(
             {

@@ -209,7 +209,7 @@ def test_volumes_of_draws_are_those_of_the_coefficients_and_have_an_error_of_reg
     past, draws = rows[21:23], np.tile(c[1], (400, 1))
     follow_up = basis.follow_up(store, past, draws)
     measured = (c[1] - c[0])[2:].astype(float)
-    missed, spread = registration_error(measured)
+    missed, spread = registration_error(measured, float(min(store.info.grid.spacing)))
     table = follow_up.volumes.set_index("structure")
     np.testing.assert_allclose(np.log1p(table["change"]), measured + missed, atol=1e-6)
     logs, found = (np.log(d / table["last"].to_numpy()) for d in (follow_up.volume_draws, follow_up.measured_draws))
@@ -275,6 +275,7 @@ def test_a_day_after_the_last_scan_nothing_has_changed(store, rows, tmp_path):
     shown = ScanState(model, past, rows[21:23]).volumes(visit, forecast.values[0][:, : len(model.basis.names)])
     np.testing.assert_allclose(shown, made.volume_draws, rtol=1e-4)
     page = ScanExplorer(model, past, Source(tmp_path, (tmp_path,), draws=200, seed=0))
+    assert page.start()["regions"][1]["fan"] == "the volume without error"
     answer = page.forecast(Question(subject="s7", horizon=1.0, courses=[Course()]))
     found = answer["courses"][0]["bands"]["ventricles"][-1]
     np.testing.assert_allclose(found, np.quantile(made.volume_draws[:, 1], SHARES), rtol=1e-3)

@@ -193,6 +193,10 @@ def test_saving_and_loading(store: ScanStore, subspace: Subspace, tmp_path: Path
         Subspace.from_saved({**tensors, "noise": tensors["noise"][1:]}, subspace.describe())
     with pytest.raises(RunError, match="damaged"):
         Subspace.from_saved({}, subspace.describe())
+    with pytest.raises(RunError, match="damaged"):
+        Subspace.from_saved({**tensors, "band_noise": tensors["band_noise"][1:]}, subspace.describe())
+    older = {name: tensor for name, tensor in tensors.items() if not name.startswith("band")}
+    assert Subspace.from_saved(older, subspace.describe()).prior.bands is None
 
 
 def test_memory_does_not_grow_with_the_number_of_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@
 
   function legend() {
     const items = [["level", "level at a visit, 90 % and 50 %"], ...view.answer.courses.map((course, k) => ["ab"[k], `${"AB"[k]}: ${Crow.saved ? Crow.saved.courses[view.chosen[k]].label : course.short}`])];
-    const bands = view.answer.courses.length === 2 ? "bands of a new measurement: 50 and 90 %" : "bands of a new measurement: 50, 80 and 90 %";
+    const bands = `bands of ${view.start.regions.find((one) => one.name === view.region).fan}: ${view.answer.courses.length === 2 ? "50 and 90 %" : "50, 80 and 90 %"}`;
     if (view.shown.reference && view.reference) items.push(["reference", `reference: ${view.shown.reference.label}, 50 and 90 %`]);
     $("legend").replaceChildren(...items.map(([name, text]) => Crow.html("li", { class: name }, text)), Crow.html("li", { class: "plain" }, bands));
     $("show-reference").parentElement.hidden = !view.shown.reference;
