@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy import ndimage
 
+from crow.choices import require_choice
 from crow.cohort import Cohort, Finding, read_cohort
 from crow.cohort.reader import read_options
 from crow.cohort.schema import Schema
@@ -111,6 +112,7 @@ def prepare(
         raise CohortError(
             f"{cohort}: no scans found. Name the column of their paths with --scan, or use crow train for regions."
         )
+    require_choice("--registration", registration, get_args(Registration))
     kind = check_modality(modality, visits.modality, visits.visits["scan"])
     plan = _plan(visits, kind, resolution, registration, check_reference(reference, kind))
     template = load_template(resolution)
@@ -256,6 +258,8 @@ def _findings(store: ScanStore, record: QCRecord) -> list[Finding]:
         found.append(Finding("scan-rounded", "warning", f"{scan}: {record.rounded}. Convert or compute it again."))
     if record.orientation:
         found.append(Finding("scan-orientation", "warning", f"{scan}: {record.orientation}."))
+    if record.misplaced:
+        found.append(Finding("scan-misplaced", "warning", f"{scan}: {record.misplaced}."))
     if record.failed:
         found.append(Finding("scan-failed", "warning", f"{scan}: {record.failed} The visit is excluded."))
     return found

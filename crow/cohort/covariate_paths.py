@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from crow.choices import require_choice
 from crow.cohort.cohort import Cohort
 from crow.errors import CohortError
 
@@ -26,7 +27,10 @@ def future_visits(cohort: Cohort, asked: pd.DataFrame, future: Future = "carry")
 
     One more column per carried covariate (`CARRIED` and its name) has the years since its last known value, 0 for a
     value that is known. A column of ``asked`` with such a name is kept.
+
+    Raises ConfigError if ``future`` is neither of both.
     """
+    require_choice("future", future, get_args(Future))
     visits = cohort.visits[["subject", "time", "age", *cohort.covariates]]
     kinds = cohort.schema.covariates
     carried = [name for name in carried_covariates(cohort) if future == "carry" or kinds[name] != "numeric"]

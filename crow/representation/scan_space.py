@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from crow.choices import require_choice
 from crow.errors import CohortError, ScanError
 from crow.extras import extra
 from crow.representation.follow_up import Volume
@@ -26,6 +27,7 @@ class ScanSpace:
     """
 
     def __init__(self, store: ScanStore, row: int, space: Literal["native", "template"] = "native") -> None:
+        require_choice("space", space, ("native", "template"))
         self.store, self.row, self.native = store, row, space == "native"
         self.gain, self.offset = (float(value) for value in np.asarray(store.array("scale")[row]))
         self.like = self._scan() if self.native else self._prepared()

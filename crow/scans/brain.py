@@ -45,6 +45,17 @@ def brain_of(values: Volume, grid: Grid, to_scan: Matrix) -> NDArray[np.bool_]:
     return brain if PLAUSIBLE_ML[0] < ml < PLAUSIBLE_ML[1] else near
 
 
+def template_overlap(values: Volume, grid: Grid) -> float:
+    """Dice coefficient of the brain in a scan on a grid of the template's space and the template's brain."""
+    template = load_template(COARSE)
+    matrix = np.linalg.inv(grid.matrix) @ template.grid.matrix
+    coarse = ndimage.affine_transform(
+        values, matrix[:3, :3], matrix[:3, 3], output_shape=template.grid.shape, order=1, output=np.float32
+    )
+    brain = brain_of(coarse, template.grid, np.eye(4))
+    return float(2 * (brain & template.mask).sum() / max(brain.sum() + template.mask.sum(), 1))
+
+
 @lru_cache(maxsize=1)
 def _distances() -> tuple[Volume, Volume]:
     """Distance in mm to the surface of the template's brain, from inside and from outside, on its coarse grid."""

@@ -115,18 +115,39 @@ def _first_guess(image: Image) -> Matrix:
 def _to_template(
     images: Sequence[Image], brains: Sequence[NDArray[np.bool_]], from_middle: Sequence[Matrix], guess: Matrix
 ) -> Matrix:
-    """Affine map from the template to the midpoint, estimated on the mean brain at the midpoint."""
-    first = images[0].coarser(COARSE)
-    centre = first.grid.matrix @ [*(np.array(first.grid.shape) / 2), 1.0]
-    matrix = first.grid.matrix.copy()
-    matrix[:3, 3] += (np.linalg.inv(from_middle[0]) @ centre - centre)[:3]
-    grid = Grid.of(first.grid.shape, matrix)  # the first visit's field of view, around its head at the midpoint
-    mean = np.zeros(grid.shape, np.float32)
+    """Affine map from the template to the midpoint, estimated on the mean brain at the midpoint.
+
+    A voxel of the mean is that of the scans whose field of view it is in.
+    """
+    grid = _around([image.grid for image in images], from_middle)
+    mean, seen = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
     for image, brain, to_scan in zip(images, brains, from_middle, strict=True):
         level = image.values * (0.8 / max(float(np.percentile(image.values[brain], 90)), 1e-6))
         values = np.where(brain, np.minimum(level, 1.2), 0).astype(np.float32)
-        mean += resample(values, image.grid.matrix, grid, to_scan) / len(images)
+        mean += resample(values, image.grid.matrix, grid, to_scan)
+        seen += _in_view(image.grid, grid, to_scan)
+    mean /= np.maximum(seen, 1)
     return _mutual(Image(mean, grid), guess, AFFINE_SAMPLING, [RigidTransform3D(), AffineTransform3D()])
+
+
+def _around(grids: Sequence[Grid], to_grid: Sequence[Matrix]) -> Grid:
+    """A coarse grid around several ones, each in a space of its own."""
+    corners = []
+    for grid, matrix in zip(grids, to_grid, strict=True):
+        ends = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)]) * [*(np.array(grid.shape) - 1), 1]
+        corners.append((np.linalg.inv(matrix) @ grid.matrix @ ends.T)[:3])
+    low, high = np.concatenate(corners, 1).min(1), np.concatenate(corners, 1).max(1)
+    matrix = np.diag([COARSE, COARSE, COARSE, 1.0])
+    matrix[:3, 3] = low
+    return Grid.of(tuple(np.ceil((high - low) / COARSE).astype(int) + 1), matrix)
+
+
+def _in_view(scan: Grid, grid: Grid, to_scan: Matrix) -> NDArray[np.bool_]:
+    """Voxels of ``grid`` in the field of view of a scan."""
+    to_voxel = np.linalg.inv(scan.matrix) @ to_scan
+    voxels = np.tensordot(to_voxel[:3, :3], grid.points(), 1) + to_voxel[:3, 3, None, None, None]
+    size = np.array(scan.shape)[:, None, None, None]
+    return np.asarray(((voxels > -0.5) & (voxels < size - 0.5)).all(0))
 
 
 def _mutual(image: Image, start: Matrix, sampled: float, kinds: Sequence[Transform]) -> Matrix:

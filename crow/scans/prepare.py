@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from crow.errors import ScanError
 from crow.files import write_text
 from crow.scans.background import above_background, background_level, label_note
+from crow.scans.brain import template_overlap
 from crow.scans.deform import sample
 from crow.scans.intensity import PET, STRUCTURAL, scale_of
 from crow.scans.linear import Image, align_subject, resample
@@ -33,6 +34,7 @@ Matrix = NDArray[np.float64]
 VELOCITY_MM = 4.0
 MIN_COVERAGE = 0.5  # share of the template's brain in a scan's field of view
 MIN_TEMPLATE_FIT = 0.25  # correlation with the template's tissues below which a scan looks misplaced
+MIN_OVERLAP = 0.8  # Dice coefficient of the brains of scan and template, below which a structural scan looks misplaced
 MIRROR_MARGIN = 0.02  # excess correlation of the mirrored scan with the first scan that counts as swapped
 MAX_COUNTED = 1_000_000  # voxels whose different values are counted
 MIN_LEVEL_RATIO = 20  # of the different values of two scans, from which one of them was rounded
@@ -58,7 +60,7 @@ class QCRecord:
 
     ``fit``: see `template_fit`; ``coverage``: share of the template's brain in the field of view; ``failed``: the
     reason, if it failed; ``notes`` for the user; ``rounded``: see `rounding`; ``orientation``: see `orientation_note`;
-    ``file``: `file_state` before the scan was read.
+    ``misplaced``: why it seems not to lie on the template; ``file``: `file_state` before the scan was read.
     """
 
     row: int
@@ -70,6 +72,7 @@ class QCRecord:
     rounded: str | None = None
     file: tuple[int, int] | None = None
     orientation: str | None = None
+    misplaced: str | None = None
 
     def outdated(self, scan: str) -> bool:
         """Whether the scan's file has changed since it was prepared, or has appeared since it failed."""
@@ -242,10 +245,21 @@ class _SubjectPreparation:
             return QCRecord(row, None, None, seconds, self.failed[row], *self._remarks(row))
         image = self.images[row]
         fit = template_fit(image, self.template)
-        if fit < MIN_TEMPLATE_FIT:
-            self.notes[row].append(f"poor fit to the template ({fit:.2f}); inspect its picture in qc/index.html")
         draw(image, self.template, qc_path(self.store.path, row).with_suffix(".png"))
-        return QCRecord(row, fit, self._coverage(image), seconds, None, *self._remarks(row))
+        remarks = self._remarks(row)
+        return QCRecord(row, fit, self._coverage(image), seconds, None, *remarks, self._misplaced(image, fit))
+
+    def _misplaced(self, image: Volume, fit: float) -> str | None:
+        """Why a scan seems not to lie on the template, and what to do."""
+        what = []
+        if fit < MIN_TEMPLATE_FIT:
+            what.append(f"poor fit to the template's tissues (correlation {fit:.2f})")
+        if self.plan.modality in STRUCTURAL:
+            overlap = template_overlap(image, self.template.grid)
+            if overlap < MIN_OVERLAP:
+                what.append(f"its brain and the template's overlap little (Dice {overlap:.2f})")
+        advice = "" if self.plan.linear else ", or align it with --registration linear"
+        return f"{' and '.join(what)}. Inspect its picture in qc/index.html{advice}" if what else None
 
     def _remarks(self, row: int) -> tuple[tuple[str, ...], str | None, tuple[int, int] | None, str | None]:
         return tuple(self.notes[row]), self.rounded.get(row), self.files[row], self.orientation.get(row)

@@ -55,4 +55,4 @@ def _figure(store: ScanStore, record: QCRecord) -> str:
 
 
 def _remarks(record: QCRecord) -> list[str]:
-    return [*record.notes, *([record.orientation] if record.orientation else [])]
+    return [*record.notes, *filter(None, (record.orientation, record.misplaced))]

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.linalg import logm
 from simulated_scans import head, turned
 
 from crow.errors import ScanError
+from crow.scans.deform import sample
+from crow.scans.grid import Grid
 from crow.scans.linear import Image, _mean_rigid, align_subject, resample
 from crow.scans.rigid import flattened, rigid
 from crow.scans.template import load_template
@@ -85,3 +88,27 @@ def test_rigid_is_robust_to_gain_bias_and_real_change() -> None:
     both = [flattened(image, TEMPLATE.grid, image > 0) for image in (fixed, moving)]
     found = rigid(both[0], fixed > 0, TEMPLATE.grid, both[1], TEMPLATE.grid, np.eye(4))
     assert apart(found, np.linalg.inv(MOVES[1])) < 0.4
+
+
+FLAIR = ([0.0, 0.2, 0.35, 0.6, 0.75, 0.9], [0.0, 0.2, 0.3, 0.85, 0.75, 0.75])  # of T1w: grey matter is the brightest
+
+
+def flair(to_template: np.ndarray, slices: int, first: float, seed: int) -> Image:
+    """A scan like FLAIR with scalp and ``slices`` of 4 mm from ``first`` mm on, of which the brain has about 45."""
+    matrix = np.diag([2.0, 2.0, 4.0, 1.0])
+    matrix[:3, 3] = -100, -130, first
+    grid, template = Grid.of((100, 115, slices), matrix), load_template(2.0)
+    away = ndimage.distance_transform_edt(~template.mask) * 2
+    whole = np.where((away > 8) & (away < 14), 0.5, np.interp(template.t1, *FLAIR)).astype(np.float32)
+    points = np.tensordot(to_template[:3, :3], grid.points(), 1) + to_template[:3, 3, None, None, None]
+    image = sample(ndimage.gaussian_filter(whole, (0.5, 0.5, 1.5))[None], template.grid, points.astype(np.float32))[0]
+    noise = np.random.default_rng(seed).normal(0, 0.02, (2, *grid.shape))
+    return Image.of((600 * np.hypot(image + noise[0], noise[1])).astype(np.float32), matrix)
+
+
+def test_thick_slices_of_another_contrast_and_a_first_scan_that_does_not_show_the_whole_brain() -> None:
+    smaller = np.diag([1.12, 1.06, 1.1, 1.0])
+    moves = [smaller @ turned((4, -3, 5), (3, -4, 2)), smaller @ turned((-5, 2, -3), (-2, 3, 4))]
+    images = [flair(moves[0], 29, -62.0, 0), flair(moves[1], 46, -90.0, 1)]
+    for found, move in zip(align_subject(images), moves, strict=True):
+        assert apart(found, np.linalg.inv(move)) < 2

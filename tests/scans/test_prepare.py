@@ -247,13 +247,36 @@ def test_settings_out_of_range(table: Path, tmp_path: Path) -> None:
         prepare(table, tmp_path / "store", resolution=0.2)
     with pytest.raises(ConfigError, match="--modality bold: not supported"):
         run(table, tmp_path / "store", modality="bold")
+    with pytest.raises(ConfigError, match=r"--registration affine: not known.*auto, none, linear"):
+        run(table, tmp_path / "store", registration="affine")
+    assert not (tmp_path / "store").exists()
+
+
+AWAY, SMALL = turned((0, 0, 0), (0, 18, 25)), np.diag([1.25, 1.25, 1.25, 1.0])
+
+
+@pytest.mark.parametrize("move", [AWAY, SMALL], ids=["away", "small"])
+def test_a_scan_that_does_not_lie_on_the_template_is_a_warning(tmp_path: Path, move: np.ndarray) -> None:
+    """Whatever its contrast: here that of FLAIR, whose tissues hardly differ."""
+    for visit, place in enumerate((np.eye(4), move)):
+        scan = head(4.0, place, visit)
+        save(tmp_path / f"{visit}_FLAIR.nii.gz", np.where(scan > 200, 350 + 0.1 * scan, scan), resolution=4.0)
+    scans = ["0_FLAIR.nii.gz", "1_FLAIR.nii.gz"]
+    pd.DataFrame({"subject": "p", "age": [40.0, 41.0], "scan": scans}).to_csv(tmp_path / "visits.csv", index=False)
+    done = prepare(tmp_path / "visits.csv", tmp_path / "store", resolution=4.0, registration="none", jobs=1)
+    (warning,) = [finding for finding in done.findings if finding.code == "scan-misplaced"]
+    assert warning.severity == "warning" and "1_FLAIR.nii.gz: " in warning.message
+    assert "overlap little (Dice 0." in warning.message and "align it with --registration linear" in warning.message
+    assert "overlap little" in done.page.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(not OPEN_MS.is_dir(), reason="public data are not beside the repository")
 def test_two_real_visits_on_different_grids_are_aligned(tmp_path: Path) -> None:
     scans = [str(OPEN_MS / f"study{visit}_FLAIR.nii.gz") for visit in (1, 2)]
     pd.DataFrame({"subject": "p", "age": [40.0, 41.0], "scan": scans}).to_csv(tmp_path / "visits.csv", index=False)
-    store = prepare(tmp_path / "visits.csv", tmp_path / "store", resolution=4.0, registration="linear", jobs=1).store
+    done = prepare(tmp_path / "visits.csv", tmp_path / "store", resolution=4.0, registration="linear", jobs=1)
+    store = done.store
+    assert "scan-misplaced" not in [finding.code for finding in done.findings]
     first, second = (store.array("intensity")[row][load_template(4.0).mask] for row in (0, 1))
     assert np.corrcoef(first, second)[0, 1] > 0.9
     assert all(fit > 0.4 for fit in (read_qc(store.path, row).fit or 0 for row in (0, 1)))
