@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from timing import write
 
 from crow import CRow
@@ -32,7 +33,7 @@ from crow.explore.wording import Source
 from crow.simulate import simulate_adni
 
 ROUNDS = 15
-PROCESSES = 5  # of each kind
+PROCESSES = 3  # of each kind
 COMMAND = "from crow.cli.main import main; main()"
 SLIDER = Course(steps={"CDRSB": [Step(value="9", at=2)]})
 
@@ -66,10 +67,14 @@ def main() -> None:
 def trained(members: int, draws: int) -> Explorer:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cohort.csv"
-        simulate_adni(120, 6, seed=1).table.to_csv(path, index=False)
+        simulated_table().to_csv(path, index=False)
         cohort = read_cohort(path)
     model = CRow(model={"members": members}, training={"max_epochs": 1, "steps_per_epoch": 2}).fit(cohort)
     return Explorer(model, cohort, Source(Path("run"), (path,), draws, 0))
+
+
+def simulated_table() -> pd.DataFrame:
+    return simulate_adni(120, 6, seed=1).table
 
 
 def of_scans(run: Path, draws: int) -> list[dict[str, object]]:
@@ -94,7 +99,7 @@ def of_processes(explorer: Explorer, draws: int) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         explorer.model.save(folder / "run")
-        explorer.cohort.visits.to_csv(folder / "cohort.csv", index=False)
+        simulated_table().to_csv(folder / "cohort.csv", index=False)
         asked = ["--subject", explorer.cohort.subjects[0], "--at", "1,2,5", "--draws", str(draws), "--overwrite"]
         places = ["--run", folder / "run", "--cohort", folder / "cohort.csv", "--out", folder / "forecast.csv"]
         commands = {
