@@ -1,31 +1,20 @@
 """Forecasts of the change of structures, from measured volumes alone: every subject is a test subject, several times.
 
-    python benchmarks/change_forecasts.py --store DIR [--folds 3] [--seeds 4]
-
-The store is one of simulated scans (`benchmarks/change.py --work DIR` leaves one in ``DIR/store``). In each fold the
-mixed model of changes, where the flow of structural scans begins, and the baselines are fitted to the measured volumes
-of the other subjects. They forecast the last scan of each test subject from all earlier ones, and are compared with the
-true change (percent of volume). No scan is rendered, and no member of the flow is trained.
-
-The errors of registration in `crow.representation.structure_volumes` were measured on the cohort of seed 0 only.
-
-"oracle": the change that registration measures between the last two scans, which no forecast sees. It has the noise of
-both, so that a forecast can be closer to the truth. "r": correlation over subjects of the forecast and the true change,
-both minus the mean change.
+In each fold the mixed model of changes, where the flow of structural scans begins, and the baselines are fitted to the
+measured volumes of the other subjects. They forecast the last scan of each test subject from all earlier ones, and are
+compared with the true change (percent of volume). No scan is rendered, and no member of the flow is trained.
+`benchmarks/scans.py` writes the table.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from timing import write
 
 from crow.bijections.change_fit import fit_change_model
 from crow.bijections.innovation import MixedModelInnovation
@@ -77,28 +66,6 @@ class MixedModelOfChanges:
         changes = np.log(own.values[1:] / own.values[0])
         known = (np.nan_to_num(own.covariates[1:]) - self.centre) / self.scale
         return torch.tensor(changes), torch.tensor(np.column_stack([own.times[1:] - own.times[0], known]))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--name", default="", help="end of the names of the results")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    store = ScanStore.open(arguments.store)
-    names, subjects, true = measured(store)
-    scores = cross_validated(names, subjects, true, arguments.folds, arguments.seeds)
-    rows = [row for name in GROUPS for row in table(scores, name)]
-    rows += [row for name in names if name not in GROUPS for row in table(scores, name) if row["model"] == "crow"]
-    print(pd.DataFrame(rows).to_string(index=False))
-    print("\nMean error, and sd beyond that of the model, as shares of the root mean square of all changes:")
-    print(unexpected_error(scores).round(2).to_string())
-    title = f"Forecasts of the change of structures: {len(subjects)} subjects, {arguments.folds} folds, "
-    resolution = float(store.info.settings["resolution"])
-    which = f"_{arguments.name}" if arguments.name else ""
-    write(f"change_forecasts_{resolution:g}mm{which}", f"{title}{arguments.seeds} seeds, {resolution:g} mm", rows)
 
 
 def measured(store: ScanStore) -> tuple[list[str], list[Measured], list[Values]]:
@@ -153,28 +120,31 @@ def unexpected_error(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(scores: pd.DataFrame, group: str) -> list[dict[str, str | float]]:
-    """One row per model, over the structures of a group."""
+    """One row per model, over the structures of a group.
+
+    The standard error of a coverage is that of the mean over subjects, whose structures and folds are not independent.
+    """
     scores = scores[scores["structure"].str.startswith(GROUPS.get(group, group))]
     keys = ["seed", "subject", "structure"]
-    common = scores[scores["model"] == MEAN_CHANGE].set_index(keys)["mean"]
+    common = scores[scores["model"] == MEAN_CHANGE].set_index(keys)
+    reference = float((common["true"] - common["mean"]).abs().mean())
     rows = []
     for model, own in scores.groupby("model", sort=False):
-        mean_change = common.reindex(pd.MultiIndex.from_frame(own[keys])).to_numpy()
+        mean_change = common["mean"].reindex(pd.MultiIndex.from_frame(own[keys])).to_numpy()
         z = (own["true"] - own["mean"]) / own["sd"]
         crps = own["sd"] * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - np.pi**-0.5)
         away = own.assign(forecast=own["mean"] - mean_change, real=own["true"] - mean_change).groupby("structure")
         r = [np.corrcoef(part["forecast"], part["real"])[0, 1] for _, part in away if part["forecast"].std() > 1e-9]
-        rows.append({
-            "structures": group, "model": str(model),
-            "MAE (%)": round(float((own["true"] - own["mean"]).abs().mean()), 3),
-            "CRPS (%)": round(float(crps.mean()), 3), "r": round(float(np.mean(r)), 2) if r else "",
-            "coverage of 50 %": round(float((z.abs() < 0.6745).mean()), 2),
-            "coverage of 90 %": round(float((z.abs() < 1.6449).mean()), 2),
-        })  # fmt: skip
-        if model == ORACLE:
-            rows[-1] |= {"CRPS (%)": "", "coverage of 50 %": "", "coverage of 90 %": ""}
+        error = float((own["true"] - own["mean"]).abs().mean())
+        row: dict[str, str | float] = {
+            "target": group, "model": str(model), "r": round(float(np.mean(r)), 2) if r else "",
+            "MAE (%)": round(error, 3), "of the mean change's": round(error / reference, 2),
+        }  # fmt: skip
+        if model != ORACLE:
+            row["CRPS (%)"] = round(float(crps.mean()), 3)
+            for share, quantile in ((50, 0.6745), (90, 1.6449)):
+                covered = (z.abs() < quantile).groupby(own["subject"]).mean()
+                row[f"coverage of {share} %"] = round(float(covered.mean()), 2)
+                row[f"s.e. {share} %"] = round(float(covered.std() / np.sqrt(len(covered))), 2)
+        rows.append(row)
     return rows
-
-
-if __name__ == "__main__":
-    main()

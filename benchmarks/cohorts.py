@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from seeds import Row, add_seeds, rows_of_seeds
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import cross_val_predict
@@ -39,14 +40,15 @@ N_TEST = 400
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(COHORTS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    add_seeds(parser)
     arguments = parser.parse_args()
-    rows: list[dict[str, str | int | float]] = []
-    for name, size in COHORTS.items():
-        if arguments.only in (None, name):
-            rows += [{"cohort": name, "seed": seed, **evaluate(seed=seed, **size)} for seed in arguments.seeds]
-            print(pd.DataFrame(rows).to_string(index=False), flush=True)
+    names = [arguments.only] if arguments.only else list(COHORTS)
+    rows = [{"cohort": name, **row} for name in names for row in rows_of_seeds(of_seed, arguments, name)]
     write("cohorts", "Test likelihood of the defaults", rows)
+
+
+def of_seed(seed: int, name: str) -> list[Row]:
+    return [evaluate(seed=seed, **COHORTS[name])]
 
 
 def evaluate(subjects: int, visits: int, regions: int, seed: int) -> dict[str, float]:

@@ -14,42 +14,45 @@ from __future__ import annotations
 import json
 import time
 
-import pandas as pd
 import torch
+from seeds import Row, add_seeds, rows_of_seeds
 from tables import options, read_table, split
 from timing import RESULTS, write
 
-from crow import CRow
+from crow import Cohort, CRow
 from crow.evaluation.comparison import compare
 from crow.evaluation.forecast_evaluation import OURS
 from crow.evaluation.result import EvaluationResult
 
 COLUMNS = ("MAE", "CRPS", "coverage 50 %", "coverage 90 %", "NLL")
 OWN_UNITS = ("MAE", "CRPS")
-Row = dict[str, str | int | float]
 
 
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    add_seeds(parser)
     parser.add_argument("--baselines", default="last,slope,mixed,multivariate,boosting")
     arguments = parser.parse_args()
     name, cohort = read_table(arguments)
     training, test = split(cohort)
-    rows: list[Row] = []
-    for k, seed in enumerate(arguments.seeds):
-        began = time.process_time()
-        model = CRow(seed=seed).fit(training)
-        seconds = time.process_time() - began
-        result = compare(model, training, test, arguments.baselines if k == 0 else "none")
-        unit = arguments.simulate is None
-        rows += baseline_rows(result, unit) if k == 0 else []
-        rows.append(row(f"crow, seed {seed}", result, OURS, seconds, unit))
-        print(pd.DataFrame(rows).to_string(index=False), flush=True)
+    unit = arguments.simulate is None
+    found = rows_of_seeds(of_seed, arguments, training, test, arguments.baselines, arguments.seeds[0], unit)
+    targets = found[0]["targets"]
+    rows = [{key: each[key] for key in each if key not in ("seed", "targets")} for each in found]
     rows.insert(len(rows) - len(arguments.seeds), leaspy(name, len(test.subjects)))
-    targets = len(result.tables["visits"][["subject", "time"]].drop_duplicates())
     title = f"Forecasts: {name}, {len(test.subjects)} test subjects, {targets} forecast visits, errors in sd"
     write(f"forecast_{name}", title, rows)
+
+
+def of_seed(seed: int, training: Cohort, test: Cohort, baselines: str, first: int, unit: bool) -> list[Row]:
+    """Those of the baselines, with the ``first`` seed, and that of crow."""
+    began = time.process_time()
+    model = CRow(seed=seed).fit(training)
+    seconds = time.process_time() - began
+    result = compare(model, training, test, baselines if seed == first else "none")
+    rows = baseline_rows(result, unit) if seed == first else []
+    targets = len(result.tables["visits"][["subject", "time"]].drop_duplicates())
+    return [{"targets": targets, **each} for each in (*rows, row(f"crow, seed {seed}", result, OURS, seconds, unit))]
 
 
 def baseline_rows(result: EvaluationResult, unit: bool = False) -> list[Row]:

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
+from seeds import Row, add_seeds, rows_of_seeds
 from timing import write
 
 from crow import Cohort, CRow
@@ -31,19 +31,22 @@ REGIONS = ["Ventricles", "Hippocampus", "WholeBrain", "Entorhinal", "Fusiform", 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    add_seeds(parser)
     parser.add_argument("--members", type=int, default=4)
     arguments = parser.parse_args()
-    rows: list[dict[str, str | int | float]] = []
-    for seed in arguments.seeds:
-        clean = cohort(seed)
-        usual: np.ndarray | None = None
-        for label, share in (("clean", 0.0), ("one value x 10", None), ("2 % of values", 0.02)):
-            found, width = evaluate(with_errors(clean, share, seed), clean, seed, arguments.members)
-            usual = width if usual is None else usual
-            rows.append({"errors": label, "seed": seed, **found, "width": round(float((width / usual).max()), 3)})
-            print(pd.DataFrame(rows).to_string(index=False), flush=True)
+    rows = rows_of_seeds(of_seed, arguments, arguments.members)
     write("gross_errors", "Gross errors in training and histories, simulated cohort of 200 subjects", rows)
+
+
+def of_seed(seed: int, members: int) -> list[Row]:
+    rows: list[Row] = []
+    clean = cohort(seed)
+    usual: np.ndarray | None = None
+    for label, share in (("clean", 0.0), ("one value x 10", None), ("2 % of values", 0.02)):
+        found, width = evaluate(with_errors(clean, share, seed), clean, seed, members)
+        usual = width if usual is None else usual
+        rows.append({"errors": label, **found, "width": round(float((width / usual).max()), 3)})
+    return rows
 
 
 def cohort(seed: int) -> Cohort:

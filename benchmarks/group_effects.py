@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from seeds import Row, add_seeds, rows_of_seeds
 from timing import write
 
 from crow import CRow
@@ -40,32 +41,34 @@ Values = NDArray[np.float64]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[20, 21, 22])
+    add_seeds(parser, [20, 21, 22])
     parser.add_argument("--published", type=int, nargs="*", default=[20])
     arguments = parser.parse_args()
-    rows: list[dict[str, str | int | float]] = []
-    for seed in arguments.seeds:
-        simulation = simulate_av45(seed=seed)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "av45.csv"
-            simulation.table.to_csv(path, index=False)
-            cohort = read_cohort(path, covariates=["CDRSB"])
-        truth = true_effects(simulation.parameters, *PATHS)
-        regions, rng = cohort.regions, np.random.default_rng(seed)
-        real = [Uptake.of(simulation.parameters).draw(rng, path, N_STUDY, YEARS) for path in PATHS]
-        rows += _rows("real, 40 per group", seed, 0.0, real, truth, list(Uptake.of(simulation.parameters).names))
-        models = {"likelihood": lambda: CRow(seed=seed)}  # noqa: B023
-        if seed in arguments.published:
-            models["published objective"] = lambda: CRow(load_config(PUBLISHED))
-        for name, make in models.items():
-            began = time.process_time()
-            model = make().fit(cohort)
-            seconds = time.process_time() - began
-            rows += _rows(
-                name, seed, seconds, [generated(model, path, k) for k, path in enumerate(PATHS)], truth, regions
-            )
-            print(pd.DataFrame(rows).to_string(index=False), flush=True)
+    rows = rows_of_seeds(of_seed, arguments, arguments.published)
     write("group_effects", "Cohen's d of CDR-SB 0-5-10 against 0-0-0, synthetic against true, 82 regions", rows)
+
+
+def of_seed(seed: int, published: list[int]) -> list[Row]:
+    simulation = simulate_av45(seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "av45.csv"
+        simulation.table.to_csv(path, index=False)
+        cohort = read_cohort(path, covariates=["CDRSB"])
+    truth = true_effects(simulation.parameters, *PATHS)
+    regions, rng = cohort.regions, np.random.default_rng(seed)
+    real = [Uptake.of(simulation.parameters).draw(rng, path, N_STUDY, YEARS) for path in PATHS]
+    rows = _rows("real, 40 per group", seed, 0.0, real, truth, list(Uptake.of(simulation.parameters).names))
+    models = {"likelihood": lambda: CRow(seed=seed)}
+    if seed in published:
+        models["published objective"] = lambda: CRow(load_config(PUBLISHED))
+    for name, make in models.items():
+        began = time.process_time()
+        model = make().fit(cohort)
+        seconds = time.process_time() - began
+        rows += _rows(
+            name, seed, seconds, [generated(model, path, k) for k, path in enumerate(PATHS)], truth, regions
+        )
+    return rows
 
 
 def generated(model: CRow, path: list[float], seed: int) -> Values:

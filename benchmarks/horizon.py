@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from seeds import Row, add_seeds, rows_of_seeds
 from timing import write
 
 from crow import Cohort, CRow
@@ -30,24 +31,23 @@ from crow.simulate import simulate_adni
 YEARS, FROM, TO = 3.3, 5.0, 9.2
 SIZE = {"subjects": 500, "visits": 12, "regions": 6}
 SIMULATED_TRAINING, TABLE_TRAINING = 150, 100
-Row = dict[str, str | int | float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add_seeds(parser, [0, 1, 2])
     parser.add_argument("--cohort", type=Path, help="a table instead of a simulation")
     parser.add_argument("--complete", action="store_true", help="crow instead of the mixed model")
     arguments = parser.parse_args()
-    rows: list[Row] = []
-    for seed in arguments.seeds:
-        cohort = read_cohort(arguments.cohort) if arguments.cohort else simulated(seed)
-        count = TABLE_TRAINING if arguments.cohort else SIMULATED_TRAINING
-        rows += [{"seed": seed, **row} for row in evaluate(cohort, count, seed, arguments.complete)]
-        print(pd.DataFrame(rows).to_string(index=False), flush=True)
+    rows = rows_of_seeds(of_seed, arguments, arguments.cohort, arguments.complete)
     name = arguments.cohort.stem if arguments.cohort else "simulated"
     model = "crow" if arguments.complete else "mixed_model"
     write(f"horizon_{name}_{model}", f"Forecasts of 5 to 9 years, trained on 3: {name}, {model}", rows)
+
+
+def of_seed(seed: int, table: Path | None, complete: bool) -> list[Row]:
+    cohort = read_cohort(table) if table else simulated(seed)
+    return evaluate(cohort, TABLE_TRAINING if table else SIMULATED_TRAINING, seed, complete)
 
 
 def simulated(seed: int) -> Cohort:

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
+from seeds import Row, add_seeds, rows_of_seeds
 from tables import options, split
 from timing import write
 
@@ -35,7 +35,7 @@ DRAWS = 1_000_000
 
 def main() -> None:
     parser = options(__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    add_seeds(parser)
     parser.add_argument("--members", type=int, default=4)
     arguments = parser.parse_args()
     if arguments.simulate is None:
@@ -43,20 +43,24 @@ def main() -> None:
     else:
         name, cohort = f"scores_{arguments.simulate}", simulated(arguments.simulate)
     training, test = split(cohort)
-    rows: list[dict[str, str | int | float]] = []
-    log_steps = float(sum(np.log(kind.step) for kind in cohort.schema.values.values() if kind.step))
-    for seed in arguments.seeds:
-        for label, kinds in (("detected kinds", cohort.schema.values), ("all real", {})):
-            schema = cohort.schema.model_copy(update={"values": kinds})
-            learned, held_out = replace(training, schema=schema), replace(test, schema=schema)
-            model = CRow(seed=seed, model={"members": arguments.members}).fit(learned)
-            found = compare(model, learned, held_out, "none").metrics["forecast"][OURS]
-            metrics = {key: round(float(found[key]), 4) for key in ("MAE", "CRPS", "coverage 90 %", "NLL")}
-            if not kinds:
-                metrics["NLL"] = round(metrics["NLL"] - log_steps, 4)
-            rows.append({"values": label, "seed": seed, **metrics, **_draws(model, held_out, cohort.schema.values)})
-            print(pd.DataFrame(rows).to_string(index=False), flush=True)
+    rows = rows_of_seeds(of_seed, arguments, training, test, arguments.members)
     write(f"kinds_{name}", f"Kinds of values: {name}, {len(test.subjects)} test subjects, errors in sd", rows)
+
+
+def of_seed(seed: int, training: Cohort, test: Cohort, members: int) -> list[Row]:
+    rows: list[Row] = []
+    values = training.schema.values
+    log_steps = float(sum(np.log(kind.step) for kind in values.values() if kind.step))
+    for label, kinds in (("detected kinds", values), ("all real", {})):
+        schema = training.schema.model_copy(update={"values": kinds})
+        learned, held_out = replace(training, schema=schema), replace(test, schema=schema)
+        model = CRow(seed=seed, model={"members": members}).fit(learned)
+        found = compare(model, learned, held_out, "none").metrics["forecast"][OURS]
+        metrics = {key: round(float(found[key]), 4) for key in ("MAE", "CRPS", "coverage 90 %", "NLL")}
+        if not kinds:
+            metrics["NLL"] = round(metrics["NLL"] - log_steps, 4)
+        rows.append({"values": label, **metrics, **_draws(model, held_out, values)})
+    return rows
 
 
 def simulated(seed: int) -> Cohort:

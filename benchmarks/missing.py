@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from seeds import Row, add_seeds, rows_of_seeds
 from timing import write
 
 from crow import Cohort, CRow, read_cohort
@@ -33,31 +34,32 @@ from crow.evaluation.mixed_baseline import MixedBaseline
 from crow.simulate import simulate_wide
 
 TRAINING, TEST, VISITS, REGIONS, GIVEN = 150, 400, 5, 6, 3
-Row = dict[str, str | int | float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.3, 0.5])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    add_seeds(parser)
     parser.add_argument("--mnar", nargs="+", choices=["value", "dropout"], help="not at random")
     parser.add_argument("--others", action="store_true", help="also drop-visit and impute")
     parser.add_argument("--cohort", type=Path, help="a real table instead")
     parser.add_argument("--folds", type=int, default=5)
     arguments = parser.parse_args()
-    rows: list[Row] = []
     if arguments.cohort:
         rows = _real(arguments.cohort, arguments.folds, arguments.others)
         write(f"missing_{arguments.cohort.stem}", f"Missing regions: {arguments.cohort.stem}", rows)
         return
-    for seed in arguments.seeds:
-        for how, share in itertools.product(arguments.mnar or ["chance"], arguments.shares):
-            training, test = simulated(share, seed, how)
-            for row in _all(training, test, arguments.others):
-                rows.append({"missing": share, "by": how, "seed": seed, **row})
-                print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
+    rows = rows_of_seeds(of_seed, arguments, arguments.mnar or ["chance"], arguments.shares, arguments.others)
     name, title = ("missing_mnar", ", not at random") if arguments.mnar else ("missing", "")
     write(name, f"Missing regions, simulated{title}", rows)
+
+
+def of_seed(seed: int, hows: list[str], shares: list[float], others: bool) -> list[Row]:
+    rows: list[Row] = []
+    for how, share in itertools.product(hows, shares):
+        training, test = simulated(share, seed, how)
+        rows += [{"missing": share, "by": how, **row} for row in _all(training, test, others)]
+    return rows
 
 
 def simulated(share: float, seed: int, how: str = "chance") -> tuple[Cohort, Cohort]:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from seeds import Row, add_seeds, rows_of_seeds
 from timing import write
 
 from crow import Cohort, CRow
@@ -31,26 +32,30 @@ N_TEST, N_FEW, STEPS = 40, 10, 1500
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    rows: list[dict[str, str | int | float]] = []
-    for seed in parser.parse_args().seeds:
-        adni = _cohort(simulate_adni(160 + N_TEST, seed=seed), regions=REGIONS)
-        av45 = _cohort(simulate_av45(220 + N_TEST, seed=seed), covariates=["CDRSB"])
-        for name, cohort, subjects, fit in (
-            ("10 subjects, memorised", adni, N_FEW, memorise), ("160 subjects, 6 regions", adni, 160, train),
-            ("220 subjects, 82 regions", av45, 220, train),
-        ):  # fmt: skip
-            training = cohort.of(cohort.subjects[:subjects])
-            others = cohort.of(cohort.subjects[-N_TEST:])
-            began = time.process_time()
-            model = fit(training, seed)
-            seconds = time.process_time() - began
-            numbers = evaluate_privacy(model, training, others, seed).metrics["privacy"]
-            shown = {key: value for key, value in numbers.items() if not isinstance(value, str | list)}
-            row = {"trained on": name, "seed": seed, "verdict": numbers["verdict"], "seconds": round(seconds)}
-            rows.append({**row, **{key: round(float(value), 4) for key, value in shown.items()}})
-            print(rows[-1], *numbers["reasons"], sep="\n", flush=True)
-        write("privacy", "Privacy audits: models trained as usual, and one that memorised its subjects", rows)
+    add_seeds(parser, [0, 1, 2])
+    rows = rows_of_seeds(of_seed, parser.parse_args())
+    write("privacy", "Privacy audits: models trained as usual, and one that memorised its subjects", rows)
+
+
+def of_seed(seed: int) -> list[Row]:
+    rows: list[Row] = []
+    adni = _cohort(simulate_adni(160 + N_TEST, seed=seed), regions=REGIONS)
+    av45 = _cohort(simulate_av45(220 + N_TEST, seed=seed), covariates=["CDRSB"])
+    for name, cohort, subjects, fit in (
+        ("10 subjects, memorised", adni, N_FEW, memorise), ("160 subjects, 6 regions", adni, 160, train),
+        ("220 subjects, 82 regions", av45, 220, train),
+    ):  # fmt: skip
+        training = cohort.of(cohort.subjects[:subjects])
+        others = cohort.of(cohort.subjects[-N_TEST:])
+        began = time.process_time()
+        model = fit(training, seed)
+        seconds = time.process_time() - began
+        numbers = evaluate_privacy(model, training, others, seed).metrics["privacy"]
+        shown = {key: value for key, value in numbers.items() if not isinstance(value, str | list)}
+        row = {"trained on": name, "verdict": numbers["verdict"], "seconds": round(seconds)}
+        rows.append({**row, **{key: round(float(value), 4) for key, value in shown.items()}})
+        print(*numbers["reasons"], sep="\n", flush=True)
+    return rows
 
 
 def train(training: Cohort, seed: int) -> CRow:

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from long_combat import LongCombat
 from missing import simulated
+from seeds import Row, add_seeds, rows_of_seeds
 from timing import write
 
 from crow import Cohort, CRow
@@ -28,7 +29,6 @@ from crow.evaluation.forecasts import split_history, value_scores
 from crow.evaluation.mixed_baseline import MixedBaseline
 from crow.models.adapted import adapted
 
-Row = dict[str, str | int | float]
 MIXED: dict[str, Any] = {"model": {"members": 1, "initialise": "mixed_model"}, "training": {"max_epochs": 0}}
 Z90 = 1.645
 
@@ -36,18 +36,14 @@ Z90 = 1.645
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    add_seeds(parser)
     parser.add_argument("--members", type=int, help="ensemble members of crow")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     settings = MIXED if arguments.quick else {"model": {"members": arguments.members}} if arguments.members else {}
-    rows: list[Row] = []
-    for part in arguments.part:
-        for seed in arguments.seeds:
-            for row in PARTS[part](seed, settings):
-                rows.append({"part": part, "seed": seed, **row})
-                print(rows[-1], flush=True)
-    print(pd.DataFrame(rows).to_string(index=False))
+    rows = [
+        {"part": part, **row} for part in arguments.part for row in rows_of_seeds(PARTS[part], arguments, settings)
+    ]
     write("sites", "Sites and scanners, simulated", rows)
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from seeds import Row, add_seeds, rows_of_seeds
 from timing import write
 
 from crow import Synthesizer
@@ -87,7 +88,7 @@ class Truth:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add_seeds(parser, [0, 1, 2])
     parser.add_argument("--regions", type=int, nargs="+", default=[6, 20])
     parser.add_argument("--architectures", nargs="+", default=["cglow", "caglow"])
     parser.add_argument("--set", dest="sets", nargs="*", default=[])
@@ -96,18 +97,15 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: list[dict[str, str | int | float]] = []
     for regions in arguments.regions:
-        found: dict[str, list[dict[str, float]]] = {}
-        for seed in arguments.seeds:
-            for name, figures in of_seed(regions, seed, arguments.architectures, arguments.sets).items():
-                found.setdefault(name, []).append(figures)
-                print(regions, seed, name, {key: round(value, 3) for key, value in figures.items()}, flush=True)
-        for name, each in found.items():
-            shown = {key: _shown([one[key] for one in each]) for key in each[0]}
+        each = rows_of_seeds(of_seed, arguments, regions, arguments.architectures, arguments.sets)
+        for name in dict.fromkeys(row["model"] for row in each):
+            mine = [row for row in each if row["model"] == name]
+            shown = {key: _shown([row[key] for row in mine]) for key in mine[0] if key not in ("seed", "model")}
             rows.append({"regions": regions, "model": name, **shown})
     write(arguments.name, f"Synthetic subjects given sex, age, diagnosis; {SUBJECTS} training subjects", rows)
 
 
-def of_seed(regions: int, seed: int, architectures: list[str], sets: list[str]) -> dict[str, dict[str, float]]:
+def of_seed(seed: int, regions: int, architectures: list[str], sets: list[str]) -> list[Row]:
     simulation = simulate_adni(SUBJECTS, 1, regions, seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cohort.csv"
@@ -136,7 +134,7 @@ def of_seed(regions: int, seed: int, architectures: list[str], sets: list[str]) 
                 nll = table.log_scale - float(flow.log_prob(x, c).double().mean())
             found[architecture]["NLL"] = nll - baseline
         found[architecture] |= {"seconds": seconds, "epoch": model.metrics["epoch"]}
-    return found
+    return [{"model": name, **figures} for name, figures in found.items()]
 
 
 class Evaluator:

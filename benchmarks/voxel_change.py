@@ -1,30 +1,26 @@
 """Correlation over voxels of forecast and true change of a T1w scan, and what limits it.
 
-    python benchmarks/voxel_change.py --store DIR [--test 12] [--components 4,10]
-
-The store is one of simulated scans with their truth (`benchmarks/change.py --work DIR` leaves one in ``DIR/store``).
-The mixed model of changes, where the flow begins, is fitted to the coefficients of all but ``--test`` subjects. The
-last scan of each test subject is warped by the forecast change from the scan before. The true change is free of noise,
-in the head position of the scan before, inside the brain. "modes": number of modes of velocity; "oracle": the change
-that registration measures with the real target. The figure is the mean over test subjects; "group" is the correlation
-of maps in template space: the mean change of test subjects with dementia minus that of the others.
+The mixed model of changes, where the flow begins, and the baselines are fitted to the coefficients of the training
+subjects. The last scan but one of each test subject is warped by the forecast change. The true change is free of noise,
+in the head position of that scan, inside the brain. The correlation is the mean over test subjects; that of the group
+map is the one of maps in template space, the mean change of test subjects with dementia minus that of the others. The
+oracle is the change that registration measures with the real target. The last scan has no change, and no correlation.
+`benchmarks/scans.py` writes the table.
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
+from change_forecasts import ORACLE
 from numpy.typing import NDArray
-from timing import write
 
 from crow.bijections.change_fit import fit_change_model
 from crow.bijections.innovation import MixedModelInnovation
 from crow.data.sides import other_side
-from crow.evaluation.region_baselines import covariate_columns
+from crow.evaluation.region_baselines import Measured, RegionBaselines, covariate_columns
+from crow.evaluation.scan_baselines import LAST_SCAN
 from crow.evaluation.scan_truth import SimulatedTruth
 from crow.representation.deformation import Deformation
 from crow.representation.structure_volumes import with_structures
@@ -73,33 +69,31 @@ class Task:
         return self.change(compose(*fields, basis.nodes))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--test", type=int, default=12)
-    parser.add_argument("--components", default="4,10")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    store = ScanStore.open(arguments.store)
-    truth = SimulatedTruth.find(store)
-    assert truth is not None
+def voxel_rows(store: ScanStore, truth: SimulatedTruth, test: int, modes: int) -> list[dict[str, str | float]]:
+    """Two rows per model, for the first ``test`` subjects: the correlation of a subject's change, and of group maps."""
     groups = [own.index.to_numpy() for _, own in store.cohort().visits.groupby("subject", sort=False)]
-    tasks = [Task(store, truth, rows) for rows in groups[: arguments.test]]
-    rows = []
-    for count in map(int, arguments.components.split(",")):
-        basis = modes(store, groups[arguments.test :], count)
-        fit = fitted(basis, store, groups[arguments.test :])
-        found = [forecast(basis, task, *fit) for task in tasks]
-        ill = np.array([str(store.visits.loc[task.last, "diagnosis"]).startswith("Dementia") for task in tasks])
-        true = group_map([task.in_template(task.true) for task in tasks], ill)
-        row: dict[str, str | float] = {"modes": count}
-        for name in found[0]:
-            each = [task.correlation(own[name]) for task, own in zip(tasks, found, strict=True)]
-            group = group_map([task.in_template(own[name]) for task, own in zip(tasks, found, strict=True)], ill)
-            row |= {name: round(float(np.mean(each)), 2), f"{name}: group": round(np.corrcoef(group, true)[0, 1], 2)}
-        rows.append(row)
-    resolution = float(store.info.settings["resolution"])
-    write(f"voxel_change_{resolution:g}mm", f"Change of voxels: {len(tasks)} test subjects, {resolution:g} mm", rows)
+    training = groups[test:]
+    tasks = [Task(store, truth, rows) for rows in groups[:test]]
+    basis = representation(store, training, modes)
+    fit, baselines = fitted(basis, store, training), fitted_baselines(basis, store, training)
+    ill = np.array([str(store.visits.loc[task.last, "diagnosis"]).startswith("Dementia") for task in tasks])
+    each: dict[str, list[float]] = {}
+    maps: dict[str, list[Volume]] = {}
+    true = []
+    for task in tasks:
+        true.append(task.in_template(task.true))
+        for name, change in forecast(basis, task, *fit, baselines).items():
+            each.setdefault(name, []).append(task.correlation(change))
+            maps.setdefault(name, []).append(task.in_template(change))
+    real = group_map(true, ill)
+    rows: list[dict[str, str | float]] = []
+    for name in each:
+        rows.append({"target": "voxels of a subject", "model": name, "r": round(float(np.mean(each[name])), 2)})
+    for name, own in maps.items():
+        group = group_map(own, ill)
+        found = round(float(np.corrcoef(group, real)[0, 1]), 2) if np.ptp(group) > 0 else ""
+        rows.append({"target": "group map of voxels", "model": name, "r": found})
+    return rows
 
 
 def group_map(changes: list[Volume], ill: NDArray[np.bool_]) -> Volume:
@@ -108,7 +102,7 @@ def group_map(changes: list[Volume], ill: NDArray[np.bool_]) -> Volume:
     return np.asarray(every[ill].mean(0) - every[~ill].mean(0))
 
 
-def modes(store: ScanStore, groups: list[NDArray[np.int64]], count: int) -> Deformation:
+def representation(store: ScanStore, groups: list[NDArray[np.int64]], count: int) -> Deformation:
     """The representation of training subjects, without the noise of scans, which takes most of the time of its fit."""
     nodes, time = store.info.velocity_grid, store.visits["time"].to_numpy(float)
     assert nodes is not None
@@ -136,6 +130,19 @@ def fitted(
     return model, unit
 
 
+def fitted_baselines(basis: Deformation, store: ScanStore, groups: list[NDArray[np.int64]]) -> RegionBaselines:
+    """The baselines of `crow evaluate`, of the coefficients."""
+    subjects = [measured(basis, store, rows) for rows in groups]
+    return RegionBaselines.fit(subjects, False, len(basis.names))
+
+
+def measured(basis: Deformation, store: ScanStore, rows: NDArray[np.int64]) -> Measured:
+    """The coefficients and covariates of a subject's scans."""
+    visits = store.cohort().visits
+    columns = np.stack(covariate_columns(visits, visits, store.cohort().covariates)[0].loc[rows].to_list())
+    return Measured(visits.loc[rows, "time"].to_numpy(float), basis.encode(store, rows).astype(float), columns)
+
+
 def known(store: ScanStore, rows: NDArray[np.int64]) -> Values:
     """Years since the first scan and standardised covariates of the later ones."""
     visits = store.cohort().visits
@@ -146,23 +153,22 @@ def known(store: ScanStore, rows: NDArray[np.int64]) -> Values:
 
 
 @torch.no_grad()
-def forecast(basis: Deformation, task: Task, model: MixedModelInnovation, unit: torch.Tensor) -> dict[str, Volume]:
-    """The change of voxels that is forecast, the mean change, and those of the oracle."""
+def forecast(
+    basis: Deformation, task: Task, model: MixedModelInnovation, unit: torch.Tensor, baselines: RegionBaselines
+) -> dict[str, Volume]:
+    """The change of voxels that is forecast by each model, and those of the oracle."""
     context = torch.tensor(known(task.store, task.rows))[None]
-    own = basis.encode(task.store, task.rows).astype(float)
-    past, zero = torch.tensor(own[1:-1])[None] / unit, torch.zeros(1, 1, len(unit)).double()
+    own = measured(basis, task.store, task.rows)
+    past, zero = torch.tensor(own.values[1:-1])[None] / unit, torch.zeros(1, 1, len(unit)).double()
     moments = model.predict(past, context[:, :-1])[1]
     now, later = context[:, -2:-1], context[:, -2:-1].clone()
     later[..., 0] = context[0, -1, 0]
-    mean = [torch.cat([c[..., :1], 0 * c[..., 1:]], -1) for c in (now, later)]  # standardised covariates are 0
-    own_levels = [model.predict(zero, c, moments)[0].mean[0, 0] * unit for c in (now, later)]
-    mean_levels = [model.predict(zero, c)[0].mean[0, 0] * unit for c in mean]
-    last = own[-2]
-    changes = {"crow": own_levels[1] - own_levels[0], "mean change": mean_levels[1] - mean_levels[0]}
+    levels = [(model.predict(zero, c, moments)[0].mean[0, 0] * unit).numpy() for c in (now, later)]
+    seen = Measured(own.times[:-1], own.values[:-1], own.covariates[:-1])
+    simple = baselines.forecasts(seen, float(own.times[-1] - own.times[-2]))
+    changes = {"crow": levels[1] - levels[0], **{n: mean for n, (mean, _) in simple.items() if n != LAST_SCAN}}
+    last = own.values[-2]
     warp = SubjectWarp(basis, task.store, task.last, last)
-    out = {name: task.change(warp.displacement(last + change.numpy())) for name, change in changes.items()}
-    return {**out, "oracle, in these modes": task.change(warp.displacement(own[-1])), "oracle": task.oracle(basis)}
-
-
-if __name__ == "__main__":
-    main()
+    out = {name: task.change(warp.displacement(last + change)) for name, change in changes.items()}
+    in_modes = task.change(warp.displacement(own.values[-1]))
+    return {**out, ORACLE: task.oracle(basis), f"{ORACLE}, in the modes": in_modes}

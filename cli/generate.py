@@ -139,7 +139,7 @@ def generate(
         raise typer.BadParameter("--path is for forecasts of regions.")
     of_scans = {"--space": space != "native", "--save-scan-draws": save_scan_draws, "--series": series}
     _check_kind({**given, **of_scans}, scans)
-    _check_together(given, cohort)
+    _check_together(given, cohort, scans)
     out = out or Path("followup" if scans else "forecast.csv" if new_subjects is None else "synthetic.csv")
     inputs = {"--run": run, "--cohort": cohort, "--covariates": covariates, "--visits": visits}
     outputs = [*_outputs(scans, out, save_draws, figure, subject or []), *_film(series)]
@@ -153,11 +153,13 @@ def generate(
     from crow.pipelines import generate as pipeline
     from crow.pipelines.covariate_paths import CovariateChange, parse_times
 
-    if new_subjects is not None:
+    if new_subjects is not None or scans:
         from crow.cluster import check_cluster, on_cluster
-        from crow.pipelines.new_subjects import new_subjects as simulate
 
         check_cluster(cluster)
+    if new_subjects is not None:
+        from crow.pipelines.new_subjects import new_subjects as simulate
+
         with on_cluster(cluster, jobs, echo):
             found = simulate(
                 run, out, new_subjects, cohort=cohort, covariates=covariates, of_subjects=covariates_of_subjects,
@@ -171,12 +173,13 @@ def generate(
         return
     changes = [CovariateChange.parse(text) for text in set_covariate or []]
     if scans:
-        _write_scans(
-            run, out, subject or [], at, cohort=cohort, visits=visits, changes=changes,
-            covariates=covariates, future=future_covariates, samples=max(draws, save_scan_draws),
-            keep=save_scan_draws, seed=seed, space=space, series=series, missing=missing,
-            overwrite=overwrite,
-        )  # fmt: skip
+        with on_cluster(cluster, jobs, echo):
+            _write_scans(
+                run, out, subject or [], at, cohort=cohort, visits=visits, changes=changes,
+                covariates=covariates, future=future_covariates, samples=max(draws, save_scan_draws),
+                keep=save_scan_draws, seed=seed, space=space, series=series, missing=missing,
+                overwrite=overwrite, jobs=jobs,
+            )  # fmt: skip
         return
     targets = pipeline.Outputs(out, save_draws, figure, unit, overwrite)
     shared: dict[str, Any] = {
@@ -234,12 +237,13 @@ def _check_kind(given: dict[str, Any], scans: bool) -> None:
             raise typer.BadParameter(f"{name} is for runs of {advice}.")
 
 
-def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
+def _check_together(given: dict[str, Any], cohort: Path | None, scans: bool) -> None:
     """Raise BadParameter for options that do not belong together."""
+    parallel = {"--jobs", "--cluster"}
     allowed = {
         "--subject": {"--at", "--set-covariate", "--covariates", "--save-draws", "--figure"},
         "--visits": {"--save-draws", "--figure"},
-        "--new-subjects": {"--covariates", "--covariates-of-subjects", "--jobs", "--cluster"},
+        "--new-subjects": {"--covariates", "--covariates-of-subjects", *parallel},
     }
     chosen = [name for name in allowed if given[name]]
     if len(chosen) != 1:
@@ -247,8 +251,9 @@ def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
             f"Choose one of --subject, --visits and --new-subjects; found {' and '.join(chosen) or 'none'}."
         )
     for name, value in given.items():
-        if value and name not in {*chosen, *allowed[chosen[0]]}:
-            raise typer.BadParameter(f"{name} cannot be used with {chosen[0]}.")
+        if value and name not in {*chosen, *allowed[chosen[0]]} and not (scans and name in parallel):
+            of_regions = " of regions; it is for --new-subjects and for scans" if name in parallel else ""
+            raise typer.BadParameter(f"{name} cannot be used with {chosen[0]}{of_regions}.")
     if given["--subject"] and not given["--at"]:
         raise typer.BadParameter("--subject needs --at: years after the last visit, for instance --at 1,2.5,5.")
     if given["--visits"] and not cohort:
@@ -264,7 +269,7 @@ def _write_scans(run: Path, out: Path, subjects: list[str], at: str | None, **op
 
     made = follow_up_scans(
         run, out, subjects, parse_times(at) if at else [], echo=echo,
-        progress=lambda visits: followed(visits, "Follow-up scans"), **options,
+        progress=followed, **options,
     )  # fmt: skip
     visits, draws = len(made.forecast.visits), made.forecast.values.shape[1]
     echo(f"{visits} follow-up scan{'s' * (visits > 1)}, {draws} draws each.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,6 +81,17 @@ def run_tasks(
                     f"A worker process ended {ATTEMPTS} times without a result ({len(left)} of {len(tasks)} tasks are "
                     "left). If its memory was too small, use fewer processes (--jobs) or workers with more memory."
                 ) from None
+
+
+def in_order(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
+    """Results of `run_tasks` by the number of their task; one that is early waits."""
+    early: dict[int, Result] = {}
+    following = 0
+    for number, result in results:
+        early[number] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
 
 def in_parallel(jobs: int | None, tasks: int) -> bool:

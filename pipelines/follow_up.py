@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,15 +33,18 @@ from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report import figures
 from crow.report.scan_figures import follow_up as figure_of
 from crow.report.scan_series import ScanSeries
-from crow.representation.follow_up import FollowUp
+from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.scan_space import ScanSpace
 from crow.run.folder import sha256
 from crow.scans.derivatives import describe_dataset, save_scan, scan_path, session_label
 from crow.scans.store import ScanStore
 from crow.scans.template import SPACE
 from crow.tables import save_table, with_formulas
+from crow.tasks import in_order, run_tasks
 
 Space = Literal["native", "template"]
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+MIN_TASKS = 4  # fewer follow-ups are made in this process: another one has to begin first
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def follow_up_scans(
     space: Space = "native",
     series: Path | None = None,
     overwrite: bool = False,
-    progress: Callable[[list[int]], Any] = iter,
+    jobs: int | None = None,
+    progress: Progress = lambda items, what, total: items,
     echo: Callable[[str], None] = lambda line: None,
     missing: Missing | None = None,
 ) -> FollowUpFiles:
@@ -80,6 +85,7 @@ def follow_up_scans(
     median, ``keep`` draws of whole scans, voxel-wise uncertainty, the change from the last scan, JSON sidecars and a
     picture; structure volumes are in ``volumes.tsv``. Images are in the space of the subject's last scan or on the
     template's grid. ``series`` is one more file with the last scan and all medians of one subject, in order of time.
+    Follow-ups are tasks of `crow.tasks.run_tasks`, for ``jobs`` processes (one per core by default) if there are many.
     Raises RunError, CohortError, and, before anything is computed, OutputError if a file exists.
     """
     model = FollowUpModel.load(run)
@@ -108,18 +114,22 @@ def follow_up_scans(
     film = None if series is None else _series(ScanSpace(store, int(rows[-1]), space), forecast, run)
     describe_dataset(out)
     how = {"known": changes_text(changes or []), "table": (covariates or visits or Path()).name or None, "rest": future}
-    written, volumes, folded = [], [], 0
-    for k in progress(list(range(len(places)))):
-        scan = model.follow_up(store, forecast, k, space, keep, seed)
-        facts = _facts(model, store, forecast, k, how, seed, run)
-        written += _write(places[k], scan, facts, float(ahead.iloc[k]), overwrite)
+    asked = _Asked(_Opened(model, store, run), how, space, keep, seed, overwrite, film is not None)
+    tasks = [
+        (asked, out, place, replace(forecast, visits=forecast.visits.iloc[[k]], values=forecast.values[[k]]), years)
+        for k, (place, years) in enumerate(zip(places, map(float, ahead), strict=True))
+    ]
+    made = run_tasks(_follow_up, tasks, 1 if len(tasks) < MIN_TASKS else jobs)
+    volumes, folded = [], 0
+    for place, years, scan in zip(
+        places, ahead, in_order(progress(made, "Follow-up scans", len(tasks))), strict=True
+    ):
         folded += scan.folded
         if film is not None:
-            film.add(scan.median, float(ahead.iloc[k]))
+            film.add(scan.median, float(years))
         if scan.volumes is not None:
-            volumes.append(
-                scan.volumes.assign(subject=places[k].subject, session=places[k].session, years=ahead.iloc[k])
-            )
+            volumes.append(scan.volumes.assign(subject=place.subject, session=place.session, years=years))
+    written = [path for place in places for path in place.files(keep)]
     table_of_volumes = pd.concat(volumes, ignore_index=True) if volumes else pd.DataFrame()
     if len(table_of_volumes):
         written.append(_add_volumes(out / "volumes.tsv", table_of_volumes))
@@ -139,6 +149,57 @@ class _Place:
 
     def path(self, desc: str, ending: str = ".nii.gz") -> Path:
         return scan_path(self.root, self.subject, self.session, desc, self.suffix, self.space, ending)
+
+    def files(self, keep: int) -> list[Path]:
+        """All files of a visit but the JSON sidecars."""
+        descs = ("synthetic", *_draws(keep), "change", "uncertainty")
+        return [*(self.path(desc) for desc in descs), self.path("followup", ".png")]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A run and its store. Another process opens both itself: they are too large to send."""
+
+    model: FollowUpModel
+    store: ScanStore
+    run: Path
+
+    def __reduce__(self) -> tuple[Callable[..., _Opened], tuple[Path, Path, str]]:
+        return _open, (self.run.absolute(), self.store.path.absolute(), sha256(self.run / "model.safetensors"))
+
+
+@lru_cache(maxsize=1)
+def _open(run: Path, store: Path, weights: str) -> _Opened:
+    """``weights`` is the digest of the model, which tells one from another that took its place."""
+    return _Opened(FollowUpModel.load(run), ScanStore.open(store), run)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What all follow-ups of a command have in common."""
+
+    opened: _Opened
+    how: dict[str, Any]
+    space: Space
+    keep: int
+    seed: int
+    overwrite: bool
+    film: bool
+
+
+class _Made(NamedTuple):
+    median: Volume | None
+    volumes: pd.DataFrame | None
+    folded: int
+
+
+def _follow_up(asked: _Asked, out: Path, place: _Place, forecast: Forecast, years: float) -> _Made:
+    """Write the follow-up of the only visit of ``forecast``."""
+    model, store, run = asked.opened.model, asked.opened.store, asked.opened.run
+    scan = model.follow_up(store, forecast, 0, asked.space, asked.keep, asked.seed)
+    facts = _facts(model, store, forecast, asked.how, asked.seed, run)
+    _write(replace(place, root=out), scan, facts, years, asked.overwrite)
+    return _Made(scan.median if asked.film else None, scan.volumes, scan.folded)
 
 
 def _series(space: ScanSpace, forecast: Forecast, run: Path) -> ScanSeries:
@@ -173,9 +234,9 @@ def _check_free(places: list[_Place], keep: int, overwrite: bool) -> None:
 
 
 def _facts(
-    model: FollowUpModel, store: ScanStore, forecast: Forecast, k: int, how: dict[str, Any], seed: int, run: Path
+    model: FollowUpModel, store: ScanStore, forecast: Forecast, how: dict[str, Any], seed: int, run: Path
 ) -> dict[str, Any]:
-    visit = forecast.visits.iloc[k]
+    visit = forecast.visits.iloc[0]
     observed = model.cohort(store).visits
     scans = observed[observed["subject"] == visit["subject"]]
     path = {name: _json(visit[name]) for name in model.schema.covariates}
@@ -194,7 +255,7 @@ def _facts(
     }
 
 
-def _write(place: _Place, scan: FollowUp, facts: dict[str, Any], years: float, overwrite: bool) -> list[Path]:
+def _write(place: _Place, scan: FollowUp, facts: dict[str, Any], years: float, overwrite: bool) -> None:
     facts = {**facts, "YearsSinceLastScan": round(years, 6), "VoxelsFolded": scan.folded}
     unit = {"Units": "units of the last scan"}
     parts = [("synthetic", scan.median, facts | {"Description": "median follow-up"}, True)]
@@ -211,7 +272,6 @@ def _write(place: _Place, scan: FollowUp, facts: dict[str, Any], years: float, o
     picture = place.path("followup", ".png")
     title = f"{place.subject}, {years:.4g} year{'s' * (round(years, 6) != 1)} after the last scan"
     figures.save(figure_of(scan.like, scan.median, scan.change, scan.sd, title), picture, overwrite)
-    return [*(place.path(desc) for desc, *_ in parts), picture]
 
 
 def _add_volumes(path: Path, volumes: pd.DataFrame) -> Path:

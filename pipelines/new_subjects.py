@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from crow.pipelines.history import Missing, read_history
 from crow.pipelines.provenance import provenance_beside, write_provenance
 from crow.seeds import SeedStream, derived_seed
 from crow.synthetic.covariate_model import CovariateModel
-from crow.tasks import run_tasks
+from crow.tasks import in_order, run_tasks
 
 Result = TypeVar("Result")
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -101,7 +101,7 @@ def new_subjects(
     with writing(out, overwrite) as temporary, writing(sidecar, overwrite) as beside:
         with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             made = run_tasks(_drawn, tasks, 1 if len(tasks) < MIN_PARTS else jobs)
-            for text, number in _in_order(progress(made, "New subjects", len(tasks))):
+            for text, number in in_order(progress(made, "New subjects", len(tasks))):
                 if not visits:
                     require_disk(len(text) * (len(tasks) - 1), out, f"--new-subjects {count}", "Draw fewer at once.")
                 file.write(text)
@@ -123,17 +123,6 @@ def _drawn(run: Path, draw: Draw, start: int, size: int, seed: int) -> tuple[str
 @lru_cache(maxsize=1)
 def _model(run: Path) -> CRow:
     return CRow.load(run)
-
-
-def _in_order(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
-    """Results by the number of their task; one that is early waits."""
-    early: dict[int, Result] = {}
-    following = 0
-    for number, result in results:
-        early[number] = result
-        while following in early:
-            yield early.pop(following)
-            following += 1
 
 
 @dataclass(frozen=True)

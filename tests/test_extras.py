@@ -72,7 +72,7 @@ COMMANDS = {
             ["evaluate", "--run", "run", "--folds", "2", "--baselines", "simple", "--draws", "20", "--out", "apart"],
             marks=pytest.mark.slow,
         ),
-        ["report", "--run", "run", "--subject", "9002", "--draws", "20"],
+        pytest.param(["report", "--run", "run", "--subject", "9002", "--draws", "20"], marks=pytest.mark.slow),
         ["score", "--run", "run", "--cohort", "t.csv", "--out", "s.csv", "--figure", "s.png", "--draws", "20"],
         ["explore", "--run", "run", "--cohort", "t.csv", "--subject", "9002", "--export", "e.html", "--draws", "20"],
     ],

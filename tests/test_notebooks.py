@@ -21,7 +21,7 @@ def outputs(notebook: NotebookNode) -> list[NotebookNode]:
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.stem[:2], marks=[pytest.mark.slow] if number > 1 else [])
+        pytest.param(path, id=path.stem[:2], marks=[pytest.mark.slow] if number > 0 else [])
         for number, path in enumerate(NOTEBOOKS)
     ],
 )

@@ -44,8 +44,10 @@ def fit_change_model(
     covariates of unit variance, v times the mean time likewise, and ``b1 ~ N(0, s^2 (1 - h))``. The likelihood is
     integrated over beta, w and v, and parameters are means over the posterior of h and of the ratio ``s^2 mean(t^2) /
     sigma^2``, whose logarithm has a normal prior: a few subjects with two changes each hardly tell apart slopes and
-    errors. Slopes are so shrunk to those that the covariates predict, and these to the mean. A subject's slope is
-    uncertain because w is, too; the mean of that over subjects is part of the model's variance of slopes.
+    errors. The mean of the variance of slopes is geometric, because its posterior has a long tail, which would make
+    most intervals too wide. Slopes are so shrunk to those that the covariates predict, and these to the mean. A
+    subject's slope is uncertain because w is, too; the mean of that over subjects is part of the model's variance of
+    slopes.
 
     ``other_side [region]`` is each region's counterpart on the other side, or the region itself. Both sides then have
     the same effects and variances: every subject is there twice, as it is and mirrored, and each copy counts half.
@@ -137,6 +139,6 @@ def _posterior_mean(
     return _Fit(
         (probability.unsqueeze(1) * beta).sum(0),
         mean_square.sqrt(),
-        (probability * sigma.square() * slopes).sum(0) / mean_square,
+        (probability * slopes.log()).sum(0).exp(),
         torch.logsumexp(criterion, 0) - math.log(len(found)),
     )

@@ -14,6 +14,7 @@ from crow.bijections.innovation_sums import VISITS_AN_EFFECT, Sums, VisitValues,
 from crow.bijections.patterns import only
 from crow.bijections.shared_effects import Evidence, fit_loadings
 from crow.bijections.shrinkage import shrunk_covariance
+from crow.optimisers import LBFGS
 
 SUBJECTS_FOR_SLOPES = 5
 SUBJECTS_FOR_BENDS = 30
@@ -194,7 +195,7 @@ def _likeliest_bend(model: MixedModelInnovation, row: int, data: VisitValues, ro
     beta = torch.zeros_like(model.beta)
     with torch.enable_grad():
         own = torch.zeros(KNOTS, dtype=bend.dtype, requires_grad=True)
-        search = torch.optim.LBFGS([own], max_iter=50, line_search_fn="strong_wolfe")
+        search = LBFGS([own], max_iter=50, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             search.zero_grad()
@@ -261,33 +262,39 @@ def _newton(
     starts = [free * torch.tensor([[a], [0.0], [b / scale]]) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
     values = objective(torch.stack(starts))[0]
     theta = torch.stack(starts).gather(0, values.argmax(0).expand(1, 3, -1))[0]  # [3, region]
-    value, damping = values.max(0).values, torch.ones(len(slopes), dtype=theta.dtype)
+    value, gradient, hessian = _derivatives(objective, theta)
+    damping = torch.ones(len(slopes), dtype=theta.dtype)
     for _ in range(iterations):
-        gradient, hessian = _derivatives(objective, theta)
-        hessian = hessian * free.T.unsqueeze(-1) * free.T.unsqueeze(-2)
-        size, basis = torch.linalg.eigh(-hessian)  # [region, 3]
+        kept = hessian * free.T.unsqueeze(-1) * free.T.unsqueeze(-2)
+        size, basis = torch.linalg.eigh(-kept)  # [region, 3]
         step = (
             (basis @ ((basis.mT @ gradient.T.unsqueeze(-1)) / (size.abs() + damping[:, None]).unsqueeze(-1)))
             .squeeze(-1)
             .T
         )
-        trial = theta + step
-        value_there = objective(trial)[0]
+        found = bool(((gradient * step).sum(0).abs() < 1e-12).all())
+        # The derivatives there as well, which the next step needs if this one is better, as it mostly is.
+        value_there, gradient_there, hessian_there = _derivatives(objective, theta + step)
         better = value_there > value - ROUNDING * value.abs()  # a last step is too short for the value to show it
-        theta, value = torch.where(better, trial, theta), torch.where(better, value_there, value)
+        theta, value = torch.where(better, theta + step, theta), torch.where(better, value_there, value)
+        gradient = torch.where(better, gradient_there, gradient)
+        hessian = torch.where(better[:, None, None], hessian_there, hessian)
         damping = torch.where(better, damping / 5, damping * 5).clamp(1e-8, 1e12)
-        if bool(((gradient * step).sum(0).abs() < 1e-12).all()):
+        if found:
             break
     return theta
 
 
-def _derivatives(objective: Callable[[Tensor], tuple[Tensor, Tensor]], theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient ``[3, region]`` and Hessian ``[region, 3, 3]``."""
+def _derivatives(
+    objective: Callable[[Tensor], tuple[Tensor, Tensor]], theta: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Value ``[region]``, gradient ``[3, region]`` and Hessian ``[region, 3, 3]``."""
     steps = NEAR * theta.abs() + NEAR**2
-    gradient, *moved = objective(torch.stack([theta, *(theta + steps * row[:, None] for row in torch.eye(3))]))[1]
+    values, gradients = objective(torch.stack([theta, *(theta + steps * row[:, None] for row in torch.eye(3))]))
+    gradient, *moved = gradients
     hessian = torch.stack([(there - gradient) / step for there, step in zip(moved, steps, strict=True)])
     hessian = hessian.permute(2, 0, 1)
-    return gradient, (hessian + hessian.mT) / 2
+    return values[0], gradient, (hessian + hessian.mT) / 2
 
 
 def _factor(e: Tensor, subject: Tensor, measured: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from crow.bijections.innovation import posterior
 from crow.bijections.site_visits import SiteVisits
+from crow.optimisers import LBFGS
 
 STEPS = 60  # of L-BFGS
 MOST_UNKNOWNS = 80  # up to which the curvature is that of all parameters together
@@ -50,7 +51,7 @@ class SiteModel:
             own = {name: getattr(self, name).contiguous().clone().requires_grad_() for name in names}
             if not known:
                 own["factor"].register_hook(lambda gradient: gradient * (self.factor != 0))
-            search = torch.optim.LBFGS([*own.values()], max_iter=STEPS, line_search_fn="strong_wolfe")
+            search = LBFGS([*own.values()], max_iter=STEPS, line_search_fn="strong_wolfe")
 
             def loss() -> Tensor:
                 search.zero_grad()

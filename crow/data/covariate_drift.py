@@ -92,9 +92,8 @@ class CovariateDrift(BaseModel):
         noise, walk = _variances(residual, pairs)
         z = residual / (noise + pairs.years * walk).sqrt() * pairs.weight.sqrt()
         size = z.square().sum(0).sqrt().clamp_min(math.sqrt(TINY))
-        correlation = (z / size).T @ (z / size)
-        count = len(pairs.subject.unique())
-        correlation = correlation * count / (count + len(channels))
+        # Not shrunk: levels of a category leave one for another, and no draw may have both or neither.
+        correlation = (1 - TINY) * (z / size).T @ (z / size)
         root = torch.linalg.cholesky(correlation.fill_diagonal_(1.0))
         at_once, per_year = mean.chunk(2)
         return cls(

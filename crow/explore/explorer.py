@@ -133,9 +133,7 @@ class Explorer:
             for course in courses:
                 self._check(course)
             rows = [with_changes(state.cohort, asked, None, one.changes, one.future) for one in courses]
-            drawn = state.forecast(pd.concat(rows, ignore_index=True), self.source.draws, self.source.seed)
-            drawn = self._shown(state, drawn)
-            each = np.split(drawn, len(rows))
+            each = np.split(self._drawn(state, pd.concat(rows, ignore_index=True)), len(rows))
             parts = zip(courses, rows, each, strict=True)
             return {
                 "subject": self._name(whose), "times": times, "ages": finite(rows[0]["age"].to_numpy(float)),
@@ -159,6 +157,10 @@ class Explorer:
     def _shown(self, state: HistoryState, values: Values) -> Values:
         """The values ``[..., region]`` that the page shows, from those of the model."""
         return values
+
+    def _drawn(self, state: HistoryState, visits: pd.DataFrame) -> Values:
+        """Draws ``[visit, draw, region]`` of what the page shows."""
+        return self._shown(state, state.forecast(visits, self.source.draws, self.source.seed))
 
     def _course(
         self, whose: Whose, state: HistoryState, times: list[float], course: Course, visits: pd.DataFrame,

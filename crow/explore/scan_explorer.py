@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from crow.cohort.cohort import Cohort
@@ -150,6 +151,18 @@ class ScanExplorer(Explorer):
             first = self._first(state)
             shown[..., : self._volumes] = first[: self._volumes] * np.exp(shown[..., : self._volumes])
             shown[..., self._volumes :] += first[self._volumes :]
+        return shown
+
+    def _drawn(self, state: HistoryState, visits: pd.DataFrame) -> Values:
+        """Volumes of structures are those of ``volumes.tsv``, which `crow generate` writes."""
+        drawn = state.forecast(visits, self.source.draws, self.source.seed)
+        shown = self._shown(state, drawn)
+        if self._volumes and self.scans.relative:
+            with self._scan_lock:
+                own = self._anatomy(state.cohort.subjects[0])
+                for k in range(len(visits)):
+                    coefficients = drawn[k][:, : len(self.basis.names)]
+                    shown[k][:, : self._volumes] = own.volumes(visits.iloc[[k]], coefficients)
         return shown
 
     def _first(self, state: HistoryState) -> Values:

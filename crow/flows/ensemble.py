@@ -289,11 +289,14 @@ class FlowEnsemble(nn.Module):
         if history is not None:
             states = [map_state(repeat, member.condition(history)) for member in self._flows()]
         future = self._drifted(future.repeat(n), len(future), n, generator, first)
-        draws = []
+        draws: list[Tensor] = []
+        visit: Sequences | None = None
         for t in range(future.x.shape[1]):
+            if visit is not None:  # what follows the last visit is not needed, and takes longer than its draws
+                states = self._advance(visit, states)
             visit = future.visit(t)
             x = self.draw(visit, states, len(visit) // n, n, generator)
-            states = self._advance(replace(visit, x=x), states)
+            visit = replace(visit, x=x)
             draws.append(x.view(-1, n, 1, x.shape[-1]))
         return torch.cat(draws, 2)
 

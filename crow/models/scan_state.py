@@ -13,6 +13,7 @@ from crow.cohort.covariate_paths import future_visits
 from crow.models.history_state import HistoryState, Values
 from crow.representation.follow_up import Volume
 from crow.representation.preview import Preview
+from crow.representation.structure_volumes import true_changes
 from crow.scans.store import ScanStore
 
 if TYPE_CHECKING:
@@ -71,6 +72,17 @@ class ScanState:
         They are those of `crow.models.scans.ScanModel.follow_up` with the same ``draws [n, K]``.
         """
         return self.preview.follow_up(self.of_change(visit, draws).astype(np.float32))
+
+    def volumes(self, visit: pd.DataFrame, draws: Values) -> Values:
+        """Draws ``[n, S]`` of the true volumes (mm3) of structures at a visit, in the order of ``volume_names``.
+
+        They are those of `crow.models.scans.ScanModel.follow_up` with the same ``draws [n, K]``: they start at the last
+        scan, without its error, and are corrected for the change that registration misses.
+        """
+        count = len(self.model.fitted_basis.volume_names)
+        last = self.last[-count:]
+        changes = self.of_change(visit, draws)[:, -count:] - last
+        return np.asarray(self.first_volumes * np.exp(last + true_changes(changes)), np.float64)
 
     @cached_property
     def preview(self) -> Preview:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,55 +15,27 @@ from crow.bijections.site_scale import SiteScale
 from crow.bijections.soft_bounds import Bounds
 from crow.cohort.cohort import Cohort
 from crow.cohort.covariate_paths import CARRIED, carried_covariates
-from crow.cohort.options import listed
 from crow.cohort.parameters import MAX_LEVELS
 from crow.cohort.value_kinds import ValueKind
 from crow.data.covariate_drift import CovariateDrift
 from crow.data.sequences import Sequences
 from crow.data.sides import other_side
 from crow.errors import CohortError
+from crow.representation.covariate import Covariate
 from crow.representation.covariate_support import CovariateSupport
+from crow.representation.region_checks import (
+    LARGEST,
+    check_kind,
+    check_near,
+    check_order,
+    check_size,
+    check_spread,
+    require_units,
+)
 from crow.representation.site_effects import UNSEEN, SiteEffects
 
-MAX_IMPOSSIBLE = 0.1  # of the values of a region: below, they are gross errors
-LARGEST = 1e100
-SMALLEST_SPREAD = 1e-10  # of the largest value: below it, differences are errors of rounding
-FARTHEST = 1e9  # standard deviations: beyond it, squares lose all digits of single precision
-LONGEST = 200  # years
 FAR_BOUND = 100.0  # standard deviations from the mean
 SINGLE = 1e-6  # rounding of values in single precision, of their size in standard deviations
-UNIT_FACTORS = (10.0, 100.0, 1000.0, 1_000_000.0)
-MAX_UNIT_DEVIATION = 0.2  # of a ratio from such a factor, in powers of ten
-MIN_UNIT_SHARE = 0.6  # of values
-MIN_UNIT_SDS = 2.0  # mean of a region in its sds, for its values to tell the unit
-
-
-class Covariate(BaseModel):
-    """How a covariate becomes channels: a standardised number, or one indicator per level except the first.
-
-    If training visits lacked it, one more channel marks that; a missing value is 0 in the others. If none lacked it,
-    a missing value is the mean of training: 0, or ``shares``, how often training visits had each level.
-    """
-
-    name: str
-    kind: Literal["numeric", "categorical"]
-    mean: float = 0.0
-    sd: float = 1.0
-    levels: list[str] = []
-    shares: list[float] = []
-    has_missing: bool = False
-
-    @model_validator(mode="after")
-    def _has_a_share_per_level(self) -> Covariate:
-        """A run of a stranger may have any numbers here."""
-        if self.shares and len(self.shares) != len(self.levels):
-            raise ValueError("as many shares as levels are needed")
-        return self
-
-    @property
-    def size(self) -> int:
-        """Number of its channels, without the one that marks missing values."""
-        return len(self.levels) - 1 if self.levels else 1
 
 
 class RegionTable(BaseModel):
@@ -114,17 +86,17 @@ class RegionTable(BaseModel):
         """
         values = cohort.visits[cohort.regions].astype(float)
         where = cohort.path or "the cohort"
-        _check_size(values, where)
-        _check_spread(values, where)
+        check_size(values, where)
+        check_spread(values, where)
         numeric = [name for name, kind in cohort.schema.covariates.items() if kind == "numeric"]
-        _check_size(cohort.visits[["age", *numeric]].astype(float), where)
+        check_size(cohort.visits[["age", *numeric]].astype(float), where)
         kinds = [cohort.schema.values.get(name, ValueKind()).complete() for name in cohort.regions]
         for name, kind in zip(cohort.regions, kinds, strict=True):
-            _check_kind(values[name], kind, where)
+            check_kind(values[name], kind, where)
         known = {n: kind for n, kind in cohort.schema.covariates.items() if not _is_effect(cohort, n, site_effects)}
-        covariates = [_fit_covariate(cohort.visits[n], n, kind) for n, kind in known.items()]
+        covariates = [Covariate.fit(cohort.visits[n], n, kind) for n, kind in known.items()]
         if cohort.visits["age"].notna().any() and "age" not in cohort.schema.covariates:
-            covariates.insert(0, _fit_covariate(cohort.visits["age"], "age", "numeric"))
+            covariates.insert(0, Covariate.fit(cohort.visits["age"], "age", "numeric"))
         return cls(
             regions=cohort.regions,
             mean=[0.0] * len(cohort.regions) if changes else values.mean().tolist(),
@@ -219,7 +191,7 @@ class RegionTable(BaseModel):
         training did not have. Without a single region among the columns nothing counts as missing, and x is 0.
         """
         subject, names = pd.factorize(visits["subject"])
-        _check_order(visits, subject, names, where)
+        check_order(visits, subject, names, where)
         position = visits.groupby(subject).cumcount().to_numpy()
         shape = (subject.max() + 1, position.max() + 1)
 
@@ -229,7 +201,7 @@ class RegionTable(BaseModel):
             return torch.from_numpy(out)
 
         x = self._values(visits, where)
-        context = [self._encode_covariate(c, visits, where) for c in self.covariates]
+        context = [c.encode(visits, where) for c in self.covariates]
         mask = pad(np.ones(len(visits))).bool()
         known = visits.reindex(columns=self.regions).notna().to_numpy()
         complete = known.all() or not any(region in visits for region in self.regions)
@@ -269,31 +241,7 @@ class RegionTable(BaseModel):
         """Raise CohortError where a region is not a column of ``visits``, or in other units than in the training."""
         if missing := [region for region in self.regions if region not in visits]:
             raise CohortError(f"{where}: its columns are not those of the model. Missing: {', '.join(missing)}.")
-        self._require_units(visits, where)
-
-    def _require_units(self, visits: pd.DataFrame, where: str) -> None:
-        """Raise CohortError where the values of a region are those of the training times a factor between units."""
-        found = {}
-        for d, name in enumerate(self.regions):
-            values = visits[name].dropna().to_numpy(float)
-            if not len(values) or not self.median or self.median[d] <= 0 or self.mean[d] < MIN_UNIT_SDS * self.sd[d]:
-                continue
-            power = np.log10(np.abs(values).clip(1e-300) / self.median[d])
-            for factor in UNIT_FACTORS:
-                same = np.abs(np.abs(power) - np.log10(factor)) < MAX_UNIT_DEVIATION
-                if same.mean() > MIN_UNIT_SHARE and (np.sign(power[same]) == np.sign(power[same][0])).all():
-                    found[name] = (len(values), float(np.median(values)), self.median[d], factor, power[same][0] > 0)
-        # One value alone may be a typing error; several regions of one visit that agree are not.
-        if sum(count for count, *_ in found.values()) < 2:
-            return
-        if found:
-            name, (_, value, usual, factor, larger) = next(iter(found.items()))
-            others = f" The same holds for {listed(list(found)[1:])}." if len(found) > 1 else ""
-            raise CohortError(
-                f"{where}, column {name}: its values (median {value:g}) are about {factor:,.0f} times "
-                f"{'larger' if larger else 'smaller'} than in the training (median {usual:g}): other units, such as "
-                f"cm³ and mm³. Convert the column.{others}"
-            )
+        require_units(visits, self.regions, self.median, self.mean, self.sd, where)
 
     def decode(self, x: Tensor, visits: pd.DataFrame | None = None) -> np.ndarray[Any, Any]:
         """Values in original units of ``x: [visit, *draws, region]``, as the site of each of ``visits`` measures them.
@@ -330,33 +278,11 @@ class RegionTable(BaseModel):
     def _values(self, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
         values = visits.reindex(columns=self.regions).astype(float)
         for name, mean, sd in zip(self.regions, self.mean, self.sd, strict=True):
-            _check_near(values[name], mean, sd, visits, where)
+            check_near(values[name], mean, sd, visits, where)
         x = (values.to_numpy() - np.array(self.mean)) / np.array(self.sd)
         if self.sites is not None:
             x = self.site_scale.remove(torch.from_numpy(x), *self.sites.effects(visits)).numpy()
         return pd.DataFrame(x).groupby(visits["subject"].to_numpy()).ffill().fillna(0.0).to_numpy()
-
-    def _encode_covariate(self, c: Covariate, visits: pd.DataFrame, where: str) -> np.ndarray[Any, Any]:
-        if c.name not in visits:
-            raise CohortError(f"{where}: there is no column {c.name}, which the model knows. Add it, empty if unknown.")
-        column = visits[c.name]
-        missing = column.isna().to_numpy()
-        if c.kind == "numeric":
-            _check_near(column.astype(float), c.mean, c.sd, visits, where)
-            channels = np.nan_to_num((column.astype(float).to_numpy() - c.mean) / c.sd)[:, None]
-        else:
-            text = column.astype("string")
-            unknown = sorted(set(text.dropna()) - set(c.levels))
-            if unknown:
-                raise CohortError(
-                    f"{where}: column {c.name} holds {unknown[0]!r}, which the training data did not have "
-                    f"(known: {', '.join(c.levels)}). Correct the value or leave it empty."
-                )
-            channels = np.stack([(text == level).fillna(False).to_numpy(float) for level in c.levels[1:]], 1)
-            if c.shares and not c.has_missing:
-                channels[missing] = c.shares[1:]
-        return np.concatenate([channels, missing[:, None]], 1) if c.has_missing else channels
-
 
 def _at_bounds(values: np.ndarray[Any, Any], kind: ValueKind, mean: float, sd: float) -> np.ndarray[Any, Any]:
     """``values`` that differ from a bound by no more than rounding are that bound: a truth of 0 equals a draw of 0."""
@@ -374,84 +300,7 @@ def _is_effect(cohort: Cohort, name: str, site_effects: bool) -> bool:
     return site_effects or cohort.visits[name].nunique() > MAX_LEVELS
 
 
-def _check_spread(values: pd.DataFrame, where: str) -> None:
-    if (flat := values.nunique() < 2).any():
-        name = values.columns[flat][0]
-        raise CohortError(
-            f"{where}, column {name}: found one value only in the {len(values)} training visits. Leave the region out "
-            f"(--exclude '{name}')."
-        )
-    largest = values.abs().max()
-    if (close := values.std() <= np.maximum(SMALLEST_SPREAD * largest, 1 / LARGEST)).any():
-        name = values.columns[close][0]
-        raise CohortError(
-            f"{where}, column {name}: its values are as good as equal: their sd is {values[name].std():.2g}, their "
-            f"largest {largest[name]:.2g}. Use larger units, or leave the region out (--exclude '{name}')."
-        )
-
-
-def _check_kind(values: pd.Series, kind: ValueKind, where: str) -> None:
-    """Few impossible values are errors; many are a table that was changed after reading, as by standardising it."""
-    outside = ~kind.allows(values.to_numpy(float))
-    if outside.sum() > MAX_IMPOSSIBLE * values.notna().sum():
-        raise CohortError(
-            f"{where}, column {values.name}: {outside.sum():,} values, such as {values[outside].iloc[0]:g}, are "
-            f"impossible, since its values are {kind}. If the table was changed after it was read, read the changed "
-            "table; else set the kind of the column in a mapping."
-        )
-
-
 def _size_of_changes(values: pd.DataFrame) -> list[float]:
     """Root mean square by region; that of both sides for a structure that has two."""
     square = values.pow(2).mean().to_numpy()
     return [float(root) for root in np.sqrt((square + square[other_side(list(values.columns))]) / 2)]
-
-
-def _check_size(values: pd.DataFrame, where: str) -> None:
-    if (vast := values.abs().max() > LARGEST).any():
-        name = values.columns[vast][0]
-        column = values[name].to_numpy()
-        found = column[np.nanargmax(np.abs(column))]
-        raise CohortError(
-            f"{where}, column {name}: found {found:g}, too large to compute with. Correct the value or empty its cell."
-        )
-
-
-def _check_near(values: pd.Series, mean: float, sd: float, visits: pd.DataFrame, where: str) -> None:
-    far = ((values - mean).abs().to_numpy(float) / sd) > FARTHEST
-    if far.any():
-        subject, time = visits[["subject", "time"]].iloc[int(far.argmax())]
-        raise CohortError(
-            f"{where}: subject {subject}, time {time:g}, column {values.name}: found {values[far].iloc[0]:g}, but the "
-            f"training visits lie around {mean:g} with an sd of {sd:g}. Correct the value or empty its cell."
-        )
-
-
-def _check_order(visits: pd.DataFrame, subject: np.ndarray[Any, Any], names: pd.Index, where: str) -> None:
-    if visits.empty:
-        raise CohortError(f"{where}: holds no visit.")
-    if visits["time"].max() > LONGEST:
-        name, time = visits[["subject", "time"]].iloc[int(visits["time"].argmax())]
-        raise CohortError(
-            f"{where}: subject {name}: {time:g} years after the first visit; crow takes up to {LONGEST}. Where the "
-            "table counts months or days, say so with --time-kind."
-        )
-    step, apart = np.diff(visits["time"].to_numpy(float)), np.diff(subject)
-    if (apart < 0).any() or not (step[apart == 0] > 0).all():
-        late = np.flatnonzero((apart < 0) | ((apart == 0) & ~(step > 0)))[0] + 1
-        raise CohortError(
-            f"{where}: subject {names[subject[late]]}, time {visits['time'].iloc[late]:g}: visits have to be sorted by "
-            "subject and time, each time once. Sort them, and take out what stands twice."
-        )
-
-
-def _fit_covariate(column: pd.Series, name: str, kind: Literal["numeric", "categorical"]) -> Covariate | None:
-    """None for a covariate that is the same everywhere: it carries no information."""
-    missing = bool(column.isna().any())
-    if column.nunique() < 2:
-        return None
-    if kind == "categorical":
-        shares = column.dropna().astype(str).value_counts(normalize=True).sort_index()
-        return Covariate(name=name, kind=kind, levels=list(shares.index), shares=list(shares), has_missing=missing)
-    values = column.astype(float)
-    return Covariate(name=name, kind=kind, mean=values.mean(), sd=values.std(), has_missing=missing)

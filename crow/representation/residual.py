@@ -6,6 +6,10 @@ At each voxel v, a subject's residuals are a random intercept (variance ``persis
     r ~ N(P w total / n, P D P),  w = n tau^2 / (n tau^2 + sigma^2),  D = sigma^2 + tau^2 sigma^2 / (n tau^2 + sigma^2)
 
 with P = I - B B^T and B [V, K] the basis of the subspace. The persistence is learned for each voxel.
+
+With bands (`crow.representation.scale_bands`), w depends on the scale in space in place of the voxel, because the noise
+of voxels cancels in the mean of a structure, whereas what differs between subjects does not: ``w total / n`` is the sum
+of the weighted bands, and ``D = sigma^2 + tau^2 u_n`` with u_n the share of the intercept's variance that is unknown.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
 from crow.bijections.normal import LOG_2PI
+from crow.representation.scale_bands import ScaleBands
 
 Values = NDArray[np.floating]
 BLOCK = 65536  # voxels per float32 product; blocks are summed in float64
@@ -29,15 +34,29 @@ MIN_DOF, MAX_DOF = 1.0, 1e6
 class ResidualPrior:
     """The density above, of scaled values; ``basis [V, K]`` orthonormal, ``noise [V]`` > 0, ``persistent [V]`` >= 0."""
 
-    def __init__(self, basis: NDArray[np.float32], noise: Values, persistent: Values) -> None:
-        self.basis, self.noise, self.persistent = basis, noise, persistent
+    def __init__(
+        self, basis: NDArray[np.float32], noise: Values, persistent: Values, bands: ScaleBands | None = None
+    ) -> None:  # fmt: skip
+        self.basis, self.noise, self.persistent, self.bands = basis, noise, persistent, bands
         self._factors: dict[int, tuple[tuple[Values, bool], float]] = {}
 
     def mean(self, total: Values, n: int) -> Values:
         """Expected next residual P w total / n, ``[V]``; 0 before the first visit."""
         if n == 0:
             return np.zeros_like(total)
-        return self.complement(weight(self.noise, self.persistent, n) / n * total)
+        return self.complement(self._expected(total, n))
+
+    def variance(self, n: int) -> Values:
+        """D after n visits, ``[V]``."""
+        if self.bands is None:
+            return variance(self.noise, self.persistent, n)
+        return np.asarray(self.noise + self.persistent * np.float32(self.bands.unknown(n)))
+
+    def _expected(self, total: Values, n: int) -> Values:
+        """``w total / n``, ``[V]``; n >= 1."""
+        if self.bands is None:
+            return weight(self.noise, self.persistent, n) / n * total
+        return self.bands.expected(total / n, n)
 
     def log_prob(self, r: Values, total: Values, n: int) -> float:
         """Log-density of a residual ``r [V]`` on the complement, which has V - K dimensions.
@@ -46,8 +65,8 @@ class ResidualPrior:
         not needed: log|Q^T D Q| = log|D| + log|M| and e^T Q (Q^T D Q)^-1 Q^T e = e^T D^-1 e - g^T M^-1 g, where M =
         B^T D^-1 B and g = B^T D^-1 e (inverse and determinant of a block of an orthogonal transform).
         """
-        e = r - weight(self.noise, self.persistent, n) * (total / n) if n else r
-        precision = 1 / variance(self.noise, self.persistent, n)
+        e = r - self._expected(total, n) if n else r
+        precision = 1 / self.variance(n)
         factor, log_det = self._factor(n)
         g = project(self.basis, e * precision)
         square = np.sum(e * e * precision, dtype=np.float64) - g @ cho_solve(factor, g)
@@ -55,15 +74,15 @@ class ResidualPrior:
 
     def sample(self, total: Values, n: int, noise: Values) -> Values:
         """A draw of the next residual ``[V]``, from standard normal ``noise [V]``, which may be correlated in space."""
-        return self.mean(total, n) + self.complement(np.sqrt(variance(self.noise, self.persistent, n)) * noise)
+        return self.mean(total, n) + self.complement(np.sqrt(self.variance(n)) * noise)
 
     def standardised(self, r: Values, total: Values, n: int) -> Values:
         """The error of the expected next residual in sds, ``[V]``."""
-        return (r - self.mean(total, n)) / np.sqrt(variance(self.noise, self.persistent, n))
+        return (r - self.mean(total, n)) / np.sqrt(self.variance(n))
 
     def marginal_variance(self, n: int) -> Values:
         """Variance of the next residual at each voxel, the diagonal of P D P, ``[V]``."""
-        d = variance(self.noise, self.persistent, n)
+        d = self.variance(n)
         inner = weighted_gram(self.basis, d)
         out = np.empty_like(d)
         for part in blocks(len(d)):
@@ -78,7 +97,7 @@ class ResidualPrior:
     def _factor(self, n: int) -> tuple[tuple[Values, bool], float]:
         """The Cholesky factor of M after n visits, and log|D| + log|M|."""
         if n not in self._factors:
-            d = variance(self.noise, self.persistent, n)
+            d = self.variance(n)
             factor = cho_factor(weighted_gram(self.basis, 1 / d))
             log_det = np.log(d).sum(dtype=np.float64) + 2 * np.log(np.diag(factor[0])).sum()
             self._factors[n] = factor, float(log_det)

@@ -18,14 +18,16 @@ from crow.scans.store import ScanStore
 from crow.scans.template import STRUCTURES, load_template
 
 VOLUMES_MM = 3.0  # voxels in which the volumes of structures are measured
+SEED = 0  # of the error of registration
 NAMES = [f"log_volume_{name}" for name in STRUCTURES.values()]
 Array = NDArray[np.floating]
-# True minus forecast change of simulated subjects (24 at 3 mm, benchmarks/change_forecasts.py), as a share of the root
-# mean square of all structures' changes of the log volume: its mean, and its sd beyond what the model itself expects.
+# True minus forecast change of two simulated cohorts (24 subjects each at 3 mm, benchmarks/scans.py), as a share of the
+# root mean square of all structures' changes of the log volume: its mean, and its sd beyond what the model itself
+# expects, which includes the difference between the cohorts.
 ERROR = {
-    "csf": (0.14, 0.10), "ventricles": (0.08, 0.0), "hippocampus": (0.07, 0.0), "amygdala": (-0.61, 0.0),
-    "deep_gray": (-0.36, 0.0), "cortex": (-0.09, 0.21), "white_matter": (-0.23, 0.0), "cerebellum": (0.0, 0.0),
-    "brainstem": (-0.07, 0.0),
+    "csf": (0.14, 0.09), "ventricles": (0.05, 0.12), "hippocampus": (0.10, 0.0), "amygdala": (-0.58, 0.0),
+    "deep_gray": (-0.35, 0.0), "cortex": (-0.13, 0.17), "white_matter": (-0.25, 0.04), "cerebellum": (-0.03, 0.0),
+    "brainstem": (-0.05, 0.0),
 }  # fmt: skip
 
 
@@ -39,6 +41,15 @@ def registration_error(changes: NDArray[np.floating]) -> tuple[NDArray[np.float6
     error = np.array([ERROR[name.removesuffix("_left").removesuffix("_right")] for name in STRUCTURES.values()])
     mean, sd = (error * np.sqrt(np.mean(np.square(changes)))).T.astype(np.float64)
     return mean, sd
+
+
+def true_changes(measured: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Draws ``[n, S]`` of true changes of log volumes, from draws ``[n, S]`` of the changes that scans would measure.
+
+    They are moved by the mean of `registration_error`, and have its spread.
+    """
+    missed, spread = registration_error(np.median(measured, 0))
+    return np.asarray(measured + missed + spread * np.random.default_rng(SEED).standard_normal(measured.shape))
 
 
 def log_volumes(psi: Array, velocity: Array, nodes: Grid) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from crow.representation.component_choice import choose
 from crow.representation.follow_up import FollowUp
 from crow.representation.modes import ScaledScans
 from crow.representation.residual import MeanSquares, ResidualPrior, Values, blocks, project
+from crow.representation.scale_bands import ScaleBands
 from crow.representation.scan_space import ScanSpace
 from crow.representation.spatial_noise import SpatialNoise
 from crow.scans.compatibility import require_same_mask
@@ -80,6 +81,8 @@ class Subspace(ScanRepresentation):
         variances = squares.components()
         prior = ResidualPrior(basis, choice.noise * variances.noise, choice.persistent * variances.persistent)
         found = cls(store.mask, scans.mean, scans.scale, prior, choice.validation)
+        bands = ScaleBands.fit(store.mask, (r for _, r in found._residuals(store, rows)))
+        prior.bands = bands.scaled(choice.noise, choice.persistent)
         found.spatial = SpatialNoise.fit(store.mask, found._errors(store, rows))
         return found
 
@@ -203,6 +206,8 @@ class Subspace(ScanRepresentation):
             "mask": self.mask,
             "spatial": self.spatial.weights,
         }
+        if self.prior.bands is not None:
+            arrays |= {"band_noise": self.prior.bands.noise, "band_persistent": self.prior.bands.persistent}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
     def describe(self) -> dict[str, Any]:
@@ -224,6 +229,8 @@ class Subspace(ScanRepresentation):
             prior = ResidualPrior(arrays["basis"], arrays["noise"], arrays["persistent"])
             validation = {int(k): float(value) for k, value in description["validation"].items()}
             found = cls(arrays["mask"], arrays["mean"], arrays["scale"], prior, validation)
+            if "band_noise" in arrays:  # in runs of earlier versions, every voxel has its own persistence
+                prior.bands = ScaleBands(found.mask, arrays["band_noise"], arrays["band_persistent"])
             if "spatial" in arrays:  # runs of earlier versions draw independent voxels
                 found.spatial = SpatialNoise(found.mask, arrays["spatial"])
             shape = (int(description["voxels"]), int(description["components"]))

@@ -13,14 +13,12 @@ from crow.data.forecast import quantiles_of
 from crow.representation.follow_up import FollowUp, Volume
 from crow.representation.scan_deviation import deviation
 from crow.representation.scan_space import ScanSpace
-from crow.representation.structure_volumes import log_volumes, registration_error
+from crow.representation.structure_volumes import log_volumes, registration_error, true_changes
 from crow.representation.warped_scan import ScanWarper
 from crow.scans.deform import Array, compose, exponential, invert, jacobian, sample, transport
 from crow.scans.grid import Grid
 from crow.scans.store import ScanStore
 from crow.scans.template import STRUCTURES
-
-SEED = 0  # of the error of registration
 
 
 class DeformationModes(Protocol):
@@ -139,11 +137,9 @@ class SubjectWarp:
         count = len(STRUCTURES)
         since_first = self.c_last[-count:].astype(np.float64)
         last = self.size * np.exp(log_volumes(self.psi, self.velocity, self.basis.nodes))
-        change = centre[-count:] - since_first
-        missed, spread = registration_error(change)
-        of_all_scans = missed + spread * np.random.default_rng(SEED).standard_normal((len(draws), count))
-        measured, median = last * np.exp(draws[:, -count:] - since_first), last * np.exp(change + missed)
-        drawn = measured * np.exp(of_all_scans)
+        change, changes = centre[-count:] - since_first, draws[:, -count:] - since_first
+        median = last * np.exp(change + registration_error(change)[0])
+        measured, drawn = last * np.exp(changes), last * np.exp(true_changes(changes))
         low, high = quantiles_of(drawn, [0.05, 0.95], axis=0)
         table = pd.DataFrame(
             {

@@ -6,6 +6,7 @@ it: structures are tissue classes divided by MNI coordinates, so their borders a
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,13 +65,7 @@ class Template:
 @lru_cache(maxsize=8)
 def load_template(resolution: float = 1.0) -> Template:
     """The template with voxels of ``resolution`` mm (at least 1 mm), smoothed before downsampling."""
-    # Imported here because nilearn takes a second to import.
-    with extra("scans"):
-        from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
-
-    loaded = load_mni152_template(1), load_mni152_gm_template(1), load_mni152_wm_template(1)
-    t1, gm, wm = (np.asarray(image.dataobj, np.float32) for image in loaded)
-    grid = Grid.of(t1.shape, loaded[0].affine)
+    (t1, grid), (gm, _), (wm, _) = (_of_nilearn(tissue) for tissue in ("t1", "gm", "wm"))
     mask = _filled(t1 > 0)
     structures = np.zeros(mask.shape, np.uint8)
     brain = ndimage.find_objects(mask.astype(np.uint8))[0]
@@ -84,6 +79,17 @@ def load_template(resolution: float = 1.0) -> Template:
     for image in (t1, gm, wm, mask, structures):
         image.flags.writeable = False
     return Template(grid, t1, gm, wm, mask, structures)
+
+
+def _of_nilearn(tissue: str) -> tuple[Volume, Grid]:
+    """Values from 0 to 1, as of nilearn's `load_mni152_template`, whose import takes two seconds, and their grid."""
+    with extra("scans"):
+        import nibabel as nib
+        import nilearn
+    name = f"mni_icbm152_{tissue}_tal_nlin_sym_09a_converted.nii.gz"
+    image = nib.load(Path(nilearn.__file__).with_name("datasets") / "data" / name)
+    values = np.asarray(image.dataobj).astype(np.float32)  # type: ignore[attr-defined]
+    return values / values.max(), Grid.of(values.shape, image.affine)  # type: ignore[attr-defined]
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -14,9 +14,10 @@ from torch import Tensor
 from crow.models.base import REPRESENTATION, TEST
 from crow.representation.attributes import Attribute, AttributeTable
 from crow.representation.classes import Classes
+from crow.representation.covariate import Covariate
 from crow.representation.covariate_support import Bins, CovariateSupport
 from crow.representation.masks import around_masks
-from crow.representation.regions import Covariate, RegionTable
+from crow.representation.regions import RegionTable
 from crow.representation.site_effects import SiteEffects
 from crow.run.folder import Run
 from crow.sharing.disclosure import ROUNDED, TOP_AGE, Disclosure

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
+from crow.optimisers import AdamW
 from crow.run.config import Optimisation
 
 
@@ -28,7 +29,7 @@ def make_optimiser(
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": settings.weight_decay}, {"params": other, "weight_decay": 0.0}
     ]  # fmt: skip
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
+    return AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
 
 
 def make_schedule(optimiser: torch.optim.Optimizer, settings: Optimisation, max_epochs: int) -> LRScheduler:

@@ -82,7 +82,8 @@ def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
     ask = ("generate", "--run", folder / "run", "--subject", "sub-0001", "--subject", "sub-0004", "--at", "1,2",
            "--draws", "10", "--out")  # fmt: skip
     run(*ask, tmp_path / "a")
-    run(*ask, tmp_path / "b")
+    with joblib.parallel_config(backend="loky"):
+        run(*ask, tmp_path / "b", "--jobs", "2")
     made = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.nii.gz"))
     assert len(made) == 2 * 2 * 3
     for path in made:

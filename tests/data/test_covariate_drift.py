@@ -169,3 +169,20 @@ def test_density_of_a_forecast_is_that_of_its_draws(cohort: Cohort, model: CRow)
     before = model.log_prob(one)["log_prob"]
     every = model.log_prob(Cohort(rows, cohort.schema, start))
     np.testing.assert_allclose(every[every["subject"] == "000"]["log_prob"][: len(before)], before, rtol=1e-4)
+
+
+def test_who_leaves_one_level_of_a_category_enters_another() -> None:
+    """In few subjects as well: a third of 24 go from the second level to the third, nobody from the first."""
+    subjects = 24
+    second = (torch.arange(subjects) % 3 > 0).float()
+    goes = (torch.arange(subjects) % 3 == 2).float()
+    before, after = torch.stack([second, 0 * second], -1), torch.stack([second - goes, goes], -1)
+    context = torch.cat([torch.stack([before, after], 1), torch.zeros(subjects, 2, 1)], -1)
+    years = 1 + 0.5 * torch.linspace(0, 1, subjects)
+    time, mask = torch.stack([0 * years, years], 1), torch.ones(subjects, 2, dtype=torch.bool)
+    data = Sequences(torch.zeros(subjects, 2, 1), context, time, mask)
+    drift = CovariateDrift.fit(data, [0, 1], mask.unsqueeze(-1).expand(-1, -1, 2))
+    assert drift is not None
+    found = moved(drift, [1.0, 0.0, 0.0], 1.0)
+    assert found[:, 0].std() > 0.2, "the level is unknown"
+    assert found[:, :2].sum(1).std() < 0.01

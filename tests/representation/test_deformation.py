@@ -11,7 +11,13 @@ import torch
 from scipy import ndimage
 from small_cohorts import in_memory
 
+from crow.cohort.covariate_paths import future_visits
 from crow.errors import CohortError, RunError
+from crow.explore.explorer import SHARES
+from crow.explore.question import Course, Question
+from crow.explore.scan_explorer import ScanExplorer
+from crow.explore.wording import Source
+from crow.models.scan_state import ScanState
 from crow.models.scans import ScanModel
 from crow.representation import velocity_modes
 from crow.representation.deformation import Deformation
@@ -265,3 +271,10 @@ def test_a_day_after_the_last_scan_nothing_has_changed(store, rows, tmp_path):
     assert abs(changes[0]) < 1e-3 and changes[1] > 0.01
     assert spreads[0] < 0.05 * draws.std() and spreads[1] > 5 * spreads[0]
     assert made.volume_error[1] > 0
+    visit = future_visits(model.coefficients(past), forecast.visits[["subject", "time"]])
+    shown = ScanState(model, past, rows[21:23]).volumes(visit, forecast.values[0][:, : len(model.basis.names)])
+    np.testing.assert_allclose(shown, made.volume_draws, rtol=1e-4)
+    page = ScanExplorer(model, past, Source(tmp_path, (tmp_path,), draws=200, seed=0))
+    answer = page.forecast(Question(subject="s7", horizon=1.0, courses=[Course()]))
+    found = answer["courses"][0]["bands"]["ventricles"][-1]
+    np.testing.assert_allclose(found, np.quantile(made.volume_draws[:, 1], SHARES), rtol=1e-3)

@@ -14,7 +14,7 @@ from small_cohorts import in_memory
 from crow.errors import CohortError, ConfigError, RunError
 from crow.representation import modes
 from crow.representation.modes import ScaledScans
-from crow.representation.residual import ResidualPrior, variance, weight
+from crow.representation.residual import ResidualPrior
 from crow.representation.subspace import Subspace
 from crow.scans.grid import Grid
 from crow.scans.store import DONE, ScanStore, StoreInfo
@@ -132,8 +132,9 @@ def test_voxel_density_is_the_dense_gaussian(store: ScanStore, subspace: Subspac
 
     p = np.eye(len(basis)) - basis @ basis.T
     y = (store.masked(past) - subspace.mean) / subspace.scale
-    mean = basis @ centre + p @ (weight(prior.noise, prior.persistent, n) * (y @ p).mean(0))
-    covariance = basis @ np.diag(spread) @ basis.T + p @ np.diag(variance(prior.noise, prior.persistent, n)) @ p
+    assert prior.bands is not None
+    mean = basis @ centre + p @ prior.bands.expected((y @ p).mean(0), n)
+    covariance = basis @ np.diag(spread) @ basis.T + p @ np.diag(prior.variance(n)) @ p
     unit = gain * subspace.scale
     scan = gain * store.masked(np.array([last]))[0] + offset
     mean = gain * (mean * subspace.scale + subspace.mean) + offset

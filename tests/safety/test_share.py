@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reading = ["--covariates", "PTGENDER,RACE,CDRSB", "--regions", "Ventricles,Hippocampus,Entorhinal",
                "--site", "SITE"]  # fmt: skip
     done(["train", "--cohort", folder / "cohort.csv", "--out", folder / "run", "--test", "0.2", *reading, *QUICK])
-    done(["evaluate", "--run", folder / "run", "--draws", "20", "--jobs", "1"])
+    done(["evaluate", "--run", folder / "run", "--draws", "20", "--baselines", "simple", "--jobs", "1"])
     done(["share", "--run", folder / "run", "--out", folder / "model.zip", "--licence", "CC0 <b>|"])
     unpack(folder / "model.zip", folder / "shared")
     return folder
