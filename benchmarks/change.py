@@ -56,7 +56,9 @@ def main() -> None:
     store = ScanStore.open(work / "store")
     rows = table(changes(store), exchanged(store))
     print(pd.DataFrame(rows).to_string(index=False))
-    title = "Change of structures, measured and true: {} subjects with {} scans at {:g} mm".format(*size)
+    visits = store.cohort().visits  # those that are prepared
+    what = f"{visits['subject'].nunique()} subjects with {arguments.visits} scans at {arguments.resolution:g} mm"
+    title = f"Change of structures, measured and true: {what}"
     seed = f"_seed_{arguments.seed}" if arguments.seed else ""
     write(f"change_{arguments.resolution:g}mm{seed}", title, rows)
 

@@ -32,14 +32,14 @@ from crow.run.cross_sectional_config import ImageSettings
 from crow.scans.grid import MAX_SIZE
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
-from crow.training.calibrate import SHIFT_SDS, MaskCase, calibrate_volumes
+from crow.training.calibrate import SHIFT_POWERS, SHIFT_SDS, MaskCase, calibrate_volumes
 
 with extra("scans"):
     import nibabel as nib
 
 Volume = NDArray[np.float32]
 AT_ONCE = 2**19  # voxels of draws computed together
-SHIFT = "shift_sd"  # in the run: `MaskFlow.shift_sd`; runs of earlier versions have none
+SHIFT, POWER = "shift_sd", "shift_power"  # in the run: those of `MaskFlow`; runs of earlier versions lack one or both
 MAX_REASONS, ALL_BAD = 3, 20  # reasons that are shown; unusable masks after which a training ends if none was usable
 SCANS_SCORED, DRAWS_SCORED = 20, 16
 """How many validation scans, and draws of each, the metrics of a run are computed from."""
@@ -222,7 +222,7 @@ class Segmenter(CrossSectionalModel):
     def build(self) -> MaskFlow:
         settings, size = self.config.flow, side(self.config)
         flow = flow_of_masks((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
-        flow.shift_sd = float(self.extra.get(SHIFT, 0.0))
+        flow.shift_sd, flow.shift_power = float(self.extra.get(SHIFT, 0.0)), float(self.extra.get(POWER, 1.0))
         return flow
 
     def describe_more(self) -> dict[str, Any]:
@@ -235,8 +235,9 @@ class Segmenter(CrossSectionalModel):
         grid = self.inputs.facts["grid"]["shape"]
         if any(tuple(self.extra[name].shape) != tuple(grid) for name in ("prior", "region")):
             raise RunError("The prior of the run is not on its grid. Restore the run or train again.")
-        shift = self.extra.get(SHIFT, torch.zeros(()))
-        if shift.numel() != 1 or not 0 <= float(shift) <= SHIFT_SDS[-1]:
+        shift, power = self.extra.get(SHIFT, torch.zeros(())), self.extra.get(POWER, torch.ones(()))
+        fits = shift.numel() == power.numel() == 1 and 0 <= float(shift) <= SHIFT_SDS[-1]
+        if not fits or not SHIFT_POWERS[0] <= float(power) <= SHIFT_POWERS[-1]:
             raise RunError("The spread of the run's masks is out of range. Restore the run or train again.")
 
     def _look(self, store: ScanStore, truth: dict[int, NDArray[np.uint8]], size: int) -> None:
@@ -284,7 +285,7 @@ class Segmenter(CrossSectionalModel):
     def _calibrate_volumes(
         self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]], echo: Echo
     ) -> None:
-        """Widen the draws until 90 % intervals of volumes contain those of validation subjects, one scan of each."""
+        """Widen the draws until intervals of volumes contain those of validation subjects, one scan of each."""
         grid, (rows, prior, region) = store.info.grid.shape, self._validation_scans(store, subjects, truth)
         flow, inside = resized(self.fitted(), *self.shape), torch.from_numpy(cut(region, self.corner, self.shape))
         cases = (
@@ -294,8 +295,9 @@ class Segmenter(CrossSectionalModel):
         enough = calibrate_volumes(flow, cases, derived_seed(self.config.seed, SeedStream.SEGMENTATION_DRAWS))
         if missed := sum(not math.isfinite(sd) for sd in enough):
             echo(f"warning: no interval contains {missed} of {len(enough)} validation volumes; they are left out.")
-        self.fitted().shift_sd = flow.shift_sd
-        self.extra[SHIFT] = torch.tensor(flow.shift_sd)
+        own = self.fitted()
+        own.shift_sd, own.shift_power = flow.shift_sd, flow.shift_power
+        self.extra |= {SHIFT: torch.tensor(flow.shift_sd), POWER: torch.tensor(flow.shift_power)}
 
     def _validation_scans(
         self, store: ScanStore, subjects: pd.Series, truth: dict[int, NDArray[np.uint8]]

@@ -3,11 +3,12 @@
 Training scans do not tell the noise, the bias field and the slice thickness of another scanner. With e the expected
 scan, f the observed one, and v the variance of e by its deformation,
 
-    f = b e + error,    var(error) = v + s n^2 + d^2 |grad e|^2,
+    f = b e + error,    var(error) = v + r m^2 + s n^2 + d^2 |grad e|^2,
 
-where b is a slow gain (the ratio of the bias fields), n the noise of the training scans, s its scale in this pair, and
-d the misalignment (mm) of its voxels. b, s and d are estimated from all voxels, robustly, so that a lesion changes none
-of them. The gradient is that of e: a lesion of f must not hide in its own edges.
+where b is a slow gain (the ratio of the bias fields), n the noise of the training scans, which differs by voxel, m^2
+the mean of n^2, r and s their scales in this pair, and d the misalignment (mm) of its voxels. b, r, s and d are
+estimated from all voxels, robustly, so that a lesion changes none of them. n contains the bias fields of the training
+scans, which here are in b; s may be 0. The gradient is that of e: a lesion of f must not hide in its own edges.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def deviation(
     expected = _slow_gain(observed, expected, deformation + noise, grid, inside) * expected
     error = observed - expected
     steep = sum(np.square(np.gradient(expected, axis=axis) / grid.spacing[axis]) for axis in range(3))
-    parts = np.stack([noise[inside], steep[inside]], 1).astype(np.float64)
+    n = noise[inside].astype(np.float64)
+    parts = np.stack([np.full_like(n, n.mean()), n, steep[inside]], 1)
     scales = _scales(error[inside].astype(np.float64) ** 2, deformation[inside], parts)
     out = np.zeros(grid.shape, np.float32)
     out[inside] = error[inside] / np.sqrt(deformation[inside] + parts @ scales)
@@ -68,8 +70,8 @@ def _slow_gain(
 
 
 def _scales(square: NDArray[np.float64], known: Volume, parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """s and d^2, at least 0, with E[square] = known + parts @ scales for the errors that are not outliers."""
-    scales = np.array([1.0, 0.0])
+    """r, s and d^2, at least 0, with E[square] = known + parts @ scales for the errors that are not outliers."""
+    scales = np.array([0.5, 0.5, 0.0])
     for _ in range(2 * STEPS):
         variance = known + parts @ scales
         counted = np.minimum(square, MAX_SQUARE * variance) / OF_NORMAL - known

@@ -8,16 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crow.bijections.principal import PrincipalComponents
 from crow.bijections.temperature import LatentTemperature
 from crow.data.examples import Examples
 from crow.data.forecast import quantiles_of
-from crow.flows.mask_flow import SHIFTS, MaskFlow
+from crow.flows.mask_flow import MaskFlow, shifts_of
 
-LEVEL = 0.9  # of the intervals of volumes that are calibrated
+LEVELS = (0.9, 0.5)  # of the intervals of volumes that are calibrated
 SHIFT_SDS = np.linspace(0, 3, 61)
+SHIFT_POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 VOLUME_DRAWS = 32
 
 
@@ -64,30 +66,50 @@ class MaskCase(NamedTuple):
 
 
 def calibrate_volumes(flow: MaskFlow, validation: Iterable[MaskCase], seed: int = 0) -> list[float]:
-    """Set ``shift_sd`` of a trained flow so that 90 % intervals of volumes contain 90 % of the true volumes.
+    """Set the shifts of a trained flow so that 90 and 50 % intervals of volumes contain as many of the true volumes.
 
-    For every scan, the smallest sd from which on the interval of its drawn volumes contains the true volume; the flow
-    receives their quantile of rank ``0.9 (n + 1)`` of n (split conformal prediction; Vovk et al. 2005). With fewer than
-    19 scans it receives the largest. These smallest sds are returned; one is infinite if no sd is enough, and does not
-    decide: one mask that the flow cannot find would make all intervals useless.
+    For every scan and power, the smallest sd from which on the 90 % interval of its drawn volumes contains the true
+    volume; the flow receives their quantile of rank ``0.9 (n + 1)`` of n (split conformal prediction; Vovk et al.
+    2005). With fewer than 19 scans it receives the largest. Of the powers, it receives the one with which 50 %
+    intervals contain closest to half of the volumes, the smallest of several. The smallest sds are returned; one is
+    infinite if no sd is enough, and does not decide: one mask that the flow cannot find would make all intervals
+    useless.
     """
     generator = torch.Generator().manual_seed(seed)
-    smallest = [_smallest_sd(flow, case, generator) for case in validation]
-    if enough := sorted(sd for sd in smallest if math.isfinite(sd)):
-        flow.shift_sd = enough[min(math.ceil(LEVEL * (len(smallest) + 1)), len(enough)) - 1]
+    inside = np.array([_contained(flow, case, generator) for case in validation])  # [scan, level, power, sd]
+    if not len(inside):
+        return []
+    found = []
+    for number, power in enumerate(SHIFT_POWERS):
+        smallest = [_smallest_sd(one) for one in inside[:, 0, number]]
+        enough = sorted(sd for sd in smallest if math.isfinite(sd))
+        if enough:
+            sd = enough[min(math.ceil(LEVELS[0] * (len(smallest) + 1)), len(enough)) - 1]
+            half = float(inside[:, 1, number, np.searchsorted(SHIFT_SDS, sd)].mean())
+            found.append((abs(half - LEVELS[1]), power, sd, smallest))
+    if not found:
+        return [math.inf] * len(inside)
+    _, flow.shift_power, flow.shift_sd, smallest = min(found)
     return smallest
 
 
-def _smallest_sd(flow: MaskFlow, case: MaskCase, generator: torch.Generator) -> float:
-    """The smallest of `SHIFT_SDS` from which on the interval contains the true volume; infinite if there is none."""
+def _contained(flow: MaskFlow, case: MaskCase, generator: torch.Generator) -> NDArray[np.bool_]:
+    """Whether the interval of each of `LEVELS`, `SHIFT_POWERS` and `SHIFT_SDS` contains the true volume."""
     margins = flow.margins(case.context[None], VOLUME_DRAWS, generator)[:, 0, 0]
     ordered = margins[:, case.inside].sort(1).values
-    inside = []
-    for sd in SHIFT_SDS:
-        edges = (-float(sd) * SHIFTS).expand(len(ordered), -1).contiguous()
-        volumes = ordered.shape[1] - torch.searchsorted(ordered, edges, right=True)
-        low, high = quantiles_of(volumes.flatten().numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        inside.append(bool(low <= case.volume <= high))
-    outside = np.flatnonzero(~np.array(inside))
+    ends = [(1 + sign * level) / 2 for level in LEVELS for sign in (-1, 1)]
+    out = np.zeros((len(LEVELS), len(SHIFT_POWERS), len(SHIFT_SDS)), bool)
+    for number, power in enumerate(SHIFT_POWERS):
+        for k, sd in enumerate(SHIFT_SDS):
+            edges = (-float(sd) * shifts_of(power)).expand(len(ordered), -1).contiguous()
+            volumes = ordered.shape[1] - torch.searchsorted(ordered, edges, right=True)
+            low, high = quantiles_of(volumes.flatten().numpy(), ends, axis=0).reshape(-1, 2).T
+            out[:, number, k] = (low <= case.volume) & (case.volume <= high)
+    return out
+
+
+def _smallest_sd(inside: NDArray[np.bool_]) -> float:
+    """The smallest of `SHIFT_SDS` from which on the interval contains the true volume; infinite if there is none."""
+    outside = np.flatnonzero(~inside)
     first = 0 if not len(outside) else int(outside[-1]) + 1
     return float(SHIFT_SDS[first]) if first < len(SHIFT_SDS) else math.inf
