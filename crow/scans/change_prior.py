@@ -49,7 +49,7 @@ class ChangePrior:
 
     def __init__(self, nodes: Grid, structures: NDArray[np.uint8], grid: Grid) -> None:
         self.shape = nodes.shape
-        waves, square = _waves(nodes.shape, nodes.spacing)
+        waves, square = _waves(nodes.shape, nodes)
         self.direction = [(wave / np.sqrt(np.maximum(square, 1e-12))).astype(np.float32) for wave in waves]
         divergence = _with_variance(np.exp(-square * SMOOTH_MM**2), LOCAL**2, nodes.shape)
         self.gradient = np.sqrt(divergence / (square + COMPENSATED_MM**-2)).astype(np.float32)
@@ -103,7 +103,7 @@ def structure_fields(nodes: Grid, structures: NDArray[np.uint8], grid: Grid) -> 
     within `COMPENSATED_MM` give way."""
     labels = [label for label in np.unique(structures) if label and (structures == label).sum() >= MIN_VOXELS]
     padded = tuple(fft.next_fast_len(n + 8, real=True) for n in nodes.shape)
-    waves, square = _waves(padded, nodes.spacing)
+    waves, square = _waves(padded, nodes)
     out = np.empty((len(labels), 3, *nodes.shape), np.float32)
     for k, label in enumerate(labels):
         blurred = ndimage.gaussian_filter((structures == label).astype(np.float32), 0.35 * nodes.spacing / grid.spacing)
@@ -119,10 +119,14 @@ def structure_fields(nodes: Grid, structures: NDArray[np.uint8], grid: Grid) -> 
     return out
 
 
-def _waves(shape: tuple[int, ...], spacing: NDArray[np.float64]) -> tuple[list[Array], Array]:
-    """Angular wave numbers along each axis of `fft.rfftn`, and the square of their length."""
-    each = [2 * np.pi * fft.fftfreq(n, mm) for n, mm in zip(shape[:2], spacing[:2], strict=True)]
-    each.append(2 * np.pi * fft.rfftfreq(shape[2], spacing[2]))
+def _waves(shape: tuple[int, ...], nodes: Grid) -> tuple[list[Array], Array]:
+    """Angular wave numbers of world axes at each axis of `fft.rfftn`, and the square of their length.
+
+    The axes of ``nodes`` are those of the world, in either direction.
+    """
+    steps = np.diag(nodes.matrix)[:3]
+    each = [2 * np.pi * fft.fftfreq(n, mm) for n, mm in zip(shape[:2], steps[:2], strict=True)]
+    each.append(2 * np.pi * fft.rfftfreq(shape[2], steps[2]))
     waves = list(np.meshgrid(*each, indexing="ij", sparse=True))
     return waves, waves[0] ** 2 + waves[1] ** 2 + waves[2] ** 2
 

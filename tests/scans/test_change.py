@@ -83,6 +83,17 @@ def test_the_field_of_a_structure_changes_its_log_volume_by_one(template):
     assert abs(found[2]) < 0.01
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+def test_fields_do_not_depend_on_the_direction_of_an_axis(template, axis):
+    matrix = GRID.matrix
+    matrix[:3, 3] += matrix[:3, axis] * (SHAPE[axis] - 1)
+    matrix[:3, axis] *= -1
+    flipped = Grid.of(SHAPE, matrix)
+    there = structure_fields(flipped, np.flip(template.structures, axis), flipped)
+    straight = structure_fields(GRID, template.structures, GRID)
+    np.testing.assert_allclose(np.flip(there, axis + 2), straight, atol=0.01 * np.abs(straight).max())
+
+
 def test_the_transposed_prior_is_the_transpose(template):
     prior, rng = ChangePrior(NODES, template.structures, GRID), np.random.default_rng(0)
     field, other = (rng.normal(size=(4, *NODES.shape)).astype(np.float32) for _ in range(2))
