@@ -101,7 +101,7 @@ def _scales(data: VisitValues, model: MixedModelInnovation) -> tuple[Tensor, Ten
     """
     t, c = data.context[..., 0], data.context[..., model.trends]
     first, visits = c[:, 0], data.mask
-    variance = first.var(0, correction=0)
+    variance = (first - first.mean(0)).square().mean(0)
     moved, passed = (c - c[:, :1])[visits], (t - t[:, :1])[visits].unsqueeze(-1)
     rest = moved - passed * (passed * moved).sum(0) / passed.square().sum().clamp_min(1e-12)
     moves = rest.square().mean(0) > NEW * variance
