@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 
 from crow.cohort import Cohort
 from crow.cohort.covariate_paths import Future
@@ -40,7 +41,7 @@ from crow.scans.derivatives import describe_dataset, save_scan, scan_path, sessi
 from crow.scans.store import ScanStore
 from crow.scans.template import SPACE
 from crow.tables import save_table, with_formulas
-from crow.tasks import in_order, run_tasks
+from crow.tasks import in_order, in_parallel, run_tasks
 
 Space = Literal["native", "template"]
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -110,20 +111,27 @@ def follow_up_scans(
     ]
     _check_free(places, keep, overwrite)
     rows = history.visits.index[history.visits["subject"].isin(forecast.visits["subject"])]
-    require_draws(keep, ScanSpace(store, int(rows[-1]), space).grid.shape, "a scan", "--save-scan-draws")
+    processes = jobs or (1 if len(places) < MIN_TASKS else cpu_count())
+    at_once = keep * min(processes, len(places)) or keep
+    require_draws(at_once, ScanSpace(store, int(rows[-1]), space).grid.shape, "a scan", "--save-scan-draws")
     film = None if series is None else _series(ScanSpace(store, int(rows[-1]), space), forecast, run)
     describe_dataset(out)
     how = {"known": changes_text(changes or []), "table": (covariates or visits or Path()).name or None, "rest": future}
-    asked = _Asked(_Opened(model, store, run), how, space, keep, seed, overwrite, film is not None)
+    opened = _Opened(model, store, run.absolute(), sha256(run / "model.safetensors"))
+    asked = _Asked(opened, how, space, keep, seed, overwrite, film is not None)
     tasks = [
         (asked, out, place, replace(forecast, visits=forecast.visits.iloc[[k]], values=forecast.values[[k]]), years)
         for k, (place, years) in enumerate(zip(places, map(float, ahead), strict=True))
     ]
-    made = run_tasks(_follow_up, tasks, 1 if len(tasks) < MIN_TASKS else jobs)
-    volumes, folded = [], 0
+    here = ((k, _follow_up(*task)) for k, task in enumerate(tasks))  # with all threads
+    made = run_tasks(_follow_up, tasks, processes) if in_parallel(processes, len(tasks)) else here
+    volumes, folded, failed = [], 0, []
     for place, years, scan in zip(
         places, ahead, in_order(progress(made, "Follow-up scans", len(tasks))), strict=True
     ):
+        if isinstance(scan, Exception):
+            failed.append(scan)
+            continue
         folded += scan.folded
         if film is not None:
             film.add(scan.median, float(years))
@@ -133,6 +141,8 @@ def follow_up_scans(
     table_of_volumes = pd.concat(volumes, ignore_index=True) if volumes else pd.DataFrame()
     if len(table_of_volumes):
         written.append(_add_volumes(out / "volumes.tsv", table_of_volumes))
+    if failed:
+        raise failed[0]
     if film is not None and series is not None:
         film.save(series, overwrite)
         written.append(series)
@@ -163,15 +173,15 @@ class _Opened:
     model: FollowUpModel
     store: ScanStore
     run: Path
+    weights: str  # digest of the model, which tells one from another that took its place
 
     def __reduce__(self) -> tuple[Callable[..., _Opened], tuple[Path, Path, str]]:
-        return _open, (self.run.absolute(), self.store.path.absolute(), sha256(self.run / "model.safetensors"))
+        return _open, (self.run, self.store.path.absolute(), self.weights)
 
 
 @lru_cache(maxsize=1)
 def _open(run: Path, store: Path, weights: str) -> _Opened:
-    """``weights`` is the digest of the model, which tells one from another that took its place."""
-    return _Opened(FollowUpModel.load(run), ScanStore.open(store), run)
+    return _Opened(FollowUpModel.load(run), ScanStore.open(store), run, weights)
 
 
 @dataclass(frozen=True)
@@ -193,12 +203,16 @@ class _Made(NamedTuple):
     folded: int
 
 
-def _follow_up(asked: _Asked, out: Path, place: _Place, forecast: Forecast, years: float) -> _Made:
-    """Write the follow-up of the only visit of ``forecast``."""
-    model, store, run = asked.opened.model, asked.opened.store, asked.opened.run
-    scan = model.follow_up(store, forecast, 0, asked.space, asked.keep, asked.seed)
-    facts = _facts(model, store, forecast, asked.how, asked.seed, run)
-    _write(replace(place, root=out), scan, facts, years, asked.overwrite)
+def _follow_up(asked: _Asked, out: Path, place: _Place, forecast: Forecast, years: float) -> _Made | Exception:
+    """Write the follow-up of the only visit of ``forecast``.
+
+    An error is returned: raised, it would end the other processes in the middle of a file.
+    """
+    try:
+        scan = asked.opened.model.follow_up(asked.opened.store, forecast, 0, asked.space, asked.keep, asked.seed)
+        _write(replace(place, root=out), scan, _facts(asked, forecast), years, asked.overwrite)
+    except Exception as error:
+        return error
     return _Made(scan.median if asked.film else None, scan.volumes, scan.folded)
 
 
@@ -233,25 +247,23 @@ def _check_free(places: list[_Place], keep: int, overwrite: bool) -> None:
             check_free(path, overwrite)
 
 
-def _facts(
-    model: FollowUpModel, store: ScanStore, forecast: Forecast, how: dict[str, Any], seed: int, run: Path
-) -> dict[str, Any]:
-    visit = forecast.visits.iloc[0]
-    observed = model.cohort(store).visits
+def _facts(asked: _Asked, forecast: Forecast) -> dict[str, Any]:
+    visit, (model, run) = forecast.visits.iloc[0], (asked.opened.model, asked.opened.run)
+    observed = model.cohort(asked.opened.store).visits
     scans = observed[observed["subject"] == visit["subject"]]
     path = {name: _json(visit[name]) for name in model.schema.covariates}
     return {
         "synthetic": True,
         "Sources": [Path(path).name for path in scans["scan"]],
         "Model": {
-            "run": run.name, "sha256": sha256(run / "model.safetensors"), "representation": model.representation,
-            "seed": seed,
+            "run": run.name, "sha256": asked.opened.weights, "representation": model.representation,
+            "seed": asked.seed,
         },
         "Draws": forecast.values.shape[1],
         "YearsSinceFirstScan": round(float(visit["time"]), 6),
         "Age": _json(visit["age"]),
         "Covariates": path,
-        "CovariatePath": how,
+        "CovariatePath": asked.how,
     }
 
 

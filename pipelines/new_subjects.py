@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,6 @@ from crow.seeds import SeedStream, derived_seed
 from crow.synthetic.covariate_model import CovariateModel
 from crow.tasks import in_order, run_tasks
 
-Result = TypeVar("Result")
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 CHUNK = 5_000  # subjects drawn at once

@@ -34,7 +34,7 @@ def test_steps_are_those_of_torch(kind: type[torch.optim.Optimizer]) -> None:
             optimiser.zero_grad()  # noqa: B023
             value = (weight - 1).square().sum()  # noqa: B023
             value.backward()  # type: ignore[no-untyped-call]
-            return float(value)
+            return float(value.detach())
 
         for _ in range(3):
             optimiser.step(loss)

@@ -10,17 +10,17 @@ from torch import Tensor
 from crow.bijections.dequantize import BinaryDequantizer
 from crow.flows.base import DiscreteFlow, Flow
 
-NORMAL = torch.special.ndtri((torch.arange(15) + 0.5) / 15)
 EDGE = 1.6449  # 95 % quantile of N(0, 1)
 
 
-def shifts_of(power: float) -> Tensor:
-    """Equally likely shifts of the thresholds of a mask, in units of `MaskFlow.shift_sd`.
+def shifts_of(power: float, count: int = 15) -> Tensor:
+    """``count`` equally likely shifts of the thresholds of a mask, in units of `MaskFlow.shift_sd`.
 
     Quantiles q of N(0, 1), as ``sign(q) EDGE |q / EDGE|^power``. A power above 1 makes small shifts smaller and leaves
     the interval of 90 %: most borders are nearly right, a few are far off.
     """
-    return NORMAL.sign() * EDGE * (NORMAL.abs() / EDGE) ** power
+    normal = torch.special.ndtri((torch.arange(count) + 0.5) / count)
+    return normal.sign() * EDGE * (normal.abs() / EDGE) ** power
 
 
 class MaskFlow(DiscreteFlow):
@@ -42,12 +42,12 @@ class MaskFlow(DiscreteFlow):
 
     def __init__(self, flow: Flow, dequantizer: BinaryDequantizer) -> None:
         super().__init__(flow, dequantizer)
-        self.shift_sd, self.shift_power = 0.0, 1.0
+        self.shift_sd, self.shift_power, self.shift_count = 0.0, 1.0, 15
 
     @property
     def shifts(self) -> Tensor:
         """The equally likely shifts s."""
-        return self.shift_sd * shifts_of(self.shift_power)
+        return self.shift_sd * shifts_of(self.shift_power, self.shift_count)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None, draws: int = 1) -> Tensor:
         if not self.shift_sd:

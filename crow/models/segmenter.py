@@ -39,6 +39,7 @@ with extra("scans"):
 
 Volume = NDArray[np.float32]
 AT_ONCE = 2**19  # voxels of draws computed together
+EARLIER_SHIFTS = 9  # of runs of earlier versions
 SHIFT, POWER = "shift_sd", "shift_power"  # in the run: those of `MaskFlow`; runs of earlier versions lack one or both
 MAX_REASONS, ALL_BAD = 3, 20  # reasons that are shown; unusable masks after which a training ends if none was usable
 SCANS_SCORED, DRAWS_SCORED = 20, 16
@@ -223,6 +224,8 @@ class Segmenter(CrossSectionalModel):
         settings, size = self.config.flow, side(self.config)
         flow = flow_of_masks((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
         flow.shift_sd, flow.shift_power = float(self.extra.get(SHIFT, 0.0)), float(self.extra.get(POWER, 1.0))
+        if POWER not in self.extra:
+            flow.shift_count = EARLIER_SHIFTS
         return flow
 
     def describe_more(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class ResidualPrior:
     ) -> None:  # fmt: skip
         self.basis, self.noise, self.persistent, self.bands = basis, noise, persistent, bands
         self._factors: dict[int, tuple[tuple[Values, bool], float]] = {}
+        self._filtered: tuple[Values, int, Values] | None = None  # the last answer, which many draws ask for
 
     def mean(self, total: Values, n: int) -> Values:
         """Expected next residual P w total / n, ``[V]``; 0 before the first visit."""
@@ -56,7 +57,9 @@ class ResidualPrior:
         """``w total / n``, ``[V]``; n >= 1."""
         if self.bands is None:
             return weight(self.noise, self.persistent, n) / n * total
-        return self.bands.expected(total / n, n)
+        if self._filtered is None or self._filtered[1] != n or not np.array_equal(self._filtered[0], total):
+            self._filtered = total.copy(), n, self.bands.expected(total / n, n)
+        return self._filtered[2]
 
     def log_prob(self, r: Values, total: Values, n: int) -> float:
         """Log-density of a residual ``r [V]`` on the complement, which has V - K dimensions.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from scipy import ndimage
 
 Values = NDArray[np.floating]
 WIDTHS = (1.0, 2.0, 4.0, 8.0)  # voxels
-MAX_SUBJECTS = 40  # from which the variances of bands are estimated
+MAX_SUBJECTS = 40  # with which the variances of bands are estimated
 
 
 class ScaleBands:
@@ -42,7 +43,7 @@ class ScaleBands:
         found = cls(mask, np.ones(count), np.zeros(count))
         within, between = np.zeros(count), np.zeros(count)
         visits = known = 0
-        for own, _ in zip(subjects, range(MAX_SUBJECTS), strict=False):
+        for own in islice(subjects, MAX_SUBJECTS):
             each = np.stack([found.split(r) for r in own])  # [visit, band, V]
             mean = each.mean(0)
             within += ((each - mean) ** 2).mean(2).sum(0)

@@ -37,7 +37,7 @@ def deviation(
 
     ``deformation`` is the variance v and ``noise`` n^2, all on ``grid``. A scan is 0 outside its field of view.
     """
-    inside = mask & (observed > 0) & (expected > 0)
+    inside = mask & ndimage.binary_fill_holes(observed > 0) & (expected > 0)
     if not inside.any():
         return np.zeros(grid.shape, np.float32)
     expected = _slow_gain(observed, expected, deformation + noise, grid, inside) * expected

@@ -46,14 +46,20 @@ def brain_of(values: Volume, grid: Grid, to_scan: Matrix) -> NDArray[np.bool_]:
 
 
 def template_overlap(values: Volume, grid: Grid) -> float:
-    """Dice coefficient of the brain in a scan on a grid of the template's space and the template's brain."""
+    """Dice coefficient of the brain in a scan on a grid of the template's space and the template's brain.
+
+    Only in the box of the scan's voxels that are not 0: a scan may show a part of the brain.
+    """
     template = load_template(COARSE)
     matrix = np.linalg.inv(grid.matrix) @ template.grid.matrix
     coarse = ndimage.affine_transform(
         values, matrix[:3, :3], matrix[:3, 3], output_shape=template.grid.shape, order=1, output=np.float32
     )
-    brain = brain_of(coarse, template.grid, np.eye(4))
-    return float(2 * (brain & template.mask).sum() / max(brain.sum() + template.mask.sum(), 1))
+    boxes = ndimage.find_objects((coarse != 0).astype(np.uint8))
+    if not boxes:
+        return 0.0
+    brain, known = brain_of(coarse, template.grid, np.eye(4))[boxes[0]], template.mask[boxes[0]]
+    return float(2 * (brain & known).sum() / max(brain.sum() + known.sum(), 1))
 
 
 @lru_cache(maxsize=1)

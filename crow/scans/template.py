@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from crow.errors import ScanError
 from crow.extras import extra
 from crow.scans.grid import Grid
 
@@ -87,7 +88,13 @@ def _of_nilearn(tissue: str) -> tuple[Volume, Grid]:
         import nibabel as nib
         import nilearn
     name = f"mni_icbm152_{tissue}_tal_nlin_sym_09a_converted.nii.gz"
-    image = nib.load(Path(nilearn.__file__).with_name("datasets") / "data" / name)
+    path = Path(nilearn.__file__).with_name("datasets") / "data" / name
+    if not path.exists():
+        raise ScanError(
+            f"nilearn {nilearn.__version__} has no {path.name} in its package. Install nilearn 0.14: "
+            "pip install 'nilearn<0.15'"
+        )
+    image = nib.load(path)
     values = np.asarray(image.dataobj).astype(np.float32)  # type: ignore[attr-defined]
     return values / values.max(), Grid.of(values.shape, image.affine)  # type: ignore[attr-defined]
 

@@ -86,6 +86,8 @@ def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
         run(*ask, tmp_path / "b", "--jobs", "2")
     made = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.nii.gz"))
     assert len(made) == 2 * 2 * 3
+    for path in (tmp_path / "a").rglob("*.*s*"):  # sidecars and volumes.tsv
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
     for path in made:
         one, other = (np.asarray(nib.load(tmp_path / side / path).dataobj) for side in "ab")
         np.testing.assert_array_equal(one, other)
@@ -93,6 +95,22 @@ def test_the_same_seed_gives_the_same_scans_and_nothing_is_replaced(
     assert "exists already" in refused(capsys, *ask, tmp_path / "a")
     assert before == {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
     assert len(pd.read_csv(tmp_path / "a" / "volumes.tsv", sep="\t").groupby(["subject", "session"])) == 4
+
+
+def test_a_follow_up_that_fails_leaves_those_of_others_whole(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = sorted((folder / "bids" / "sub-0001").glob("ses-*/anat/*_T1w.nii.gz"))[-1]
+    away = scan.rename(tmp_path / scan.name)
+    try:
+        said = refused(capsys, "generate", "--run", folder / "run", "--subject", "sub-0001", "--subject", "sub-0004",
+                       "--at", "1", "--draws", "10", "--out", tmp_path / "fu")  # fmt: skip
+    finally:
+        away.rename(scan)
+    assert scan.name in said
+    made = [path for path in (tmp_path / "fu").rglob("*") if path.is_file() and "sub-" in path.name]
+    assert len(made) == 7 and all("sub-0004" in path.name and not path.name.startswith(".") for path in made)
+    assert set(pd.read_csv(tmp_path / "fu" / "volumes.tsv", sep="\t")["subject"]) == {"sub-0004"}
 
 
 def test_scans_on_the_template_and_a_longer_horizon_moves_more(folder: Path, tmp_path: Path) -> None:

@@ -219,6 +219,12 @@ def test_volumes_of_draws_are_those_of_the_coefficients_and_have_an_error_of_reg
     assert missed[NAMES.index("log_volume_white_matter_left")] < 0
 
 
+@pytest.mark.parametrize(("resolution", "share"), [(1.0, -0.12), (2.0, -0.12), (3.0, -0.25), (4.0, -0.25)])
+def test_the_missed_change_is_that_of_the_nearest_resolution(resolution, share):
+    missed, _ = registration_error(np.full(len(NAMES), 0.02), resolution)
+    assert missed[NAMES.index("log_volume_white_matter_left")] == pytest.approx(share * 0.02)
+
+
 def test_z_maps_of_typical_scans_have_unit_size(store, rows, basis):
     row = int(rows[23])
     z = basis.z_map(store, row, rows[21:23], basis.encode(store, rows[23:24])[0], np.full(16, 1e-3))

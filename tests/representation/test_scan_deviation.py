@@ -79,3 +79,12 @@ def test_voxels_outside_a_field_of_view_are_0() -> None:
     assert (z[:, :, :15] == 0).all() and (z[:, :, 30:] == 0).all()
     assert 0.9 < z[z != 0].std() < 1.1
     assert (deviation(0 * observed, expected, 0 * noise, noise, GRID, MASK) == 0).all()
+
+
+def test_a_black_lesion_is_seen_and_what_no_scan_shows_is_not() -> None:
+    expected, observed = Pair().images()
+    observed[LESION] = 0.0
+    observed[:10] = 0.0  # outside the field of view
+    z = deviation(observed, expected, *(np.full(GRID.shape, v, np.float32) for v in (0, NOISE**2)), GRID, MASK)
+    assert z[LESION].max() < -5
+    assert not z[:10].any()
