@@ -1,6 +1,6 @@
-"""How many modes of velocity: held-out change of velocity of the last scan, the same data for every number of modes.
+"""How many modes of velocity: the change of test subjects' last scans, the same data for every number of modes.
 
-    python benchmarks/velocity_modes.py --store DIR [--modes 1,2,3,4,6,10] [--folds 3]
+    python benchmarks/velocity_modes.py --store DIR [--modes 4,1,2,3,6,10] [--folds 3]
 
 The store is one of `benchmarks/scans.py`. In each fold, modes and the mixed model of their coefficients are fitted to
 the other subjects, and forecast the velocity of each test subject's last scan from its earlier scans. "error": squared
