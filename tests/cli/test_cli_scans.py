@@ -310,4 +310,6 @@ def test_explore_shows_structures_and_the_scans_of_generate(folder: Path) -> Non
     assert [shown["values"][name][-1] for name in last.index] == pytest.approx(last.tolist(), rel=1e-5)
     assert shown["levels"]["ventricles"][0] == [None] * 7 and shown["levels"]["ventricles"][1][0] > 0
     start = explorer.start()
-    assert start["regions"][2] == {"name": "hippocampus_left", "short": "hippocampus left", "unit": "mm³"}
+    assert start["regions"][2] == {
+        "name": "hippocampus_left", "short": "hippocampus left", "unit": "mm³", "fan": "the volume without error",
+    }  # fmt: skip
