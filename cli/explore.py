@@ -69,7 +69,7 @@ def explore(
         from crow.explore.saved import save_page
 
         save_page(
-            explorer, export, str(subject), what_if or [], horizon, overwrite,
+            explorer, export, str(explorer.source.subject), what_if or [], horizon, overwrite,
             progress=lambda scans: followed(scans, "Follow-up scans"),
         )  # fmt: skip
         echo_written([export], ". It contains data of this subject: keep it as confidential as the cohort.")

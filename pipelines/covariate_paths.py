@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,13 @@ def parse_times(text: str) -> list[float]:
 def _check_count(text: str, count: int) -> None:
     if count > MAX_TIMES:
         raise ConfigError(f"--at {text[:20]}...: {count:,} times; at most {MAX_TIMES:,} are answered at once.")
+
+
+def named(history: Cohort, subjects: Sequence[str]) -> list[str]:
+    """Subjects by name, each once; BIDS subjects with or without ``sub-``."""
+    known = set(history.subjects)
+    each = (f"sub-{name}" if name not in known and f"sub-{name}" in known else name for name in subjects)
+    return list(dict.fromkeys(each))
 
 
 def visits_after(history: Cohort, subjects: list[str], at: list[float]) -> pd.DataFrame:

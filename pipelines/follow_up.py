@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from joblib import cpu_count
 
-from crow.cohort import Cohort
 from crow.cohort.covariate_paths import Future
 from crow.cohort.future import read_future
 from crow.data.forecast import Forecast
@@ -25,6 +24,7 @@ from crow.pipelines.covariate_paths import (
     MEANING,
     CovariateChange,
     changes_text,
+    named,
     out_of_range,
     visits_after,
     with_changes,
@@ -96,7 +96,7 @@ def follow_up_scans(
         given = read_future(visits, history)
     else:
         table = None if covariates is None else read_future(covariates, history)
-        wanted = visits_after(history, _named(history, subjects), at)
+        wanted = visits_after(history, named(history, subjects), at)
         given = with_changes(history, wanted, table, changes or [], future)
         for warning in out_of_range(history, changes or []).splitlines():
             echo(f"warning: {warning}")
@@ -223,12 +223,6 @@ def _series(space: ScanSpace, forecast: Forecast, run: Path) -> ScanSeries:
     out = ScanSeries(space.like, {"synthetic": True, "Model": run.name, "Description": "last scan and follow-ups"})
     out.add(space.values(), 0.0)
     return out
-
-
-def _named(history: Cohort, subjects: list[str]) -> list[str]:
-    """Subjects by name; BIDS subjects with or without ``sub-``."""
-    known = set(history.subjects)
-    return [f"sub-{name}" if name not in known and f"sub-{name}" in known else name for name in dict.fromkeys(subjects)]
 
 
 def _draws(keep: int) -> list[str]:

@@ -24,6 +24,7 @@ from crow.pipelines.covariate_paths import (
     MEANING,
     CovariateChange,
     changes_text,
+    named,
     out_of_range,
     unsupported,
     visits_after,
@@ -97,7 +98,7 @@ def forecast_subjects(
     _check_figure(out.figure, subjects)
     model = CRow.load(run)
     history = read_history(model, cohort, missing)
-    visits = visits_after(history, list(dict.fromkeys(subjects)), at)
+    visits = visits_after(history, named(history, subjects), at)
     table = None if covariates is None else read_future(covariates, history)
     given = with_changes(history, visits, table, changes or [], future)
     forecast = model.forecast(history, given, future, draws, seed, path)

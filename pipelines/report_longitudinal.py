@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crow.cohort import Cohort, read_cohort
@@ -106,7 +106,8 @@ class LongitudinalReport:
                 raise
             self.reason = str(error)
         self.visits = None if evaluation is None else evaluation.table("visits", *FORECAST)
-        subjects_of.check_subjects(self.cohort, self.visits, list(options.subjects), self.reason)
+        chosen = subjects_of.known_subjects(self.cohort, self.visits, list(options.subjects), self.reason)
+        self.options = replace(options, subjects=tuple(chosen))
 
     def _open(self, echo: Callable[[str], None]) -> None:
         if "scans" in self.saved.description:
@@ -128,9 +129,10 @@ class LongitudinalReport:
 
     def _opening(self) -> list[Section]:
         schema, show = self.saved.description.get("schema", {}), not self.options.hide_subjects
+        measures = "Coefficients of scans" if self.saved.description.get("scans") else "Regions"
         return [
             summary_section(self.saved, self.cohort, self.evaluation, self.advice),
-            cohort_section(schema, self.saved.findings, self._training_cohort(), self.reason, show),
+            cohort_section(schema, self.saved.findings, self._training_cohort(), self.reason, show, measures),
             trained_section(self.saved), curves_section(self.saved),
         ]  # fmt: skip
 

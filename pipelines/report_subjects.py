@@ -16,7 +16,14 @@ from crow.evaluation.forecasts import split_history
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.models.crow import CRow
 from crow.pipelines.bands import Bands
-from crow.pipelines.covariate_paths import CovariateChange, changes_text, out_of_range, visits_after, with_changes
+from crow.pipelines.covariate_paths import (
+    CovariateChange,
+    changes_text,
+    named,
+    out_of_range,
+    visits_after,
+    with_changes,
+)
 from crow.report.sections.forecasts import SubjectForecast, WhatIf, outside_intervals
 
 YEARS = [0.5, 1.0, 2.0, 3.0, 4.0, 5.0]  # after the last visit
@@ -182,15 +189,19 @@ def with_deviant_regions(forecaster: Forecaster, scores: pd.DataFrame | None) ->
     return scores.assign(region=deviant["region"].fillna("").to_numpy(), z=deviant["z"].to_numpy())
 
 
-def check_subjects(history: Cohort | None, visits: pd.DataFrame | None, chosen: list[str], reason: str) -> None:
-    """Raise CohortError for a subject that neither the cohort nor the evaluation has."""
+def known_subjects(
+    history: Cohort | None, visits: pd.DataFrame | None, chosen: list[str], reason: str
+) -> list[str]:
+    """The names of the chosen subjects; raises CohortError for one that neither the cohort nor the evaluation has."""
     if history is not None:
+        chosen = named(history, chosen)
         visits_after(history, chosen, [1.0])
-        return
+        return chosen
     known = set() if visits is None else set(visits["subject"])
     for subject in chosen:
         if subject not in known:
             raise CohortError(f"--subject {subject}: not among the test subjects, and there is no cohort. {reason}")
+    return chosen
 
 
 def _described(ranked: list[str], chosen: list[str], outside: set[str]) -> dict[str, str]:

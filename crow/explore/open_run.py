@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from crow.errors import CohortError, RunError
@@ -10,7 +11,7 @@ from crow.explore.explorer import Explorer
 from crow.explore.wording import Source
 from crow.models.crow import CRow
 from crow.models.registry import FOLLOW_UPS, kind_of_run
-from crow.pipelines.covariate_paths import visits_after
+from crow.pipelines.covariate_paths import named, visits_after
 from crow.pipelines.history import Missing, read_history
 from crow.places import is_store
 
@@ -36,7 +37,9 @@ def open_run(
     if not len(explorer.cohort):
         raise CohortError(f"{explorer.cohort.path}: has no visits.")
     if subject is not None:
-        visits_after(explorer.cohort, [subject], [1.0])
+        (name,) = named(explorer.cohort, [subject])
+        visits_after(explorer.cohort, [name], [1.0])
+        explorer.source = replace(explorer.source, subject=name)
     return explorer
 
 

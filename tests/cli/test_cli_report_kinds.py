@@ -60,7 +60,9 @@ def test_scans_are_compared_with_sliders_and_viewers(tmp_path: Path) -> None:
     evaluate_scans(run.with_name("run_evaluation"), "<i>s01</i>")
     done(["report", "--run", run, "--subject", "s02", "--draws", "20"])
     with opened(run.with_name("run_report.html")) as (shown, seen):
-        scans = shown.inner_text("#scans")
+        page, scans = shown.inner_text("body"), shown.inner_text("#scans")
+        assert "scans (T1w) as subspace" in page and "T1w scans as subspace" in page
+        assert "its spatial scale" in page and "Coefficients of scans (" in page and "as None" not in page
         assert "<i>s01</i> 3, 1.0 years after the last scan (median forecast)." in scans
         assert "s02, 2 years after the last scan" in scans and "90.3 %" in scans
         assert len(shown.query_selector_all("#scans input[type=range]")) == 2

@@ -20,6 +20,7 @@ from crow.explore.open_run import open_run
 from crow.explore.question import Course, Whose
 from crow.models.scans import ScanModel
 from crow.models.voxels import VoxelModel
+from crow.pipelines.report_subjects import known_subjects
 from crow.representation.structure_volumes import NAMES
 
 QUICK = ["--set", "model.members=1", "--set", "training.max_epochs=1", "--set", "training.steps_per_epoch=2"]
@@ -299,7 +300,8 @@ def test_a_run_without_a_test_set_cannot_be_evaluated(folder: Path, capsys: pyte
 
 
 def test_explore_shows_structures_and_the_scans_of_generate(folder: Path) -> None:
-    explorer = open_run(folder / "run", folder / "run_store", draws=20)
+    explorer = open_run(folder / "run", folder / "run_store", draws=20, subject="0002")
+    assert explorer.source.subject == "sub-0002" == known_subjects(explorer.cohort, None, ["0002"], "")[0]
     model, store = crow.load(folder / "run"), crow.ScanStore.open(folder / "run_store")
     visit = model.cohort(store).visits.query("subject == 'sub-0002'").tail(1)[["subject", "time"]]
     forecast = model.forecast(store, visit.assign(time=visit["time"] + 2), draws=20)

@@ -24,18 +24,20 @@ MAX_REGIONS = 40  # that are listed by name
 
 def cohort_section(
     schema: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], cohort: Cohort | None, missing: str = "",
-    subjects: bool = True,
+    subjects: bool = True, measures: str = "Regions",
 ) -> Section:  # fmt: skip
     """Size, follow-up and columns of a cohort, and what the reader found.
 
     ``findings`` are those of the run (code, severity, column, rows). ``cohort`` is the table if it could be read again;
     otherwise ``missing`` is the reason. Without ``subjects``, messages that may name a subject are left out.
+    ``measures`` says what the regions of the schema are.
     """
     blocks: list[Block] = []
     if cohort is None:
-        blocks += [*([Note(missing)] if missing else []), Properties(_columns(schema))]
+        blocks += [*([Note(missing)] if missing else []), Properties(_columns(schema, measures))]
     else:
-        blocks += [Properties((*_size(cohort), *_columns(schema))), drawn(_figure(cohort), *_alt_and_caption(cohort))]
+        blocks.append(Properties((*_size(cohort), *_columns(schema, measures))))
+        blocks.append(drawn(_figure(cohort), *_alt_and_caption(cohort)))
         if subjects and cohort.regions and (cohort.visits.groupby("subject").size() > 1).any():
             blocks.append(drawn(spaghetti(cohort), *_courses(cohort)))
     blocks.append(_findings(findings, cohort if subjects else None))
@@ -67,7 +69,7 @@ def _size(cohort: Cohort) -> tuple[tuple[str, Cell], ...]:
     return tuple(rows)
 
 
-def _columns(schema: Mapping[str, Any]) -> tuple[tuple[str, Cell], ...]:
+def _columns(schema: Mapping[str, Any], measures: str) -> tuple[tuple[str, Cell], ...]:
     covariates = [f"{name} ({kind})" for name, kind in schema.get("covariates", {}).items()]
     regions = [str(name) for name in schema.get("regions", [])]
     names = ", ".join(regions[:MAX_REGIONS])
@@ -78,7 +80,7 @@ def _columns(schema: Mapping[str, Any]) -> tuple[tuple[str, Cell], ...]:
         ("Layout", f"{schema.get('layout', 'unknown')} table"),
         ("Time column", f"{schema.get('time')} ({schema.get('time_kind')})"),
         ("Covariates", ", ".join(covariates) or "none"),
-        (f"Regions ({len(regions)})", names or "none"),
+        (f"{measures} ({len(regions)})", names or "none"),
     )
 
 
@@ -111,6 +113,7 @@ def _figure(cohort: Cohort) -> Figure:
         figure = Figure(figsize=(9, 2.5), layout="constrained")
         panels = figure.subplots(1, 3 if len(ages) else 2)
         panels[0].bar(counts.index, counts.to_numpy(), color=BLUE, alpha=0.7)
+        panels[0].set_xlim(counts.index.min() - 1, counts.index.max() + 1)
         panels[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panels[0].set(xlabel="visits", ylabel="subjects")
         panels[0].set_title("Visits per subject")

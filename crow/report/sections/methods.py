@@ -40,8 +40,8 @@ PACKAGES = (
 SCANS = {
     "deformation": "Each visit is the subject's first scan moved by a smooth deformation. The flow models the "
     "coefficients of the deformation in a basis learned from training subjects.",
-    "subspace": "Each scan is projected on modes learned from training subjects. The flow models their coefficients; a "
-    "residual persists voxel by voxel.",
+    "subspace": "Each scan is projected on modes learned from training subjects. The flow models their coefficients; "
+    "how much of the residual persists depends on its spatial scale.",
     "voxels": "A convolutional recurrent flow models the voxels themselves.",
 }
 
@@ -123,7 +123,7 @@ def _scans(scans: dict[str, Any]) -> str:
     shape = " x ".join(str(n) for n in store.get("grid", {}).get("shape", []))
     return (
         f"Scans ({store.get('modality')}) were resampled to a grid of {shape} voxels in the space {store.get('space')} "
-        f"(Fonov et al. 2011). {SCANS.get(str(scans.get('kind')), '')}"
+        f"(Fonov et al. 2011). {SCANS.get(str(scans.get('representation')), '')}"
     ).strip()
 
 

@@ -42,7 +42,7 @@ def _cohort(run: Run, cohort: Cohort | None) -> list[Tile]:
     regions = run.description.get("schema", {}).get("regions", [])
     scans = run.description.get("scans")
     if scans:
-        modelled = f"{scans.get('store', {}).get('modality', '')} scans as {scans.get('kind')}"
+        modelled = f"{scans.get('store', {}).get('modality', '')} scans as {scans.get('representation')}"
     else:
         modelled = counted(len(regions), "region")
     if cohort is None:

@@ -120,7 +120,7 @@ def _model(run: Run) -> str:
     modelled = "regions"
     if scans := run.description.get("scans"):
         store = scans.get("store", {})
-        modelled = f"scans ({store.get('modality', 'unknown modality')}) as {scans.get('kind')}"
+        modelled = f"scans ({store.get('modality', 'unknown modality')}) as {scans.get('representation')}"
     objective = {"likelihood": "by exact maximum likelihood", "inn": "with the published objective (inn)"}
     return f"conditional recurrent flow (CRow) of {modelled}, trained {objective[config.model.objective]}"
 
