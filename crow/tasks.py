@@ -21,6 +21,8 @@ from threadpoolctl import threadpool_limits
 from crow.errors import WorkerError
 
 Result = TypeVar("Result")
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Follows items while they are worked on; the text says what is done, the number how many there are."""
 
 ATTEMPTS = 3
 LOST = ("TerminatedWorkerError", "BrokenProcessPool", "KilledWorker", "FutureCancelledError", "CancelledError")

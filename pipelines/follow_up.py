@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,10 +41,9 @@ from crow.scans.derivatives import describe_dataset, save_scan, scan_path, sessi
 from crow.scans.store import ScanStore
 from crow.scans.template import SPACE
 from crow.tables import save_table, with_formulas
-from crow.tasks import in_order, in_parallel, run_tasks
+from crow.tasks import Progress, in_order, in_parallel, run_tasks
 
 Space = Literal["native", "template"]
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 MIN_TASKS = 4  # fewer follow-ups are made in this process: another one has to begin first
 
 
@@ -112,7 +111,7 @@ def follow_up_scans(
     _check_free(places, keep, overwrite)
     rows = history.visits.index[history.visits["subject"].isin(forecast.visits["subject"])]
     processes = jobs or (1 if len(places) < MIN_TASKS else cpu_count())
-    at_once = keep * min(processes, len(places)) or keep
+    at_once = keep * min(processes, len(places))
     require_draws(at_once, ScanSpace(store, int(rows[-1]), space).grid.shape, "a scan", "--save-scan-draws")
     film = None if series is None else _series(ScanSpace(store, int(rows[-1]), space), forecast, run)
     describe_dataset(out)

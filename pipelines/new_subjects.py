@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,7 @@ from crow.pipelines.history import Missing, read_history
 from crow.pipelines.provenance import provenance_beside, write_provenance
 from crow.seeds import SeedStream, derived_seed
 from crow.synthetic.covariate_model import CovariateModel
-from crow.tasks import in_order, run_tasks
-
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+from crow.tasks import Progress, in_order, run_tasks
 
 CHUNK = 5_000  # subjects drawn at once
 MIN_PARTS = 8  # of so many subjects, from which other processes are worth their start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,10 @@ from crow.scans.derivatives import describe_dataset, require_apart, save_scan, s
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
 from crow.tables import save_table
-from crow.tasks import run_tasks
+from crow.tasks import Progress, run_tasks
 
 if TYPE_CHECKING:
     from crow.models.follow_up import FollowUpModel
-
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
 @dataclass(frozen=True)

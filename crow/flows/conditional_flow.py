@@ -123,7 +123,7 @@ def resized(model: Discrete, *space: int) -> Discrete:
     other: DiscreteFlow
     if isinstance(model, MaskFlow):
         other = _of_masks(flow)
-        other.shift_sd, other.shift_power = model.shift_sd, model.shift_power
+        other.shift_as(model)
     else:
         assert isinstance(dequantizer, UniformDequantizer | VariationalDequantizer)
         other = flow_of_greys(flow, dequantizer.levels, isinstance(dequantizer, VariationalDequantizer))

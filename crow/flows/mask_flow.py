@@ -49,6 +49,10 @@ class MaskFlow(DiscreteFlow):
         """The equally likely shifts s."""
         return self.shift_sd * shifts_of(self.shift_power, self.shift_count)
 
+    def shift_as(self, other: MaskFlow) -> None:
+        """Take the shifts of another flow."""
+        self.shift_sd, self.shift_power, self.shift_count = other.shift_sd, other.shift_power, other.shift_count
+
     def log_prob(self, x: Tensor, context: Tensor | None = None, draws: int = 1) -> Tensor:
         if not self.shift_sd:
             return super().log_prob(x, context, draws)

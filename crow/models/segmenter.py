@@ -299,7 +299,7 @@ class Segmenter(CrossSectionalModel):
         if missed := sum(not math.isfinite(sd) for sd in enough):
             echo(f"warning: no interval contains {missed} of {len(enough)} validation volumes; they are left out.")
         own = self.fitted()
-        own.shift_sd, own.shift_power = flow.shift_sd, flow.shift_power
+        own.shift_as(flow)
         self.extra |= {SHIFT: torch.tensor(flow.shift_sd), POWER: torch.tensor(flow.shift_power)}
 
     def _validation_scans(

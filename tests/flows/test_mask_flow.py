@@ -11,7 +11,7 @@ from crow.bijections.dequantize import BinaryDequantizer
 from crow.bijections.priors import StandardPrior
 from crow.data.forecast import quantiles_of
 from crow.flows.base import Flow
-from crow.flows.conditional_flow import conditional_stack, flow_of_masks
+from crow.flows.conditional_flow import conditional_stack, flow_of_masks, resized
 from crow.flows.mask_flow import EDGE, MaskFlow
 from crow.training.calibrate import MaskCase, calibrate_volumes
 
@@ -98,3 +98,9 @@ def coverage(flow: MaskFlow, cases: list[MaskCase], level: float) -> float:
     low, high = quantiles_of(volumes, [(1 - level) / 2, (1 + level) / 2], axis=0)
     wanted = torch.tensor([case.volume for case in cases]).numpy()
     return float(((low <= wanted) & (wanted <= high)).mean())
+
+
+def test_a_resized_flow_keeps_the_shifts_of_a_run_of_an_earlier_version() -> None:
+    flow = flow_of_masks((1, 4, 4), 1, 1, 1, hidden=8, features=4)
+    flow.shift_sd, flow.shift_power, flow.shift_count = 0.5, 1.0, 9
+    assert torch.equal(resized(flow, 8, 8).shifts, flow.shifts)
