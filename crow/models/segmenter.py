@@ -224,7 +224,7 @@ class Segmenter(CrossSectionalModel):
         settings, size = self.config.flow, side(self.config)
         flow = flow_of_masks((1, size, size, size), 2, settings.levels, settings.depth, settings.hidden)
         flow.shift_sd, flow.shift_power = float(self.extra.get(SHIFT, 0.0)), float(self.extra.get(POWER, 1.0))
-        if POWER not in self.extra:
+        if SHIFT in self.extra and POWER not in self.extra:
             flow.shift_count = EARLIER_SHIFTS
         return flow
 
