@@ -204,18 +204,18 @@ class MixedModelInnovation(RecurrentBijection):
     ) -> tuple[Tensor, Tensor]:
         """``z = L^-1 (x - mean) / sd`` and its log-determinant, both of the measured values."""
         e = only(measured, (x - prediction.mean) / prediction.sd)
-        factors, visit = self._factors(prediction.new, measured, packing)
+        factors, visit = self.factors(prediction.new, measured, packing)
         eye = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand_as(factors)
         inverse = torch.linalg.solve_triangular(factors, eye, upper=False)
         return apply_each(inverse, visit, e), self._log_det(prediction.sd, factors, visit, measured)
 
     def colour(self, z: Tensor, prediction: Prediction, measured: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The inverse of `whiten`: ``x = mean + sd L z``."""
-        factors, visit = self._factors(prediction.new, measured)
+        factors, visit = self.factors(prediction.new, measured)
         x = prediction.mean + prediction.sd * apply_each(factors, visit, z)
         return only(measured, x), -self._log_det(prediction.sd, factors, visit, measured)
 
-    def _factors(self, new: Tensor, measured: Tensor | None, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
+    def factors(self, new: Tensor, measured: Tensor | None, packing: Packing | None = None) -> tuple[Tensor, Tensor]:
         """``L [pattern, region, region]`` of every pattern of new and measured regions, and each visit's pattern.
 
         The identity in the rows and columns of missing regions.

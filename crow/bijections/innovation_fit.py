@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
+from crow.bijections.bend_fit import likeliest_bend
 from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects
 from crow.bijections.innovation_sums import VISITS_AN_EFFECT, Sums, VisitValues, fewest_effects
 from crow.bijections.patterns import only
 from crow.bijections.shared_effects import Evidence, fit_loadings
 from crow.bijections.shrinkage import shrunk_covariance
-from crow.optimisers import LBFGS
 
 SUBJECTS_FOR_SLOPES = 5
 SUBJECTS_FOR_BENDS = 30
@@ -180,7 +179,7 @@ def _bend(model: MixedModelInnovation, data: VisitValues, rows: list[int]) -> bo
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         quantiles = torch.arange(1, KNOTS + 1, dtype=values.dtype) / (KNOTS + 1)
         model.knots[row] = torch.quantile(values, quantiles)
-        model.bend[row] = _likeliest_bend(model, row, data, rows)
+        model.bend[row] = likeliest_bend(model, row, data, rows)
         _set(model, Sums.of(data, model, rows), rows, model.factor.clone())
         found = _density(model, data)
         if found - best > 0.5 * KNOTS * math.log(visits):
@@ -188,28 +187,6 @@ def _bend(model: MixedModelInnovation, data: VisitValues, rows: list[int]) -> bo
         else:
             model.load_state_dict(before)
     return bent
-
-
-def _likeliest_bend(model: MixedModelInnovation, row: int, data: VisitValues, rows: list[int]) -> Tensor:
-    bend, factor = model.bend.clone(), model.factor.detach()
-    beta = torch.zeros_like(model.beta)
-    with torch.enable_grad():
-        own = torch.zeros(KNOTS, dtype=bend.dtype, requires_grad=True)
-        search = LBFGS([own], max_iter=50, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            search.zero_grad()
-            model.bend = torch.stack([own if k == row else each for k, each in enumerate(bend)])
-            found, sigma, _ = Sums.of(data, model, rows).profile(factor)
-            parts = {"beta": beta.index_copy(0, torch.tensor(rows), found), "log_sigma": sigma.log()}
-            z, log_det, _ = functional_call(model, parts, (data.x, data.context, None, data.measured))
-            value = 0.5 * own.square().sum() - (log_det - 0.5 * z.square().sum(-1))[data.mask].sum()
-            value.backward()
-            return value
-
-        search.step(loss)
-    model.bend = bend
-    return own.detach()
 
 
 def _density(model: MixedModelInnovation, data: VisitValues) -> float:

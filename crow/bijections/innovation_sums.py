@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -41,6 +41,39 @@ def fewest_effects(model: MixedModelInnovation) -> list[int]:
     return [0, *(1 + k for k, channel in enumerate(model.design) if channel == 0)]
 
 
+def kept_effects(model: MixedModelInnovation, data: VisitValues, rows: list[int]) -> Tensor:
+    """``[region, effect]``: 1 for one of ``rows`` that the region has enough visits for, else 0."""
+    every = torch.tensor([row in fewest_effects(model) for row in rows])
+    few = data.there.sum((0, 1)) < VISITS_AN_EFFECT * (1 + len(model.design))
+    return (every | ~few.unsqueeze(-1)).to(data.x.dtype)
+
+
+class NormalEquations(NamedTuple):
+    """Of values x and effects F, both divided by the root of the covariance of a subject's values for some g."""
+
+    ff: Tensor  # F'F [*, region, effect, effect]
+    fx: Tensor  # F'x [*, effect, region]
+    xx: Tensor  # x'x [*, region]
+    det: Tensor  # of the covariance, by subject
+    visits: Tensor  # [region]
+
+    def keeping(self, kept: Tensor) -> Self:
+        """Only the effects that are ``kept [region, effect]``; the others are 0."""
+        ff = self.ff * kept.unsqueeze(-1) * kept.unsqueeze(-2) + torch.diag_embed(1 - kept)
+        return self._replace(ff=ff, fx=self.fx * kept.T)
+
+    def combined(self, columns: Tensor) -> Self:
+        """Of effects that are combinations ``columns [effect, combination]`` of these."""
+        return self._replace(ff=columns.T @ self.ff @ columns, fx=columns.T @ self.fx)
+
+    def profile(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Best beta ``[*, effect, region]``, variance and log-likelihood ``[*, region]``."""
+        beta = torch.linalg.solve(_with_ridge(self.ff), self.fx.mT.unsqueeze(-1)).squeeze(-1).mT
+        variance = ((self.xx - (self.fx * beta).sum(-2)) / self.visits).clamp_min(LEAST_VARIANCE)
+        log_lik = -0.5 * (self.visits * (variance.log() + 1 + LOG_2PI) + self.det.log().sum(-2))
+        return beta, variance, log_lik
+
+
 class Sums(NamedTuple):
     """Sufficient statistics of the mixed model: per subject with Z = (1, t), and over all measured values.
 
@@ -61,19 +94,21 @@ class Sums(NamedTuple):
     @classmethod
     def of(cls, data: VisitValues, model: MixedModelInnovation, rows: list[int]) -> Sums:
         """With the effects of ``model`` that are ``rows`` of its beta."""
-        x, there, m = data.x, data.there, data.mask.unsqueeze(-1).to(data.x.dtype)
-        t = data.context[..., :1]
-        z = torch.cat([m, t * m], -1)
+        m = data.mask.unsqueeze(-1).to(data.x.dtype)
         f = effects(model, data.context, data.context[:, 0, model.trends])[..., rows] * m
-        visits = there.sum((0, 1))
-        every = torch.tensor([row in fewest_effects(model) for row in rows])
-        few = visits < VISITS_AN_EFFECT * (1 + len(model.design))
+        return cls.of_effects(data, f, kept_effects(model, data, rows))
+
+    @classmethod
+    def of_effects(cls, data: VisitValues, f: Tensor, kept: Tensor) -> Sums:
+        """With the effects ``f [batch, time, effect]``, 0 at pads."""
+        x, there, m, t = data.x, data.there, data.mask.unsqueeze(-1).to(data.x.dtype), data.context[..., :1]
+        z, count = torch.cat([m, t * m], -1), f.shape[-1]
         pairs = (f.unsqueeze(-1) * f.unsqueeze(-2)).flatten(0, 1).flatten(1)
         return cls(
             there.sum(1), (there * t).sum(1), (there * t * t).sum(1),
             torch.einsum("btd,bti,btp->bdip", there, z, f), torch.einsum("bti,btd->bid", z, x),
-            (there.flatten(0, 1).T @ pairs).unflatten(1, (len(rows), len(rows))), torch.einsum("btp,btd->pd", f, x),
-            (x * x).sum((0, 1)), visits, (every | ~few.unsqueeze(-1)).to(x.dtype),
+            (there.flatten(0, 1).T @ pairs).unflatten(1, (count, count)), torch.einsum("btp,btd->pd", f, x),
+            (x * x).sum((0, 1)), there.sum((0, 1)), kept,
         )  # fmt: skip
 
     def combined(self, columns: Tensor) -> Sums:
@@ -124,7 +159,7 @@ class Sums(NamedTuple):
         is not shrunk costs a degree of freedom of sigma (restricted maximum likelihood). ``weight`` is that of each
         subject.
         """
-        a, b, y, det, _ = self._normal_equations(factor)
+        a, b, y, det, _ = self.normal_equations(factor)[0]
         a, b, y = weight * a, weight * b, weight * y
         a = _with_ridge(a) + precision.diag_embed()
         beta = torch.linalg.solve(a, b.mT.unsqueeze(-1)).squeeze(-1).mT
@@ -137,18 +172,12 @@ class Sums(NamedTuple):
 
     def _profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Beta, variance and log-likelihood, and the entries of C ``[*, batch, region]``."""
-        a, b, y, det, c = self._normal_equations(factor)
-        beta = torch.linalg.solve(_with_ridge(a), b.mT.unsqueeze(-1)).squeeze(-1).mT
-        variance = ((y - (b * beta).sum(-2)) / self.visits).clamp_min(LEAST_VARIANCE)
-        log_lik = -0.5 * (self.visits * (variance.log() + 1 + LOG_2PI) + det.log().sum(-2))
+        equations, c = self.normal_equations(factor)
+        beta, variance, log_lik = equations.profile()
         return beta, variance, log_lik, c
 
-    def _normal_equations(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """The parts of the likelihood of the values x and effects F, divided by the root of the covariance of values.
-
-        ``F'F [*, region, effect, effect]``, ``F'x [*, effect, region]``, ``x'x [*, region]``, the determinants of the
-        covariance by subject, and the entries of C.
-        """
+    def normal_equations(self, factor: Tensor) -> tuple[NormalEquations, tuple[Tensor, Tensor, Tensor]]:
+        """Those of the effects that are kept, and the entries of C ``[*, batch, region]``."""
         c00, c01, c11, det = posterior(factor.movedim(-2, 0).unsqueeze(-2), self.n, self.t, self.tt)
         x0, x1 = self.zx.unbind(-2)
         c_zx = torch.stack([c00 * x0 + c01 * x1, c01 * x0 + c11 * x1], -2)  # [*, batch, 2, region]
@@ -161,8 +190,8 @@ class Sums(NamedTuple):
         else:
             explained = torch.einsum("...bdij,bdiq,bdjp->...dpq", c, self.zf, self.zf)
             b = self.fx - torch.einsum("bdip,...bid->...pd", self.zf, c_zx)
-        a = (self.ff - explained) * self.kept.unsqueeze(-1) * self.kept.unsqueeze(-2) + torch.diag_embed(1 - self.kept)
-        return a, b * self.kept.T, self.xx - (self.zx * c_zx).sum((-3, -2)), det, (c00, c01, c11)
+        found = NormalEquations(self.ff - explained, b, self.xx - (self.zx * c_zx).sum((-3, -2)), det, self.visits)
+        return found.keeping(self.kept), (c00, c01, c11)
 
     def criterion(self, factor: Tensor) -> float:
         """Log-likelihood of all regions less the penalty of the Bayesian information criterion."""
