@@ -1,70 +1,83 @@
-"""Time and peak memory of complete trainings: ``train_time.py [--only NAME]``.
+"""Time and peak memory of ``crow train``: ``train_time.py [--only NAME] [--revision REV] [--leaspy PYTHON]``.
 
 The public table ``alzheimer.csv`` with the defaults, and a simulated cohort of 2,000 subjects, 6 visits and 82 regions
-with a single ensemble member, each in its own process. The difference between processor and wall seconds shows how busy
-the machine was.
+with a single ensemble member. Each is a whole command: start-up, reading and saving count. The difference between
+processor and wall seconds shows how busy the machine was.
+
+``--revision`` trains with an earlier revision of the repository in turn, and ``--leaspy`` fits leaspy's logistic model
+with 2,000 iterations to the public table, by the Python of the environment that `make leaspy` makes. The ratio is
+processor time of theirs by ours, the median over ``--rounds``.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
-import sys
+import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+from commands import Cost, cost_of, package_of
 from tables import PUBLIC
 from timing import write
 
-from crow import Cohort, CRow
-from crow.cohort import read_cohort
 from crow.simulate import simulate_wide
 
-PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, else in KiB
+ITERATIONS = 2000
+LEASPY = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from crow.cohort import read_cohort
+from crow.evaluation.leaspy_baseline import LeaspyBaseline
+LeaspyBaseline(int(sys.argv[2]), 2).fit(read_cohort(Path(sys.argv[1])))
+"""
+NAMES = ("alzheimer", "large")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=list(TRAININGS))
-    options = parser.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=NAMES)
+    parser.add_argument("--revision")
+    parser.add_argument("--leaspy", metavar="PYTHON")
+    parser.add_argument("--rounds", type=int, default=1)
+    arguments = parser.parse_args()
     table = []
-    for name, training in TRAININGS.items():
-        if options.only in (None, name):
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                table.append({"training": name, **pool.apply(_measure, (training,))})
-    write("train_time" if options.only is None else f"train_time_{options.only}", "Complete trainings", table)
-
-
-def public() -> tuple[Cohort, CRow]:
-    return read_cohort(PUBLIC), CRow()
-
-
-def large() -> tuple[Cohort, CRow]:
-    table = simulate_wide(2000, 6, 82).table
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cohort.csv"
-        table.to_csv(path, index=False)
-        regions = [column for column in table if column.startswith("ROI")]
-        return read_cohort(path, regions=regions, covariates=["CDRSB"]), CRow(model={"members": 1})
+        work = Path(folder)
+        packages: dict[str, Path | None] = {"this version": None}
+        if arguments.revision:
+            packages[arguments.revision] = package_of(arguments.revision, work / "earlier")
+        for name in NAMES if arguments.only is None else [arguments.only]:
+            options = ["--cohort", PUBLIC] if name == "alzheimer" else large(work)
+            costs: dict[str, list[Cost]] = {}
+            for k in range(arguments.rounds):
+                for which, package in packages.items():
+                    out = work / f"{name}-{k}-{which.replace(' ', '-')}"
+                    costs.setdefault(which, []).append(cost_of("train", *options, "--out", out, package=package))
+                if name == "alzheimer" and arguments.leaspy:
+                    fit = cost_of(PUBLIC, ITERATIONS, code=LEASPY, python=arguments.leaspy)
+                    costs.setdefault(f"leaspy, {ITERATIONS:,} iterations", []).append(fit)
+                print({which: each[-1].row() for which, each in costs.items()}, flush=True)
+            table += rows(name, costs)
+    write("train_time" if arguments.only is None else f"train_time_{arguments.only}", "crow train", table)
 
 
-TRAININGS: dict[str, Callable[[], tuple[Cohort, CRow]]] = {"alzheimer": public, "large": large}
+def large(work: Path) -> list[object]:
+    """The options that train on the simulated cohort."""
+    simulated, path = simulate_wide(2000, 6, 82).table, work / "large.csv"
+    simulated.to_csv(path, index=False)
+    regions = ",".join(column for column in simulated if column.startswith("ROI"))
+    return ["--cohort", path, "--regions", regions, "--covariates", "CDRSB", "--set", "model.members=1"]
 
 
-def _measure(build: Callable[[], tuple[Cohort, CRow]]) -> dict[str, int | float]:
-    cohort, model = build()
-    wall, processor = time.perf_counter(), time.process_time()
-    model.fit(cohort)
-    return {
-        "subjects": len(cohort.subjects),
-        "visits": len(cohort.visits),
-        "wall, s": round(time.perf_counter() - wall),
-        "processor, s": round(time.process_time() - processor),
-        "peak, GiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT / 2**30, 2),
-    }
+def rows(name: str, costs: dict[str, list[Cost]]) -> list[dict[str, str | int | float]]:
+    ours, *_ = costs.values()
+    found: list[dict[str, str | int | float]] = []
+    for which, each in costs.items():
+        ratios = [theirs.processor / own.processor for theirs, own in zip(each, ours, strict=True)]
+        medians = {key: statistics.median(cost.row()[key] for cost in each) for key in each[0].row()}
+        found.append({"cohort": name, "of": which, **medians, "theirs / ours": round(statistics.median(ratios), 2)})
+    return found
 
 
 if __name__ == "__main__":

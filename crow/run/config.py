@@ -130,7 +130,9 @@ class Optimisation(Settings):
         description="Decay of the moving average of the weights, which is evaluated and kept; 0 is no average.",
     )
     patience: Patience | None = Field(
-        10, description="Epochs without a better validation loss after which training stops."
+        10,
+        description="Epochs without a better validation loss after which training stops, or half as many that each "
+        "raise it.",
     )
     validation_fraction: Validation | None = Field(
         None,
@@ -167,8 +169,8 @@ class TrainingSettings(Optimisation):
 
     patience: Patience | None = Field(
         None,
-        description="Epochs without a better validation loss after which training stops; null is a sixth of the "
-        "epochs, 5 to 10, and 10 for voxels.",
+        description="Epochs without a better validation loss after which training stops, or half as many that each "
+        "raise it; null is a sixth of the epochs, 5 to 10, and 10 for voxels.",
     )
     members_at_once: int | None = Field(
         None,

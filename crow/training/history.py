@@ -12,6 +12,7 @@ from torch import Tensor
 from crow.run.config import Optimisation
 
 LEAST_PATIENCE, MOST_PATIENCE = 5, 10  # epochs
+LEAST_RISES = 3
 
 
 def usual_patience(epochs: int) -> int:
@@ -28,7 +29,9 @@ class History:
     Parameters
     ----------
     patience : int
-        Number of epochs without improvement after which training stops.
+        Number of epochs without improvement after which training stops. Half as many, and at least 3, stop it if each
+        of them raised the loss, even in the warm-up: averaged weights move smoothly, so that is overfitting and no
+        noise (Prechelt 1998, "Early stopping - but when?", criterion UP).
     max_epochs : int
         Largest number of epochs.
     warm_up : int
@@ -56,9 +59,19 @@ class History:
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch is reached, or ``patience`` epochs after the warm-up have brought no improvement."""
+        """Whether the last epoch is reached, or more of them have no prospect of an improvement."""
         epoch = len(self.rows) - 1
-        return epoch >= self.max_epochs or epoch - max(self.best_epoch, self.warm_up) >= self.patience
+        waited = epoch - max(self.best_epoch, self.warm_up) >= self.patience
+        return epoch >= self.max_epochs or waited or self._rises >= max(LEAST_RISES, math.ceil(self.patience / 2))
+
+    @property
+    def _rises(self) -> int:
+        """How many of the last epochs in a row raised the validation loss."""
+        losses = [row["validation"] for row in self.rows]
+        rises = 0
+        while rises + 1 < len(losses) and losses[-1 - rises] > losses[-2 - rises]:
+            rises += 1
+        return rises
 
     def is_better(self, loss: float) -> bool:
         """Whether a validation loss is the best so far; the first is."""
