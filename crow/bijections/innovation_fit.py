@@ -58,19 +58,20 @@ def fit_mixed_model(
     # As many effects as values would leave no error at all.
     if int(data.there.sum((0, 1)).max()) < VISITS_AN_EFFECT * len(always):
         always, count = fewest_effects(model), 0
-    fits = []
+    fits: list[tuple[float, list[int], Tensor]] = []
+    factor = None
     for rows in [always, always + slope] if count else [always]:
-        factor = _likeliest_factor(Sums.of(data, exact, rows), slopes, pool_slopes)
+        factor = _likeliest_factor(Sums.of(data, exact, rows), slopes, pool_slopes, factor)
         if count and (levels := _levels(exact, data, rows, factor)):
             rows = [*rows, *levels]
-            factor = _likeliest_factor(Sums.of(data, exact, rows), slopes, pool_slopes)
+            factor = _likeliest_factor(Sums.of(data, exact, rows), slopes, pool_slopes, factor)
         fits.append((Sums.of(data, exact, rows).criterion(factor), rows, factor))
     _, rows, factor = max(fits, key=lambda fit: fit[0])
     log_lik = _set(exact, Sums.of(data, exact, rows), rows, factor)
     correlate(exact, data)
     if len(x) >= SUBJECTS_FOR_BENDS and _bend(exact, data, rows):
         sums = Sums.of(data, exact, rows)
-        log_lik = _set(exact, sums, rows, _likeliest_factor(sums, slopes, pool_slopes))
+        log_lik = _set(exact, sums, rows, _likeliest_factor(sums, slopes, pool_slopes, factor))
         correlate(exact, data)
     if share_effects(exact, data):
         correlate(exact, data)
@@ -194,7 +195,7 @@ def _density(model: MixedModelInnovation, data: VisitValues) -> float:
     return float((log_det - 0.5 * z.square().sum(-1))[data.mask].sum())
 
 
-def _likeliest_factor(sums: Sums, slopes: Tensor, pool_slopes: bool) -> Tensor:
+def _likeliest_factor(sums: Sums, slopes: Tensor, pool_slopes: bool, start: Tensor | None = None) -> Tensor:
     """Factor of g, ``[3, region]``: the mode of the profile likelihood and, to pool, a prior of the slopes' spread.
 
     Maximum likelihood finds no spread of slopes at all in a third of regions that have it, and forecasts beyond the
@@ -202,25 +203,29 @@ def _likeliest_factor(sums: Sums, slopes: Tensor, pool_slopes: bool) -> Tensor:
     with log |l22| normal around its median over regions: those that say little borrow from the others.
     """
     if not pool_slopes or not bool(slopes.any()):
-        return _newton(sums, slopes, lambda size: (torch.zeros_like(size), torch.zeros_like(size)))
-    theta = _newton(sums, slopes, lambda size: (size, torch.ones_like(size)))
+        return _newton(sums, slopes, lambda size: (torch.zeros_like(size), torch.zeros_like(size)), start)
+    theta = _newton(sums, slopes, lambda size: (size, torch.ones_like(size)), start)
     middle = theta[2][slopes].abs().log().median()
 
     def near(size: Tensor) -> tuple[Tensor, Tensor]:
         z = (size - middle) / POOLED
         return -0.5 * z.square(), -z / POOLED
 
-    return _newton(sums, slopes, near)
+    return _newton(sums, slopes, near, theta)
 
 
 def _newton(
-    sums: Sums, slopes: Tensor, log_prior: Callable[[Tensor], tuple[Tensor, Tensor]], iterations: int = 100
+    sums: Sums,
+    slopes: Tensor,
+    log_prior: Callable[[Tensor], tuple[Tensor, Tensor]],
+    start: Tensor | None = None,
+    iterations: int = 100,
 ) -> Tensor:
     """Maximises the profile likelihood and the prior of log |l22| over g's factor ``[3, region]``.
 
-    From the best of a few starts. A region without ``slopes [region]`` only over its first row: a random intercept.
-    ``log_prior`` returns the prior and its derivative. The Hessian is made of differences of gradients: regions are
-    independent, so three steps give it all.
+    From the best of a few starts, one of them ``start``. A region without ``slopes [region]`` only over its first row:
+    a random intercept. ``log_prior`` returns the prior and its derivative. The Hessian is made of differences of
+    gradients: regions are independent, so three steps give it all.
     """
 
     def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,6 +242,8 @@ def _newton(
     free = torch.stack([torch.ones_like(slopes), slopes, slopes]).to(sums.xx.dtype)
     scale = (sums.tt.sum() / sums.n.sum()).sqrt().clamp_min(1e-3)
     starts = [free * torch.tensor([[a], [0.0], [b / scale]]) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
+    if start is not None:
+        starts.append(free * start)
     values = objective(torch.stack(starts))[0]
     theta = torch.stack(starts).gather(0, values.argmax(0).expand(1, 3, -1))[0]  # [3, region]
     value, gradient, hessian = _derivatives(objective, theta)

@@ -120,11 +120,13 @@ class CovariateDrift(BaseModel):
         context[..., self.channels] += torch.where(years > 0, change, 0.0)
         return replace(data, context=context, carried=None)
 
-    def carried(self, data: Sequences) -> Tensor:
-        """Which rows have a covariate that is carried forward, ``[batch]``."""
+    def first_carried(self, data: Sequences) -> Tensor:
+        """``[batch]``: the first visit with a covariate that is carried forward; the number of visits if none is."""
+        count = data.x.shape[1]
         if data.carried is None:
-            return torch.zeros(len(data), dtype=torch.bool)
-        return (data.carried[..., self.channels] > 0).flatten(1).any(1)
+            return torch.full((len(data),), count)
+        there = (data.carried[..., self.channels] > 0).any(2)
+        return torch.where(there.any(1), there.int().argmax(1), count)
 
     def points(self, data: Sequences) -> Sequences:
         """Every row of ``data`` at `POINTS` quasi-random draws."""

@@ -68,17 +68,18 @@ class FlowEnsemble(nn.Module):
         If covariates are carried forward (``Sequences.carried``), the density of a sequence is the mean over the values
         that they may have by then, and that of a visit the ratio of two of them.
         """
-        if data.carried is not None and self.drift is not None:
-            carried = self.drift.carried(data)
-            found = self.log_prob(replace(data, carried=None))
-            for rows in carried.nonzero()[:, 0].split(max(1, ROWS // POINTS_OF_DRIFT)):
-                each = self.log_prob(self.drift.points(data.rows(rows))).unflatten(0, (-1, POINTS_OF_DRIFT)).cumsum(2)
+        if data.carried is None or self.drift is None:
+            return self._with_errors(data, self._log_prob(data, self._no_states())[0])
+        found, first = self.log_prob(replace(data, carried=None)), self.drift.first_carried(data)
+        for t in first.unique().tolist():
+            if t == data.x.shape[1]:
+                continue
+            for rows in (first == t).nonzero()[:, 0].split(max(1, ROWS // POINTS_OF_DRIFT)):
+                points = self.drift.points(data.rows(rows))
+                each = self._with_errors(points, self._log_prob_of_points(points, t))
+                each = each.unflatten(0, (-1, POINTS_OF_DRIFT)).cumsum(2)
                 whole = torch.logsumexp(each, 1) - math.log(POINTS_OF_DRIFT)
                 found[rows] = torch.diff(whole, dim=1, prepend=torch.zeros_like(whole[:, :1]))
-            return found
-        found = self._log_prob(data) + data.values().sum(-1) * torch.log1p(-self.error_rate)
-        if self.error_rate > 0 and bool((rows := self._suspect(data).flatten(1).any(1)).any()):
-            found[rows] = self._log_prob_with_errors(data.rows(rows))
         return found
 
     @torch.no_grad()
@@ -104,7 +105,7 @@ class FlowEnsemble(nn.Module):
         Gross errors are no part of the past.
         """
         data = cleaned(self._flows()[0], data)
-        states: list[Any] = [None] * len(self.members)
+        states = self._no_states()
         means, sds = [], []
         for t in range(data.x.shape[1]):
             visit = data.visit(t)
@@ -197,12 +198,34 @@ class FlowEnsemble(nn.Module):
                 draws[rows] = member.sample(visit.rows(of_visit[rows]), own, noise[rows].unsqueeze(1))
         return self.bounds.settle(draws)
 
-    def _log_prob(self, data: Sequences) -> Tensor:
-        """`log_prob` of values without gross errors."""
+    def _log_prob(self, data: Sequences, states: list[Any]) -> tuple[Tensor, list[Any]]:
+        """`log_prob` of values without gross errors given the past of ``states``, and the states after them."""
         if self.bounds.has_levels:
-            return self._log_prob_of_levels(data)
-        each = torch.stack([member.log_prob(data) for member in self._flows()])
-        return torch.where(data.mask, self._mixture(each), 0.0)
+            return self._log_prob_of_levels(data, states)
+        steps = [member.step(data, state) for member, state in zip(self._flows(), states, strict=True)]
+        mixture = self._mixture(torch.stack([log_prob for log_prob, _ in steps]))
+        return torch.where(data.mask, mixture, 0.0), [state for _, state in steps]
+
+    def _log_prob_of_points(self, points: Sequences, first: int) -> Tensor:
+        """`_log_prob` of sequences whose visits before the ``first`` are those of the row before, but once in a group.
+
+        A group is `CovariateDrift.points` of one sequence.
+        """
+        states, before = self._no_states(), points.x.new_zeros(len(points), 0)
+        if first:
+            past = points.columns(slice(0, first)).rows(torch.arange(0, len(points), POINTS_OF_DRIFT))
+            shared, states = self._log_prob(past, states)
+            copies = partial(torch.repeat_interleave, repeats=POINTS_OF_DRIFT, dim=0)
+            before, states = copies(shared), [map_state(copies, state) for state in states]
+        after, _ = self._log_prob(points.columns(slice(first, None)), states)
+        return torch.cat([before, after], 1)
+
+    def _with_errors(self, data: Sequences, log_prob: Tensor) -> Tensor:
+        """`log_prob` of values that may be gross errors, from that of values that are none."""
+        found = log_prob + data.values().sum(-1) * torch.log1p(-self.error_rate)
+        if self.error_rate > 0 and bool((rows := self._suspect(data).flatten(1).any(1)).any()):
+            found[rows] = self._log_prob_with_errors(data.rows(rows))
+        return found
 
     @torch.no_grad()
     def _suspect(self, data: Sequences) -> Tensor:
@@ -226,7 +249,7 @@ class FlowEnsemble(nn.Module):
         columns = []
         for t in range(data.x.shape[1]):
             visit, state = data.visit(t), None
-            states: list[Any] = [None] * len(self.members)
+            states = self._no_states()
             if t:
                 past = data.columns(slice(0, t))
                 doubted = suspect[:, :t].any(1)[:, None, None]
@@ -268,14 +291,13 @@ class FlowEnsemble(nn.Module):
         log_p, _ = self.step(self._flows()[0].dequantised(many, at), copies)
         return torch.logsumexp(log_p.view(-1, POINTS), 1) - math.log(POINTS)
 
-    def _log_prob_of_levels(self, data: Sequences) -> Tensor:
-        states: list[Any] = [None] * len(self.members)
+    def _log_prob_of_levels(self, data: Sequences, states: list[Any]) -> tuple[Tensor, list[Any]]:
         columns = []
         for t in range(data.x.shape[1]):
             visit = data.visit(t)
             columns.append(self._visit_log_prob(visit, states))
             states = self._advance(visit, states)
-        return torch.where(data.mask, torch.stack(columns, 1), 0.0)
+        return torch.where(data.mask, torch.stack(columns, 1), 0.0), states
 
     def _mixture(self, each: Tensor) -> Tensor:
         """Log-density of the mixture from ``[member, *]``."""
@@ -285,7 +307,7 @@ class FlowEnsemble(nn.Module):
         self, history: Sequences | None, future: Sequences, n: int, generator: torch.Generator, first: int
     ) -> Tensor:  # fmt: skip
         repeat = partial(torch.repeat_interleave, repeats=n, dim=0)
-        states: list[Any] = [None] * len(self.members)
+        states = self._no_states()
         if history is not None:
             states = [map_state(repeat, member.condition(history)) for member in self._flows()]
         future = self._drifted(future.repeat(n), len(future), n, generator, first)
@@ -299,6 +321,9 @@ class FlowEnsemble(nn.Module):
             visit = replace(visit, x=x)
             draws.append(x.view(-1, n, 1, x.shape[-1]))
         return torch.cat(draws, 2)
+
+    def _no_states(self) -> list[Any]:
+        return [None] * len(self.members)
 
     def _flows(self) -> list[CRowFlow]:
         return cast(list[CRowFlow], list(self.members))

@@ -12,6 +12,8 @@ from crow.cohort import Cohort, Schema
 from crow.cohort.covariate_paths import future_visits
 from crow.data.covariate_drift import CovariateDrift
 from crow.data.sequences import Sequences
+from crow.flows.crow import CRowFlow
+from crow.flows.ensemble import FlowEnsemble
 from crow.models.crow import CRow
 
 MIXED = {"model": {"members": 1, "initialise": "mixed_model"}, "training": {"max_epochs": 0}}
@@ -186,3 +188,29 @@ def test_who_leaves_one_level_of_a_category_enters_another() -> None:
     found = moved(drift, [1.0, 0.0, 0.0], 1.0)
     assert found[:, 0].std() > 0.2, "the level is unknown"
     assert found[:, :2].sum(1).std() < 0.01
+
+
+@pytest.mark.parametrize("levels", [False, True])
+def test_visits_before_what_is_carried_are_evaluated_once(drift: CovariateDrift, levels: bool) -> None:
+    """The density at all points is that of whole sequences, whichever visit is the first that carries a covariate."""
+    rng = torch.Generator().manual_seed(3)
+    flows = [CRowFlow(2, 3, "standard", 1, 8).double() for _ in range(2)]
+    for parameter in (parameter for flow in flows for parameter in flow.parameters()):
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=rng)
+    if levels:
+        for flow in flows:
+            flow.bounds.step.fill_(0.5)
+    ensemble = FlowEnsemble(flows).double().eval()
+    ensemble.drift = drift
+    time, mask = torch.arange(4.0).double().expand(6, 4), torch.arange(4) < torch.tensor([4, 4, 3, 4, 2, 4])[:, None]
+    x, context = (torch.randn(6, 4, count, generator=rng, dtype=torch.double) for count in (2, 3))
+    carried = torch.zeros(6, 4, 3, dtype=torch.double)
+    for row, first in enumerate([0, 2, 2, 3, 1]):
+        carried[row, first:, 0] = 1 + torch.arange(4 - first)
+    data = Sequences(x, context, time, mask, carried=carried * mask.unsqueeze(-1))
+    found = ensemble.log_prob(data)
+    points = drift.points(data)
+    every = ensemble.log_prob(points).unflatten(0, (6, -1)).cumsum(2)
+    whole = torch.logsumexp(every, 1) - np.log(every.shape[1])
+    expected = torch.diff(whole, dim=1, prepend=torch.zeros(6, 1).double())
+    torch.testing.assert_close(found, torch.where(mask, expected, 0.0), rtol=1e-9, atol=1e-9)
