@@ -1,6 +1,7 @@
 """`crow generate`."""
 
 import difflib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -150,12 +151,14 @@ def generate(
     check_places(outputs, inputs, overwrite)
     _check_covariates(run, set_covariate or [])
 
-    from crow.cluster import check_cluster, on_cluster
     from crow.pipelines import generate as pipeline
     from crow.pipelines.covariate_paths import CovariateChange, parse_times
     from crow.pipelines.forecast_parts import Asked
 
-    check_cluster(cluster)
+    if new_subjects is not None or scans or cluster is not None:
+        from crow.cluster import check_cluster, on_cluster
+
+        check_cluster(cluster)
     if new_subjects is not None:
         from crow.pipelines.new_subjects import new_subjects as simulate
 
@@ -184,7 +187,7 @@ def generate(
     shared: dict[str, Any] = {
         "asked": Asked(future_covariates, draws, seed, path), "missing": missing, "jobs": jobs, "progress": followed,
     }  # fmt: skip
-    with on_cluster(cluster, jobs, echo):
+    with nullcontext() if cluster is None else on_cluster(cluster, jobs, echo):
         if visits is not None and cohort is not None:
             made = pipeline.forecast_visits(run, targets, cohort, visits, **shared)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from crow.cohort.covariate_paths import Future, check_future
 from crow.data.forecast import Forecast
 from crow.models.crow import CRow
 from crow.seeds import SeedStream, derived_seed
-from crow.tasks import Progress, in_order, run_tasks
+
+if TYPE_CHECKING:
+    from crow.tasks import Progress
 
 SUBJECTS = 500  # in a part
 
@@ -41,6 +44,8 @@ def forecast_in_parts(
     parts = [subjects[start : start + SUBJECTS] for start in range(0, len(subjects), SUBJECTS)]
     if len(parts) < 2:
         return model.forecast(history, visits, asked.future, asked.draws, asked.seed, asked.path)
+    from crow.tasks import in_order, run_tasks  # joblib, which a few subjects need not wait for
+
     model.require_memory(asked.draws, len(visits))
     tasks = [
         (run, history.of(part), visits[names.isin(part)], asked, number) for number, part in enumerate(parts)

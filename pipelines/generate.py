@@ -33,10 +33,11 @@ from crow.pipelines.covariate_paths import (
 from crow.pipelines.forecast_parts import Asked, forecast_in_parts
 from crow.pipelines.history import Missing, doubtful_values, read_history, unseen_sites
 from crow.tables import save_table
-from crow.tasks import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from crow.tasks import Progress
 
 CARRIED = "covariates carried forward"
 
