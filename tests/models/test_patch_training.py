@@ -14,6 +14,7 @@ from small_cohorts import small_cohort
 
 import crow
 from crow.bijections.checkpointed import CheckpointedChain
+from crow.bijections.dequantize import MARGIN
 from crow.data.sequences import Sequences
 from crow.errors import ConfigError
 from crow.flows.local_glow import LocalGlow
@@ -72,6 +73,31 @@ def test_the_density_of_a_glow_by_patches_is_exact() -> None:
     e = flow.expected(c)
     contract.check_round_trip(flow.f, x, e)
     contract.check_log_det(flow.f, x, e)
+
+
+def test_the_log_density_of_a_glow_by_patches_is_that_of_the_change_of_variables() -> None:
+    torch.manual_seed(0)
+    flow = LocalGlow((1, 4, 4, 4), 1, 1, 4, 16, 2).double().eval()
+    contract.perturb(flow.f)
+    assert flow.linear is not None and flow.dequantizer is not None
+    contract.perturb(flow.linear.bijections[0])
+    x, c = torch.randint(16, (2, 1, 4, 4, 4)).double(), torch.randn(2, 2).double()
+    torch.manual_seed(1)
+    found = flow.log_prob(x, c)
+    torch.manual_seed(1)
+    continuous = flow.dequantizer(x)[0]
+    for k in range(2):
+        one = c[k : k + 1]
+
+        def latent(values: torch.Tensor, one: torch.Tensor = one) -> torch.Tensor:
+            assert flow.linear is not None
+            return flow.f(flow.linear(values.reshape(1, 1, 4, 4, 4), one)[0], flow.expected(one))[0].flatten()
+
+        values = continuous[k].flatten()
+        jacobian = torch.autograd.functional.jacobian(latent, values)
+        normal = torch.distributions.Normal(0, 1).log_prob(latent(values)).sum()
+        expected = normal + torch.linalg.slogdet(jacobian)[1] - 64 * np.log(16 / (1 - 2 * MARGIN))
+        torch.testing.assert_close(found[k], expected, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("memory", ["plain", "checkpoint", "reversible"])
