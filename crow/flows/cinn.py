@@ -50,6 +50,9 @@ class CINN(Flow):
         Bound of ``|log scale|`` of a coupling.
     noise : float
         Sd of the noise that `loss` adds to x; ``log_prob`` uses x as it is.
+    positions : bool
+        Whether the coordinates of voxels are added to a condition that is an image; patches have those of their image
+        among the channels of the condition.
 
     Raises
     ------
@@ -79,12 +82,13 @@ class CINN(Flow):
         features: int = FEATURES,
         clamp: float = 1.5,
         noise: float = 0.0,
+        positions: bool = True,
     ) -> None:
         space, maps = len(shape) - 1, len(context) - 1
         if maps and context[1:] != shape[1:]:
             raise ValueError(f"CINN: a condition that is an image needs the size of x, {shape[1:]}, got {context[1:]}")
         subnet: Subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
-        h = _network(context[0], hidden, features, levels, depth, maps)
+        h = _network(context[0], hidden, features, levels, depth, maps, positions)
         stack = MultiScale(shape, levels, depth, subnet, features, h, split=False, two_sided=True, clamp=clamp)
         chain = Chain([stack, LatentTemperature(stack.parts)])
         super().__init__(chain, StandardPrior((torch.Size(shape).numel(),)), context_dims=1 + maps)
@@ -111,11 +115,13 @@ class CINN(Flow):
         return -self.log_prob(x, batch.context).mean()
 
 
-def _network(inputs: int, hidden: int, features: int, levels: int, depth: int, space: int) -> ConditioningNetwork:
+def _network(
+    inputs: int, hidden: int, features: int, levels: int, depth: int, space: int, positions: bool
+) -> ConditioningNetwork:
     """Network h with one head per coupling."""
     trunk: nn.Module
     if space:
-        trunk = WideTrunk(inputs, hidden, space)
+        trunk = WideTrunk(inputs, hidden, space, positions)
     else:
         trunk = nn.Sequential(MLP(inputs, hidden, hidden, depth=1, zero=False), nn.SiLU())
     heads: list[nn.Module] = []

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crow.bijections.affine import mark_initialised
+from crow.bijections.base import Bijection
 from crow.bijections.chain import Chain
 from crow.bijections.dequantize import UniformDequantizer
 from crow.bijections.logarithm import Logarithm
@@ -68,7 +69,6 @@ class Glow(nn.Module):
     ) -> None:
         super().__init__()
         space = len(shape) - 1
-        subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
         self.values = torch.Size(shape).numel()
         self.linear: Chain | None = None
         if context:
@@ -77,9 +77,15 @@ class Glow(nn.Module):
                 if space
                 else [Logarithm(shape[0]), Regression(shape[0], context)]
             )
-        self.f = MultiScale(shape, levels if space else 1, depth, subnet)
+        self.f = self.stack(shape, levels if space else 1, depth, hidden)
         self.prior = StandardPrior((self.values,))
         self.dequantizer = UniformDequantizer(image_levels) if image_levels else None
+
+    def stack(self, shape: tuple[int, ...], levels: int, depth: int, hidden: int) -> Bijection:
+        """An untrained f."""
+        space = len(shape) - 1
+        subnet = partial(ConvNet, space=space, hidden=hidden) if space else partial(MLP, hidden=hidden)
+        return MultiScale(shape, levels, depth, subnet)
 
     def initialise(self, examples: Images, subject: Tensor, zero: Tensor | None = None) -> None:
         """Fit the regression of x on c; f stays at its initial N(0, I).

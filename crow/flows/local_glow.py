@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from crow.bijections.base import Bijection
 from crow.bijections.voxel_regression import VoxelRegression
 from crow.flows.cinn import CINN, PATCH_FEATURES
 from crow.flows.glow import Glow
@@ -40,8 +41,10 @@ class LocalGlow(Glow):
     def __init__(
         self, shape: tuple[int, ...], levels: int, depth: int, hidden: int, image_levels: int, context: int
     ) -> None:
-        super().__init__(shape, levels, 0, hidden, image_levels, context)
-        self.f = CINN(shape, shape, levels, depth, hidden, PATCH_FEATURES).bijection  # type: ignore[assignment]
+        super().__init__(shape, levels, depth, hidden, image_levels, context)
+
+    def stack(self, shape: tuple[int, ...], levels: int, depth: int, hidden: int) -> Bijection:
+        return CINN(shape, shape, levels, depth, hidden, PATCH_FEATURES).bijection
 
     def around(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.expected(context)

@@ -29,19 +29,18 @@ class VoxelLevel(nn.Module):
     """
 
     coordinates: Tensor
+    precision: Precision = "float32"  # of training
 
-    def __init__(
-        self, mask: Tensor, context: int, depth: int, hidden: int, chain: type[Chain], precision: Precision
-    ) -> None:
+    def __init__(self, mask: Tensor, context: int, depth: int, hidden: int, chain: type[Chain]) -> None:
         super().__init__()
-        self.haar, self.precision = MaskedHaar(mask), precision
+        self.haar = MaskedHaar(mask)
         inside, space = self.haar.inside, mask.dim()
         channels = len(inside)
         axes = [torch.linspace(-1, 1, size) for size in inside.shape[1:]]
         self.register_buffer("coordinates", torch.stack(torch.meshgrid(*axes, indexing="ij")), persistent=False)
         inputs = 2 * channels + context + space
         self.features = CONVOLUTION[space](inputs, hidden, 3, padding=1)
-        net = partial(MaskedConvNet, hidden=hidden, precision=precision)
+        net = partial(MaskedConvNet, hidden=hidden)
         self.gate = ContextGate(inside, inputs, partial(net, inside=inside))
         halves = inside.split([channels // 2, channels - channels // 2])
         self.couplings = chain(

@@ -17,7 +17,6 @@ from crow.bijections.reversible import ReversibleChain
 from crow.bijections.voxel_autoregression import AutoregressionSums, VoxelAutoregression, VoxelPast
 from crow.data.sequences import Sequences, SequenceSource
 from crow.flows.voxel_level import VoxelLevel
-from crow.networks.convolutional import Precision
 
 EVALUATED_PATCHES = 8
 MAX_VOXELS = 2**21  # of the volumes that are read together for the linear forecast
@@ -60,15 +59,13 @@ class VoxelFlow(nn.Module):
     memory : str
         What training stores: all activations (``plain``), the input of each coupling (``checkpoint``), or neither
         (``reversible``).
-    precision : str
-        Precision of the subnets in training. bfloat16 is for a GPU and is never used for a likelihood.
     patch : int, optional
         Side of the patches on which `loss` is computed; None is the whole volume.
 
     Raises
     ------
     ValueError
-        If the sizes do not fit the levels, or if reversible training is combined with bfloat16.
+        If the sizes do not fit the levels.
     """
 
     time_scale: Tensor
@@ -83,14 +80,11 @@ class VoxelFlow(nn.Module):
         depth: int = 4,
         hidden: int = 16,
         memory: Memory = "plain",
-        precision: Precision = "float32",
         patch: int | None = None,
     ) -> None:
         super().__init__()
         if any(size % 2**levels for size in mask.shape):
             raise ValueError(f"VoxelFlow of {levels} levels needs sizes divisible by {2**levels}, got {[*mask.shape]}")
-        if memory == "reversible" and precision == "bfloat16":
-            raise ValueError("VoxelFlow: bfloat16 cannot be inverted exactly; use memory 'checkpoint' with it")
         self.event, self.patch = (1, *mask.shape), patch
         self.register_buffer("time_scale", torch.ones(()))
         self.register_buffer("mask", mask.flatten().float(), persistent=False)
@@ -98,7 +92,7 @@ class VoxelFlow(nn.Module):
         self.autoregression.requires_grad_(False)
         self.levels = nn.ModuleList()
         for _ in range(levels):
-            level = VoxelLevel(mask, TIME_CHANNELS + context, depth, hidden, CHAINS[memory], precision)
+            level = VoxelLevel(mask, TIME_CHANNELS + context, depth, hidden, CHAINS[memory])
             self.levels.append(level)
             mask = level.haar.inside[0]
         inside = self._latent([level.haar.inside[None] for level in self._levels()])

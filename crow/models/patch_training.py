@@ -41,8 +41,10 @@ def train_by_patches(
     examples.forget()
     training.echo(f"{len(patches):,} patches of {size} voxels along an axis")
     cube = (size, size, size)
+    assert patches.context is not None
+    given = tuple(patches.context.shape[1:])
     with seeded(config.seed, 0):
-        part = CINN((1, *cube), (1, *cube), levels, config.flow.depth, config.flow.hidden, PATCH_FEATURES)
+        part = CINN((1, *cube), given, levels, config.flow.depth, config.flow.hidden, PATCH_FEATURES, positions=False)
     mark_initialised(part)  # residuals have mean 0 and sd 1 already
     if getattr(config, "pretrain_epochs", 0):
         with seeded(config.seed, 1):

@@ -231,7 +231,7 @@ class VoxelModel(FollowUpModel):
         settings = self.config.scans.voxels
         return VoxelFlow(
             torch.from_numpy(self.voxels.mask), self.table.channels, settings.levels, settings.depth, settings.hidden,
-            settings.memory, settings.precision, settings.patch,
+            settings.memory, settings.patch,
         )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:

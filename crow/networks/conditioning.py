@@ -58,11 +58,15 @@ class ConditioningNetwork(nn.Module):
         if context is None:
             raise ValueError("a conditioning network needs a context, got none")
         if isinstance(self.trunk, WideTrunk):
-            return in_blocks(self._heads, self.trunk.placed(context), WideTrunk.REACH, self.multiple)
-        return self._heads(context)
+            return in_blocks(self._of_placed, self.trunk.placed(context), WideTrunk.REACH, self.multiple)
+        return self._heads(self.trunk(context))
 
-    def _heads(self, context: Tensor) -> list[Tensor]:
-        features = self.trunk(context)
+    def _of_placed(self, context: Tensor) -> list[Tensor]:
+        """The result for a block of an image, which has the coordinates of the whole image."""
+        assert isinstance(self.trunk, WideTrunk)
+        return self._heads(self.trunk.of_placed(context))
+
+    def _heads(self, features: Tensor) -> list[Tensor]:
         return [head(features) for head in self.heads]
 
     def freeze(self) -> None:
@@ -95,8 +99,9 @@ class WideTrunk(nn.Module):
     """Features with a wide receptive field, ``[batch, inputs, *space] -> [batch, hidden, *space]``.
 
     Three residual 3x3 convolutions, dilated by 1, 2 and 4, reach 8 voxels in every direction. With ``positions``, the
-    coordinates (-1 to 1 along every axis) are inputs too. A patch of an image brings those of the image, as channels
-    after its own; see `positions_of`.
+    coordinates (-1 to 1 along every axis) are added to the inputs, as the last channels. A trunk of patches has no
+    ``positions``: the coordinates in the image (`positions_of`) are the last of the ``inputs`` of its patches. Both
+    have the same weights.
     """
 
     REACH = 8
@@ -104,13 +109,17 @@ class WideTrunk(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, space: int, positions: bool = True) -> None:
         super().__init__()
-        self.inputs = inputs + (space if positions else 0)
+        self.positions = positions
         conv = CONVOLUTION[space]
-        self.first = conv(self.inputs, hidden, 3, padding=1)
+        self.first = conv(inputs + space if positions else inputs, hidden, 3, padding=1)
         self.others = nn.ModuleList(conv(hidden, hidden, 3, padding=2**k, dilation=2**k) for k in range(3))
 
     def forward(self, context: Tensor) -> Tensor:
-        return in_precision(self.precision if self.training else "float32", self._features, self.placed(context))
+        return self.of_placed(self.placed(context))
+
+    def of_placed(self, context: Tensor) -> Tensor:
+        """The features of what `placed` returns, or of a part of it."""
+        return in_precision(self.precision if self.training else "float32", self._features, context)
 
     def _features(self, context: Tensor) -> Tensor:
         features = self.first(context)
@@ -119,8 +128,8 @@ class WideTrunk(nn.Module):
         return nn.functional.silu(features)
 
     def placed(self, context: Tensor) -> Tensor:
-        """The context with its coordinates, unless it has them already or the trunk takes none."""
-        if context.shape[1] == self.inputs:
+        """The context of a whole image, with the coordinates of its voxels if the trunk adds them."""
+        if not self.positions:
             return context
         coordinates = positions_of(tuple(context.shape[2:])).to(context)
         return torch.cat([context, coordinates.expand(len(context), *coordinates.shape)], 1)

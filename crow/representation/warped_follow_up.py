@@ -105,9 +105,21 @@ class SubjectWarp:
         return transport(self.basis.modes, self.back, self.basis.nodes)
 
     def displacement(self, c: Array) -> Array:
-        """Displacement of phi = exp(-v_last) o exp(v), with J(x) = J_last(phi(x))."""
+        """Displacement of phi = exp(-v_last) o exp(v), with J(x) = J_last(phi(x)).
+
+        Interpolation makes the product of a warp and its inverse differ from the identity. This error of v_last is
+        subtracted, so that the displacement without change is 0.
+        """
+        return self._composed(c) - self._error
+
+    def _composed(self, c: Array) -> Array:
         nodes = self.basis.nodes
         return compose(self._to_first, exponential(self._velocity(c), nodes), nodes)
+
+    @cached_property
+    def _error(self) -> Array:
+        """The displacement that composition gives to a scan without change."""
+        return self._composed(self.c_last)
 
     @cached_property
     def _to_first(self) -> Array:

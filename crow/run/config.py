@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -216,16 +216,6 @@ class VoxelSettings(Settings):
         le=512,
         description="Voxels along an axis of the patches on which the flow is trained; null trains it on whole boxes.",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="Precision of the subnets in training: float32, or bfloat16 (GPU); likelihoods are always float32.",
-    )
-
-    @model_validator(mode="after")
-    def _rounding_cannot_be_inverted(self) -> Self:
-        if self.memory == "reversible" and self.precision == "bfloat16":
-            raise ValueError("memory reversible cannot invert bfloat16 exactly: use memory checkpoint with it")
-        return self
 
 
 class ScanSettings(Settings):
@@ -286,6 +276,18 @@ class Config(Settings):
     training: TrainingSettings = Field(TrainingSettings(), description="How it is trained.")
     scans: ScanSettings = Field(ScanSettings(), description="Only for cohorts of scans.")
     split: SplitSettings = Field(SplitSettings(), description="The test set.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_precision(cls, values: Any) -> Any:
+        """Read ``scans.voxels.precision`` of earlier versions as ``training.precision``."""
+        match values:
+            case {"scans": {"voxels": {"precision": "float32" | "bfloat16" as precision, **voxels}, **scans}}:
+                training = values.get("training", {})
+                if precision == "bfloat16" and isinstance(training, dict):
+                    training = {**training, "precision": "bf16-mixed"}
+                return {**values, "training": training, "scans": {**scans, "voxels": voxels}}
+        return values
 
 
 Kind = TypeVar("Kind", bound=Settings)

@@ -13,6 +13,7 @@ from crow.bijections.reversible import ReversibleChain
 from crow.data.examples import Examples
 from crow.data.sequences import Sequences
 from crow.errors import ConfigError
+from crow.flows.voxel_level import VoxelLevel
 from crow.networks.conditioning import WideTrunk
 from crow.networks.convolutional import ConvNet
 from crow.run.config import Optimisation, TrainingSettings
@@ -111,7 +112,7 @@ def set_precision(flow: nn.Module, precision: str) -> None:
     """
     if precision != "bf16-mixed":
         return
-    networks = [module for module in flow.modules() if isinstance(module, ConvNet | WideTrunk)]
+    networks = [module for module in flow.modules() if isinstance(module, ConvNet | WideTrunk | VoxelLevel)]
     if not networks:
         raise ConfigError("training.precision bf16-mixed: for models of scans; this one is of a table. Leave it out.")
     if any(isinstance(module, ReversibleChain) for module in flow.modules()):

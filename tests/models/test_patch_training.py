@@ -14,11 +14,13 @@ from small_cohorts import small_cohort
 
 import crow
 from crow.bijections.checkpointed import CheckpointedChain
+from crow.bijections.dequantize import MARGIN
 from crow.data.sequences import Sequences
 from crow.errors import ConfigError
 from crow.flows.local_glow import LocalGlow
 from crow.flows.voxels import VoxelFlow
 from crow.models.base import Model
+from crow.training.module import set_precision
 
 TRAINING = {"max_epochs": 1, "steps_per_epoch": 2, "batch_size": 8}
 FLOW = {"levels": 1, "depth": 1, "hidden": 4}
@@ -73,6 +75,31 @@ def test_the_density_of_a_glow_by_patches_is_exact() -> None:
     contract.check_log_det(flow.f, x, e)
 
 
+def test_the_log_density_of_a_glow_by_patches_is_that_of_the_change_of_variables() -> None:
+    torch.manual_seed(0)
+    flow = LocalGlow((1, 4, 4, 4), 1, 1, 4, 16, 2).double().eval()
+    contract.perturb(flow.f)
+    assert flow.linear is not None and flow.dequantizer is not None
+    contract.perturb(flow.linear.bijections[0])
+    x, c = torch.randint(16, (2, 1, 4, 4, 4)).double(), torch.randn(2, 2).double()
+    torch.manual_seed(1)
+    found = flow.log_prob(x, c)
+    torch.manual_seed(1)
+    continuous = flow.dequantizer(x)[0]
+    for k in range(2):
+        one = c[k : k + 1]
+
+        def latent(values: torch.Tensor, one: torch.Tensor = one) -> torch.Tensor:
+            assert flow.linear is not None
+            return flow.f(flow.linear(values.reshape(1, 1, 4, 4, 4), one)[0], flow.expected(one))[0].flatten()
+
+        values = continuous[k].flatten()
+        jacobian = torch.autograd.functional.jacobian(latent, values)
+        normal = torch.distributions.Normal(0, 1).log_prob(latent(values)).sum()
+        expected = normal + torch.linalg.slogdet(jacobian)[1] - 64 * np.log(16 / (1 - 2 * MARGIN))
+        torch.testing.assert_close(found[k], expected, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("memory", ["plain", "checkpoint", "reversible"])
 def test_a_box_of_the_flow_is_the_flow_of_the_whole(memory: Any) -> None:
     """It shares the weights, which its loss trains; in its middle it gives the latents of the whole volume."""
@@ -101,7 +128,8 @@ def test_bfloat16_trains_and_is_never_the_precision_of_a_density(side: int) -> N
     """Also at a side of 4: its second level has volumes that are smaller than the kernel."""
     torch.manual_seed(0)
     mask = torch.ones(side, side, side, dtype=torch.bool)
-    flow = VoxelFlow(mask, 1, 1, 2, 4, "checkpoint", "bfloat16", patch=side)
+    flow = VoxelFlow(mask, 1, 1, 2, 4, "checkpoint", patch=side)
+    set_precision(flow, "bf16-mixed")
     contract.perturb(flow)
     x = torch.randn(2, 1, 1, side, side, side)
     data = Sequences(x, torch.zeros(2, 1, 1), torch.zeros(2, 1), torch.ones(2, 1) > 0)
@@ -128,8 +156,6 @@ def test_models_of_patches_take_bfloat16(made: Callable[..., Any], tmp_path: Pat
 
 
 def test_bfloat16_is_refused_where_it_cannot_work(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"scans\.voxels cannot be .*memory checkpoint"):
-        voxels(tmp_path / "a", precision="bfloat16", memory="reversible")
     with pytest.raises(ConfigError, match=r"Use scans\.voxels\.memory=checkpoint"):
         voxels(tmp_path / "b", memory="reversible", training=TRAINING | {"precision": "bf16-mixed"})
     model = crow.Synthesizer(training=TRAINING | {"precision": "bf16-mixed"})

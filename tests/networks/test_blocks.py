@@ -80,6 +80,8 @@ def test_a_patch_brings_the_positions_of_its_image() -> None:
     """Far from its border, features of a patch are those of the image."""
     torch.manual_seed(0)
     trunk, image = WideTrunk(1, 4, 2), torch.randn(1, 1, 40, 40)
+    of_patches = WideTrunk(3, 4, 2, positions=False)
+    of_patches.load_state_dict(trunk.state_dict())
     places = positions_of((40, 40))[None]
     patch = torch.cat([image, places], 1)[..., 10:34, 10:34]
-    torch.testing.assert_close(trunk(patch)[..., 8:16, 8:16], trunk(image)[..., 18:26, 18:26])
+    torch.testing.assert_close(of_patches(patch)[..., 8:16, 8:16], trunk(image)[..., 18:26, 18:26])

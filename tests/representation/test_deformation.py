@@ -190,6 +190,16 @@ def test_a_follow_up_is_the_warped_last_scan(store, rows, basis, space):
     assert (volumes["change"] <= volumes["q95"]).all()
 
 
+@pytest.mark.parametrize("space", ["template", "native"])
+def test_a_follow_up_without_change_has_the_voxels_of_the_last_scan(store, rows, basis, space):
+    past = rows[:VISITS]
+    still = basis.encode(store, past[-1:])
+    found = basis.follow_up(store, past, np.repeat(still, 5, 0), space=space, samples=1)
+    last = np.asarray(nib.load(store.visits["scan"].iloc[past[-1]]).dataobj) if space == "native" else None
+    assert np.array_equal(found.samples[0], found.median) and not found.change.any()
+    assert last is None or np.array_equal(found.median, last.astype(np.float32))
+
+
 def test_velocities_have_the_volumes_of_their_coefficients(store, rows, basis):
     """Of a visit, and of coefficients whose volumes are not those of the modes."""
     nodes = store.info.velocity_grid

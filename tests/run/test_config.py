@@ -171,6 +171,15 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "binary.yaml")
 
 
+@pytest.mark.parametrize(("old", "new"), [("float32", "32-true"), ("bfloat16", "bf16-mixed")])
+def test_the_precision_of_voxels_in_earlier_files_is_that_of_training(tmp_path: Path, old: str, new: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"training: {{threads: 1}}\nscans: {{voxels: {{size: 8, precision: {old}}}}}\n")
+    config = load_config(tmp_path / "c.yaml")
+    assert (config.training.precision, config.training.threads, config.scans.voxels.size) == (new, 1, 8)
+    with pytest.raises(ConfigError, match=r"there is no setting scans\.voxels\.precision\. Did you mean"):
+        load_config(tmp_path / "c.yaml", ["scans.voxels.precision=float16"])
+
+
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load_config(_write(tmp_path, "# nothing yet\n")) == Config()
 
