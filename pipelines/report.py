@@ -173,8 +173,10 @@ def _is_missing(section: Section) -> bool:
 def _missing(sections: list[Section]) -> list[tuple[str, str]]:
     """(sections, reason) of everything that could not be shown."""
     by_reason: dict[str, list[str]] = {}
-    for title, reason in _notes(sections, "missing"):
-        by_reason.setdefault(reason, []).append(title)
+    for section in sections:
+        title = section.title if _is_missing(section) else f"{section.title} (in part)"
+        for _, reason in _notes([section], "missing"):
+            by_reason.setdefault(reason, []).append(title)
     return [(", ".join(dict.fromkeys(titles)), reason) for reason, titles in by_reason.items()]
 
 

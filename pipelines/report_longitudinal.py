@@ -155,6 +155,9 @@ class LongitudinalReport:
             future = subjects_of.future_forecasts(forecaster, chosen or first)
             fans = subjects_of.what_ifs(forecaster, (chosen or first)[0], list(self.options.what_if))
         missing = [self.reason] if forecaster is None else []
+        if self.scans is not None and (structures := self.scans.structures) is not None:
+            observed, future = ([structures.subject(one) for one in part] for part in (observed, future))
+            fans = [structures.what_if(one) for one in fans]
         return [
             forecasts_section(observed, future, missing, method), what_if_section(fans, self.reason or NO_COVARIATE)
         ]  # fmt: skip

@@ -12,8 +12,10 @@ from crow.cohort import Cohort
 from crow.evaluation.outlier_score import with_outlier_scores
 from crow.models.crow import CRow
 from crow.models.follow_up import FollowUpModel
+from crow.models.scans import ScanModel
 from crow.pipelines.covariate_paths import visits_after
 from crow.pipelines.history import Missing
+from crow.pipelines.report_structures import Structures
 from crow.pipelines.scan_history import open_scans, store_beside
 from crow.report.numbers import short
 from crow.representation.follow_up import FollowUp
@@ -38,6 +40,13 @@ class ScanSource:
     def crow(self) -> CRow | None:
         """The model of the coefficients."""
         return self.model.crow
+
+    @property
+    def structures(self) -> Structures | None:
+        """How forecasts of coefficients are shown as structures, if there are any."""
+        if not isinstance(self.model, ScanModel):
+            return None
+        return Structures.of(self.model.fitted_basis, self.cohort.regions)
 
     def likelihoods(self) -> pd.DataFrame:
         """subject, session, time, log_prob, outlier_score and outlier of every scan."""
