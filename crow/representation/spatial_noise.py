@@ -41,7 +41,7 @@ class StructureMeans(NamedTuple):
 
     def means(self, values: Values) -> Values:
         """``a_s' values`` of every structure, ``[S]``."""
-        return np.bincount(self.labels, self.weights * values, len(self.sd) + 1)[1:]
+        return np.bincount(self.labels, self.weights * values, len(self.sd) + 1)[1:].astype(np.float64)
 
     def replaced(self, values: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float32]:
         """``values`` with new means, drawn with their sds."""
