@@ -27,26 +27,31 @@ from crow.representation.structure_volumes import NAMES, registration_error
 from crow.scans.store import ScanStore
 
 GROUPS = {"ventricles": "ventricles", "hippocampus": "hippocampus", "cortex": "cortex", "all 14 structures": ""}
+JOINT = "crow, with a table of regions"
+TABLE = ("ventricles", "hippocampus_left", "hippocampus_right")
 ORACLE = "oracle: registration of the last scan"
 Values = NDArray[np.float64]
 Forecast = Callable[[Measured, float], tuple[Values, Values]]
 
 
 class MixedModelOfChanges:
-    """The mixed model of the changes of log volumes since the first scan, as `crow train` fits it."""
+    """The mixed model of the changes of log volumes since the first scan, as `crow train` fits it.
 
-    def __init__(self, subjects: Sequence[Measured], resolution: float) -> None:
-        self.resolution = resolution
+    Values beyond those of the structures are the ``regions`` of a table, which are modelled with them.
+    """
+
+    def __init__(self, subjects: Sequence[Measured], resolution: float, regions: Sequence[str] = ()) -> None:
+        self.resolution, sides = resolution, other_side([*NAMES, *regions])
         covariates = np.nan_to_num(np.concatenate([own.covariates for own in subjects]))
         self.centre, self.scale = covariates.mean(0), np.maximum(covariates.std(0), 1e-9)
         x, context = zip(*(self._encode(own) for own in subjects), strict=True)
         self.unit = torch.cat(x).square().mean(0)
-        self.unit = ((self.unit + self.unit[other_side(NAMES)]) / 2).sqrt()
+        self.unit = ((self.unit + self.unit[sides]) / 2).sqrt()
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(v), dtype=torch.bool) for v in x], batch_first=True)
         values, known = (torch.nn.utils.rnn.pad_sequence(list(v), batch_first=True) for v in (x, context))
         channels = known.shape[2]
         self.model = MixedModelInnovation(values.shape[2], range(channels), range(1, channels)).double()
-        fit_change_model(self.model, values / self.unit, known, mask, other_side=other_side(NAMES))
+        fit_change_model(self.model, values / self.unit, known, mask, other_side=sides)
 
     @torch.no_grad()
     def __call__(self, past: Measured, years: float) -> tuple[Values, Values]:
@@ -59,9 +64,9 @@ class MixedModelOfChanges:
             levels.append(self.model.predict(torch.zeros_like(x[None, :1]), later, moments)[0].mean[0, 0] * self.unit)
         one = torch.ones(1, x.shape[1], dtype=torch.double)
         sd = self.model.share_of_change(later[:, 0, :1], context[None, -1, :1], moments, one)[0] * self.unit
-        change = (levels[1] - levels[0]).numpy()
+        change = (levels[1] - levels[0]).numpy()[: len(NAMES)]
         missed, spread = registration_error(change, self.resolution)
-        return 100 * np.expm1(change + missed), 100 * np.hypot(sd.numpy(), spread)
+        return 100 * np.expm1(change + missed), 100 * np.hypot(sd.numpy()[: len(NAMES)], spread)
 
     def _encode(self, own: Measured) -> tuple[torch.Tensor, torch.Tensor]:
         changes = np.log(own.values[1:] / own.values[0])
@@ -80,11 +85,26 @@ def measured(store: ScanStore) -> tuple[list[str], list[Measured], list[Values]]
     return regions.names, subjects, [np.stack([regions.measured(int(row)) for row in own.index]) for own in groups]
 
 
+def with_table(
+    names: Sequence[str], subjects: Sequence[Measured], true: Sequence[Values], error: float
+) -> list[Measured]:
+    """The same with the volumes of `TABLE` as another method measures them, with an error of a share of the volume."""
+    rng, columns = np.random.default_rng(0), [list(names).index(name) for name in TABLE]
+    found = []
+    for own, volumes in zip(subjects, true, strict=True):
+        table = volumes[:, columns] * np.exp(error * rng.standard_normal((len(volumes), len(columns))))
+        found.append(own._replace(values=np.hstack([own.values, table])))
+    return found
+
+
 def cross_validated(
     names: Sequence[str], subjects: Sequence[Measured], true: Sequence[Values], resolution: float, folds: int,
-    seeds: int,
+    seeds: int, table: Sequence[Measured] = (),
 ) -> pd.DataFrame:  # fmt: skip
-    """One row per seed, subject, model and structure: true change, mean and sd of its forecast."""
+    """One row per seed, subject, model and structure: true change, mean and sd of its forecast.
+
+    ``table`` are the ``subjects`` with a table of regions (`with_table`).
+    """
     rows = []
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(subjects))
@@ -92,6 +112,8 @@ def cross_validated(
             test = order[fold::folds]
             training = [subjects[k] for k in order if k not in test]
             mixed = MixedModelOfChanges(training, resolution)
+            if table:
+                joint = MixedModelOfChanges([table[k] for k in order if k not in test], resolution, TABLE)
             baselines = RegionBaselines.fit(training, True, len(names))
             for k in test:
                 own, change = subjects[k], 100 * (true[k][-1] / true[k][-2] - 1)
@@ -99,6 +121,10 @@ def cross_validated(
                 years = float(own.times[-1] - own.times[-2])
                 found = 100 * (own.values[-1] / own.values[-2] - 1)
                 forecasts = {"crow": mixed(past, years), **baselines.forecasts(past, years)}
+                if table:
+                    beside = table[k]
+                    known = Measured(own.times[:-1], beside.values[:-1], own.covariates[:-1])
+                    forecasts[JOINT] = joint(known, years)
                 forecasts[ORACLE] = found, np.full_like(found, np.nan)
                 for model, (mean, sd) in forecasts.items():
                     rows.append(pd.DataFrame({

@@ -54,7 +54,8 @@ def main() -> None:
                 f"crow evaluate: {modality}, {arguments.subjects} subjects with {arguments.visits} scans at "
                 f"{arguments.resolution:g} mm, {metrics['subjects']} test subjects, {metrics['voxels']:,} voxels"
             )
-            write(f"evaluate_scans_{modality.lower()}", title, table(metrics))
+            seed = f"_seed_{arguments.seed}" if arguments.seed else ""
+            write(f"evaluate_scans_{modality.lower()}{seed}", title, table(metrics))
 
 
 def evaluated(work: Path, modality: str, subjects: int, visits: int, resolution: float, seed: int) -> dict[str, Any]:

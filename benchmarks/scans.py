@@ -12,6 +12,8 @@ mean change. "s.e.": standard error over subjects. Voxels (`benchmarks/voxel_cha
 subjects: "r" is the correlation of the whole change. "oracle": the change that registration measures between the last
 two scans, with the noise of both, so that a forecast can be closer to the truth.
 
+With ``--table``, "crow, with a table of regions" models the volumes of a table and those of the scans jointly.
+
 "reached" is about crow: r of at least .6 and at most .8 of the MAE of the mean change for ventricles, hippocampus and
 cortex, 44 to 56 % in intervals of 50 % and 86 to 94 % in those of 90 %, r of .85 for voxels and .9 for the group map. A
 coverage within two standard errors of these limits is "not clear".
@@ -25,7 +27,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from change_forecasts import GROUPS, cross_validated, measured, table, unexpected_error
+from change_forecasts import GROUPS, cross_validated, measured, table, unexpected_error, with_table
 from timing import write
 from voxel_change import voxel_rows
 
@@ -49,6 +51,11 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=20, help="subjects of a fold")
     parser.add_argument("--seeds", type=int, default=1, help="how often the subjects are divided into folds")
     parser.add_argument("--modes", type=int, default=DEFAULT_COMPONENTS)
+    parser.add_argument(
+        "--table", type=float, metavar="ERROR",
+        help="beside scans, volumes of ventricles and hippocampi that another method measures, with this error (0.02: "
+        "2 %% of a volume); without the rows of voxels",
+    )
     parser.add_argument("--name", default="", help="end of the names of the results")
     parser.add_argument("--work", type=Path, help="keeps cohort and store, and uses those that exist")
     arguments = parser.parse_args()
@@ -60,10 +67,12 @@ def main() -> None:
         names, subjects, true = measured(store)
         folds = max(2, round(len(subjects) / arguments.test))
         resolution = float(store.info.settings["resolution"])
-        scores = cross_validated(names, subjects, true, resolution, folds, arguments.seeds)
+        table_of = [] if arguments.table is None else with_table(names, subjects, true, arguments.table)
+        scores = cross_validated(names, subjects, true, resolution, folds, arguments.seeds, table_of)
         rows = [row for name in GROUPS for row in table(scores, name)]
         rows += [row for name in names if name not in GROUPS for row in table(scores, name) if row["model"] == "crow"]
-        rows += voxel_rows(store, truth, arguments.test, arguments.modes)
+        if arguments.table is None:
+            rows += voxel_rows(store, truth, arguments.test, arguments.modes)
     for row in rows:
         row["reached"] = reached(row) if row["model"] == "crow" else ""
     print(pd.DataFrame(rows).to_string(index=False))
@@ -72,6 +81,7 @@ def main() -> None:
     visits = sum(len(own.times) for own in subjects) / len(subjects)
     size = f"{len(subjects)} subjects with {visits:.3g} scans at {resolution:g} mm"
     which = f"_{arguments.name}" if arguments.name else ""
+    which += "" if arguments.table is None else "_table"
     write(
         f"scans_t1w_{len(subjects)}x{visits:.0f}_{resolution:g}mm{which}",
         f"Follow-up T1w scans: {size}, {folds} folds, {arguments.seeds} times; {arguments.modes} modes", rows,

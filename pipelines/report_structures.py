@@ -84,4 +84,4 @@ def title_of(structure: str) -> str:
 
 
 def _percent(logarithms: pd.DataFrame) -> pd.DataFrame:
-    return 100 * np.expm1(logarithms.astype(float))
+    return logarithms.astype(float).apply(np.expm1) * 100

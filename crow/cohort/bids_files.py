@@ -19,11 +19,12 @@ from crow.cohort.findings import Findings
 from crow.cohort.freesurfer_folders import freesurfer_scans, usual_volume
 from crow.cohort.modality import MODALITIES
 from crow.cohort.options import listed
-from crow.cohort.scan_paths import NIFTI, require_utf8
+from crow.cohort.scan_paths import SCAN_FILES, require_utf8
 from crow.cohort.schema import Bids
 from crow.errors import CohortError
 
 NATIVE = "native"
+ENDINGS = tuple(ending for ending in SCAN_FILES if ending != ".img")  # a pair is named by its header
 Visit = tuple[str, str]
 STEPS = re.compile(r"(?:s\d*)?(?P<steps>[mrw0]*)(?:(?P<tissue>[pc][0-6])(?P<more>[mrw]*))?(?=sub-)")
 """Letters of SPM and CAT12 before a name: w is in template space, m corrected for bias; p1 to p6 (CAT12) and c1 to c6
@@ -48,13 +49,15 @@ class BidsFile:
 
 
 def find_files(tree: Path) -> list[BidsFile]:
-    """Every NIfTI file of every subject, in order of path; a Clinica folder keeps its subjects in ``subjects/``.
+    """Every scan file of every subject, in order of path; a Clinica folder keeps its subjects in ``subjects/``.
 
     ``derivatives/`` is another tree. Without such files, the volumes of FreeSurfer subjects. Raises CohortError if no
     subject has a file.
     """
     base = tree / "subjects" if (tree / "subjects").is_dir() else tree
-    paths = sorted(path for subject in _subject_folders(base) for path in subject.rglob("*sub-*.nii*"))
+    paths = sorted(
+        path for subject in _subject_folders(base) for path in subject.rglob("*sub-*") if path.name.endswith(ENDINGS)
+    )
     for path in (Path(os.path.abspath(tree)), *paths):
         require_utf8(path)
     files = [file for path in paths if STEPS.match(path.name) and (file := parse(path))]
@@ -81,11 +84,11 @@ def _subject_folders(base: Path) -> list[Path]:
 
 
 def parse(path: Path) -> BidsFile | None:
-    """The entities of a name; None for a file that is no NIfTI or names no subject and suffix.
+    """The entities of a name; None for a file that is no scan or names no subject and suffix.
 
     Words without a hyphen before the suffix, as Clinica writes them (``sub-01_ses-M000_T1w_space-X_T1w``), are skipped.
     """
-    ending = next((ending for ending in reversed(NIFTI) if path.name.endswith(ending)), None)
+    ending = next((ending for ending in reversed(ENDINGS) if path.name.endswith(ending)), None)
     steps = STEPS.match(path.name)
     if ending is None:
         return None

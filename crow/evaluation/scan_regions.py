@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +19,9 @@ from crow.evaluation.region_baselines import Measured, RegionBaselines, covariat
 from crow.evaluation.scan_baselines import MEAN_CHANGE, read_intensity
 from crow.evaluation.scan_truth import SimulatedTruth
 from crow.representation.follow_up import FollowUp
-from crow.scans.atlas import Atlas, built_in
-from crow.scans.region_values import image_means, volumes
+from crow.scans.atlas import Atlas
+from crow.scans.region_values import image_means, structures_of, volumes
 from crow.scans.store import ScanStore
-from crow.scans.template import load_template
 
 Values = NDArray[np.float64]
 SMALLEST_SD = 1e-9
@@ -54,13 +52,8 @@ class ScanRegions:
     @classmethod
     def of(cls, store: ScanStore, moving: bool, truth: SimulatedTruth | None) -> ScanRegions | None:
         """None if the store's grid is not the template's, whose structures these are."""
-        resolution = store.info.settings.get("resolution")
-        if resolution is None or load_template(float(resolution)).grid != store.info.grid:
-            return None
-        atlas = built_in(store.info.grid, float(resolution))
-        present = np.unique(atlas.labels)
-        names = {label: name for label, name in atlas.names.items() if label in present}
-        return cls(store, replace(atlas, names=names), moving, truth)
+        atlas = structures_of(store)
+        return None if atlas is None else cls(store, atlas, moving, truth)
 
     def fit(self, visits: pd.DataFrame, covariates: pd.Series | None = None) -> ScanRegions:
         """Learn the baselines from ``visits`` of training subjects (index: store's row) and their `covariate_columns`.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from crow.bijections.multiscale import MultiScale
 from crow.bijections.priors import ConditionalPrior, Prior, StandardPrior
 from crow.bijections.temperature import LatentTemperature
 from crow.data.examples import Examples
@@ -57,6 +58,7 @@ class CGlow(Glow):
     ) -> None:
         super().__init__(shape, levels, depth, hidden, image_levels, sum(attributes))
         self.attributes, self.weight = tuple(attributes), weight
+        assert isinstance(self.f, MultiScale)
         self.prior = TopPrior(self.f.parts, sum(attributes))
         self.attribute_head = _zero_linear(self.f.top, sum(attributes))
 

@@ -26,9 +26,13 @@ from crow.representation.modes import ScaledScans
 from crow.representation.residual import MeanSquares, ResidualPrior, Values, blocks, project
 from crow.representation.scale_bands import ScaleBands
 from crow.representation.scan_space import ScanSpace
-from crow.representation.spatial_noise import SpatialNoise
+from crow.representation.spatial_noise import SpatialNoise, StructureMeans
 from crow.scans.compatibility import require_same_mask
+from crow.scans.region_values import structures_of
 from crow.scans.store import ScanStore
+from crow.seeds import SeedStream, derived_seed
+
+FOLDS = 4  # of the cross-fitted modes
 
 
 class VoxelForecast(NamedTuple):
@@ -83,8 +87,17 @@ class Subspace(ScanRepresentation):
         found = cls(store.mask, scans.mean, scans.scale, prior, choice.validation)
         bands = ScaleBands.fit(store.mask, (r for _, r in found._residuals(store, rows)))
         prior.bands = bands.scaled(choice.noise, choice.persistent)
-        found.spatial = SpatialNoise.fit(store.mask, found._errors(store, rows))
+        errors = _cross_fitted_errors(scans, gram, prior, seed)
+        found.spatial = SpatialNoise.fit(store.mask, errors, found._structures(store))
         return found
+
+    def _structures(self, store: ScanStore) -> StructureMeans | None:
+        """The means of the template's structures, as sums of standardised errors; None on another grid."""
+        atlas = structures_of(store)
+        if atlas is None:
+            return None
+        labels = np.searchsorted(sorted({0, *atlas.names}), atlas.labels[self.mask])
+        return StructureMeans.of(labels.astype(np.uint8), self.scale * np.sqrt(self.prior.noise))
 
     @property
     def basis(self) -> NDArray[np.float32]:
@@ -206,6 +219,9 @@ class Subspace(ScanRepresentation):
             "mask": self.mask,
             "spatial": self.spatial.weights,
         }
+        if self.spatial.structures is not None:
+            labels, weights, sd = self.spatial.structures
+            arrays |= {"structure_labels": labels, "structure_weights": weights, "structure_sd": sd}
         if self.prior.bands is not None:
             arrays |= {"band_noise": self.prior.bands.noise, "band_persistent": self.prior.bands.persistent}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
@@ -232,11 +248,16 @@ class Subspace(ScanRepresentation):
             if "band_noise" in arrays:  # in runs of earlier versions, every voxel has its own persistence
                 prior.bands = ScaleBands(found.mask, arrays["band_noise"], arrays["band_persistent"])
             if "spatial" in arrays:  # runs of earlier versions draw independent voxels
-                found.spatial = SpatialNoise(found.mask, arrays["spatial"])
+                names = ("structure_labels", "structure_weights", "structure_sd")
+                structures = StructureMeans(*(arrays[name] for name in names)) if names[0] in arrays else None
+                found.spatial = SpatialNoise(found.mask, arrays["spatial"], structures)
             shape = (int(description["voxels"]), int(description["components"]))
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's subspace is damaged. Restore the folder.") from None
         sizes = {len(found.mean), len(found.scale), len(prior.noise), len(prior.persistent), int(found.mask.sum())}
+        if (structures := found.spatial.structures) is not None:
+            sizes |= {len(structures.labels), len(structures.weights)}
+            sizes |= {-1} if int(structures.labels.max(initial=0)) > len(structures.sd) else set()
         if prior.basis.shape != shape or sizes != {shape[0]}:
             raise RunError("The run's subspace tensors do not fit model.json. Restore the folder.")
         return found
@@ -257,14 +278,29 @@ class Subspace(ScanRepresentation):
             y -= project(self.basis, y).astype(np.float32) @ self.basis.T
             yield where, y
 
-    def _errors(self, store: ScanStore, rows: NDArray[np.int64]) -> Iterator[Values]:
-        """Standardised errors ``[V]`` of residuals, given those of the subject's earlier visits in ``rows``."""
-        for _, r in self._residuals(store, rows):
-            for n in range(1, len(r)):
-                yield self.prior.standardised(r[n], r[:n].sum(0), n)
-
     def _past(self, store: ScanStore, past: NDArray[np.int64]) -> tuple[NDArray[np.float32], int]:
         """The sum and the number of a subject's residuals."""
         for _, r in self._residuals(store, past):
             return r.sum(0), len(r)
         return np.zeros_like(self.mean), 0
+
+
+def _cross_fitted_errors(
+    scans: ScaledScans, gram: NDArray[np.float64], prior: ResidualPrior, seed: int
+) -> Iterator[Values]:
+    """Standardised errors ``[V]`` of residuals given the subject's earlier ones, by modes of other subjects.
+
+    Modes explain more of what the subjects that they are fitted to share, such as the change of a structure, than of
+    that of new subjects.
+    """
+    twice = np.flatnonzero(np.bincount(scans.subject) > 1)
+    order = np.random.default_rng(derived_seed(seed, SeedStream.COMPONENT_CHOICE, 1)).permutation(twice)
+    for fold in (order[k::FOLDS] for k in range(min(FOLDS, len(order)))):
+        others = np.flatnonzero(~np.isin(scans.subject, fold))
+        basis = scans.modes(gram, others, min(prior.basis.shape[1], len(others) - 1))
+        own = ResidualPrior(basis, prior.noise, prior.persistent, prior.bands)
+        for subject in fold:
+            y = scans.read(scans.rows[scans.subject == subject])
+            r = y - project(basis, y).astype(np.float32) @ basis.T
+            for n in range(1, len(r)):
+                yield own.standardised(r[n], r[:n].sum(0), n)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from crow.scans.atlas import Atlas
+from crow.scans.atlas import Atlas, built_in
 from crow.scans.deform import compose, exponential, volume_ratio
 from crow.scans.grid import Grid
 from crow.scans.store import ScanStore
+from crow.scans.template import load_template
+
+
+def structures_of(store: ScanStore) -> Atlas | None:
+    """The template's structures that have voxels on the grid of ``store``; None if that is not the template's grid."""
+    resolution = store.info.settings.get("resolution")
+    if resolution is None or load_template(float(resolution)).grid != store.info.grid:
+        return None
+    atlas = built_in(store.info.grid, float(resolution))
+    present = np.unique(atlas.labels)
+    return replace(atlas, names={label: name for label, name in atlas.names.items() if label in present})
 
 
 def means(store: ScanStore, row: int, atlas: Atlas) -> NDArray[np.float64]:

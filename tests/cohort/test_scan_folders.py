@@ -21,7 +21,7 @@ VALUES = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
 
 def write_scan(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    kind = nib.MGHImage if path.suffix == ".mgz" else nib.Nifti1Image
+    kind = {".mgz": nib.MGHImage, ".hdr": nib.Nifti1Pair}.get(path.suffix, nib.Nifti1Image)
     image = kind(VALUES, np.eye(4))
     if path.suffix != ".mgz":
         image.set_sform(np.eye(4), 1)
@@ -85,6 +85,8 @@ OUTPUTS: dict[str, tuple[list[str], dict[str, str]]] = {
     "FreeSurfer, names of the site": (["{s}_{v}.long.{s}_base/mri/orig.mgz", "{s}_{v}/mri/orig.mgz"], {}),
     "FreeSurfer, cross-sectional": (["{s}_{v}/mri/T1.mgz", "{s}_base/mri/T1.mgz"], {}),
     "compressed with zstd": ([f"{BIDS}_T1w.nii.zst"], {}),
+    "FreeSurfer images with BIDS names": ([f"{BIDS}_T1w.mgz"], {}),
+    "pairs of header and image": ([f"{BIDS}_T1w.hdr"], {}),
 }  # fmt: skip
 
 
