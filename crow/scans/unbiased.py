@@ -1,8 +1,8 @@
 """Changes of the volumes of structures without the bias of registration.
 
 In noisy scans, registration finds a part of the change of structures that have little contrast. This part was measured
-in simulated scans with 3 % noise, whose true volumes are known (benchmarks/change.py: 80 subjects with 4 scans at 2 mm,
-48 with 3 scans at 3 mm). A measured change divided by it is right in the mean, but its noise grows as well. How large
+in simulated scans with 3 % noise, whose true volumes are known (benchmarks/change.py: 6 subjects with 3 scans at 1 mm, 80
+with 4 scans at 2 mm, 48 with 3 scans at 3 mm). A measured change divided by it is right in the mean, but its noise grows as well. How large
 the part is in other scans depends on their noise and contrast.
 
 A forecast needs the opposite, the truth that is expected given a measurement: `crow.representation.structure_volumes`.
@@ -29,6 +29,11 @@ class Found(NamedTuple):
 
 # The cerebellum and the brain stem hardly change in the simulation: their share is not known.
 FOUND = {
+    1.0: {
+        "csf": Found(0.79, 0.003), "ventricles": Found(1.0, 0.001), "hippocampus": Found(0.88, 0.004),
+        "amygdala": Found(0.83, 0.011), "deep_gray": Found(0.71, 0.005), "cortex": Found(0.87, 0.002),
+        "white_matter": Found(0.54, 0.003), "cerebellum": Found(1.0, 0.001), "brainstem": Found(1.0, 0.001),
+    },
     2.0: {
         "csf": Found(0.81, 0.004), "ventricles": Found(0.93, 0.003), "hippocampus": Found(0.92, 0.010),
         "amygdala": Found(0.76, 0.019), "deep_gray": Found(0.43, 0.015), "cortex": Found(0.83, 0.003),
