@@ -1,9 +1,9 @@
 """Changes of the volumes of structures without the bias of registration.
 
 In noisy scans, registration finds a part of the change of structures that have little contrast. This part was measured
-in simulated scans with 3 % noise, whose true volumes are known (benchmarks/change.py: 6 subjects with 3 scans at 1 mm, 80
-with 4 scans at 2 mm, 48 with 3 scans at 3 mm). A measured change divided by it is right in the mean, but its noise grows as well. How large
-the part is in other scans depends on their noise and contrast.
+in simulated scans with 3 % noise, whose true volumes are known: 6 subjects with 3 scans at 1 mm, 80 with 4 at 2 mm,
+and 48 with 3 at 3 mm (benchmarks/change.py). A measured change divided by it is right in the mean, but its noise grows
+as well. How large the part is in other scans depends on their noise and contrast.
 
 A forecast needs the opposite, the truth that is expected given a measurement: `crow.representation.structure_volumes`.
 """
