@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tomllib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -33,16 +34,23 @@ class Cost:
 def package_of(revision: str, folder: Path) -> Path:
     """The package at a revision in ``folder``, for `cost_of`; a process imports it in place of the installed one."""
     archive = subprocess.run(
-        ["git", "archive", revision, "crow", "pipelines", "cli"], cwd=ROOT, check=True, capture_output=True
-    ).stdout
+        ["git", "archive", revision, "pyproject.toml", "crow", "pipelines", "cli"],
+        cwd=ROOT, check=True, capture_output=True,
+    ).stdout  # fmt: skip
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
     for part in ("pipelines", "cli"):  # as in pyproject.toml
         (folder / part).rename(folder / "crow" / part)
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    metadata = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     return folder
 
 
-def cost_of(*arguments: object, package: Path | None = None, code: str = COMMAND, python: str = sys.executable) -> Cost:
+def cost_of(
+    *arguments: object, package: Path | None = None, code: str = COMMAND, python: str = sys.executable
+) -> Cost:  # fmt: skip
     """Run a command of ``crow`` on one thread a process; ends the benchmark with its output if it fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if package is not None:

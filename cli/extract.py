@@ -24,6 +24,13 @@ def extract(
             "the store, including those of a later test set.",
         ),
     ] = None,
+    as_registered: Annotated[
+        bool,
+        typer.Option(
+            "--as-registered",
+            help="Volumes of the template's structures as registration finds them, without the correction of its bias.",
+        ),
+    ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:  # fmt: skip
     """Write volumes or mean values of regions in prepared scans, as a table for crow train.
@@ -36,7 +43,8 @@ def extract(
     from crow.pipelines.extract import extract as run
 
     done = run(
-        scans, out, atlas=atlas, labels=labels, parcels=parcels, overwrite=overwrite,
+        scans, out, atlas=atlas, labels=labels, parcels=parcels, as_registered=as_registered,
+        overwrite=overwrite,
         progress=lambda rows: followed(rows, "Measuring scans"),
     )  # fmt: skip
     for line in done.notes:

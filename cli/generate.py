@@ -1,6 +1,7 @@
 """`crow generate`."""
 
 import difflib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -132,14 +133,14 @@ def generate(
     given = {
         "--subject": subject, "--at": at, "--set-covariate": set_covariate, "--covariates": covariates,
         "--visits": visits, "--new-subjects": new_subjects, "--save-draws": save_draws, "--figure": figure,
-        "--covariates-of-subjects": covariates_of_subjects, "--jobs": jobs, "--cluster": cluster,
+        "--covariates-of-subjects": covariates_of_subjects,
     }  # fmt: skip
     scans = kind_of_run(run, "train") in FOLLOW_UPS
     if path and (scans or new_subjects):
         raise typer.BadParameter("--path is for forecasts of regions.")
     of_scans = {"--space": space != "native", "--save-scan-draws": save_scan_draws, "--series": series}
     _check_kind({**given, **of_scans}, scans)
-    _check_together(given, cohort, scans)
+    _check_together(given, cohort)
     out = out or Path("followup" if scans else "forecast.csv" if new_subjects is None else "synthetic.csv")
     inputs = {"--run": run, "--cohort": cohort, "--covariates": covariates, "--visits": visits}
     outputs = [*_outputs(scans, out, save_draws, figure, subject or []), *_film(series)]
@@ -152,8 +153,9 @@ def generate(
 
     from crow.pipelines import generate as pipeline
     from crow.pipelines.covariate_paths import CovariateChange, parse_times
+    from crow.pipelines.forecast_parts import Asked
 
-    if new_subjects is not None or scans:
+    if new_subjects is not None or scans or cluster is not None:
         from crow.cluster import check_cluster, on_cluster
 
         check_cluster(cluster)
@@ -183,15 +185,16 @@ def generate(
         return
     targets = pipeline.Outputs(out, save_draws, figure, unit, overwrite)
     shared: dict[str, Any] = {
-        "future": future_covariates, "draws": draws, "seed": seed, "path": path, "missing": missing,
+        "asked": Asked(future_covariates, draws, seed, path), "missing": missing, "jobs": jobs, "progress": followed,
     }  # fmt: skip
-    if visits is not None and cohort is not None:
-        made = pipeline.forecast_visits(run, targets, cohort, visits, **shared)
-    else:
-        made = pipeline.forecast_subjects(
-            run, targets, subject or [], parse_times(at or ""), cohort=cohort, changes=changes, covariates=covariates,
-            **shared,
-        )  # fmt: skip
+    with nullcontext() if cluster is None else on_cluster(cluster, jobs, echo):
+        if visits is not None and cohort is not None:
+            made = pipeline.forecast_visits(run, targets, cohort, visits, **shared)
+        else:
+            made = pipeline.forecast_subjects(
+                run, targets, subject or [], parse_times(at or ""), cohort=cohort, changes=changes,
+                covariates=covariates, **shared,
+            )  # fmt: skip
     _show(made)
 
 
@@ -237,13 +240,12 @@ def _check_kind(given: dict[str, Any], scans: bool) -> None:
             raise typer.BadParameter(f"{name} is for runs of {advice}.")
 
 
-def _check_together(given: dict[str, Any], cohort: Path | None, scans: bool) -> None:
+def _check_together(given: dict[str, Any], cohort: Path | None) -> None:
     """Raise BadParameter for options that do not belong together."""
-    parallel = {"--jobs", "--cluster"}
     allowed = {
         "--subject": {"--at", "--set-covariate", "--covariates", "--save-draws", "--figure"},
         "--visits": {"--save-draws", "--figure"},
-        "--new-subjects": {"--covariates", "--covariates-of-subjects", *parallel},
+        "--new-subjects": {"--covariates", "--covariates-of-subjects"},
     }
     chosen = [name for name in allowed if given[name]]
     if len(chosen) != 1:
@@ -251,9 +253,8 @@ def _check_together(given: dict[str, Any], cohort: Path | None, scans: bool) -> 
             f"Choose one of --subject, --visits and --new-subjects; found {' and '.join(chosen) or 'none'}."
         )
     for name, value in given.items():
-        if value and name not in {*chosen, *allowed[chosen[0]]} and not (scans and name in parallel):
-            of_regions = " of regions; it is for --new-subjects and for scans" if name in parallel else ""
-            raise typer.BadParameter(f"{name} cannot be used with {chosen[0]}{of_regions}.")
+        if value and name not in {*chosen, *allowed[chosen[0]]}:
+            raise typer.BadParameter(f"{name} cannot be used with {chosen[0]}.")
     if given["--subject"] and not given["--at"]:
         raise typer.BadParameter("--subject needs --at: years after the last visit, for instance --at 1,2.5,5.")
     if given["--visits"] and not cohort:

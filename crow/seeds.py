@@ -27,6 +27,7 @@ class SeedStream(IntEnum):
     NEW_SUBJECTS = 18  # per part
     SCORES = 19  # per part
     COVARIATE_DRIFT = 20  # per first subject of a part
+    FORECASTS = 21  # per part
 
 
 def derived_seed(*parts: int) -> int:

@@ -30,11 +30,14 @@ from crow.pipelines.covariate_paths import (
     visits_after,
     with_changes,
 )  # fmt: skip
+from crow.pipelines.forecast_parts import Asked, forecast_in_parts
 from crow.pipelines.history import Missing, doubtful_values, read_history, unseen_sites
 from crow.tables import save_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from crow.tasks import Progress
 
 CARRIED = "covariates carried forward"
 
@@ -83,32 +86,33 @@ def forecast_subjects(
     cohort: Path | None = None,
     changes: list[CovariateChange] | None = None,
     covariates: Path | None = None,
-    future: Future = "carry",
-    draws: int = 200,
-    seed: int = 0,
-    path: bool = False,
+    asked: Asked,
     missing: Missing | None = None,
+    jobs: int | None = None,
+    progress: Progress = lambda parts, what, number: parts,
 ) -> Generated:
     """Forecast some subjects ``at`` years after the last visit of each, given all their visits.
 
-    ``changes`` and the table ``covariates`` give future covariates; all others follow ``future``. With ``changes``, the
-    figure also shows the forecast without them. With ``path`` a subject's visits are drawn together.
+    ``changes`` and the table ``covariates`` give future covariates; all others follow ``asked``. With ``changes``, the
+    figure also shows the forecast without them. Many subjects are tasks for ``jobs`` processes
+    (`crow.pipelines.forecast_parts`); ``progress`` receives the parts, what they are and their number.
     Raises RunError, CohortError, OutputError.
     """
+    future = asked.future
     _check_figure(out.figure, subjects)
     model = CRow.load(run)
     history = read_history(model, cohort, missing)
     visits = visits_after(history, named(history, subjects), at)
     table = None if covariates is None else read_future(covariates, history)
     given = with_changes(history, visits, table, changes or [], future)
-    forecast = model.forecast(history, given, future, draws, seed, path)
+    forecast = forecast_in_parts(run, model, history, given, asked, jobs, progress)
 
     def course(of: list[CovariateChange]) -> Covariates:
         return lambda asked: with_changes(history, asked, table, of, future)
 
     shown = {"forecast": _Course(forecast, course(changes or []))}
     if changes and out.figure:
-        without = model.forecast(history, course([])(visits), future, draws, seed, path)
+        without = forecast_in_parts(run, model, history, course([])(visits), asked, jobs, progress)
         name = CARRIED if table is None and future == "carry" else f"without {changes_text(changes)}"
         shown = {name: _Course(without, course([])), changes_text(changes): shown["forecast"]}
     sources = [f"{len(table)} rows of {covariates}" if table is not None else "", changes_text(changes or [])]
@@ -117,7 +121,7 @@ def forecast_subjects(
     changed = [*(one.name for one in changes or []), *given_in_table]
     last = forecast.visits["subject"].map(history.visits.groupby("subject")["time"].max())
     times = [ahead(years) for years in forecast.visits["time"] - last]
-    written = _write(out, model, history, forecast, shown, seed)
+    written = _write(out, model, history, forecast, shown, asked.seed)
     outside = out_of_range(history, changes or [])
     return _generated(model, history, forecast, how, written, changed, times, outside)
 
@@ -128,22 +132,25 @@ def forecast_visits(
     cohort: Path,
     visits: Path,
     *,
-    future: Future = "carry",
-    draws: int = 200,
-    seed: int = 0,
-    path: bool = False,
+    asked: Asked,
     missing: Missing | None = None,
+    jobs: int | None = None,
+    progress: Progress = lambda parts, what, number: parts,
 ) -> Generated:
-    """Forecast the visits in the table ``visits`` (see `crow.cohort.future.read_future`) given those in ``cohort``."""
+    """Forecast the visits in the table ``visits`` (see `crow.cohort.future.read_future`) given those in ``cohort``.
+
+    Many subjects are tasks, as in `forecast_subjects`.
+    """
+    future = asked.future
     model = CRow.load(run)
     history = read_history(model, cohort, missing)
     table = read_future(visits, history)
     _check_figure(out.figure, list(table["subject"].unique()))
-    forecast = model.forecast(history, table, future, draws, seed, path)
+    forecast = forecast_in_parts(run, model, history, table, asked, jobs, progress)
     given = [name for name in history.covariates if name in table]
     sources = [f"{', '.join(given)} from {visits}" if given else ""]
     course = _Course(forecast, lambda asked: with_changes(history, asked, table, [], future))
-    written = _write(out, model, history, forecast, {"forecast": course}, seed)
+    written = _write(out, model, history, forecast, {"forecast": course}, asked.seed)
     own = history.own_time(forecast.visits["subject"], forecast.visits["time"])
     own = _dates(own, history)
     times = [one if isinstance(one, str) else f"{one:g}" for one in own]

@@ -262,7 +262,7 @@ class CRow(Model):
         """Mean and sd of every visit given the observed visits before it: one row per visit, one column per region."""
         density, cohort, generator = self._density(), self.as_cohort(data), torch.Generator().manual_seed(seed)
         rows = min(len(cohort), CHUNK * int(cohort.visits.groupby("subject").size().max()))
-        self._require_memory(draws, rows)
+        self.require_memory(draws, rows)
         means, sds = [], []
         for part, visits in self._chunks(cohort):
             mean, sd = density.predict(part, visits, draws, generator)
@@ -318,7 +318,7 @@ class CRow(Model):
         observed = cohort.measured_visits
         history = observed[observed["subject"].isin(ahead["subject"])].sort_values(["subject", "time"])
         self.table.encode(ahead, "the visits to forecast")  # refuses what cannot be asked together, as a time twice
-        self._require_memory(draws, len(ahead))
+        self.require_memory(draws, len(ahead))
         values = np.empty((len(ahead), draws, len(self.table.regions)))
         has_history = ahead["subject"].isin(history["subject"]).to_numpy()
         question = np.zeros(len(ahead), int) if path else ahead.groupby("subject").cumcount().to_numpy()
@@ -373,7 +373,7 @@ class CRow(Model):
         visits = cohort.visits.reset_index(drop=True)
         lacking = visits[self.table.regions].isna().any(axis=1)
         own = visits[visits["subject"].isin(visits["subject"][lacking])]
-        self._require_memory(draws, len(own))
+        self.require_memory(draws, len(own))
         rows = np.flatnonzero(lacking)
         if not len(rows):
             empty = np.empty((0, draws, len(self.table.regions)))
@@ -446,7 +446,7 @@ class CRow(Model):
         echo(self.table.sites.summary())
         return partial(site_data.cross_fitted, start=found.effects)
 
-    def _require_memory(self, draws: int, visits: int) -> None:
+    def require_memory(self, draws: int, visits: int) -> None:
         """Raise ConfigError if so many draws of so many visits do not fit into memory."""
         size = visits * draws * (len(self.table.regions) + 4)
         require_memory(size * BYTES_PER_DRAW, f"{draws:,} draws of {visits:,} visits", "Lower --draws.")

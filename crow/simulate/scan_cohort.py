@@ -133,6 +133,7 @@ class ScanSimulation:
     scanner_change: int | None
     _subject_cache: dict[str, SimulatedSubject] = field(default_factory=dict, repr=False)  # only the last subject
     _points_cache: dict[tuple[str, str, str], list[tuple[slice, Volume]]] = field(default_factory=dict, repr=False)
+    _back_cache: dict[tuple[str, str], Volume] = field(default_factory=dict, repr=False)  # visits of the last subject
 
     @property
     def grid(self) -> Grid:
@@ -268,12 +269,20 @@ class ScanSimulation:
         key = (subject, session, like)
         if key not in self._points_cache:
             anatomy, position = self.subject(subject).anatomy, self.position(subject, like)
-            change = change_fields().grid
-            back = exponential(-self.velocity(subject, session), change)
+            change, back = change_fields().grid, self._back(subject, session)
             self._points_cache.clear()
             parts = ((slab, anatomy.to_template(position.points(points))) for slab, points in slabs(self.grid))
             self._points_cache[key] = [(slab, points + sample(back, change, points)) for slab, points in parts]
         return self._points_cache[key]
+
+    def _back(self, subject: str, session: str) -> Volume:
+        """Displacement of exp(-change) of a visit, ``[3, x, y, z]`` mm on the grid of `change_fields`."""
+        key = (subject, session)
+        if key not in self._back_cache:
+            if any(known != subject for known, _ in self._back_cache):
+                self._back_cache.clear()
+            self._back_cache[key] = exponential(-self.velocity(subject, session), change_fields().grid)
+        return self._back_cache[key]
 
     def _log_volumes(self, subject: str, session: str) -> NDArray[np.floating]:
         visit = self.visit(subject, session)

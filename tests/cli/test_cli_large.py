@@ -10,7 +10,7 @@ import pytest
 from commands import run
 
 from crow.cohort import parts
-from crow.pipelines import new_subjects
+from crow.pipelines import forecast_parts, new_subjects
 from crow.pipelines.score import score
 
 
@@ -65,3 +65,27 @@ def test_new_subjects_are_the_same_from_any_number_of_processes(
         tables.append((tmp_path / f"{jobs}.csv").read_bytes())
     assert tables[0] == tables[1]
     assert pd.read_csv(tmp_path / "1.csv")["RID"].nunique() == 41
+
+
+@pytest.mark.parametrize("path", [(), ("--path",)])
+def test_forecasts_are_the_same_from_any_number_of_processes(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    subjects = sorted(pd.read_csv(trained / "cohort.csv", dtype=str)["RID"].unique())[:7]
+    words = [*(word for name in reversed(subjects) for word in ("--subject", name)), "--at", "1,3", "--draws", "500"]
+
+    def forecast(name: str, *more: str) -> bytes:
+        out = tmp_path / name
+        run("generate", "--run", str(trained / "run"), *words, *path, *more, "--out", str(out))
+        return out.read_bytes()
+
+    forecast("whole.csv")
+    monkeypatch.setattr(forecast_parts, "SUBJECTS", 3)
+    assert forecast("one.csv", "--jobs", "1") == forecast("two.csv", "--jobs", "2")
+    whole, parts = (pd.read_csv(tmp_path / name, dtype={"RID": str}) for name in ("whole.csv", "one.csv"))
+    assert list(whole.columns) == list(parts.columns) and len(whole) == 14
+    numbers = whole.filter(regex="_mean$").columns
+    pd.testing.assert_frame_equal(whole.drop(columns=whole.filter(regex="_(mean|median|sd|q..)$").columns),
+                                  parts.drop(columns=parts.filter(regex="_(mean|median|sd|q..)$").columns))  # fmt: skip
+    errors = (whole[numbers] - parts[numbers]) / whole[[f"{name[:-5]}_sd" for name in numbers]].to_numpy()
+    assert 0 < np.abs(errors.to_numpy()).max() < 0.3  # other draws

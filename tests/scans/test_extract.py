@@ -14,6 +14,7 @@ from crow.pipelines.prepare import prepare
 from crow.scans.atlas import read_names
 from crow.scans.store import ScanStore
 from crow.scans.template import STRUCTURES, load_template
+from crow.scans.unbiased import found_of, unbiased
 
 TEMPLATE = load_template(8.0)
 LEFT = (TEMPLATE.grid.points()[0] < 0) & TEMPLATE.mask
@@ -95,7 +96,7 @@ def test_all_files_or_none_are_written(maps: ScanStore, tmp_path: Path, monkeypa
 
 
 def test_volumes_follow_the_deformation(deformed: ScanStore, tmp_path: Path) -> None:
-    done = extract(deformed.path, tmp_path / "regions.csv")
+    done = extract(deformed.path, tmp_path / "regions.csv", as_registered=True)
     assert set(done.regions) == set(STRUCTURES.values())
     voxels = float(TEMPLATE.structure("white_matter_left").sum()) * 8**3
     volumes = done.table["white_matter_left"]
@@ -150,3 +151,30 @@ def test_a_table_without_names(tmp_path: Path) -> None:
     (tmp_path / "lut").write_text("# nothing\n")
     with pytest.raises(ScanError, match="has no labels"):
         read_names(tmp_path / "lut")
+
+
+def test_changes_are_corrected_for_what_registration_misses(deformed: ScanStore, tmp_path: Path) -> None:
+    """The first visit stays; the log ratio of each later one is divided by the share of its structure."""
+    raw = extract(deformed.path, tmp_path / "raw.csv", as_registered=True)
+    done = extract(deformed.path, tmp_path / "regions.csv")
+    first = done.table.groupby("subject")[done.regions].transform("first")
+    first_raw = raw.table.groupby("subject")[raw.regions].transform("first")
+    pd.testing.assert_frame_equal(first, first_raw)
+    ratio = (done.table[done.regions] / first).map(np.log) / (raw.table[raw.regions] / first_raw).map(np.log)
+    changed = (raw.table[raw.regions] != first_raw).any(axis=1)
+    assert changed.any()
+    shares = {name: 1 / found_of(name, 8.0).share for name in done.regions}
+    for name in ("white_matter_left", "deep_gray_right", "cerebellum"):
+        np.testing.assert_allclose(ratio.loc[changed, name], shares[name], rtol=1e-3)
+    assert shares["cerebellum"] == 1 < shares["white_matter_left"] < shares["deep_gray_right"]
+    assert any("deep_gray" in note and "approximate" in note for note in done.notes) and not raw.notes
+
+
+def test_there_and_back_is_no_change() -> None:
+    volumes = np.array([[100.0, 50.0], [110.0, 45.0]])
+    names = ["ventricles", "hippocampus_left"]
+    there, back = unbiased(volumes, names, 2.0), unbiased(volumes[::-1], names, 2.0)
+    np.testing.assert_allclose(there[1] / there[0] * back[1] / back[0], 1, rtol=1e-12)
+    np.testing.assert_allclose(np.log(there[1] / there[0]), np.log([1.1, 0.9]) / [0.93, 0.92])
+    with pytest.raises(KeyError):
+        unbiased(volumes, ["ventricles", "thalamus"], 2.0)
