@@ -1,7 +1,8 @@
-"""Time and peak memory of ``crow train``: ``train_time.py [--only NAME] [--revision REV] [--leaspy PYTHON]``.
+"""Time and peak memory of ``crow train``: ``train_time.py [--only NAMES] [--revision REV] [--leaspy PYTHON]``.
 
-The public table ``alzheimer.csv`` with the defaults, and a simulated cohort of 2,000 subjects, 6 visits and 82 regions
-with a single ensemble member. Each is a whole command: start-up, reading and saving count. The difference between
+The public table ``alzheimer.csv`` and an ADNI-like cohort of 500 subjects with 10 regions and six covariates with the
+defaults, and a simulated cohort of 2,000 subjects, 6 visits and 82 regions with a single ensemble member. Each is a
+whole command: start-up, reading and saving count. The difference between
 processor and wall seconds shows how busy the machine was.
 
 ``--revision`` trains with an earlier revision of the repository in turn, and ``--leaspy`` fits leaspy's logistic model
@@ -20,7 +21,7 @@ from commands import Cost, cost_of, package_of
 from tables import PUBLIC
 from timing import write
 
-from crow.simulate import simulate_wide
+from crow.simulate import simulate_adni, simulate_wide
 
 ITERATIONS = 2000
 LEASPY = """
@@ -31,12 +32,12 @@ from crow.cohort import read_cohort
 from crow.evaluation.leaspy_baseline import LeaspyBaseline
 LeaspyBaseline(int(sys.argv[2]), 2).fit(read_cohort(Path(sys.argv[1])))
 """
-NAMES = ("alzheimer", "large")
+NAMES = ("alzheimer", "adni", "large")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=NAMES)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--revision")
     parser.add_argument("--leaspy", metavar="PYTHON")
     parser.add_argument("--rounds", type=int, default=1)
@@ -47,8 +48,8 @@ def main() -> None:
         packages: dict[str, Path | None] = {"this version": None}
         if arguments.revision:
             packages[arguments.revision] = package_of(arguments.revision, work / "earlier")
-        for name in NAMES if arguments.only is None else [arguments.only]:
-            options = ["--cohort", PUBLIC] if name == "alzheimer" else large(work)
+        for name in arguments.only:
+            options = ["--cohort", PUBLIC] if name == "alzheimer" else {"adni": adni, "large": large}[name](work)
             costs: dict[str, list[Cost]] = {}
             for k in range(arguments.rounds):
                 for which, package in packages.items():
@@ -59,7 +60,14 @@ def main() -> None:
                     costs.setdefault(f"leaspy, {ITERATIONS:,} iterations", []).append(fit)
                 print({which: each[-1].row() for which, each in costs.items()}, flush=True)
             table += rows(name, costs)
-    write("train_time" if arguments.only is None else f"train_time_{arguments.only}", "crow train", table)
+    write("train_time" if arguments.only == NAMES else f"train_time_{'_'.join(arguments.only)}", "crow train", table)
+
+
+def adni(work: Path) -> list[object]:
+    """The options that train on the cohort of evaluate_time.py."""
+    simulation, path = simulate_adni(500, 8, regions=10, seed=0), work / "adni.csv"
+    simulation.table.to_csv(path, index=False)
+    return ["--cohort", path, "--regions", ",".join(simulation.parameters["regions"])]
 
 
 def large(work: Path) -> list[object]:
