@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +18,11 @@ ROUNDING_CHUNK = 2**18  # values of components in float64 at a time
 
 
 class PrincipalComponents(Bijection):
-    """``z = x + sum_k (exp(-log_sd_k) - 1) (u_k . x) u_k`` of ``x: [batch, *event]``, ``u: [k, *event]`` orthonormal.
+    """``z = x + sum_k ((exp(-log_sd_k) - 1) (u_k . x) + mean_k) u_k``, ``x: [batch, *event]``, u ``[k, *event]``.
 
-    Under N(0, I) of z, x is normal with variance ``exp(2 log_sd_k)`` along u_k and 1 orthogonal to all of them. This is
-    probabilistic principal component analysis (Tipping & Bishop 1999), which a stack of local couplings would learn
-    only slowly. The map is the identity until `fit`; what is fitted is not trained.
+    u is orthonormal. Under N(0, I) of z and with mean 0, x is normal with variance ``exp(2 log_sd_k)`` along u_k and 1
+    orthogonal to all of them. This is probabilistic principal component analysis (Tipping & Bishop 1999), which a stack
+    of local couplings would learn only slowly. The map is the identity until `fit`; what is fitted is not trained.
 
     Parameters
     ----------
@@ -46,25 +47,46 @@ class PrincipalComponents(Bijection):
 
     directions: Tensor
     log_sd: Tensor
+    mean: Tensor
 
     def __init__(self, event: tuple[int, ...], components: int = MAX_COMPONENTS) -> None:
         super().__init__()
         self.register_buffer("directions", torch.zeros(components, *event))
         self.register_buffer("log_sd", torch.zeros(components))
+        self.register_buffer("mean", torch.zeros(components))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._scale(x, -self.log_sd)
+        return self._moved(x, self.along(x) * torch.expm1(-self.log_sd) + self.mean), -self._log_det(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._scale(z, self.log_sd)
+        along = self.along(z)
+        return self._moved(z, (along - self.mean) * self.log_sd.exp() - along), self._log_det(z)
 
-    def _scale(self, x: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    def along(self, x: Tensor) -> Tensor:
+        """``u_k . x``, ``[batch, k]``."""
         if x.shape[1:] != self.directions.shape[1:]:
             event = ", ".join(map(str, self.directions.shape[1:]))
             raise ValueError(f"PrincipalComponents expects [batch, {event}], got {list(x.shape)}")
-        u = self.directions.flatten(1)
-        moved = (x.flatten(1) @ u.T * log_scale.expm1()) @ u
-        return x + moved.view_as(x), log_scale.sum().expand(len(x))
+        return x.flatten(1) @ self.directions.flatten(1).T
+
+    def match(self, drawn: Tensor, log_sd: Tensor) -> None:
+        """Give what was drawn mean 0 and the sd ``exp(log_sd)`` along every component.
+
+        ``drawn [n, k]`` is `along` of z: it is N(0, I) if nothing after this layer changes the components.
+        """
+        exists = self.directions.flatten(1).any(1)
+        self.mean.copy_(torch.where(exists, drawn.mean(0), 0.0))
+        self.log_sd.copy_(torch.where(exists, log_sd - drawn.std(0).log(), 0.0))
+
+    def _moved(self, x: Tensor, by: Tensor) -> Tensor:
+        return x + (by @ self.directions.flatten(1)).view_as(x)
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return self.log_sd.sum().expand(len(x))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}mean", torch.zeros_like(self.mean))  # runs of earlier versions
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @torch.no_grad()
     def fit(self, read: Callable[[Tensor], Tensor], subject: Tensor) -> Tensor:

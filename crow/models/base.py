@@ -212,7 +212,8 @@ class Model(ABC):
             model.restore(run.description, own)
             model.flow = model.build().eval()
             saved = {n: t for n, t in run.tensors.items() if not n.startswith(REPRESENTATION)}
-            if any(saved[name].dtype != tensor.dtype for name, tensor in model.flow.state_dict().items()):
+            known = {name: tensor for name, tensor in model.flow.state_dict().items() if name in saved}
+            if any(saved[name].dtype != tensor.dtype for name, tensor in known.items()):
                 raise RunError(f"{folder}: tensors of another type than the model's. Restore the run or train again.")
             model.flow.load_state_dict(saved)
         except RunError:

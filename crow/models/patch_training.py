@@ -11,16 +11,20 @@ from torch import nn
 
 from crow.bijections.affine import mark_initialised
 from crow.bijections.base import Bijection
+from crow.bijections.principal import PrincipalComponents
 from crow.flows.cinn import CINN, PATCH_FEATURES
 from crow.flows.predictor import Predictor
 from crow.models.base import Training
 from crow.representation.cross_sectional import ScanExamples
 from crow.representation.residual_patches import Residual, check_patch, residual_patches
+from crow.training.calibrate import calibrate_components
 from crow.training.fit import Fitted
 from crow.training.members import seeded
 
 if TYPE_CHECKING:
     from crow.models.cross_sectional import CrossSectionalModel
+
+CALIBRATED = 24  # scans for which volumes are drawn
 
 
 def train_by_patches(
@@ -30,7 +34,8 @@ def train_by_patches(
     """Train ``stack``, a part of the flow ``whole``, on patches of the ``residual`` of what is before it.
 
     No weight of the stack depends on the size of a volume. What is before it is fitted to whole training scans, and the
-    temperature to whole validation scans, whose mean loss ``validation_loss`` then is.
+    temperature to whole validation scans, whose mean loss ``validation_loss`` then is. Draws for some training scans
+    tell what the stack does to the components of a whole volume (`calibrate_components`).
     """
     config = model.config
     size, levels, space = config.images.patch, config.flow.levels, examples.visits.shape[1:]
@@ -57,7 +62,11 @@ def train_by_patches(
     stack.load_state_dict(part.bijection.state_dict())
     whole.eval()
     apart = examples.subset(torch.from_numpy(validation))
+    log_sds = [module.log_sd.clone() for module in whole.modules() if isinstance(module, PrincipalComponents)]
     model.calibrate(whole, model.in_order(apart))
+    some = rows[:: max(1, len(rows) // CALIBRATED)][:CALIBRATED]
+    with seeded(config.seed, 2):
+        calibrate_components(whole, model.in_order(examples.subset(torch.from_numpy(some))), log_sds)
     with torch.no_grad():
         losses = [float(whole.loss(batch)) for batch in model.in_order(apart)]  # type: ignore[operator]
     model.flow, model.log, model.interrupted = whole, fit.history.assign(member=1), fit.interrupted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ LEVELS = (0.9, 0.5)  # of the intervals of volumes that are calibrated
 SHIFT_SDS = np.linspace(0, 3, 61)
 SHIFT_POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 VOLUME_DRAWS = 32
+DRAWS = 2  # of a volume whose context it has
 
 
 @torch.no_grad()
@@ -55,6 +56,46 @@ def calibrate_temperature(flow: nn.Module, validation: Iterable[Examples]) -> No
         if isinstance(module, PrincipalComponents):
             exists = module.directions.flatten(1).any(1)
             module.log_sd.sub_(temperature.log_sd[0] * exists)
+
+
+@torch.no_grad()
+def calibrate_components(flow: nn.Module, batches: Iterable[Examples], log_sds: Sequence[Tensor]) -> None:
+    """Give draws of a flow mean 0 and the sds ``exp(log_sds)`` along its `PrincipalComponents`.
+
+    A part of the flow that was trained on patches may move all voxels of a volume by a little, which no patch shows.
+    The components are sums over the volume and multiply it, and so they do small correlations of the voxels of a draw.
+
+    Parameters
+    ----------
+    flow : nn.Module
+        A flow with a ``sample(context, n)`` of whole volumes.
+    batches : iterable of Examples
+        Volumes for whose contexts `DRAWS` volumes each are drawn.
+    log_sds : sequence of Tensor
+        Of each `PrincipalComponents` in the order of ``flow.modules()``, ``[k]``.
+    """
+    layers = [module for module in flow.modules() if isinstance(module, PrincipalComponents)]
+    drawn: list[list[Tensor]] = [[] for _ in layers]
+
+    def record(layer: PrincipalComponents, found: list[Tensor]) -> None:
+        inverse = layer.inverse
+
+        def recorded(z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            found.append(layer.along(z))
+            return inverse(z, context)
+
+        layer.inverse = recorded  # type: ignore[method-assign]
+
+    for layer, found in zip(layers, drawn, strict=True):
+        record(layer, found)
+    try:
+        for batch in batches:
+            flow.sample(batch.context, DRAWS)  # type: ignore[operator]
+    finally:
+        for layer in layers:
+            del layer.inverse
+    for layer, found, log_sd in zip(layers, drawn, log_sds, strict=True):
+        layer.match(torch.cat(found), log_sd)
 
 
 class MaskCase(NamedTuple):

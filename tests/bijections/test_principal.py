@@ -13,6 +13,7 @@ def made(event: tuple[int, ...]) -> PrincipalComponents:
     values = torch.Size(event).numel()
     bijection.directions.copy_(torch.linalg.qr(torch.randn(values, 3).double())[0].T.view(3, *event))
     bijection.log_sd.copy_(torch.tensor([1.5, 0.4, -0.3]))
+    bijection.mean.copy_(torch.tensor([0.7, 0.0, -2.0]))
     return bijection
 
 
@@ -77,3 +78,25 @@ def test_fewer_different_images_than_components() -> None:
     assert found.log_sd.isfinite().all() and torch.equal(found.log_sd[6:], torch.zeros(principal.MAX_COMPONENTS - 6))
     u = found.directions.flatten(1)
     torch.testing.assert_close(u @ u.T, torch.eye(16) * (torch.arange(16) < 6), atol=1e-4, rtol=0)
+
+
+def test_a_part_that_moves_the_components_is_undone() -> None:
+    """Draws whose components were N(2, 3^2) before the layer get mean 0 and the sd that is asked for."""
+    bijection = made((4, 4))
+    bijection.directions[2] = 0  # a component that does not exist
+    target, z = torch.tensor([0.5, -0.2, 0.0]).double(), torch.randn(4000, 4, 4).double()
+    moved = bijection.along(z) * 3 + 2
+    drawn = z + ((moved - bijection.along(z)) @ bijection.directions.flatten(1)).view_as(z)
+    bijection.match(bijection.along(drawn), target)
+    found = bijection.along(bijection.inverse(drawn)[0])
+    torch.testing.assert_close(found.mean(0), torch.zeros(3).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.std(0)[:2], target.exp()[:2], atol=1e-9, rtol=0)
+    assert bijection.mean[2] == bijection.log_sd[2] == 0
+
+
+def test_a_state_of_earlier_versions_has_mean_0() -> None:
+    bijection, again = made((5,)), PrincipalComponents((5,), 3).double()
+    state = {name: tensor for name, tensor in bijection.state_dict().items() if name != "mean"}
+    again.mean.fill_(9.0)
+    again.load_state_dict(state)
+    assert not again.mean.any() and torch.equal(again.directions, bijection.directions)
