@@ -51,13 +51,17 @@ class BidsFile:
 def find_files(tree: Path) -> list[BidsFile]:
     """Every scan file of every subject, in order of path; a Clinica folder keeps its subjects in ``subjects/``.
 
+    Without folders of subjects, those in the folder itself and in its folder ``mri``.
+
     ``derivatives/`` is another tree. Without such files, the volumes of FreeSurfer subjects. Raises CohortError if no
     subject has a file.
     """
     base = tree / "subjects" if (tree / "subjects").is_dir() else tree
-    paths = sorted(
-        path for subject in _subject_folders(base) for path in subject.rglob("*sub-*") if path.name.endswith(ENDINGS)
-    )
+    subjects = _subject_folders(base)
+    found_in = [path for subject in subjects for path in subject.rglob("*sub-*")]
+    if not subjects:  # all scans in one folder, which CAT12 calls mri
+        found_in = [path for folder in (base, base / "mri") for path in folder.glob("*sub-*") if path.is_file()]
+    paths = sorted(path for path in found_in if path.name.endswith(ENDINGS))
     for path in (Path(os.path.abspath(tree)), *paths):
         require_utf8(path)
     files = [file for path in paths if STEPS.match(path.name) and (file := parse(path))]

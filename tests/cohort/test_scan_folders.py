@@ -77,6 +77,8 @@ OUTPUTS: dict[str, tuple[list[str], dict[str, str]]] = {
     "CAT12": ([SPM.replace("{{}}", kind) for kind in ("wm", "mwp1", "p0", "y_")], {}),
     "CAT12, native too": ([SPM.replace("{{}}", kind) for kind in ("m", "wm")], {"space": "native"}),
     "CAT12, grey matter": ([SPM.replace("{{}}", kind) for kind in ("wm", "mwp1")], {"suffix": "probseg"}),
+    "CAT12, one folder": ([f"mri/{kind}sub-{{s}}_ses-{{v}}_T1w.nii" for kind in ("wm", "mwp1", "y_")], {}),
+    "all scans in one folder": (["sub-{s}_ses-{v}_T1w.nii.gz"], {}),
     "CAT12, beside raw scans": ([f"{BIDS}_T1w.nii.gz", SPM.replace("{{}}", "m")], {"desc": "native"}),
     "FreeSurfer, longitudinal": (
         [f"{LONG}/T1.mgz", f"{LONG}/norm.mgz", f"{LONG}/aseg.mgz", "sub-{s}_ses-{v}/mri/T1.mgz", "sub-{s}/mri/T1.mgz",
