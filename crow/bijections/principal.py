@@ -56,11 +56,11 @@ class PrincipalComponents(Bijection):
         self.register_buffer("mean", torch.zeros(components))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._moved(x, self.along(x) * torch.expm1(-self.log_sd) + self.mean), -self._log_det(x)
+        return self._moved(x, self.along(x) * torch.expm1(-self.log_sd) + self.mean), self._log_det(x, -self.log_sd)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         along = self.along(z)
-        return self._moved(z, (along - self.mean) * self.log_sd.exp() - along), self._log_det(z)
+        return self._moved(z, (along - self.mean) * self.log_sd.exp() - along), self._log_det(z, self.log_sd)
 
     def along(self, x: Tensor) -> Tensor:
         """``u_k . x``, ``[batch, k]``."""
@@ -81,8 +81,8 @@ class PrincipalComponents(Bijection):
     def _moved(self, x: Tensor, by: Tensor) -> Tensor:
         return x + (by @ self.directions.flatten(1)).view_as(x)
 
-    def _log_det(self, x: Tensor) -> Tensor:
-        return self.log_sd.sum().expand(len(x))
+    def _log_det(self, x: Tensor, log_scale: Tensor) -> Tensor:
+        return log_scale.sum().expand(len(x))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         state_dict.setdefault(f"{prefix}mean", torch.zeros_like(self.mean))  # runs of earlier versions

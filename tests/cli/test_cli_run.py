@@ -87,7 +87,7 @@ def test_train_reads_options_and_yaml(folder: Path, tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_a_usable_run_that_can_be_resumed(folder: Path, tmp_path: Path) -> None:
     cohort, out = str(folder / "cohort.csv"), str(tmp_path / "run")
-    sets = ["model.members=1", "training.max_epochs=12", "training.patience=12", "training.steps_per_epoch=30"]
+    sets = ["model.members=1", "training.max_epochs=12", "training.patience=24", "training.steps_per_epoch=30"]
     words = ["train", "--cohort", cohort, "--out", out, *(word for pair in sets for word in ("--set", pair))]
     code = "from crow.cli.main import main; main()"
     training = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
