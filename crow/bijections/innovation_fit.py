@@ -24,6 +24,7 @@ TINY = 1e-6
 ROUNDING = 1e-13  # of a sum
 LARGE = 2**20  # sums
 NEAR = 1e-5  # of a number, for differences of gradients
+LEAST_START = 0.05  # sd of levels and of slopes over the follow-up, in units of sigma, where a search begins
 NEW = 1e-3  # of the variance of a first visit's channel, that time and the channel do not say
 
 
@@ -81,11 +82,17 @@ def fit_mixed_model(
 
 @torch.no_grad()
 def plain_log_likelihood(
-    model: MixedModelInnovation, x: Tensor, context: Tensor, mask: Tensor, measured: Tensor | None = None
-) -> Tensor:
+    model: MixedModelInnovation,
+    x: Tensor,
+    context: Tensor,
+    mask: Tensor,
+    measured: Tensor | None = None,
+    start: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """``[region]`` of the most likely mixed model with a fixed effect of every channel of the design and no others.
 
-    It compares scales of a region, and leaves ``model`` as it is.
+    It compares scales of a region, and leaves ``model`` as it is. Also returns the factor of g, which may be the
+    ``start`` of the search on another scale.
     """
     data = VisitValues.of(x, context, mask, measured)
     plain = MixedModelInnovation(x.shape[2], model.design).double()
@@ -93,7 +100,8 @@ def plain_log_likelihood(
     rows = list(range(1 + len(model.design))) if enough else fewest_effects(model)
     slopes = ((data.there.sum(1) >= 3).sum(0) >= SUBJECTS_FOR_SLOPES).expand(x.shape[2])
     sums = Sums.of(data, plain, rows)
-    return sums.profile(_likeliest_factor(sums, slopes, False))[2]
+    factor = _likeliest_factor(sums, slopes, False, start)
+    return sums.profile(factor)[2], factor
 
 
 def _levels(model: MixedModelInnovation, data: VisitValues, rows: list[int], factor: Tensor) -> list[int]:
@@ -195,6 +203,9 @@ def _density(model: MixedModelInnovation, data: VisitValues) -> float:
     return float((log_det - 0.5 * z.square().sum(-1))[data.mask].sum())
 
 
+LogPrior = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
 def _likeliest_factor(sums: Sums, slopes: Tensor, pool_slopes: bool, start: Tensor | None = None) -> Tensor:
     """Factor of g, ``[3, region]``: the mode of the profile likelihood and, to pool, a prior of the slopes' spread.
 
@@ -217,16 +228,60 @@ def _likeliest_factor(sums: Sums, slopes: Tensor, pool_slopes: bool, start: Tens
 def _newton(
     sums: Sums,
     slopes: Tensor,
-    log_prior: Callable[[Tensor], tuple[Tensor, Tensor]],
+    log_prior: LogPrior,
     start: Tensor | None = None,
     iterations: int = 100,
 ) -> Tensor:
     """Maximises the profile likelihood and the prior of log |l22| over g's factor ``[3, region]``.
 
-    From the best of a few starts, one of them ``start``. A region without ``slopes [region]`` only over its first row:
+    From ``start``, or from the best of a few. A region without ``slopes [region]`` only over its first row:
     a random intercept. ``log_prior`` returns the prior and its derivative. The Hessian is made of differences of
-    gradients: regions are independent, so three steps give it all.
+    gradients: regions are independent, so three steps give it all. Iterations go on for those that have not converged.
     """
+    free = torch.stack([torch.ones_like(slopes), slopes, slopes]).to(sums.xx.dtype)
+    scale = (sums.tt.sum() / sums.n.sum()).sqrt().clamp_min(1e-3)
+    objective = _objective(sums, slopes, free, log_prior)
+    if start is None:
+        starts = [free * torch.tensor([[a], [0.0], [b / scale]]) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
+        best = objective(torch.stack(starts))[0].argmax(0)
+        start = torch.stack(starts).gather(0, best.expand(1, 3, -1))[0]
+    else:  # where a spread is 0, its gradient is 0 as well
+        least = torch.stack([torch.tensor(LEAST_START), torch.zeros(()), LEAST_START / scale])[:, None]
+        start = torch.where(start.abs() < least, least, start)
+    found = free * start  # [3, region]
+    left, theta = torch.arange(len(slopes)), found.clone()  # the regions that have not converged, and their factors
+    value, gradient, hessian = _derivatives(objective, theta)
+    damping = torch.ones(len(slopes), dtype=theta.dtype)
+    for _ in range(iterations):
+        kept = hessian * free.T.unsqueeze(-1) * free.T.unsqueeze(-2)
+        size, basis = torch.linalg.eigh(-kept)  # [region, 3]
+        along = (basis.mT @ gradient.T.unsqueeze(-1)) / (size.abs() + damping[:, None]).unsqueeze(-1)
+        step = (basis @ along).squeeze(-1).T
+        going = (gradient * step).sum(0).abs() >= 1e-12
+        # The derivatives there as well, which the next step needs if this one is better, as it mostly is.
+        value_there, gradient_there, hessian_there = _derivatives(objective, theta + step)
+        better = value_there > value - ROUNDING * value.abs()  # a last step is too short for the value to show it
+        theta, value = torch.where(better, theta + step, theta), torch.where(better, value_there, value)
+        gradient = torch.where(better, gradient_there, gradient)
+        hessian = torch.where(better[:, None, None], hessian_there, hessian)
+        damping = torch.where(better, damping / 5, damping * 5).clamp(1e-8, 1e12)
+        if not bool(going.all()):
+            found[:, left] = theta
+            if not bool(going.any()):
+                break
+            some = going.nonzero()[:, 0]
+            left, sums, slopes, free = left[some], sums.of_regions(some), slopes[some], free[:, some]
+            theta, gradient = theta[:, some], gradient[:, some]
+            value, hessian, damping = value[some], hessian[some], damping[some]
+            objective = _objective(sums, slopes, free, log_prior)
+    found[:, left] = theta
+    return found
+
+
+def _objective(
+    sums: Sums, slopes: Tensor, free: Tensor, log_prior: LogPrior
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """The profile likelihood with the prior, and its gradient, of factors ``[*, 3, region]``."""
 
     def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
         if theta.ndim > 2 and sums.zx.numel() > LARGE:  # as many copies would fill the memory
@@ -239,34 +294,7 @@ def _newton(
         gradient = torch.cat([gradient[..., :2, :], (gradient[..., 2, :] + by_l22).unsqueeze(-2)], -2)
         return log_lik + torch.where(slopes, prior, 0.0), gradient * free
 
-    free = torch.stack([torch.ones_like(slopes), slopes, slopes]).to(sums.xx.dtype)
-    scale = (sums.tt.sum() / sums.n.sum()).sqrt().clamp_min(1e-3)
-    starts = [free * torch.tensor([[a], [0.0], [b / scale]]) for a in (0.3, 1.0, 3.0) for b in (0.05, 0.5)]
-    if start is not None:
-        starts.append(free * start)
-    values = objective(torch.stack(starts))[0]
-    theta = torch.stack(starts).gather(0, values.argmax(0).expand(1, 3, -1))[0]  # [3, region]
-    value, gradient, hessian = _derivatives(objective, theta)
-    damping = torch.ones(len(slopes), dtype=theta.dtype)
-    for _ in range(iterations):
-        kept = hessian * free.T.unsqueeze(-1) * free.T.unsqueeze(-2)
-        size, basis = torch.linalg.eigh(-kept)  # [region, 3]
-        step = (
-            (basis @ ((basis.mT @ gradient.T.unsqueeze(-1)) / (size.abs() + damping[:, None]).unsqueeze(-1)))
-            .squeeze(-1)
-            .T
-        )
-        found = bool(((gradient * step).sum(0).abs() < 1e-12).all())
-        # The derivatives there as well, which the next step needs if this one is better, as it mostly is.
-        value_there, gradient_there, hessian_there = _derivatives(objective, theta + step)
-        better = value_there > value - ROUNDING * value.abs()  # a last step is too short for the value to show it
-        theta, value = torch.where(better, theta + step, theta), torch.where(better, value_there, value)
-        gradient = torch.where(better, gradient_there, gradient)
-        hessian = torch.where(better[:, None, None], hessian_there, hessian)
-        damping = torch.where(better, damping / 5, damping * 5).clamp(1e-8, 1e12)
-        if found:
-            break
-    return theta
+    return objective
 
 
 def _derivatives(

@@ -111,6 +111,17 @@ class Sums(NamedTuple):
             (x * x).sum((0, 1)), there.sum((0, 1)), kept,
         )  # fmt: skip
 
+    def of_regions(self, some: Tensor) -> Sums:
+        """Of some regions."""
+
+        def pick(v: Tensor, axis: int) -> Tensor:
+            return v if v.shape[axis] == 1 else v.index_select(axis, some)
+
+        return Sums(
+            pick(self.n, 1), pick(self.t, 1), pick(self.tt, 1), pick(self.zf, 1), self.zx[..., some],
+            pick(self.ff, 0), self.fx[:, some], self.xx[some], pick(self.visits, 0), pick(self.kept, 0),
+        )  # fmt: skip
+
     def combined(self, columns: Tensor) -> Sums:
         """The sums of effects that are combinations ``columns [effect, combination]`` of these; all are kept."""
         return self._replace(

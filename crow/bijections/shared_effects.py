@@ -15,7 +15,7 @@ WEIGHTS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
 FOLDS = 5
 LARGEST_SHARE = 0.95  # of the variance of an effect that factors explain
 RIDGE = 2.0  # subjects without any correlation that are added to those of the cohort
-MIN_SUBJECTS = 20
+MIN_SUBJECTS, MOST_SUBJECTS = 20, 600  # of the choice of factors
 MIN_GAIN = 3.0  # nats over all visits left out: less may be chance
 
 
@@ -89,7 +89,8 @@ def fit_loadings(whole: Evidence, past: Evidence, visit: tuple[Tensor, Tensor], 
     """The loadings ``[2, region, factor]`` with the best likelihood of visits left out, which may be 0.
 
     The correlations of effects are estimated by moments, and k factors of them, times a weight, are the loadings. k and
-    the weight maximise the likelihood of each value given the earlier visits of its subject, by 5 folds of subjects.
+    the weight maximise the likelihood of each value given the earlier visits of its subject, by 5 folds of at most
+    `MOST_SUBJECTS` subjects.
 
     Parameters
     ----------
@@ -109,6 +110,12 @@ def fit_loadings(whole: Evidence, past: Evidence, visit: tuple[Tensor, Tensor], 
     none = e.new_zeros(2, features, most_factors(features))
     if not counts or len(e) < MIN_SUBJECTS:
         return none
+    every = Evidence(*(v.expand(len(e), features) for v in whole))
+    if len(e) > MOST_SUBJECTS:
+        some = torch.arange(MOST_SUBJECTS, device=e.device) * len(e) // MOST_SUBJECTS
+        e, measured = e[some], measured[some]
+        whole, past = (Evidence(*(v[some] for v in part)) for part in (whole, past))
+        visit = (visit[0][some], visit[1][some])
     fold = torch.arange(len(e), device=e.device) % FOLDS
     grid = [(k, weight) for k in counts for weight in WEIGHTS]
     scores = torch.zeros(1 + len(grid), dtype=torch.double)
@@ -127,8 +134,7 @@ def fit_loadings(whole: Evidence, past: Evidence, visit: tuple[Tensor, Tensor], 
     best = int(scores.argmax())
     if scores[best] < scores[0] + MIN_GAIN:
         return none
-    every = Largest.of(_correlations(Evidence(*(v.expand(len(e), features) for v in whole))), max(counts))
-    return _loadings(every, *grid[best - 1], none.shape[2])
+    return _loadings(Largest.of(_correlations(every), max(counts)), *grid[best - 1], none.shape[2])
 
 
 def _correlations(evidence: Evidence) -> Tensor:

@@ -189,12 +189,12 @@ class CRowFlow(nn.Module):
         return fit_mixed_model(self.mixed, y, context, data.mask, data.measured) + (slope * values).sum((0, 1))
 
     def _likeliest_softness(self, x: Tensor, data: Sequences, context: Tensor) -> Tensor:
-        log_liks, choices = [], []
+        log_liks, choices, factor = [], [], None
         for softness in SOFTNESS if bool(self.bounds.bounded.any()) else SOFTNESS[:1]:
             self.bounds.soften(torch.full_like(x[0, 0], softness))
             self.bounds.standardise(x, data.values())
             y, slope = self.bounds.each(x)
-            log_lik = plain_log_likelihood(self.mixed, y, context, data.mask, data.measured)
+            log_lik, factor = plain_log_likelihood(self.mixed, y, context, data.mask, data.measured, factor)
             log_liks.append(log_lik + (slope * data.values()).sum((0, 1)))
             choices.append(self.bounds.softness.clone())
         best = torch.stack(log_liks).nan_to_num(-torch.inf).argmax(0)
