@@ -11,6 +11,7 @@ from crow.bijections.innovation import MixedModelInnovation, effects, posterior
 from crow.bijections.normal import LOG_2PI
 
 VISITS_AN_EFFECT = 4
+SAME_TIME = 1e-9
 LEAST_VARIANCE = 1e-6  # of a visit, standardised: a region that hardly varies in these subjects may do so in others
 
 
@@ -137,22 +138,36 @@ class Sums(NamedTuple):
         beta, variance, log_lik, *_ = self._profile(factor)
         return beta, variance.sqrt(), log_lik
 
-    def slope(self, factor: Tensor) -> tuple[Tensor, Tensor]:
+    def slope(self, factor: Tensor, precision: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The log-likelihood ``[*, region]`` and its gradient ``[*, 3, region]`` by the factor of g.
 
         Beta and sigma are at their best, so only what depends on g itself changes to first order. With the residuals r
         of beta, ``u = Z' r``, ``v = u - S C u`` and S and C as in `MixedModelInnovation`,
 
             dl = sum over subjects of tr((v v' / sigma^2 - (S - S C S)) dg) / 2.
+
+        With a ``precision [region, effect]`` it is the likelihood integrated over beta (`shrunk`), and ``v v'`` is the
+        mean over beta given the values.
         """
-        beta, variance, log_lik, (c00, c01, c11) = self._profile(factor)
+        equations, (c00, c01, c11) = self.normal_equations(factor)
+        covariance = None
+        if precision is None:
+            beta, variance, log_lik = equations.profile()
+        else:
+            beta, variance, log_lik, covariance = self.integrated(equations, precision)
         n, t, tt = self.n, self.t, self.tt
         effect = "bip,...pd->...bid" if self.zf.shape[1] == 1 else "bdip,...pd->...bid"
         u0, u1 = (self.zx - torch.einsum(effect, self.zf[:, 0] if self.zf.shape[1] == 1 else self.zf, beta)).unbind(-2)
         w0, w1 = c00 * u0 + c01 * u1, c01 * u0 + c11 * u1
         v0, v1 = u0 - n * w0 - t * w1, u1 - t * w0 - tt * w1
-        precision = torch.where(variance > LEAST_VARIANCE, 1 / variance, 0.0)
-        w00, w01, w11 = ((a * b).sum(-2) * precision for a, b in ((v0, v0), (v0, v1), (v1, v1)))
+        certain = torch.where(variance > LEAST_VARIANCE, 1 / variance, 0.0)
+        w00, w01, w11 = ((a * b).sum(-2) * certain for a, b in ((v0, v0), (v0, v1), (v1, v1)))
+        if covariance is not None:
+            m00, m01, m11 = self._unknown(covariance)
+            k00, k01, k10, k11 = 1 - n * c00 - t * c01, -n * c01 - t * c11, -t * c00 - tt * c01, 1 - t * c01 - tt * c11
+            w00 = w00 + (k00 * k00 * m00 + 2 * k00 * k01 * m01 + k01 * k01 * m11).sum(-2)
+            w01 = w01 + (k00 * k10 * m00 + (k00 * k11 + k01 * k10) * m01 + k01 * k11 * m11).sum(-2)
+            w11 = w11 + (k10 * k10 * m00 + 2 * k10 * k11 * m01 + k11 * k11 * m11).sum(-2)
         s00 = n - n * n * c00 - 2 * n * t * c01 - t * t * c11
         s01 = t - n * t * c00 - (n * tt + t * t) * c01 - t * tt * c11
         s11 = tt - t * t * c00 - 2 * t * tt * c01 - tt * tt * c11
@@ -164,22 +179,60 @@ class Sums(NamedTuple):
     def shrunk(
         self, factor: Tensor, precision: Tensor, weight: float = 1.0
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As `profile` with beta ~ N(0, sigma^2 / ``precision [effect]``), integrated over beta; 0 shrinks nothing.
+        """As `profile` with beta ~ N(0, sigma^2 / ``precision``), integrated over beta; 0 shrinks nothing.
+
+        ``precision`` is ``[effect]`` or ``[region, effect]``.
 
         Also the covariance of beta given the values, ``[region, effect, effect]`` in units of sigma^2. An effect that
         is not shrunk costs a degree of freedom of sigma (restricted maximum likelihood). ``weight`` is that of each
         subject.
         """
-        a, b, y, det, _ = self.normal_equations(factor)[0]
+        beta, variance, log_lik, covariance = self.integrated(self.normal_equations(factor)[0], precision, weight)
+        return beta, variance.sqrt(), log_lik, covariance
+
+    def uncertainty(self, covariance: Tensor) -> Tensor:
+        """What beta with a ``covariance [region, effect, effect]`` leaves unknown of a line, ``[2, 2, region]``.
+
+        A new subject's level and slope differ from those that the effects predict by that, beyond its random effects.
+        It is the mean over subjects, weighted by how well their visits determine a line, in the unit of the covariance.
+        """
+        n, t, tt, (m00, m01, m11) = self.n, self.t, self.tt, self._unknown(covariance)
+        weight = (n * tt - t * t).square().sum(0)
+        entries = (
+            (tt * tt * m00 - 2 * tt * t * m01 + t * t * m11).sum(0) / weight,
+            ((tt * n + t * t) * m01 - tt * t * m00 - t * n * m11).sum(0) / weight,
+            (t * t * m00 - 2 * t * n * m01 + n * n * m11).sum(0) / weight,
+        )
+        of_levels = m00.sum(0) / n.square().sum(0).clamp_min(1)  # if nobody has two visits
+        level, both, slope = (
+            torch.where(weight > SAME_TIME, entry, other)
+            for entry, other in zip(entries, (of_levels, torch.zeros(()), torch.zeros(())), strict=True)
+        )
+        return torch.stack([torch.stack([level, both]), torch.stack([both, slope])])
+
+    def _unknown(self, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Entries of ``Z' F V F' Z`` of every subject for a covariance V of beta, ``[*, batch, region]``."""
+        kept = covariance * self.kept.unsqueeze(-1) * self.kept.unsqueeze(-2)
+        if self.zf.shape[1] == 1:
+            m = torch.einsum("bip,...dpq,bjq->...bdij", self.zf[:, 0], kept, self.zf[:, 0])
+        else:
+            m = torch.einsum("bdip,...dpq,bdjq->...bdij", self.zf, kept, self.zf)
+        return m[..., 0, 0], m[..., 0, 1], m[..., 1, 1]
+
+    def integrated(
+        self, equations: NormalEquations, precision: Tensor, weight: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `shrunk` of the `normal_equations` of a factor, but the variance in place of sigma."""
+        a, b, y, det, _ = equations
         a, b, y = weight * a, weight * b, weight * y
         a = _with_ridge(a) + precision.diag_embed()
         beta = torch.linalg.solve(a, b.mT.unsqueeze(-1)).squeeze(-1).mT
-        degrees = (weight * self.visits - (precision == 0).sum()).clamp_min(1.0)
+        degrees = (weight * self.visits - (self.kept * (precision == 0)).sum(-1)).clamp_min(1.0)
         variance = ((y - (b * beta).sum(-2)) / degrees).clamp_min(LEAST_VARIANCE)
-        prior = precision.clamp_min(1e-300).log().where(precision > 0, torch.zeros_like(precision)).sum()
+        prior = precision.clamp_min(1e-300).log().where(precision > 0, torch.zeros_like(precision)).sum(-1)
         spread = weight * det.log().sum(-2) + torch.logdet(a) - prior
         log_lik = -0.5 * (degrees * (variance.log() + 1 + LOG_2PI) + spread)
-        return beta, variance.sqrt(), log_lik, torch.linalg.inv(a)
+        return beta, variance, log_lik, torch.linalg.inv(a)
 
     def _profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Beta, variance and log-likelihood, and the entries of C ``[*, batch, region]``."""

@@ -144,7 +144,7 @@ def rate_ahead(model: MixedModelInnovation, x: Tensor, context: Tensor) -> Tenso
 def test_a_small_cohort_forecasts_better_than_its_mean_change_a_regression_and_the_own_change() -> None:
     """Sixteen training subjects with two changes each, as in a small study of three scans; eight such cohorts.
 
-    The mixed model of levels, which has an intercept and effects on it, is worse than the mean change.
+    The mixed model of levels, which has an intercept and effects on it, is worse, too.
     """
     errors: dict[str, list[float]] = {}
     covered = []
@@ -171,8 +171,7 @@ def test_a_small_cohort_forecasts_better_than_its_mean_change_a_regression_and_t
         sd = model.share_of_change(since + 1, since, Moments(*past), unit).detach()
         covered.append(float(((forecasts["change"] - rate).abs() < 1.645 * sd).double().mean()))
     means = {name: float(np.mean(each)) for name, each in errors.items()}
-    assert means["change"] < 0.9 * min(means[name] for name in ("mean", "regression", "own")), means
-    assert means["levels"] > means["mean"], means
+    assert means["change"] < 0.9 * min(means[name] for name in ("mean", "regression", "own", "levels")), means
     assert 0.8 < np.mean(covered) < 0.96, covered
     print(means, covered)
 

@@ -48,7 +48,7 @@ def fitted(
 ) -> tuple[MixedModelInnovation, np.ndarray]:
     """By maximum likelihood, as statsmodels: without the prior of slopes."""
     model = MixedModelInnovation(x.shape[2], range(context.shape[2]), trends).double()
-    log_lik = fit_mixed_model(model, x, context, mask, pool_slopes=False)
+    log_lik = fit_mixed_model(model, x, context, mask, plain=True)
     assert all(bool(v.isfinite().all()) for v in (log_lik, *model.state_dict().values()))
     return model, log_lik.numpy()
 
@@ -304,7 +304,7 @@ def test_missing_values_agree_with_statsmodels() -> None:
     x, context, mask = drawn(subjects=80)
     x, measured = with_gaps(x, mask)
     model = MixedModelInnovation(2, range(3)).double()
-    log_lik = fit_mixed_model(model, x, context, mask, measured, pool_slopes=False)
+    log_lik = fit_mixed_model(model, x, context, mask, measured, plain=True)
     for region in range(2):
         expected = reference(x, context, measured[..., region], region, methods=("bfgs", "powell"))
         assert float(log_lik[region]) == pytest.approx(expected.llf, rel=1e-4)
@@ -336,7 +336,7 @@ def test_a_region_with_few_values_takes_nothing_from_the_others() -> None:
         measured[:count, 0] = True
         both, there = torch.cat([x, x * measured], -1), torch.cat([mask[..., None], measured], -1)
         model = MixedModelInnovation(2, range(3)).double()
-        fit_mixed_model(model, both, context, mask, there, pool_slopes=False)
+        fit_mixed_model(model, both, context, mask, there, plain=True)
         torch.testing.assert_close(model.beta[:, 0], alone.beta[:, 0], atol=1e-6, rtol=1e-6)
         assert bool((model.beta[2:, 1] == 0).all()) and bool((model.factor[1:, 1] == 0).all())
         assert bool(model.log_sigma[1] == 0) == (count == 2)
