@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crow.bijections.bend_fit import likeliest_bend
-from crow.bijections.effect_shrinkage import shrink_effects
+from crow.bijections.effect_shrinkage import set_parameters, shrink_effects
 from crow.bijections.innovation import KNOTS, MixedModelInnovation, effects
 from crow.bijections.innovation_sums import VISITS_AN_EFFECT, Sums, VisitValues, fewest_effects
 from crow.bijections.patterns import only
@@ -20,7 +20,6 @@ SUBJECTS_FOR_SLOPES = 5
 SUBJECTS_FOR_BENDS = 30
 SUBJECTS_AN_EFFECT = 10  # from which effects are known so well that a prior of them changes nothing
 FEWEST_VALUES = 5  # of a channel that can be bent
-MIN_VALUES = 5  # of a region that is fitted
 NEW = 1e-3  # of the variance of a first visit's channel, that time and the channel do not say
 
 
@@ -74,13 +73,12 @@ def fit_mixed_model(
         sums = Sums.of(data, exact, rows)
         factor = likeliest_factor(sums, slopes, not plain, factor)
         log_lik = _set(exact, sums, rows, factor)
+    expected = None
     if not plain and len(x) < SUBJECTS_AN_EFFECT * len(rows):
-        rows = sorted({*rows, *slope})
-        sums = Sums.of(data, exact, rows)
-        _put(exact, sums, rows, *shrink_effects(exact, data, rows, slopes, factor))
-    correlate(exact, data)
+        expected = shrink_effects(exact, data, sorted({*rows, *slope}), slopes, factor)
+    correlate(exact, data, expected)
     if share_effects(exact, data):
-        correlate(exact, data)
+        correlate(exact, data, expected)
     model.load_state_dict(exact.state_dict())
     return log_lik
 
@@ -138,19 +136,7 @@ def _levels(model: MixedModelInnovation, data: VisitValues, rows: list[int], fac
 
 def _set(model: MixedModelInnovation, sums: Sums, rows: list[int], factor: Tensor) -> Tensor:
     beta, sigma, log_lik = sums.profile(factor)
-    return torch.where(_put(model, sums, rows, beta, sigma, factor), 0.0, log_lik)
-
-
-def _put(
-    model: MixedModelInnovation, sums: Sums, rows: list[int], beta: Tensor, sigma: Tensor, factor: Tensor
-) -> Tensor:
-    """Sets the parameters; a region with next to no value, of which there is a mask, stays at N(0, 1)."""
-    few = (sums.visits < MIN_VALUES).expand(len(sigma))
-    model.beta.zero_()
-    model.beta[rows] = torch.where(few, 0.0, beta)
-    model.log_sigma.copy_(torch.where(few, 0.0, sigma.log()))
-    model.factor.copy_(torch.where(few, 0.0, factor))
-    return few
+    return torch.where(set_parameters(model, sums, rows, beta, sigma, factor), 0.0, log_lik)
 
 
 def share_effects(model: MixedModelInnovation, data: VisitValues) -> bool:
@@ -169,13 +155,19 @@ def share_effects(model: MixedModelInnovation, data: VisitValues) -> bool:
     return bool(model.loadings.any())
 
 
-def correlate(model: MixedModelInnovation, data: VisitValues) -> None:
-    """Sets the correlations of the standardised innovations, with all else of the model as it is."""
+def correlate(model: MixedModelInnovation, data: VisitValues, expected: Tensor | None = None) -> None:
+    """Sets the correlations of the standardised innovations, with all else of the model as it is.
+
+    ``expected [2, region]`` are their mean squares in these subjects if the model is right, of new regions and of all
+    others; 1 by default.
+    """
     model.correlation.copy_(torch.eye(data.x.shape[2], dtype=data.x.dtype).repeat(2, 1, 1))
     prediction, _ = model.predict(data.x, data.context, None, data.measured)
     e, _ = model.whiten(data.x, prediction, data.measured)
     subject = torch.arange(len(e))[:, None].expand(data.mask.shape)
     measured = data.there.bool().expand_as(e)
+    if expected is not None:
+        e = e / torch.where(prediction.new, expected[0], expected[1]).sqrt()
     parts = []
     for there in (measured & prediction.new, measured & ~prediction.new):
         visits = there.any(-1)
