@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,13 +31,16 @@ CALIBRATED = 24  # scans for which volumes are drawn
 
 def train_by_patches(
     model: CrossSectionalModel, whole: nn.Module, residual: Residual, stack: Bijection, examples: ScanExamples,
-    subject: pd.Series, training: Training,
+    subject: pd.Series, training: Training, error: Callable[[ScanExamples], float] | None = None,
 ) -> Fitted:  # fmt: skip
     """Train ``stack``, a part of the flow ``whole``, on patches of the ``residual`` of what is before it.
 
     No weight of the stack depends on the size of a volume. What is before it is fitted to whole training scans, and the
     temperature to whole validation scans, whose mean loss ``validation_loss`` then is. Draws for some training scans
     tell what the stack does to the components of a whole volume (`calibrate_components`).
+
+    A likelihood of patches says little about draws of volumes. With the ``error`` of the model's draws for validation
+    scans, the stack stays as it began if that has the smaller error.
     """
     config = model.config
     size, levels, space = config.images.patch, config.flow.levels, examples.visits.shape[1:]
@@ -51,6 +56,7 @@ def train_by_patches(
     with seeded(config.seed, 0):
         part = CINN((1, *cube), given, levels, config.flow.depth, config.flow.hidden, PATCH_FEATURES, positions=False)
     mark_initialised(part)  # residuals have mean 0 and sd 1 already
+    start = deepcopy(part.bijection.state_dict())
     if getattr(config, "pretrain_epochs", 0):
         with seeded(config.seed, 1):
             predictor = Predictor(part.h.trunk, config.flow.hidden, (1, *cube))
@@ -59,15 +65,32 @@ def train_by_patches(
             part.h.freeze()
     fit = model.optimise(part, patches, whose, training)
     del patches
-    stack.load_state_dict(part.bijection.state_dict())
     whole.eval()
+    model.flow, model.log, model.interrupted = whole, fit.history.assign(member=1), fit.interrupted
     apart = examples.subset(torch.from_numpy(validation))
-    log_sds = [module.log_sd.clone() for module in whole.modules() if isinstance(module, PrincipalComponents)]
-    model.calibrate(whole, model.in_order(apart))
-    some = rows[:: max(1, len(rows) // CALIBRATED)][:CALIBRATED]
-    with seeded(config.seed, 2):
-        calibrate_components(whole, model.in_order(examples.subset(torch.from_numpy(some))), log_sds)
+    some = examples.subset(torch.from_numpy(rows[:: max(1, len(rows) // CALIBRATED)][:CALIBRATED]))
+    untrained, log_sds = deepcopy(whole.state_dict()), [
+        module.log_sd.clone() for module in whole.modules() if isinstance(module, PrincipalComponents)
+    ]
+
+    def calibrated(weights: dict[str, torch.Tensor]) -> None:
+        whole.load_state_dict(untrained)
+        stack.load_state_dict(weights)
+        model.calibrate(whole, model.in_order(apart))
+        calibrate_components(whole, model.in_order(some), log_sds, config.seed)
+
+    trained = part.bijection.state_dict()
+    calibrated(trained)
+    if error is not None:
+        of_trained = error(apart)
+        calibrated(start)
+        if (of_start := error(apart)) > of_trained:
+            calibrated(trained)
+        else:
+            training.echo(
+                f"the flow of patches has a larger error (CRPS {of_trained:.4g}) for the validation scans than the "
+                f"regression and the principal components that it began with ({of_start:.4g}): these are kept"
+            )
     with torch.no_grad():
         losses = [float(whole.loss(batch)) for batch in model.in_order(apart)]  # type: ignore[operator]
-    model.flow, model.log, model.interrupted = whole, fit.history.assign(member=1), fit.interrupted
     return Fitted(float(np.mean(losses)), fit.epoch, fit.history, fit.interrupted, fit.out_of_sample)

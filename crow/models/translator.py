@@ -49,6 +49,7 @@ from crow.training.members import seeded
 
 SOURCE = "source."  # of the tensors of the source's representation
 AT_ONCE = 2**19  # voxels of draws computed together
+SCANS_FOR_ERROR, PAIRS = 12, 4  # of draws each, for the error of validation scans
 
 
 @dataclass(frozen=True)
@@ -304,7 +305,23 @@ class Translator(CrossSectionalModel):
             v, _ = whole.dequantizer(batch.x)
             return components(standard(v, batch.context)[0])[0], batch.context
 
-        return train_by_patches(self, whole, residual, stack, examples, subject, training)  # type: ignore[arg-type]
+        return train_by_patches(
+            self, whole, residual, stack, examples, subject, training, self._crps  # type: ignore[arg-type]
+        )
+
+    @torch.no_grad()
+    def _crps(self, examples: ScanExamples) -> float:
+        """Mean CRPS of voxels for some scans, in grey levels: ``E|x - y| - E|x - x'| / 2`` of pairs of draws x, x'."""
+        flow, inside = self.fitted(), torch.from_numpy(examples.visits.mask)
+        some = torch.arange(len(examples))[:: max(1, len(examples) // SCANS_FOR_ERROR)][:SCANS_FOR_ERROR]
+        found, generator = [], torch.Generator().manual_seed(self.config.seed)
+        for batch in self.in_order(examples.subset(some)):
+            truth = batch.x[:, 0, inside]
+            for _ in range(PAIRS):
+                one, other = (draw[:, 0, inside] for draw in flow.sample(batch.context, 2, generator))
+                error = ((one - truth).abs() + (other - truth).abs() - (one - other).abs()) / 2
+                found.append(error.mean())
+        return float(torch.stack(found).mean())
 
     def _pretrain_conditioning(self, examples: Examples | ScanExamples, subject: pd.Series, training: Training) -> None:
         """Train h as a predictor of the target, and keep it for `build`."""

@@ -59,7 +59,9 @@ def calibrate_temperature(flow: nn.Module, validation: Iterable[Examples]) -> No
 
 
 @torch.no_grad()
-def calibrate_components(flow: nn.Module, batches: Iterable[Examples], log_sds: Sequence[Tensor]) -> None:
+def calibrate_components(
+    flow: nn.Module, batches: Iterable[Examples], log_sds: Sequence[Tensor], seed: int = 0
+) -> None:
     """Give draws of a flow mean 0 and the sds ``exp(log_sds)`` along its `PrincipalComponents`.
 
     A part of the flow that was trained on patches may move all voxels of a volume by a little, which no patch shows.
@@ -68,12 +70,15 @@ def calibrate_components(flow: nn.Module, batches: Iterable[Examples], log_sds: 
     Parameters
     ----------
     flow : nn.Module
-        A flow with a ``sample(context, n)`` of whole volumes.
+        A flow with a ``sample(context, n, generator)`` of whole volumes.
     batches : iterable of Examples
         Volumes for whose contexts `DRAWS` volumes each are drawn.
     log_sds : sequence of Tensor
         Of each `PrincipalComponents` in the order of ``flow.modules()``, ``[k]``.
+    seed : int
+        Seed of the draws, which are others for every volume.
     """
+    generator = torch.Generator().manual_seed(seed)
     layers = [module for module in flow.modules() if isinstance(module, PrincipalComponents)]
     drawn: list[list[Tensor]] = [[] for _ in layers]
 
@@ -90,7 +95,7 @@ def calibrate_components(flow: nn.Module, batches: Iterable[Examples], log_sds: 
         record(layer, found)
     try:
         for batch in batches:
-            flow.sample(batch.context, DRAWS)  # type: ignore[operator]
+            flow.sample(batch.context, DRAWS, generator)  # type: ignore[operator]
     finally:
         for layer in layers:
             del layer.inverse
