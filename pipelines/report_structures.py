@@ -1,4 +1,4 @@
-"""Forecasts of the coefficients of scans as those of structures: their change in percent instead of log volumes."""
+"""Forecasts of the coefficients of scans as those of structures: changes of volumes in percent, or mean intensities."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from crow.report.sections.forecasts import SubjectForecast, WhatIf
 from crow.representation.base import ScanRepresentation
+from crow.representation.structure_means import PREFIX as MEAN
 
 PREFIX = "log_volume_"
 UNIT = "% since the first scan"
@@ -21,8 +22,9 @@ ACRONYMS = {"csf": "CSF"}
 class Structures:
     """What is shown of each coefficient of a run of scans.
 
-    ``titles`` of log volumes since the first scan, which are shown in percent, and of regions of the table, which are
-    shown as they are. Other coefficients are not shown, nor centiles: a change since the first scan has none by age.
+    Titles of log ``volumes`` since the first scan, which are shown in percent, and of means of structures and
+    ``regions`` of the table, which are shown as they are. Other coefficients are not shown, nor centiles: a change
+    since the first scan has none by age.
     """
 
     volumes: dict[str, str]
@@ -31,10 +33,13 @@ class Structures:
     @classmethod
     def of(cls, basis: ScanRepresentation, regions: Sequence[str]) -> Structures | None:
         """None for a representation without structures. ``regions`` are those of the cohort's table."""
-        if not basis.volume_names:
+        if basis.volume_names:
+            volumes = {name: title_of(name.removeprefix(PREFIX)) for name in basis.volume_names}
+            return cls(volumes, {name: f"{name}, change" for name in regions})
+        if not basis.mean_names:
             return None
-        volumes = {name: title_of(name.removeprefix(PREFIX)) for name in basis.volume_names}
-        return cls(volumes, {name: f"{name}, change" for name in regions})
+        means = {name: title_of(name.removeprefix(MEAN)) for name in basis.mean_names}
+        return cls({}, means | {name: name for name in regions})
 
     def subject(self, one: SubjectForecast) -> SubjectForecast:
         """The same forecast, of structures."""
@@ -68,7 +73,7 @@ class Structures:
         """Of one row per visit; ``from_first``: the first row is the first scan, from which changes are measured."""
         found = visits.copy()
         found[list(self.volumes)] = _percent(found[list(self.volumes)])
-        if from_first and len(found):
+        if from_first and self.volumes and len(found):
             own = [*self.volumes, *self.regions]
             found.loc[found.index[0], own] = found.iloc[0][own].fillna(0.0)
         return found.rename(columns=self.volumes | self.regions)

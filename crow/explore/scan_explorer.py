@@ -36,7 +36,7 @@ PREFIX = "log_volume_"
 class ScanExplorer(Explorer):
     """A run of scans and the store of their preparation. One scan is computed at a time, beside the forecasts.
 
-    The page shows structures' volumes and the regions of the table. If there are none, it shows the coefficients.
+    The page shows structures' volumes or means and the regions of the table. Without any, it shows the coefficients.
     """
 
     def __init__(self, model: ScanModel, store: ScanStore, source: Source) -> None:
@@ -44,7 +44,7 @@ class ScanExplorer(Explorer):
         schema = model.coefficient_schema(known.schema)
         super().__init__(model.crow, replace(known, schema=schema), source)
         self.scans, self.store, self.basis = model, store, model.fitted_basis
-        own = [*self.basis.volume_names, *known.regions] or self.basis.names
+        own = [*self.basis.volume_names, *self.basis.mean_names, *known.regions] or self.basis.names
         self._columns = [schema.regions.index(name) for name in own]
         self._volumes = len(self.basis.volume_names)
         self.regions = [name.removeprefix(PREFIX) for name in own]

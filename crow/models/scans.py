@@ -49,7 +49,7 @@ class ScanModel(FollowUpModel):
     >>> last = store.cohort().visits.groupby("subject").tail(1)
     >>> future = last.assign(time=last["time"] + 2, age=last["age"] + 2)
     >>> model.forecast(store, future, draws=20)
-    Forecast of 10 visits of 10 subjects, 2 regions, 20 draws
+    Forecast of 10 visits of 10 subjects, 16 regions, 20 draws
     """
 
     kind = "scans"

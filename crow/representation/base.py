@@ -54,6 +54,11 @@ class ScanRepresentation(ABC):
     def names(self) -> list[str]:
         """Column names of the K coefficients."""
 
+    @property
+    def mean_names(self) -> list[str]:
+        """Coefficients that are mean intensities of structures."""
+        return []
+
     @abstractmethod
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Coefficients ``[n, K]``; raises CohortError if the store does not fit the training scans."""

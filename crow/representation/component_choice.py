@@ -33,10 +33,10 @@ def choose(scans: ScaledScans, gram: NDArray[np.float64], components: int | None
     """Choose K by the density of whole visits y (`ScaledScans`) of validation subjects.
 
     Modes are fitted to four fifths of the subjects and evaluated on the rest. K is the smallest number whose density is
-    within one standard error of the best, with at most one mode per three subjects. Coefficients are modelled as a
-    random intercept per subject plus noise, as a proxy for the flow. Residuals of the fitted scans are too small; the
-    validation subjects show by what factor. Mean and scale of each voxel are those of all subjects. Raises ConfigError
-    if ``components`` exceeds what the training scans can determine.
+    within one standard error of the best, with at most one mode per three subjects, beside the means of structures.
+    Coefficients are modelled as a random intercept per subject plus noise, as a proxy for the flow. Residuals of the
+    fitted scans are too small; the validation subjects show by what factor. Mean and scale of each voxel are those of
+    all subjects. Raises ConfigError if ``components`` exceeds what the training scans can determine.
     """
     validation = _validation_subjects(scans, seed)
     inside = np.flatnonzero(~validation[scans.subject])
@@ -46,8 +46,9 @@ def choose(scans: ScaledScans, gram: NDArray[np.float64], components: int | None
             f"components={components}: {len(inside)} training scans allow at most {most}. Lower scans.components."
         )
     small = [k for k in CANDIDATES if k <= max(int((~validation).sum()) // SUBJECTS_PER_MODE, 1)]
-    trials = [components] if components else small
-    basis = scans.modes(gram, inside, max(trials))
+    before = len(scans.structures.names)
+    trials = [before + k for k in ([components] if components else small)]
+    basis = scans.modes(gram, inside, max(trials) - before)
     fitted, fresh = _GroupSquares(trials, basis), _GroupSquares(trials, basis)
     for where, y in scans.by_subject():
         (fresh if validation[scans.subject[where[0]]] else fitted).add(y)
@@ -64,9 +65,9 @@ def choose(scans: ScaledScans, gram: NDArray[np.float64], components: int | None
         for k, r in _residuals(trials, basis, c, y):
             of_residuals = [priors[k].log_prob(r[n], r[:n].sum(0), n) for n in range(len(r))]
             scores[k].append(float(np.mean(of_modes[:, :k].sum(1) + of_residuals)))
-    means = {k: float(np.mean(scores[k])) for k in trials}
+    means = {k - before: float(np.mean(scores[k])) for k in trials}
     best = _smallest_adequate(scores)
-    return Choice(best, *factors[best], means)
+    return Choice(best - before, *factors[best], means)
 
 
 def _smallest_adequate(scores: dict[int, list[float]]) -> int:

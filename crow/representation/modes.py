@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 
 from crow.errors import CohortError
-from crow.representation.residual import MeanSquares, Values, blocks, shrunk, weighted_gram
+from crow.representation.residual import MeanSquares, Values, blocks, project, shrunk, weighted_gram
+from crow.representation.structure_means import StructureMeans
 from crow.scans.store import ScanStore
 
 CHUNK_BYTES = 2**28  # of scans per chunk in the Gram matrix
@@ -20,11 +21,16 @@ class ScaledScans:
     """Scans of a store inside its mask, y = (x - mean) / scale per voxel; rows sorted by subject and time.
 
     ``scale [V]`` is the sd within subjects, so that noise has variance 1 everywhere and modes are those of factor
-    analysis with known noise: each voxel is weighted by its signal relative to noise.
+    analysis with known noise: each voxel is weighted by its signal relative to noise. Means of ``structures`` come
+    before the modes, which are those of what remains.
     """
 
-    def __init__(self, store: ScanStore, rows: NDArray[np.int64], mean: Values, scale: Values) -> None:
+    def __init__(
+        self, store: ScanStore, rows: NDArray[np.int64], mean: Values, scale: Values,
+        structures: StructureMeans | None = None,
+    ) -> None:  # fmt: skip
         self.store, self.rows = store, np.asarray(rows)
+        self.structures = StructureMeans.none(len(mean)) if structures is None else structures
         self.mean, self.scale = mean.astype(np.float32), scale.astype(np.float32)
         names = store.visits["subject"].to_numpy()[self.rows]
         self.subject = np.cumsum(np.r_[False, names[1:] != names[:-1]]) if len(names) else np.empty(0, int)
@@ -49,7 +55,13 @@ class ScaledScans:
                 f"{store.path}: no scan differs from the subject's first scan. Check that they are not copies of one "
                 "file."
             )
-        return cls(store, rows, total / squares.visits, np.sqrt(shrunk(squares.within / dof, dof)))
+        found = cls(store, rows, total / squares.visits, np.sqrt(shrunk(squares.within / dof, dof)))
+        structures = StructureMeans.in_store(store, found.mean, found.scale)
+        means = MeanSquares(len(structures.names))
+        for _, y in found.by_subject():
+            means.add(project(structures.basis, y))
+        found.structures = structures.varying(means.within / dof, found.mean, found.scale)
+        return found
 
     def by_subject(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """For each subject, its positions in ``rows`` and its scaled scans ``[visit, V]``."""
@@ -65,20 +77,22 @@ class ScaledScans:
         return y
 
     def gram(self) -> NDArray[np.float64]:
-        """Inner products of all pairs of scans ``[n, n]``, with two chunks in memory at a time."""
+        """Inner products of all pairs of scans without structures ``[n, n]``, with two chunks in memory at a time."""
         n = len(self.rows)
         out = np.empty((n, n))
         parts = list(self.store.chunks(np.arange(n), max(1, CHUNK_BYTES // (4 * len(self.mean)))))
         for k, first in enumerate(parts):
-            a = self.read(self.rows[first])
+            a = self.structures.complement(self.read(self.rows[first]))
             for second in parts[k:]:
-                b = a if second is first else self.read(self.rows[second])
+                b = a if second is first else self.structures.complement(self.read(self.rows[second]))
                 sums = np.sum([(a[:, v] @ b[:, v].T).astype(np.float64) for v in blocks(a.shape[1])], axis=0)
                 out[np.ix_(first, second)], out[np.ix_(second, first)] = sums, sums.T
         return out
 
     def modes(self, gram: NDArray[np.float64], chosen: NDArray[np.int64], count: int) -> NDArray[np.float32]:
-        """The first ``count`` modes ``[V, count]`` of the scans at positions ``chosen``, strongest first.
+        """Directions of the S structures, and the first ``count`` modes of the scans at positions ``chosen``.
+
+        They are the orthonormal columns of ``[V, S + count]``, the strongest mode first.
 
         The scatter S = Y^T (C_b / t_b + C_w / t_w) Y gives equal weight to the subjects' means C_b Y and the change
         around them C_w Y, with t their traces: differences between subjects are larger, but the persistent residual
@@ -96,10 +110,10 @@ class ScaledScans:
         mix = root @ vectors[:, strongest] / np.sqrt(values[strongest])
         basis = np.zeros((len(self.mean), len(strongest)), np.float32)
         for part in self.store.chunks(np.arange(len(chosen)), 8):
-            y = self.read(self.rows[chosen[part]])
+            y = self.structures.complement(self.read(self.rows[chosen[part]]))
             for v in blocks(len(basis)):
                 basis[v] += y[:, v].T @ mix[part].astype(np.float32)
-        return _orthonormal(basis)
+        return _orthonormal(np.concatenate([self.structures.basis, basis], 1))
 
 
 def _orthonormal(basis: NDArray[np.float32]) -> NDArray[np.float32]:

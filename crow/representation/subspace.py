@@ -1,9 +1,11 @@
-"""Scans as K coefficients of learned modes, with an exact density over all masked voxels; for PET and other maps.
+"""Scans as means of structures and learned modes, with an exact density over all voxels; for PET and other maps.
 
-With y = (x - mean) / scale per voxel and B [V, K] orthonormal, a visit is c = B^T y, modelled by a flow, and
-r = y - B c, whose density given the subject's earlier residuals is `ResidualPrior`. Per visit, in the scan's units,
+With y = (x - mean) / scale per voxel and B [V, S + K] orthonormal, a visit is c = B^T y and r = y - B c. The first S
+columns of B give the mean intensities of the template's structures, ``centre + unit c_s`` (`StructureMeans`); the
+others are modes. A flow models the means m and the c of modes, and `ResidualPrior` models r given the subject's earlier
+residuals. Per visit, in the scan's units,
 
-    log p(x) = log p(c) + log p(r | past) + log_scale - V log gain,   log_scale = - sum log scale
+    log p(x) = log p(m, c) + sum log unit + log p(r | past) + log_scale - V log gain,   log_scale = - sum log scale
 
 where scan = gain * intensity + offset, with gain and offset stored for each visit.
 """
@@ -26,9 +28,9 @@ from crow.representation.modes import ScaledScans
 from crow.representation.residual import MeanSquares, ResidualPrior, Values, blocks, project
 from crow.representation.scale_bands import ScaleBands
 from crow.representation.scan_space import ScanSpace
-from crow.representation.spatial_noise import SpatialNoise, StructureMeans
+from crow.representation.spatial_noise import SpatialNoise
+from crow.representation.structure_means import StructureMeans
 from crow.scans.compatibility import require_same_mask
-from crow.scans.region_values import structures_of
 from crow.scans.store import ScanStore
 from crow.seeds import SeedStream, derived_seed
 
@@ -43,10 +45,10 @@ class VoxelForecast(NamedTuple):
 
 
 class Subspace(ScanRepresentation):
-    """A two-way map between the scans of a store and K coefficients per visit.
+    """A two-way map between the scans of a store and S + K coefficients per visit: means of structures, and modes.
 
     Rows are those of the store's arrays, sorted by subject and time; ``mask [X, Y, Z]`` has V voxels. ``validation``:
-    for each number of components tried, the log-density per visit of validation subjects. ``spatial``: how draws of the
+    for each number of modes tried, the log-density per visit of validation subjects. ``spatial``: how draws of the
     residual are correlated between voxels; its density treats them as independent.
     """
 
@@ -60,9 +62,14 @@ class Subspace(ScanRepresentation):
         prior: ResidualPrior,
         validation: dict[int, float],
         spatial: SpatialNoise | None = None,
+        structures: StructureMeans | None = None,
     ) -> None:
         self.mask, self.mean, self.scale, self.prior, self.validation = mask, mean, scale, prior, validation
         self.spatial = SpatialNoise.white(mask) if spatial is None else spatial
+        self.structures = StructureMeans.none(len(mean)) if structures is None else structures
+        rest = prior.basis.shape[1] - len(self.structures.names)
+        self.centre = np.r_[self.structures.centre, np.zeros(rest)]
+        self.unit = np.r_[self.structures.unit, np.ones(rest)]
 
     @classmethod
     def suits(cls, store: ScanStore) -> bool:
@@ -71,7 +78,7 @@ class Subspace(ScanRepresentation):
 
     @classmethod
     def fit(cls, store: ScanStore, rows: NDArray[np.int64], components: int | None = None, seed: int = 0) -> Subspace:
-        """Modes and residual prior of the training scans; by default ``components`` is chosen on validation subjects.
+        """Modes and residual prior of the training scans; by default their number is chosen on validation subjects.
 
         Raises CohortError if there are too few scans, ConfigError if they do not determine that many components.
         """
@@ -84,24 +91,15 @@ class Subspace(ScanRepresentation):
             squares.add(y - project(basis, y).astype(np.float32) @ basis.T)
         variances = squares.components()
         prior = ResidualPrior(basis, choice.noise * variances.noise, choice.persistent * variances.persistent)
-        found = cls(store.mask, scans.mean, scans.scale, prior, choice.validation)
+        found = cls(store.mask, scans.mean, scans.scale, prior, choice.validation, structures=scans.structures)
         bands = ScaleBands.fit(store.mask, (r for _, r in found._residuals(store, rows)))
         prior.bands = bands.scaled(choice.noise, choice.persistent)
-        errors = _cross_fitted_errors(scans, gram, prior, seed)
-        found.spatial = SpatialNoise.fit(store.mask, errors, found._structures(store))
+        found.spatial = SpatialNoise.fit(store.mask, _cross_fitted_errors(scans, gram, prior, seed))
         return found
-
-    def _structures(self, store: ScanStore) -> StructureMeans | None:
-        """The means of the template's structures, as sums of standardised errors; None on another grid."""
-        atlas = structures_of(store)
-        if atlas is None:
-            return None
-        labels = np.searchsorted(sorted({0, *atlas.names}), atlas.labels[self.mask])
-        return StructureMeans.of(labels.astype(np.uint8), self.scale * np.sqrt(self.prior.noise))
 
     @property
     def basis(self) -> NDArray[np.float32]:
-        """Orthonormal modes ``[V, K]`` in scaled units, strongest first."""
+        """Orthonormal directions ``[V, S + K]`` in scaled units: of structures, and modes, strongest first."""
         return self.prior.basis
 
     @property
@@ -117,19 +115,30 @@ class Subspace(ScanRepresentation):
     @property
     def names(self) -> list[str]:
         """Column names of the coefficients."""
-        return [f"mode_{k + 1:02d}" for k in range(self.basis.shape[1])]
+        return [*self.mean_names, *(f"mode_{k + 1:02d}" for k in range(self.modes))]
+
+    @property
+    def mean_names(self) -> list[str]:
+        """Columns of the means of structures, the first S coefficients."""
+        return self.structures.columns
+
+    @property
+    def modes(self) -> int:
+        """Number of modes, K."""
+        return self.basis.shape[1] - len(self.structures.names)
 
     def encode(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Coefficients ``[n, K]``."""
+        """Coefficients ``[n, S + K]``."""
         out = np.empty((len(rows), self.basis.shape[1]), np.float32)
         scans = self._scans(store, rows)
         for part in store.chunks(np.arange(len(rows)), 8):
-            out[part] = project(self.basis, scans.read(scans.rows[part]))
+            out[part] = self.centre + self.unit * project(self.basis, scans.read(scans.rows[part]))
         return out
 
     def decode(self, coefficients: Values) -> NDArray[np.float32]:
-        """Intensities ``[*batch, V]`` of coefficients ``[*batch, K]`` with residual 0."""
-        return (coefficients.astype(np.float32) @ self.basis.T).astype(np.float32) * self.scale + self.mean
+        """Intensities ``[*batch, V]`` of coefficients ``[*batch, S + K]`` with residual 0."""
+        c = ((coefficients - self.centre) / self.unit).astype(np.float32)
+        return (c @ self.basis.T).astype(np.float32) * self.scale + self.mean
 
     def volume(self, voxels: Values) -> NDArray[np.float32]:
         """Masked voxels ``[V]`` as a volume ``[X, Y, Z]``; 0 outside the mask."""
@@ -148,14 +157,15 @@ class Subspace(ScanRepresentation):
         return out
 
     def remainder_log_prob(self, store: ScanStore, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Log-density of each scan beyond its coefficients, log p(r | past) + log_scale - V log gain, ``[n]``."""
-        gain = np.asarray(store.array("scale"))[rows, 0]
-        return self.residual_log_prob(store, rows) + self.log_scale - self.voxels * np.log(gain)
+        """Log-density of each scan beyond its coefficients, ``[n]``: the formula above without log p(m, c)."""
+        gain, units = np.asarray(store.array("scale"))[rows, 0], float(np.log(self.unit).sum())
+        return self.residual_log_prob(store, rows) + units + self.log_scale - self.voxels * np.log(gain)
 
     def forecast(self, store: ScanStore, past: NDArray[np.int64], mean: Values, covariance: Values) -> VoxelForecast:
-        """Predict the visit after a subject's ``past`` rows from the ``mean [K]`` and ``covariance [K, K]`` of its
-        coefficients."""
+        """Predict the visit after a subject's ``past`` rows from the ``mean`` and ``covariance`` of its coefficients,
+        ``[S + K]`` and ``[S + K, S + K]``."""
         total, n = self._past(store, past)
+        covariance = covariance / np.outer(self.unit, self.unit)
         square = self.prior.marginal_variance(n)
         for part in blocks(self.voxels):
             b = self.basis[part]
@@ -165,7 +175,7 @@ class Subspace(ScanRepresentation):
     def samples(
         self, store: ScanStore, past: NDArray[np.int64], draws: Values, seed: int = 0
     ) -> Iterator[NDArray[np.float32]]:
-        """Intensities ``[T, V]`` of the next T visits for each of the ``draws [S, T, K]`` of their coefficients."""
+        """Intensities ``[T, V]`` of the next T visits for each of the ``draws [n, T, S + K]`` of their coefficients."""
         start, count = self._past(store, past)
         generator = np.random.default_rng(seed)
         for draw in draws:
@@ -180,7 +190,7 @@ class Subspace(ScanRepresentation):
         self, store: ScanStore, past: NDArray[np.int64], draws: Values, space: Literal["native", "template"] = "native",
         samples: int = 0, seed: int = 0,
     ) -> FollowUp:  # fmt: skip
-        """The visit after a subject's ``past`` rows as volumes, from ``draws [S, K]`` of its coefficients.
+        """The visit after a subject's ``past`` rows as volumes, from ``draws [n, S + K]`` of its coefficients.
 
         The expected change is that of the coefficients, because residuals persist or are noise. Outside the mask the
         last scan is unchanged, with change and sd 0.
@@ -203,7 +213,7 @@ class Subspace(ScanRepresentation):
     ) -> NDArray[np.float32]:
         """Deviation of each voxel of a visit from its prediction, in sd, ``[X, Y, Z]``; 0 outside the mask.
 
-        ``mean`` and ``sd [K]`` are those of the visit's coefficients given the subject's ``past`` rows.
+        ``mean`` and ``sd [S + K]`` are those of the visit's coefficients given the subject's ``past`` rows.
         """
         expected = self.forecast(store, past, mean, np.diag(np.square(sd)))
         return self.volume((store.masked(np.array([row]))[0] - expected.mean) / expected.sd)
@@ -218,10 +228,8 @@ class Subspace(ScanRepresentation):
             "persistent": self.prior.persistent,
             "mask": self.mask,
             "spatial": self.spatial.weights,
+            "structure_labels": self.structures.labels,
         }
-        if self.spatial.structures is not None:
-            labels, weights, sd = self.spatial.structures
-            arrays |= {"structure_labels": labels, "structure_weights": weights, "structure_sd": sd}
         if self.prior.bands is not None:
             arrays |= {"band_noise": self.prior.bands.noise, "band_persistent": self.prior.bands.persistent}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
@@ -231,7 +239,8 @@ class Subspace(ScanRepresentation):
         share = self.prior.persistent / (self.prior.persistent + self.prior.noise)
         return {
             "kind": self.kind,
-            "components": self.basis.shape[1],
+            "components": self.modes,
+            "structures": self.structures.names,
             "voxels": len(self.mean),
             "persistence": float(share.mean()),
             "validation": {str(k): value for k, value in self.validation.items()},
@@ -242,33 +251,36 @@ class Subspace(ScanRepresentation):
         """The inverse of `tensors` and `describe`; raises RunError if they do not fit each other."""
         try:
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            if "structure_sd" in arrays:
+                raise RunError("The run is of an earlier version, which modelled structures differently. Train again.")
             prior = ResidualPrior(arrays["basis"], arrays["noise"], arrays["persistent"])
             validation = {int(k): float(value) for k, value in description["validation"].items()}
-            found = cls(arrays["mask"], arrays["mean"], arrays["scale"], prior, validation)
+            names, labels = description.get("structures", []), arrays.get("structure_labels")
+            structures = None
+            if labels is not None:  # runs of earlier versions have modes only
+                structures = StructureMeans.of(names, labels, arrays["mean"], arrays["scale"])
+            found = cls(arrays["mask"], arrays["mean"], arrays["scale"], prior, validation, structures=structures)
             if "band_noise" in arrays:  # in runs of earlier versions, every voxel has its own persistence
                 prior.bands = ScaleBands(found.mask, arrays["band_noise"], arrays["band_persistent"])
             if "spatial" in arrays:  # runs of earlier versions draw independent voxels
-                names = ("structure_labels", "structure_weights", "structure_sd")
-                structures = StructureMeans(*(arrays[name] for name in names)) if names[0] in arrays else None
-                found.spatial = SpatialNoise(found.mask, arrays["spatial"], structures)
-            shape = (int(description["voxels"]), int(description["components"]))
+                found.spatial = SpatialNoise(found.mask, arrays["spatial"])
+            shape = (int(description["voxels"]), len(names) + int(description["components"]))
         except (KeyError, ValueError, TypeError, AttributeError):
             raise RunError("The run's subspace is damaged. Restore the folder.") from None
         sizes = {len(found.mean), len(found.scale), len(prior.noise), len(prior.persistent), int(found.mask.sum())}
-        if (structures := found.spatial.structures) is not None:
-            sizes |= {len(structures.labels), len(structures.weights)}
-            sizes |= {-1} if int(structures.labels.max(initial=0)) > len(structures.sd) else set()
+        sizes |= {len(found.structures.labels)}
         if prior.basis.shape != shape or sizes != {shape[0]}:
             raise RunError("The run's subspace tensors do not fit model.json. Restore the folder.")
         return found
 
     def __repr__(self) -> str:
         share = self.describe()["persistence"]
-        return f"{self.basis.shape[1]} modes of {self.voxels:,} voxels, {share:.0%} of the residual variance persists"
+        means = f"means of {len(self.structures.names)} structures and " if self.structures.names else ""
+        return f"{means}{self.modes} modes of {self.voxels:,} voxels, {share:.0%} of the residual variance persists"
 
     def _scans(self, store: ScanStore, rows: NDArray[np.int64]) -> ScaledScans:
         require_same_mask(store, self.mask)
-        return ScaledScans(store, rows, self.mean, self.scale)
+        return ScaledScans(store, rows, self.mean, self.scale, self.structures)
 
     def _residuals(
         self, store: ScanStore, rows: NDArray[np.int64]
@@ -297,7 +309,8 @@ def _cross_fitted_errors(
     order = np.random.default_rng(derived_seed(seed, SeedStream.COMPONENT_CHOICE, 1)).permutation(twice)
     for fold in (order[k::FOLDS] for k in range(min(FOLDS, len(order)))):
         others = np.flatnonzero(~np.isin(scans.subject, fold))
-        basis = scans.modes(gram, others, min(prior.basis.shape[1], len(others) - 1))
+        modes = prior.basis.shape[1] - len(scans.structures.names)
+        basis = scans.modes(gram, others, min(modes, len(others) - 1))
         own = ResidualPrior(basis, prior.noise, prior.persistent, prior.bands)
         for subject in fold:
             y = scans.read(scans.rows[scans.subject == subject])

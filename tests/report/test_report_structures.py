@@ -9,6 +9,7 @@ from crow.pipelines.report_structures import UNIT, Structures, title_of
 from crow.report.blocks import Heading, Note, Section
 from crow.report.sections.forecasts import SubjectForecast, WhatIf
 from crow.representation.deformation import Deformation
+from crow.representation.structure_means import StructureMeans
 from crow.representation.structure_volumes import NAMES
 from crow.representation.subspace import Subspace
 
@@ -40,8 +41,28 @@ def rows(*names: str) -> pd.DataFrame:
     return pd.DataFrame({"time": 2.0, "age": 72.0, "region": names, **dict.fromkeys(QUANTILES, np.log(0.9))})
 
 
+def subspace(*structures: str) -> Subspace:
+    found = Subspace.__new__(Subspace)
+    voxels = len(structures) + 1
+    labels = np.arange(voxels, dtype=np.uint8)
+    found.structures = StructureMeans.of(list(structures), labels, np.zeros(voxels), np.ones(voxels))
+    return found
+
+
 def test_a_representation_without_structures_is_shown_as_it_is() -> None:
-    assert Structures.of(Subspace.__new__(Subspace), []) is None
+    assert Structures.of(subspace(), []) is None
+
+
+def test_means_of_structures_are_shown_as_they_are() -> None:
+    found = Structures.of(subspace("hippocampus_left", "csf"), ["MMSE_score"])
+    assert found is not None
+    names = ["mean_hippocampus_left", "mean_csf", "MMSE_score"]
+    visits = pd.DataFrame({"time": [0.0, 1.0], "mode_01": [1.0, 3.0], **{name: [1.25, np.nan] for name in names}})
+    one = found.subject(SubjectForecast("s", visits, rows("mode_01", *names), None, "chosen"))
+    assert list(one.forecast["region"]) == ["Hippocampus, left", "CSF", "MMSE_score"]
+    np.testing.assert_allclose(one.forecast[QUANTILES], np.log(0.9))
+    np.testing.assert_array_equal(one.given["CSF"], [1.25, np.nan])
+    assert one.units == {}
 
 
 def test_forecasts_of_log_volumes_are_changes_in_percent() -> None:

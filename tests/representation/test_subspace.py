@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
-import torch
 from scipy.stats import multivariate_normal
 from small_cohorts import in_memory
 
@@ -16,7 +15,6 @@ from crow.errors import CohortError, ConfigError, RunError
 from crow.representation import modes
 from crow.representation.modes import ScaledScans
 from crow.representation.residual import ResidualPrior
-from crow.representation.spatial_noise import StructureMeans
 from crow.representation.subspace import Subspace, _cross_fitted_errors
 from crow.scans.grid import Grid
 from crow.scans.store import DONE, ScanStore, StoreInfo
@@ -199,19 +197,6 @@ def test_saving_and_loading(store: ScanStore, subspace: Subspace, tmp_path: Path
         Subspace.from_saved({**tensors, "band_noise": tensors["band_noise"][1:]}, subspace.describe())
     older = {name: tensor for name, tensor in tensors.items() if not name.startswith("band")}
     assert Subspace.from_saved(older, subspace.describe()).prior.bands is None
-
-
-def test_means_of_structures_are_saved(store: ScanStore, subspace: Subspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = (np.arange(subspace.voxels) % 3).astype(np.uint8)
-    structures = StructureMeans.of(labels, subspace.scale)._replace(sd=np.array([0.5, 2.0]))
-    monkeypatch.setattr(subspace.spatial, "structures", structures)
-    tensors = subspace.tensors()
-    drawn = [next(one.samples(store, store.rows[:2], np.zeros((1, 1, len(one.names)))))
-             for one in (subspace, Subspace.from_saved(tensors, subspace.describe()))]  # fmt: skip
-    np.testing.assert_array_equal(*drawn)
-    for change in ({"structure_labels": tensors["structure_labels"][1:]}, {"structure_sd": torch.ones(1)}):
-        with pytest.raises(RunError, match="do not fit"):
-            Subspace.from_saved(tensors | change, subspace.describe())
 
 
 def test_errors_of_residuals_are_those_of_subjects_that_the_modes_are_not_fitted_to(store: ScanStore) -> None:

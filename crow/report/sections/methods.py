@@ -40,8 +40,8 @@ PACKAGES = (
 SCANS = {
     "deformation": "Each visit is the subject's first scan moved by a smooth deformation. The flow models the "
     "coefficients of the deformation in a basis learned from training subjects.",
-    "subspace": "Each scan is projected on modes learned from training subjects. The flow models their coefficients; "
-    "how much of the residual persists depends on its spatial scale.",
+    "subspace": "The flow models the mean intensities of structures and the coefficients of modes, which are learned "
+    "from what the means leave in training subjects; how much of the residual persists depends on its spatial scale.",
     "voxels": "A convolutional recurrent flow models the voxels themselves.",
 }
 
