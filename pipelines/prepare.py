@@ -130,11 +130,12 @@ def prepare(
     began = time.perf_counter()
     done = _work(store, plan, jobs, echo)
     seconds = time.perf_counter() - began
+    prepared = _finish(store, visits, done, seconds)
     if done:
         echo(f"Prepared {done:,} scans in {seconds:.0f} s ({seconds / done:.2f} s per scan).")
     else:
         echo(f"{out}: all {len(store.visits):,} scans are already prepared.")
-    return _finish(store, visits, done, seconds)
+    return prepared
 
 
 def _plan(cohort: Cohort, modality: str, resolution: float, registration: Registration, reference: str | None) -> Plan:

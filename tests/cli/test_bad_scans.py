@@ -98,7 +98,9 @@ def test_only_bad_scans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     for scan in pd.read_csv(table)["scan"]:
         all_zero(tmp_path / scan)
     assert prepare(table) == 2
-    assert "None of the 4 scans could be prepared" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "None of the 4 scans could be prepared" in told.err
+    assert "Prepared" not in told.out
 
 
 def test_an_unknown_modality(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
