@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -85,20 +86,19 @@ def table(regions: pd.DataFrame, scans: pd.DataFrame) -> list[Row]:
     """One row per model for regions, and one for voxels, crow first; then one per structure."""
     by_model = region_summary(regions)
     of_voxels = scans.groupby("model", sort=False)[[*VOXELS, NOISE_FREE]].mean().to_dict("index")
-    rows: list[Row] = [
-        {"target": "regions", "model": name} | {key: round(found[key], 4) for key in REGIONS if key in found}
-        for name, found in by_model.items()
-    ]
+    rows = [scored("regions", name, found) for name, found in by_model.items()]
     for model, found in of_voxels.items():
-        row: Row = {"target": "voxels", "model": str(model)} | {key: round(found[key], 4) for key in VOXELS}
-        rows.append(row | {"correlation": round(found[NOISE_FREE], 3)})
+        rows.append(scored("voxels", str(model), found, VOXELS) | {"correlation": round(found[NOISE_FREE], 3)})
     for row in rows:
         if row["model"] == "crow":
             row["reached"] = reached(of_voxels if row["target"] == "voxels" else by_model)
     for name, own in regions.groupby("region", sort=False):
-        found = region_summary(own)["crow"]
-        rows.append({"target": str(name), "model": "crow"} | {k: round(found[k], 4) for k in REGIONS if k in found})
+        rows.append(scored(str(name), "crow", region_summary(own)["crow"]))
     return rows
+
+
+def scored(target: str, model: str, found: dict[str, float], names: Sequence[str] = REGIONS) -> Row:
+    return {"target": target, "model": model} | {name: round(found[name], 4) for name in names if name in found}
 
 
 if __name__ == "__main__":

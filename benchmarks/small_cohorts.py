@@ -11,25 +11,21 @@ their uncertainty, as it is for large cohorts.
 from __future__ import annotations
 
 import argparse
-import tempfile
-from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import torch
 from seeds import Row, add_seeds, rows_of_seeds
+from tables import simulated
 from timing import write
 
 from crow.bijections import innovation_fit
-from crow.cohort import read_cohort
 from crow.evaluation.baselines import BASELINES, Baseline
 from crow.evaluation.crow_baseline import CRowBaseline
 from crow.evaluation.evaluate_model import EvaluationFold, evaluate_model
 from crow.evaluation.forecasts import summarise
 from crow.run.config import Config
-from crow.simulate import simulate_adni
 
-TEST, VISITS, REGIONS = 150, 4, 10
+TEST, VISITS = 150, 4
 METRICS = ("MAE", "CRPS", "coverage 50 %", "coverage 90 %")
 MAXIMUM_LIKELIHOOD = "crow's mixed model, maximum likelihood"
 
@@ -46,14 +42,8 @@ def main() -> None:
 
 def of_seed(seed: int, subjects: int) -> list[Row]:
     torch.set_num_threads(1)
-    simulation = simulate_adni(subjects + TEST, VISITS, regions=REGIONS, seed=seed)
-    with tempfile.TemporaryDirectory() as folder:
-        simulation.table.to_csv(Path(folder) / "cohort.csv", index=False)
-        cohort = read_cohort(Path(folder) / "cohort.csv", regions=list(simulation.parameters["regions"]))
-    learned = cohort.visits["subject"].isin(cohort.subjects[:subjects])
-    training, test = (
-        replace(cohort, visits=cohort.visits[rows].reset_index(drop=True)) for rows in (learned, ~learned)
-    )
+    cohort = simulated(seed, subjects=subjects + TEST, visits=VISITS)
+    training, test = cohort.of(cohort.subjects[:subjects]), cohort.of(cohort.subjects[subjects:])
     part = EvaluationFold(training, test, training.visits[cohort.regions].astype(float).std())
     models: dict[str, Baseline] = {
         "last visit": BASELINES["last"](), "mixed model per region (statsmodels)": BASELINES["mixed"](),

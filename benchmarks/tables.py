@@ -39,9 +39,9 @@ def split(cohort: Cohort) -> tuple[Cohort, Cohort]:
     return cohort.of(name for name in cohort.subjects if name not in test), cohort.of(test)
 
 
-def simulated(seed: int) -> Cohort:
-    """A simulated ADNI-like cohort: 200 subjects, up to 8 visits, 10 regions in mm3, six covariates."""
-    simulation = simulate_adni(**SIMULATED, seed=seed)
+def simulated(seed: int, **size: int) -> Cohort:
+    """A simulated ADNI-like cohort: 200 subjects, up to 8 visits, 10 regions in mm3 by default; six covariates."""
+    simulation = simulate_adni(**(SIMULATED | size), seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cohort.csv"
         simulation.table.to_csv(path, index=False)

@@ -47,7 +47,6 @@ def shrink_effects(
     factor = likeliest_factor(sums, slopes, True, factor, precision)
     beta, sigma, _, covariance = sums.shrunk(factor, precision)
     set_parameters(model, sums, rows, beta, sigma, factor)
-    covariance = covariance * sums.kept.unsqueeze(-1) * sums.kept.unsqueeze(-2)
     unknown, sd, new = _unknown_of_visits(model, data, rows, covariance)
     set_parameters(model, sums, rows, beta, sigma, _added(factor, sums.uncertainty(covariance)))
     wider = model.predict(data.x, data.context, None, data.measured)[0].sd

@@ -212,11 +212,10 @@ class Sums(NamedTuple):
 
     def _unknown(self, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Entries of ``Z' F V F' Z`` of every subject for a covariance V of beta, ``[*, batch, region]``."""
-        kept = covariance * self.kept.unsqueeze(-1) * self.kept.unsqueeze(-2)
         if self.zf.shape[1] == 1:
-            m = torch.einsum("bip,...dpq,bjq->...bdij", self.zf[:, 0], kept, self.zf[:, 0])
+            m = torch.einsum("bip,...dpq,bjq->...bdij", self.zf[:, 0], covariance, self.zf[:, 0])
         else:
-            m = torch.einsum("bdip,...dpq,bdjq->...bdij", self.zf, kept, self.zf)
+            m = torch.einsum("bdip,...dpq,bdjq->...bdij", self.zf, covariance, self.zf)
         return m[..., 0, 0], m[..., 0, 1], m[..., 1, 1]
 
     def integrated(
@@ -232,7 +231,7 @@ class Sums(NamedTuple):
         prior = precision.clamp_min(1e-300).log().where(precision > 0, torch.zeros_like(precision)).sum(-1)
         spread = weight * det.log().sum(-2) + torch.logdet(a) - prior
         log_lik = -0.5 * (degrees * (variance.log() + 1 + LOG_2PI) + spread)
-        return beta, variance, log_lik, torch.linalg.inv(a)
+        return beta, variance, log_lik, torch.linalg.inv(a) * self.kept.unsqueeze(-1) * self.kept.unsqueeze(-2)
 
     def _profile(self, factor: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Beta, variance and log-likelihood, and the entries of C ``[*, batch, region]``."""

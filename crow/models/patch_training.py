@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING
@@ -69,28 +70,28 @@ def train_by_patches(
     model.flow, model.log, model.interrupted = whole, fit.history.assign(member=1), fit.interrupted
     apart = examples.subset(torch.from_numpy(validation))
     some = examples.subset(torch.from_numpy(rows[:: max(1, len(rows) // CALIBRATED)][:CALIBRATED]))
-    untrained, log_sds = deepcopy(whole.state_dict()), [
-        module.log_sd.clone() for module in whole.modules() if isinstance(module, PrincipalComponents)
-    ]
+    layers = [module for module in whole.modules() if isinstance(module, PrincipalComponents)]
+    log_sds = [layer.log_sd.clone() for layer in layers]
 
-    def calibrated(weights: dict[str, torch.Tensor]) -> None:
-        whole.load_state_dict(untrained)
+    def calibrate(weights: dict[str, torch.Tensor]) -> None:
         stack.load_state_dict(weights)
+        for layer, log_sd in zip(layers, log_sds, strict=True):
+            layer.log_sd.copy_(log_sd)
+            layer.mean.zero_()
         model.calibrate(whole, model.in_order(apart))
         calibrate_components(whole, model.in_order(some), log_sds, config.seed)
 
-    trained = part.bijection.state_dict()
-    calibrated(trained)
+    of_start = math.inf
     if error is not None:
-        of_trained = error(apart)
-        calibrated(start)
-        if (of_start := error(apart)) > of_trained:
-            calibrated(trained)
-        else:
-            training.echo(
-                f"the flow of patches has a larger error (CRPS {of_trained:.4g}) for the validation scans than the "
-                f"regression and the principal components that it began with ({of_start:.4g}): these are kept"
-            )
+        calibrate(start)
+        of_start = error(apart)
+    calibrate(part.bijection.state_dict())
+    if error is not None and (of_trained := error(apart)) >= of_start:
+        calibrate(start)
+        training.echo(
+            f"the flow of patches has a larger error (CRPS {of_trained:.4g}) for the validation scans than the "
+            f"regression and the principal components that it began with ({of_start:.4g}): these are kept"
+        )
     with torch.no_grad():
         losses = [float(whole.loss(batch)) for batch in model.in_order(apart)]  # type: ignore[operator]
     return Fitted(float(np.mean(losses)), fit.epoch, fit.history, fit.interrupted, fit.out_of_sample)
