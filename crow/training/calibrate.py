@@ -95,7 +95,8 @@ def calibrate_components(
         record(layer, found)
     try:
         for batch in batches:
-            flow.sample(batch.context, DRAWS, generator)  # type: ignore[operator]
+            for _ in range(DRAWS):  # one volume is in memory at a time
+                flow.sample(batch.context, 1, generator)  # type: ignore[operator]
     finally:
         for layer in layers:
             del layer.inverse
